@@ -1,0 +1,54 @@
+"""The cut of the project, held by tests: imports point one way, engines stay in their package, files stay small."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "hopsearch").rglob("*.py"))
+# A package may import from those on its own line's left only (and from itself).
+LAYERS = [{"errors"}, {"config"}, {"space", "models", "data"}, {"training", "study"}, {"distributed"}, {"tune", "report"}]
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+HOME = {"ray": "distributed", "optuna": "study"}
+MAX_LINES, MAX_FUNCTION_LINES = 320, 45
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(ROOT / "hopsearch").parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write absolute imports, so that this test can read them"
+            names.update({node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names})
+    return names
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_downwards(path):
+    here = part_of(path)
+    if here == "__init__":
+        return
+    for name in imports_of(path):
+        engine = name.split(".")[0]
+        if engine in HOME:
+            assert here == HOME[engine], f"{path}: {engine} is imported in {HOME[engine]}/ only"
+        if name.startswith("hopsearch."):
+            there = name.split(".")[1]
+            if there in RANK and there != here:
+                assert RANK[there] < RANK[here], f"{path}: {here} must not import {there}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_stay_small(path):
+    assert len(path.read_text().splitlines()) <= MAX_LINES, f"{path} has become two ideas: cut it where they part"
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            docstring = ast.get_docstring(node)
+            lines = node.end_lineno - node.lineno + 1 - (len(docstring.splitlines()) if docstring else 0)
+            assert lines <= MAX_FUNCTION_LINES, f"{path}: {node.name} is {lines} lines long: give its steps names"
