@@ -1,0 +1,36 @@
+"""What is trained: the mixers, from config to module. Importing this package registers the papers' sizes with timm."""
+
+from hopsearch.models.build import build, fold
+from hopsearch.models.families import (
+    FAMILIES,
+    AsymMixerConfig,
+    IMixerConfig,
+    MixerConfig,
+    MlpMixerConfig,
+    ModelConfig,
+    ParaMixerConfig,
+    SymMixerConfig,
+    VanillaMixerConfig,
+    parse_model,
+)
+from hopsearch.models.measures import measure
+from hopsearch.models.mixer import Mixer
+from hopsearch.models.presets import preset
+
+__all__ = [
+    "FAMILIES",
+    "AsymMixerConfig",
+    "IMixerConfig",
+    "Mixer",
+    "MixerConfig",
+    "MlpMixerConfig",
+    "ModelConfig",
+    "ParaMixerConfig",
+    "SymMixerConfig",
+    "VanillaMixerConfig",
+    "build",
+    "fold",
+    "measure",
+    "parse_model",
+    "preset",
+]

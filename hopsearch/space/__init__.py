@@ -1,0 +1,26 @@
+"""Search spaces: what may vary, read from YAML files that a researcher can read too.
+
+space = load_space("imixer").resolve({"data.image_size": 32, "data.channels": 3, "data.classes": 10, "data.n_train": 42500})
+config = space.override({"model.depth": 4}).walk(lambda name, parameter: ask_a_sampler(name, parameter))
+"""
+
+from hopsearch.space.conditions import FACTS, Value
+from hopsearch.space.fidelity import Fidelity
+from hopsearch.space.files import SpaceFile, list_spaces, load_space
+from hopsearch.space.parameters import Categorical, Float, Int, Parameter
+from hopsearch.space.space import Space, Suggest
+
+__all__ = [
+    "FACTS",
+    "Categorical",
+    "Fidelity",
+    "Float",
+    "Int",
+    "Parameter",
+    "Space",
+    "SpaceFile",
+    "Suggest",
+    "Value",
+    "list_spaces",
+    "load_space",
+]

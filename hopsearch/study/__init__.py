@@ -1,0 +1,29 @@
+"""What is known: the study over an Optuna storage, its samplers and pruners, its leaderboard and its picture in TensorBoard."""
+
+from hopsearch.study.board import Board
+from hopsearch.study.leaderboard import Row, leaderboard, summary, varied, write_csv
+from hopsearch.study.pruners import PRUNERS, Pruner, make_pruner
+from hopsearch.study.records import Decision, State, TrialRecord
+from hopsearch.study.samplers import SAMPLERS
+from hopsearch.study.study import Admission, Study
+from hopsearch.study.view import Identity, StudyView
+
+__all__ = [
+    "PRUNERS",
+    "SAMPLERS",
+    "Admission",
+    "Board",
+    "Decision",
+    "Identity",
+    "Pruner",
+    "Row",
+    "State",
+    "Study",
+    "StudyView",
+    "TrialRecord",
+    "leaderboard",
+    "make_pruner",
+    "summary",
+    "varied",
+    "write_csv",
+]

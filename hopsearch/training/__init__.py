@@ -1,0 +1,26 @@
+"""How a mixer is trained: recipe, optimizer, loop, checkpoints, and what a configuration costs before it runs."""
+
+from hopsearch.training.checkpoint import CheckpointFolder, load_checkpoint
+from hopsearch.training.cost import Constraint, Cost, estimate_cost
+from hopsearch.training.loop import Evaluation, evaluate
+from hopsearch.training.recipe import RECIPES, OptimConfig, TrainConfig, TrialConfig, recipe, resolve
+from hopsearch.training.trial import Row, TrialRun, pick_device
+
+__all__ = [
+    "RECIPES",
+    "CheckpointFolder",
+    "Constraint",
+    "Cost",
+    "Evaluation",
+    "OptimConfig",
+    "Row",
+    "TrainConfig",
+    "TrialConfig",
+    "TrialRun",
+    "estimate_cost",
+    "evaluate",
+    "load_checkpoint",
+    "pick_device",
+    "recipe",
+    "resolve",
+]

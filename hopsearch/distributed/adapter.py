@@ -1,0 +1,85 @@
+"""The one place where Ray Tune and the study meet: Tune asks for trials and what to do with them, the study answers.
+
+Tune's own search state and snapshots are never read back, so both classes pickle to nothing.
+"""
+
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from hopsearch.distributed.dispatcher import Dispatcher
+from hopsearch.distributed.job import Progress
+from hopsearch.distributed.worker import JOB, PROGRESS
+
+
+class StudySearcher(Searcher):
+    """Hands the dispatcher's jobs to Tune, and tells it of workers that were lost.
+
+    Args:
+        dispatcher: the desk.
+        slots: how many trials may be out at once.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, slots: int) -> None:
+        super().__init__(metric=PROGRESS, mode="max")
+        self._dispatcher, self._slots = dispatcher, slots
+        self._numbers: dict[str, int] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, str] | str | None:
+        """A job; None for nothing now; FINISHED when nothing more can come."""
+        if self._dispatcher.finished:
+            return str(Searcher.FINISHED)
+        if self._dispatcher.live >= self._slots:
+            return None
+        job = self._dispatcher.next_job()
+        if job is None:
+            return str(Searcher.FINISHED) if self._dispatcher.finished else None
+        self._numbers[trial_id] = job.number
+        return {JOB: job.model_dump_json()}
+
+    def number_of(self, trial_id: str) -> int:
+        """The study's number of one of Tune's trials."""
+        return self._numbers[trial_id]
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Only an error is news: whatever a worker could say, it has said in its progress; an error is a lost worker."""
+        if error and trial_id in self._numbers:
+            self._dispatcher.lose(self._numbers[trial_id])
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study is the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the study is the truth."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing: the study is the truth."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
+    """Passes progress to the dispatcher and its verdict back to Tune."""
+
+    def __init__(self, searcher: StudySearcher, dispatcher: Dispatcher) -> None:
+        super().__init__()
+        self._searcher, self._dispatcher = searcher, dispatcher
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Report, decide."""
+        return self._take(trial, result)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """Tune sends a trial's last result here and not to `on_trial_result`."""
+        self._take(trial, result)
+
+    def _take(self, trial: Trial, result: dict[str, Any]) -> str:
+        number = self._searcher.number_of(trial.trial_id)
+        goes_on = self._dispatcher.take(number, Progress.model_validate_json(result[PROGRESS]))
+        return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}

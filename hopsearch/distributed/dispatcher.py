@@ -1,0 +1,231 @@
+"""The desk between the study and whoever runs the trials: hands out jobs, takes in progress, minds the budget.
+
+It knows no Ray, so a search can be driven by Ray Tune, by a plain loop in a test, or by a simulator.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from hopsearch.data import DataConfig, DataFacts
+from hopsearch.distributed.job import Job, Progress
+from hopsearch.errors import StudyError, UserError
+from hopsearch.study import Admission, State, Study, TrialRecord
+from hopsearch.training import CheckpointFolder, Constraint, Row, estimate_cost, resolve
+
+_KEPT = 3  # checkpoints of finished trials are kept for so many of the best; the winner comes from them
+_LOSSES = 3  # workers lost in a row without a new epoch before a trial is given up: something in it kills them
+_BUGS = 3  # trials in a row that end in an error of ours before the search gives up
+
+
+class Observer(Protocol):
+    """Looks on: TensorBoard, the live table, a log."""
+
+    def begin(self, record: TrialRecord) -> None:
+        """A trial was handed out."""
+
+    def rows(self, record: TrialRecord, rows: tuple[Row, ...]) -> None:
+        """Epochs came in."""
+
+    def end(self, record: TrialRecord) -> None:
+        """A trial reached its end."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When to stop handing out work; running trials then stop after their epoch, and go on if the budget is raised."""
+
+    trials: int
+    seconds: float | None = None
+    epochs: int | None = None
+
+
+@dataclass
+class Dispatcher:
+    """Hands out jobs.
+
+    Attributes:
+        study: the one truth.
+        data, facts: what the trials are trained on.
+        budget: see `Budget`; seconds and epochs count over all runs of the study.
+        observers: told of every event.
+        threads: CPU threads of a trial.
+        stopped: why no more work is handed out, empty while there is.
+        error: the user's mistake that ended the search, if one did.
+    """
+
+    study: Study
+    data: DataConfig
+    facts: DataFacts
+    constraint: Constraint
+    budget: Budget
+    observers: tuple[Observer, ...] = ()
+    threads: int = 1
+    clock: Callable[[], float] = time.monotonic
+    stopped: str = ""
+    error: Exception | None = None
+    _queue: list[int] = field(default_factory=list)
+    _live: set[int] = field(default_factory=set)
+    _lost: dict[int, int] = field(default_factory=dict)  # losses since the last new epoch
+    _bugs: int = 0
+
+    def __post_init__(self) -> None:
+        self._began, self._before = self.clock(), self.study.seconds
+        self._queue = [record.number for record in self.study.resume(self.admit)]
+
+    @property
+    def live(self) -> int:
+        """Trials handed out and not come back."""
+        return len(self._live)
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of this and all earlier runs of the search."""
+        return self._before + self.clock() - self._began
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing to hand out now and nothing out that may come back."""
+        return not self._live and (bool(self._why_stop()) or (not self._queue and self._full()))
+
+    def admit(self, config: dict[str, Any]) -> Admission:
+        """The cost of a proposed configuration, and whether it meets the constraints; a setting that cannot be is the user's."""
+        trial = resolve(config, self.facts, 0, self.study.identity.recipe, f"space {self.study.identity.name}")
+        cost = estimate_cost(trial)
+        broken = self.constraint.violation(cost)
+        text, excess = broken if broken else ("", 0.0)
+        return Admission({"params": cost.params, "flops": cost.flops, "memory": cost.memory}, text, excess)
+
+    def next_job(self) -> Job | None:
+        """The next trial to train: one that was interrupted before a new one. None: nothing now."""
+        if self._why_stop():
+            return None
+        if self._queue:
+            record = self.study.records[self._queue.pop(0)]
+        elif self._full():
+            return None
+        else:
+            asked = self._ask()
+            if asked is None:
+                return None
+            record = asked
+        self._live.add(record.number)
+        for observer in self.observers:
+            observer.begin(record)
+        return self.job(record)
+
+    def take(self, number: int, progress: Progress) -> bool:
+        """Take in what a worker says; returns whether the trial goes on."""
+        record = self.study.records[number]
+        known = record.epoch
+        for row in progress.rows:
+            if record.state == State.RUNNING and int(row["epoch"]) > record.epoch:
+                self._report(record, row)
+        if record.epoch > known:
+            self._lost.pop(number, None)
+        for observer in self.observers:
+            observer.rows(record, progress.rows)
+        if progress.failure == "search":
+            self._stop(progress.reason, UserError(f"trial {number}", progress.reason))
+        elif progress.failure == "trial" and record.state == State.RUNNING:
+            self.study.fail(number, progress.reason)
+            self._note_bug(record, progress)
+        if record.state != State.RUNNING:
+            self._ended(record)
+        goes_on = record.state == State.RUNNING and not self._why_stop()
+        if not goes_on:
+            self._live.discard(number)
+        return goes_on
+
+    def lose(self, number: int) -> None:
+        """A worker was lost: its trial goes on from its checkpoint, unless it has lost several and got nowhere."""
+        if number not in self._live:
+            return
+        self._live.discard(number)
+        self.study.lose(number)
+        self._lost[number] = self._lost.get(number, 0) + 1
+        if self._lost[number] < _LOSSES:
+            self._queue.append(number)
+            return
+        record = self.study.fail(number, f"lost: its worker died {_LOSSES} times in a row without finishing an epoch")
+        self._ended(record)
+
+    def requeue(self) -> None:
+        """All that is out did not come back: hand it out again."""
+        self._queue += sorted(self._live)
+        self._live.clear()
+
+    def folder(self, number: int) -> Path:
+        """Where a trial's checkpoints are."""
+        return self.study.folder / "trials" / f"{number:04d}"
+
+    def job(self, record: TrialRecord) -> Job:
+        """The job that trains a record's configuration."""
+        return Job(
+            number=record.number,
+            trial=resolve(record.config, self.facts, record.seed, self.study.identity.recipe),
+            data=self.data,
+            folder=str(self.folder(record.number).resolve()),
+            objective=self.study.objective,
+            maximize=self.study.sign > 0,
+            threads=self.threads,
+        )
+
+    def _ask(self) -> TrialRecord | None:
+        try:
+            record = self.study.ask(self.admit)
+        except UserError as error:
+            self._stop(str(error), error)
+            return None
+        if record is None:
+            self._stop("every configuration of the space has been tried")
+        return record
+
+    def _report(self, record: TrialRecord, row: Row) -> None:
+        value = row.get(self.study.objective)
+        if value is None:
+            known = ", ".join(sorted(row))
+            error = StudyError(self.study.identity.name, f"objective {self.study.objective!r} must be a metric", f"Known: {known}")
+            self._stop(str(error), error)
+        elif value != value or abs(value) == float("inf"):
+            self.study.fail(record.number, f"diverged: {self.study.objective} is {value}")
+        else:
+            epoch = int(row["epoch"])
+            newest = str((self.folder(record.number) / f"epoch_{epoch:04d}.pt").relative_to(self.study.folder))
+            self.study.report(record.number, epoch, value, record.seconds + row["seconds"], newest)
+
+    def _note_bug(self, record: TrialRecord, progress: Progress) -> None:
+        self._bugs = self._bugs + 1 if progress.trace else 0
+        if progress.trace:
+            self.folder(record.number).mkdir(parents=True, exist_ok=True)
+            (self.folder(record.number) / "error.txt").write_text(progress.trace)
+        if self._bugs >= _BUGS:
+            self._stop(f"{_BUGS} trials in a row ended in an error", RuntimeError(f"{record.reason}\n{progress.trace}"))
+
+    def _ended(self, record: TrialRecord) -> None:
+        self._live.discard(record.number)
+        for observer in self.observers:
+            observer.end(record)
+        self.study.note("seconds", round(self.seconds, 2))
+        kept = {other.number for other in self.study.ranked()[:_KEPT]}
+        for other in self.study.counted():
+            if other.state != State.RUNNING and other.checkpoint and other.number not in kept:
+                CheckpointFolder(self.folder(other.number)).remove()
+                other.checkpoint = ""
+
+    def _full(self) -> bool:
+        return len(self.study.counted()) >= self.budget.trials
+
+    def _why_stop(self) -> str:
+        if not self.stopped:
+            if self.budget.seconds is not None and self.seconds >= self.budget.seconds:
+                self._stop(f"the time budget of {self.budget.seconds:g} s is spent")
+            elif self.budget.epochs is not None and self.study.epochs >= self.budget.epochs:
+                self._stop(f"the budget of {self.budget.epochs} epochs is spent")
+        return self.stopped
+
+    def _stop(self, why: str, error: Exception | None = None) -> None:
+        self.stopped = self.stopped or why
+        self.error = self.error or error

@@ -1,0 +1,121 @@
+"""The driver: runs a search on Ray Tune until its budget is spent, whatever happens to its workers, and finishes the winner."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from hopsearch.distributed.adapter import StudyScheduler, StudySearcher
+from hopsearch.distributed.cluster import TrialResources
+from hopsearch.distributed.dispatcher import Dispatcher
+from hopsearch.distributed.job import Progress
+from hopsearch.distributed.worker import Finisher, TrialWorker
+from hopsearch.errors import StudyError
+from hopsearch.study import State, Study, TrialRecord
+
+_RESTARTS = 3  # of Tune in a row without a new epoch
+
+
+def run_search(dispatcher: Dispatcher, resources: TrialResources, slots: int) -> None:
+    """Run trials on the connected cluster until the budget is spent or nothing is left to try.
+
+    Args:
+        dispatcher: the desk.
+        resources: what a trial is given.
+        slots: how many trials may run at once.
+
+    Raises:
+        UserError: the search cannot go on and the user must act; all finished epochs are in the study.
+        RuntimeError: Tune fails again and again, or trials end in errors of ours.
+    """
+    idle = 0
+    while not dispatcher.finished:
+        before = dispatcher.study.epochs
+        failure: Exception | None = None
+        try:
+            _fit(dispatcher, resources, slots)
+        except Exception as error:  # e.g. Ray's memory monitor: it ends Tune's whole run, not only the trial
+            failure = error
+        dispatcher.requeue()
+        idle = 0 if dispatcher.study.epochs > before else idle + 1
+        if idle >= _RESTARTS and not dispatcher.finished:
+            raise RuntimeError(f"Ray Tune stopped {_RESTARTS} times in a row without an epoch") from failure
+    if dispatcher.error is not None:
+        raise dispatcher.error
+
+
+def _fit(dispatcher: Dispatcher, resources: TrialResources, slots: int) -> None:
+    searcher = StudySearcher(dispatcher, slots)
+    scratch = Path(tempfile.mkdtemp(prefix="hopsearch-tune-"))
+    try:
+        tune.run(
+            tune.with_resources(TrialWorker, {"cpu": resources.cpus, "gpu": resources.gpus}),
+            name="search",
+            num_samples=-1,
+            search_alg=searcher,
+            scheduler=StudyScheduler(searcher, dispatcher),
+            storage_path=str(scratch),
+            reuse_actors=True,
+            max_failures=0,  # a lost worker is the dispatcher's to judge: it hands the trial out again
+            raise_on_failed_trial=False,
+            verbose=0,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+            trial_name_creator=lambda trial: trial.trial_id,
+        )
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def finish_winner(dispatcher: Dispatcher, resources: TrialResources) -> dict[str, Any]:
+    """Bring the best trial to full epochs where it is not, read its test accuracy once, and write its files.
+
+    A winner that is finished already is not touched again, so the test split is read once a winner.
+
+    Returns:
+        What is then in the study as ``winner``: ``trial``, ``epoch``, ``epochs``, ``val_acc``, ``val_loss``, ``test_acc``,
+        ``test_loss``, ``folder``, and ``test_reads``, how many winners of this study have been tested so far.
+
+    Raises:
+        StudyError: no trial has a value.
+        UserError: the winner's training cannot go on.
+    """
+    study = dispatcher.study
+    ranked = study.ranked()
+    if not ranked:
+        hint = f"See the reasons: python -m hopsearch.report study={study.identity.name}"
+        raise StudyError(str(study.folder), "a winner needs a trial with a value, got none", hint)
+    best = ranked[0]
+    if study.winner is not None and study.winner["trial"] == best.number:
+        return study.winner
+    actor = Finisher.options(num_cpus=resources.cpus, num_gpus=resources.gpus).remote(dispatcher.job(best).model_dump_json())
+    try:
+        _train_to_the_end(actor, dispatcher, best)
+        facts: dict[str, Any] = ray.get(actor.finish.remote(str((study.folder / "winner").resolve())))
+    finally:
+        ray.kill(actor)
+    reads = 1 + (study.winner or {}).get("test_reads", 0)
+    winner = {"trial": best.number, **facts, "folder": "winner", "test_reads": reads}
+    study.note("winner", winner)
+    return winner
+
+
+def _train_to_the_end(actor: Any, dispatcher: Dispatcher, record: TrialRecord) -> None:
+    while True:
+        progress = Progress.model_validate_json(ray.get(actor.advance.remote()))
+        if progress.failure:
+            place = f"winner, trial {record.number}"
+            raise StudyError(place, f"its training must go on to full epochs, got {progress.reason}", "Run the command again")
+        for observer in dispatcher.observers:
+            observer.rows(record, progress.rows)
+        if progress.done:
+            break
+
+
+def interrupted(study: Study) -> str:
+    """What an interrupted search leaves, in a sentence."""
+    running = sum(record.state == State.RUNNING for record in study.records.values())
+    counted = len(study.counted())
+    return f"Saved: {counted} trials ({running} to be continued), {study.epochs} epochs. Run the same command to go on."

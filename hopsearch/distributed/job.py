@@ -1,0 +1,149 @@
+"""A trial as a job that can be sent to another process: train an epoch, save, say what came of it. Knows no Ray."""
+
+import json
+import traceback
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from safetensors.torch import save_file
+
+from hopsearch.config import Settings
+from hopsearch.data import DataConfig, Splits, load
+from hopsearch.errors import CheckpointError, TrialFailure, UserError
+from hopsearch.training import CheckpointFolder, Row, TrialConfig, TrialRun
+
+FailureKind = Literal["trial", "search"]
+
+
+class Job(Settings):
+    """All that a worker needs to train a trial, as plain JSON."""
+
+    number: int
+    """The trial's number in the study."""
+    trial: TrialConfig
+    """What to train."""
+    data: DataConfig
+    """What to train it on."""
+    folder: str
+    """Where its checkpoints go."""
+    objective: str = "val_acc"
+    """The metric whose best epoch is kept."""
+    maximize: bool = True
+    """Whether larger is better."""
+    threads: int = Field(default=1, ge=1)
+    """CPU threads."""
+
+
+class Progress(Settings):
+    """What a worker says after an epoch."""
+
+    rows: tuple[Row, ...] = ()
+    """Epochs, the newest last; after a restart all of them, so that nothing has to be remembered elsewhere."""
+    failure: FailureKind | None = None
+    """``trial``: this trial cannot go on. ``search``: none can, the user must act (missing data, full disk)."""
+    reason: str = ""
+    """Why, in a sentence."""
+    trace: str = ""
+    """The traceback of an error that is nobody's mistake but ours."""
+    done: bool = False
+    """Whether the trial is at full epochs."""
+
+
+class JobRun:
+    """A `Job` being worked on in this process.
+
+    The first `advance` builds the trial and, where there is a checkpoint, only tells its history.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.folder = CheckpointFolder(Path(job.folder))
+        self._run: TrialRun | None = None
+
+    def advance(self) -> Progress:
+        """Train one epoch and save it; never raises for what is a fact about the trial or the user's to mend."""
+        try:
+            return self._advance()
+        except TrialFailure as failure:
+            return Progress(failure="trial", reason=f"{failure.reason}: {failure}")
+        except (UserError, CheckpointError) as error:
+            return Progress(failure="search", reason=str(error))
+        except Exception as error:  # a bug of one configuration must not end the search; it is shown with its traceback
+            summary = f"error: {type(error).__name__}: {error}".splitlines()[0]
+            return Progress(failure="trial", reason=summary, trace=traceback.format_exc())
+
+    def finish(self, target: Path) -> dict[str, Any]:
+        """Take the best epoch's weights, read the test split once, and write the winner's files.
+
+        Args:
+            target: folder of ``model.safetensors`` and ``config.json``, readable by hopsearch and by timm
+                (``timm.create_model("local-dir:<folder>")``).
+
+        Returns:
+            ``epoch`` of the weights, ``epochs`` trained, ``val_acc``, ``val_loss``, ``test_acc``, ``test_loss``.
+
+        Raises:
+            CheckpointError: the trial's best checkpoint is gone.
+        """
+        run, splits = self._built()
+        best = self.folder.load_best()
+        if best is None:
+            raise CheckpointError(str(self.folder.path), "the best epoch's checkpoint must be there, got none", "Run the command again")
+        epochs = run.epoch
+        run.load_state_dict(best)
+        validation, test = run.evaluate_validation(), run.evaluate_test(splits.read_test())
+        write_model(run, target)
+        return {
+            "epoch": run.epoch,
+            "epochs": epochs,
+            "val_acc": validation.accuracy,
+            "val_loss": validation.loss,
+            "test_acc": test.accuracy,
+            "test_loss": test.loss,
+        }
+
+    def _advance(self) -> Progress:
+        if self._run is None:
+            run, _ = self._built()
+            if run.history:
+                return Progress(rows=tuple(run.history), done=run.done)
+        run, _ = self._built()
+        row = run.step()
+        run.save(self.folder, self.job.objective, self.job.maximize)
+        return Progress(rows=(row,), done=run.done)
+
+    def _built(self) -> tuple[TrialRun, Splits]:
+        splits = load(self.job.data)  # remembered by the process: only the first trial of a worker waits for it
+        if self._run is None:
+            torch.set_num_threads(self.job.threads)
+            self._run = TrialRun(self.job.trial, splits)
+            self._run.load_newest(self.folder)
+        return self._run, splits
+
+
+def write_model(run: TrialRun, target: Path) -> None:
+    """Write the weights that are evaluated, and the config that builds their model, into ``target``."""
+    target.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in run.evaluated.state_dict().items()}
+    save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
+    model = run.config.model
+    about = {
+        "architecture": f"{model.family}_s16_224",
+        "num_classes": model.classes,
+        "model_args": model.timm_args(),
+        "pretrained_cfg": {
+            "num_classes": model.classes,
+            "input_size": [model.channels, model.image_size, model.image_size],
+            "mean": [0.5] * model.channels,
+            "std": [0.5] * model.channels,
+            "crop_pct": 1.0,
+            "interpolation": "bicubic",
+            "first_conv": "stem.proj",
+            "classifier": "head",
+            "label_names": list(run.facts.classes),
+        },
+        "hopsearch": {"trial": json.loads(run.config.model_dump_json())},
+    }
+    (target / "config.json").write_text(json.dumps(about, indent=2) + "\n")

@@ -1,0 +1,179 @@
+"""The six families as configs: every knob is a field, and the field's name is the same in YAML, Optuna and the report.
+
+Sources: MLP-Mixer (arXiv 2105.01601); iMixer (arXiv 2304.13061); VanillaMixer, ParaMixer, SymMixer, AsymMixer (arXiv 2406.12220).
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from hopsearch.config import Settings, did_you_mean, parse
+from hopsearch.errors import ConfigError
+
+
+class MixerConfig(Settings):
+    """What all families share; use one of its subclasses.
+
+    The defaults are the papers' S/16: 8 blocks, 512 channels, ratios (0.5, 4), 224 px.
+    """
+
+    image_size: int = Field(default=224, ge=1)
+    """Height and width of an image, in pixels."""
+    channels: int = Field(default=3, ge=1)
+    """Colour channels of an image."""
+    classes: int = Field(default=1000, ge=0)
+    """Classes of the head; 0 leaves the head out."""
+    patch_size: int = Field(default=16, ge=1)
+    """Height and width of a patch, in pixels; (image_size / patch_size)² tokens."""
+    depth: int = Field(default=8, ge=1)
+    """Blocks."""
+    dim: int = Field(default=512, ge=1)
+    """Channels of a token."""
+    token_ratio: float = Field(default=0.5, gt=0)
+    """Width of the token MLP, as a multiple of dim."""
+    channel_ratio: float = Field(default=4.0, gt=0)
+    """Width of the channel MLP, as a multiple of dim."""
+    drop: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout inside both MLPs, after the activation and after the last matrix."""
+    head_drop: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout before the head."""
+    drop_path: float = Field(default=0.0, ge=0, lt=1)
+    """Chance that an image skips a branch in training (stochastic depth); the same in every block, as the papers have it."""
+
+    @property
+    def tokens(self) -> int:
+        """Patches of an image, S."""
+        return (self.image_size // self.patch_size) ** 2
+
+    @property
+    def tokens_dim(self) -> int:
+        """Width of the token MLP, T."""
+        return int(self.token_ratio * self.dim)
+
+    @property
+    def channels_dim(self) -> int:
+        """Width of the channel MLP."""
+        return int(self.channel_ratio * self.dim)
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> "MixerConfig":
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"patch_size must divide image_size, got {self.patch_size} and {self.image_size}; "
+                "Choose a patch_size that leaves no rest"
+            )
+        for name, width in (("token_ratio", self.tokens_dim), ("channel_ratio", self.channels_dim)):
+            if width < 1:
+                raise ValueError(f"int({name} * dim) must be at least 1, got {width}; Raise {name} or dim")
+        return self
+
+
+class MlpMixerConfig(MixerConfig):
+    """MLP-Mixer as timm has it: serial blocks, MLPs with bias, LayerNorm over channels (arXiv 2105.01601)."""
+
+    family: Literal["mlpmixer"] = "mlpmixer"
+    """Which family."""
+
+
+class IMixerConfig(MixerConfig):
+    """iMixer: MLP-Mixer whose token MLP holds an inverted residual block, solved by iteration (arXiv 2304.13061).
+
+    The defaults are those of the paper's CIFAR-10 run: h_ratio 2, n_iter 2, n_power 8. The authors' code, called without these
+    flags, means h_ratio 1, n_iter 4, n_power 8 instead.
+    """
+
+    family: Literal["imixer"] = "imixer"
+    """Which family."""
+    h_ratio: float = Field(default=2.0, gt=0)
+    """Width of the hierarchy's hidden layer, as a multiple of the token MLP's width."""
+    n_iter: int = Field(default=2, ge=0)
+    """Fixed-point iterations; adds no parameter. 0 is MLP-Mixer itself, built without the then unused matrices."""
+    n_power: int = Field(default=8, ge=1)
+    """Power iterations of the spectral normalisation, once a training step."""
+    spectral_coeff: float = Field(default=0.9, gt=0)
+    """Largest spectral norm of the iterated matrices; below 0.8858 the iteration is a contraction for certain (Lip(GELU) = 1.1289)."""
+
+    @property
+    def hidden_dim(self) -> int:
+        """Width of the hierarchy's hidden layer, H."""
+        return int(self.h_ratio * self.tokens_dim)
+
+    @model_validator(mode="after")
+    def _hidden_fits(self) -> "IMixerConfig":
+        if self.hidden_dim < 1:
+            raise ValueError(f"int(h_ratio * token_ratio * dim) must be at least 1, got {self.hidden_dim}; Raise h_ratio")
+        return self
+
+
+class MapNormConfig(MixerConfig):
+    """What the four families of arXiv 2406.12220 share: LayerNorm over the whole token map, MLPs without bias, iterated blocks."""
+
+    n_iter: int = Field(default=1, ge=1, le=4)
+    """How often each block is applied, with the same weights."""
+
+
+class VanillaMixerConfig(MapNormConfig):
+    """VanillaMixer: serial blocks (arXiv 2406.12220)."""
+
+    family: Literal["vanillamixer"] = "vanillamixer"
+    """Which family."""
+
+
+class ParaMixerConfig(MapNormConfig):
+    """ParaMixer: token and channel MLP side by side behind one norm (arXiv 2406.12220)."""
+
+    family: Literal["paramixer"] = "paramixer"
+    """Which family."""
+
+
+class SymMixerConfig(MapNormConfig):
+    """SymMixer: ParaMixer with the symmetric weights that the Hopfield energy asks for, x ↦ Wᵀ σ(W x) (arXiv 2406.12220)."""
+
+    family: Literal["symmixer"] = "symmixer"
+    """Which family."""
+
+
+class AsymMixerConfig(MapNormConfig):
+    """AsymMixer: SymMixer plus a symmetry-breaking part W̃, x ↦ (Wᵀ + W̃) σ(W x) (arXiv 2406.12220)."""
+
+    family: Literal["asymmixer"] = "asymmixer"
+    """Which family."""
+    symmetry_breaking: float = Field(default=0.0, ge=0)
+    """Strength λ of the penalty λ Σ ‖W̃‖² (a plain sum over all MLPs). 0 is ParaMixer's function class; large λ tends to SymMixer."""
+
+
+ModelConfig = Annotated[
+    MlpMixerConfig | IMixerConfig | VanillaMixerConfig | ParaMixerConfig | SymMixerConfig | AsymMixerConfig,
+    Field(discriminator="family"),
+]
+"""Any family's config, told apart by ``family``."""
+
+
+FAMILIES: dict[str, type[MixerConfig]] = {
+    "mlpmixer": MlpMixerConfig,
+    "imixer": IMixerConfig,
+    "vanillamixer": VanillaMixerConfig,
+    "paramixer": ParaMixerConfig,
+    "symmixer": SymMixerConfig,
+    "asymmixer": AsymMixerConfig,
+}
+"""The config class of every family, by name."""
+
+
+def parse_model(values: Mapping[str, Any], place: str) -> ModelConfig:
+    """Validate ``values`` as the config of the family they name.
+
+    Args:
+        values: ``family`` and that family's fields; a field that is left out keeps its default.
+        place: where the values come from, the first words of an error.
+
+    Raises:
+        ConfigError: the family is missing or unknown, a key is not one of this family's, or a rule is broken.
+    """
+    family = values.get("family")
+    if family is None:
+        raise ConfigError(f"{place}: family", "must be given", f"Known: {', '.join(sorted(FAMILIES))}")
+    if family not in FAMILIES:
+        raise ConfigError(f"{place}: family", f"must be a known family, got {family!r}", did_you_mean(str(family), FAMILIES))
+    return parse(FAMILIES[family], values, place)  # type: ignore[return-value]  # every class of the table is in the union

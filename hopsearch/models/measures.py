@@ -1,0 +1,102 @@
+"""What can be read off a trained mixer: how converged its iteration is, how symmetric its weights are.
+
+Keys are ``quantity/where/mean`` and ``…/max`` over the blocks, for a journal; with ``per_block`` also ``quantity/where/block0``, ``…/block1``, …, for TensorBoard.
+
+==============================  ==================================================================================  =================
+``fixed_point/residual``        ‖y_n − y_{n−1}‖ / ‖y_n‖ of the token MLP's iteration, over the batch                iMixer
+``spectral/fc_sn1``, ``fc_sn2`` spectral norm of the effective weight (at most coeff once u and v have converged)   iMixer
+``asymmetry/tokens|channels``   ‖W2 − W1ᵀ‖ / (‖W1‖ + ‖W2‖), Frobenius: 0 symmetric, about 0.7 unrelated, 1 opposite all
+``cosine/tokens|channels``      cosine of W1ᵀ and W2 as vectors: 1 symmetric, 0 unrelated                           all
+``breaking/tokens|channels``    ‖W̃‖ / ‖W1‖, Frobenius                                                               AsymMixer
+==============================  ==================================================================================  =================
+
+W1 and W2 are the matrices as they act: in AsymMixer, W2 = W1ᵀ + W̃. How the paper (arXiv 2406.12220) measured asymmetry is not known; these are
+natural choices.
+"""
+
+from collections import defaultdict
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from hopsearch.models.mixer import Mixer
+from hopsearch.models.mlps import AsymmetricMlp, IteratedMlp, Mlp
+from hopsearch.models.spectral import SpectralLinear
+
+
+@torch.no_grad()
+def measure(model: Mixer, x_BCHW: Tensor, per_block: bool = False, exact: bool = False) -> dict[str, float]:
+    """Measure ``model``, with one forward over ``x_BCHW`` where it iterates; a small batch will do.
+
+    Args:
+        model: the model, not its compiled or distributed wrapper; left in the mode it was in.
+        x_BCHW: images, prepared as for evaluation.
+        per_block: add the keys of single blocks.
+        exact: take spectral norms from an SVD instead of the running estimate uᵀ W v.
+    """
+    training = model.training
+    model.eval()
+    try:
+        found = _weight_measures(model)
+        if isinstance(model.blocks[0].mlp_tokens, IteratedMlp):
+            found["fixed_point/residual"] = _residuals(model, x_BCHW)
+            for name, values in _spectral_norms(model, exact).items():
+                found[f"spectral/{name}"] = values
+    finally:
+        model.train(training)
+    return _summarize(found, per_block)
+
+
+def _weight_measures(model: Mixer) -> dict[str, list[Tensor]]:
+    found = defaultdict(list)
+    for block in model.blocks:
+        for where, mlp in (("tokens", block.mlp_tokens), ("channels", block.mlp_channels)):
+            first, second = cast(Mlp, mlp).pair()
+            norms = first.norm(), second.norm()
+            found[f"asymmetry/{where}"].append((second - first.T).norm() / (norms[0] + norms[1]))
+            found[f"cosine/{where}"].append((first.T * second).sum() / (norms[0] * norms[1]))
+            if isinstance(mlp, AsymmetricMlp):
+                found[f"breaking/{where}"].append(mlp.fc2.weight.norm() / norms[0])
+    return found
+
+
+def _residuals(model: Mixer, x_BCHW: Tensor) -> list[Tensor]:
+    residuals: list[Tensor] = []
+
+    def record(mlp: IteratedMlp, inputs: Any) -> None:
+        last, previous = mlp.solve(*inputs)
+        residuals.append((last - previous).norm() / last.norm())
+
+    handles = [cast(IteratedMlp, block.mlp_tokens).register_forward_pre_hook(record) for block in model.blocks]
+    try:
+        model.forward_features(x_BCHW)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return residuals
+
+
+def _spectral_norms(model: Mixer, exact: bool) -> dict[str, list[Tensor]]:
+    found = defaultdict(list)
+    for block, weights in zip(model.blocks, model.token_weights(), strict=True):
+        for name, weight_OI in zip(("fc_sn1", "fc_sn2"), weights, strict=True):
+            layer = getattr(block.mlp_tokens, name)
+            if exact or not isinstance(layer, SpectralLinear):  # a folded model has no running estimate
+                norm = torch.linalg.matrix_norm(weight_OI, 2)
+            else:
+                norm = layer.weight_u @ weight_OI @ layer.weight_v
+            found[name].append(norm)
+    return found
+
+
+def _summarize(found: dict[str, list[Tensor]], per_block: bool) -> dict[str, float]:
+    # One transfer from the device for all values together.
+    flat = iter(torch.stack([value.float() for values in found.values() for value in values]).tolist())
+    summary: dict[str, float] = {}
+    for name, values in found.items():
+        numbers = [next(flat) for _ in values]
+        summary[f"{name}/mean"], summary[f"{name}/max"] = sum(numbers) / len(numbers), max(numbers)
+        if per_block:
+            summary.update({f"{name}/block{index}": number for index, number in enumerate(numbers)})
+    return summary

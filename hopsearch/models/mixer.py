@@ -1,0 +1,157 @@
+"""The backbone all families share: patches, blocks, norm, mean over tokens, head.
+
+Shapes: B = batch, C = colour channels, S = tokens (patches), D = channels of a token, K = classes, P = C·patch², h × w = the grid of patches.
+"""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from timm.layers import lecun_normal_
+from torch import Tensor, nn
+
+from hopsearch.errors import ConfigError
+from hopsearch.models.families import AsymMixerConfig, IMixerConfig, MixerConfig
+from hopsearch.models.mlps import AsymmetricMlp, IteratedMlp
+from hopsearch.models.spectral import SpectralLinear, normalized_weights
+
+
+class PatchEmbed(nn.Module):
+    """Cut an image into patches and embed each one linearly.
+
+    The layer is kept as a convolution, for the names and shapes of checkpoints, but computed as one matrix product that leaves the tokens first.
+    """
+
+    def __init__(self, image_size: int, patch_size: int, channels: int, dim: int) -> None:
+        super().__init__()
+        self.image_size, self.patch_size = image_size, patch_size
+        self.proj = nn.Conv2d(channels, dim, kernel_size=patch_size, stride=patch_size)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Embed a batch as x_SBD.
+
+        Raises:
+            ConfigError: the images do not have the size the model was built for.
+        """
+        B, C, height, width = x_BCHW.shape
+        if height != self.image_size or width != self.image_size:
+            raise ConfigError(
+                "model", f"images must be {self.image_size} × {self.image_size}, got {height} × {width}", "Set model.image_size"
+            )
+        p = self.patch_size
+        grid = self.image_size // p
+        x_hwBP = x_BCHW.reshape(B, C, grid, p, grid, p).permute(2, 4, 0, 1, 3, 5)
+        return F.linear(x_hwBP.reshape(grid * grid, B, C * p * p), self.proj.weight.flatten(1), self.proj.bias)
+
+
+class Mixer(nn.Module):
+    """A mixer of any family, with timm's interface; `build` makes one from a config.
+
+    Inside, activations are x_SBD (see `hopsearch.models.mlps`); images, features and logits have the batch first, as everywhere.
+
+    Attributes:
+        config: what it was built from; `reset_classifier` keeps it true.
+        folded: whether spectral norms are baked into the weights (`fold`).
+    """
+
+    def __init__(self, config: MixerConfig, blocks: list[nn.Module]) -> None:
+        super().__init__()
+        self.config = config
+        self.folded = False
+        self.num_classes, self.num_features = config.classes, config.dim
+        self.head_hidden_size = self.embed_dim = config.dim
+        self.in_chans, self.global_pool = config.channels, "avg"
+        self.stem = PatchEmbed(config.image_size, config.patch_size, config.channels, config.dim)
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(config.dim, eps=1e-6)
+        self.head_drop = nn.Dropout(config.head_drop)
+        self.head: nn.Module = _head(config.dim, config.classes)
+        self.init_weights()
+
+    @torch.no_grad()
+    def init_weights(self) -> None:
+        """Draw all weights anew, as timm does for MLP-Mixer: Xavier, LeCun normal for the patches, a head of zeros."""
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.normal_(module.bias, std=1e-6)
+            elif isinstance(module, nn.LayerNorm):
+                module.reset_parameters()
+            elif isinstance(module, SpectralLinear):
+                module.init_weights()
+        lecun_normal_(self.stem.proj.weight)
+        for tensor in (self.stem.proj.bias, *self.head.parameters()):
+            if tensor is not None:
+                nn.init.zeros_(tensor)
+
+    def forward_features(self, x_BCHW: Tensor) -> Tensor:
+        """Tokens after the last norm, x_BSD."""
+        x_SBD = self.stem(x_BCHW)
+        for block, weights in zip(self.blocks, self.token_weights(), strict=True):
+            x_SBD = block(x_SBD, *weights)
+        return cast(Tensor, self.norm(x_SBD)).transpose(0, 1)
+
+    def forward_head(self, x_BSD: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits from `forward_features`, or the pooled features that go into the head."""
+        x_BD = self.head_drop(x_BSD.mean(dim=1) if self.global_pool == "avg" else x_BSD)
+        return x_BD if pre_logits else cast(Tensor, self.head(x_BD))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Logits of a batch of images, (B, K)."""
+        return self.forward_head(self.forward_features(x_BCHW))
+
+    def token_weights(self) -> list[tuple[Tensor, ...]]:
+        """What each block's token MLP needs beside its input: the two effective weights in iMixer, nothing elsewhere.
+
+        All blocks are normalised together. In training mode this also improves the singular vectors; in evaluation it changes nothing.
+        It is computed in every forward: a cache would have to notice every way of changing a weight, and saves well under 1 %.
+        """
+        mlps = [cast(IteratedMlp, block.mlp_tokens) for block in self.blocks]
+        if not isinstance(mlps[0], IteratedMlp):
+            return [()] * len(mlps)
+        first, second = [mlp.fc_sn1 for mlp in mlps], [mlp.fc_sn2 for mlp in mlps]
+        if self.folded:
+            return [(layer1.weight, layer2.weight) for layer1, layer2 in zip(first, second, strict=True)]
+        config = cast(IMixerConfig, self.config)
+        tall, wide = (first, second) if config.hidden_dim >= config.tokens_dim else (second, first)
+        normed = normalized_weights(tall, wide, config.spectral_coeff, config.n_power, update=self.training)
+        return list(zip(*(normed if tall is first else reversed(normed)), strict=True))
+
+    def regularization(self) -> Tensor:
+        """The symmetry-breaking penalty to add to the loss: λ Σ_blocks (‖tokens.fc2‖² + ‖channels.fc2‖²) (arXiv 2406.12220).
+
+        A scalar in every family; a constant zero, without a graph, where λ is 0 or unknown.
+        """
+        strength = self.config.symmetry_breaking if isinstance(self.config, AsymMixerConfig) else 0.0
+        if strength == 0:
+            return self.norm.weight.new_zeros(())
+        breaking = [mlp.fc2.weight for mlp in self.modules() if isinstance(mlp, AsymmetricMlp)]
+        return strength * torch.stack([weight.square().sum() for weight in breaking]).sum()
+
+    def get_classifier(self) -> nn.Module:
+        """The head (timm's interface)."""
+        return self.head
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Put a new head of zeros in place; 0 classes leave the features (timm's interface).
+
+        Args:
+            num_classes: classes of the new head.
+            global_pool: ``avg`` for the mean over tokens, an empty string for no pooling; None leaves it as it is.
+        """
+        if global_pool is not None:
+            if global_pool not in ("avg", ""):
+                raise ConfigError("global_pool", f"must be avg or empty, got {global_pool!r}", "Leave it out for avg")
+            self.global_pool = global_pool
+        weight = self.stem.proj.weight
+        self.config = self.config.model_copy(update={"classes": num_classes})
+        self.num_classes = num_classes
+        self.head = _head(self.num_features, num_classes).to(device=weight.device, dtype=weight.dtype)
+        for tensor in self.head.parameters():
+            nn.init.zeros_(tensor)
+        self.head.train(self.training)
+
+
+def _head(dim: int, classes: int) -> nn.Module:
+    return nn.Linear(dim, classes) if classes else nn.Identity()

@@ -1,0 +1,121 @@
+"""Soft spectral normalisation, W / max(1, σ/coeff), of many layers in one go.
+
+Shapes: L = layers of one shape, O = outputs, I = inputs, R = min(O, I).
+
+The authors of iMixer (arXiv 2304.13061) run the power iteration in every application of a layer, n_iter times a step, although the weight has
+not changed between them. Here it runs once a training forward, for all layers of a shape in one batched product. It finds the same
+singular vectors, since n_iter times fewer power iterations are made up for by warm starts over the steps.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class SpectralLinear(nn.Module):
+    """The parameters of a linear layer whose weight is normalised before use; it has no forward of its own.
+
+    State-dict keys are those of the authors' checkpoints: ``weight_orig``, ``bias`` and the buffers ``weight_u``, ``weight_v`` (the running
+    estimate of the first singular vectors) and ``weight_sigma`` (the last estimate of the norm, for logs).
+    """
+
+    weight_u: Tensor
+    weight_v: Tensor
+    weight_sigma: Tensor
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight_orig = nn.Parameter(torch.empty(outputs, inputs))
+        self.bias = nn.Parameter(torch.empty(outputs))
+        self.register_buffer("weight_u", torch.empty(outputs))
+        self.register_buffer("weight_v", torch.empty(inputs))
+        self.register_buffer("weight_sigma", torch.ones(1))
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Xavier weights, almost no bias, random unit singular vectors."""
+        nn.init.xavier_uniform_(self.weight_orig)
+        nn.init.normal_(self.bias, std=1e-6)
+        with torch.no_grad():
+            for vector in (self.weight_u, self.weight_v):
+                vector.copy_(F.normalize(torch.randn_like(vector), dim=0))
+            self.weight_sigma.fill_(1)
+
+
+def normalized_weights(
+    tall: Sequence[SpectralLinear], wide: Sequence[SpectralLinear], coeff: float, n_power: int, update: bool
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """The effective weights of ``tall`` and of ``wide``, each in order.
+
+    The wide ones are handled transposed, in the same stack as the tall ones: σ(W) = σ(Wᵀ). The gradient flows through the weight and
+    through σ = uᵀ W v with u and v held constant, as in the authors' code.
+
+    Args:
+        tall: layers of one shape, with at least as many outputs as inputs.
+        wide: layers of the transposed shape.
+        coeff: the largest spectral norm that is left alone.
+        n_power: power iterations, if ``update``.
+        update: improve u and v first, in place; a training forward does, an evaluation does not.
+    """
+    a_LXR = torch.stack([layer.weight_orig for layer in tall] + [layer.weight_orig.T for layer in wide])
+    with torch.autocast(a_LXR.device.type, enabled=False):
+        with torch.no_grad():
+            large_LX = torch.stack([layer.weight_u for layer in tall] + [layer.weight_v for layer in wide])
+            small_LR = torch.stack([layer.weight_v for layer in tall] + [layer.weight_u for layer in wide])
+            if update:
+                large_LX, small_LR = power_iterate(a_LXR, large_LX, small_LR, len(tall), n_power)
+        sigma_L = (large_LX * torch.bmm(a_LXR, small_LR[:, :, None]).squeeze(2)).sum(1)
+        effective_LXR = a_LXR / (sigma_L / coeff).clamp(min=1)[:, None, None]
+    if update:
+        _store(tall, large_LX, small_LR, sigma_L)
+        _store(wide, small_LR[len(tall) :], large_LX[len(tall) :], sigma_L[len(tall) :])
+    effective = effective_LXR.unbind()
+    return effective[: len(tall)], tuple(weight_XR.T for weight_XR in effective[len(tall) :])
+
+
+def power_iterate(a_LXR: Tensor, large_LX: Tensor, small_LR: Tensor, n_tall: int, n_power: int) -> tuple[Tensor, Tensor]:
+    """Run v ← Wᵀu/‖·‖, u ← Wv/‖·‖ ``n_power`` times for all layers at once.
+
+    The vectors in between are never needed, so the steps are merged: with the small Gram matrix G = AᵀA, n of them are one product with
+    G^(n−1), taken by repeated squaring. The result is that of the steps one by one, up to rounding.
+
+    Args:
+        a_LXR: the first ``n_tall`` are W, so that large is u and small is v; the others are Wᵀ, and it is the other way round.
+        large_LX: singular vectors of the long side so far.
+        small_LR: those of the short side.
+        n_tall: where the transposed ones start.
+        n_power: steps, at least 1.
+
+    Returns:
+        The improved (large, small).
+    """
+    at_LRX = a_LXR.mT
+    # A step begins with Wᵀu: the half step AᵀX for the tall ones. The wide ones' u is the small vector itself.
+    start_LR1 = torch.cat([torch.bmm(at_LRX[:n_tall], large_LX[:n_tall, :, None]), small_LR[n_tall:, :, None]])
+    small_LR1 = _apply_power(torch.bmm(at_LRX, a_LXR), start_LR1, n_power - 1)
+    large_LX1 = F.normalize(torch.bmm(a_LXR, small_LR1), dim=1)
+    # It ends with Wv, which for the wide ones is one more half step.
+    small_LR1 = torch.cat([small_LR1[:n_tall], torch.bmm(at_LRX[n_tall:], large_LX1[n_tall:])])
+    return large_LX1.squeeze(2), F.normalize(small_LR1, dim=1).squeeze(2)
+
+
+def _apply_power(gram_LRR: Tensor, x_LR1: Tensor, exponent: int) -> Tensor:
+    # G is rescaled after every product: its largest eigenvalue is then between 1/√R and 1, and nothing leaves float32's range.
+    while exponent:
+        gram_LRR = gram_LRR / torch.linalg.matrix_norm(gram_LRR, keepdim=True)
+        if exponent & 1:
+            x_LR1 = torch.bmm(gram_LRR, x_LR1)
+        exponent >>= 1
+        if exponent:
+            gram_LRR = torch.bmm(gram_LRR, gram_LRR)
+    return x_LR1
+
+
+@torch.no_grad()
+def _store(layers: Sequence[SpectralLinear], u_LO: Tensor, v_LI: Tensor, sigma_L: Tensor) -> None:
+    for layer, u_O, v_I, sigma in zip(layers, u_LO, v_LI, sigma_L):  # noqa: B905  # the stacks go on with the other layers
+        layer.weight_u.copy_(u_O)
+        layer.weight_v.copy_(v_I)
+        layer.weight_sigma.copy_(sigma)

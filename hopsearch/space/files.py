@@ -1,0 +1,140 @@
+"""Space files: the shipped ones by name, a user's by path, and what is left of one when the data is known."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hopsearch.config import did_you_mean, flatten
+from hopsearch.errors import SpaceError
+from hopsearch.space.conditions import FACTS, Value, When, holds, shown
+from hopsearch.space.parameters import Parameter
+from hopsearch.space.schema import Parts, read_parts
+from hopsearch.space.space import Space
+from hopsearch.space.structure import parents_first, settle
+from hopsearch.space.yaml_reader import read_yaml
+
+_SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class SpaceFile:
+    """A search space as written: parameters may have alternatives that wait for facts about the data.
+
+    Args:
+        name: ``imixer`` of ``search_spaces/imixer.yaml``.
+        source: how errors call the file.
+        parts: what stands in it.
+    """
+
+    name: str
+    source: str
+    parts: Parts
+
+    def resolve(self, facts: Mapping[str, Any]) -> Space:
+        """The space for one data set: alternatives chosen, parameters whose data condition fails dropped.
+
+        Args:
+            facts: values of `FACTS`, flat (``data.image_size``) or nested; more keys do no harm.
+
+        Raises:
+            SpaceError: a condition asks for a fact that is not given, or what is left is no sound space.
+        """
+        known = {name: value for name, value in flatten(facts).items() if name in FACTS}
+        chosen: dict[str, Parameter] = {}
+        for name, alternatives in self.parts.parameters.items():
+            place = f"{self.source}: {name}"
+            fitting = next((one for one in alternatives if _fits(one.when, known, place)), None)
+            if fitting is not None:
+                chosen[name] = fitting
+        names = [*self.parts.parameters, *self.parts.fixed, *FACTS]
+        ordered = parents_first(chosen, dict.fromkeys(names), self.source)
+        parameters, _ = settle(ordered, {**self.parts.fixed, **known}, {})
+        return Space(
+            parameters=parameters,
+            fixed=self.parts.fixed,
+            first=self._points(known, parameters),
+            objective=self.parts.objective,
+            direction=self.parts.direction,
+            fidelity=self.parts.fidelity,
+            source=self.source,
+        )
+
+    def _points(self, known: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> list[dict[str, Value]]:
+        dropped = self.parts.parameters.keys() - parameters.keys()
+        points = []
+        for number, (when, point) in enumerate(self.parts.first, start=1):
+            if _fits(when, known, f"{self.source}: first point {number}"):
+                points.append({name: value for name, value in point.items() if name not in dropped})
+        return points
+
+
+def list_spaces() -> tuple[str, ...]:
+    """Names of the shipped search spaces."""
+    return tuple(sorted(path.stem for path in _shipped().glob("*.yaml")))
+
+
+def load_space(name_or_path: str | Path) -> SpaceFile:
+    """Read a shipped search space by its name, from any directory, or a user's by the path of its YAML file.
+
+    Args:
+        name_or_path: ``imixer``, or a path: something that ends in .yaml or .yml, or has a directory in it.
+
+    Raises:
+        SpaceError: unknown name, unreadable file, broken YAML, or a mistake in what the file says.
+    """
+    text = str(name_or_path)
+    path = Path(text).expanduser()
+    if path.suffix in _SUFFIXES or len(path.parts) > 1:
+        return _read(path, text)
+    if text not in list_spaces():
+        known = ", ".join(list_spaces())
+        near = did_you_mean(text, list_spaces())
+        hint = near if near.startswith("Known") else f"{near} Known: {known}"
+        raise SpaceError("space", f"unknown search space, got {text!r}", f"{hint}; or give the path of a YAML file")
+    return _read(_shipped() / f"{text}.yaml", f"search_spaces/{text}.yaml")
+
+
+def _shipped() -> Path:
+    # In a wheel the files lie inside the package, in a checkout beside it.
+    package = Path(__file__).parents[1]
+    inside = package / "search_spaces"
+    return inside if inside.is_dir() else package.parent / "search_spaces"
+
+
+def _read(path: Path, source: str) -> SpaceFile:
+    parts = read_parts(read_yaml(path, source), source)
+    if not parts.parameters:
+        rule = "must name at least one parameter, got none"
+        raise SpaceError(f"{source}: parameters", rule, "Move one from fixed to parameters, or train a single model instead")
+    for name, alternatives in parts.parameters.items():
+        if name in parts.fixed:
+            raise SpaceError(f"{source}: {name}", "must be fixed or searched, got both", "Drop one of the two")
+        for alternative in alternatives:
+            for parent, test in alternative.when.items():
+                _refuse_impossible(parent, test, parts, f"{source}: {name}")
+    for number, (when, _) in enumerate(parts.first, start=1):
+        for fact in when:
+            if fact not in FACTS:
+                rule = f"when may look at the data only, got {fact!r}"
+                raise SpaceError(f"{source}: first point {number}", rule, did_you_mean(fact, FACTS))
+    return SpaceFile(path.stem, source, parts)
+
+
+def _refuse_impossible(parent: str, test: Any, parts: Parts, place: str) -> None:
+    """A condition that no value of its parent meets is a misspelt one."""
+    alternatives = parts.parameters.get(parent, ())
+    for one in test if isinstance(test, list) else [test]:
+        if alternatives and not any(alternative.can_pass(one) for alternative in alternatives):
+            rule = f"when must allow a value that {parent} can take, got {shown(one)}"
+            raise SpaceError(place, rule, f"{parent} is {alternatives[0].describe()}")
+
+
+def _fits(when: When, known: Mapping[str, Any], place: str) -> bool:
+    """Whether the part of a condition that looks at the data holds."""
+    asked = {fact: test for fact, test in when.items() if fact in FACTS}
+    for fact in asked:
+        if fact not in known:
+            given = ", ".join(sorted(known)) or "nothing"
+            raise SpaceError(place, f"{fact} must be known to decide its condition, got {given}", "Give the data's facts")
+    return holds(asked, known)

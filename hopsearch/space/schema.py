@@ -1,0 +1,163 @@
+"""From plain data, as a YAML or JSON file holds it, to parameters: every mistake is named with its place and remedy."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
+
+from hopsearch.config import did_you_mean, flatten
+from hopsearch.errors import SpaceError
+from hopsearch.space.conditions import Value, read_when, shown
+from hopsearch.space.fidelity import Fidelity
+from hopsearch.space.parameters import KINDS, Parameter
+
+_KEYS = ("objective", "direction", "fidelity", "fixed", "parameters", "first")
+_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A space as written, before anything is known about the data.
+
+    Args:
+        parameters: name to its alternatives, of which the first that fits the data is taken.
+        fixed: name to value.
+        first: (condition on the data, point) pairs.
+        objective: the metric that a trial reports.
+        direction: ``maximize`` or ``minimize``.
+        fidelity: epochs and rungs.
+    """
+
+    parameters: dict[str, tuple[Parameter, ...]]
+    fixed: dict[str, Any]
+    first: tuple[tuple[dict[str, Any], dict[str, Value]], ...]
+    objective: str
+    direction: str
+    fidelity: Fidelity
+
+
+def read_parts(data: Any, source: str) -> Parts:
+    """Read the plain data of a space.
+
+    Raises:
+        SpaceError: the first mistake found; its place begins with ``source``.
+    """
+    if not isinstance(data, Mapping):
+        raise SpaceError(source, f"must be a mapping, got {noun(data)}", f"Begin with one of the keys {', '.join(_KEYS)}")
+    _refuse_unknown(data, _KEYS, source)
+    parameters = data.get("parameters")
+    if not isinstance(parameters, Mapping):
+        rule = f"must map names to what is searched, got {noun(parameters)}"
+        raise SpaceError(f"{source}: parameters", rule, "Add e.g. model.depth: {type: int, low: 2, high: 8}")
+    objective, direction = data.get("objective", "val_acc"), data.get("direction", "maximize")
+    check_objective(objective, direction, source)
+    return Parts(
+        parameters={
+            _name(name, f"{source}: parameters"): _alternatives(spec, f"{source}: {name}") for name, spec in parameters.items()
+        },
+        fixed=_fixed(data.get("fixed"), f"{source}: fixed"),
+        first=_first(data.get("first"), source),
+        objective=objective,
+        direction=direction,
+        fidelity=_fidelity(data.get("fidelity"), f"{source}: fidelity"),
+    )
+
+
+def check_objective(objective: Any, direction: Any, source: str) -> None:
+    """Refuse an objective that is no word and a direction that is none."""
+    if not isinstance(objective, str) or not objective:
+        raise SpaceError(f"{source}: objective", f"must be the name of a metric, got {shown(objective)}", "Write e.g. val_acc")
+    if direction not in ("maximize", "minimize"):
+        rule = f"must be maximize or minimize, got {shown(direction)}"
+        raise SpaceError(f"{source}: direction", rule, "Write one of the two")
+
+
+def _alternatives(spec: Any, place: str) -> tuple[Parameter, ...]:
+    if isinstance(spec, list):
+        if not spec:
+            raise SpaceError(place, "a list of alternatives must not be empty, got []", "Add one, or drop the parameter")
+        return tuple(_parameter(one, f"{place}[{number}]") for number, one in enumerate(spec, start=1))
+    return (_parameter(spec, place),)
+
+
+def _parameter(spec: Any, place: str) -> Parameter:
+    if not isinstance(spec, Mapping):
+        raise SpaceError(place, f"must be a mapping with a type, got {noun(spec)}", "Write e.g. {type: int, low: 2, high: 8}")
+    if "type" not in spec:
+        nested = next((key for key, value in spec.items() if isinstance(value, Mapping) and key != "when"), None)
+        hint = f"Write names with dots: {place.rpartition(': ')[2]}.{nested}" if nested else f"Add type: {' | '.join(KINDS)}"
+        raise SpaceError(place, "type must be given", hint)
+    kind = KINDS.get(spec["type"]) if isinstance(spec["type"], str) else None
+    if kind is None:
+        raise SpaceError(place, f"unknown type, got {shown(spec['type'])}", did_you_mean(str(spec["type"]), KINDS))
+    keys = {field.name: field for field in fields(kind)}
+    _refuse_unknown(spec, ("type", *keys), place)
+    for name, field in keys.items():
+        if name not in spec and field.default is MISSING and field.default_factory is MISSING:
+            raise SpaceError(place, f"{name} must be given", f"Add {name}: …")
+    with _placed(place):
+        return kind(**{key: value for key, value in spec.items() if key != "type"})
+
+
+def _fixed(data: Any, place: str) -> dict[str, Any]:
+    if data is None:
+        return {}
+    if not isinstance(data, Mapping):
+        raise SpaceError(place, f"must map names to values, got {noun(data)}", "Write e.g. {model.family: imixer}")
+    return flatten({_name(name, place): value for name, value in data.items()})
+
+
+def _first(data: Any, source: str) -> tuple[tuple[dict[str, Any], dict[str, Value]], ...]:
+    if data is None:
+        return ()
+    if not isinstance(data, list):
+        raise SpaceError(f"{source}: first", f"must be a list of points, got {noun(data)}", "Write - {model.depth: 4}")
+    points = []
+    for number, point in enumerate(data, start=1):
+        place = f"{source}: first point {number}"
+        if not isinstance(point, Mapping):
+            raise SpaceError(place, f"must map names to values, got {noun(point)}", "Write - {model.depth: 4}")
+        when = read_when(point.get("when", {}), place)
+        points.append((when, {_name(name, place): value for name, value in point.items() if name != "when"}))
+    return tuple(points)
+
+
+def _fidelity(data: Any, place: str) -> Fidelity:
+    if data is None:
+        return Fidelity()
+    if not isinstance(data, Mapping):
+        rule = f"must be a mapping, got {noun(data)}"
+        raise SpaceError(place, rule, "Write {min_epochs: 1, max_epochs: 27, reduction: 3}")
+    _refuse_unknown(data, tuple(field.name for field in fields(Fidelity)), place)
+    with _placed(place):
+        return Fidelity(**data)
+
+
+def _name(name: Any, place: str) -> str:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise SpaceError(place, f"names must be dotted words, got {shown(name)}", "Write e.g. model.depth")
+    return name
+
+
+def _refuse_unknown(data: Mapping[Any, Any], known: tuple[str, ...], place: str) -> None:
+    for key in data:
+        if key not in known:
+            raise SpaceError(place, f"unknown key, got {shown(key)}", did_you_mean(str(key), known))
+
+
+def noun(data: Any) -> str:
+    """What was found instead of the thing expected: short, whatever its size."""
+    if data is None:
+        return "nothing"
+    text = shown(data)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+@contextmanager
+def _placed(place: str) -> Iterator[None]:
+    # A parameter does not know its name; the file does.
+    try:
+        yield
+    except SpaceError as error:
+        raise SpaceError(place, error.rule, error.hint) from None

@@ -1,0 +1,248 @@
+"""A search space: what may vary, on which condition, and what stays fixed."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hopsearch.config import did_you_mean, flatten
+from hopsearch.errors import SpaceError
+from hopsearch.space.conditions import Value, holds, passes, same, shown
+from hopsearch.space.fidelity import Fidelity
+from hopsearch.space.parameters import Parameter
+from hopsearch.space.schema import check_objective, read_parts
+from hopsearch.space.structure import count, expand, parents_first, settle
+
+Suggest = Callable[[str, Parameter], Value]
+"""Chooses a value for a parameter: a sampler, a grid, a person."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """Parameters, ordered so that a condition's parents come first, with the fixed values beside them.
+
+    Args:
+        parameters: dotted name to parameter, in any order.
+        fixed: dotted name to value, part of every configuration.
+        first: points to try first; each may leave parameters out.
+        objective: the metric that a trial reports.
+        direction: ``maximize`` or ``minimize``.
+        fidelity: epochs and rungs.
+        source: where the space comes from, the first words of its errors; not part of its identity.
+
+    Raises:
+        SpaceError: a parameter is also fixed, a condition names an unknown parameter or leads back to itself, or a first
+            point is outside the space.
+    """
+
+    parameters: Mapping[str, Parameter]
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    first: Sequence[Mapping[str, Value]] = ()
+    objective: str = "val_acc"
+    direction: str = "maximize"
+    fidelity: Fidelity = field(default_factory=Fidelity)
+    source: str = field(default="space", compare=False)
+
+    def __post_init__(self) -> None:
+        check_objective(self.objective, self.direction, self.source)
+        for name in self.parameters:
+            if name in self.fixed:
+                raise SpaceError(f"{self.source}: {name}", "must be fixed or searched, got both", "Drop one of the two")
+        object.__setattr__(self, "parameters", parents_first(self.parameters, self.fixed, self.source))
+        object.__setattr__(self, "fixed", dict(self.fixed))
+        object.__setattr__(self, "first", tuple(dict(point) for point in self.first))
+        for number, point in enumerate(self.first, start=1):
+            self.check(point, complete=False, place=f"{self.source}: first point {number}")
+
+    @property
+    def conditional(self) -> bool:
+        """Whether any parameter is active only at times."""
+        return any(parameter.when for parameter in self.parameters.values())
+
+    @property
+    def size(self) -> int | None:
+        """How many configurations there are, or None where a real number without step makes them infinitely many."""
+        return count(list(self.parameters.items()), self.fixed)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of everything but the first points: equal where two spaces allow the same search."""
+        text = json.dumps(self._identity(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def walk(self, suggest: Suggest) -> dict[str, Any]:
+        """Build a configuration: ask ``suggest`` for each active parameter, parents first.
+
+        Args:
+            suggest: called with (name, parameter), returns the value.
+
+        Returns:
+            The fixed values and one value for each active parameter, flat, with dotted names.
+
+        Raises:
+            SpaceError: a suggested value is outside its parameter.
+        """
+        config = dict(self.fixed)
+        for name, parameter in self.parameters.items():
+            if holds(parameter.when, config):
+                value = suggest(name, parameter)
+                self._check_value(f"{self.source}: {name}", name, value)
+                config[name] = parameter.normalise(value)
+        return config
+
+    def grid(self) -> Iterator[dict[str, Any]]:
+        """Every configuration, fixed values included, in the order of the file.
+
+        Raises:
+            SpaceError: a real number has no step, so that there is no grid.
+        """
+        for name, parameter in self.parameters.items():
+            if parameter.values() is None:
+                rule = f"must have a step to have a grid, got {parameter.describe()}"
+                raise SpaceError(f"{self.source}: {name}", rule, "Add a step, list choices, or use another sampler")
+        return expand(list(self.parameters.items()), self.fixed)
+
+    def active(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        """Names of the parameters that matter in ``config``, parents first; a child of an inactive parent is inactive."""
+        known, names = dict(self.fixed), []
+        for name, parameter in self.parameters.items():
+            if holds(parameter.when, known):
+                names.append(name)
+                if name in config:
+                    known[name] = config[name]
+        return tuple(names)
+
+    def check(self, point: Mapping[str, Any], complete: bool = True, place: str | None = None) -> None:
+        """Check that a configuration, or a point to try first, is inside the space.
+
+        Args:
+            point: flat configuration; fixed values may be in it.
+            complete: every active parameter must have a value.
+            place: first words of an error; by default the space's source.
+
+        Raises:
+            SpaceError: an unknown name, a value outside its range, one for a parameter that is inactive there, or one missing.
+        """
+        place = place or self.source
+        for name, value in point.items():
+            self._check_value(f"{place}: {name}", name, value)
+        for name, parameter in self.parameters.items():
+            blocker = self._blocker(name, point, complete)
+            if blocker and name in point:
+                value = point.get(blocker, self.fixed.get(blocker))
+                state = shown(value) if blocker in point or blocker in self.fixed else "left out"
+                rule = f"must be left out where {blocker} is {state}, got {shown(point[name])}"
+                raise SpaceError(f"{place}: {name}", rule, f"Drop it, or change {blocker}")
+            if complete and not blocker and name not in point:
+                raise SpaceError(f"{place}: {name}", "must be given", f"Give {parameter.describe()}")
+
+    def override(self, values: Mapping[str, Any]) -> "Space":
+        """Fix values, as the command line does.
+
+        A parameter given a value is not searched any more; where it has a condition, the value is used where the condition
+        holds. Parameters that can never be active any more are dropped. Names that the space does not have become fixed values.
+        First points keep what is left of them; one that contradicts a value on which conditions hang (another family) goes.
+
+        Args:
+            values: dotted names (or nested mappings) to values; they need not be inside the searched ranges.
+        """
+        given = flatten(values)
+        parents = {parent for parameter in self.parameters.values() for parent in parameter.when}
+        parameters, settled = settle(self.parameters, self.fixed, given)
+        space = replace(self, parameters=parameters, fixed={**self.fixed, **settled}, first=())
+        points: list[dict[str, Value]] = []
+        for point in self.first:
+            left = space._part_of(point)
+            fits = all(name not in given or same(point[name], given[name]) for name in parents & point.keys())
+            if fits and left not in points:
+                points.append(left)
+        return replace(space, first=points)
+
+    def canonical(self, config: Mapping[str, Any]) -> str:
+        """A stable JSON text of the active parameters' values: equal for two configurations that are the same trial."""
+        values = {name: self.parameters[name].normalise(config[name]) for name in self.active(config)}
+        return json.dumps(values, sort_keys=True, ensure_ascii=False)
+
+    def difference(self, other: "Space") -> list[str]:
+        """What differs between two spaces, a line for each name; empty where the fingerprints agree."""
+        mine, theirs = self._labels(), other._labels()
+        names = [*mine, *(name for name in theirs if name not in mine)]
+        return [
+            f"{name}: {mine.get(name, 'not there')}, in the other {theirs.get(name, 'not there')}"
+            for name in names
+            if mine.get(name) != theirs.get(name)
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data, in the form of a space's YAML file; `from_dict` reads it."""
+        return {**self._identity(), "first": [dict(point) for point in self.first]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], source: str = "space") -> "Space":
+        """Read what `to_dict` wrote.
+
+        Raises:
+            SpaceError: ``data`` is not a space, or one whose alternatives wait for facts about the data.
+        """
+        parts = read_parts(data, source)
+        for name, alternatives in parts.parameters.items():
+            if len(alternatives) > 1:
+                rule = f"must have one form, got {len(alternatives)} alternatives"
+                raise SpaceError(f"{source}: {name}", rule, "Resolve the space with facts about the data first")
+        return cls(
+            parameters={name: parameter for name, (parameter,) in parts.parameters.items()},
+            fixed=parts.fixed,
+            first=[point for _, point in parts.first],
+            objective=parts.objective,
+            direction=parts.direction,
+            fidelity=parts.fidelity,
+            source=source,
+        )
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "objective": self.objective,
+            "direction": self.direction,
+            "fidelity": self.fidelity.to_dict(),
+            "fixed": dict(self.fixed),
+            "parameters": {name: parameter.to_dict() for name, parameter in self.parameters.items()},
+        }
+
+    def _labels(self) -> dict[str, str]:
+        labels = {"objective": self.objective, "direction": self.direction}
+        labels |= {f"fidelity.{key}": str(value) for key, value in self.fidelity.to_dict().items()}
+        labels |= {name: f"fixed to {shown(value)}" for name, value in self.fixed.items()}
+        for name, parameter in self.parameters.items():
+            labels[name] = parameter.describe() + (f" when {shown(parameter.when)}" if parameter.when else "")
+        return labels
+
+    def _check_value(self, place: str, name: str, value: Any) -> None:
+        if name in self.parameters:
+            parameter = self.parameters[name]
+            if not parameter.contains(value):
+                raise SpaceError(
+                    place, f"must be {parameter.describe()}, got {shown(value)}", "Change the value or widen the range"
+                )
+        elif name not in self.fixed:
+            raise SpaceError(place, "unknown parameter", did_you_mean(name, [*self.parameters, *self.fixed]))
+        elif not same(value, self.fixed[name]):
+            raise SpaceError(place, f"is fixed to {shown(self.fixed[name])}, got {shown(value)}", "Leave it out of the point")
+
+    def _blocker(self, name: str, point: Mapping[str, Any], complete: bool) -> str | None:
+        """The parent that keeps ``name`` inactive in ``point``; in a partial point a parent left out may still get any value."""
+        for parent, test in self.parameters[name].when.items():
+            if parent in self.fixed or parent in point:
+                if not passes(test, self.fixed.get(parent, point.get(parent))):
+                    return parent
+            elif complete or self._blocker(parent, point, complete):
+                return parent
+        return None
+
+    def _part_of(self, point: Mapping[str, Value]) -> dict[str, Value]:
+        """What of ``point`` this space can still use."""
+        left = {name: value for name, value in point.items() if name in self.parameters and self.parameters[name].contains(value)}
+        for name in self.parameters:  # parents first: a parent that is taken out blocks its children
+            if name in left and self._blocker(name, left, complete=False):
+                del left[name]
+        return left

@@ -1,0 +1,119 @@
+"""How parameters hang together: order, what is left when values become known, how many configurations there are."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from hopsearch.config import did_you_mean
+from hopsearch.errors import SpaceError
+from hopsearch.space.conditions import holds, passes
+from hopsearch.space.parameters import Categorical, Parameter
+
+Parameters = Mapping[str, Parameter]
+Items = Sequence[tuple[str, Parameter]]
+
+
+def parents_first(parameters: Parameters, known: Mapping[str, Any], source: str) -> dict[str, Parameter]:
+    """Sort so that the parents in a condition come before the parameter itself, otherwise in the order given.
+
+    Args:
+        parameters: name to parameter.
+        known: what else a condition may name: the fixed values.
+        source: first words of an error.
+
+    Raises:
+        SpaceError: a condition names nothing known, or leads back to its own parameter.
+    """
+    ordered: dict[str, Parameter] = {}
+
+    def place(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            chain = " -> ".join([*path[path.index(name) :], name])
+            raise SpaceError(f"{source}: {name}", f"conditions must not lead back to themselves, got {chain}", "Drop one `when`")
+        if name in ordered:
+            return
+        for parent in parameters[name].when:
+            if parent in parameters:
+                place(parent, (*path, name))
+            elif parent not in known:
+                hint = did_you_mean(parent, [*parameters, *known])
+                raise SpaceError(f"{source}: {name}", f"when names an unknown parameter, got {parent!r}", hint)
+        ordered[name] = parameters[name]
+
+    for name in parameters:
+        place(name, ())
+    return ordered
+
+
+def settle(
+    parameters: Parameters, known: Mapping[str, Any], given: Mapping[str, Any]
+) -> tuple[dict[str, Parameter], dict[str, Any]]:
+    """Take what has become known out of a space.
+
+    Tests on known values are decided: a parameter that can never be active is dropped, and with it those that hang on it. A
+    given value replaces its parameter; where that has a condition left, a single choice under the same condition does.
+
+    Args:
+        parameters: name to parameter, parents first.
+        known: values that conditions may look at: fixed values, facts about the data.
+        given: values from the command line; those of names that are no parameter are kept as they are.
+
+    Returns:
+        The parameters that are left, and ``given`` without those that became a conditional choice.
+    """
+    left: dict[str, Parameter] = {}
+    values = {name: value for name, value in given.items() if name not in parameters}
+    for name, parameter in parameters.items():
+        settled = {**known, **values}
+        possible = all(_possible(test, parent, settled, left) for parent, test in parameter.when.items())
+        when = {parent: test for parent, test in parameter.when.items() if parent not in settled}
+        if name in given and not (possible and when):
+            values[name] = given[name]  # where it can never be active too: the user's word is passed on, never dropped
+        elif name in given:
+            left[name] = Categorical([given[name]], when=when)
+        elif possible:
+            left[name] = replace(parameter, when=when)
+    return left, values
+
+
+def count(items: Items, config: Mapping[str, Any]) -> int | None:
+    """How many configurations ``items`` (parents first) span, or None for infinitely many."""
+    if not items:
+        return 1
+    (name, parameter), rest = items[0], items[1:]
+    if not holds(parameter.when, config):
+        return count(rest, config)
+    values = parameter.values()
+    if values is None:
+        return None
+    # Values on which all later conditions agree are counted once and multiplied: a space of 10^12 is counted in no time.
+    tests = [other.when[name] for _, other in rest if name in other.when]
+    alike: dict[tuple[bool, ...], list[Any]] = {}
+    for value in values if tests else values[:1]:
+        alike.setdefault(tuple(passes(test, value) for test in tests), []).append(value)
+    total = 0
+    for group in alike.values():
+        below = count(rest, {**config, name: group[0]})
+        if below is None:
+            return None
+        total += below * (len(group) if tests else len(values))
+    return total
+
+
+def expand(items: Items, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every configuration that ``items`` (parents first) span; every parameter must have a finite list of values."""
+    if not items:
+        yield dict(config)
+        return
+    (name, parameter), rest = items[0], items[1:]
+    if not holds(parameter.when, config):
+        yield from expand(rest, config)
+        return
+    for value in parameter.values() or ():
+        yield from expand(rest, {**config, name: value})
+
+
+def _possible(test: Any, parent: str, settled: Mapping[str, Any], left: Parameters) -> bool:
+    if parent in settled:
+        return passes(test, settled[parent])
+    return parent in left and left[parent].can_pass(test)

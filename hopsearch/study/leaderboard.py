@@ -1,0 +1,82 @@
+"""The leaderboard: what a study has found, as rows for a terminal, a CSV file, or another program."""
+
+import csv
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hopsearch.study.records import State, TrialRecord
+from hopsearch.study.view import StudyView
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the leaderboard.
+
+    Attributes:
+        rank: 1 is the best; 0 for a trial without a value.
+        record: the trial.
+        value: the best objective value on its curve, None where there is none.
+        best_epoch: the epoch of that value.
+    """
+
+    rank: int
+    record: TrialRecord
+    value: float | None
+    best_epoch: int
+
+
+def leaderboard(view: StudyView) -> list[Row]:
+    """All counted trials: those with a value first, best first, then the failed and the untrained, by number."""
+    ranked = view.ranked()
+    rest = [record for record in view.counted() if record not in ranked]
+    rows = []
+    for rank, record in enumerate(ranked, start=1):
+        best = record.best(view.sign)
+        assert best is not None  # `ranked` holds trials with a curve only
+        rows.append(Row(rank, record, best[1], best[0]))
+    return rows + [Row(0, record, None, 0) for record in rest]
+
+
+def varied(view: StudyView) -> list[str]:
+    """Names of the searched parameters, in the space's order."""
+    return list(view.identity.space.parameters)
+
+
+def write_csv(view: StudyView, path: Path | None = None) -> Path:
+    """Write ``leaderboard.csv`` into the study's folder (or to ``path``), whole or not at all; returns where."""
+    target = path or view.folder / "leaderboard.csv"
+    names = varied(view)
+    scratch = target.with_name(f".{target.name}.{os.getpid()}")
+    with scratch.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(
+            ["rank", "trial", "state", view.objective, "best_epoch", "epochs", "seconds", "params", "flops", "seed", "reason", *names]
+        )
+        for row in leaderboard(view):
+            out.writerow(_cells(row, names))
+    os.replace(scratch, target)
+    return target
+
+
+def _cells(row: Row, names: list[str]) -> list[Any]:
+    record = row.record
+    value = "" if row.value is None else f"{row.value:.6g}"
+    cost = [record.cost.get("params", ""), record.cost.get("flops", "")]
+    facts = [row.rank or "", record.number, record.state.value, value, row.best_epoch or "", record.epoch, f"{record.seconds:.2f}"]
+    return [*facts, *cost, record.seed, record.reason, *(record.params.get(name, "") for name in names)]
+
+
+def summary(view: StudyView) -> dict[str, int]:
+    """How many trials stand where, and the epochs spent; keys are the states' words, ``epochs`` and ``full_epochs``.
+
+    ``full_epochs`` is what the same trials would have cost without early stopping (failed ones counted as they were).
+    """
+    counts = {state.value: 0 for state in State}
+    full = 0
+    for record in view.records.values():
+        counts[record.state.value] += 1
+        if record.state.counted:
+            full += record.epoch if record.state == State.FAILED else view.identity.space.fidelity.max_epochs
+    return counts | {"epochs": view.epochs, "full_epochs": full}

@@ -1,0 +1,136 @@
+"""What is known of one trial, and of one decision about it."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+
+class State(enum.StrEnum):
+    """Where a trial stands.
+
+    ::
+
+        ask ─▶ RUNNING ─┬─▶ COMPLETE     trained to full epochs
+                 ▲  │   ├─▶ PRUNED       stopped early by a decision; its curve is kept
+          resume │  │   └─▶ FAILED       diverged, out of memory, or an error: `reason` says which
+                 └──┘ killed, preempted, interrupted: stays RUNNING and goes on from its checkpoint
+        ask ─▶ INFEASIBLE | DUPLICATE    never trained, not counted as a trial
+    """
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    FAILED = "failed"
+    INFEASIBLE = "infeasible"
+    DUPLICATE = "duplicate"
+
+    @property
+    def counted(self) -> bool:
+        """Whether a trial in this state counts towards ``trials=``."""
+        return self not in (State.INFEASIBLE, State.DUPLICATE)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A stopping decision with the evidence it was made on, so that anyone can make it again.
+
+    Attributes:
+        epoch: epoch at which it was made.
+        value: the trial's best objective value up to that epoch.
+        order: how many decisions the study had made before; orders the evidence.
+        rank: 1 for the best among the trial and those that came to this epoch before it.
+        of: how many those are.
+        stop: the verdict.
+        rule: the pruner that made it.
+    """
+
+    epoch: int
+    value: float
+    order: int
+    rank: int
+    of: int
+    stop: bool
+    rule: str
+
+
+@dataclass
+class TrialRecord:
+    """One trial as the study knows it.
+
+    Attributes:
+        number: the trial's number, given once.
+        state: see `State`.
+        config: every setting by dotted name, searched and fixed.
+        params: the searched ones alone.
+        seed: the trial's seed.
+        source: ``sampler name`` or ``first point``.
+        cost: ``params``, ``flops``, ``memory``, as computed before the trial ran.
+        curve: objective by epoch.
+        decisions: by epoch.
+        reason: why it failed or was never trained; empty otherwise.
+        seconds: training time spent on the epochs of the curve.
+        losses: how often its worker was lost.
+        checkpoint: path of its newest checkpoint, relative to the study's folder.
+        started, ended: seconds since the epoch; 0 where it has not.
+    """
+
+    number: int
+    state: State
+    config: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    source: str = ""
+    cost: dict[str, int] = field(default_factory=dict)
+    curve: dict[int, float] = field(default_factory=dict)
+    decisions: dict[int, Decision] = field(default_factory=dict)
+    reason: str = ""
+    seconds: float = 0.0
+    losses: int = 0
+    checkpoint: str = ""
+    started: float = 0.0
+    ended: float = 0.0
+
+    @property
+    def epoch(self) -> int:
+        """Epochs reported so far."""
+        return max(self.curve, default=0)
+
+    def best(self, sign: int, up_to: int | None = None) -> tuple[int, float] | None:
+        """The first best (epoch, value) up to an epoch; ``sign`` is 1 to maximise, -1 to minimise."""
+        known = {epoch: value for epoch, value in self.curve.items() if up_to is None or epoch <= up_to}
+        if not known:
+            return None
+        epoch = max(known, key=lambda epoch: (sign * known[epoch], -epoch))
+        return epoch, known[epoch]
+
+
+_STATES = {TrialState.RUNNING: State.RUNNING, TrialState.COMPLETE: State.COMPLETE, TrialState.PRUNED: State.PRUNED}
+
+
+def from_optuna(trial: FrozenTrial) -> TrialRecord:
+    """Read a record back from Optuna's trial."""
+    attrs: Mapping[str, Any] = trial.user_attrs
+    progress = attrs.get("progress", {})
+    rejected = attrs.get("rejected")
+    state = State(rejected) if rejected else _STATES.get(trial.state, State.FAILED)
+    decisions = [Decision(**value) for key, value in attrs.items() if key.startswith("decision:")]
+    return TrialRecord(
+        number=trial.number,
+        state=state,
+        config=dict(attrs.get("config", {})),
+        params=dict(trial.params),
+        seed=int(attrs.get("seed", 0)),
+        source=str(attrs.get("source", "")),
+        cost=dict(attrs.get("cost", {})),
+        curve={int(step): float(value) for step, value in sorted(trial.intermediate_values.items())},
+        decisions={decision.epoch: decision for decision in sorted(decisions, key=lambda decision: decision.epoch)},
+        reason=str(attrs.get("reason", "")),
+        seconds=float(progress.get("seconds", 0.0)),
+        losses=int(attrs.get("losses", 0)),
+        checkpoint=str(progress.get("checkpoint", "")),
+        started=trial.datetime_start.timestamp() if trial.datetime_start else 0.0,
+        ended=trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0,
+    )

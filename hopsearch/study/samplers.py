@@ -1,0 +1,76 @@
+"""Samplers by name. All are Optuna's; what is ours is that a restart changes nothing.
+
+A sampler is made anew for every trial, seeded by (study seed, trial number), and sees the study's records only. So a search
+that was killed and run again proposes what it would have proposed without the interruption. Sobol points (``qmc``) need one
+seed for the whole sequence; their position in it is kept by Optuna in the study. ``grid`` has no randomness at all.
+"""
+
+from collections.abc import Callable
+
+import optuna
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+
+from hopsearch.config import did_you_mean
+from hopsearch.errors import ConfigError
+from hopsearch.seeds import derive
+from hopsearch.space import Space
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def _tpe(space: Space, seed: int, number: int) -> BaseSampler:
+    # constant_liar: trials that run now count as bad, so workers asked at the same time do not propose the same point.
+    # group: conditional parameters are modelled jointly with those that are active together with them.
+    return TPESampler(
+        seed=derive(seed, "tpe", number),
+        multivariate=True,
+        constant_liar=True,
+        group=space.conditional,
+        warn_independent_sampling=False,
+    )
+
+
+def _random(space: Space, seed: int, number: int) -> BaseSampler:
+    return RandomSampler(seed=derive(seed, "random", number))
+
+
+def _gp(space: Space, seed: int, number: int) -> BaseSampler:
+    return GPSampler(seed=derive(seed, "gp", number), warn_independent_sampling=False)
+
+
+def _cmaes(space: Space, seed: int, number: int) -> BaseSampler:
+    return CmaEsSampler(seed=derive(seed, "cmaes", number), warn_independent_sampling=False, consider_pruned_trials=True)
+
+
+def _qmc(space: Space, seed: int, number: int) -> BaseSampler:
+    return QMCSampler(
+        scramble=True, seed=derive(seed, "qmc"), warn_asynchronous_seeding=False, warn_independent_sampling=False
+    )
+
+
+SAMPLERS: dict[str, Callable[[Space, int, int], BaseSampler]] = {
+    "tpe": _tpe,
+    "random": _random,
+    "gp": _gp,
+    "cmaes": _cmaes,
+    "qmc": _qmc,
+    "grid": _random,  # the study walks the grid itself; Optuna's GridSampler cannot end a search that asks and tells
+}
+
+
+def make_sampler(name: str, space: Space, seed: int, number: int, place: str = "sampler") -> BaseSampler:
+    """The sampler of that name for one trial.
+
+    Args:
+        name: one of `SAMPLERS`.
+        space: what is searched.
+        seed: the study's seed.
+        number: the number that the trial will get.
+        place: first words of an error.
+
+    Raises:
+        ConfigError: unknown name.
+    """
+    if name not in SAMPLERS:
+        raise ConfigError(place, f"unknown sampler {name!r}", did_you_mean(name, SAMPLERS))
+    return SAMPLERS[name](space, seed, number)

@@ -1,0 +1,109 @@
+"""Where a study is kept: an append-only journal in its folder, or any Optuna storage; one writer at a time."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import TextIO
+
+from optuna.exceptions import OptunaError
+from optuna.storages import BaseStorage, JournalStorage, get_storage
+from optuna.storages.journal import BaseJournalFileLock, JournalFileBackend
+
+from hopsearch.errors import StudyError
+
+JOURNAL = "journal.log"
+
+
+class _HeldByStudy(BaseJournalFileLock):
+    """No lock an operation: `StudyLock` already makes this process the only writer for as long as the study is open.
+
+    Optuna's own locks are files that a killed process leaves behind, and the next one waits half a minute for.
+    """
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        return None
+
+
+class StudyLock:
+    """The right to write to a study; the kernel takes it back when the process dies, however it dies.
+
+    Raises:
+        StudyError: the folder cannot be written, or another process has the study open.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = self._acquire(folder)
+
+    @staticmethod
+    def _acquire(folder: Path) -> TextIO:
+        path = folder / ".lock"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = path.open("a+")
+        except OSError as error:
+            hint = "Give another folder with storage=<folder>"
+            raise StudyError(str(folder), f"the study's folder must be writable, got: {error.strerror}", hint) from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            file.close()
+            hint = "Wait for it, stop it, or give this search another name with study=<name>"
+            raise StudyError(str(folder), f"one search at a time writes to a study, got a second one beside {holder}", hint) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {os.uname().nodename}")
+        file.flush()
+        return file
+
+    def release(self) -> None:
+        """Give the study back."""
+        self._file.close()
+
+
+def open_storage(folder: Path, database: str | None, writer: bool) -> BaseStorage:
+    """The study's Optuna storage.
+
+    Args:
+        folder: the study's folder; its ``journal.log`` is the storage unless ``database`` is given.
+        database: an Optuna storage URL, e.g. ``sqlite:///study.db``.
+        writer: whether this process holds the `StudyLock` and will write.
+
+    Raises:
+        StudyError: the journal or the database cannot be opened.
+    """
+    try:
+        if database:
+            return get_storage(database)
+        journal = folder / JOURNAL
+        if writer:
+            _drop_torn_line(journal)
+        elif not journal.exists():
+            raise StudyError(str(folder), "must hold a study, got no journal.log", "Give the folder's parent with storage=")
+        return JournalStorage(JournalFileBackend(str(journal), lock_obj=_HeldByStudy()))
+    except (OSError, OptunaError, ValueError) as error:
+        place = database or str(folder / JOURNAL)
+        raise StudyError(place, f"the study's storage must open, got: {error}", "Restore it from a copy, or start a new study") from error
+
+
+def _drop_torn_line(journal: Path) -> None:
+    # A process killed while it wrote leaves half a line, which nobody was told of. Optuna skips it as long as it is the last,
+    # but would append to it and so spoil the next line too.
+    if not journal.exists():
+        return
+    with journal.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        keep = size
+        while keep > 0:
+            start = max(0, keep - 4096)
+            file.seek(start)
+            newline = file.read(keep - start).rfind(b"\n")
+            if newline >= 0:
+                keep = start + newline + 1
+                break
+            keep = start
+        if keep < size:
+            file.truncate(keep)

@@ -1,0 +1,190 @@
+"""A study to look at: its records, its best, and whether its decisions can be made again from its own journal."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+
+from hopsearch.errors import StudyError
+from hopsearch.space import Space
+from hopsearch.study.pruners import Pruner, make_pruner
+from hopsearch.study.records import Decision, State, TrialRecord, from_optuna
+from hopsearch.study.storage import JOURNAL, open_storage
+
+IDENTITY = "hopsearch"
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """What makes a study this study; a command that differs in any of it is refused.
+
+    Attributes:
+        name: the study's name.
+        space: the resolved search space, command-line overrides included.
+        data: what the trials are trained on: source, image size, fingerprint of the split.
+        recipe: the recipe under the trials' own values.
+        constraint: hard limits on a configuration's cost.
+        seed: the study's seed; every sampler's and trial's seed follows from it.
+        origin: versions of packages and code, the command; for the reader, not compared.
+    """
+
+    name: str
+    space: Space
+    data: dict[str, Any]
+    recipe: str
+    constraint: dict[str, Any]
+    seed: int
+    origin: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)} | {"space": self.space.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Identity":
+        """The inverse of `to_dict`."""
+        return cls(**{**values, "space": Space.from_dict(values["space"])})
+
+    def difference(self, other: "Identity") -> list[str]:
+        """Lines that say where ``other`` differs; empty where the two are the same study."""
+        lines = self.space.difference(other.space)
+        for name in ("data", "constraint"):
+            ours, theirs = getattr(self, name), getattr(other, name)
+            keys = sorted(set(ours) | set(theirs))
+            lines += [f"{name}.{key}: {ours.get(key)} != {theirs.get(key)}" for key in keys if ours.get(key) != theirs.get(key)]
+        for name in ("recipe", "seed"):
+            if getattr(self, name) != getattr(other, name):
+                lines.append(f"{name}: {getattr(self, name)} != {getattr(other, name)}")
+        return lines
+
+
+class StudyView:
+    """The study in ``folder``, for reading; it may be written to by another process meanwhile.
+
+    Args:
+        folder: the study's folder.
+        study: Optuna's study.
+
+    Attributes:
+        folder: the study's folder.
+        identity: what the study is.
+        records: every trial by number, as of opening.
+    """
+
+    def __init__(self, folder: Path, study: optuna.Study, identity: Identity) -> None:
+        self.folder, self.identity, self.optuna = folder, identity, study
+        self.records: dict[int, TrialRecord] = {}
+        self.refresh()
+
+    @classmethod
+    def open(cls, folder: Path, database: str | None = None) -> "StudyView":
+        """Open an existing study for reading; never writes.
+
+        Raises:
+            StudyError: there is no study, or its storage cannot be read.
+        """
+        study = load_study(open_storage(folder, database, writer=False), folder.name)
+        stored = study.user_attrs.get(IDENTITY) if study else None
+        if study is None or stored is None:
+            hint = "Give the study of a search that has begun: study=<name> storage=<folder>"
+            raise StudyError(str(folder), f"must hold a study, got an empty {JOURNAL}", hint)
+        return cls(folder, study, Identity.from_dict(stored))
+
+    def refresh(self) -> None:
+        """Read the trials again from the storage."""
+        trials = self.optuna.get_trials(deepcopy=False)
+        self.records = {trial.number: from_optuna(trial) for trial in trials if trial.state != optuna.trial.TrialState.WAITING}
+
+    @property
+    def objective(self) -> str:
+        """Name of the metric that is searched for."""
+        return self.identity.space.objective
+
+    @property
+    def sign(self) -> int:
+        """1 where the objective is maximised, -1 where it is minimised."""
+        return 1 if self.identity.space.direction == "maximize" else -1
+
+    def counted(self) -> list[TrialRecord]:
+        """The trials that count towards ``trials=``, in order of their numbers."""
+        return [record for _, record in sorted(self.records.items()) if record.state.counted]
+
+    def ranked(self) -> list[TrialRecord]:
+        """Trials with a value, best first; a failed trial has none."""
+        valued = [record for record in self.counted() if record.curve and record.state != State.FAILED]
+        return sorted(valued, key=lambda record: (-self.sign * self.value(record), record.number))
+
+    def value(self, record: TrialRecord) -> float:
+        """The best value on the trial's curve."""
+        best = record.best(self.sign)
+        if best is None:
+            raise StudyError(f"trial {record.number}", "must have a value, got an empty curve", "Let it train an epoch")
+        return best[1]
+
+    @property
+    def epochs(self) -> int:
+        """Epochs trained over all trials, as far as they are in the study."""
+        return sum(record.epoch for record in self.records.values())
+
+    @property
+    def winner(self) -> dict[str, Any] | None:
+        """What is known of the finished winner: trial, validation and test accuracy, folder."""
+        found: dict[str, Any] | None = self.optuna.user_attrs.get("winner")
+        return found
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds that searches of this study took, up to the last finished trial of each."""
+        return float(self.optuna.user_attrs.get("seconds", 0.0))
+
+    def audit(self) -> list[str]:
+        """Make every recorded decision again from the study's records, and tell where the two differ.
+
+        Returns:
+            One line a difference; empty where all decisions follow from the records.
+        """
+        made = sorted(
+            ((decision, record) for record in self.records.values() for decision in record.decisions.values()),
+            key=lambda pair: pair[0].order,
+        )
+        lines, earlier = [], list[tuple[Decision, TrialRecord]]()
+        for decision, record in made:
+            pruner = make_pruner(decision.rule, self.identity.space.fidelity)
+            again = decide(pruner, record, decision.epoch, self.sign, earlier, decision.order)
+            if again != decision:
+                lines.append(f"trial {record.number}, epoch {decision.epoch}: recorded {decision}, recomputed {again}")
+            ended_here = record.state == State.PRUNED and record.epoch == decision.epoch
+            if decision.stop != ended_here:
+                lines.append(f"trial {record.number}, epoch {decision.epoch}: decided stop={decision.stop}, state {record.state}")
+            earlier.append((decision, record))
+        return lines
+
+
+def decide(
+    pruner: Pruner, record: TrialRecord, epoch: int, sign: int, earlier: list[tuple[Decision, TrialRecord]], order: int
+) -> Decision:
+    """One decision, from the trial's curve up to ``epoch`` and the decisions made before it.
+
+    Raises:
+        StudyError: the trial has no value at ``epoch``.
+    """
+    best = record.best(sign, up_to=epoch)
+    if best is None:
+        raise StudyError(f"trial {record.number}", f"must have a value at epoch {epoch}, got none", "Report before deciding")
+    bracket = pruner.bracket(record.number)
+    # Pruners look at one epoch only: those that came to the same one, in the same bracket, are the evidence.
+    peers = [sign * made.value for made, other in earlier if made.epoch == epoch and pruner.bracket(other.number) == bracket]
+    value = sign * best[1]
+    rank = 1 + sum(peer > value for peer in peers)
+    return Decision(epoch, best[1], order, rank, len(peers) + 1, pruner.stops(value, peers), pruner.name)
+
+
+def load_study(storage: BaseStorage, name: str) -> optuna.Study | None:
+    """The study of that name in a storage, or the only one there; None where there is none yet."""
+    names = optuna.get_all_study_names(storage)
+    if name not in names and len(names) != 1:
+        return None
+    return optuna.load_study(study_name=name if name in names else names[0], storage=storage)

@@ -1,0 +1,100 @@
+"""What a configuration costs, known before it runs: computed on the meta device, where tensors have shapes but no storage."""
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from pydantic import Field
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from hopsearch.config import Settings
+from hopsearch.models import build
+from hopsearch.training.loop import soft_cross_entropy
+from hopsearch.training.recipe import TrialConfig
+
+_FLOAT = 4  # bytes of a float32
+_COPIES = 4  # weight, gradient, AdamW's two moments
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of a configuration.
+
+    Attributes:
+        params: trainable parameters.
+        flops: floating-point operations of one image's forward pass in evaluation (a multiply-add counts two).
+        memory: bytes of a training step at its peak: weights, gradients, AdamW's moments, the moving average, and what
+            autograd keeps for the backward pass of one batch. An estimate from below: allocator slack and the temporary
+            buffers of single operations are not in it, and autocast's smaller activations are not taken off.
+    """
+
+    params: int
+    flops: int
+    memory: int
+
+
+class Constraint(Settings):
+    """Hard limits on a configuration's cost; one that breaks a limit is re-sampled, never trained."""
+
+    max_params: float | None = Field(default=None, gt=0)
+    """Most trainable parameters, e.g. 5e6."""
+    max_flops: float | None = Field(default=None, gt=0)
+    """Most floating-point operations of one image's forward pass, e.g. 1e9."""
+    max_memory: float | None = Field(default=None, gt=0)
+    """Most bytes of a training step at its peak, e.g. 8e9."""
+
+    def violation(self, cost: Cost) -> tuple[str, float] | None:
+        """The first broken limit as a sentence, with its relative excess (0.1 is ten per cent over); None if all hold."""
+        for name, limit in (("params", self.max_params), ("flops", self.max_flops), ("memory", self.max_memory)):
+            value = getattr(cost, name)
+            if limit is not None and value > limit:
+                return f"{name} <= {limit:.4g} must hold, got {value:.4g}", value / limit - 1.0
+        return None
+
+
+def estimate_cost(config: TrialConfig) -> Cost:
+    """Cost of ``config``; a fraction of a second on any size, nothing is allocated."""
+    # Depth is the one knob that costs time here, and cost is affine in it: two shallow models give any depth exactly.
+    depth = config.model.depth
+    if depth <= 2:
+        return _measure(config)
+    one, two = (_measure(_with_depth(config, shallow)) for shallow in (1, 2))
+    return Cost(*(a + (depth - 1) * (b - a) for a, b in zip(_fields(one), _fields(two), strict=True)))
+
+
+def _fields(cost: Cost) -> tuple[int, int, int]:
+    return cost.params, cost.flops, cost.memory
+
+
+def _with_depth(config: TrialConfig, depth: int) -> TrialConfig:
+    return config.model_copy(update={"model": config.model.model_copy(update={"depth": depth})})
+
+
+@functools.lru_cache(maxsize=4096)
+def _measure(config: TrialConfig) -> Cost:
+    sizes = config.model
+    with torch.device("meta"):
+        model = build(sizes)
+        x_BCHW = torch.empty(config.optim.batch_size, sizes.channels, sizes.image_size, sizes.image_size)
+        targets_BK = torch.empty(config.optim.batch_size, sizes.classes)
+    params = sum(parameter.numel() for parameter in model.parameters())
+    model.eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(x_BCHW[:1])
+    model.train()
+    own = {id(tensor) for tensor in (*model.parameters(), x_BCHW, targets_BK)}
+    saved: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        base = tensor._base if tensor._base is not None else tensor  # views share their base's memory
+        if id(base) not in own:
+            saved[id(base)] = base
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        soft_cross_entropy(model(x_BCHW), targets_BK)
+    activations = sum(tensor.numel() * tensor.element_size() for tensor in saved.values())
+    copies = _COPIES + (1 if config.train.ema_decay else 0)
+    inputs = sum(tensor.numel() for tensor in (x_BCHW, targets_BK)) * _FLOAT
+    return Cost(params, int(counter.get_total_flops()), params * _FLOAT * copies + activations + inputs)

@@ -1,0 +1,149 @@
+"""The recipe: everything about a training that is not the model or the data, and the papers' own settings."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, SerializeAsAny, model_validator
+
+from hopsearch.config import Settings, did_you_mean, parse, unflatten
+from hopsearch.data import AugmentConfig, DataFacts
+from hopsearch.errors import ConfigError
+from hopsearch.models import ModelConfig, parse_model
+
+
+class OptimConfig(Settings):
+    """AdamW and its schedule: linear warm-up, then a half cosine, both by optimizer step."""
+
+    lr: float = Field(default=1e-3, gt=0)
+    """Peak learning rate; absolute unless `lr_base_batch` is given."""
+    lr_base_batch: int | None = Field(default=None, gt=0)
+    """Linear scaling: the peak is lr × batch_size / lr_base_batch (the mixers' paper: 5e-4 per 512)."""
+    weight_decay: float = Field(default=0.05, ge=0)
+    """Decoupled weight decay; biases and vectors are exempt (timm's rule), a LayerNorm over (S, D) is not."""
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    """AdamW's decay of the first moment."""
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    """AdamW's decay of the second moment."""
+    batch_size: int = Field(default=64, gt=0)
+    """Images an optimizer step."""
+    clip_grad: float | None = Field(default=None, gt=0)
+    """Largest gradient norm; none leaves gradients alone."""
+    warmup_epochs: float = Field(default=1.0, ge=0)
+    """Epochs of linear warm-up from `warmup_lr`."""
+    warmup_lr: float = Field(default=1e-6, ge=0)
+    """Learning rate of the first step of the warm-up."""
+    min_lr: float = Field(default=1e-6, ge=0)
+    """Learning rate at the end of the cosine."""
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate after warm-up, linear scaling applied."""
+        return self.lr * self.batch_size / self.lr_base_batch if self.lr_base_batch else self.lr
+
+
+class TrainConfig(Settings):
+    """Length and machinery of one training."""
+
+    epochs: int = Field(default=27, gt=0)
+    """Full length; the schedule is laid out for it even where a trial is stopped early."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes the GPU where one is assigned."""
+    amp: bool = True
+    """bf16 autocast where the device has it (a GPU from Ampere on); a CPU always trains in float32."""
+    compile: bool = False
+    """torch.compile the model; off by default, since for short trials compiling costs more than it saves."""
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    """Decay of an exponential moving average of the weights, which is then what is evaluated and exported."""
+    eval_batch_size: int = Field(default=512, gt=0)
+    """Images a forward pass in evaluation."""
+
+
+class TrialConfig(Settings):
+    """One trial, whole: with the data set it determines the training bit for bit on a CPU."""
+
+    model: SerializeAsAny[ModelConfig]
+    """The family's own config."""
+    optim: OptimConfig = OptimConfig()
+    """Optimizer and schedule."""
+    augment: AugmentConfig = AugmentConfig()
+    """Augmentation, mixing and label smoothing."""
+    train: TrainConfig = TrainConfig()
+    """Length and machinery."""
+    seed: int = Field(default=0, ge=0)
+    """Initial weights, order of images, augmentation and drop-path all follow from it."""
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> "TrialConfig":
+        if self.optim.min_lr > self.optim.peak_lr:
+            raise ValueError(
+                f"optim.min_lr <= peak learning rate must hold, got {self.optim.min_lr} > {self.optim.peak_lr}; Lower optim.min_lr"
+            )
+        return self
+
+
+RECIPES: tuple[str, ...] = ("default", "paper")
+SECTIONS: tuple[str, ...] = ("model", "optim", "augment", "train")
+
+# What both papers share (arXiv 2304.13061 and 2406.12220, the authors' training scripts).
+_PAPER: dict[str, Any] = {
+    "optim.lr": 5e-4,
+    "optim.weight_decay": 0.05,
+    "optim.warmup_epochs": 20,
+    "optim.warmup_lr": 1e-6,
+    "train.epochs": 300,
+    "model.drop_path": 0.1,
+    "augment.randaugment": "rand-m9-mstd0.5-inc1",
+    "augment.erasing": 0.25,
+    "augment.label_smoothing": 0.1,
+    "augment.mixup": 0.8,
+    "augment.cutmix": 1.0,
+}
+_PAPER_IMIXER: dict[str, Any] = {"optim.batch_size": 2048, "optim.min_lr": 1e-6}
+_PAPER_MIXERS: dict[str, Any] = {"optim.batch_size": 384, "optim.lr_base_batch": 512, "optim.min_lr": 0.0}
+
+
+def recipe(name: str, family: str, place: str = "recipe") -> dict[str, Any]:
+    """Dotted settings of a named recipe, to be laid under a trial's own values.
+
+    Args:
+        name: ``default`` (small images, short trainings) or ``paper``.
+        family: the papers differ: iMixer trained with batch 4 × 512 and an absolute rate, the mixers of 2406.12220 with
+            4 × 96 and the rate scaled linearly per 512.
+        place: first words of an error.
+
+    Raises:
+        ConfigError: unknown name.
+    """
+    if name not in RECIPES:
+        raise ConfigError(place, f"unknown recipe {name!r}", did_you_mean(name, RECIPES))
+    if name == "default":
+        return {}
+    return _PAPER | (_PAPER_IMIXER if family == "imixer" else _PAPER_MIXERS)
+
+
+def resolve(values: Mapping[str, Any], facts: DataFacts, seed: int, recipe_name: str = "default", place: str = "config") -> TrialConfig:
+    """Build a trial's config from dotted values: recipe below, values above, sizes from the data.
+
+    Args:
+        values: dotted names and values; must have ``model.family``.
+        facts: the data set's image size, channels and classes fill the model's.
+        seed: the trial's seed.
+        recipe_name: see `recipe`.
+        place: first words of an error.
+
+    Raises:
+        ConfigError: unknown name, wrong type, or a broken rule.
+    """
+    family = str(values.get("model.family", "imixer"))
+    tree = unflatten({"model.family": family} | recipe(recipe_name, family, place) | dict(values))
+    for section in tree:
+        if section not in SECTIONS:
+            raise ConfigError(f"{place}: {section}", "unknown key", did_you_mean(section, SECTIONS))
+    sizes = {"image_size": facts.image_size, "channels": facts.channels, "classes": len(facts.classes)}
+    return TrialConfig(
+        model=parse_model(tree["model"] | sizes, f"{place}: model"),
+        optim=parse(OptimConfig, tree.get("optim", {}), f"{place}: optim"),
+        augment=parse(AugmentConfig, tree.get("augment", {}), f"{place}: augment"),
+        train=parse(TrainConfig, tree.get("train", {}), f"{place}: train"),
+        seed=seed,
+    )
