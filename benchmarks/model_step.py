@@ -2,12 +2,16 @@
 
     python benchmarks/model_step.py [--device cuda] [--threads 1] [--repeats 30] [--compile]
 
-A step is forward, cross-entropy, backward and fused AdamW, over one fixed batch. The rivals take turns in one process, so that a change in the
-machine's load meets all of them, and each turn gives one ratio; the table has the median ratio and its quartiles.
+A step is forward, cross-entropy, backward and fused AdamW, over one fixed batch. The rivals take turns in one process, so that
+a change in the machine's load meets all of them, and each turn gives one ratio; the table has the median ratio and its
+quartiles.
 
-The equal-FLOP mixer is our own ``mlpmixer`` with a wider token MLP. iMixer's token MLP costs 2 S T + 2 n_iter T H multiplications a
-column (S tokens, T width, H hierarchy width), MLP-Mixer's 2 S T', so T' = T + n_iter T H / S, rounded. The power iterations are not
-counted: they are iMixer's to pay. ``--same-code`` times MLP-Mixer against itself, which shows the noise.
+The equal-FLOP mixer is our own ``mlpmixer`` with a wider token MLP. iMixer's token MLP costs 2 S T + 2 n_iter T H multiplications
+a column (S tokens, T width, H hierarchy width), MLP-Mixer's 2 S T', so T' = T + n_iter T H / S, rounded. The power iterations are
+not counted: they are iMixer's to pay. ``--same-code`` puts MLP-Mixer in iMixer's place, which shows the noise.
+
+How the C library returns memory matters on a CPU: with MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_THRESHOLD_ raised, wide models
+are spared the page faults of every step.
 """
 
 import argparse
@@ -119,10 +123,9 @@ def main() -> None:
     parser.add_argument("--same-code", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    load = os.getloadavg()[0]
     where = torch.cuda.get_device_name() if options.device == "cuda" else f"{cpu_name()}, {os.cpu_count()} cores"
-    print(
-        f"{where}; {options.threads} thread(s); torch {torch.__version__}; {options.repeats} turns; load {os.getloadavg()[0]:.1f}\n"
-    )
+    print(f"{where}; {options.threads} thread(s); torch {torch.__version__}; {options.repeats} turns; load {load:.1f}\n")
     print("| size | batch | iMixer step | over the equal-FLOP mixer | faster than published |\n|---|---|---|---|---|")
     for name in options.sizes:
         print(measure_size(name, options), flush=True)

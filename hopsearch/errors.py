@@ -62,7 +62,7 @@ class CheckpointError(HopsearchError):
     """A checkpoint is truncated, foreign, or not readable."""
 
 
-class TrialFailure(HopsearchError):
+class TrialFailure(HopsearchError):  # noqa: N818  # a fact about a trial, not an error of the search
     """One trial cannot go on; ``reason`` is the word kept in the study."""
 
     reason = "error"

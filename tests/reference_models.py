@@ -1,9 +1,9 @@
-"""The mixers written down straight from the papers' formulas, batch first, nothing shared with hopsearch: what the tests compare with.
+"""The mixers straight from the papers' formulas, batch first, nothing shared with hopsearch: what the tests compare with.
 
 Shapes: B = batch, S = tokens, D = channels.
 
-The iMixer here does as the published code does: each spectrally normalised layer runs its own power iteration, one matrix-vector product after
-the other, in every application. The benchmark uses it as a rival.
+The iMixer here does as the published code does: each spectrally normalised layer runs its own power iteration, one matrix-vector
+product after the other, in every application. The benchmark uses it as a rival.
 """
 
 import torch

@@ -14,7 +14,7 @@ from hopsearch.distributed.job import Progress
 from hopsearch.distributed.worker import JOB, PROGRESS
 
 
-class StudySearcher(Searcher):
+class StudySearcher(Searcher):  # type: ignore[misc]  # Ray has no types
     """Hands the dispatcher's jobs to Tune, and tells it of workers that were lost.
 
     Args:

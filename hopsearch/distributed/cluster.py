@@ -6,10 +6,12 @@ import os
 import secrets
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
-# Read by Ray at import or start: no loggers of Tune's own, no metrics, no change of directory, no advice in the middle of our table.
+# Read by Ray at import or start: no loggers of Tune's own, no metrics, no change of directory, no advice amid our table.
 _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -19,14 +21,17 @@ _QUIET = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "3600",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_AIR_NEW_OUTPUT": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_enable_metrics_collection": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
 }
 for _key, _value in _QUIET.items():
     os.environ.setdefault(_key, _value)
+if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() and not (Path.home() / ".ray" / "auth_token").exists():
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # Ray would write one into the home directory, readable by everybody
 
 import ray  # noqa: E402  # after the environment that it reads
 
@@ -47,7 +52,7 @@ class TrialResources(Settings):
 def connect(address: str | None = None, memory: int = 200_000_000) -> Iterator[None]:
     """Join the cluster at ``address``, or start one on this machine and stop it afterwards.
 
-    A cluster started here listens with token authentication on: the token is made for it and known to its processes alone.
+    A cluster started here has token authentication on: with the user's own token, or one that only its processes know.
 
     Args:
         address: ``auto``, ``host:port``, or None for a cluster of this machine's own.
@@ -56,10 +61,7 @@ def connect(address: str | None = None, memory: int = 200_000_000) -> Iterator[N
     Raises:
         ResourceError: no cluster answers at ``address``.
     """
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    if not address and not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray warns of its own future defaults
         try:
@@ -70,7 +72,7 @@ def connect(address: str | None = None, memory: int = 200_000_000) -> Iterator[N
         except (ConnectionError, RuntimeError, ValueError) as error:
             if not address:
                 raise
-            hint = "Start one with `ray start --head`, or leave address= out to use this machine alone"
+            hint = "Start one with `ray start --head`, or leave address= out; one without tokens needs RAY_AUTH_MODE=disabled"
             raise ResourceError("address", f"a Ray cluster must answer at {address}, got: {error}", hint) from None
     try:
         yield

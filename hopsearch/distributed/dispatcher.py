@@ -118,6 +118,8 @@ class Dispatcher:
 
     def take(self, number: int, progress: Progress) -> bool:
         """Take in what a worker says; returns whether the trial goes on."""
+        if number not in self._live:
+            return False  # Tune tells of a trial's end once more
         record = self.study.records[number]
         known = record.epoch
         for row in progress.rows:
@@ -187,7 +189,9 @@ class Dispatcher:
         value = row.get(self.study.objective)
         if value is None:
             known = ", ".join(sorted(row))
-            error = StudyError(self.study.identity.name, f"objective {self.study.objective!r} must be a metric", f"Known: {known}")
+            error = StudyError(
+                self.study.identity.name, f"objective {self.study.objective!r} must be a metric", f"Known: {known}"
+            )
             self._stop(str(error), error)
         elif value != value or abs(value) == float("inf"):
             self.study.fail(record.number, f"diverged: {self.study.objective} is {value}")

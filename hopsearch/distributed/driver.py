@@ -90,7 +90,9 @@ def finish_winner(dispatcher: Dispatcher, resources: TrialResources) -> dict[str
     best = ranked[0]
     if study.winner is not None and study.winner["trial"] == best.number:
         return study.winner
-    actor = Finisher.options(num_cpus=resources.cpus, num_gpus=resources.gpus).remote(dispatcher.job(best).model_dump_json())
+    actor = Finisher.options(  # type: ignore[attr-defined]  # made by ray.remote
+        num_cpus=resources.cpus, num_gpus=resources.gpus
+    ).remote(dispatcher.job(best).model_dump_json())
     try:
         _train_to_the_end(actor, dispatcher, best)
         facts: dict[str, Any] = ray.get(actor.finish.remote(str((study.folder / "winner").resolve())))

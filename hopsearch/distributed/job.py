@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from hopsearch.config import Settings
 from hopsearch.data import DataConfig, Splits, load
 from hopsearch.errors import CheckpointError, TrialFailure, UserError
+from hopsearch.models import to_timm
 from hopsearch.training import CheckpointFolder, Row, TrialConfig, TrialRun
 
 FailureKind = Literal["trial", "search"]
@@ -90,7 +91,9 @@ class JobRun:
         run, splits = self._built()
         best = self.folder.load_best()
         if best is None:
-            raise CheckpointError(str(self.folder.path), "the best epoch's checkpoint must be there, got none", "Run the command again")
+            raise CheckpointError(
+                str(self.folder.path), "the best epoch's checkpoint must be there, got none", "Run the command again"
+            )
         epochs = run.epoch
         run.load_state_dict(best)
         validation, test = run.evaluate_validation(), run.evaluate_test(splits.read_test())
@@ -129,10 +132,11 @@ def write_model(run: TrialRun, target: Path) -> None:
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in run.evaluated.state_dict().items()}
     save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
     model = run.config.model
+    architecture, arguments = to_timm(model)
     about = {
-        "architecture": f"{model.family}_s16_224",
+        "architecture": architecture,
         "num_classes": model.classes,
-        "model_args": model.timm_args(),
+        "model_args": arguments,
         "pretrained_cfg": {
             "num_classes": model.classes,
             "input_size": [model.channels, model.image_size, model.image_size],

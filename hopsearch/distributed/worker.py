@@ -12,7 +12,7 @@ from hopsearch.distributed.job import Job, JobRun
 JOB, PROGRESS = "job", "progress"
 
 
-class TrialWorker(Trainable):
+class TrialWorker(Trainable):  # type: ignore[misc]  # Ray has no types
     """Ray Tune's view of a `JobRun`; jobs and progress cross as JSON text, which Tune neither flattens nor renames."""
 
     def setup(self, config: dict[str, Any]) -> None:

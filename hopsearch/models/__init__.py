@@ -15,7 +15,7 @@ from hopsearch.models.families import (
 )
 from hopsearch.models.measures import measure
 from hopsearch.models.mixer import Mixer
-from hopsearch.models.presets import preset
+from hopsearch.models.presets import preset, to_timm
 
 __all__ = [
     "FAMILIES",
@@ -33,4 +33,5 @@ __all__ = [
     "measure",
     "parse_model",
     "preset",
+    "to_timm",
 ]

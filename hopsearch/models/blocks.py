@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class MapNorm(nn.LayerNorm):
-    """LayerNorm over the whole (S, D) map of each image, with an affine of that shape (arXiv 2406.12220: the Lagrangian's norm)."""
+    """LayerNorm over the whole (S, D) map of each image, affine of that shape: the Lagrangian's norm of arXiv 2406.12220."""
 
     def __init__(self, tokens: int, dim: int) -> None:
         super().__init__((tokens, dim), eps=1e-6)

@@ -34,9 +34,9 @@ def build(config: MixerConfig, folded: bool = False) -> Mixer:
 
 
 def fold(model: Mixer) -> Mixer:
-    """A copy of ``model`` whose iterated matrices are plain linear layers, the effective weights of evaluation: same logits, for export.
+    """A copy of ``model`` for export: same logits, with the effective weights of evaluation in plain linear layers.
 
-    Other families are copied as they are. The copy can be trained, but normalises nothing any more.
+    Other families than iMixer are copied as they are. The copy can be trained, but normalises nothing any more.
     """
     copy = deepcopy(model)
     copy.eval()  # so that folding does not move the singular vectors

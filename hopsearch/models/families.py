@@ -92,7 +92,7 @@ class IMixerConfig(MixerConfig):
     n_power: int = Field(default=8, ge=1)
     """Power iterations of the spectral normalisation, once a training step."""
     spectral_coeff: float = Field(default=0.9, gt=0)
-    """Largest spectral norm of the iterated matrices; below 0.8858 the iteration is a contraction for certain (Lip(GELU) = 1.1289)."""
+    """Largest spectral norm of the iterated matrices; below 0.8858 they contract for certain, since Lip(GELU) = 1.1289."""
 
     @property
     def hidden_dim(self) -> int:
@@ -107,7 +107,7 @@ class IMixerConfig(MixerConfig):
 
 
 class MapNormConfig(MixerConfig):
-    """What the four families of arXiv 2406.12220 share: LayerNorm over the whole token map, MLPs without bias, iterated blocks."""
+    """What the four families of arXiv 2406.12220 share: LayerNorm over the whole map, MLPs without bias, iterated blocks."""
 
     n_iter: int = Field(default=1, ge=1, le=4)
     """How often each block is applied, with the same weights."""
@@ -140,7 +140,7 @@ class AsymMixerConfig(MapNormConfig):
     family: Literal["asymmixer"] = "asymmixer"
     """Which family."""
     symmetry_breaking: float = Field(default=0.0, ge=0)
-    """Strength λ of the penalty λ Σ ‖W̃‖² (a plain sum over all MLPs). 0 is ParaMixer's function class; large λ tends to SymMixer."""
+    """Strength λ of the penalty λ Σ ‖W̃‖², a sum over all MLPs: 0 is ParaMixer's function class, large λ tends to SymMixer."""
 
 
 ModelConfig = Annotated[

@@ -1,17 +1,21 @@
 """What can be read off a trained mixer: how converged its iteration is, how symmetric its weights are.
 
-Keys are ``quantity/where/mean`` and ``…/max`` over the blocks, for a journal; with ``per_block`` also ``quantity/where/block0``, ``…/block1``, …, for TensorBoard.
+Keys are ``quantity/where/mean`` and ``quantity/where/max`` over the blocks, for a journal. With ``per_block`` there are also
+``quantity/where/block0``, ``…/block1``, … for TensorBoard.
 
-==============================  ==================================================================================  =================
-``fixed_point/residual``        ‖y_n − y_{n−1}‖ / ‖y_n‖ of the token MLP's iteration, over the batch                iMixer
-``spectral/fc_sn1``, ``fc_sn2`` spectral norm of the effective weight (at most coeff once u and v have converged)   iMixer
-``asymmetry/tokens|channels``   ‖W2 − W1ᵀ‖ / (‖W1‖ + ‖W2‖), Frobenius: 0 symmetric, about 0.7 unrelated, 1 opposite all
-``cosine/tokens|channels``      cosine of W1ᵀ and W2 as vectors: 1 symmetric, 0 unrelated                           all
-``breaking/tokens|channels``    ‖W̃‖ / ‖W1‖, Frobenius                                                               AsymMixer
-==============================  ==================================================================================  =================
+``fixed_point/residual`` (iMixer)
+    ‖y_n − y_{n−1}‖ / ‖y_n‖ of the token MLP's iteration, over the batch.
+``spectral/fc_sn1``, ``spectral/fc_sn2`` (iMixer)
+    Spectral norm of the effective weight: at most ``spectral_coeff`` once u and v have converged.
+``asymmetry/tokens``, ``asymmetry/channels``
+    ‖W2 − W1ᵀ‖ / (‖W1‖ + ‖W2‖), Frobenius: 0 symmetric, about 0.7 unrelated, 1 opposite.
+``cosine/tokens``, ``cosine/channels``
+    Cosine of W1ᵀ and W2 as vectors: 1 symmetric, 0 unrelated, −1 opposite.
+``breaking/tokens``, ``breaking/channels`` (AsymMixer)
+    ‖W̃‖ / ‖W1‖, Frobenius.
 
-W1 and W2 are the matrices as they act: in AsymMixer, W2 = W1ᵀ + W̃. How the paper (arXiv 2406.12220) measured asymmetry is not known; these are
-natural choices.
+W1 and W2 are the matrices as they act: in AsymMixer W2 = W1ᵀ + W̃. How the paper (arXiv 2406.12220) measured asymmetry in a
+trained mixer is not known; these are natural choices.
 """
 
 from collections import defaultdict

@@ -1,6 +1,7 @@
 """The backbone all families share: patches, blocks, norm, mean over tokens, head.
 
-Shapes: B = batch, C = colour channels, S = tokens (patches), D = channels of a token, K = classes, P = C·patch², h × w = the grid of patches.
+Shapes: B = batch, C = colour channels, S = tokens (patches), D = channels of a token, K = classes, P = C·patch²,
+h × w = the grid of patches.
 """
 
 from typing import cast
@@ -19,7 +20,8 @@ from hopsearch.models.spectral import SpectralLinear, normalized_weights
 class PatchEmbed(nn.Module):
     """Cut an image into patches and embed each one linearly.
 
-    The layer is kept as a convolution, for the names and shapes of checkpoints, but computed as one matrix product that leaves the tokens first.
+    The layer is kept as a convolution, for the names and shapes of checkpoints, but computed as one matrix product that leaves
+    the tokens first.
     """
 
     def __init__(self, image_size: int, patch_size: int, channels: int, dim: int) -> None:
@@ -71,7 +73,7 @@ class Mixer(nn.Module):
     @torch.no_grad()
     def init_weights(self) -> None:
         """Draw all weights anew, as timm does for MLP-Mixer: Xavier, LeCun normal for the patches, a head of zeros."""
-        for name, module in self.named_modules():
+        for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
@@ -104,15 +106,17 @@ class Mixer(nn.Module):
     def token_weights(self) -> list[tuple[Tensor, ...]]:
         """What each block's token MLP needs beside its input: the two effective weights in iMixer, nothing elsewhere.
 
-        All blocks are normalised together. In training mode this also improves the singular vectors; in evaluation it changes nothing.
-        It is computed in every forward: a cache would have to notice every way of changing a weight, and saves well under 1 %.
+        All blocks are normalised together. In training mode this also improves the singular vectors; in evaluation it changes
+        nothing. It is computed in every forward: a cache would have to notice every way of changing a weight, to save one batched
+        product.
         """
         mlps = [cast(IteratedMlp, block.mlp_tokens) for block in self.blocks]
         if not isinstance(mlps[0], IteratedMlp):
             return [()] * len(mlps)
-        first, second = [mlp.fc_sn1 for mlp in mlps], [mlp.fc_sn2 for mlp in mlps]
         if self.folded:
-            return [(layer1.weight, layer2.weight) for layer1, layer2 in zip(first, second, strict=True)]
+            return [(cast(nn.Linear, mlp.fc_sn1).weight, cast(nn.Linear, mlp.fc_sn2).weight) for mlp in mlps]
+        first = [cast(SpectralLinear, mlp.fc_sn1) for mlp in mlps]
+        second = [cast(SpectralLinear, mlp.fc_sn2) for mlp in mlps]
         config = cast(IMixerConfig, self.config)
         tall, wide = (first, second) if config.hidden_dim >= config.tokens_dim else (second, first)
         normed = normalized_weights(tall, wide, config.spectral_coeff, config.n_power, update=self.training)

@@ -3,8 +3,8 @@
 Shapes: S = tokens, B = batch, D = channels, N = B·D columns, O = a layer's outputs, I = its inputs, T = the token MLP's width,
 H = the hierarchy's hidden width.
 
-Activations are x_SBD, tokens first: then mixing tokens is one matrix product from the left on a view, W_OS @ x_SN, and mixing channels
-is one from the right. Neither needs the two transposing copies that x_BSD asks for.
+Activations are x_SBD, tokens first: then mixing tokens is one matrix product from the left on a view, W_OS @ x_SN, and mixing
+channels is one from the right. Neither needs the two transposing copies that x_BSD asks for.
 """
 
 import abc

@@ -1,7 +1,7 @@
 """The papers' S, B and L sizes, registered with timm: ``timm.create_model("imixer_s16_224", num_classes=10)``.
 
-Importing `hopsearch.models` fills timm's registry. The names are those of the authors' repositories, without their knob values: a knob is
-a keyword. timm's own keywords are translated to our fields, and our fields can be given by name too.
+Importing `hopsearch.models` fills timm's registry. The names are those of the authors' repositories, without their knob values:
+a knob is a keyword. timm's own keywords are translated to our fields, and our fields can be given by name too.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from hopsearch.config import did_you_mean
 from hopsearch.errors import ConfigError
 from hopsearch.models.build import build
-from hopsearch.models.families import FAMILIES, parse_model
+from hopsearch.models.families import FAMILIES, MixerConfig, parse_model
 from hopsearch.models.mixer import Mixer
 
 SIZES: dict[str, dict[str, int]] = {
@@ -59,6 +59,9 @@ def _translate(family: str, keywords: dict[str, Any]) -> dict[str, Any]:
                 raise ConfigError("global_pool", f"must be avg, got {value!r}", "Call reset_classifier to change it afterwards")
         else:
             values[_TIMM_NAMES.get(key, key)] = value
+    size = values.get("image_size")
+    if isinstance(size, (tuple, list)) and len(set(size)) == 1:
+        values["image_size"] = size[0]  # timm's own default is a (height, width)
     known = {*FAMILIES[family].model_fields, *_TIMM_NAMES, "mlp_ratio"}
     for key in values:
         if key not in known:
@@ -114,9 +117,23 @@ default_cfgs = generate_default_cfgs({name: _cfg(fields) for name, fields in _PR
 
 def _register() -> None:
     for name, fields in _PRESETS.items():
-        # timm warns when a name is taken. Ours may be registered already if this module is reloaded; anyone else's deserves the warning.
+        # timm warns when a name is taken. It may be by us, if this module is reloaded; anyone else's deserves the warning.
         if not timm.is_model(name) or timm.model_entrypoint(name).__module__ != __name__:
             register_model(_entry_point(name, fields))
 
 
 _register()
+
+
+def to_timm(config: MixerConfig) -> tuple[str, dict[str, Any]]:
+    """The architecture name and keywords with which `timm.create_model` builds ``config``; MLP-Mixer's are timm's own."""
+    fields = config.model_dump(exclude={"family"})
+    family = getattr(config, "family")  # noqa: B009  # every concrete config has one; the base class does not
+    if family != "mlpmixer":
+        return f"{family}_s16_224", {key: value for key, value in fields.items() if key != "classes"}
+    names = {ours: timms for timms, ours in _TIMM_NAMES.items() if ours != "classes"}
+    return "mixer_s16_224", {
+        "patch_size": config.patch_size,
+        "mlp_ratio": [config.token_ratio, config.channel_ratio],
+        **{timms: fields[ours] for ours, timms in names.items()},
+    }

@@ -1,13 +1,14 @@
 """Soft spectral normalisation, W / max(1, σ/coeff), of many layers in one go.
 
-Shapes: L = layers of one shape, O = outputs, I = inputs, R = min(O, I).
+Shapes: L = layers, O = outputs, I = inputs, X = the larger of the two, R = the smaller.
 
-The authors of iMixer (arXiv 2304.13061) run the power iteration in every application of a layer, n_iter times a step, although the weight has
-not changed between them. Here it runs once a training forward, for all layers of a shape in one batched product. It finds the same
-singular vectors, since n_iter times fewer power iterations are made up for by warm starts over the steps.
+The authors of iMixer (arXiv 2304.13061) run the power iteration in every application of a layer, n_iter times a step, although
+the weight has not changed in between. Here it runs once a training forward, for the layers of all blocks in one batched
+product. It tends to the same singular vectors: u and v are kept from step to step, and weights change little in one.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +18,9 @@ from torch import Tensor, nn
 class SpectralLinear(nn.Module):
     """The parameters of a linear layer whose weight is normalised before use; it has no forward of its own.
 
-    State-dict keys are those of the authors' checkpoints: ``weight_orig``, ``bias`` and the buffers ``weight_u``, ``weight_v`` (the running
-    estimate of the first singular vectors) and ``weight_sigma`` (the last estimate of the norm, for logs).
+    State-dict keys are those of the authors' checkpoints: ``weight_orig``, ``bias`` and the buffers ``weight_u``, ``weight_v``
+    (running estimates of the first singular vectors) and ``weight_sigma`` (the norm found by the last training forward, for
+    logs).
     """
 
     weight_u: Tensor
@@ -49,8 +51,8 @@ def normalized_weights(
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """The effective weights of ``tall`` and of ``wide``, each in order.
 
-    The wide ones are handled transposed, in the same stack as the tall ones: σ(W) = σ(Wᵀ). The gradient flows through the weight and
-    through σ = uᵀ W v with u and v held constant, as in the authors' code.
+    The wide ones are handled transposed, in the same stack as the tall ones: σ(W) = σ(Wᵀ). The gradient flows through the
+    weight and through σ = uᵀ W v with u and v held constant, as in the authors' code.
 
     Args:
         tall: layers of one shape, with at least as many outputs as inputs.
@@ -59,15 +61,17 @@ def normalized_weights(
         n_power: power iterations, if ``update``.
         update: improve u and v first, in place; a training forward does, an evaluation does not.
     """
-    a_LXR = torch.stack([layer.weight_orig for layer in tall] + [layer.weight_orig.T for layer in wide])
-    with torch.autocast(a_LXR.device.type, enabled=False):
+    dtype = tall[0].weight_orig.dtype
+    with _full_precision(tall[0].weight_orig.device.type):
+        a_LXR = torch.stack([layer.weight_orig for layer in tall] + [layer.weight_orig.T for layer in wide])
+        a_LXR = a_LXR.to(torch.promote_types(dtype, torch.float32))
         with torch.no_grad():
-            large_LX = torch.stack([layer.weight_u for layer in tall] + [layer.weight_v for layer in wide])
-            small_LR = torch.stack([layer.weight_v for layer in tall] + [layer.weight_u for layer in wide])
+            large_LX = torch.stack([layer.weight_u for layer in tall] + [layer.weight_v for layer in wide]).to(a_LXR.dtype)
+            small_LR = torch.stack([layer.weight_v for layer in tall] + [layer.weight_u for layer in wide]).to(a_LXR.dtype)
             if update:
                 large_LX, small_LR = power_iterate(a_LXR, large_LX, small_LR, len(tall), n_power)
         sigma_L = (large_LX * torch.bmm(a_LXR, small_LR[:, :, None]).squeeze(2)).sum(1)
-        effective_LXR = a_LXR / (sigma_L / coeff).clamp(min=1)[:, None, None]
+        effective_LXR = (a_LXR / (sigma_L / coeff).clamp(min=1)[:, None, None]).to(dtype)
     if update:
         _store(tall, large_LX, small_LR, sigma_L)
         _store(wide, small_LR[len(tall) :], large_LX[len(tall) :], sigma_L[len(tall) :])
@@ -78,8 +82,8 @@ def normalized_weights(
 def power_iterate(a_LXR: Tensor, large_LX: Tensor, small_LR: Tensor, n_tall: int, n_power: int) -> tuple[Tensor, Tensor]:
     """Run v ← Wᵀu/‖·‖, u ← Wv/‖·‖ ``n_power`` times for all layers at once.
 
-    The vectors in between are never needed, so the steps are merged: with the small Gram matrix G = AᵀA, n of them are one product with
-    G^(n−1), taken by repeated squaring. The result is that of the steps one by one, up to rounding.
+    The vectors in between are never needed, so the steps are merged: with the small Gram matrix G = AᵀA, n of them are one
+    product with G^(n−1), taken by repeated squaring. The result is that of the steps one by one, up to rounding.
 
     Args:
         a_LXR: the first ``n_tall`` are W, so that large is u and small is v; the others are Wᵀ, and it is the other way round.
@@ -94,7 +98,7 @@ def power_iterate(a_LXR: Tensor, large_LX: Tensor, small_LR: Tensor, n_tall: int
     at_LRX = a_LXR.mT
     # A step begins with Wᵀu: the half step AᵀX for the tall ones. The wide ones' u is the small vector itself.
     start_LR1 = torch.cat([torch.bmm(at_LRX[:n_tall], large_LX[:n_tall, :, None]), small_LR[n_tall:, :, None]])
-    small_LR1 = _apply_power(torch.bmm(at_LRX, a_LXR), start_LR1, n_power - 1)
+    small_LR1 = F.normalize(_apply_power(torch.bmm(at_LRX, a_LXR), start_LR1, n_power - 1), dim=1)
     large_LX1 = F.normalize(torch.bmm(a_LXR, small_LR1), dim=1)
     # It ends with Wv, which for the wide ones is one more half step.
     small_LR1 = torch.cat([small_LR1[:n_tall], torch.bmm(at_LRX[n_tall:], large_LX1[n_tall:])])
@@ -102,7 +106,7 @@ def power_iterate(a_LXR: Tensor, large_LX: Tensor, small_LR: Tensor, n_tall: int
 
 
 def _apply_power(gram_LRR: Tensor, x_LR1: Tensor, exponent: int) -> Tensor:
-    # G is rescaled after every product: its largest eigenvalue is then between 1/√R and 1, and nothing leaves float32's range.
+    # G is rescaled after every product: its largest eigenvalue is then between 1/√R and 1, and nothing underflows.
     while exponent:
         gram_LRR = gram_LRR / torch.linalg.matrix_norm(gram_LRR, keepdim=True)
         if exponent & 1:
@@ -111,6 +115,11 @@ def _apply_power(gram_LRR: Tensor, x_LR1: Tensor, exponent: int) -> Tensor:
         if exponent:
             gram_LRR = torch.bmm(gram_LRR, gram_LRR)
     return x_LR1
+
+
+def _full_precision(device: str) -> AbstractContextManager[object]:
+    # Half precision would lose σ. Devices without autocast, the meta device for one, cannot even be told to leave it off.
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 @torch.no_grad()

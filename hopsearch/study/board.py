@@ -18,7 +18,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summ
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import text as text_summary
 
-from hopsearch.space import Categorical, Int, Parameter, Space
+from hopsearch.space import Categorical, Float, Int, Parameter, Space
 from hopsearch.study.records import State, TrialRecord
 from hopsearch.study.view import StudyView
 
@@ -186,7 +186,8 @@ def _domain(parameter: Parameter) -> summary_v2.Domain | None:
         return summary_v2.Discrete(list(parameter.choices)) if same_kind else None
     if isinstance(parameter, Int):
         return summary_v2.IntInterval(parameter.low, parameter.high)
-    return summary_v2.RealInterval(parameter.low, parameter.high)  # type: ignore[attr-defined]
+    assert isinstance(parameter, Float)
+    return summary_v2.RealInterval(parameter.low, parameter.high)
 
 
 def _session_end(status: int, ended: float) -> Summary:

@@ -52,7 +52,20 @@ def write_csv(view: StudyView, path: Path | None = None) -> Path:
     with scratch.open("w", newline="") as file:
         out = csv.writer(file)
         out.writerow(
-            ["rank", "trial", "state", view.objective, "best_epoch", "epochs", "seconds", "params", "flops", "seed", "reason", *names]
+            [
+                "rank",
+                "trial",
+                "state",
+                view.objective,
+                "best_epoch",
+                "epochs",
+                "seconds",
+                "params",
+                "flops",
+                "seed",
+                "reason",
+                *names,
+            ]
         )
         for row in leaderboard(view):
             out.writerow(_cells(row, names))
@@ -64,7 +77,15 @@ def _cells(row: Row, names: list[str]) -> list[Any]:
     record = row.record
     value = "" if row.value is None else f"{row.value:.6g}"
     cost = [record.cost.get("params", ""), record.cost.get("flops", "")]
-    facts = [row.rank or "", record.number, record.state.value, value, row.best_epoch or "", record.epoch, f"{record.seconds:.2f}"]
+    facts = [
+        row.rank or "",
+        record.number,
+        record.state.value,
+        value,
+        row.best_epoch or "",
+        record.epoch,
+        f"{record.seconds:.2f}",
+    ]
     return [*facts, *cost, record.seed, record.reason, *(record.params.get(name, "") for name in names)]
 
 

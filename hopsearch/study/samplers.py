@@ -5,9 +5,11 @@ that was killed and run again proposes what it would have proposed without the i
 seed for the whole sequence; their position in it is kept by Optuna in the study. ``grid`` has no randomness at all.
 """
 
+import warnings
 from collections.abc import Callable
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 
 from hopsearch.config import did_you_mean
@@ -26,7 +28,6 @@ def _tpe(space: Space, seed: int, number: int) -> BaseSampler:
         multivariate=True,
         constant_liar=True,
         group=space.conditional,
-        warn_independent_sampling=False,
     )
 
 
@@ -43,9 +44,7 @@ def _cmaes(space: Space, seed: int, number: int) -> BaseSampler:
 
 
 def _qmc(space: Space, seed: int, number: int) -> BaseSampler:
-    return QMCSampler(
-        scramble=True, seed=derive(seed, "qmc"), warn_asynchronous_seeding=False, warn_independent_sampling=False
-    )
+    return QMCSampler(scramble=True, seed=derive(seed, "qmc"), warn_asynchronous_seeding=False, warn_independent_sampling=False)
 
 
 SAMPLERS: dict[str, Callable[[Space, int, int], BaseSampler]] = {
@@ -73,4 +72,6 @@ def make_sampler(name: str, space: Space, seed: int, number: int, place: str = "
     """
     if name not in SAMPLERS:
         raise ConfigError(place, f"unknown sampler {name!r}", did_you_mean(name, SAMPLERS))
-    return SAMPLERS[name](space, seed, number)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # group= has been in Optuna, as an experiment, since 2.8
+        return SAMPLERS[name](space, seed, number)

@@ -7,14 +7,14 @@ from typing import TextIO
 
 from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage, JournalStorage, get_storage
-from optuna.storages.journal import BaseJournalFileLock, JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from hopsearch.errors import StudyError
 
 JOURNAL = "journal.log"
 
 
-class _HeldByStudy(BaseJournalFileLock):
+class _HeldByStudy(JournalFileOpenLock):
     """No lock an operation: `StudyLock` already makes this process the only writer for as long as the study is open.
 
     Optuna's own locks are files that a killed process leaves behind, and the next one waits half a minute for.
@@ -53,7 +53,9 @@ class StudyLock:
             holder = file.read().strip() or "another process"
             file.close()
             hint = "Wait for it, stop it, or give this search another name with study=<name>"
-            raise StudyError(str(folder), f"one search at a time writes to a study, got a second one beside {holder}", hint) from None
+            raise StudyError(
+                str(folder), f"one search at a time writes to a study, got a second one beside {holder}", hint
+            ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {os.uname().nodename}")
         file.flush()
@@ -83,10 +85,12 @@ def open_storage(folder: Path, database: str | None, writer: bool) -> BaseStorag
             _drop_torn_line(journal)
         elif not journal.exists():
             raise StudyError(str(folder), "must hold a study, got no journal.log", "Give the folder's parent with storage=")
-        return JournalStorage(JournalFileBackend(str(journal), lock_obj=_HeldByStudy()))
+        return JournalStorage(JournalFileBackend(str(journal), lock_obj=_HeldByStudy(str(journal))))
     except (OSError, OptunaError, ValueError) as error:
         place = database or str(folder / JOURNAL)
-        raise StudyError(place, f"the study's storage must open, got: {error}", "Restore it from a copy, or start a new study") from error
+        raise StudyError(
+            place, f"the study's storage must open, got: {error}", "Restore it from a copy, or start a new study"
+        ) from error
 
 
 def _drop_torn_line(journal: Path) -> None:

@@ -9,11 +9,12 @@ from random import Random
 from typing import Any
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from hopsearch.errors import StudyError
 from hopsearch.seeds import derive
-from hopsearch.space import Categorical, Int, Parameter
+from hopsearch.space import Categorical, Float, Int, Parameter
 from hopsearch.study.pruners import make_pruner
 from hopsearch.study.records import Decision, State, TrialRecord, from_optuna
 from hopsearch.study.samplers import make_sampler
@@ -70,7 +71,9 @@ class Study(StudyView):
             self._lock.release()
             raise
         self._study_id = self._storage.get_study_id_from_name(study.study_name)
-        self._seen = {self._key(record): record.number for record in self.records.values() if record.config and record.state.counted}
+        self._seen = {
+            self._key(record): record.number for record in self.records.values() if record.config and record.state.counted
+        }
         decided = [(made, record) for record in self.records.values() for made in record.decisions.values()]
         self._decisions: list[tuple[Decision, TrialRecord]] = sorted(decided, key=lambda pair: pair[0].order)
         self._grid = identity.space.grid() if sampler == "grid" else None
@@ -166,7 +169,10 @@ class Study(StudyView):
         study = load_study(self._storage, identity.name)
         if study is None:
             study = optuna.create_study(
-                storage=self._storage, study_name=identity.name, direction=identity.space.direction, load_if_exists=True
+                storage=self._storage,
+                study_name=identity.name,
+                direction=StudyDirection[identity.space.direction.upper()],
+                load_if_exists=True,
             )
         stored = study.user_attrs.get(IDENTITY)
         if stored is None:  # new, or killed before it was named
@@ -260,6 +266,7 @@ def _suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:
         return trial.suggest_categorical(name, parameter.choices)
     if isinstance(parameter, Int):
         return trial.suggest_int(name, parameter.low, parameter.high, step=parameter.step or 1, log=parameter.log)
+    assert isinstance(parameter, Float)
     return trial.suggest_float(name, parameter.low, parameter.high, step=parameter.step, log=parameter.log)
 
 
@@ -267,7 +274,8 @@ def _draw_value(parameter: Parameter, random: Random) -> Any:
     values = parameter.values()
     if values is not None:
         return random.choice(values)
-    low, high = parameter.low, parameter.high  # type: ignore[attr-defined]  # only a Float without a step has no values
-    if parameter.log:  # type: ignore[attr-defined]
+    assert isinstance(parameter, Float)  # only a real number without a step has no list of values
+    low, high = parameter.low, parameter.high
+    if parameter.log:
         return min(high, max(low, math.exp(random.uniform(math.log(low), math.log(high)))))
     return random.uniform(low, high)

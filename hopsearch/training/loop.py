@@ -38,7 +38,9 @@ def failures(place: str) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "not enough memory" in str(error):
             text = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise OutOfMemory(place, f"the configuration must fit the memory, got: {text}", "Set constraint.max_memory") from error
+            raise OutOfMemory(
+                place, f"the configuration must fit the memory, got: {text}", "Set constraint.max_memory"
+            ) from error
         raise
 
 

@@ -75,9 +75,8 @@ class TrialConfig(Settings):
     @model_validator(mode="after")
     def _schedule_fits(self) -> "TrialConfig":
         if self.optim.min_lr > self.optim.peak_lr:
-            raise ValueError(
-                f"optim.min_lr <= peak learning rate must hold, got {self.optim.min_lr} > {self.optim.peak_lr}; Lower optim.min_lr"
-            )
+            low, peak = self.optim.min_lr, self.optim.peak_lr
+            raise ValueError(f"optim.min_lr <= peak learning rate must hold, got {low} > {peak}; Lower optim.min_lr")
         return self
 
 
@@ -121,7 +120,9 @@ def recipe(name: str, family: str, place: str = "recipe") -> dict[str, Any]:
     return _PAPER | (_PAPER_IMIXER if family == "imixer" else _PAPER_MIXERS)
 
 
-def resolve(values: Mapping[str, Any], facts: DataFacts, seed: int, recipe_name: str = "default", place: str = "config") -> TrialConfig:
+def resolve(
+    values: Mapping[str, Any], facts: DataFacts, seed: int, recipe_name: str = "default", place: str = "config"
+) -> TrialConfig:
     """Build a trial's config from dotted values: recipe below, values above, sizes from the data.
 
     Args:

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -30,7 +30,9 @@ def pick_device(wanted: str, place: str = "train.device") -> torch.device:
         ResourceError: cuda is asked for and there is none.
     """
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise ResourceError(place, "a GPU must be there, got none", "Set train.device=auto or trial.gpus=0, or run where a GPU is")
+        raise ResourceError(
+            place, "a GPU must be there, got none", "Set train.device=auto or trial.gpus=0, or run where a GPU is"
+        )
     return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
 
 
@@ -70,9 +72,9 @@ class TrialRun:
         self._amp = config.train.amp and self.device.type == "cuda" and torch.cuda.is_bf16_supported()
 
     @property
-    def evaluated(self) -> nn.Module:
+    def evaluated(self) -> Mixer:
         """The weights that are evaluated and exported: the moving average where there is one."""
-        return self._ema.module if self._ema else self.model
+        return cast(Mixer, self._ema.module) if self._ema else self.model
 
     @property
     def done(self) -> bool:

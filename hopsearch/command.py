@@ -1,0 +1,55 @@
+"""What all verbs share: help, exit codes, and that a user's mistake is a sentence and not a traceback."""
+
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from hopsearch.config import Settings, describe
+from hopsearch.errors import UserError
+
+DONE, BUG, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+
+
+class Interrupted(Exception):  # noqa: N818  # not an error: everything is saved
+    """The user, or the machine's owner, asked for an end; the message says how to go on."""
+
+
+def run_verb(
+    main: Callable[[Sequence[str]], None], schema: type[Settings], about: str, words: Sequence[str] | None = None
+) -> int:
+    """Run a verb on the command line's words and return its exit code: see the names above."""
+    words = sys.argv[1:] if words is None else words
+    if any(word in ("-h", "--help", "help") for word in words):
+        print(_help(schema, about))
+        return DONE
+    try:
+        signal.signal(signal.SIGTERM, _as_interrupt)  # a spot machine's notice, a scheduler's limit: the same as Ctrl-C
+        main(words)
+    except UserError as error:
+        print(f"hopsearch: {error}", file=sys.stderr)
+        return MISTAKE
+    except Interrupted as stop:
+        print(f"\nhopsearch: interrupted. {stop}", file=sys.stderr)
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        print("\nhopsearch: interrupted before anything began.", file=sys.stderr)
+        return INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        print("hopsearch: this is a bug of hopsearch; what was finished is in the study.", file=sys.stderr)
+        return BUG
+    return DONE
+
+
+def _as_interrupt(signum: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _help(schema: type[Settings], about: str, extra: Mapping[str, str] | None = None) -> str:
+    lines = [about.strip(), "", "Words read key=value:"]
+    rows = list(describe(schema))
+    width = max(len(key) for key, _, _ in rows)
+    lines += [f"  {key:<{width}}  {text} [{default}]" for key, default, text in rows]
+    return "\n".join(lines)
