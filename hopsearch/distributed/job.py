@@ -1,6 +1,8 @@
 """A trial as a job that can be sent to another process: train an epoch, save, say what came of it. Knows no Ray."""
 
 import json
+import os
+import socket
 import traceback
 from pathlib import Path
 from typing import Any, Literal
@@ -69,7 +71,7 @@ class JobRun:
             return self._advance()
         except TrialFailure as failure:
             return Progress(failure="trial", reason=f"{failure.reason}: {failure}")
-        except (UserError, CheckpointError) as error:
+        except (UserError, CheckpointError, OSError) as error:
             return Progress(failure="search", reason=str(error))
         except Exception as error:  # a bug of one configuration must not end the search; it is shown with its traceback
             summary = f"error: {type(error).__name__}: {error}".splitlines()[0]
@@ -113,9 +115,16 @@ class JobRun:
             if run.history:
                 return Progress(rows=tuple(run.history), done=run.done)
         run, _ = self._built()
+        self._log(run.epoch + 1)
         row = run.step()
         run.save(self.folder, self.job.objective, self.job.maximize)
         return Progress(rows=(row,), done=run.done)
+
+    def _log(self, epoch: int) -> None:
+        # Who began which epoch: what was trained twice after a crash can be counted, and a bad machine be found.
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        with (self.folder.path / "epochs.log").open("a") as file:
+            file.write(f"{epoch} {socket.gethostname()} {os.getpid()}\n")
 
     def _built(self) -> tuple[TrialRun, Splits]:
         splits = load(self.job.data)  # remembered by the process: only the first trial of a worker waits for it

@@ -1,0 +1,102 @@
+"""Fixtures shared by all tests: small real data, small real studies, and an environment of their own."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from hopsearch.data import DataConfig, load
+from hopsearch.seeds import derive
+from hopsearch.space import Space
+from hopsearch.study import Admission, Identity, Study
+from hopsearch.training import TrialConfig, TrialRun, resolve
+
+SPACE = {
+    "fidelity": {"min_epochs": 1, "max_epochs": 9, "reduction": 3},
+    "fixed": {"model.family": "imixer"},
+    "parameters": {
+        "model.depth": {"type": "int", "low": 1, "high": 8},
+        "optim.lr": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
+        "model.n_iter": {"type": "int", "low": 0, "high": 2},
+        "model.h_ratio": {"type": "float", "low": 0.5, "high": 2.0, "step": 0.5, "when": {"model.n_iter": {"min": 1}}},
+        "augment.label_smoothing": {"type": "categorical", "choices": [0.0, 0.1]},
+    },
+    "first": [{"model.depth": 4, "optim.lr": 2e-3}],
+}
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOPSEARCH_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return load(DataConfig())
+
+
+@pytest.fixture
+def tiny(digits) -> TrialConfig:
+    """An iMixer that trains an epoch of digits in a fraction of a second."""
+    values = {
+        "model.family": "imixer",
+        "model.depth": 2,
+        "model.dim": 16,
+        "model.patch_size": 4,
+        "model.drop_path": 0.1,
+        "optim.lr": 3e-3,
+        "optim.batch_size": 128,
+        "augment.mixup": 0.2,
+        "augment.crop_pad": 1,
+        "train.epochs": 4,
+    }
+    return resolve(values, digits.facts, seed=3)
+
+
+@pytest.fixture
+def trial(tiny, digits) -> TrialRun:
+    return TrialRun(tiny, digits)
+
+
+def identity(name: str = "test", seed: int = 0, space: dict | None = None) -> Identity:
+    return Identity(name, Space.from_dict(space or SPACE), {"source": "digits", "fingerprint": "0"}, "default", {}, seed)
+
+
+def open_study(folder: Path, sampler: str = "random", pruner: str = "asha", **words) -> Study:
+    return Study(folder / "test", identity(**words), sampler, pruner)
+
+
+def admit_all(config: dict) -> Admission:
+    return Admission({"params": 1000 * config["model.depth"], "flops": 1, "memory": 1})
+
+
+def curve(number: int, epoch: int) -> float:
+    """A made-up learning curve that differs by trial: for tests of the study, where nothing is trained."""
+    return derive("level", number) / 2**31 * 0.5 + 0.5 * (1 - 0.7**epoch)
+
+
+def drive(study: Study, trials: int) -> None:
+    """Search without training: ask, report a made-up curve, until so many trials are over."""
+    for record in study.resume(admit_all):
+        finish(study, record.number)
+    while len(study.counted()) < trials:
+        record = study.ask(admit_all)
+        assert record is not None
+        finish(study, record.number)
+
+
+def finish(study: Study, number: int) -> None:
+    record = study.records[number]
+    while record.state.value == "running":
+        epoch = record.epoch + 1
+        study.report(number, epoch, curve(number, epoch), seconds=float(epoch))
+
+
+def environment(tmp_path: Path) -> dict[str, str]:
+    return os.environ | {"HOPSEARCH_CACHE": str(tmp_path / "cache"), "COLUMNS": "200"}
