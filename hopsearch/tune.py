@@ -23,9 +23,8 @@ from hopsearch.distributed.cluster import TrialResources, connect, slots
 from hopsearch.distributed.dispatcher import Budget, Dispatcher
 from hopsearch.distributed.driver import finish_winner, interrupted, run_search
 from hopsearch.distributed.live import LiveView
-from hopsearch.report import make_console, show
 from hopsearch.space import Space, load_space
-from hopsearch.study import Board, Identity, Study, write_csv
+from hopsearch.study import Board, Identity, Study, make_console, show, write_csv
 from hopsearch.training import Constraint, recipe, resolve
 
 _SECTIONS = ("model", "optim", "augment", "train")

@@ -92,7 +92,7 @@ class TestEveryPruner:
 
 
 def test_asha_by_hand():
-    asha = make_pruner("asha", StudyView and open_fidelity())
+    asha = make_pruner("asha", open_fidelity())
     assert [asha.decides_at(epoch, 0) for epoch in (1, 2, 3, 9)] == [True, False, True, False]
     assert not asha.stops(0.1, [])  # the first goes on
     assert asha.stops(0.1, [0.2])
@@ -295,7 +295,7 @@ class TestBoard:
             for epoch in (1, 2):
                 study.report(record.number, epoch, 0.5 + epoch / 10, 1.0)
                 board.rows(record, [{"epoch": epoch, "val_acc": 0.5 + epoch / 10, "train_loss": 1.0}])
-            # killed here: a new process writes the run again from what the trial carries
+            board.close()  # killed here: a new process writes the run again from what the trial carries
             board = Board(study)
             rows = [{"epoch": epoch, "val_acc": 0.5 + epoch / 10, "train_loss": 1.0} for epoch in (1, 2)]
             study.report(record.number, 3, 0.6, 1.0)

@@ -174,6 +174,6 @@ def parse_model(values: Mapping[str, Any], place: str) -> ModelConfig:
     family = values.get("family")
     if family is None:
         raise ConfigError(f"{place}: family", "must be given", f"Known: {', '.join(sorted(FAMILIES))}")
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         raise ConfigError(f"{place}: family", f"must be a known family, got {family!r}", did_you_mean(str(family), FAMILIES))
     return parse(FAMILIES[family], values, place)  # type: ignore[return-value]  # every class of the table is in the union

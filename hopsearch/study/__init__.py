@@ -2,6 +2,7 @@
 
 from hopsearch.study.board import Board
 from hopsearch.study.leaderboard import Row, leaderboard, summary, varied, write_csv
+from hopsearch.study.printout import make_console, show
 from hopsearch.study.pruners import PRUNERS, Pruner, make_pruner
 from hopsearch.study.records import Decision, State, TrialRecord
 from hopsearch.study.samplers import SAMPLERS
@@ -22,7 +23,9 @@ __all__ = [
     "StudyView",
     "TrialRecord",
     "leaderboard",
+    "make_console",
     "make_pruner",
+    "show",
     "summary",
     "varied",
     "write_csv",

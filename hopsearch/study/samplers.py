@@ -57,6 +57,10 @@ SAMPLERS: dict[str, Callable[[Space, int, int], BaseSampler]] = {
 }
 
 
+CONSTRAINED = ("tpe", "gp")
+"""Samplers that learn from broken constraints; the others warn if they are told."""
+
+
 def make_sampler(name: str, space: Space, seed: int, number: int, place: str = "sampler") -> BaseSampler:
     """The sampler of that name for one trial.
 

@@ -14,10 +14,10 @@ from optuna.trial import TrialState
 
 from hopsearch.errors import StudyError
 from hopsearch.seeds import derive
-from hopsearch.space import Categorical, Float, Int, Parameter
+from hopsearch.space import Categorical, Float, Int, Parameter, Suggest
 from hopsearch.study.pruners import make_pruner
 from hopsearch.study.records import Decision, State, TrialRecord, from_optuna
-from hopsearch.study.samplers import make_sampler
+from hopsearch.study.samplers import CONSTRAINED, make_sampler
 from hopsearch.study.storage import StudyLock, open_storage
 from hopsearch.study.view import IDENTITY, Identity, StudyView, decide, load_study
 
@@ -206,7 +206,7 @@ class Study(StudyView):
         return None
 
     def _begin(self, trial: optuna.Trial, admit: Admit) -> TrialRecord:
-        config = self.identity.space.walk(lambda name, parameter: _suggest(trial, name, parameter))
+        config = self.identity.space.walk(self._suggester(trial))
         twin = self._seen.get(self.identity.space.canonical(config))
         admission = admit(config)
         state, reason = State.RUNNING, ""
@@ -215,7 +215,8 @@ class Study(StudyView):
         elif admission.broken:
             state, reason = State.INFEASIBLE, admission.broken
             # The sampler learns which region to leave; Optuna keeps a trial without values as the worst there is.
-            trial.set_constraint("cost", admission.excess)
+            if self._sampler in CONSTRAINED:
+                trial.set_constraint("cost", admission.excess)
         facts: dict[str, Any] = {"seed": derive(self.identity.seed, trial.number), "cost": admission.cost, "config": config}
         facts["source"] = trial.user_attrs.get("source", self._sampler)
         if state != State.RUNNING:
@@ -230,6 +231,18 @@ class Study(StudyView):
         if state == State.RUNNING:
             self._seen[self._key(record)] = record.number
         return record
+
+    def _suggester(self, trial: optuna.Trial) -> Suggest:
+        # A proposal that was cut off goes on: what it holds already is drawn again, so that the rest comes out the same.
+        frozen = self._storage.get_trial(self._id(trial.number))
+        given = {*trial.relative_params, *frozen.system_attrs.get("fixed_params", {})}
+
+        def suggest(name: str, parameter: Parameter) -> Any:
+            if name in frozen.params and name not in given:
+                self.optuna.sampler.sample_independent(self.optuna, frozen, name, frozen.distributions[name])
+            return _suggest(trial, name, parameter)
+
+        return suggest
 
     def _settle(self, record: TrialRecord) -> None:
         # Also run after a restart: a trial may have been left between its report and the decision on it.

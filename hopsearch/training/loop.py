@@ -90,7 +90,7 @@ def train_epoch(
 
 
 def _require_finite(loss: torch.Tensor, step: int) -> None:
-    value = float(loss)
+    value = float(loss.detach())
     if value != value or value in (float("inf"), float("-inf")):
         raise Diverged(f"step {step} of the epoch", f"the training loss must be finite, got {value}", "Lower optim.lr")
 

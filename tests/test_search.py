@@ -1,0 +1,259 @@
+"""Real searches: real Ray, real processes, killed for real."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+import hopsearch.models  # noqa: F401  # registers our models with timm
+from hopsearch.study import State, StudyView
+from tests.conftest import environment
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+SMALL = ["space=imixer", "model.dim=32", "model.depth=2", "model.patch_size=2", "train.epochs=9"]
+
+
+def command(tmp_path: Path, *words: str, verb: str = "tune") -> list[str]:
+    return [sys.executable, "-m", f"hopsearch.{verb}", f"storage={tmp_path / 'runs'}", *words]
+
+
+def run(tmp_path: Path, *words: str, verb: str = "tune") -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command(tmp_path, *words, verb=verb), env=environment(tmp_path), capture_output=True, text=True, timeout=280
+    )
+
+
+def start(tmp_path: Path, *words: str) -> subprocess.Popen:
+    log = (tmp_path / "log.txt").open("a")
+    with log:
+        return subprocess.Popen(command(tmp_path, *words), env=environment(tmp_path), stdout=log, stderr=log)
+
+
+def begun(folder: Path) -> Counter:
+    """How often each (trial, epoch) was begun, by the workers' own logs."""
+    logs = folder.glob("trials/*/epochs.log")
+    return Counter((log.parent.name, line.split()[0]) for log in logs for line in log.read_text().splitlines())
+
+
+def wait_for(condition, process: subprocess.Popen, seconds: float = 90) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def descendants(pid: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[1]) == pid:
+                found += [int(entry.name), *descendants(int(entry.name))]
+    return found
+
+
+def check_nothing_lost(folder: Path, trials: int, disturbances: int) -> None:
+    view = StudyView.open(folder)
+    counted = view.counted()
+    assert len(counted) == trials
+    assert [record.number for record in counted] == sorted({record.number for record in counted})
+    assert not [record.number for record in counted if record.state == State.RUNNING]
+    assert view.audit() == []
+    again = begun(folder)
+    assert max(again.values()) <= 2, f"epochs trained more than once more than needed: {again.most_common(5)}"
+    assert sum(again.values()) - len(again) <= 2 * disturbances  # two workers, one epoch each
+    assert {(f"{record.number:04d}", str(epoch)) for record in counted for epoch in record.curve} <= set(again)
+
+
+@pytest.mark.timeout(500)
+def test_ten_kills_of_the_driver_lose_nothing(tmp_path):
+    folder = tmp_path / "runs" / "imixer-digits"
+    words = [*SMALL, "trials=20", "finish=false"]
+    random = np.random.default_rng(int.from_bytes(os.urandom(4), "big"))
+    kills = 0
+    while kills < 10:
+        process = start(tmp_path, *words)
+        before, target = sum(begun(folder).values()), int(random.integers(1, 8))
+        if not wait_for(lambda: sum(begun(folder).values()) >= before + target, process):  # noqa: B023
+            break  # it came to its end
+        time.sleep(float(random.uniform(0, 0.5)))
+        mine = descendants(process.pid)
+        process.kill()
+        process.wait()
+        kills += 1
+        assert wait_gone(mine), "a killed driver's workers must end by themselves"
+    torn = folder / "journal.log"
+    torn.write_bytes(torn.read_bytes() + b'{"op_code":6,"worker')  # and a torn last line
+    process = start(tmp_path, *words)
+    assert process.wait(timeout=200) == 0, (tmp_path / "log.txt").read_text()[-3000:]
+    assert kills >= 5
+    check_nothing_lost(folder, 20, kills)
+
+
+def wait_gone(pids: list[int], seconds: float = 30) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not any(is_alive(pid) for pid in pids):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.timeout(300)
+def test_killed_workers_lose_nothing(tmp_path):
+    folder = tmp_path / "runs" / "imixer-digits"
+    process = start(tmp_path, *SMALL, "trials=10", "finish=false")
+    kills = 0
+    for _ in range(4):
+        before = sum(begun(folder).values())
+        if not wait_for(lambda: sum(begun(folder).values()) >= before + 2, process):  # noqa: B023
+            break
+        victims = trainers(process.pid)
+        if victims:
+            os.kill(victims[0], signal.SIGKILL)
+            kills += 1
+    assert process.wait(timeout=200) == 0, (tmp_path / "log.txt").read_text()[-3000:]
+    assert kills >= 2
+    check_nothing_lost(folder, 10, kills)
+    assert sum(record.losses for record in StudyView.open(folder).counted()) == kills
+
+
+def trainers(pid: int) -> list[int]:
+    """Worker processes of the driver: Ray names them after the class of their actor."""
+    found = []
+    for child in descendants(pid):
+        try:
+            title = (Path("/proc") / str(child) / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if title.startswith(b"ray::") and b"TrialWorker" in title:
+            found.append(child)
+    return found
+
+
+@pytest.mark.timeout(300)
+def test_interrupted_extended_reported_and_finished(tmp_path):
+    folder = tmp_path / "runs" / "mine"
+    words = [*SMALL, "study=mine", "trials=5"]
+    process = start(tmp_path, *words)
+    assert wait_for(lambda: len(begun(folder)) >= 3, process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    log = (tmp_path / "log.txt").read_text()
+    assert re.search(r"interrupted\. Saved: \d+ trials .*Run the same command to go on\.", log)
+    assert "Traceback" not in log
+    report = run(tmp_path, "study=mine", verb="report")  # also of an unfinished study
+    assert report.returncode == 0
+    assert "study mine:" in report.stdout
+
+    done = run(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    assert "goes on from" in done.stdout
+    view = StudyView.open(folder)
+    assert len(view.counted()) == 5
+    assert view.winner["epochs"] == 9
+    again = run(tmp_path, *words)  # nothing left to do: the test split is not read again
+    assert again.returncode == 0
+    assert StudyView.open(folder).winner == view.winner
+
+    more = run(tmp_path, *words[:-1], "trials=6", "finish=false")
+    assert more.returncode == 0
+    assert len(StudyView.open(folder).counted()) == 6
+    check_winner_loads(folder, view)
+
+
+def check_winner_loads(folder: Path, view: StudyView) -> None:
+    model = timm.create_model(f"local-dir:{folder / 'winner'}", pretrained=True)
+    config, winner = view.records[view.winner["trial"]].config, folder / "winner"
+    assert model.config.depth == config["model.depth"]
+    weights = load_file(winner / "model.safetensors")
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.timeout(120)
+def test_a_diverging_and_a_duplicate_free_search(tmp_path):
+    done = run(tmp_path, *SMALL, "optim.lr=1e30", "optim.warmup_epochs=0", "trials=3")
+    assert done.returncode == 0, done.stderr
+    records = StudyView.open(tmp_path / "runs" / "imixer-digits").counted()
+    assert [record.state for record in records] == [State.FAILED] * 3
+    assert all(record.reason.startswith("diverged") for record in records)
+
+
+def folder_of_images(root: Path, classes: int = 2, images: int = 8) -> Path:
+    random = np.random.default_rng(0)
+    for label in range(classes):
+        (root / f"class{label}").mkdir(parents=True)
+        for number in range(images):
+            pixels = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / f"class{label}" / f"{number}.png")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["spce=imixer"], "hopsearch: command line: spce: unknown key. Did you mean space?"),
+        (["space=imixr"], "Did you mean imixer?"),
+        (["space=imixer", "trials=none"], "command line: trials: "),
+        (["space=imixer", "time=soon"], "must be a number with a unit s, m, h or d, got 'soon'. Write e.g. time=15m"),
+        (["space=imixer", "model.dpth=3"], "model: dpth: unknown key. Did you mean depth?"),
+        (["space=imixer", "data=/no/such/folder"], "the image folder must exist, got nothing there. Check the path"),
+        (["space=imixer", "data=digit"], "Did you mean digits?"),
+        (["space=imixer", "trial.gpus=64"], "trial.gpus: the cluster must have 64 GPU for a trial"),
+        (["space=imixer", "address=127.0.0.1:1"], "address: a Ray cluster must answer at 127.0.0.1:1"),
+        (["space=imixer", "constraint.max_params=10"], "some configuration must meet the constraints"),
+        (["imixer"], "every word must read key=value, got 'imixer'"),
+    ],
+)
+@pytest.mark.timeout(120)
+def test_a_users_mistake_is_a_sentence(tmp_path, words, message):
+    done = run(tmp_path, *words)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+    assert message in done.stderr
+
+
+@pytest.mark.timeout(120)
+def test_images_of_ones_own(tmp_path):
+    folder = folder_of_images(tmp_path / "images", images=12)
+    done = run(tmp_path, "space=mixer", f"data={folder}", "model.dim=32", "train.epochs=1", "trials=2")
+    assert done.returncode == 0, done.stderr
+    assert "winner: trial" in done.stdout
+    (folder / "class0" / "bad.png").write_bytes(b"not a picture")
+    refused = run(tmp_path, "space=mixer", f"data={folder}", "model.dim=32", "train.epochs=1", "trials=2", "study=other")
+    assert refused.returncode == 2
+    assert "bad.png" in refused.stderr
+    skipped = run(
+        tmp_path,
+        "space=mixer",
+        f"data={folder}",
+        "model.dim=32",
+        "train.epochs=1",
+        "trials=1",
+        "study=third",
+        "data.on_corrupt=skip",
+    )
+    assert skipped.returncode == 2  # data given twice over: shorthand and section
