@@ -133,8 +133,8 @@ def _settings_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def _explain(error: ValidationError, schema: type[BaseModel], place: str) -> ConfigError:
-    # The first error only: the rest often follow from it, and a person mends one at a time.
-    first = error.errors()[0]
+    # One error only: the rest often follow from it, and a person mends one at a time. A misspelt key is the likeliest cause.
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     path = [str(part) for part in first["loc"]]
     key = ".".join(path)
     where = f"{place}: {key}" if key else place

@@ -34,6 +34,7 @@ class TestParseModel:
         [
             ({}, "space.yaml: family: must be given. Known: asymmixer, imixer,"),
             ({"family": "imixr"}, "space.yaml: family: must be a known family, got 'imixr'. Did you mean imixer?"),
+            ({"family": ["imixer"]}, "space.yaml: family: must be a known family, got ['imixer']"),
             ({"family": "imixer", "n_itre": 2}, "space.yaml: n_itre: unknown key. Did you mean n_iter?"),
             ({"family": "mlpmixer", "h_ratio": 2}, "space.yaml: h_ratio: unknown key"),
             ({"family": "paramixer", "symmetry_breaking": 0.1}, "space.yaml: symmetry_breaking: unknown key"),

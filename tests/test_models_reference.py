@@ -3,10 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from reference_models import ReferenceMixer
 from timm.models.mlp_mixer import MlpMixer as TimmMixer
 
 from hopsearch.models import FAMILIES, build, parse_model
+from tests.reference_models import ReferenceMixer
 
 TINY = {"image_size": 12, "patch_size": 4, "channels": 2, "classes": 5, "depth": 2, "dim": 16}
 VARIANTS = [

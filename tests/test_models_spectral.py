@@ -68,6 +68,13 @@ def test_many_power_iterations_stay_finite_on_wide_spectra():
     assert torch.allclose(small[:, 0], torch.ones(2))
 
 
+def test_zero_weights_stay_zero():
+    tall, wide = groups(6, 4, scale=0.0)
+    weights = sum(normalized_weights(tall, wide, 0.9, 8, update=True), ())
+    assert all(not weight.any() for weight in weights)
+    assert all(layer.weight_u.isfinite().all() for layer in (*tall, *wide))
+
+
 def test_normalisation_only_ever_shrinks():
     torch.manual_seed(2)
     tall, wide = groups(12, 8)

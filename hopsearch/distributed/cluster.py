@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import secrets
+import socket
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,10 +67,11 @@ def connect(address: str | None = None, memory: int = 200_000_000) -> Iterator[N
         warnings.simplefilter("ignore")  # Ray warns of its own future defaults
         try:
             if address:
+                _require_answer(address)
                 ray.init(address=address, **quiet)
             else:
                 ray.init(include_dashboard=False, object_store_memory=memory, **quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             if not address:
                 raise
             hint = "Start one with `ray start --head`, or leave address= out; one without tokens needs RAY_AUTH_MODE=disabled"
@@ -78,6 +80,13 @@ def connect(address: str | None = None, memory: int = 200_000_000) -> Iterator[N
         yield
     finally:
         ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    # Ray itself tries for minutes.
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit() and "://" not in address:
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def slots(resources: TrialResources) -> int:

@@ -92,12 +92,16 @@ def _entry_point(name: str, fields: dict[str, Any]) -> Callable[..., Mixer]:
         return build(parse_model({**fields, **_translate(fields["family"], keywords)}, f"timm.create_model({name})"))
 
     def entry_point(pretrained: bool = False, **keywords: Any) -> Mixer:
-        if pretrained or keywords.pop("features_only", False):
-            what = "pretrained" if pretrained else "features_only"
+        # A folder of our own (timm's local-dir:) brings its weights in pretrained_cfg; by name alone there are none.
+        cfg = keywords.get("pretrained_cfg")
+        file = cfg.get("file") if isinstance(cfg, dict) else getattr(cfg, "file", None)
+        missing = pretrained and not file
+        if missing or keywords.pop("features_only", False):
+            what = "pretrained" if missing else "features_only"
             raise ConfigError(
                 f"timm.create_model({name})", f"{what} must be False", "No weights are published; load a state dict of your own"
             )
-        model: Mixer = build_model_with_cfg(make, name, False, **keywords)
+        model: Mixer = build_model_with_cfg(make, name, pretrained, **keywords)
         return model
 
     entry_point.__name__ = entry_point.__qualname__ = name

@@ -9,7 +9,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from hopsearch.config import Settings
-from hopsearch.models import build
+from hopsearch.models import ModelConfig, build
 from hopsearch.training.loop import soft_cross_entropy
 from hopsearch.training.recipe import TrialConfig
 
@@ -57,9 +57,10 @@ def estimate_cost(config: TrialConfig) -> Cost:
     """Cost of ``config``; a fraction of a second on any size, nothing is allocated."""
     # Depth is the one knob that costs time here, and cost is affine in it: two shallow models give any depth exactly.
     depth = config.model.depth
+    batch_size, ema = config.optim.batch_size, config.train.ema_decay is not None
     if depth <= 2:
-        return _measure(config)
-    one, two = (_measure(_with_depth(config, shallow)) for shallow in (1, 2))
+        return _measure(config.model, batch_size, ema)
+    one, two = (_measure(config.model.model_copy(update={"depth": shallow}), batch_size, ema) for shallow in (1, 2))
     return Cost(*(a + (depth - 1) * (b - a) for a, b in zip(_fields(one), _fields(two), strict=True)))
 
 
@@ -67,17 +68,12 @@ def _fields(cost: Cost) -> tuple[int, int, int]:
     return cost.params, cost.flops, cost.memory
 
 
-def _with_depth(config: TrialConfig, depth: int) -> TrialConfig:
-    return config.model_copy(update={"model": config.model.model_copy(update={"depth": depth})})
-
-
 @functools.lru_cache(maxsize=4096)
-def _measure(config: TrialConfig) -> Cost:
-    sizes = config.model
+def _measure(sizes: ModelConfig, batch_size: int, ema: bool) -> Cost:
     with torch.device("meta"):
         model = build(sizes)
-        x_BCHW = torch.empty(config.optim.batch_size, sizes.channels, sizes.image_size, sizes.image_size)
-        targets_BK = torch.empty(config.optim.batch_size, sizes.classes)
+        x_BCHW = torch.empty(batch_size, sizes.channels, sizes.image_size, sizes.image_size)
+        targets_BK = torch.empty(batch_size, sizes.classes)
     params = sum(parameter.numel() for parameter in model.parameters())
     model.eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -95,6 +91,6 @@ def _measure(config: TrialConfig) -> Cost:
     with saved_tensors_hooks(keep, lambda tensor: tensor):
         soft_cross_entropy(model(x_BCHW), targets_BK)
     activations = sum(tensor.numel() * tensor.element_size() for tensor in saved.values())
-    copies = _COPIES + (1 if config.train.ema_decay else 0)
+    copies = _COPIES + int(ema)
     inputs = sum(tensor.numel() for tensor in (x_BCHW, targets_BK)) * _FLOAT
     return Cost(params, int(counter.get_total_flops()), params * _FLOAT * copies + activations + inputs)
