@@ -77,15 +77,16 @@ def check_nothing_lost(folder: Path, trials: int, disturbances: int) -> None:
     assert not [record.number for record in counted if record.state == State.RUNNING]
     assert view.audit() == []
     again = begun(folder)
-    assert max(again.values()) <= 2, f"epochs trained more than once more than needed: {again.most_common(5)}"
-    assert sum(again.values()) - len(again) <= 2 * disturbances  # two workers, one epoch each
+    # Each disturbance costs each of the two workers the epoch it was in, and no other.
+    assert sum(again.values()) - len(again) <= 2 * disturbances, again.most_common(5)
+    assert max(again.values()) <= 1 + disturbances
     assert {(f"{record.number:04d}", str(epoch)) for record in counted for epoch in record.curve} <= set(again)
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(900)
 def test_ten_kills_of_the_driver_lose_nothing(tmp_path):
     folder = tmp_path / "runs" / "imixer-digits"
-    words = [*SMALL, "trials=20", "finish=false"]
+    words = [*SMALL, "trials=30", "finish=false"]
     random = np.random.default_rng(int.from_bytes(os.urandom(4), "big"))
     kills = 0
     while kills < 10:
@@ -94,7 +95,7 @@ def test_ten_kills_of_the_driver_lose_nothing(tmp_path):
         if not wait_for(lambda: sum(begun(folder).values()) >= before + target, process):  # noqa: B023
             break  # it came to its end
         time.sleep(float(random.uniform(0, 0.5)))
-        mine = descendants(process.pid)
+        mine = trainers(process.pid)
         process.kill()
         process.wait()
         kills += 1
@@ -103,8 +104,8 @@ def test_ten_kills_of_the_driver_lose_nothing(tmp_path):
     torn.write_bytes(torn.read_bytes() + b'{"op_code":6,"worker')  # and a torn last line
     process = start(tmp_path, *words)
     assert process.wait(timeout=200) == 0, (tmp_path / "log.txt").read_text()[-3000:]
-    assert kills >= 5
-    check_nothing_lost(folder, 20, kills)
+    assert kills >= 8
+    check_nothing_lost(folder, 30, kills)
 
 
 def wait_gone(pids: list[int], seconds: float = 30) -> bool:
@@ -123,7 +124,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 def test_killed_workers_lose_nothing(tmp_path):
     folder = tmp_path / "runs" / "imixer-digits"
     process = start(tmp_path, *SMALL, "trials=10", "finish=false")
@@ -150,12 +151,12 @@ def trainers(pid: int) -> list[int]:
             title = (Path("/proc") / str(child) / "cmdline").read_bytes()
         except OSError:
             continue
-        if title.startswith(b"ray::") and b"TrialWorker" in title:
+        if title.startswith(b"ray::") and b"ResourceTrainable" in title:
             found.append(child)
     return found
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 def test_interrupted_extended_reported_and_finished(tmp_path):
     folder = tmp_path / "runs" / "mine"
     words = [*SMALL, "study=mine", "trials=5"]
@@ -194,7 +195,7 @@ def check_winner_loads(folder: Path, view: StudyView) -> None:
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_diverging_and_a_duplicate_free_search(tmp_path):
     done = run(tmp_path, *SMALL, "optim.lr=1e30", "optim.warmup_epochs=0", "trials=3")
     assert done.returncode == 0, done.stderr
@@ -229,14 +230,14 @@ def folder_of_images(root: Path, classes: int = 2, images: int = 8) -> Path:
         (["imixer"], "every word must read key=value, got 'imixer'"),
     ],
 )
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_users_mistake_is_a_sentence(tmp_path, words, message):
     done = run(tmp_path, *words)
     assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
     assert message in done.stderr
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_images_of_ones_own(tmp_path):
     folder = folder_of_images(tmp_path / "images", images=12)
     done = run(tmp_path, "space=mixer", f"data={folder}", "model.dim=32", "train.epochs=1", "trials=2")
@@ -256,4 +257,5 @@ def test_images_of_ones_own(tmp_path):
         "study=third",
         "data.on_corrupt=skip",
     )
-    assert skipped.returncode == 2  # data given twice over: shorthand and section
+    assert skipped.returncode == 0, skipped.stderr
+    assert "skipped 1 unreadable images" in skipped.stdout
