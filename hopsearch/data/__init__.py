@@ -1,8 +1,29 @@
-"""What models are trained on: images decoded once, split once, augmented in batches on the device."""
+"""What models are trained on: data sets, their splits, and augmentation on the tensors' own device.
 
-from hopsearch.data.augment import Augment, AugmentConfig, epoch_batches
-from hopsearch.data.images import DataConfig, DataFacts, ImageSet
-from hopsearch.data.sources import NAMES
-from hopsearch.data.splits import Splits, load
+    splits = load(DataConfig(source="digits"))
+    augment = Augment(AugmentConfig(crop_pad=1, mixup=0.2), splits.facts)
+    for index_B in epoch_batches(len(splits.train), 64, generator):
+        x_BCHW, targets_BK = augment(*splits.train.batch(index_B), generator)
 
-__all__ = ["NAMES", "Augment", "AugmentConfig", "DataConfig", "DataFacts", "ImageSet", "Splits", "epoch_batches", "load"]
+``config`` what is asked for and what is known; ``sources`` and ``folders`` list images, ``split`` orders them, ``decode`` and
+``cache`` turn them into arrays, ``splits`` puts it together. ``augment`` strings together ``geometry``, ``randaugment`` over
+``pixel_ops``, and ``mixing``. The test part is read by `Splits.read_test` alone.
+"""
+
+from hopsearch.data.augment import PAPER_AUGMENT, Augment, AugmentConfig
+from hopsearch.data.batches import epoch_batches, ordered_batches
+from hopsearch.data.config import DataConfig, DataFacts
+from hopsearch.data.splits import ImageSet, Splits, load
+
+__all__ = [
+    "PAPER_AUGMENT",
+    "Augment",
+    "AugmentConfig",
+    "DataConfig",
+    "DataFacts",
+    "ImageSet",
+    "Splits",
+    "epoch_batches",
+    "load",
+    "ordered_batches",
+]

@@ -1,222 +1,202 @@
-"""RandAugment for batches (Cubuk et al. 2020, arXiv 1909.13719), after timm's ``rand-m9-mstd0.5-inc1``.
+"""RandAugment (arXiv 1909.13719) with timm's operations and magnitudes, over a whole batch on its own device.
 
-The fifteen operations, their magnitudes and their chances are timm's. What differs from its PIL form:
+Each of ``layers`` passes gives an image one of 15 operations, each with probability ``probability`` / 15, and a magnitude from
+N(magnitude, std²) clipped to [0, most]. What is timm's: the operations, their arguments as functions of the magnitude, the grey
+fill of 128. What differs from timm's, which works on PIL images one by one:
 
-* images of a batch that drew the same operation are processed together, in float; after each layer values are rounded to
-  whole 0 … 255, where PIL rounds within some operations too (one grey level of difference);
-* rotation, shear and translation sample bilinearly; timm draws bilinear or bicubic;
-* only ``mN``, ``mstdX``, ``incB`` and ``nL`` are understood, and ``inc1`` is the only form.
+* A batch is dealt out like cards: each operation gets at most C = ⌈pB/15⌉ images of a random order. Every image has each
+  operation with exactly timm's probability, but the counts in a batch hardly vary. This makes all shapes known in advance:
+  nothing is computed for images that do not need it, and a GPU is never asked how many there were.
+* Rotations, shears and shifts are bilinear, where timm takes bilinear or bicubic at random.
+* A pixel may differ from PIL's by one grey level, where PIL computes in double precision or with whole numbers.
 
-Shapes: B = batch, G = images that drew one operation, C = channels, H = W = pixels.
+Shapes: B batch, S = 15 C slots of a pass, C images of an operation, R rows: the batch and its blank ones.
 """
 
+import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 
-from hopsearch.errors import ConfigError
+from hopsearch.data import pixel_ops
+from hopsearch.data.geometry import warp
 
-_FILL = 128.0  # timm fills with the mean, which is 0.5 in these recipes
-_CHANCE = 0.5  # of an operation that was drawn to be applied
-_GREY = (0.299, 0.587, 0.114)
+Argument = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""From magnitudes as a share of the scale's 10 (0 … 1, more with ``mmax``) and random signs ±1 to an operation's argument."""
+
+_SCALE = 10  # magnitudes are written on a scale to 10
+_FILL = 128.0
+_KEYS = {"m": "magnitude", "n": "layers", "p": "probability", "mstd": "std", "mmax": "most", "inc": "increasing"}
+_EXAMPLE = "The papers' is rand-m9-mstd0.5-inc1"
 
 
-def parse_randaugment(text: str) -> tuple[float, float, int]:
-    """Magnitude, its standard deviation, and layers of e.g. ``rand-m9-mstd0.5-inc1``.
+@dataclass(frozen=True)
+class Policy:
+    """What ``rand-m9-mstd0.5-inc1`` says; the defaults are timm's."""
+
+    magnitude: float = 10.0
+    layers: int = 2
+    probability: float = 0.5
+    std: float = 0.0
+    """Standard deviation of the magnitude; above 100: uniform from 0 to the magnitude."""
+    most: float = 10.0
+    """Largest magnitude."""
+    increasing: bool = False
+    """Whether every operation gets stronger with the magnitude."""
+
+
+def parse_policy(text: str) -> Policy:
+    """Read timm's notation: ``rand`` and ``-m`` magnitude, ``-n`` layers, ``-p`` probability, ``-mstd``, ``-mmax``, ``-inc``.
 
     Raises:
-        ConfigError: not in that form.
+        ValueError: "rule; remedy".
     """
-    match = re.fullmatch(r"rand-m(\d+(?:\.\d+)?)(?:-n(\d+))?(?:-mstd(\d+(?:\.\d+)?))?(?:-n(\d+))?-inc1", text)
-    if not match:
-        rule = f"must read rand-m<magnitude>[-n<layers>][-mstd<deviation>]-inc1, got {text!r}"
-        raise ConfigError("augment.randaugment", rule, "The papers' is rand-m9-mstd0.5-inc1")
-    return float(match[1]), float(match[3] or 0.0), int(match[2] or match[4] or 2)
+    head, *sections = text.split("-")
+    if head != "rand":
+        raise ValueError(f"randaugment must begin with rand; {_EXAMPLE}")
+    values: dict[str, float] = {}
+    for section in sections:
+        match = re.fullmatch(r"([a-z]+)(\d+(?:\.\d+)?)", section)
+        if match is None or match[1] not in _KEYS:
+            raise ValueError(f"randaugment has no section {section!r}, only a number after {', '.join(_KEYS)}; {_EXAMPLE}")
+        values[_KEYS[match[1]]] = float(match[2])
+    policy = Policy(**values | {"layers": int(values.get("layers", 2)), "increasing": bool(values.get("increasing", 0))})  # type: ignore[arg-type]
+    if policy.probability > 1:
+        raise ValueError(f"randaugment's p must be at most 1; {_EXAMPLE}")
+    return policy
 
 
 class RandAugment:
-    """Applies ``layers`` operations, each drawn anew for each image.
+    """A `Policy` ready to be applied.
 
     Args:
-        magnitude: mean of the level, on timm's scale of 0 to 10.
-        deviation: standard deviation of the level.
-        layers: operations one after the other.
+        policy: what to do.
     """
 
-    def __init__(self, magnitude: float, deviation: float, layers: int) -> None:
-        self.magnitude, self.deviation, self.layers = magnitude, deviation, layers
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._pixel = [*_PIXEL_OPS, *(_INCREASING_OPS if policy.increasing else _PLAIN_OPS)]
+        self._ops = len(_AFFINE_OPS) + len(self._pixel)
 
-    def __call__(self, images_BCHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Augment uint8 images; returns uint8."""
-        x_BCHW = images_BCHW.float()
-        for _ in range(self.layers):
-            x_BCHW = self._layer(x_BCHW, generator).round_().clamp_(0, 255)
-        return x_BCHW.to(torch.uint8)
+    def __call__(self, x_BCHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Augment uint8 images; the result has their shape, type and order."""
+        count = len(x_BCHW)
+        each = math.ceil(self._policy.probability * count / self._ops)
+        if not each:
+            return x_BCHW
+        # A batch smaller than the slots gets blank rows, thrown away at the end.
+        rows = max(count, self._ops * each)
+        x_RCHW = torch.cat((x_BCHW, x_BCHW.new_zeros(rows - count, *x_BCHW.shape[1:])))
+        for _ in range(self._policy.layers):
+            x_RCHW = self._layer(x_RCHW, each, generator)
+        return x_RCHW[:count]
 
-    def _layer(self, x_BCHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        b, device = len(x_BCHW), x_BCHW.device
-        op_B = torch.randint(0, len(OPERATIONS), (b,), generator=generator, device=device)
-        apply_B = torch.rand(b, generator=generator, device=device) < _CHANCE
-        noise_B = torch.randn(b, generator=generator, device=device)
-        level_B = (self.magnitude + self.deviation * noise_B).clamp(0, 10) / 10
-        sign_B = torch.where(torch.rand(b, generator=generator, device=device) > 0.5, -1.0, 1.0)
-        op_B = torch.where(apply_B, op_B, len(OPERATIONS))
-        # One sort instead of fifteen masks; its counts are the only thing the host has to know.
-        order_B = op_B.argsort(stable=True)
-        counts = torch.bincount(op_B, minlength=len(OPERATIONS) + 1).tolist()
-        out = x_BCHW.clone()
-        for (_, operation), index_G in zip(OPERATIONS, order_B.split(counts)[: len(OPERATIONS)], strict=True):
-            if len(index_G):
-                out[index_G] = operation(x_BCHW[index_G], level_B[index_G], sign_B[index_G])
-        return out
+    def _layer(self, x_RCHW: torch.Tensor, each: int, generator: torch.Generator) -> torch.Tensor:
+        rows, slots, device = len(x_RCHW), self._ops * each, x_RCHW.device
+        index_S = torch.randperm(rows, generator=generator, device=device)[:slots]
+        used_S = torch.rand(slots, generator=generator, device=device) < self._policy.probability * rows / slots
+        level_S, sign_S = self._levels(slots, generator, device), _signs(slots, generator, device)
+        changed_SCHW = self._apply(x_RCHW.index_select(0, index_S), level_S, sign_S, each)
+        # Where each row comes from: itself, or the changed images behind. Reading by index is far faster than writing by index.
+        position = torch.arange(rows + slots, device=device)
+        source_R = position[:rows].index_copy(0, index_S, torch.where(used_S, position[rows:], index_S))
+        return torch.cat((x_RCHW, changed_SCHW)).index_select(0, source_R)
 
+    def _apply(self, x_SCHW: torch.Tensor, level_S: torch.Tensor, sign_S: torch.Tensor, each: int) -> torch.Tensor:
+        affine = len(_AFFINE_OPS) * each
+        done = [warp(x_SCHW[:affine], affine_matrices(level_S[:affine], sign_S[:affine], x_SCHW.shape[-1]), _FILL)]
+        for position, (_, function, argument) in enumerate(self._pixel):
+            mine = slice(affine + position * each, affine + (position + 1) * each)
+            done.append(function(x_SCHW[mine], argument(level_S[mine], sign_S[mine])))
+        return torch.cat(done)
 
-def _column(values_G: torch.Tensor) -> torch.Tensor:
-    return values_G[:, None, None, None]
-
-
-def _grey(x_GCHW: torch.Tensor) -> torch.Tensor:
-    if x_GCHW.shape[1] == 1:
-        return x_GCHW
-    weights_C = torch.tensor(_GREY, device=x_GCHW.device)
-    return (x_GCHW * weights_C[:, None, None]).sum(1, keepdim=True).round()
-
-
-def auto_contrast(x_GCHW: torch.Tensor, level_G: torch.Tensor, sign_G: torch.Tensor) -> torch.Tensor:
-    """Stretch each channel to 0 … 255."""
-    low, high = x_GCHW.amin((2, 3), keepdim=True), x_GCHW.amax((2, 3), keepdim=True)
-    stretched = ((x_GCHW - low) * 255.0 / (high - low).clamp(min=1)).floor()
-    return torch.where(high > low, stretched, x_GCHW)
-
-
-def equalize(x_GCHW: torch.Tensor, level_G: torch.Tensor, sign_G: torch.Tensor) -> torch.Tensor:
-    """Flatten each channel's histogram, by PIL's integer rule."""
-    g, c, h, w = x_GCHW.shape
-    values = x_GCHW.long().clamp_(0, 255).reshape(g * c, h * w)
-    histogram = torch.zeros(g * c, 256, dtype=torch.long, device=x_GCHW.device)
-    histogram.scatter_add_(1, values, torch.ones_like(values))
-    last = 255 - (histogram.flip(1) > 0).long().argmax(1)
-    step = (h * w - histogram.gather(1, last[:, None])) // 255
-    before = histogram.cumsum(1) - histogram
-    table = ((before + step // 2) // step.clamp(min=1)).clamp_(max=255)
-    table = torch.where(step > 0, table, torch.arange(256, device=x_GCHW.device))
-    return table.gather(1, values).view(g, c, h, w).float()
+    def _levels(self, slots: int, generator: torch.Generator, device: torch.device) -> torch.Tensor:
+        policy = self._policy
+        if policy.std > 100:
+            level_S = torch.rand(slots, generator=generator, device=device).mul_(policy.magnitude)
+        else:
+            level_S = torch.randn(slots, generator=generator, device=device).mul_(policy.std).add_(policy.magnitude)
+        return level_S.clamp_(0, policy.most).div_(_SCALE)
 
 
-def invert(x_GCHW: torch.Tensor, level_G: torch.Tensor, sign_G: torch.Tensor) -> torch.Tensor:
-    """Negative."""
-    return 255.0 - x_GCHW
+def affine_matrices(level_S: torch.Tensor, sign_S: torch.Tensor, size: int) -> torch.Tensor:
+    """Maps (S, 2, 3) for `warp`: an equal share of the slots for each of `_AFFINE_OPS`, in order."""
+    value_5C = (level_S * sign_S).view(len(_AFFINE_OPS), -1)
+    angle_C, shear_x_C, shear_y_C, shift_x_C, shift_y_C = value_5C
+    cosine_C, sine_C = torch.cos(angle_C * math.radians(30)), torch.sin(angle_C * math.radians(30))
+    matrix_5C23 = torch.zeros(*value_5C.shape, 2, 3, device=level_S.device)
+    matrix_5C23[..., 0, 0] = matrix_5C23[..., 1, 1] = 1
+    middle = size / 2  # the point a rotation leaves in place
+    matrix_5C23[0, :, 0, 0] = matrix_5C23[0, :, 1, 1] = cosine_C
+    matrix_5C23[0, :, 0, 1], matrix_5C23[0, :, 1, 0] = -sine_C, sine_C
+    matrix_5C23[0, :, 0, 2] = middle * (1 - cosine_C + sine_C)
+    matrix_5C23[0, :, 1, 2] = middle * (1 - cosine_C - sine_C)
+    matrix_5C23[1, :, 0, 1] = 0.3 * shear_x_C
+    matrix_5C23[2, :, 1, 0] = 0.3 * shear_y_C
+    matrix_5C23[3, :, 0, 2] = 0.45 * size * shift_x_C
+    matrix_5C23[4, :, 1, 2] = 0.45 * size * shift_y_C
+    return matrix_5C23.view(-1, 2, 3)
 
 
-def posterize(x_GCHW: torch.Tensor, level_G: torch.Tensor, sign_G: torch.Tensor) -> torch.Tensor:
-    """Keep the upper 4 - floor(4 level) bits."""
-    step = _column(torch.exp2(4.0 + (level_G * 4.0).floor()))
-    return (x_GCHW / step).floor() * step
+def _signs(slots: int, generator: torch.Generator, device: torch.device) -> torch.Tensor:
+    return torch.randint(2, (slots,), generator=generator, device=device).mul_(2).sub_(1)
 
 
-def solarize(x_GCHW: torch.Tensor, level_G: torch.Tensor, sign_G: torch.Tensor) -> torch.Tensor:
-    """Negative above a threshold."""
-    return torch.where(x_GCHW < _column(256.0 - (level_G * 256.0).floor()), x_GCHW, 255.0 - x_GCHW)
+def _none(level: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    return level
 
 
-def solarize_add(x_GCHW: torch.Tensor, level_G: torch.Tensor, sign_G: torch.Tensor) -> torch.Tensor:
-    """Brighten the dark half."""
-    return torch.where(x_GCHW < 128.0, x_GCHW + _column((level_G * 110.0).floor()), x_GCHW).clamp(max=255.0)
+def _factor(level: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    return level * 1.8 + 0.1
 
 
-def _enhance(other_GCHW: torch.Tensor, x_GCHW: torch.Tensor, level_G: torch.Tensor, sign_G: torch.Tensor) -> torch.Tensor:
-    factor_G = (1.0 + sign_G * level_G * 0.9).clamp(min=0.1)
-    return torch.lerp(other_GCHW.expand_as(x_GCHW), x_GCHW, _column(factor_G))
+def _factor_increasing(level: torch.Tensor, sign: torch.Tensor) -> torch.Tensor:
+    return (1 + 0.9 * level * sign).clamp_(min=0.1)
 
 
-def color(x_GCHW: torch.Tensor, level_G: torch.Tensor, sign_G: torch.Tensor) -> torch.Tensor:
-    """Blend with its own greyscale."""
-    return _enhance(_grey(x_GCHW), x_GCHW, level_G, sign_G)
+def _bits(level: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    return (level * 4).floor().clamp_(max=8)
 
 
-def contrast(x_GCHW: torch.Tensor, level_G: torch.Tensor, sign_G: torch.Tensor) -> torch.Tensor:
-    """Blend with its mean grey."""
-    return _enhance(_grey(x_GCHW).mean((2, 3), keepdim=True).add(0.5).floor(), x_GCHW, level_G, sign_G)
+def _bits_increasing(level: torch.Tensor, sign: torch.Tensor) -> torch.Tensor:
+    return (4 - _bits(level, sign)).clamp_(min=0)
 
 
-def brightness(x_GCHW: torch.Tensor, level_G: torch.Tensor, sign_G: torch.Tensor) -> torch.Tensor:
-    """Blend with black."""
-    return _enhance(torch.zeros_like(x_GCHW), x_GCHW, level_G, sign_G)
+def _threshold(level: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    return (level * 256).floor().clamp_(max=256)
 
 
-def sharpness(x_GCHW: torch.Tensor, level_G: torch.Tensor, sign_G: torch.Tensor) -> torch.Tensor:
-    """Blend with a smoothed self; the outermost pixels stay, as in PIL."""
-    channels = x_GCHW.shape[1]
-    kernel = torch.ones(3, 3, device=x_GCHW.device)
-    kernel[1, 1] = 5.0
-    smooth_GCHW = x_GCHW.clone()
-    if min(x_GCHW.shape[2:]) > 2:
-        weight = (kernel / 13.0).expand(channels, 1, 3, 3)
-        smooth_GCHW[:, :, 1:-1, 1:-1] = F.conv2d(x_GCHW, weight, groups=channels).round()
-    return _enhance(smooth_GCHW, x_GCHW, level_G, sign_G)
+def _threshold_increasing(level: torch.Tensor, sign: torch.Tensor) -> torch.Tensor:
+    return 256 - _threshold(level, sign)
 
 
-def _affine(x_GCHW: torch.Tensor, theta_G23: torch.Tensor) -> torch.Tensor:
-    grid = F.affine_grid(theta_G23, list(x_GCHW.shape), align_corners=False)
-    return F.grid_sample(x_GCHW - _FILL, grid, "bilinear", "zeros", align_corners=False) + _FILL
+def _addition(level: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    return (level * 110).floor().clamp_(max=128)
 
 
-def _theta(level_G: torch.Tensor, **entries: torch.Tensor | float) -> torch.Tensor:
-    theta_G23 = torch.eye(2, 3, device=level_G.device).repeat(len(level_G), 1, 1)
-    for name, value in entries.items():
-        theta_G23[:, int(name[1]), int(name[2])] = value
-    return theta_G23
-
-
-def rotate(x_GCHW: torch.Tensor, level_G: torch.Tensor, sign_G: torch.Tensor) -> torch.Tensor:
-    """Up to 30 degrees about the centre."""
-    angle_G = torch.deg2rad(-30.0 * level_G * sign_G)
-    cos, sin = angle_G.cos(), angle_G.sin()
-    return _affine(x_GCHW, _theta(level_G, t00=cos, t01=sin, t10=-sin, t11=cos))
-
-
-def shear_x(x_GCHW: torch.Tensor, level_G: torch.Tensor, sign_G: torch.Tensor) -> torch.Tensor:
-    """Up to 0.3, about the upper edge."""
-    shear = 0.3 * level_G * sign_G
-    return _affine(x_GCHW, _theta(level_G, t01=shear, t02=shear))
-
-
-def shear_y(x_GCHW: torch.Tensor, level_G: torch.Tensor, sign_G: torch.Tensor) -> torch.Tensor:
-    """Up to 0.3, about the left edge."""
-    shear = 0.3 * level_G * sign_G
-    return _affine(x_GCHW, _theta(level_G, t10=shear, t12=shear))
-
-
-def translate_x(x_GCHW: torch.Tensor, level_G: torch.Tensor, sign_G: torch.Tensor) -> torch.Tensor:
-    """Up to 45 % of the width."""
-    return _affine(x_GCHW, _theta(level_G, t02=2 * 0.45 * level_G * sign_G))
-
-
-def translate_y(x_GCHW: torch.Tensor, level_G: torch.Tensor, sign_G: torch.Tensor) -> torch.Tensor:
-    """Up to 45 % of the height."""
-    return _affine(x_GCHW, _theta(level_G, t12=2 * 0.45 * level_G * sign_G))
-
-
-Operation = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-"""From float images (G, C, H, W), levels in [0, 1] and signs to float images."""
-
-OPERATIONS: tuple[tuple[str, Operation], ...] = (
-    ("AutoContrast", auto_contrast),
-    ("Equalize", equalize),
-    ("Invert", invert),
-    ("Rotate", rotate),
-    ("PosterizeIncreasing", posterize),
-    ("SolarizeIncreasing", solarize),
-    ("SolarizeAdd", solarize_add),
-    ("ColorIncreasing", color),
-    ("ContrastIncreasing", contrast),
-    ("BrightnessIncreasing", brightness),
-    ("SharpnessIncreasing", sharpness),
-    ("ShearX", shear_x),
-    ("ShearY", shear_y),
-    ("TranslateXRel", translate_x),
-    ("TranslateYRel", translate_y),
-)
-"""timm's names of the operations, in its order."""
+PixelOp = tuple[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor], Argument]
+_AFFINE_OPS = ("Rotate", "ShearX", "ShearY", "TranslateXRel", "TranslateYRel")
+_PIXEL_OPS: list[PixelOp] = [
+    ("AutoContrast", pixel_ops.auto_contrast, _none),
+    ("Equalize", pixel_ops.equalize, _none),
+    ("Invert", pixel_ops.invert, _none),
+    ("SolarizeAdd", pixel_ops.solarize_add, _addition),
+]
+_PLAIN_OPS: list[PixelOp] = [
+    ("Posterize", pixel_ops.posterize, _bits),
+    ("Solarize", pixel_ops.solarize, _threshold),
+    ("Color", pixel_ops.color, _factor),
+    ("Contrast", pixel_ops.contrast, _factor),
+    ("Brightness", pixel_ops.brightness, _factor),
+    ("Sharpness", pixel_ops.sharpness, _factor),
+]
+_INCREASING_OPS: list[PixelOp] = [
+    ("PosterizeIncreasing", pixel_ops.posterize, _bits_increasing),
+    ("SolarizeIncreasing", pixel_ops.solarize, _threshold_increasing),
+    ("ColorIncreasing", pixel_ops.color, _factor_increasing),
+    ("ContrastIncreasing", pixel_ops.contrast, _factor_increasing),
+    ("BrightnessIncreasing", pixel_ops.brightness, _factor_increasing),
+    ("SharpnessIncreasing", pixel_ops.sharpness, _factor_increasing),
+]

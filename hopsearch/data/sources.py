@@ -1,146 +1,117 @@
-"""The data sources by name: embedded digits, torchvision's sets, image folders. Each gives pools of images with labels."""
+"""From ``data.source`` to a `Source`: the embedded digits, torchvision's own sets, or an image folder."""
 
+import contextlib
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from filelock import FileLock
 
 from hopsearch.config import did_you_mean
-from hopsearch.data.folder import Files, channels_of, decode, natural_size, scan
-from hopsearch.data.images import DataConfig
+from hopsearch.data.folders import open_folder
+from hopsearch.data.parts import ArrayPart, FilePart, HeldOut, Source
 from hopsearch.errors import DataError
 
-Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], list[str]]
-"""Images (N, C, H, W), labels (N,), names of skipped images."""
 
+def open_source(text: str, downloads: Path) -> Source:
+    """Find and list a data set. A known name wins over a folder of that name, which can be written ``./<name>``.
 
-@dataclass(frozen=True)
-class Source:
-    """A data set before it is read.
-
-    Attributes:
-        name: as the user wrote it.
-        classes: class names.
-        flip: whether a mirrored image keeps its label.
-        identity: lines that change when the content does.
-        train: decodes the training pool.
-        test: decodes the test split; None where the pool has to be split.
-        cached: whether decoding is worth keeping on disk.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    flip: bool
-    identity: tuple[str, ...]
-    train: Callable[[], Arrays]
-    test: Callable[[], Arrays] | None = None
-    cached: bool = True
-
-
-TORCHVISION = ("cifar10", "cifar100", "fashion_mnist", "imagenet")
-NAMES = ("digits", *TORCHVISION)
-
-
-def open_source(config: DataConfig, download_to: Path) -> Source:
-    """Find the source that ``config.source`` names.
+    Args:
+        text: ``digits``, ``<set>:<dir>`` for a torchvision set, or an image folder.
+        downloads: where a torchvision set lies if no folder is given.
 
     Raises:
-        DataError: unknown name, or a folder that is not there or not laid out as it must be.
+        DataError: unknown name, missing folder, a set that is neither there nor can be downloaded, or see `open_folder`.
     """
-    name, _, where = config.source.partition(":")
-    if name == "digits" and not where:
-        return _digits()
-    if name == "imagenet":
-        return _imagenet(config, where)
-    if name in TORCHVISION:
-        return _torchvision(config, name, Path(where).expanduser() if where else download_to)
-    if "/" not in config.source and not Path(config.source).exists():
-        known = [*NAMES, "<folder>"]
-        raise DataError("data", f"must be a known source or a folder, got {config.source!r}", did_you_mean(config.source, known))
-    train, test = scan(Path(config.source).expanduser())
-    return _files(config, config.source, train, test)
+    name, colon, folder = text.partition(":")
+    if name in SOURCES:
+        if name == "digits" and colon:
+            raise DataError(f"data.source={text}", "digits are embedded and take no folder", "Write digits")
+        if name == "imagenet" and not folder:
+            raise DataError(f"data.source={text}", "imagenet needs the folder it lies in", "Write imagenet:<folder>")
+        return SOURCES[name](Path(folder).expanduser() if folder else downloads)
+    path = Path(text).expanduser()
+    if not text or not (path.exists() or _looks_like_path(text)):
+        rule = "neither a known data set nor a folder" if text else "a data set is needed, got nothing"
+        raise DataError(f"data.source={text}", rule, did_you_mean(name, SOURCES))
+    return open_folder(path)
 
 
-def _digits() -> Source:
-    def read() -> Arrays:
-        from sklearn.datasets import load_digits  # a second to import, and only this source needs it
-
-        bunch = load_digits()
-        images = np.rint(bunch.images * (255.0 / 16.0)).astype(np.uint8)[:, None]
-        return images, bunch.target.astype(np.int64), []
-
-    names = tuple(str(digit) for digit in range(10))
-    return Source("digits", names, flip=False, identity=("scikit-learn digits",), train=read, cached=False)
+def _looks_like_path(text: str) -> bool:
+    name = text.partition(":")[0]
+    return text.startswith((".", "~")) or "/" in name or os.sep in name
 
 
-def _files(config: DataConfig, name: str, train: Files, test: Files | None) -> Source:
-    size, channels = config.image_size or natural_size(train), channels_of(train)
+def _digits(_: Path) -> Source:
+    from sklearn.datasets import load_digits  # here: a second of import that no other source needs
 
-    def reader(files: Files) -> Callable[[], Arrays]:
-        return lambda: decode(files, size, channels, config.on_corrupt)
+    bunch = load_digits()
+    pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # 0 … 16 to 0 … 255
+    part = ArrayPart("digits", pixels, bunch.target.astype(np.int64))
+    return Source("digits", tuple(str(digit) for digit in range(10)), False, part, None)
 
-    identity = (f"{size} {channels} {config.on_corrupt}", *train.identity(), *(test.identity() if test else ()))
-    return Source(name, train.classes, True, identity, reader(train), reader(test) if test else None)
+
+def _packed(name: str, torchvision_class: str, test_images: int, flip: bool) -> Callable[[Path], Source]:
+    """A torchvision set that keeps all its images in a few files."""
+
+    def read(folder: Path, train: bool) -> tuple[ArrayPart, tuple[str, ...]]:
+        found = _torchvision(name, torchvision_class, folder, train)
+        part = ArrayPart(name, np.asarray(found.data), np.asarray(found.targets, dtype=np.int64))
+        return part, tuple(found.classes)
+
+    def open_packed(folder: Path) -> Source:
+        part, classes = read(folder, True)
+        return Source(name, classes, flip, part, HeldOut(test_images, name, lambda: read(folder, False)[0]))
+
+    return open_packed
 
 
-def _torchvision(config: DataConfig, name: str, root: Path) -> Source:
-    from torchvision import datasets
+def _imagenet(folder: Path) -> Source:
+    def read(split: str) -> tuple[FilePart, tuple[str, ...]]:
+        from torchvision.datasets import ImageNet
 
-    kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100, "fashion_mnist": datasets.FashionMNIST}[name]
-
-    def open_split(train: bool) -> Any:
         try:
-            return kind(root, train=train)
-        except RuntimeError:
-            pass  # not there, or damaged: fetch it
-        try:
-            return kind(root, train=train, download=True)
-        except (OSError, RuntimeError) as error:
-            hint = f"Put torchvision's files of {name} there yourself, or run once where there is a network"
-            raise DataError(f"data={name}:{root}", f"must be there or downloadable, got: {error}", hint) from None
+            found = ImageNet(str(folder), split=split)
+        except (RuntimeError, OSError) as error:
+            hint = "Put the three ILSVRC2012 archives there; if the images are unpacked, give their folder as data.source"
+            raise DataError(f"imagenet:{folder}", _one_line(error), hint) from None
+        stats = [os.stat(path) for path, _ in found.samples]
+        names = tuple(Path(path).relative_to(folder).as_posix() for path, _ in found.samples)
+        labels_N = np.array(found.targets, dtype=np.int64)
+        sizes, mtimes = tuple(stat.st_size for stat in stats), tuple(stat.st_mtime_ns for stat in stats)
+        return FilePart(folder, names, sizes, mtimes, labels_N), tuple(words[0] for words in found.classes)
 
-    def reader(train: bool) -> Callable[[], Arrays]:
-        def read() -> Arrays:
-            split = open_split(train)
-            pixels = np.asarray(split.data, np.uint8)
-            images = pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2)
-            return resize(images, config.image_size), np.asarray(split.targets, np.int64), []
-
-        return read
-
-    classes = tuple(str(one) for one in open_split(train=True).classes)
-    return Source(config.source, classes, name != "fashion_mnist", (name, str(config.image_size)), reader(True), reader(False))
+    train, classes = read("train")
+    return Source("imagenet", classes, True, train, HeldOut(50_000, "imagenet", lambda: read("val")[0]))
 
 
-def _imagenet(config: DataConfig, where: str) -> Source:
-    from torchvision import datasets
+def _torchvision(name: str, class_name: str, folder: Path, train: bool) -> Any:
+    import torchvision.datasets  # here: a second of import that folders and digits do not need
 
-    root = Path(where).expanduser()
+    build = getattr(torchvision.datasets, class_name)
+    place = f"{name}:{folder}"
+    with contextlib.suppress(RuntimeError, OSError, ValueError):  # "not found", damaged: the download below says what is wrong
+        return build(str(folder), train=train)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f".{name}.lock"):  # several workers of one machine start at once
+            return build(str(folder), train=train, download=True)
+    except (RuntimeError, OSError, ValueError) as error:
+        rule = f"the set is not in the folder and cannot be downloaded: {_one_line(error)}"
+        raise DataError(place, rule, "Copy torchvision's files there, or run once on a machine with a network") from None
 
-    def files(split: str) -> Files:
-        try:
-            found = datasets.ImageNet(str(root), split=split)
-        except (OSError, RuntimeError) as error:
-            rule = f"must hold ImageNet as torchvision reads it, got: {error}"
-            raise DataError(f"data=imagenet:{where}", rule, "It cannot be downloaded: put the official archives there") from None
-        classes = tuple(names[0] for names in found.classes)
-        return Files(root, tuple(Path(path) for path, _ in found.samples), tuple(label for _, label in found.samples), classes)
 
-    return _files(config, config.source, files("train"), files("val"))
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
-def resize(images: npt.NDArray[np.uint8], size: int | None) -> npt.NDArray[np.uint8]:
-    """Resize (N, C, H, W) images bicubically to a side of ``size``; None leaves them."""
-    if size is None or images.shape[-1] == size:
-        return np.ascontiguousarray(images)
-    import torch
-    import torch.nn.functional as F
-
-    parts = [
-        F.interpolate(torch.from_numpy(np.ascontiguousarray(part)).float(), (size, size), mode="bicubic", antialias=True)
-        for part in np.array_split(images, max(1, len(images) // 2048))
-    ]
-    return torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in parts]).numpy()
+SOURCES: dict[str, Callable[[Path], Source]] = {
+    "digits": _digits,
+    "cifar10": _packed("cifar10", "CIFAR10", 10_000, True),
+    "cifar100": _packed("cifar100", "CIFAR100", 10_000, True),
+    "fashion_mnist": _packed("fashion_mnist", "FashionMNIST", 10_000, False),
+    "imagenet": _imagenet,
+}
+"""Known names to what lists them; anything else is an image folder."""

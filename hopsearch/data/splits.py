@@ -1,139 +1,180 @@
-"""Loading: decode once a machine, split once and for all, hand out training and validation; the test split on purpose only."""
+"""From a `DataConfig` to images in memory: `load`.
+
+Shapes: N images, C channels, H/W height and width, B images of a batch.
+"""
 
 import functools
-import hashlib
-import json
-import os
-import shutil
-import tempfile
+import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from hopsearch.data.folder import require_enough
-from hopsearch.data.images import DataConfig, DataFacts, ImageSet
-from hopsearch.data.sources import Arrays, Source, open_source, resize
-from hopsearch.errors import DataError
+from hopsearch.data.cache import Decoded, cache_folder, cached_format, part_key, read_part
+from hopsearch.data.config import DataConfig, DataFacts
+from hopsearch.data.decode import natural_format
+from hopsearch.data.parts import ArrayPart, HeldOut, Part, Pixels, Source, digest
+from hopsearch.data.sources import open_source
+from hopsearch.data.split import Indices, prefix_length, require_per_class, stratified_order
+
+_REMEMBERED = 4  # data sets a process keeps; a worker uses one
 
 
 @dataclass(frozen=True)
+class ImageSet:
+    """Decoded images and their labels."""
+
+    images_NCHW: torch.Tensor
+    """uint8."""
+    labels_N: torch.Tensor
+    """int64, on the device that batches are wanted on."""
+    mapped: bool = False
+    """Whether the images stay on disk, shared by all processes of the machine; only batches of them move to a device."""
+    _elsewhere: dict[torch.device, "ImageSet"] = field(default_factory=dict, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.labels_N)
+
+    def to(self, device: torch.device | str) -> "ImageSet":
+        """This set on ``device``, copied there once a process. Mapped images stay where they are, see `batch`."""
+        device = torch.empty(0, device=device).device  # "cuda" becomes "cuda:0"
+        if self.labels_N.device == device:
+            return self
+        if device not in self._elsewhere:
+            images = self.images_NCHW if self.mapped else self.images_NCHW.to(device)
+            self._elsewhere[device] = ImageSet(images, self.labels_N.to(device), self.mapped)
+        return self._elsewhere[device]
+
+    def batch(self, index: torch.Tensor | slice) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images (B, C, H, W) and labels (B,) at ``index``, both on the set's device, wherever the images lie."""
+        device = self.labels_N.device
+        if isinstance(index, slice):
+            return self.images_NCHW[index].to(device), self.labels_N[index]
+        # index_select copies whole images; images[index] goes through them byte by byte, 16 times slower on a CPU.
+        images_BCHW = self.images_NCHW.index_select(0, index.to(self.images_NCHW.device)).to(device)
+        return images_BCHW, self.labels_N.index_select(0, index)
+
+
 class Splits:
-    """A data set, split.
+    """Training and validation images; the test part is read only when `read_test` is called."""
 
-    Attributes:
-        facts: what it is.
-        train, val: what a search sees.
-    """
+    def __init__(self, facts: DataFacts, train: ImageSet, val: ImageSet, open_test: Callable[[], ImageSet]) -> None:
+        self.facts, self.train, self.val = facts, train, val
+        self._open_test, self._test, self._lock = open_test, None, threading.Lock()
 
-    facts: DataFacts
-    train: ImageSet
-    val: ImageSet
-    _read_test: Callable[[], Arrays] = field(repr=False)
+    _test: ImageSet | None
 
     def read_test(self) -> ImageSet:
-        """The test split, read now: for finished winners only."""
-        images, labels, _ = self._read_test()
-        return ImageSet(torch.from_numpy(images), torch.from_numpy(labels))
+        """The test part: for finished winners, never for a search.
+
+        Raises:
+            DataError: it cannot be read; see `load`.
+        """
+        with self._lock:
+            if self._test is None:
+                self._test = self._open_test()
+            return self._test
 
 
-@functools.lru_cache(maxsize=4)
 def load(config: DataConfig) -> Splits:
-    """Load a data set; a process reads it once, a machine decodes it once.
+    """Read a data set's training and validation images; a second call in the same process returns the same object.
 
     Raises:
-        DataError: it is missing, damaged, or cannot be split.
+        DataError: unknown source, missing or empty folder, too few images in a class, an unreadable image, no room to decode.
     """
-    cache = Path(config.cache or os.environ.get("HOPSEARCH_CACHE") or Path.home() / ".cache" / "hopsearch").expanduser()
-    source = open_source(config, cache / "torchvision")
-    splitting = f"{config.val_fraction} {config.test_fraction} {config.split_seed} {config.image_size}"
-    fingerprint = hashlib.sha256("\n".join([*source.identity, splitting]).encode()).hexdigest()[:16]
+    with _LOADING:
+        return _load(config)
 
-    def read(part: str, make: Callable[[], Arrays]) -> Arrays:
-        return _cached(cache / f"{fingerprint}-{part}", make, config.memory_limit) if source.cached else make()
 
-    images, labels, skipped = read("train", lambda: _in_split_order(source, config))
-    n_test, n_val = _sizes(labels, source, config)
-    n_train = len(labels) - n_val - n_test
+_LOADING = threading.Lock()  # two threads that ask at once read once
 
-    def cut(start: int, end: int) -> ImageSet:
-        return ImageSet(torch.from_numpy(images[start:end]), torch.from_numpy(labels[start:end]))
 
-    test = source.test
-    read_test = (
-        (lambda: read("test", test)) if test else (lambda: (images[n_train + n_val :], labels[n_train + n_val :], skipped))
-    )
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _load(config: DataConfig) -> Splits:
+    source = open_source(config.source, cache_folder(config.cache) / "torchvision")
+    place = f"data.source={config.source}"
+    require_per_class(source.train.labels_N, source.classes, 2 if source.test else 3, place)
+    pool, test = _hold_out(source, config)
+    order_N = stratified_order(pool.labels_N, config.split_seed)
+    pool = pool.take(order_N)
+    size, channels, decoded = _decode(pool, config)
+    kept = np.delete(np.arange(len(pool)), decoded.skipped)
+    n_val = int(np.count_nonzero(kept < prefix_length(pool.labels_N, config.val_fraction)))
+    labels_N = pool.labels_N[kept]
+    skipped = tuple(pool.name(index) for index in decoded.skipped)
+    _report_skipped(skipped, place)
+    for labels, part in ((labels_N[:n_val], "validation"), (labels_N[n_val:], "training")):
+        require_per_class(labels, source.classes, 1, f"{place}: {part} part")
+    whole = _image_set(decoded, labels_N)
     facts = DataFacts(
-        source.name, images.shape[-1], images.shape[1], source.classes, n_train, n_val, source.flip, fingerprint, tuple(skipped)
+        name=source.name,
+        image_size=size,
+        channels=channels,
+        classes=source.classes,
+        n_train=len(labels_N) - n_val,
+        n_val=n_val,
+        n_test=test.count,
+        flip=source.flip,
+        fingerprint=_fingerprint(source, config, size, channels, decoded.skipped),
+        skipped=skipped,
     )
-    return Splits(facts, cut(0, n_train), cut(n_train, n_train + n_val), read_test)
+    return Splits(facts, _cut(whole, n_val, None), _cut(whole, 0, n_val), lambda: _read_test(test, config, size, channels, place))
 
 
-def stratified(labels: npt.NDArray[np.int64], fraction: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Mark ``fraction`` of each class, at least one image and never all, by a seeded draw."""
-    random = np.random.default_rng(seed)
-    marked = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        count = min(len(members) - 1, max(1, round(fraction * len(members))))
-        marked[random.permutation(members)[:count]] = True
-    return marked
+def _hold_out(source: Source, config: DataConfig) -> tuple[Part, HeldOut]:
+    if source.test:
+        return source.train, source.test
+    labels_N = source.train.labels_N
+    order_N = stratified_order(labels_N, config.split_seed)
+    # Each class must be left with two images, one to train and one to validate on.
+    end = prefix_length(labels_N, config.test_fraction)
+    test_M, pool_M = np.sort(order_N[:end]), np.sort(order_N[end:])
+    require_per_class(labels_N[pool_M], source.classes, 2, f"data.source={config.source}: left by data.test_fraction")
+    held_out = source.train.take(test_M)
+    return source.train.take(pool_M), HeldOut(len(held_out), held_out.identity(), lambda: held_out)
 
 
-def _in_split_order(source: Source, config: DataConfig) -> Arrays:
-    # Training, validation and (where split off here) test images lie one after the other, so each split is a view, also of a map.
-    images, labels, skipped = source.train()
-    images = resize(images, config.image_size)
-    require_enough(labels.tolist(), source.classes, 2 if source.test else 3, f"data={source.name}")
-    rank = np.zeros(len(labels), np.int64)
-    if source.test is None:
-        rank[stratified(labels, config.test_fraction, config.split_seed)] = 2
-    rest = np.flatnonzero(rank == 0)
-    rank[rest[stratified(labels[rest], config.val_fraction, config.split_seed + 1)]] = 1
-    order = np.argsort(rank, kind="stable")
-    return images[order], labels[order], skipped
+def _decode(part: Part, config: DataConfig, size: int | None = None, channels: int | None = None) -> tuple[int, int, Decoded]:
+    """A part's pixels in its natural format, or in the one given."""
+    key = part_key(part, size or config.image_size, config.on_corrupt)
+    folder = cache_folder(config.cache)
+    if size is None or channels is None:
+        size, channels = cached_format(folder, key) or natural_format(part, config.image_size)
+    else:
+        key = digest([key, channels])
+    if isinstance(part, ArrayPart) and part.pixels.shape[1:3] == (size, size):
+        return size, channels, Decoded(_channels_first(part), (), mapped=False)
+    return size, channels, read_part(folder, key, part, size, channels, config.on_corrupt == "skip", config.memory_limit)
 
 
-def _sizes(labels: npt.NDArray[np.int64], source: Source, config: DataConfig) -> tuple[int, int]:
-    """Images of the test and validation splits; counted as `_in_split_order` has drawn them."""
-    counts = np.unique(labels, return_counts=True)[1]
-
-    def part(counts: npt.NDArray[np.int64], fraction: float) -> npt.NDArray[np.int64]:
-        return np.array([min(n - 1, max(1, round(fraction * n))) for n in counts.tolist()])
-
-    test = part(counts, config.test_fraction) if source.test is None else np.zeros_like(counts)
-    return int(test.sum()), int(part(counts - test, config.val_fraction).sum())
+def _channels_first(part: ArrayPart) -> Pixels:
+    pixels = part.pixels[:, None] if part.pixels.ndim == 3 else part.pixels.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(pixels)
 
 
-def _cached(folder: Path, make: Callable[[], Arrays], memory_limit: float) -> Arrays:
-    """Arrays from ``folder``, made and kept there where they are not yet, or not whole."""
-    try:
-        return _read(folder, memory_limit)
-    except (OSError, ValueError, EOFError, KeyError):
-        shutil.rmtree(folder, ignore_errors=True)  # missing, or left half-written by a full disk
-    images, labels, skipped = make()
-    scratch = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".decoding-", dir=folder.parent))
-        np.save(scratch / "images.npy", images, allow_pickle=False)
-        np.save(scratch / "labels.npy", labels, allow_pickle=False)
-        (scratch / "about.json").write_text(json.dumps({"skipped": skipped, "bytes": images.nbytes}))
-        os.rename(scratch, folder)  # whole or not at all; where another process was first, its copy is as good
-    except OSError as error:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
-        if not folder.exists() and images.nbytes > memory_limit:
-            hint = "Free some space, or give another folder with data.cache="
-            raise DataError(str(folder), f"decoded images must fit the disk, got: {error}", hint) from None
-    return images, labels, skipped
+def _read_test(test: HeldOut, config: DataConfig, size: int, channels: int, place: str) -> ImageSet:
+    part = test.open()
+    decoded = _decode(part, config, size, channels)[2]
+    _report_skipped(tuple(part.name(index) for index in decoded.skipped), f"{place}: test part")
+    return _image_set(decoded, np.delete(part.labels_N, decoded.skipped))
 
 
-def _read(folder: Path, memory_limit: float) -> Arrays:
-    about = json.loads((folder / "about.json").read_text())
-    # Copy-on-write maps count as writable, which torch asks for; nobody writes. Processes share the pages.
-    images = np.load(folder / "images.npy", mmap_mode="c" if about["bytes"] > memory_limit else None, allow_pickle=False)
-    return images, np.load(folder / "labels.npy", allow_pickle=False), about["skipped"]
+def _report_skipped(names: tuple[str, ...], place: str) -> None:
+    if names:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        warnings.warn(f"{place}: {len(names)} unreadable images are left out: {', '.join(names[:3])}{more}", stacklevel=4)
+
+
+def _image_set(decoded: Decoded, labels_N: Indices) -> ImageSet:
+    return ImageSet(torch.from_numpy(decoded.images_NCHW), torch.from_numpy(np.ascontiguousarray(labels_N)), decoded.mapped)
+
+
+def _cut(whole: ImageSet, start: int, end: int | None) -> ImageSet:
+    return ImageSet(whole.images_NCHW[start:end], whole.labels_N[start:end], whole.mapped)  # views: no pixel is copied
+
+
+def _fingerprint(source: Source, config: DataConfig, size: int, channels: int, skipped: tuple[int, ...]) -> str:
+    split = [config.val_fraction, config.split_seed, config.test_fraction if source.test is None else source.test.identity]
+    return digest([source.train.identity(), source.classes, size, channels, split, skipped])

@@ -1,0 +1,32 @@
+"""Which images make up each batch, as index tensors on the generator's device.
+
+Shapes: B images of a batch.
+"""
+
+from collections.abc import Iterator
+
+import torch
+
+
+def epoch_batches(n: int, batch_size: int, generator: torch.Generator, drop_last: bool = False) -> Iterator[torch.Tensor]:
+    """Every image once, in a fresh random order.
+
+    Args:
+        n: images in the set.
+        batch_size: images a batch; a set smaller than that gives one batch of ``n``, with ``drop_last`` too.
+        generator: decides the order; its device is the indices' device.
+        drop_last: leave out a last batch that is not full.
+
+    Yields:
+        int64 indices of shape (B,).
+    """
+    order_N = torch.randperm(n, generator=generator, device=generator.device)
+    end = n - n % batch_size if drop_last and n >= batch_size else n
+    for start in range(0, end, batch_size):
+        yield order_N[start : min(start + batch_size, end)]
+
+
+def ordered_batches(n: int, batch_size: int) -> Iterator[slice]:
+    """Every image once, in order, for evaluation: slices, so that indexing a tensor copies nothing."""
+    for start in range(0, n, batch_size):
+        yield slice(start, min(start + batch_size, n))

@@ -1,0 +1,204 @@
+"""Decoded images on disk, so that a machine decodes a data set once.
+
+A part is two files, ``<key>.npy`` (uint8, N C H W) and ``<key>.json`` (shape, checksum, skipped images). The second is written
+last and marks the first as whole. Both appear by rename, so that a reader never meets half a file; a lock keeps a second process
+from decoding what the first is decoding, and where the file system knows no locks both decode the same and the last rename wins.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+import warnings
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from filelock import FileLock
+
+from hopsearch.data.decode import decode_all, refuse_corrupt
+from hopsearch.data.parts import Part, Pixels, digest
+from hopsearch.errors import DataError
+
+_LAYOUT_VERSION = 1  # part of every key: change it with the meaning of the files
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A part's pixels and which of its images are missing."""
+
+    images_NCHW: Pixels
+    skipped: tuple[int, ...]
+    """Positions in the part that could not be read; the others follow each other in ``images_NCHW``."""
+    mapped: bool
+    """Whether the pixels stay on disk and are shared with other processes."""
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    shape: tuple[int, ...]
+    crc32: int
+    skipped: tuple[int, ...]
+
+
+def cache_folder(setting: str | None) -> Path:
+    """Where decoded images go: the setting, ``$HOPSEARCH_CACHE``, or ``~/.cache/hopsearch``."""
+    return Path(setting or os.environ.get("HOPSEARCH_CACHE") or "~/.cache/hopsearch").expanduser()
+
+
+def cached_format(folder: Path, key: str) -> tuple[int, int] | None:
+    """Pixels a side and channels of a part decoded before, without opening its images."""
+    manifest = _read_manifest(folder / f"{key}.json")
+    return (manifest.shape[2], manifest.shape[1]) if manifest else None
+
+
+def part_key(part: Part, image_size: int | None, on_corrupt: str) -> str:
+    """Name of a part's files: changes with any file's path, size or modification time, the order, and what is made of them."""
+    return digest([_LAYOUT_VERSION, part.version(), image_size, on_corrupt])
+
+
+def read_part(folder: Path, key: str, part: Part, size: int, channels: int, skip: bool, memory_limit: int) -> Decoded:
+    """Pixels of a part from the cache, decoded first where they are not there.
+
+    A cache that cannot be written (full, read-only) costs a warning where the pixels fit ``memory_limit``.
+
+    Raises:
+        DataError: an unreadable image unless ``skip``; no image readable; no room for a part above ``memory_limit``.
+    """
+    needed = len(part) * channels * size * size
+    if found := _read(folder, key, memory_limit):
+        return found
+    with _locked(folder, key):
+        if found := _read(folder, key, memory_limit):  # another process was first
+            return found
+        if needed > memory_limit:
+            _decode_to_disk(folder, key, part, size, channels, skip)
+            if found := _read(folder, key, memory_limit):
+                return found
+            raise DataError(str(folder), "the cache was damaged right after it was written", "Check the disk, or set data.cache")
+        decoded = _decode_to_memory(part, size, channels, skip)
+        try:
+            _write(folder, key, [decoded.images_NCHW], len(part), decoded.skipped)
+        except OSError as error:
+            warnings.warn(
+                f"{folder}: decoded images cannot be kept ({error.strerror}); they are decoded at every start", stacklevel=3
+            )
+        return decoded
+
+
+def _decode_to_memory(part: Part, size: int, channels: int, skip: bool) -> Decoded:
+    images_NCHW = np.empty((len(part), channels, size, size), dtype=np.uint8)
+    skipped: list[int] = []
+    count = 0
+    for count, row in enumerate(_good_rows(part, size, channels, skip, skipped), 1):
+        images_NCHW[count - 1] = row
+    _require_some(part, count)
+    return Decoded(images_NCHW[:count], tuple(skipped), mapped=False)
+
+
+def _decode_to_disk(folder: Path, key: str, part: Part, size: int, channels: int, skip: bool) -> None:
+    skipped: list[int] = []
+    rows = (row[None] for row in _good_rows(part, size, channels, skip, skipped))
+    try:
+        _write(folder, key, rows, len(part), skipped)
+    except OSError as error:
+        gib = len(part) * channels * size * size / 2**30
+        hint = f"Free {gib:.1f} GiB there, set data.cache to another folder, or lower data.image_size"
+        raise DataError(str(folder), f"the decoded images must fit the cache: {error.strerror}", hint) from None
+
+
+def _good_rows(part: Part, size: int, channels: int, skip: bool, skipped: list[int]) -> Iterator[Pixels]:
+    for index, row in enumerate(decode_all(part, size, channels)):
+        if not isinstance(row, str):
+            yield row
+        elif skip:
+            skipped.append(index)
+        else:
+            raise refuse_corrupt(part, index, row)
+
+
+def _require_some(part: Part, count: int) -> None:
+    if count == 0:
+        raise DataError(part.name(0), f"at least one image must be readable, {len(part)} are not", "Check the files")
+
+
+def _write(
+    folder: Path, key: str, blocks: Iterator[Pixels] | list[Pixels], most: int, skipped: list[int] | tuple[int, ...]
+) -> None:
+    """Write blocks of rows one after the other; ``skipped`` is read when they are all there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with _renamed(folder / f"{key}.npy") as file:
+        shape, crc, rows, header = (0,), 0, 0, 0
+        for block in blocks:
+            block = np.ascontiguousarray(block)
+            if not header:
+                header = _write_header(file, (most, *block.shape[1:]))
+            file.write(block.data)
+            crc, rows, shape = zlib.crc32(block.data, crc), rows + len(block), block.shape[1:]
+        if rows == 0:
+            raise DataError(str(folder / key), f"at least one image must be readable, {most} are not", "Check the files")
+        file.seek(0)
+        _write_header(file, (rows, *shape))  # numpy leaves room for the first axis to grow: the length is the same
+    with _renamed(folder / f"{key}.json") as file:
+        file.write(json.dumps(asdict(_Manifest((rows, *shape), crc, tuple(skipped)))).encode())
+
+
+def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> int:
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.tell()
+
+
+@contextlib.contextmanager
+def _renamed(target: Path) -> Iterator[IO[bytes]]:
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _read(folder: Path, key: str, memory_limit: int) -> Decoded | None:
+    manifest = _read_manifest(folder / f"{key}.json")
+    if manifest is None:
+        return None
+    path = folder / f"{key}.npy"
+    mapped = int(np.prod(manifest.shape)) > memory_limit
+    try:
+        # "c": pages are shared between processes, and a stray write stays in this one.
+        images_NCHW = np.load(path, mmap_mode="c" if mapped else None, allow_pickle=False)
+        whole = images_NCHW.shape == manifest.shape and images_NCHW.dtype == np.uint8
+        # A mapped file is not read through: its length is checked by the mapping itself.
+        whole = whole and (mapped or zlib.crc32(images_NCHW.data) == manifest.crc32)
+    except (OSError, ValueError, EOFError):
+        whole = False
+    if not whole:
+        warnings.warn(f"{path}: the decoded images are damaged; decoding again", stacklevel=3)
+        return None
+    return Decoded(images_NCHW, manifest.skipped, mapped)
+
+
+def _read_manifest(path: Path) -> _Manifest | None:
+    try:
+        values = json.loads(path.read_bytes())
+        shape = tuple(int(length) for length in values["shape"])
+        return _Manifest(shape, int(values["crc32"]), tuple(values["skipped"])) if len(shape) == 4 else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, key: str) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError, NotImplementedError):  # no lock here: decode twice at worst
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(folder / f"{key}.lock"))
+        yield

@@ -1,0 +1,63 @@
+"""What data a study is trained on (`DataConfig`) and what the rest of the program may know about it (`DataFacts`)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from hopsearch.config import Settings
+
+
+class DataConfig(Settings):
+    """Where the images come from and how they are split.
+
+    The split follows from ``split_seed`` alone, never from a trial's seed: all trials of a study are measured on the same images.
+    """
+
+    source: str = "digits"
+    """``digits``, ``cifar10:<dir>``, ``cifar100:<dir>``, ``fashion_mnist:<dir>``, ``imagenet:<dir>``, or an image folder:
+    ``train/<class>/*`` and ``test/<class>/*`` (or ``val/``), or ``<class>/*`` alone. Without ``:<dir>`` a set that can be
+    downloaded lies in the cache."""
+    image_size: int | None = Field(default=None, ge=1, le=4096)
+    """Pixels a side: the shorter side is resized to it (bicubic), then the centre is cut out. None: the images' own size if
+    all are square and share one, else 224."""
+    val_fraction: float = Field(default=0.15, gt=0, lt=1)
+    """Share of the training images that searches measure on, the same in every class."""
+    test_fraction: float = Field(default=0.15, gt=0, lt=1)
+    """Share of all images kept for the final test; used only where the source has no test part of its own."""
+    split_seed: int = Field(default=0, ge=0)
+    """Decides which images are held out."""
+    on_corrupt: Literal["refuse", "skip"] = "refuse"
+    """What to do about an image that cannot be read: stop, or go on without it and say so."""
+    memory_limit: int = Field(default=4 * 2**30, ge=0)
+    """Bytes of decoded images that a process reads into memory; a larger part is mapped from the cache and shared by all
+    processes of a machine."""
+    cache: str | None = None
+    """Folder of decoded images. None: ``$HOPSEARCH_CACHE``, else ``~/.cache/hopsearch``."""
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What is known of a data set once its training part is read."""
+
+    name: str
+    """``digits``, ``cifar10``, … or the folder's name."""
+    image_size: int
+    """Pixels a side."""
+    channels: int
+    """1 (grey) or 3 (RGB)."""
+    classes: tuple[str, ...]
+    """Class names; a label is a position in it."""
+    n_train: int
+    """Images to train on."""
+    n_val: int
+    """Images to search on."""
+    n_test: int
+    """Images kept for the end, as listed: an unreadable one is found only when the test part is read."""
+    flip: bool
+    """Whether a mirrored image keeps its label (false for digits and the MNIST-like sets)."""
+    fingerprint: str
+    """Hash of image names, file sizes, classes, size and split: equal on every machine that holds the same data, different
+    for other data or another split."""
+    skipped: tuple[str, ...] = ()
+    """Names of the training images left out because they cannot be read."""
