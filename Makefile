@@ -1,5 +1,7 @@
 # Two commands: `make search` runs the main job, `make test` the tests. Both set everything up first; done once, that is quick.
-PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell command -v $(p) 2>/dev/null)))
+# The first Python >= 3.11 that really runs: a name on the PATH may be a version manager's shim with nothing behind it.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { command -v $$p; break; }; done)
 BIN := .venv/bin
 READY := .venv/.ready
 ARGS ?=
@@ -9,7 +11,7 @@ setup: $(READY)
 
 # uv where it is there (a tenth of the time), plain venv + pip elsewhere. The stamp makes it a no-op until pyproject.toml changes.
 $(READY): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Makefile: Python >= 3.11 must be there, got $$($(PYTHON) --version). Give another one: make PYTHON=/path/to/python3.12" >&2; exit 2; }
+	@test -n "$(PYTHON)" || { echo "Makefile: Python >= 3.11 must be there, got $$(python3 --version 2>&1). Give another one: make PYTHON=/path/to/python3.12" >&2; exit 2; }
 	@if command -v uv >/dev/null; then \
 		uv venv --allow-existing --python "$(PYTHON)" .venv && uv pip install --python $(BIN)/python -e '.[dev]'; \
 	else \
