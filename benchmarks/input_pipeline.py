@@ -16,8 +16,6 @@ environment lets the process keep freed memory, which helps large batches.
 """
 
 import argparse
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -26,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from machine import machine
 from PIL import Image, ImageFilter
 from timm.data import Mixup, create_dataset, create_loader
 from torch.utils.data import default_collate
@@ -170,13 +169,6 @@ def row(source: Path, size: int, options: argparse.Namespace) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="image folder; made up if not given")
@@ -186,9 +178,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), choices=list(SIZES))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    load_before = os.getloadavg()[0]
-    where = f"{cpu_name()}, {os.cpu_count()} cores" + (f", {torch.cuda.get_device_name()}" if options.device == "cuda" else "")
-    print(f"{where}; {options.threads} thread(s); torch {torch.__version__}; Pillow {Image.__version__}; load {load_before:.1f}")
+    print(f"{machine(options.device)}; {options.threads} thread(s); Pillow {Image.__version__}")
     with tempfile.TemporaryDirectory() as scratch:
         source = options.data or make_folder(Path(scratch, "made"))
         print(f"images: {'of ' + source.name if options.data else 'made up, 32 px'}; {options.repeats} turns")

@@ -15,8 +15,6 @@ are spared the page faults of every step.
 """
 
 import argparse
-import os
-import platform
 import statistics
 import sys
 import time
@@ -25,6 +23,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from machine import machine
 from torch import nn
 
 from hopsearch.models import IMixerConfig, MlpMixerConfig, build
@@ -103,16 +102,6 @@ def measure_size(name: str, options: argparse.Namespace) -> str:
     return f"| {name} | {batch} | {statistics.median(own) * 1e3:.2f} ms | {over} | {faster} |"
 
 
-def cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    names = (
-        [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        if info.exists()
-        else []
-    )
-    return names[0] if names else platform.processor()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
@@ -123,9 +112,7 @@ def main() -> None:
     parser.add_argument("--same-code", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    load = os.getloadavg()[0]
-    where = torch.cuda.get_device_name() if options.device == "cuda" else f"{cpu_name()}, {os.cpu_count()} cores"
-    print(f"{where}; {options.threads} thread(s); torch {torch.__version__}; {options.repeats} turns; load {load:.1f}\n")
+    print(f"{machine(options.device)}; {options.threads} thread(s); {options.repeats} turns\n")
     print("| size | batch | iMixer step | over the equal-FLOP mixer | faster than published |\n|---|---|---|---|---|")
     for name in options.sizes:
         print(measure_size(name, options), flush=True)

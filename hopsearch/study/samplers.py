@@ -7,6 +7,7 @@ seed for the whole sequence; their position in it is kept by Optuna in the study
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -15,7 +16,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, Ra
 from hopsearch.config import did_you_mean
 from hopsearch.errors import ConfigError
 from hopsearch.seeds import derive
-from hopsearch.space import Space
+from hopsearch.space import Categorical, Float, Int, Parameter, Space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -79,3 +80,13 @@ def make_sampler(name: str, space: Space, seed: int, number: int, place: str = "
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # group= has been in Optuna, as an experiment, since 2.8
         return SAMPLERS[name](space, seed, number)
+
+
+def suggest_value(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:
+    """Optuna's value for a parameter of ours."""
+    if isinstance(parameter, Categorical):
+        return trial.suggest_categorical(name, parameter.choices)
+    if isinstance(parameter, Int):
+        return trial.suggest_int(name, parameter.low, parameter.high, step=parameter.step or 1, log=parameter.log)
+    assert isinstance(parameter, Float)
+    return trial.suggest_float(name, parameter.low, parameter.high, step=parameter.step, log=parameter.log)

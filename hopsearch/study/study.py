@@ -14,10 +14,10 @@ from optuna.trial import TrialState
 
 from hopsearch.errors import StudyError
 from hopsearch.seeds import derive
-from hopsearch.space import Categorical, Float, Int, Parameter, Suggest
+from hopsearch.space import Float, Parameter, Suggest
 from hopsearch.study.pruners import make_pruner
 from hopsearch.study.records import Decision, State, TrialRecord, from_optuna
-from hopsearch.study.samplers import CONSTRAINED, make_sampler
+from hopsearch.study.samplers import CONSTRAINED, make_sampler, suggest_value
 from hopsearch.study.storage import StudyLock, open_storage
 from hopsearch.study.view import IDENTITY, Identity, StudyView, decide, load_study
 
@@ -240,7 +240,7 @@ class Study(StudyView):
         def suggest(name: str, parameter: Parameter) -> Any:
             if name in frozen.params and name not in given:
                 self.optuna.sampler.sample_independent(self.optuna, frozen, name, frozen.distributions[name])
-            return _suggest(trial, name, parameter)
+            return suggest_value(trial, name, parameter)
 
         return suggest
 
@@ -272,15 +272,6 @@ class Study(StudyView):
 
     def _set(self, number: int, key: str, value: Any) -> None:
         self._storage.set_trial_user_attr(self._id(number), key, value)
-
-
-def _suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:
-    if isinstance(parameter, Categorical):
-        return trial.suggest_categorical(name, parameter.choices)
-    if isinstance(parameter, Int):
-        return trial.suggest_int(name, parameter.low, parameter.high, step=parameter.step or 1, log=parameter.log)
-    assert isinstance(parameter, Float)
-    return trial.suggest_float(name, parameter.low, parameter.high, step=parameter.step, log=parameter.log)
 
 
 def _draw_value(parameter: Parameter, random: Random) -> Any:

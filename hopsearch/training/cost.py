@@ -58,10 +58,19 @@ def estimate_cost(config: TrialConfig) -> Cost:
     # Depth is the one knob that costs time here, and cost is affine in it: two shallow models give any depth exactly.
     depth = config.model.depth
     batch_size, ema = config.optim.batch_size, config.train.ema_decay is not None
+    sizes = config.model.model_copy(update=_costless(config.model))
     if depth <= 2:
-        return _measure(config.model, batch_size, ema)
-    one, two = (_measure(config.model.model_copy(update={"depth": shallow}), batch_size, ema) for shallow in (1, 2))
+        return _measure(sizes, batch_size, ema)
+    one, two = (_measure(sizes.model_copy(update={"depth": shallow}), batch_size, ema) for shallow in (1, 2))
     return Cost(*(a + (depth - 1) * (b - a) for a, b in zip(_fields(one), _fields(two), strict=True)))
+
+
+def _costless(model: ModelConfig) -> dict[str, float]:
+    # What changes no size is set to one value, so that a search measures each architecture once. Of a chance to drop only
+    # matters whether there is one: its mask is kept for the backward pass.
+    same: dict[str, float] = {"n_power": 1, "spectral_coeff": 1.0, "symmetry_breaking": 0.0}
+    same |= {name: 0.5 for name in ("drop", "head_drop", "drop_path") if getattr(model, name) > 0}
+    return {name: value for name, value in same.items() if name in type(model).model_fields}
 
 
 def _fields(cost: Cost) -> tuple[int, int, int]:

@@ -1,0 +1,143 @@
+"""Settings, the command line, exit codes: what a user types, and what they are told."""
+
+import os
+import signal
+
+import pytest
+from pydantic import Field
+
+from hopsearch.command import BUG, DONE, INTERRUPTED, MISTAKE, Interrupted, run_verb
+from hopsearch.config import Settings, describe, flatten, parse, read_words, unflatten
+from hopsearch.errors import CheckpointError, ConfigError, Diverged, HopsearchError, SpaceError, UserError
+from hopsearch.report import ReportConfig
+from hopsearch.tune import TuneConfig
+
+
+class Inner(Settings):
+    """Below."""
+
+    depth: int = Field(default=2, ge=1)
+    """Blocks."""
+
+
+class Outer(Settings):
+    """Above."""
+
+    name: str
+    """A name."""
+    rate: float = Field(default=0.1, gt=0)
+    """A rate."""
+    inner: Inner = Inner()
+    """Below."""
+
+
+class TestWords:
+    def test_values_are_yaml(self):
+        words = ["a=1e-3", "b.c=4", "b.d=true", "e=word", "f=[1, 2]", "g=a=b"]
+        assert read_words(words) == {"a": 1e-3, "b": {"c": 4, "d": True}, "e": "word", "f": [1, 2], "g": "a=b"}
+
+    def test_shorthand(self):
+        assert read_words(["data=digits"], shorthand={"data": "data.source"}) == {"data": {"source": "digits"}}
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["imixer"], "command line: every word must read key=value, got 'imixer'. See --help for the keys"),
+            (["=3"], "command line: every word must read key=value, got '=3'"),
+            (["a=1", "a=2"], "command line: a must be given once, got it twice. Drop one of the two"),
+            (["a={1: "], "command line: values must be YAML"),
+        ],
+    )
+    def test_mistakes(self, words, message):
+        with pytest.raises(ConfigError) as caught:
+            read_words(words)
+        assert str(caught.value).startswith(message)
+
+    def test_flatten_and_back(self):
+        tree = {"a": {"b": 1, "c": {"d": 2}}, "e": 3}
+        assert flatten(tree) == {"a.b": 1, "a.c.d": 2, "e": 3}
+        assert unflatten(flatten(tree)) == tree
+
+
+class TestParse:
+    def test_reads(self):
+        assert parse(Outer, {"name": "x", "inner": {"depth": 3}}, "here").inner.depth == 3
+
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            ({}, "here: name: must be given. Add name=…"),
+            ({"name": "x", "rats": 1}, "here: rats: unknown key. Did you mean rate?"),
+            ({"name": "x", "inner": {"dpth": 1}}, "here: inner.dpth: unknown key. Did you mean depth?"),
+            ({"name": "x", "zzz": 1}, "here: zzz: unknown key. Known: inner, name, rate"),
+            ({"name": "x", "rate": -1}, "here: rate: input should be greater than 0, got -1"),
+            ({"name": "x", "rate": float("nan")}, "here: rate: input should be"),
+            ({"name": "x", "inner": {"depth": 1.5}}, "here: inner.depth: input should be a valid integer"),
+        ],
+    )
+    def test_mistakes(self, values, message):
+        with pytest.raises(ConfigError) as caught:
+            parse(Outer, values, "here")
+        assert str(caught.value).startswith(message)
+
+    @pytest.mark.parametrize("schema", [TuneConfig, ReportConfig])
+    def test_every_key_of_a_verb_is_explained(self, schema):
+        assert [key for key, _, text in describe(schema) if not text] == []
+
+
+class TestExitCodes:
+    def run(self, main, *words):
+        return run_verb(main, Outer, "about", list(words))
+
+    def test_done(self):
+        seen = []
+        assert self.run(seen.append, "a=1") == DONE == 0
+        assert seen == [["a=1"]]
+
+    def test_help(self, capsys):
+        assert self.run(lambda words: 1 / 0, "--help") == DONE
+        assert "inner.depth  Blocks. [2]" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("kind", [UserError, ConfigError, SpaceError])
+    def test_a_users_mistake_shows_no_traceback(self, capsys, kind):
+        def main(words):
+            raise kind("place", "rule must hold, got 1", "Remedy")
+
+        assert self.run(main) == MISTAKE == 2
+        assert capsys.readouterr().err == "hopsearch: place: rule must hold, got 1. Remedy\n"
+
+    @pytest.mark.parametrize("error", [ZeroDivisionError("x"), CheckpointError("a", "b", "c"), Diverged("a", "b")])
+    def test_our_bug_always_does(self, capsys, error):
+        def main(words):
+            raise error
+
+        assert self.run(main) == BUG == 1
+        assert "Traceback" in capsys.readouterr().err
+
+    def test_interrupted(self, capsys):
+        def main(words):
+            raise Interrupted("Saved: all.")
+
+        assert self.run(main) == INTERRUPTED == 130
+        assert capsys.readouterr().err == "\nhopsearch: interrupted. Saved: all.\n"
+
+    def test_sigterm_is_an_interrupt(self):
+        before = signal.getsignal(signal.SIGTERM)
+
+        def main(words):
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+
+        try:
+            assert self.run(main) == INTERRUPTED
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+def test_errors_survive_a_process_boundary():
+    import pickle
+
+    for kind in (HopsearchError, SpaceError, Diverged):
+        error = kind("place", "rule", "hint")
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again)) == (kind, "place: rule. hint")

@@ -1,0 +1,230 @@
+"""Search spaces: what a file may say, what is left of it when the data is known, and what a mistake in it is told."""
+
+import json
+
+import pytest
+
+from hopsearch.data import DataConfig, load
+from hopsearch.errors import SpaceError
+from hopsearch.models import FAMILIES
+from hopsearch.space import Space, load_space
+from hopsearch.space.files import list_spaces
+from hopsearch.training import resolve
+from tests.conftest import SPACE
+
+FAMILY_SPACES = {"imixer", "paramixer", "symmixer", "asymmixer", "mixer", "hopfield"}
+
+
+def facts(size: int, channels: int = 3, classes: int = 10) -> dict:
+    return {"data.image_size": size, "data.channels": channels, "data.classes": classes, "data.n_train": 1000}
+
+
+def read(tmp_path, text: str) -> Space:
+    path = tmp_path / "space.yaml"
+    path.write_text(text)
+    return load_space(path).resolve(facts(32))
+
+
+def walk_first(space: Space, turn: int) -> dict:
+    def value(name, parameter):
+        values = parameter.values()
+        return parameter.low if values is None else values[turn % len(values)]
+
+    return space.walk(value)
+
+
+class TestShippedSpaces:
+    @pytest.fixture(params=list_spaces())
+    def name(self, request):
+        return request.param
+
+    def test_the_six(self):
+        assert set(list_spaces()) == FAMILY_SPACES
+
+    @pytest.mark.parametrize("size", [8, 28, 32, 64, 96, 224, 240])
+    def test_every_value_makes_a_sound_trial(self, name, size):
+        about = load(DataConfig()).facts
+        about = type(about)(**{**about.__dict__, "image_size": size, "channels": 3})
+        space = load_space(name).resolve(facts(size))
+        for turn in range(8):
+            trial = resolve(walk_first(space, turn), about, seed=0)
+            assert trial.model.image_size % trial.model.patch_size == 0
+
+    @pytest.mark.parametrize("size", [8, 32, 224])
+    def test_has_first_points_that_are_complete(self, name, size):
+        space = load_space(name).resolve(facts(size))
+        assert space.first
+        for point in space.first:
+            space.check(point, complete=False)
+            missing = [parameter for parameter in space.active({**space.fixed, **point}) if parameter not in point]
+            assert set(missing) <= {"model.drop_path"}, missing
+
+    def test_works_from_any_directory(self, name, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert load_space(name).name == name
+
+    def test_goes_through_json(self, name):
+        space = load_space(name).resolve(facts(32))
+        again = Space.from_dict(json.loads(json.dumps(space.to_dict())))
+        assert again.fingerprint == space.fingerprint
+        assert again.difference(space) == []
+
+    def test_hopfield_knows_every_family(self):
+        space = load_space("hopfield").resolve(facts(32))
+        assert set(space.parameters["model.family"].values()) == set(FAMILIES)
+
+    def test_papers_setting_is_a_first_point_at_224_px(self):
+        point = load_space("imixer").resolve(facts(224)).first[0]
+        papers = {"model.n_iter": 2, "model.h_ratio": 2.0, "model.n_power": 8, "model.depth": 8, "model.dim": 512}
+        assert papers.items() <= point.items()
+
+
+class TestMistakes:
+    """Every mistake is one sentence: place, rule, value, remedy."""
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            (
+                "parameters:\n  model.depth: {type: int, low: 8, high: 2}\n",
+                "space.yaml: model.depth: low <= high must hold, got low=8, high=2. Swap them",
+            ),
+            ("parameters:\n  a: [1, 2\n", "space.yaml:3:1: must be YAML"),
+            ("parameters:\n  model.depth: {type: int low: 2}\n", "space.yaml:2:"),
+            ("paramters:\n  a: {type: int, low: 1, high: 2}\n", 'unknown key, got "paramters". Did you mean parameters?'),
+            ("parameters: {}\n", "parameters: must name at least one parameter, got none"),
+            ("- 1\n", "space.yaml: must be a mapping"),
+            ("", "space.yaml: must be a mapping, got nothing"),
+            ("parameters:\n  a: {low: 1, high: 2}\n", "space.yaml: a: type must be given"),
+            ("parameters:\n  a: {type: itn, low: 1, high: 2}\n", "unknown type, got \"itn\". Did you mean int?"),
+            ("parameters:\n  a: {type: int, low: 1}\n", "space.yaml: a: high must be given"),
+            ("parameters:\n  a: {type: int, low: 1, high: 2, hgih: 3}\n", 'unknown key, got "hgih". Did you mean high?'),
+            ("parameters:\n  a: {type: int, low: 1.5, high: 2}\n", "low must be a whole number, got 1.5"),
+            ("parameters:\n  a: {type: float, low: 0, high: 1, log: true}\n", "log needs low > 0, got low=0"),
+            ("parameters:\n  a: {type: float, low: 0, high: 1, step: 0.3}\n", "Write high: 0.9"),
+            ("parameters:\n  a: {type: float, low: one, high: 2}\n", 'low must be a number, got "one"'),
+            ("parameters:\n  a: {type: categorical, choices: []}\n", "choices must hold at least one value"),
+            ("parameters:\n  a: {type: categorical, choices: [1, 1]}\n", "choices must differ, got 1 twice"),
+            ("parameters:\n  a: {type: categorical, choices: [no, 1]}\n", "a bare no is a word to some readers"),
+            (
+                "parameters:\n  a: {type: int, low: 1, high: 2}\n  a: {type: int, low: 1, high: 3}\n",
+                "space.yaml:3:3: a must be given once, got it twice",
+            ),
+            (
+                "parameters:\n  a: {type: int, low: 1, high: 2, when: {b: 1}}\n",
+                "space.yaml: a: when names an unknown parameter, got 'b'",
+            ),
+            (
+                "parameters:\n  a: {type: int, low: 1, high: 2, when: {b: 1}}\n  b: {type: int, low: 1, high: 2, when: {a: 1}}\n",
+                "conditions must not lead back to themselves",
+            ),
+            (
+                "fixed: {a: 1}\nparameters:\n  a: {type: int, low: 1, high: 2}\n",
+                "space.yaml: a: must be fixed or searched, got both",
+            ),
+            (
+                "parameters:\n  a: {type: int, low: 1, high: 2}\n  b: {type: int, low: 1, high: 2, when: {a: 7}}\n",
+                "when must allow a value that a can take, got 7",
+            ),
+            (
+                "parameters:\n  a: {type: int, low: 1, high: 2}\nfirst:\n  - {a: 5}\n",
+                "must be a whole number from 1 to 2, got 5",
+            ),
+            ("parameters:\n  a: {type: int, low: 1, high: 2}\nfirst:\n  - {c: 5}\n", "c: unknown parameter"),
+            ("parameters:\n  a: {type: int, low: 1, high: 2}\ndirection: up\n", "direction: must be maximize or minimize"),
+            (
+                "parameters:\n  a: {type: int, low: 1, high: 2}\nfidelity: {min_epochs: 9, max_epochs: 3}\n",
+                "min_epochs <= max_epochs must hold, got min_epochs=9, max_epochs=3",
+            ),
+            ("parameters:\n  a: {type: int, low: 1, high: 2}\nfidelity: {reduction: 1}\n", "reduction must be a whole number"),
+            ("a: !!python/object/apply:os.getcwd []\n", "space.yaml:1:"),
+        ],
+    )  # fmt: skip
+    def test_is_a_sentence(self, tmp_path, text, message):
+        with pytest.raises(SpaceError) as caught:
+            read(tmp_path, text)
+        assert message in str(caught.value)
+        assert "space.yaml" in str(caught.value)
+
+    def test_unknown_space(self):
+        with pytest.raises(
+            SpaceError, match=r"space: unknown search space, got 'imixr'. Did you mean imixer\?.*Known: asymmixer"
+        ):
+            load_space("imixr")
+
+    def test_no_such_file(self, tmp_path):
+        with pytest.raises(SpaceError, match="must be a readable file: No such file"):
+            load_space(tmp_path / "none.yaml")
+
+    def test_not_text(self, tmp_path):
+        (tmp_path / "space.yaml").write_bytes(b"\xff\xfe\x00")
+        with pytest.raises(SpaceError, match="must be UTF-8 text"):
+            load_space(tmp_path / "space.yaml")
+
+
+class TestYaml:
+    def test_numbers_are_numbers(self, tmp_path):
+        space = read(tmp_path, "parameters:\n  lr: {type: float, low: 1e-4, high: 1e-2, log: true}\n")
+        assert (space.parameters["lr"].low, space.parameters["lr"].high) == (1e-4, 1e-2)
+
+    def test_merge_keys(self, tmp_path):
+        text = "parameters:\n  a: &a {type: int, low: 1, high: 2}\n  b: {<<: *a, high: 4}\n"
+        assert read(tmp_path, text).parameters["b"].high == 4
+
+
+class TestConditions:
+    @pytest.fixture
+    def space(self):
+        return Space.from_dict(SPACE)
+
+    def test_walk_asks_for_active_parameters_only(self, space):
+        for n_iter, there in ((0, False), (2, True)):
+            config = space.walk(lambda name, p: n_iter if name == "model.n_iter" else p.values()[0] if p.values() else p.low)  # noqa: B023
+            assert ("model.h_ratio" in config) is there
+
+    def test_inactive_parameters_make_no_difference(self, space):
+        config = {"model.depth": 2, "optim.lr": 1e-3, "model.n_iter": 0, "augment.label_smoothing": 0.0}
+        assert space.canonical(config) == space.canonical({**config, "model.h_ratio": 2.0})
+        assert space.canonical(config) != space.canonical({**config, "model.depth": 3})
+
+    def test_check(self, space):
+        config = {"model.depth": 2, "optim.lr": 1e-3, "model.n_iter": 0, "augment.label_smoothing": 0.0}
+        space.check(config)
+        with pytest.raises(SpaceError, match=r"must be left out where model\.n_iter is 0"):
+            space.check({**config, "model.h_ratio": 1.0})
+        with pytest.raises(SpaceError, match=r"optim\.lr: must be given"):
+            space.check({name: value for name, value in config.items() if name != "optim.lr"})
+
+    def test_override_fixes_and_drops_children(self, space):
+        fixed = space.override({"model.n_iter": 0})
+        assert {"model.n_iter", "model.h_ratio"}.isdisjoint(fixed.parameters)
+        assert fixed.fixed["model.n_iter"] == 0
+        assert fixed.difference(space)
+
+    def test_override_of_a_child_keeps_its_condition(self, space):
+        config = space.override({"model.h_ratio": 3.0})
+        assert config.parameters["model.h_ratio"].values() == (3.0,)
+        assert config.parameters["model.h_ratio"].when == {"model.n_iter": {"min": 1}}
+
+    def test_override_of_the_family_keeps_fitting_first_points(self):
+        space = load_space("hopfield").resolve(facts(8)).override({"model.family": "asymmixer"})
+        assert len(space.first) == 1
+        assert "model.h_ratio" not in space.parameters
+
+    def test_size_and_grid_agree(self, space):
+        assert space.size is None
+        finite = space.override({"optim.lr": 1e-3})
+        grid = [finite.canonical(config) for config in finite.grid()]
+        assert len(grid) == len(set(grid)) == finite.size == 8 * (1 + 2 * 4) * 2
+
+    def test_a_real_number_has_no_grid(self, space):
+        with pytest.raises(SpaceError, match=r"optim\.lr: must have a step to have a grid"):
+            next(iter(space.grid()))
+
+
+def test_steps_do_not_drift():
+    spec = {"type": "float", "low": 0.1, "high": 0.9, "step": 0.1}
+    parameter = Space.from_dict({**SPACE, "parameters": {"a": spec}, "first": []}).parameters["a"]
+    assert list(parameter.values()) == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    assert parameter.contains(0.1 + 0.2)
+    assert parameter.normalise(0.1 + 0.2) == 0.3
