@@ -26,9 +26,6 @@ from typing import Any
 
 import torch
 from machine import machine
-from ray import tune
-from ray.tune.schedulers import ASHAScheduler
-from ray.tune.search.optuna import OptunaSearch
 
 from hopsearch.data import DataConfig, load
 from hopsearch.distributed.cluster import TrialResources, connect, slots
@@ -94,6 +91,10 @@ def pure(folder: Path, numbers: list[int]) -> float:
 
 def plain(trials: int, depth: int, folder: Path) -> float:
     """Plain Ray Tune over the same space; returns the seconds of all of it."""
+    from ray import tune  # not before hopsearch, which sets the environment that Ray reads when it is imported
+    from ray.tune.schedulers import ASHAScheduler
+    from ray.tune.search.optuna import OptunaSearch
+
     searched = space(depth)
 
     def train(config: dict[str, Any]) -> None:
