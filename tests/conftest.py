@@ -3,8 +3,10 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from hopsearch.data import DataConfig, load
 from hopsearch.seeds import derive
@@ -100,3 +102,13 @@ def finish(study: Study, number: int) -> None:
 
 def environment(tmp_path: Path) -> dict[str, str]:
     return os.environ | {"HOPSEARCH_CACHE": str(tmp_path / "cache"), "COLUMNS": "200"}
+
+
+def folder_of_images(root: Path, classes: int = 2, images: int = 8) -> Path:
+    """A folder of random images, 8 px, one class folder after another."""
+    random = np.random.default_rng(0)
+    for label in range(classes):
+        (root / f"class{label}").mkdir(parents=True)
+        for number in range(images):
+            Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(root / f"class{label}" / f"{number}.png")
+    return root

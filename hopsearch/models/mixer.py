@@ -72,7 +72,12 @@ class Mixer(nn.Module):
 
     @torch.no_grad()
     def init_weights(self) -> None:
-        """Draw all weights anew, as timm does for MLP-Mixer: Xavier, LeCun normal for the patches, a head of zeros."""
+        """Draw all weights anew, as timm does for MLP-Mixer: Xavier, LeCun normal for the patches, a head of zeros.
+
+        On the meta device, where there is nothing to draw, it does nothing: half the time of building a model there.
+        """
+        if self.stem.proj.weight.is_meta:
+            return
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)

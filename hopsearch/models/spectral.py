@@ -37,7 +37,9 @@ class SpectralLinear(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Xavier weights, almost no bias, random unit singular vectors."""
+        """Xavier weights, almost no bias, random unit singular vectors; nothing where there is no storage (meta device)."""
+        if self.weight_orig.is_meta:
+            return
         nn.init.xavier_uniform_(self.weight_orig)
         nn.init.normal_(self.bias, std=1e-6)
         with torch.no_grad():

@@ -23,7 +23,7 @@ class Cost:
 
     Attributes:
         params: trainable parameters.
-        flops: floating-point operations of one image's forward pass in evaluation (a multiply-add counts two).
+        flops: floating-point operations of one image's forward pass, spectral norms folded (a multiply-add counts two).
         memory: bytes of a training step at its peak: weights, gradients, AdamW's moments, the moving average, and what
             autograd keeps for the backward pass of one batch. An estimate from below: allocator slack and the temporary
             buffers of single operations are not in it, and autocast's smaller activations are not taken off.
@@ -84,10 +84,6 @@ def _measure(sizes: ModelConfig, batch_size: int, ema: bool) -> Cost:
         x_BCHW = torch.empty(batch_size, sizes.channels, sizes.image_size, sizes.image_size)
         targets_BK = torch.empty(batch_size, sizes.classes)
     params = sum(parameter.numel() for parameter in model.parameters())
-    model.eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(x_BCHW[:1])
-    model.train()
     own = {id(tensor) for tensor in (*model.parameters(), x_BCHW, targets_BK)}
     saved: dict[int, torch.Tensor] = {}
 
@@ -97,9 +93,12 @@ def _measure(sizes: ModelConfig, batch_size: int, ema: bool) -> Cost:
             saved[id(base)] = base
         return tensor
 
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
+    with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda tensor: tensor):
         soft_cross_entropy(model(x_BCHW), targets_BK)
+    # Images go through plain products; batched ones are the spectral norms', once a step and none in a folded model.
+    by_operator = counter.get_flop_counts()["Global"]
+    flops = sum(count for operator, count in by_operator.items() if operator is not torch.ops.aten.bmm)
     activations = sum(tensor.numel() * tensor.element_size() for tensor in saved.values())
     copies = _COPIES + int(ema)
     inputs = sum(tensor.numel() for tensor in (x_BCHW, targets_BK)) * _FLOAT
-    return Cost(params, int(counter.get_total_flops()), params * _FLOAT * copies + activations + inputs)
+    return Cost(params, int(flops) // batch_size, params * _FLOAT * copies + activations + inputs)
