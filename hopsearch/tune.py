@@ -41,7 +41,7 @@ class TuneConfig(Settings):
     trials: int = Field(default=24, gt=0)
     """Trials of the study in all; raise it to extend a finished search."""
     time: float | None = Field(default=None, gt=0)
-    """Wall-clock budget over all runs of the study, e.g. 90s, 15m, 2h; running trials stop after their epoch."""
+    """Wall-clock budget of the search over all its runs, e.g. 90s, 15m, 2h; running trials stop after their epoch."""
     epochs: int | None = Field(default=None, gt=0)
     """Budget of epochs over all trials."""
     sampler: str = "tpe"
@@ -65,7 +65,7 @@ class TuneConfig(Settings):
     address: str | None = None
     """Ray cluster to join (auto, or host:port); by default one of this machine's own."""
     finish: bool = True
-    """Bring the winner to full epochs and read its test accuracy."""
+    """Bring the winner to full epochs, beyond all budgets, and read its test accuracy."""
 
     @field_validator("time", mode="before")
     @classmethod
@@ -160,7 +160,7 @@ def _run(config: TuneConfig, study: Study, facts: DataFacts, console: Console) -
             if dispatcher.stopped:
                 console.print(f"stopped: {dispatcher.stopped}")
             if config.finish and study.ranked():
-                finish_winner(dispatcher, config.trial)
+                finish_winner(dispatcher, config.trial, console.print)
         finally:
             study.note("seconds", round(dispatcher.seconds, 2))
             board.close()

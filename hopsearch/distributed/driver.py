@@ -2,6 +2,8 @@
 
 import shutil
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,13 @@ from hopsearch.distributed.adapter import StudyScheduler, StudySearcher
 from hopsearch.distributed.cluster import TrialResources
 from hopsearch.distributed.dispatcher import Dispatcher
 from hopsearch.distributed.job import Progress
+from hopsearch.distributed.live import clock
 from hopsearch.distributed.worker import Finisher, TrialWorker
 from hopsearch.errors import StudyError
 from hopsearch.study import State, Study, TrialRecord
 
 _RESTARTS = 3  # of Tune in a row without a new epoch
+_SAY_EVERY = 15  # seconds between two lines about the winner's training
 
 
 def run_search(dispatcher: Dispatcher, resources: TrialResources, slots: int) -> None:
@@ -69,10 +73,16 @@ def _fit(dispatcher: Dispatcher, resources: TrialResources, slots: int) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def finish_winner(dispatcher: Dispatcher, resources: TrialResources) -> dict[str, Any]:
+def finish_winner(dispatcher: Dispatcher, resources: TrialResources, say: Callable[[str], None]) -> dict[str, Any]:
     """Bring the best trial to full epochs where it is not, read its test accuracy once, and write its files.
 
-    A winner that is finished already is not touched again, so the test split is read once a winner.
+    A winner that is finished already is not touched again, so the test split is read once a winner. Its epochs are not the
+    search's: no budget bounds them.
+
+    Args:
+        dispatcher: the desk.
+        resources: what the training is given.
+        say: told of the training's progress, a line now and then.
 
     Returns:
         What is then in the study as ``winner``: ``trial``, ``epoch``, ``epochs``, ``val_acc``, ``val_loss``, ``test_acc``,
@@ -94,7 +104,7 @@ def finish_winner(dispatcher: Dispatcher, resources: TrialResources) -> dict[str
         num_cpus=resources.cpus, num_gpus=resources.gpus
     ).remote(dispatcher.job(best).model_dump_json())
     try:
-        _train_to_the_end(actor, dispatcher, best)
+        _train_to_the_end(actor, dispatcher, best, say)
         facts: dict[str, Any] = ray.get(actor.finish.remote(str((study.folder / "winner").resolve())))
     finally:
         ray.kill(actor)
@@ -104,7 +114,11 @@ def finish_winner(dispatcher: Dispatcher, resources: TrialResources) -> dict[str
     return winner
 
 
-def _train_to_the_end(actor: Any, dispatcher: Dispatcher, record: TrialRecord) -> None:
+def _train_to_the_end(actor: Any, dispatcher: Dispatcher, record: TrialRecord, say: Callable[[str], None]) -> None:
+    last = dispatcher.study.identity.space.fidelity.max_epochs
+    first, began, said = record.epoch, time.monotonic(), 0.0
+    if first < last:
+        say(f"winner: trial {record.number} goes on from epoch {first} to {last}; Ctrl-C keeps it, finish=false leaves it")
     while True:
         progress = Progress.model_validate_json(ray.get(actor.advance.remote()))
         if progress.failure:
@@ -114,6 +128,11 @@ def _train_to_the_end(actor: Any, dispatcher: Dispatcher, record: TrialRecord) -
             observer.rows(record, progress.rows)
         if progress.done:
             break
+        row, now = progress.rows[-1], time.monotonic()
+        if row["epoch"] > first and now - said > _SAY_EVERY:
+            said, value = now, row[dispatcher.study.objective]
+            left = clock((now - began) / (row["epoch"] - first) * (last - row["epoch"]))
+            say(f"winner: epoch {row['epoch']:g} of {last}, {dispatcher.study.objective} {value:.4f}, about {left} left")
 
 
 def interrupted(study: Study) -> str:

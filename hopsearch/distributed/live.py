@@ -84,8 +84,9 @@ class LiveView:
         best = f"best {self._view.value(ranked[0]):.4f} (trial {ranked[0].number})" if ranked else "no value yet"
         seconds = time.monotonic() - self._began
         epochs = self._view.epochs - self._epochs_before
-        speed = f"{epochs / seconds:.1f} epochs/s" if epochs else "starting"
-        return f"{ended}/{self._trials} trials, {best}, {speed}, {_clock(seconds)} so far{self._left(ended, epochs, seconds)}"
+        rate = epochs / seconds
+        speed = f"{rate:.1f} epochs/s" if rate >= 0.5 else f"{60 * rate:.1f} epochs/min" if epochs else "starting"
+        return f"{ended}/{self._trials} trials, {best}, {speed}, {clock(seconds)} so far{self._left(ended, epochs, seconds)}"
 
     def _left(self, ended: int, epochs: int, seconds: float) -> str:
         # The mean length of the trials that have ended, stopped ones included, at the speed of this run.
@@ -95,7 +96,7 @@ class LiveView:
         mean = sum(record.epoch for record in done) / len(done)
         running = sum(record.epoch for record in self._view.counted() if record.state == State.RUNNING)
         left = max(0.0, (self._trials - ended) * mean - running)
-        return f", about {_clock(left * seconds / epochs)} left"
+        return f", about {clock(left * seconds / epochs)} left"
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, header_style="dim")
@@ -122,7 +123,8 @@ class LiveView:
         return str(next((rung for rung in self._view.identity.space.fidelity.rungs if rung > record.epoch), ""))
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Seconds as a person says them: 1h05m, 2m03s, 9s."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
