@@ -9,9 +9,10 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from hopsearch.distributed.cluster import TrialResources
 from hopsearch.distributed.dispatcher import Dispatcher
 from hopsearch.distributed.job import Progress
-from hopsearch.distributed.worker import JOB, PROGRESS
+from hopsearch.distributed.worker import CPUS, GPUS, JOB, PROGRESS
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]  # Ray has no types
@@ -19,15 +20,16 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray has no types
 
     Args:
         dispatcher: the desk.
+        resources: what a trial is given.
         slots: how many trials may be out at once.
     """
 
-    def __init__(self, dispatcher: Dispatcher, slots: int) -> None:
+    def __init__(self, dispatcher: Dispatcher, resources: TrialResources, slots: int) -> None:
         super().__init__(metric=PROGRESS, mode="max")
-        self._dispatcher, self._slots = dispatcher, slots
+        self._dispatcher, self._resources, self._slots = dispatcher, resources, slots
         self._numbers: dict[str, int] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, str] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """A job; None for nothing now; FINISHED when nothing more can come."""
         if self._dispatcher.finished:
             return str(Searcher.FINISHED)
@@ -37,7 +39,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray has no types
         if job is None:
             return str(Searcher.FINISHED) if self._dispatcher.finished else None
         self._numbers[trial_id] = job.number
-        return {JOB: job.model_dump_json()}
+        return {JOB: job.model_dump_json(), CPUS: self._resources.cpus, GPUS: self._resources.gpus}
 
     def number_of(self, trial_id: str) -> int:
         """The study's number of one of Tune's trials."""

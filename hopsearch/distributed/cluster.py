@@ -43,10 +43,16 @@ from hopsearch.errors import ResourceError  # noqa: E402
 class TrialResources(Settings):
     """What one trial is given."""
 
+    workers: int = Field(default=1, gt=0)
+    """Processes that train a trial together, on one machine or several."""
     cpus: float = Field(default=1, gt=0)
-    """CPU cores, and threads (at least one)."""
+    """CPU cores of a worker, and threads (at least one)."""
     gpus: float = Field(default=0, ge=0)
-    """GPUs; a fraction lets several trials share one."""
+    """GPUs of a worker; a fraction lets several trials share one."""
+
+    def bundles(self) -> list[dict[str, float]]:
+        """What to reserve for a trial, together or not at all: a bundle a worker."""
+        return [{"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})] * self.workers
 
 
 @contextlib.contextmanager
@@ -90,20 +96,28 @@ def _require_answer(address: str) -> None:
 
 
 def slots(resources: TrialResources) -> int:
-    """How many trials the cluster can run at once.
+    """How many trials the cluster can run at once; all workers of each have a place, so none waits for another's.
 
     Raises:
         ResourceError: not even one.
     """
-    there = ray.cluster_resources()
-    cpus, gpus = there.get("CPU", 0.0), there.get("GPU", 0.0)
-    if resources.gpus > gpus:
-        hint = "Set trial.gpus=0 to train on CPUs, or join a cluster with GPUs: address=…"
-        raise ResourceError("trial.gpus", f"the cluster must have {resources.gpus:g} GPU for a trial, got {gpus:g}", hint)
-    if resources.cpus > cpus:
-        raise ResourceError("trial.cpus", f"the cluster must have {resources.cpus:g} CPUs for a trial, got {cpus:g}", "Lower it")
-    by_cpu = int(cpus // resources.cpus)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for key, wanted, unit in (("gpus", resources.gpus, "GPU"), ("cpus", resources.cpus, "CPU")):
+        most = max((node.get(unit, 0.0) for node in nodes), default=0.0)
+        if wanted > most:
+            hint = "Set trial.gpus=0 to train on CPUs, or join a cluster with GPUs: address=…" if key == "gpus" else "Lower it"
+            rule = f"a machine of the cluster must have {wanted:g} {unit} for a worker, got {most:g} at most"
+            raise ResourceError(f"trial.{key}", rule, hint)
+    places = sum(_workers(node, resources) for node in nodes)
+    if resources.workers > places:
+        rule = f"the cluster must have room for the {resources.workers} workers of a trial, got {places}"
+        raise ResourceError("trial.workers", rule, "Lower it, or trial.cpus, or join a larger cluster: address=…")
+    return places // resources.workers
+
+
+def _workers(node: dict[str, float], resources: TrialResources) -> int:
+    by_cpu = int(node.get("CPU", 0.0) // resources.cpus)
     if not resources.gpus:
         return by_cpu
-    per_gpu = int(1 // resources.gpus) if resources.gpus < 1 else 0
-    return min(by_cpu, int(gpus) * per_gpu if per_gpu else int(gpus // resources.gpus))
+    gpus = int(node.get("GPU", 0.0))
+    return min(by_cpu, gpus * int(1 // resources.gpus) if resources.gpus < 1 else gpus // int(resources.gpus))

@@ -9,6 +9,8 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from hopsearch.distributed.adapter import StudyScheduler, StudySearcher
 from hopsearch.distributed.cluster import TrialResources
@@ -52,11 +54,11 @@ def run_search(dispatcher: Dispatcher, resources: TrialResources, slots: int) ->
 
 
 def _fit(dispatcher: Dispatcher, resources: TrialResources, slots: int) -> None:
-    searcher = StudySearcher(dispatcher, slots)
+    searcher = StudySearcher(dispatcher, resources, slots)
     scratch = Path(tempfile.mkdtemp(prefix="hopsearch-tune-"))
     try:
         tune.run(
-            tune.with_resources(TrialWorker, {"cpu": resources.cpus, "gpu": resources.gpus}),
+            tune.with_resources(TrialWorker, tune.PlacementGroupFactory(resources.bundles())),
             name="search",
             num_samples=-1,
             search_alg=searcher,
@@ -100,14 +102,17 @@ def finish_winner(dispatcher: Dispatcher, resources: TrialResources, say: Callab
     best = ranked[0]
     if study.winner is not None and study.winner["trial"] == best.number:
         return study.winner
+    place = placement_group(resources.bundles())
+    strategy = PlacementGroupSchedulingStrategy(place, 0, placement_group_capture_child_tasks=True)
     actor = Finisher.options(  # type: ignore[attr-defined]  # made by ray.remote
-        num_cpus=resources.cpus, num_gpus=resources.gpus
-    ).remote(dispatcher.job(best).model_dump_json())
+        num_cpus=resources.cpus, num_gpus=resources.gpus, scheduling_strategy=strategy
+    ).remote(dispatcher.job(best).model_dump_json(), resources.cpus, resources.gpus)
     try:
         _train_to_the_end(actor, dispatcher, best, say)
         facts: dict[str, Any] = ray.get(actor.finish.remote(str((study.folder / "winner").resolve())))
     finally:
         ray.kill(actor)
+        remove_placement_group(place)
     reads = 1 + (study.winner or {}).get("test_reads", 0)
     winner = {"trial": best.number, **facts, "folder": "winner", "test_reads": reads}
     study.note("winner", winner)

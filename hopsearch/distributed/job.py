@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from hopsearch.config import Settings
 from hopsearch.data import DataConfig, Splits, load
 from hopsearch.errors import CheckpointError, TrialFailure, UserError
 from hopsearch.models import to_timm
-from hopsearch.training import CheckpointFolder, Row, TrialConfig, TrialRun
+from hopsearch.training import CheckpointFolder, Paused, Ranks, Row, TrialConfig, TrialRun
 
 FailureKind = Literal["trial", "search"]
 
@@ -52,6 +53,8 @@ class Progress(Settings):
     """The traceback of an error that is nobody's mistake but ours."""
     done: bool = False
     """Whether the trial is at full epochs."""
+    paused: bool = False
+    """Whether the epoch was left in its middle, on request, and saved there."""
 
 
 class JobRun:
@@ -65,10 +68,22 @@ class JobRun:
         self.folder = CheckpointFolder(Path(job.folder))
         self._run: TrialRun | None = None
 
-    def advance(self) -> Progress:
-        """Train one epoch and save it; never raises for what is a fact about the trial or the user's to mend."""
+    def advance(self, stop: Callable[[], bool] | None = None) -> Progress:
+        """Train one epoch and save it; never raises for what is a fact about the trial or the user's to mend.
+
+        Among several ranks, all must call it; one that fails leaves the group, so that the others do not wait for it.
+
+        Args:
+            stop: see `TrialRun.step`; a paused epoch is saved too.
+        """
+        progress = self._told(stop)
+        if progress.failure:
+            Ranks().leave()
+        return progress
+
+    def _told(self, stop: Callable[[], bool] | None) -> Progress:
         try:
-            return self._advance()
+            return self._advance(stop)
         except TrialFailure as failure:
             return Progress(failure="trial", reason=f"{failure.reason}: {failure}")
         except (UserError, CheckpointError, OSError) as error:
@@ -90,6 +105,9 @@ class JobRun:
         Raises:
             CheckpointError: the trial's best checkpoint is gone.
         """
+        if self._run is not None and self._run.ranks.world > 1:  # the others have no part in this
+            self._run.ranks.leave()
+            self._run = None
         run, splits = self._built()
         best = self.folder.load_best()
         if best is None:
@@ -109,15 +127,23 @@ class JobRun:
             "test_loss": test.loss,
         }
 
-    def _advance(self) -> Progress:
+    def _advance(self, stop: Callable[[], bool] | None) -> Progress:
         if self._run is None:
             run, _ = self._built()
             if run.history:
                 return Progress(rows=tuple(run.history), done=run.done)
         run, _ = self._built()
-        self._log(run.epoch + 1)
-        row = run.step()
-        run.save(self.folder, self.job.objective, self.job.maximize)
+        first = run.ranks.rank == 0
+        if first:
+            self._log(run.epoch + 1)
+        try:
+            row = run.step(stop)
+        except Paused:
+            if first:
+                run.save(self.folder, self.job.objective, self.job.maximize)
+            return Progress(paused=True)
+        if first:
+            run.save(self.folder, self.job.objective, self.job.maximize)
         return Progress(rows=(row,), done=run.done)
 
     def _log(self, epoch: int) -> None:

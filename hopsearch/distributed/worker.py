@@ -1,4 +1,4 @@
-"""The warm worker: one process that trains trial after trial, with torch, the data and compiled kernels kept in between."""
+"""The warm worker: trains trial after trial, with torch, the data and compiled kernels kept in between."""
 
 from pathlib import Path
 from typing import Any
@@ -7,27 +7,32 @@ import ray
 from ray.tune import Trainable
 from ray.tune.result import DONE
 
-from hopsearch.distributed.job import Job, JobRun
+from hopsearch.distributed.group import RankGroup
 
-JOB, PROGRESS = "job", "progress"
+JOB, PROGRESS, CPUS, GPUS = "job", "progress", "cpus", "gpus"
 
 
 class TrialWorker(Trainable):  # type: ignore[misc]  # Ray has no types
-    """Ray Tune's view of a `JobRun`; jobs and progress cross as JSON text, which Tune neither flattens nor renames."""
+    """Ray Tune's view of a `RankGroup`; jobs and progress cross as JSON text, which Tune neither flattens nor renames."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the first job; it is built in the first `step`, so that its failures are reported like any other."""
-        self._work = JobRun(Job.model_validate_json(config[JOB]))
+        self._group = RankGroup(config[CPUS], config[GPUS])
+        self._group.start(config[JOB])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next job and keep the process."""
-        self.setup(new_config)
+        """Take the next job and keep the processes."""
+        self._group.start(new_config[JOB])
         return True
 
     def step(self) -> dict[str, Any]:
         """One epoch."""
-        progress = self._work.advance()
+        progress = self._group.advance()
         return {PROGRESS: progress.model_dump_json(), DONE: progress.done or progress.failure is not None}
+
+    def cleanup(self) -> None:
+        """End the other ranks."""
+        self._group.close()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: the trial's own checkpoints are in the study's folder, and Ray's experiment folder is scratch."""
@@ -40,13 +45,14 @@ class TrialWorker(Trainable):  # type: ignore[misc]  # Ray has no types
 class Finisher:
     """An actor that brings the winner to its end: the epochs it lacks, its test accuracy, its files."""
 
-    def __init__(self, job: str) -> None:
-        self._work = JobRun(Job.model_validate_json(job))
+    def __init__(self, job: str, cpus: float, gpus: float) -> None:
+        self._group = RankGroup(cpus, gpus)
+        self._group.start(job)
 
     def advance(self) -> str:
         """One epoch, as `Progress` in JSON."""
-        return self._work.advance().model_dump_json()
+        return self._group.advance().model_dump_json()
 
     def finish(self, target: str) -> dict[str, Any]:
         """See `JobRun.finish`."""
-        return self._work.finish(Path(target))
+        return self._group.finish(Path(target))

@@ -3,8 +3,9 @@
 from hopsearch.training.checkpoint import CheckpointFolder, load_checkpoint
 from hopsearch.training.cost import Constraint, Cost, estimate_cost
 from hopsearch.training.loop import Evaluation, evaluate
+from hopsearch.training.ranks import Ranks
 from hopsearch.training.recipe import RECIPES, OptimConfig, TrainConfig, TrialConfig, recipe, resolve
-from hopsearch.training.trial import Row, TrialRun, pick_device
+from hopsearch.training.trial import Paused, Row, TrialRun, pick_device
 
 __all__ = [
     "RECIPES",
@@ -13,6 +14,8 @@ __all__ = [
     "Cost",
     "Evaluation",
     "OptimConfig",
+    "Paused",
+    "Ranks",
     "Row",
     "TrainConfig",
     "TrialConfig",

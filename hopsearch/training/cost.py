@@ -57,7 +57,8 @@ def estimate_cost(config: TrialConfig) -> Cost:
     """Cost of ``config``; a fraction of a second on any size, nothing is allocated."""
     # Depth is the one knob that costs time here, and cost is affine in it: two shallow models give any depth exactly.
     depth = config.model.depth
-    batch_size, ema = config.optim.batch_size, config.train.ema_decay is not None
+    batch_size = min(config.optim.batch_size, config.train.micro_batch or config.optim.batch_size)
+    ema = config.train.ema_decay is not None
     sizes = config.model.model_copy(update=_costless(config.model))
     if depth <= 2:
         return _measure(sizes, batch_size, ema)

@@ -54,6 +54,8 @@ class TrainConfig(Settings):
     """torch.compile the model; off by default, since for short trials compiling costs more than it saves."""
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     """Decay of an exponential moving average of the weights, which is then what is evaluated and exported."""
+    micro_batch: int | None = Field(default=None, gt=0)
+    """Most images a process takes through the model at once; a larger share of the batch is accumulated. None: all of it."""
     eval_batch_size: int = Field(default=512, gt=0)
     """Images a forward pass in evaluation."""
 

@@ -1,6 +1,8 @@
 """One trial as plain torch: it runs in a debugger, in a test, in a warm worker, and as a rank of a distributed training."""
 
+import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,18 +10,22 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from hopsearch.data import Augment, ImageSet, Splits
+from hopsearch.data import Augment, ImageSet, Splits, epoch_batches
 from hopsearch.errors import CheckpointError, Diverged, ResourceError
 from hopsearch.models import Mixer, build, measure
 from hopsearch.seeds import derive
 from hopsearch.training.checkpoint import CheckpointFolder
-from hopsearch.training.loop import Evaluation, evaluate, failures, soft_cross_entropy, train_epoch
+from hopsearch.training.loop import Evaluation, evaluate, failures, require_finite, soft_cross_entropy
 from hopsearch.training.optimizer import build_optimizer, learning_rate
+from hopsearch.training.ranks import Ranks
 from hopsearch.training.recipe import TrialConfig
 
 Row = dict[str, float]
 """The metrics of one epoch by name; ``epoch`` counts from 1."""
 
+# Reading a loss waits for the device, and for the other ranks: look at every step only where that is free.
+_CHECK_EVERY = {"cpu": 1, "cuda": 50}
+_ASK_EVERY = 20  # steps between two looks at whether to stop
 _MEASURED_IMAGES = 64  # a fixed slice of the validation split is enough for the measures and costs one small forward pass
 
 
@@ -36,11 +42,18 @@ def pick_device(wanted: str, place: str = "train.device") -> torch.device:
     return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
 
 
+class Paused(Exception):  # noqa: N818  # not an error: the training is asked to stop here, to be saved and to go on elsewhere
+    """An epoch was left between two steps; the state at that step can be saved."""
+
+
 class TrialRun:
     """Build, `step` an epoch at a time, `save` and `load` at any epoch.
 
-    All randomness of an epoch follows from (seed, epoch), so a checkpoint holds no generator state, and save → load →
+    All randomness of a step follows from (seed, epoch, step, rank), so a checkpoint holds no generator state, and save → load →
     continue gives the same curve as no interruption: bit for bit on a CPU with the same number of threads.
+
+    Where torch.distributed is in use, every rank makes the same `TrialRun` and calls the same methods: batches and validation
+    are shared out, gradients and metrics are those of the whole.
 
     Args:
         config: the whole trial.
@@ -48,6 +61,8 @@ class TrialRun:
 
     Attributes:
         epoch: epochs trained so far.
+        position: optimizer steps of the next epoch that are trained already; 0 unless it was paused.
+        ranks: who trains.
         history: one `Row` an epoch, from the first.
 
     Raises:
@@ -60,13 +75,17 @@ class TrialRun:
         self.device = pick_device(config.train.device)
         self.train_set, self.val_set = splits.train.to(self.device), splits.val.to(self.device)
         self.augment = Augment(config.augment, splits.facts)
-        self.epoch = 0
+        self.ranks = Ranks()
+        self.epoch = self.position = 0
         self.history: list[Row] = []
+        self._loss_sum = torch.zeros((), device=self.device)
+        self._generator = torch.Generator(self.device)
         torch.manual_seed(derive(config.seed, "weights"))
         with failures("building the model"):
             self.model: Mixer = build(config.model).to(self.device)
             self.optimizer = build_optimizer(self.model, config.optim, self.device)
-        self._net: nn.Module = torch.compile(self.model) if config.train.compile else self.model  # type: ignore[assignment]
+        compiled = cast(nn.Module, torch.compile(self.model)) if config.train.compile else self.model
+        self._net = self.ranks.wrap(compiled)
         decay = config.train.ema_decay
         self._ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
         self._amp = config.train.amp and self.device.type == "cuda" and torch.cuda.is_bf16_supported()
@@ -81,8 +100,11 @@ class TrialRun:
         """Whether all epochs are trained."""
         return self.epoch >= self.config.train.epochs
 
-    def step(self) -> Row:
-        """Train one epoch, validate, measure.
+    def step(self, stop: Callable[[], bool] | None = None) -> Row:
+        """Train one epoch, or what is left of it, validate, measure.
+
+        Args:
+            stop: asked now and then whether to stop in the middle; one rank that says so is enough.
 
         Returns:
             ``epoch``, ``train_loss`` and ``val_loss`` (nats), ``val_acc`` (0 to 1), ``lr`` (of the epoch's last step),
@@ -91,28 +113,27 @@ class TrialRun:
         Raises:
             Diverged: a loss is not finite; the trial cannot go on.
             OutOfMemory: the batch does not fit.
+            Paused: ``stop`` said so.
         """
-        started = time.perf_counter()
-        torch.manual_seed(derive(self.config.seed, "epoch", self.epoch))  # dropout and drop-path draw from the global generator
-        generator = torch.Generator(self.device).manual_seed(derive(self.config.seed, "data", self.epoch))
+        started, begun_at = time.perf_counter(), self.position
         with failures(f"epoch {self.epoch + 1}"):
             self._net.train()
-            train_loss = train_epoch(
-                self._net, self.train_set, self.augment, self.config.optim.batch_size, generator, self._update, self._loss
-            )
+            train_loss = self._train_epoch(stop)
             trained = time.perf_counter()
             validation = self.evaluate_validation()
             measures = measure(self.evaluated, self.augment.normalize(self.val_set.images_NCHW[:_MEASURED_IMAGES]))
         if validation.loss != validation.loss:
             raise Diverged(f"epoch {self.epoch + 1}", "the validation loss must be finite, got nan", "Lower optim.lr")
+        images = len(self.train_set) - begun_at * self.config.optim.batch_size
         self.epoch += 1
+        self.position, self._loss_sum = 0, torch.zeros((), device=self.device)
         row: Row = {
             "epoch": self.epoch,
             "train_loss": train_loss,
             "val_loss": validation.loss,
             "val_acc": validation.accuracy,
             "lr": self.optimizer.param_groups[0]["lr"],
-            "images_per_s": len(self.train_set) / (trained - started),
+            "images_per_s": images / (trained - started),
             "seconds": time.perf_counter() - started,
             **measures,
         }
@@ -121,26 +142,32 @@ class TrialRun:
 
     def evaluate_validation(self) -> Evaluation:
         """Evaluate on the validation split."""
-        return evaluate(self.evaluated, self.val_set, self.augment.normalize, self.config.train.eval_batch_size)
+        return evaluate(self.evaluated, self.val_set, self.augment.normalize, self.config.train.eval_batch_size, self.ranks)
 
     def evaluate_test(self, test: ImageSet) -> Evaluation:
         """Evaluate on the test split; for finished winners only."""
-        return evaluate(self.evaluated, test.to(self.device), self.augment.normalize, self.config.train.eval_batch_size)
+        return evaluate(
+            self.evaluated, test.to(self.device), self.augment.normalize, self.config.train.eval_batch_size, self.ranks
+        )
 
     def save(self, folder: CheckpointFolder, metric: str = "val_acc", maximize: bool = True) -> Path:
-        """Write a checkpoint of the current epoch; it is also kept as the best where ``metric`` says so.
+        """Write a checkpoint of where the training stands; a whole epoch is also kept as the best where ``metric`` says so.
+
+        For rank 0 alone.
 
         Raises:
             CheckpointError: it cannot be written; older checkpoints are untouched.
         """
         sign = 1 if maximize else -1
-        best = all(sign * self.history[-1][metric] > sign * row[metric] for row in self.history[:-1])
+        best = self.position == 0 and all(sign * self.history[-1][metric] > sign * row[metric] for row in self.history[:-1])
         return folder.save(self.state_dict(), self.epoch, best)
 
     def state_dict(self) -> dict[str, Any]:
         """All that a continuation needs, in types that load without pickle."""
         return {
             "epoch": self.epoch,
+            "position": self.position,
+            "loss_sum": float(self._loss_sum),
             "history": self.history,
             "config": self.config.model_dump_json(),
             "model": self.model.state_dict(),
@@ -163,27 +190,69 @@ class TrialRun:
         if self._ema and state["ema"] is not None:
             self._ema.load_state_dict(state["ema"])
         self.epoch, self.history = int(state["epoch"]), list(state["history"])
+        self.position = int(state["position"])
+        self._loss_sum = torch.tensor(float(state["loss_sum"]) / self.ranks.world, device=self.device)
 
     def load_newest(self, folder: CheckpointFolder) -> bool:
-        """Continue from the newest readable checkpoint in ``folder``; False where there is none."""
-        state = folder.load_newest()
+        """Continue from the newest readable checkpoint in ``folder``, which rank 0 alone reads; False where there is none."""
+        state = self.ranks.from_first(folder.load_newest() if self.ranks.rank == 0 else None, self.device)
         if state is None:
             return False
         self.load_state_dict(state)
         return True
+
+    def _train_epoch(self, stop: Callable[[], bool] | None) -> float:
+        # The order is that of all ranks, whatever their number: a training may go on with more or fewer of them.
+        order = torch.Generator(self.device).manual_seed(derive(self.config.seed, "order", self.epoch))
+        batches = list(epoch_batches(len(self.train_set), self.config.optim.batch_size, order))
+        check_every = _CHECK_EVERY.get(self.device.type, 50) if self.ranks.world == 1 else 50
+        for step in range(self.position, len(batches)):
+            self._loss_sum += self._train_step(batches[step], step, len(batches))
+            self.position = step + 1
+            if self.position % check_every == 0:
+                require_finite(self.ranks.sum(self._loss_sum.clone()), step)
+            if stop and self.position % _ASK_EVERY == 0 and self._agreed(stop()):
+                self._loss_sum = self.ranks.sum(self._loss_sum)
+                raise Paused
+        total = self.ranks.sum(self._loss_sum)
+        require_finite(total, self.position)
+        return float(total) / len(self.train_set)
+
+    def _agreed(self, stop: bool) -> bool:
+        return bool(self.ranks.sum(torch.tensor(float(stop), device=self.device)))
+
+    def _train_step(self, index_B: torch.Tensor, step: int, steps: int) -> torch.Tensor:
+        # Returns the sum of the loss over this rank's images.
+        config, ranks = self.config, self.ranks
+        for seed in (torch.manual_seed, self._generator.manual_seed):  # dropout and drop-path draw from the global generator
+            seed(derive(config.seed, "step", self.epoch, step, ranks.rank))
+        mine_B = index_B[ranks.share(len(index_B))]
+        # A rank without an image goes through the motions for one of weight 0: the others wait for its gradients.
+        parts = mine_B.split(config.train.micro_batch or len(mine_B)) if len(mine_B) else (index_B[:1],)
+        total = torch.zeros((), device=self.device)
+        self.optimizer.zero_grad(set_to_none=True)
+        for part, index in enumerate(parts):
+            with ranks.apart(self._net) if part < len(parts) - 1 else contextlib.nullcontext():
+                loss = self._loss(
+                    *self.augment(self.train_set.images_NCHW[index], self.train_set.labels_N[index], self._generator)
+                )
+                images = len(index) if len(mine_B) else 0
+                weight = images * ranks.world / len(index_B)  # ranks are averaged, so that images count alike wherever they are
+                (loss if weight == 1 else loss * weight).backward()
+                total += loss.detach() * images
+        self._update(self.epoch * steps + step, steps)
+        return total
 
     def _loss(self, x_BCHW: torch.Tensor, targets_BK: torch.Tensor) -> torch.Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._amp):
             logits_BK = self._net(x_BCHW)
         return soft_cross_entropy(logits_BK, targets_BK) + self.model.regularization()
 
-    def _update(self, loss: torch.Tensor, step: int) -> None:
-        optim, per_epoch = self.config.optim, -(-len(self.train_set) // self.config.optim.batch_size)
-        rate = learning_rate(self.epoch * per_epoch + step, per_epoch, self.config.train.epochs, optim)
+    def _update(self, step: int, steps_per_epoch: int) -> None:
+        optim = self.config.optim
+        rate = learning_rate(step, steps_per_epoch, self.config.train.epochs, optim)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
         if optim.clip_grad:
             nn.utils.clip_grad_norm_(self.model.parameters(), optim.clip_grad)
         self.optimizer.step()

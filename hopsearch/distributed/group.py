@@ -1,0 +1,109 @@
+"""The processes of one trial: this one is rank 0, the others are actors in its placement group, all kept warm between trials.
+
+They find each other through torch.distributed, and stay together until one of them fails; then they are brought together anew.
+"""
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+import torch.distributed as dist
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not in __all__
+
+from hopsearch.distributed.job import Job, JobRun, Progress
+from hopsearch.training import Ranks
+
+_PATIENCE = datetime.timedelta(minutes=10)  # for a rank in an operation of the group; one that dies is noticed at once
+_SPOKEN_FOR = ("gloo", "NCCL", "process group")  # in the error of a rank that only suffers from another one's
+
+
+class RankProcess:
+    """A rank's process: joins a group, takes a job, works on it when all others do."""
+
+    def join(self, rank: int, world: int, host: str, port: int) -> None:
+        """Become ``rank`` of a group that meets at ``host:port``."""
+        Ranks().leave()
+        _meet(rank, TCPStore(host, port, world, is_master=False, timeout=_PATIENCE), world)
+
+    def start(self, job: str) -> None:
+        """Take the next job."""
+        self._work = JobRun(Job.model_validate_json(job))
+
+    def advance(self) -> str:
+        """One epoch, together with the other ranks."""
+        return self._work.advance().model_dump_json()
+
+
+class RankGroup:
+    """As many ranks as the current placement group has bundles, at least this process.
+
+    Args:
+        cpus, gpus: what a rank is given.
+    """
+
+    def __init__(self, cpus: float, gpus: float) -> None:
+        place = ray.util.get_current_placement_group()
+        self._world = len(place.bundle_specs) if place else 1
+        self._whole = False
+        actor = ray.remote(RankProcess)
+        self._others = [
+            actor.options(
+                num_cpus=cpus, num_gpus=gpus, scheduling_strategy=PlacementGroupSchedulingStrategy(place, bundle)
+            ).remote()
+            for bundle in range(1, self._world)
+        ]
+        self._work: JobRun | None = None
+
+    def start(self, job: str) -> None:
+        """Give all ranks the next job."""
+        if self._world > 1 and not self._whole:
+            self._gather()
+        ray.get([rank.start.remote(job) for rank in self._others])
+        self._work = JobRun(Job.model_validate_json(job))
+
+    def advance(self) -> Progress:
+        """One epoch on all ranks.
+
+        Raises:
+            RayActorError: a rank's process or machine is gone; the trial can go on in another group.
+        """
+        assert self._work is not None, "start comes first"
+        theirs = [rank.advance.remote() for rank in self._others]
+        told = [self._work.advance()]
+        told += [Progress.model_validate_json(text) for text in ray.get(theirs)]
+        failed = [progress for progress in told if progress.failure]
+        self._whole = self._whole and not failed
+        return min(failed, key=_remoteness) if failed else told[0]
+
+    def finish(self, target: Path) -> dict[str, Any]:
+        """See `JobRun.finish`; rank 0 does it alone."""
+        assert self._work is not None, "start comes first"
+        self._whole = False
+        return self._work.finish(target)
+
+    def close(self) -> None:
+        """End the other ranks' processes."""
+        for rank in self._others:
+            ray.kill(rank)
+
+    def _gather(self) -> None:
+        Ranks().leave()
+        host = ray.util.get_node_ip_address()
+        store = TCPStore(host, 0, self._world, is_master=True, timeout=_PATIENCE, wait_for_workers=False)
+        coming = [rank.join.remote(number, self._world, host, store.port) for number, rank in enumerate(self._others, start=1)]
+        _meet(0, store, self._world)
+        ray.get(coming)
+        self._whole = True
+
+
+def _meet(rank: int, store: TCPStore, world: int) -> None:
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_PATIENCE)
+
+
+def _remoteness(progress: Progress) -> tuple[bool, bool]:
+    # The cause comes before its consequences: what is known about the trial, then an error, then "the others are gone".
+    return any(word in progress.reason for word in _SPOKEN_FOR), bool(progress.trace)
