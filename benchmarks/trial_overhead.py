@@ -123,7 +123,7 @@ def plain(trials: int, depth: int, folder: Path) -> float:
 
 
 def spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
+    return f"{statistics.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]" if values else "not run"
 
 
 def main() -> None:
