@@ -21,6 +21,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,11 @@ def pure(folder: Path, numbers: list[int]) -> float:
     return time.perf_counter() - start
 
 
+def define(searched: Space, trial: Any) -> None:
+    """The space in Optuna's define-by-run form."""
+    searched.walk(partial(suggest_value, trial))
+
+
 def plain(trials: int, depth: int, folder: Path) -> float:
     """Plain Ray Tune over the same space; returns the seconds of all of it."""
     from ray import tune  # not before hopsearch, which sets the environment that Ray reads when it is imported
@@ -103,15 +109,12 @@ def plain(trials: int, depth: int, folder: Path) -> float:
         run = TrialRun(resolve(searched.walk(lambda name, _: config[name]), splits.facts, seed=0), splits)
         tune.report(run.step())
 
-    def define(trial: Any) -> None:
-        searched.walk(lambda name, parameter: suggest_value(trial, name, parameter))
-
     start = time.perf_counter()
     with connect():
         tuner = tune.Tuner(
             tune.with_resources(train, {"cpu": 1}),
             tune_config=tune.TuneConfig(
-                search_alg=OptunaSearch(define, metric="val_acc", mode="max"),
+                search_alg=OptunaSearch(partial(define, searched), metric="val_acc", mode="max"),
                 scheduler=ASHAScheduler(metric="val_acc", mode="max", max_t=1, grace_period=1),
                 num_samples=trials,
             ),
