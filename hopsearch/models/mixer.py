@@ -54,12 +54,14 @@ class Mixer(nn.Module):
     Attributes:
         config: what it was built from; `reset_classifier` keeps it true.
         folded: whether spectral norms are baked into the weights (`fold`).
+        norms_held: whether training forwards leave the estimates of spectral norms alone, as all but the first of an optimizer
+            step's must, so that its images see one set of weights.
     """
 
     def __init__(self, config: MixerConfig, blocks: list[nn.Module]) -> None:
         super().__init__()
         self.config = config
-        self.folded = False
+        self.folded = self.norms_held = False
         self.num_classes, self.num_features = config.classes, config.dim
         self.head_hidden_size = self.embed_dim = config.dim
         self.in_chans, self.global_pool = config.channels, "avg"
@@ -124,7 +126,9 @@ class Mixer(nn.Module):
         second = [cast(SpectralLinear, mlp.fc_sn2) for mlp in mlps]
         config = cast(IMixerConfig, self.config)
         tall, wide = (first, second) if config.hidden_dim >= config.tokens_dim else (second, first)
-        normed = normalized_weights(tall, wide, config.spectral_coeff, config.n_power, update=self.training)
+        normed = normalized_weights(
+            tall, wide, config.spectral_coeff, config.n_power, update=self.training and not self.norms_held
+        )
         return list(zip(*(normed if tall is first else reversed(normed)), strict=True))
 
     def regularization(self) -> Tensor:

@@ -45,7 +45,7 @@ def preset(name: str) -> dict[str, Any]:
         ConfigError: no such preset.
     """
     if name not in _PRESETS:
-        raise ConfigError("preset", f"must be a known preset, got {name!r}", did_you_mean(name, _PRESETS))
+        raise ConfigError("model", f"must be a known preset, got {name!r}", did_you_mean(name, _PRESETS))
     return dict(_PRESETS[name])
 
 

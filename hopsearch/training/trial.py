@@ -232,6 +232,7 @@ class TrialRun:
         total = torch.zeros((), device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
         for part, index in enumerate(parts):
+            self.model.norms_held = part > 0
             with ranks.apart(self._net) if part < len(parts) - 1 else contextlib.nullcontext():
                 loss = self._loss(
                     *self.augment(self.train_set.images_NCHW[index], self.train_set.labels_N[index], self._generator)
