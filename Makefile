@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 ARGS ?=
 
-.PHONY: setup search test test-fast lint format clean
+.PHONY: setup search test test-all test-fast lint format clean
 setup: $(READY)
 
 # uv where it is there (a tenth of the time), plain venv + pip elsewhere. The stamp makes it a no-op until pyproject.toml changes.
@@ -24,6 +24,10 @@ search: $(READY)
 	$(BIN)/python -m hopsearch.tune space=imixer $(ARGS)
 
 test: $(READY)
+	$(BIN)/python -m pytest -m 'not long' $(ARGS)
+
+# With the trainings and clusters that take minutes each.
+test-all: $(READY)
 	$(BIN)/python -m pytest $(ARGS)
 
 test-fast: $(READY)

@@ -114,7 +114,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def describe(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """Every key of ``schema`` as (dotted key, default, docstring), for ``--help``."""
-    for name, field in schema.model_fields.items():
+    for python_name, field in schema.model_fields.items():
+        name = field.alias or python_name
         inner = _settings_in(field.annotation)
         if inner is not None:
             yield from describe(inner, f"{prefix}{name}.")
@@ -157,4 +158,4 @@ def _known_beside(schema: type[BaseModel], path: Sequence[str]) -> list[str]:
         if inner is None:
             break  # below a union of several settings: the keys of the last known level are the best list there is
         node = inner
-    return list(node.model_fields)
+    return [field.alias or name for name, field in node.model_fields.items()]

@@ -2,42 +2,16 @@
 
 import contextlib
 import logging
-import os
-import secrets
 import socket
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+import ray
 from pydantic import Field
 
-# Read by Ray at import or start: no loggers of Tune's own, no metrics, no change of directory, no advice amid our table.
-_QUIET = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "TUNE_WARN_THRESHOLD_S": "30",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "3600",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_enable_metrics_collection": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "token",
-}
-for _key, _value in _QUIET.items():
-    os.environ.setdefault(_key, _value)
-if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() and not (Path.home() / ".ray" / "auth_token").exists():
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # Ray would write one into the home directory, readable by everybody
-
-import ray  # noqa: E402  # after the environment that it reads
-
-from hopsearch.config import Settings  # noqa: E402
-from hopsearch.errors import ResourceError  # noqa: E402
+from hopsearch.config import Settings
+from hopsearch.errors import ResourceError
 
 
 class TrialResources(Settings):
@@ -101,18 +75,27 @@ def slots(resources: TrialResources) -> int:
     Raises:
         ResourceError: not even one.
     """
+    room = places(resources)
+    if resources.workers > room:
+        rule = f"the cluster must have room for the {resources.workers} workers of a trial, got {room}"
+        raise ResourceError("trial.workers", rule, "Lower it, or trial.cpus, or join a larger cluster: address=…")
+    return room // resources.workers
+
+
+def places(resources: TrialResources) -> int:
+    """For how many workers the cluster has room when nothing runs, machine by machine.
+
+    Raises:
+        ResourceError: no machine has room for even one.
+    """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for key, wanted, unit in (("gpus", resources.gpus, "GPU"), ("cpus", resources.cpus, "CPU")):
         most = max((node.get(unit, 0.0) for node in nodes), default=0.0)
         if wanted > most:
-            hint = "Set trial.gpus=0 to train on CPUs, or join a cluster with GPUs: address=…" if key == "gpus" else "Lower it"
+            hint = "Give 0 to train on CPUs, or join a cluster with GPUs: address=…" if key == "gpus" else "Lower it"
             rule = f"a machine of the cluster must have {wanted:g} {unit} for a worker, got {most:g} at most"
-            raise ResourceError(f"trial.{key}", rule, hint)
-    places = sum(_workers(node, resources) for node in nodes)
-    if resources.workers > places:
-        rule = f"the cluster must have room for the {resources.workers} workers of a trial, got {places}"
-        raise ResourceError("trial.workers", rule, "Lower it, or trial.cpus, or join a larger cluster: address=…")
-    return places // resources.workers
+            raise ResourceError(key, rule, hint)
+    return sum(_workers(node, resources) for node in nodes)
 
 
 def _workers(node: dict[str, float], resources: TrialResources) -> int:

@@ -13,11 +13,10 @@ import torch.distributed as dist
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not in __all__
 
-from hopsearch.distributed.job import Job, JobRun, Progress
+from hopsearch.distributed.job import Job, JobRun, Progress, cause
 from hopsearch.training import Ranks
 
 _PATIENCE = datetime.timedelta(minutes=10)  # for a rank in an operation of the group; one that dies is noticed at once
-_SPOKEN_FOR = ("gloo", "NCCL", "process group")  # in the error of a rank that only suffers from another one's
 
 
 class RankProcess:
@@ -76,7 +75,7 @@ class RankGroup:
         told += [Progress.model_validate_json(text) for text in ray.get(theirs)]
         failed = [progress for progress in told if progress.failure]
         self._whole = self._whole and not failed
-        return min(failed, key=_remoteness) if failed else told[0]
+        return cause(failed) if failed else told[0]
 
     def finish(self, target: Path) -> dict[str, Any]:
         """See `JobRun.finish`; rank 0 does it alone."""
@@ -102,8 +101,3 @@ class RankGroup:
 def _meet(rank: int, store: TCPStore, world: int) -> None:
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_PATIENCE)
-
-
-def _remoteness(progress: Progress) -> tuple[bool, bool]:
-    # The cause comes before its consequences: what is known about the trial, then an error, then "the others are gone".
-    return any(word in progress.reason for word in _SPOKEN_FOR), bool(progress.trace)

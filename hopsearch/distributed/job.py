@@ -4,7 +4,7 @@ import json
 import os
 import socket
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,8 @@ from hopsearch.models import to_timm
 from hopsearch.training import CheckpointFolder, Paused, Ranks, Row, TrialConfig, TrialRun
 
 FailureKind = Literal["trial", "search"]
+
+_OTHERS_GONE = ("gloo", "Gloo", "NCCL", "process group", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
 
 
 class Job(Settings):
@@ -55,6 +57,16 @@ class Progress(Settings):
     """Whether the trial is at full epochs."""
     paused: bool = False
     """Whether the epoch was left in its middle, on request, and saved there."""
+
+    @property
+    def others_gone(self) -> bool:
+        """Whether this rank failed only because another one did, or is gone."""
+        return bool(self.trace) and any(word in self.reason for word in _OTHERS_GONE)
+
+
+def cause(failed: Sequence[Progress]) -> Progress:
+    """Of the failures of several ranks the one that tells most: what is known of the trial, then an error of one's own."""
+    return min(failed, key=lambda progress: (progress.others_gone, bool(progress.trace)))
 
 
 class JobRun:

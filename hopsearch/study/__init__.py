@@ -6,6 +6,7 @@ from hopsearch.study.printout import make_console, show
 from hopsearch.study.pruners import PRUNERS, Pruner, make_pruner
 from hopsearch.study.records import Decision, State, TrialRecord
 from hopsearch.study.samplers import SAMPLERS
+from hopsearch.study.storage import StudyLock
 from hopsearch.study.study import Admission, Study
 from hopsearch.study.view import Identity, StudyView
 
@@ -20,6 +21,7 @@ __all__ = [
     "Row",
     "State",
     "Study",
+    "StudyLock",
     "StudyView",
     "TrialRecord",
     "leaderboard",

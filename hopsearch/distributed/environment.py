@@ -1,0 +1,27 @@
+"""What Ray reads from the environment when it is imported; the package imports this before anything of Ray."""
+
+import os
+import secrets
+from pathlib import Path
+
+# Read by Ray at import or start: no loggers of Tune's own, no metrics, no change of directory, no advice amid our table.
+_QUIET = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_THRESHOLD_S": "30",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "3600",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+}
+for _key, _value in _QUIET.items():
+    os.environ.setdefault(_key, _value)
+if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() and not (Path.home() / ".ray" / "auth_token").exists():
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # Ray would write one into the home directory, readable by everybody

@@ -1,0 +1,244 @@
+"""One long training on Ray Train: a group of ranks that may span machines, shrink, grow, and be taken away and come back.
+
+Ray Train finds places, starts the ranks and starts them again when a machine is lost. What is trained, saved and continued is a
+`JobRun`, as in a search: each rank's process runs one, rank 0 tells a `Mailbox` what came of each epoch, and the driver reads it.
+Ray Train's own reports and checkpoints are not used: they cost each epoch a wait of seconds, and a run continued by the same
+command must not depend on an experiment's folder.
+"""
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from hopsearch.distributed.cluster import TrialResources
+from hopsearch.distributed.job import Job, JobRun, Progress, cause
+from hopsearch.distributed.worker import Finisher
+from hopsearch.errors import ResourceError, StudyError
+
+_POLL = 0.2  # seconds between two looks into the mailbox
+_NOTICE = 2.0  # seconds between a rank's looks for a notice
+_BEGINNINGS = 4  # of the group in a row without a new epoch before something in it is said to kill it
+_GRACE = 60.0  # seconds that ranks have to save the epoch they are in
+_PATIENCE = 60.0  # seconds without a rank before the user is told what is waited for
+
+
+class Mailbox:
+    """Where the ranks tell of their progress, and learn that they are to stop. An actor, threaded: nobody waits in it."""
+
+    def __init__(self) -> None:
+        self._told: list[str] = []
+        self._stop = False
+        self.begun = 0
+
+    def begin(self) -> None:
+        """A group has come together."""
+        self.begun += 1
+        self._stop = False
+
+    def tell(self, progress: str) -> None:
+        """`Progress` as JSON."""
+        self._told.append(progress)
+
+    def news(self, since: int) -> tuple[list[str], int]:
+        """What was told after the first ``since``, and how many groups have begun."""
+        return self._told[since:], self.begun
+
+    def ask_to_stop(self) -> None:
+        """Have the ranks save what they are at and leave."""
+        self._stop = True
+
+    def stopping(self) -> bool:
+        """Whether to leave: asked to, or a machine is about to be taken away."""
+        # Ray has no public way to ask; `ray.train.get_preemption_info` reads the same but waits for all ranks, which is no
+        # question to ask every few steps.
+        return self._stop or bool(ray._private.state.state.get_draining_nodes())
+
+
+def run_training(
+    job: Job,
+    workers: tuple[int, int],
+    resources: TrialResources,
+    take: Callable[[Progress], None],
+    say: Callable[[str], None],
+) -> None:
+    """Train ``job`` to its end on the connected cluster.
+
+    Args:
+        job: what to train; its folder must be one that the first rank's machine can write.
+        workers: fewest and most ranks.
+        resources: what a rank is given.
+        take: told of every progress, on this thread.
+        say: told what is waited for.
+
+    Raises:
+        UserError: the user must act; what was finished is saved.
+        RuntimeError: the ranks end in errors of ours.
+        KeyboardInterrupt: passed on, after the ranks have saved the epoch they are in.
+    """
+    mailbox = ray.remote(Mailbox).options(num_cpus=0, max_concurrency=8).remote()
+    run = _Run(mailbox, take, say, workers)
+    while not run.over:
+        with tempfile.TemporaryDirectory(prefix="hopsearch-train-", ignore_cleanup_errors=True) as scratch:
+            run.follow(_fit_in_background(job, mailbox, workers, resources, scratch))
+
+
+def finish_training(job: Job, resources: TrialResources, target: Path) -> dict[str, Any]:
+    """Write the best epoch's model into ``target``, with its test accuracy; see `JobRun.finish`."""
+    actor = Finisher.options(  # type: ignore[attr-defined]  # made by ray.remote
+        num_cpus=resources.cpus, num_gpus=resources.gpus
+    ).remote(job.model_dump_json(), resources.cpus, resources.gpus)
+    try:
+        facts: dict[str, Any] = ray.get(actor.finish.remote(str(target.resolve())))
+    finally:
+        ray.kill(actor)
+    return facts
+
+
+class _Run:
+    """What the driver knows of a training that goes on elsewhere."""
+
+    def __init__(
+        self, mailbox: Any, take: Callable[[Progress], None], say: Callable[[str], None], workers: tuple[int, int]
+    ) -> None:
+        self._mailbox, self._take, self._say, self._workers = mailbox, take, say, workers
+        self._read = self._begun = self._idle = self._epoch = 0
+        self._heard = time.monotonic()
+        self.over = False
+
+    def follow(self, fitting: "_Fit") -> None:
+        """Read the mailbox until Ray Train's run ends."""
+        try:
+            while not fitting.over.wait(_POLL):
+                self._look()
+            self._look()
+        except KeyboardInterrupt:
+            ray.get(self._mailbox.ask_to_stop.remote())
+            fitting.over.wait(_GRACE)
+            self._look()
+            raise
+        if not self.over and fitting.error is not None:
+            raise fitting.error
+
+    def _look(self) -> None:
+        texts, begun = ray.get(self._mailbox.news.remote(self._read))
+        self._read += len(texts)
+        if begun > self._begun:
+            self._idle += begun - self._begun
+            self._begun, self._heard = begun, time.monotonic()
+        told = [Progress.model_validate_json(text) for text in texts]
+        for progress in told:
+            self._heard = float("inf")
+            self._one(progress)
+        if failed := [progress for progress in told if progress.failure]:
+            self._fail(cause(failed))
+        if self._idle > _BEGINNINGS:
+            self.over = True
+            rule = f"ranks must live for an epoch, got {_BEGINNINGS} groups in a row that were killed before"
+            raise ResourceError("training", rule, "See Ray's logs for what kills them; often it is the machine's memory")
+        if time.monotonic() - self._heard > _PATIENCE and begun == self._begun == 0:
+            self._heard = float("inf")
+            self._say(f"still waiting for a place for {self._workers[0]} workers; the cluster has {_free()} free")
+
+    def _one(self, progress: Progress) -> None:
+        if progress.rows and int(progress.rows[-1]["epoch"]) > self._epoch:
+            self._epoch, self._idle = int(progress.rows[-1]["epoch"]), 0
+        if not progress.failure:
+            self._take(progress)
+        self.over = self.over or progress.done
+        if progress.paused:
+            self._say("saved in the middle of an epoch; it goes on from there")
+
+    def _fail(self, progress: Progress) -> None:
+        self.over = True
+        if progress.trace:
+            raise RuntimeError(f"a rank ended in an error:\n{progress.trace}")
+        raise StudyError("training", f"it must be able to go on, got {progress.reason}", "What was finished is saved")
+
+
+def _free() -> str:
+    there = ray.available_resources()
+    return f"{there.get('CPU', 0):g} CPU, {there.get('GPU', 0):g} GPU"
+
+
+class _Fit:
+    """Ray Train's run on a thread of its own, so that the main one stays free to show progress and to be interrupted."""
+
+    def __init__(self, trainer: TorchTrainer) -> None:
+        self.error: Exception | None = None
+        self._trainer = trainer
+        self.over = threading.Event()  # `Thread.join` interrupted by Ctrl-C takes the thread for dead
+        threading.Thread(target=self._fit, daemon=True).start()
+
+    def _fit(self) -> None:
+        try:
+            self._trainer.fit()
+        except Exception as error:  # it is raised again on the main thread
+            self.error = error
+        finally:
+            self.over.set()
+
+
+def _fit_in_background(job: Job, mailbox: Any, workers: tuple[int, int], resources: TrialResources, scratch: str) -> _Fit:
+    fewest, most = workers
+    scaling = ray.train.ScalingConfig(
+        num_workers=most if fewest == most else workers,
+        use_gpu=resources.gpus > 0,
+        resources_per_worker=resources.bundles()[0],
+    )
+    run = ray.train.RunConfig(
+        storage_path=scratch,
+        # A lost machine is not a failure of the training; whether one comes of the ranks themselves, `_Run` sees.
+        failure_config=ray.train.FailureConfig(max_failures=-1, max_preemption_failures=-1),
+    )
+    trainer = TorchTrainer(
+        _train_rank,
+        train_loop_config={"job": job.model_dump_json(), "mailbox": mailbox},
+        scaling_config=scaling,
+        run_config=run,
+        torch_config=TorchConfig(backend="nccl" if resources.gpus else "gloo"),
+    )
+    return _Fit(trainer)
+
+
+def _train_rank(config: dict[str, Any]) -> None:
+    """What every rank runs: epochs until the job is done, cannot go on, or is asked to stop."""
+    mailbox = config["mailbox"]
+    first = ray.train.get_context().get_world_rank() == 0
+    work = JobRun(Job.model_validate_json(config["job"]))
+    notice = _Notice(mailbox)
+    if first:
+        ray.get(mailbox.begin.remote())
+    while True:
+        progress = work.advance(notice)
+        if progress.others_gone:
+            raise RuntimeError(progress.reason)  # Ray Train's to mend: it starts the group again with what is left
+        if first or progress.failure:
+            ray.get(mailbox.tell.remote(progress.model_dump_json()))
+        if progress.done or progress.failure or progress.paused:
+            return
+
+
+class _Notice:
+    """Whether this rank has been told to stop; asked in the background, answered at once."""
+
+    def __init__(self, mailbox: Any) -> None:
+        self._mailbox, self._seen = mailbox, False
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def __call__(self) -> bool:
+        return self._seen
+
+    def _watch(self) -> None:
+        while not self._seen:
+            time.sleep(_NOTICE)
+            try:
+                self._seen = bool(ray.get(self._mailbox.stopping.remote()))
+            except ray.exceptions.RayError:  # the driver is gone, and its ranks with it
+                return

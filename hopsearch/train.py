@@ -1,0 +1,176 @@
+"""``python -m hopsearch.train model=imixer_s16_224 data=photos workers=4 gpus=1``: train one model on one or many machines.
+
+``from=<study>`` takes a study's winner, ``from=<study>#<trial>`` any of its trials. Words below model., optim., augment. and
+train. overrule both. The same command again goes on from the last checkpoint.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+from rich.console import Console
+
+from hopsearch.command import Interrupted, run_verb
+from hopsearch.config import Settings, flatten, parse, read_words
+from hopsearch.data import DataConfig, DataFacts, load
+from hopsearch.distributed.cluster import TrialResources, connect, places
+from hopsearch.distributed.job import Job
+from hopsearch.distributed.progress import Curve
+from hopsearch.distributed.training import finish_training, run_training
+from hopsearch.errors import ConfigError, ResourceError, StudyError
+from hopsearch.models import preset
+from hopsearch.study import StudyLock, StudyView, make_console
+from hopsearch.training import TrialConfig, resolve
+
+_SECTIONS = ("model", "optim", "augment", "train")
+_WHAT = "training.json"
+
+
+class TrainingConfig(Settings):
+    """A training."""
+
+    model: str | None = None
+    """What to train: a preset, e.g. imixer_s16_224; its sizes can be overruled with model.<name>=…"""
+    from_: str | None = Field(default=None, alias="from")
+    """What to train instead: the winner of a study by its name, or one of its trials: <study>#<trial>."""
+    data: DataConfig = DataConfig()
+    """Images; data=<source> is short for data.source=<source>."""
+    recipe: str = "default"
+    """Recipe under the given values: default, or paper for the papers' settings."""
+    epochs: int | None = Field(default=None, gt=0)
+    """Full length; short for train.epochs."""
+    workers: tuple[int, int] = (1, 1)
+    """Processes that train together: a number, or fewest..most, e.g. 2..8, to go on with what there is."""
+    cpus: float = Field(default=1, gt=0)
+    """CPU cores of a worker, and threads (at least one)."""
+    gpus: float = Field(default=0, ge=0)
+    """GPUs of a worker."""
+    wait: bool = False
+    """Wait for machines that are still to come, where the cluster is too small now."""
+    seed: int = Field(default=0, ge=0)
+    """Initial weights, order of images and augmentation follow from it; a trial of a study brings its own."""
+    storage: str = "runs"
+    """Folder of the studies and trainings; all machines of the cluster must reach it."""
+    name: str | None = None
+    """The training's name; by default made from what is trained and the data."""
+    address: str | None = None
+    """Ray cluster to join (auto, or host:port); by default one of this machine's own."""
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _range(cls, value: Any) -> Any:
+        match = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", str(value))
+        if isinstance(value, tuple):
+            return value
+        if not match or not 1 <= int(match[1]) <= int(match[2] or match[1]):
+            raise ValueError("must be a number or fewest..most; Write e.g. workers=4 or workers=2..8")
+        return int(match[1]), int(match[2] or match[1])
+
+
+def what_to_train(config: TrainingConfig, facts: DataFacts, fixed: dict[str, Any]) -> TrialConfig:
+    """The trial that the command line means.
+
+    Raises:
+        UserError: neither or both of model and from, an unknown one of either, or a setting that cannot be.
+    """
+    if (config.model is None) == (config.from_ is None):
+        raise ConfigError("command line", "one of model= and from= must be given", "Write e.g. model=imixer_s16_224")
+    if config.epochs is not None:
+        fixed = fixed | {"train.epochs": config.epochs}
+    if config.model is not None:
+        named = {f"model.{key}": value for key, value in preset(config.model).items()}
+        return resolve({**named, **fixed}, facts, config.seed, config.recipe, "command line")
+    study, _, number = str(config.from_).partition("#")
+    view = StudyView.open(Path(config.storage) / study)
+    if number:
+        record = view.records.get(int(number)) if number.isdigit() else None
+        if record is None:
+            raise StudyError(str(view.folder), f"must have trial {number}", f"It has 0 to {max(view.records, default=0)}")
+    else:
+        if not view.ranked():
+            raise StudyError(str(view.folder), "must have a trial with a value, got none", "Search first")
+        record = view.ranked()[0]
+    return resolve({**record.config, **fixed}, facts, record.seed, view.identity.recipe, f"study {study}, trial {record.number}")
+
+
+def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
+    """Train what ``config`` describes to its end, and write the model.
+
+    Raises:
+        UserError: the user must act.
+        Interrupted: Ctrl-C or SIGTERM; the epoch in progress is saved.
+    """
+    console = make_console()
+    facts = load(config.data).facts
+    trial = what_to_train(config, facts, fixed)
+    source = Path(config.data.source.partition(":")[0]).name
+    folder = Path(config.storage) / (config.name or re.sub(r"[^A-Za-z0-9_.]+", "-", f"{config.model or config.from_}-{source}"))
+    lock = StudyLock(folder)
+    try:
+        require_same(folder / _WHAT, trial, facts)
+        console.print(f"training {folder}: watch it: tensorboard --logdir {folder / 'tensorboard'}")
+        with connect(config.address):
+            _run(config, trial, folder, console)
+    except KeyboardInterrupt:
+        raise Interrupted("Saved. Run the same command to go on.") from None
+    finally:
+        lock.release()
+
+
+def _run(config: TrainingConfig, trial: TrialConfig, folder: Path, console: Console) -> None:
+    resources = TrialResources(workers=config.workers[0], cpus=config.cpus, gpus=config.gpus)
+    room = places(resources)
+    if config.workers[0] > room and not config.wait:
+        each = f"{config.cpus:g} CPU and {config.gpus:g} GPU"
+        rule = f"the cluster must have room for {config.workers[0]} workers of {each}, got room for {room}"
+        raise ResourceError("workers", rule, "Give fewer, join a larger cluster with address=…, or wait=true for one that grows")
+    job = Job(
+        number=0,
+        trial=trial,
+        data=config.data,
+        folder=str((folder / "checkpoints").resolve()),
+        threads=max(1, int(config.cpus)),
+    )
+    with Curve(folder / "tensorboard", trial, console) as curve:
+        run_training(job, config.workers, resources, curve.take, console.print)
+    facts = finish_training(job, resources, folder / "model")
+    (folder / "result.json").write_text(json.dumps(facts, indent=2) + "\n")
+    console.print(
+        f"trained {facts['epochs']} epochs: val_acc {facts['val_acc']:.4f} at epoch {facts['epoch']}, "
+        f"test_acc {facts['test_acc']:.4f}; weights in {folder / 'model'}"
+    )
+
+
+def require_same(file: Path, trial: TrialConfig, facts: DataFacts) -> None:
+    """Keep what is trained in ``file``, and refuse another training in the same folder.
+
+    Raises:
+        ConfigError: the folder holds another training; the message says what differs.
+    """
+    now = {**flatten(json.loads(trial.model_dump_json())), "data.fingerprint": facts.fingerprint}
+    free = {"train.device", "train.amp", "train.compile", "train.micro_batch", "train.eval_batch_size"}
+    if file.exists():
+        before = json.loads(file.read_text())
+        keys = [key for key in sorted({*before, *now} - free) if before.get(key) != now.get(key)]
+        if keys:
+            lines = "; ".join(f"{key}: {now.get(key)} != {before.get(key)}" for key in keys)
+            rule = f"a training must go on as it was begun, got (asked for != begun with) {lines}"
+            raise ConfigError(str(file.parent), rule, "Give it another name with name=<name>, or take the change back")
+    file.write_text(json.dumps(now, indent=2) + "\n")
+
+
+def main(words: Sequence[str]) -> None:
+    """Read the command line and train."""
+    values = read_words(words, shorthand={"data": "data.source", "model": "preset"})
+    fixed = flatten({section: values.pop(section) for section in _SECTIONS if section in values})
+    if "preset" in values:
+        values["model"] = values.pop("preset")
+    train(parse(TrainingConfig, values, "command line"), fixed)
+
+
+if __name__ == "__main__":
+    sys.exit(run_verb(main, TrainingConfig, __doc__ or ""))

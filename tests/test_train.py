@@ -1,0 +1,244 @@
+"""Real trainings on Ray Train: killed, continued, spread over machines that die."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from hopsearch import train
+from hopsearch.command import MISTAKE, run_verb
+from hopsearch.study import StudyView
+from hopsearch.training import CheckpointFolder
+from tests.conftest import environment, finish, open_study
+from tests.test_search import begun, descendants, wait_for, wait_gone
+
+SMALL = ["model=imixer_s16_224", "model.dim=32", "model.depth=2", "model.patch_size=2", "name=mine"]
+
+
+def command(tmp_path: Path, *words: str, verb: str = "train") -> list[str]:
+    return [sys.executable, "-m", f"hopsearch.{verb}", f"storage={tmp_path / 'runs'}", *words]
+
+
+def run(tmp_path: Path, *words: str, **more: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command(tmp_path, *words, **more), env=environment(tmp_path), capture_output=True, text=True, timeout=280
+    )
+
+
+def start(tmp_path: Path, *words: str, **more: str) -> subprocess.Popen:
+    with (tmp_path / "log.txt").open("a") as log:
+        return subprocess.Popen(command(tmp_path, *words, **more), env=environment(tmp_path), stdout=log, stderr=log)
+
+
+def epoch(folder: Path) -> int:
+    """The newest epoch that is saved."""
+    return max((int(file.stem.split("_")[1]) for file in (folder / "checkpoints").glob("epoch_*.pt")), default=0)
+
+
+def steps(folder: Path, tag: str = "validation/val_acc") -> list[int]:
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    return [event.step for event in events.Scalars(tag)]
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            ([], "one of model= and from= must be given"),
+            (["model=imixer_s16_224", "from=x"], "one of model= and from= must be given"),
+            (["model=imixr_s16_224"], "Did you mean imixer_s16_224?"),
+            (["form=x"], "command line: form: unknown key. Did you mean from?"),
+            (["model=imixer_s16_224", "workers=4..2"], "workers: must be a number or fewest..most"),
+            (["model=imixer_s16_224", "model.depht=2"], "Did you mean depth?"),
+            (["from=nothing"], "must hold a study, got no journal.log"),
+            (["model=imixer_s16_224", "model.patch_size=2", "storage=taken"], "must be writable"),
+        ],
+    )
+    def test_is_a_sentence(self, tmp_path, monkeypatch, capsys, words, message):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "taken").write_text("a file")
+        assert run_verb(train.main, train.TrainingConfig, "about", words) == MISTAKE
+        assert message in capsys.readouterr().err
+
+    def test_another_training_in_the_folder(self, tmp_path, digits):
+        def trial(*words):
+            config = train.TrainingConfig.model_validate({"model": "imixer_s16_224"})
+            return train.what_to_train(config, digits.facts, {"model.patch_size": 2, **dict(words)})
+
+        train.require_same(tmp_path / "training.json", trial(), digits.facts)
+        train.require_same(tmp_path / "training.json", trial(("train.micro_batch", 8)), digits.facts)
+        with pytest.raises(train.ConfigError, match=r"model.depth: 3 != 8"):
+            train.require_same(tmp_path / "training.json", trial(("model.depth", 3)), digits.facts)
+
+    def test_a_trial_the_study_does_not_have(self, tmp_path, digits):
+        with open_study(tmp_path) as study:
+            finish(study, study.ask(lambda config: train_admission()).number)
+        config = train.TrainingConfig.model_validate({"from": "test#7", "storage": str(tmp_path)})
+        with pytest.raises(train.StudyError, match="must have trial 7"):
+            train.what_to_train(config, digits.facts, {})
+
+
+def train_admission():
+    from hopsearch.study import Admission
+
+    return Admission({"params": 1, "flops": 1, "memory": 1})
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+class TestTraining:
+    @pytest.mark.long
+    def test_killed_and_run_again(self, tmp_path):
+        folder = tmp_path / "runs" / "mine"
+        words = [*SMALL, "workers=2", "epochs=8"]
+        process = start(tmp_path, *words)
+        assert wait_for(lambda: epoch(folder) >= 2, process, 150), (tmp_path / "log.txt").read_text()[-3000:]
+        ranks = [pid for pid in descendants(process.pid) if is_rank(pid)]
+        process.kill()
+        process.wait()
+        assert wait_gone(ranks), "a killed driver's ranks must end by themselves"
+        saved = epoch(folder)
+        done = run(tmp_path, *words)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert f"epoch {saved}/8" in done.stdout  # where it goes on from
+        assert steps(folder) == list(range(1, 9))
+        began = [line.split()[0] for line in (folder / "checkpoints" / "epochs.log").read_text().splitlines()]
+        assert len(began) <= 8 + 1  # only the epoch that was cut off was trained twice
+        result = json.loads((folder / "result.json").read_text())
+        assert result["epochs"] == 8
+        assert "Traceback" not in done.stderr
+
+    def test_interrupted_in_the_middle_of_an_epoch(self, tmp_path):
+        folder = tmp_path / "runs" / "mine"
+        words = [*SMALL, "epochs=3", "optim.batch_size=1"]  # many steps
+        process = start(tmp_path, *words)
+        assert wait_for(lambda: begun_epochs(folder) >= 1, process, 100), (tmp_path / "log.txt").read_text()[-3000:]
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=100) == 130, (tmp_path / "log.txt").read_text()[-3000:]
+        state = CheckpointFolder(folder / "checkpoints").load_newest()
+        assert state is not None
+        assert state["position"] > 0
+        assert "Run the same command to go on." in (tmp_path / "log.txt").read_text()
+
+    @pytest.mark.long
+    def test_a_winner_trained_on_is_as_good(self, tmp_path):
+        search = [
+            "space=imixer",
+            "model.dim=32",
+            "model.depth=2",
+            "model.patch_size=2",
+            "train.epochs=3",
+            "trials=2",
+            "finish=false",
+        ]
+        assert run(tmp_path, *search, verb="tune").returncode == 0
+        view = StudyView.open(tmp_path / "runs" / "imixer-digits")
+        done = run(tmp_path, "from=imixer-digits", "epochs=12", "name=longer")
+        assert done.returncode == 0, done.stderr[-3000:]
+        result = json.loads((tmp_path / "runs" / "longer" / "result.json").read_text())
+        assert result["val_acc"] >= view.value(view.ranked()[0])
+
+    def test_too_many_workers(self, tmp_path):
+        done = run(tmp_path, *SMALL, "workers=999")
+        assert done.returncode == 2
+        assert "the cluster must have room for 999 workers of 1 CPU and 0 GPU, got room for" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def begun_epochs(folder: Path) -> int:
+    log = folder / "checkpoints" / "epochs.log"
+    return len(log.read_text().splitlines()) if log.exists() else 0
+
+
+def is_rank(pid: int) -> bool:
+    try:
+        return b"RayTrainWorker" in (Path("/proc") / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def three_nodes(tmp_path, monkeypatch):
+    """A cluster of three nodes on this machine, the first without CPUs; yields it and how to join it."""
+    from ray.cluster_utils import Cluster
+
+    token = tmp_path / "token"
+    token.write_text("a token of this test alone")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    # Addresses of their own, so that the driver joins the head and not a machine that is to be lost.
+    workers = [cluster.add_node(num_cpus=1, node_ip_address=f"127.0.0.{number}") for number in (2, 3)]
+    try:
+        yield cluster, workers
+    finally:
+        cluster.shutdown()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(500)
+class TestMachines:
+    def test_a_training_survives_a_machine(self, tmp_path, three_nodes):
+        cluster, nodes = three_nodes
+        folder = tmp_path / "runs" / "mine"
+        process = start(tmp_path, *SMALL, "workers=1..2", "epochs=12", f"address={cluster.address}")
+        try:
+            assert wait_for(lambda: epoch(folder) >= 2, process, 150), (tmp_path / "log.txt").read_text()[-3000:]
+            saved = epoch(folder)
+            cluster.remove_node(nodes[1], allow_graceful=False)
+            assert process.wait(timeout=300) == 0, (tmp_path / "log.txt").read_text()[-3000:]
+        finally:
+            process.kill()
+        began = [int(line.split()[0]) for line in (folder / "checkpoints" / "epochs.log").read_text().splitlines()]
+        assert sorted(set(began)) == list(range(1, 13))
+        assert len(began) - 12 <= 1, (saved, began)
+        assert json.loads((folder / "result.json").read_text())["epochs"] == 12
+
+    def test_a_search_of_groups_survives_a_machine(self, tmp_path, three_nodes):
+        cluster, nodes = three_nodes
+        folder = tmp_path / "runs" / "imixer-digits"
+        words = [
+            "space=imixer",
+            "model.dim=32",
+            "model.depth=2",
+            "model.patch_size=2",
+            "train.epochs=9",
+            "trials=6",
+            "finish=false",
+        ]
+        process = start(tmp_path, *words, "trial.workers=2", f"address={cluster.address}", verb="tune")
+        try:
+            assert wait_for(lambda: sum(begun(folder).values()) >= 2, process, 150), (tmp_path / "log.txt").read_text()[-3000:]
+            cluster.remove_node(nodes[1], allow_graceful=False)
+            cluster.add_node(num_cpus=1, node_ip_address="127.0.0.4")
+            assert process.wait(timeout=300) == 0, (tmp_path / "log.txt").read_text()[-3000:]
+        finally:
+            process.kill()
+        view = StudyView.open(folder)
+        assert [record.number for record in view.counted()] == list(range(6))
+        assert not [record for record in view.counted() if record.state.value == "running"]
+        again = begun(folder)
+        assert sum(again.values()) - len(again) <= 1
+        assert left_behind(cluster.address, os.environ) == []
+
+
+def left_behind(address: str, environ) -> list[str]:
+    """States of the placement groups that are still there, asked by a process of its own."""
+    ask = (
+        "import ray; ray.init(address='%s', log_to_driver=False);"
+        "print([group['state'] for group in ray.util.placement_group_table().values() if group['state'] != 'REMOVED'])"
+    )
+    done = subprocess.run([sys.executable, "-c", ask % address], env=dict(environ), capture_output=True, text=True, timeout=60)
+    return json.loads(done.stdout.strip().splitlines()[-1].replace("'", '"'))
