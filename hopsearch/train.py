@@ -19,6 +19,7 @@ from hopsearch.config import Settings, flatten, parse, read_words
 from hopsearch.data import DataConfig, DataFacts, load
 from hopsearch.distributed.cluster import TrialResources, connect, places
 from hopsearch.distributed.job import Job
+from hopsearch.distributed.mirror import Mirror
 from hopsearch.distributed.progress import Curve
 from hopsearch.distributed.training import finish_training, run_training
 from hopsearch.errors import ConfigError, ResourceError, StudyError
@@ -54,7 +55,8 @@ class TrainingConfig(Settings):
     seed: int = Field(default=0, ge=0)
     """Initial weights, order of images and augmentation follow from it; a trial of a study brings its own."""
     storage: str = "runs"
-    """Folder of the studies and trainings; all machines of the cluster must reach it."""
+    """Folder of the studies and trainings, or a storage, e.g. s3://bucket/path, which is then kept alike with ./runs; on several
+    machines a storage, or a folder that all of them reach."""
     name: str | None = None
     """The training's name; by default made from what is trained and the data."""
     address: str | None = None
@@ -85,7 +87,7 @@ def what_to_train(config: TrainingConfig, facts: DataFacts, fixed: dict[str, Any
         named = {f"model.{key}": value for key, value in preset(config.model).items()}
         return resolve({**named, **fixed}, facts, config.seed, config.recipe, "command line")
     study, _, number = str(config.from_).partition("#")
-    view = StudyView.open(Path(config.storage) / study)
+    view = StudyView.open(local(config.storage) / study)
     if number:
         record = view.records.get(int(number)) if number.isdigit() else None
         if record is None:
@@ -108,20 +110,25 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
     facts = load(config.data).facts
     trial = what_to_train(config, facts, fixed)
     source = Path(config.data.source.partition(":")[0]).name
-    folder = Path(config.storage) / (config.name or re.sub(r"[^A-Za-z0-9_.]+", "-", f"{config.model or config.from_}-{source}"))
+    name = config.name or re.sub(r"[^A-Za-z0-9_.]+", "-", f"{config.model or config.from_}-{source}")
+    folder, remote = local(config.storage) / name, f"{config.storage}/{name}" if "://" in config.storage else ""
     lock = StudyLock(folder)
     try:
+        if remote:
+            Mirror(remote).pull(folder)
         require_same(folder / _WHAT, trial, facts)
+        if remote:
+            Mirror(remote).push(folder)
         console.print(f"training {folder}: watch it: tensorboard --logdir {folder / 'tensorboard'}")
         with connect(config.address):
-            _run(config, trial, folder, console)
+            _run(config, trial, folder, remote, console)
     except KeyboardInterrupt:
         raise Interrupted("Saved. Run the same command to go on.") from None
     finally:
         lock.release()
 
 
-def _run(config: TrainingConfig, trial: TrialConfig, folder: Path, console: Console) -> None:
+def _run(config: TrainingConfig, trial: TrialConfig, folder: Path, remote: str, console: Console) -> None:
     resources = TrialResources(workers=config.workers[0], cpus=config.cpus, gpus=config.gpus)
     room = places(resources)
     if config.workers[0] > room and not config.wait:
@@ -133,16 +140,25 @@ def _run(config: TrainingConfig, trial: TrialConfig, folder: Path, console: Cons
         trial=trial,
         data=config.data,
         folder=str((folder / "checkpoints").resolve()),
+        mirror=f"{remote}/checkpoints" if remote else "",
         threads=max(1, int(config.cpus)),
     )
     with Curve(folder / "tensorboard", trial, console) as curve:
         run_training(job, config.workers, resources, curve.take, console.print)
     facts = finish_training(job, resources, folder / "model")
     (folder / "result.json").write_text(json.dumps(facts, indent=2) + "\n")
+    if remote:
+        Mirror(remote).push(folder)
+        Mirror(f"{remote}/tensorboard").push(folder / "tensorboard")
     console.print(
         f"trained {facts['epochs']} epochs: val_acc {facts['val_acc']:.4f} at epoch {facts['epoch']}, "
         f"test_acc {facts['test_acc']:.4f}; weights in {folder / 'model'}"
     )
+
+
+def local(storage: str) -> Path:
+    """The folder on this machine: the storage itself, or what is kept alike with it."""
+    return Path("runs") if "://" in storage else Path(storage)
 
 
 def require_same(file: Path, trial: TrialConfig, facts: DataFacts) -> None:

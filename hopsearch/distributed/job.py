@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from hopsearch.config import Settings
 from hopsearch.data import DataConfig, Splits, load
+from hopsearch.distributed.mirror import Mirror
 from hopsearch.errors import CheckpointError, TrialFailure, UserError
 from hopsearch.models import to_timm
 from hopsearch.training import CheckpointFolder, Paused, Ranks, Row, TrialConfig, TrialRun
@@ -34,6 +35,8 @@ class Job(Settings):
     """What to train it on."""
     folder: str
     """Where its checkpoints go."""
+    mirror: str = ""
+    """A storage that keeps a copy of the folder, e.g. s3://bucket/path, where the machine may not outlive the training."""
     objective: str = "val_acc"
     """The metric whose best epoch is kept."""
     maximize: bool = True
@@ -78,6 +81,7 @@ class JobRun:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.folder = CheckpointFolder(Path(job.folder))
+        self._mirror = Mirror(job.mirror) if job.mirror else None
         self._run: TrialRun | None = None
 
     def advance(self, stop: Callable[[], bool] | None = None) -> Progress:
@@ -130,6 +134,8 @@ class JobRun:
         run.load_state_dict(best)
         validation, test = run.evaluate_validation(), run.evaluate_test(splits.read_test())
         write_model(run, target)
+        if self._mirror:
+            Mirror(f"{self.job.mirror.rpartition('/')[0]}/{target.name}").push(target)
         return {
             "epoch": run.epoch,
             "epochs": epochs,
@@ -151,12 +157,16 @@ class JobRun:
         try:
             row = run.step(stop)
         except Paused:
-            if first:
-                run.save(self.folder, self.job.objective, self.job.maximize)
+            self._save(run)
             return Progress(paused=True)
-        if first:
-            run.save(self.folder, self.job.objective, self.job.maximize)
+        self._save(run)
         return Progress(rows=(row,), done=run.done)
+
+    def _save(self, run: TrialRun) -> None:
+        if run.ranks.rank == 0:
+            run.save(self.folder, self.job.objective, self.job.maximize)
+            if self._mirror:
+                self._mirror.push(self.folder.path)
 
     def _log(self, epoch: int) -> None:
         # Who began which epoch: what was trained twice after a crash can be counted, and a bad machine be found.
@@ -169,6 +179,8 @@ class JobRun:
         if self._run is None:
             torch.set_num_threads(self.job.threads)
             self._run = TrialRun(self.job.trial, splits)
+            if self._mirror and self._run.ranks.rank == 0:
+                self._mirror.pull(self.folder.path)
             self._run.load_newest(self.folder)
         return self._run, splits
 
