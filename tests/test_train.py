@@ -206,6 +206,20 @@ class TestMachines:
         assert len(began) - 12 <= 1, (saved, began)
         assert json.loads((folder / "result.json").read_text())["epochs"] == 12
 
+    def test_a_machine_taken_away_with_notice_costs_no_epoch(self, tmp_path, three_nodes):
+        cluster, nodes = three_nodes
+        folder = tmp_path / "runs" / "mine"
+        words = [*SMALL, "workers=1..2", "epochs=3", "optim.batch_size=2", f"address={cluster.address}"]
+        process = start(tmp_path, *words)
+        try:
+            assert wait_for(lambda: begun_epochs(folder) >= 1, process, 150), (tmp_path / "log.txt").read_text()[-3000:]
+            drain(cluster, nodes[1])
+            assert process.wait(timeout=300) == 0, (tmp_path / "log.txt").read_text()[-3000:]
+        finally:
+            process.kill()
+        assert "saved in the middle of an epoch; it goes on from there" in (tmp_path / "log.txt").read_text()
+        assert steps(folder) == [1, 2, 3]
+
     def test_a_search_of_groups_survives_a_machine(self, tmp_path, three_nodes):
         cluster, nodes = three_nodes
         folder = tmp_path / "runs" / "imixer-digits"
@@ -232,6 +246,13 @@ class TestMachines:
         again = begun(folder)
         assert sum(again.values()) - len(again) <= 1
         assert left_behind(cluster.address, os.environ) == []
+
+
+def drain(cluster, node) -> None:
+    """Tell the cluster that a node will be taken away, as a spot watcher does."""
+    words = ["drain-node", "--address", cluster.address, "--node-id", node.node_id]
+    words += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--deadline-remaining-seconds", "120"]
+    subprocess.run([str(Path(sys.executable).parent / "ray"), *words], check=True, capture_output=True, timeout=60)
 
 
 def left_behind(address: str, environ) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any
 import ray
 import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hopsearch.distributed.cluster import TrialResources
 from hopsearch.distributed.job import Job, JobRun, Progress, cause
@@ -54,11 +55,11 @@ class Mailbox:
         """Have the ranks save what they are at and leave."""
         self._stop = True
 
-    def stopping(self) -> bool:
-        """Whether to leave: asked to, or a machine is about to be taken away."""
+    def stopping(self, node: str) -> bool:
+        """Whether a rank on ``node`` is to leave: asked to, or the node is about to be taken away."""
         # Ray has no public way to ask; `ray.train.get_preemption_info` reads the same but waits for all ranks, which is no
         # question to ask every few steps.
-        return self._stop or bool(ray._private.state.state.get_draining_nodes())
+        return self._stop or node in ray._private.state.state.get_draining_nodes()
 
 
 def run_training(
@@ -82,7 +83,8 @@ def run_training(
         RuntimeError: the ranks end in errors of ours.
         KeyboardInterrupt: passed on, after the ranks have saved the epoch they are in.
     """
-    mailbox = ray.remote(Mailbox).options(num_cpus=0, max_concurrency=8).remote()
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)  # it lives as long as the driver
+    mailbox = ray.remote(Mailbox).options(num_cpus=0, max_concurrency=8, scheduling_strategy=here).remote()
     run = _Run(mailbox, take, say, workers)
     while not run.over:
         with tempfile.TemporaryDirectory(prefix="hopsearch-train-", ignore_cleanup_errors=True) as scratch:
@@ -230,6 +232,7 @@ class _Notice:
 
     def __init__(self, mailbox: Any) -> None:
         self._mailbox, self._seen = mailbox, False
+        self._node = ray.get_runtime_context().get_node_id()
         threading.Thread(target=self._watch, daemon=True).start()
 
     def __call__(self) -> bool:
@@ -239,6 +242,6 @@ class _Notice:
         while not self._seen:
             time.sleep(_NOTICE)
             try:
-                self._seen = bool(ray.get(self._mailbox.stopping.remote()))
+                self._seen = bool(ray.get(self._mailbox.stopping.remote(self._node)))
             except ray.exceptions.RayError:  # the driver is gone, and its ranks with it
                 return
