@@ -3,6 +3,7 @@
 Words below model., optim., augment. and train. fix what the space would search, e.g. model.depth=4.
 """
 
+import contextlib
 import importlib.metadata
 import platform
 import re
@@ -23,6 +24,7 @@ from hopsearch.distributed.cluster import TrialResources, connect, slots
 from hopsearch.distributed.dispatcher import Budget, Dispatcher
 from hopsearch.distributed.driver import finish_winner, interrupted, run_search
 from hopsearch.distributed.live import LiveView
+from hopsearch.errors import UserError
 from hopsearch.space import Space, load_space
 from hopsearch.study import Board, Identity, Study, make_console, show, write_csv
 from hopsearch.training import Constraint, recipe, resolve
@@ -162,8 +164,9 @@ def _run(config: TuneConfig, study: Study, facts: DataFacts, console: Console) -
             if config.finish and study.ranked():
                 finish_winner(dispatcher, config.trial, console.print)
         finally:
-            study.note("seconds", round(dispatcher.seconds, 2))
-            board.close()
+            with contextlib.suppress(UserError, OSError):  # a full disk has been told of already
+                study.note("seconds", round(dispatcher.seconds, 2))
+                board.close()
     study.refresh()
     show(study, console)
     console.print(f"all trials: {write_csv(study)}")

@@ -100,6 +100,28 @@ class Dispatcher:
 
     def next_job(self) -> Job | None:
         """The next trial to train: one that was interrupted before a new one. None: nothing now."""
+        try:
+            return self._next_job()
+        except (UserError, OSError) as error:
+            self._give_up(error)
+            return None
+
+    def take(self, number: int, progress: Progress) -> bool:
+        """Take in what a worker says; returns whether the trial goes on."""
+        try:
+            return self._take(number, progress)
+        except (UserError, OSError) as error:
+            self._give_up(error)
+            self._live.discard(number)
+            return False
+
+    def _give_up(self, error: Exception) -> None:
+        # Tune would take an exception in its callbacks for the trial's own; a disk that is full is everybody's.
+        if not isinstance(error, UserError):
+            error = StudyError(str(self.study.folder), f"it must be writable, got: {error}", "Free some space and run it again")
+        self._stop(str(error), error)
+
+    def _next_job(self) -> Job | None:
         if self._why_stop():
             return None
         if self._queue:
@@ -107,8 +129,9 @@ class Dispatcher:
         elif self._full():
             return None
         else:
-            asked = self._ask()
+            asked = self.study.ask(self.admit)
             if asked is None:
+                self._stop("every configuration of the space has been tried")
                 return None
             record = asked
         self._live.add(record.number)
@@ -116,8 +139,7 @@ class Dispatcher:
             observer.begin(record)
         return self.job(record)
 
-    def take(self, number: int, progress: Progress) -> bool:
-        """Take in what a worker says; returns whether the trial goes on."""
+    def _take(self, number: int, progress: Progress) -> bool:
         if number not in self._live:
             return False  # Tune tells of a trial's end once more
         record = self.study.records[number]
@@ -174,16 +196,6 @@ class Dispatcher:
             maximize=self.study.sign > 0,
             threads=self.threads,
         )
-
-    def _ask(self) -> TrialRecord | None:
-        try:
-            record = self.study.ask(self.admit)
-        except UserError as error:
-            self._stop(str(error), error)
-            return None
-        if record is None:
-            self._stop("every configuration of the space has been tried")
-        return record
 
     def _report(self, record: TrialRecord, row: Row) -> None:
         value = row.get(self.study.objective)

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage, JournalStorage, get_storage
@@ -25,6 +25,25 @@ class _HeldByStudy(JournalFileOpenLock):
 
     def release(self) -> None:
         return None
+
+
+class _Journal(JournalFileBackend):
+    """The journal's file; a full disk is told in a sentence.
+
+    Raises:
+        StudyError: from `append_logs`, where the journal cannot be written.
+    """
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(str(file), lock_obj=_HeldByStudy(str(file)))
+        self._path = file
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        try:
+            super().append_logs(logs)
+        except OSError as error:
+            hint = "Free some space and run the same command again; all before is saved"
+            raise StudyError(str(self._path), f"the journal must be writable, got: {error.strerror}", hint) from error
 
 
 class StudyLock:
@@ -85,7 +104,7 @@ def open_storage(folder: Path, database: str | None, writer: bool) -> BaseStorag
             _drop_torn_line(journal)
         elif not journal.exists():
             raise StudyError(str(folder), "must hold a study, got no journal.log", "Give the folder's parent with storage=")
-        return JournalStorage(JournalFileBackend(str(journal), lock_obj=_HeldByStudy(str(journal))))
+        return JournalStorage(_Journal(journal))
     except (OSError, OptunaError, ValueError) as error:
         place = database or str(folder / JOURNAL)
         raise StudyError(

@@ -1,0 +1,96 @@
+"""The desk between study and workers, without Ray: jobs out, progress in."""
+
+import resource
+
+import pytest
+
+from hopsearch.data import DataConfig
+from hopsearch.distributed.dispatcher import Budget, Dispatcher
+from hopsearch.distributed.job import Progress
+from hopsearch.errors import StudyError
+from hopsearch.study import State, Study
+from hopsearch.training import Constraint
+from tests.conftest import identity
+
+SPACE = {
+    "fidelity": {"min_epochs": 1, "max_epochs": 3, "reduction": 3},
+    "fixed": {"model.family": "imixer", "model.dim": 16, "model.patch_size": 4},
+    "parameters": {"model.depth": {"type": "int", "low": 1, "high": 4}},
+}
+
+
+@pytest.fixture
+def desk(tmp_path, digits):
+    with Study(tmp_path / "test", identity(space=SPACE), "random", "none") as study:
+        yield Dispatcher(study, DataConfig(), digits.facts, Constraint(), Budget(trials=3))
+
+
+def row(epoch, value=0.5):
+    return {"epoch": epoch, "val_acc": value, "seconds": 1.0}
+
+
+def work(desk, job):
+    epoch = 0
+    goes_on = True
+    while goes_on:
+        epoch += 1
+        goes_on = desk.take(job.number, Progress(rows=(row(epoch),), done=epoch == 3))
+
+
+def test_all_trials_come_and_go(desk):
+    while job := desk.next_job():
+        work(desk, job)
+    assert desk.finished
+    assert [record.state for record in desk.study.counted()] == [State.COMPLETE] * 3
+
+
+def test_a_lost_worker_goes_on_and_one_that_kills_is_given_up(desk):
+    job = desk.next_job()
+    desk.take(job.number, Progress(rows=(row(1),)))
+    for _ in range(2):
+        desk.lose(job.number)
+        assert desk.next_job().number == job.number
+    desk.take(job.number, Progress(rows=(row(1), row(2))))  # an epoch further: the count begins anew
+    for _ in range(2):
+        desk.lose(job.number)
+        assert desk.next_job().number == job.number
+    desk.lose(job.number)
+    record = desk.study.records[job.number]
+    assert (record.state, record.losses) == (State.FAILED, 5)
+    assert record.reason == "lost: its worker died 3 times in a row without finishing an epoch"
+
+
+def test_a_mistake_of_the_users_ends_the_search(desk):
+    job = desk.next_job()
+    assert not desk.take(job.number, Progress(failure="search", reason="the image folder must exist"))
+    assert desk.finished
+    assert "the image folder must exist" in str(desk.error)
+    assert desk.study.records[job.number].state == State.RUNNING  # to be continued
+
+
+def test_bugs_in_a_row_end_the_search(desk):
+    while job := desk.next_job():
+        desk.take(job.number, Progress(failure="trial", reason="error: ZeroDivisionError: x", trace="Traceback …"))
+    assert isinstance(desk.error, RuntimeError)
+    assert "Traceback" in str(desk.error)
+
+
+def test_a_full_disk_ends_the_search_and_loses_nothing(desk, tmp_path, digits):
+    job = desk.next_job()
+    assert desk.take(job.number, Progress(rows=(row(1),)))
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = (tmp_path / "test" / "journal.log").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, old[1]))  # a quota: writing past it fails as on a full disk
+    try:
+        assert not desk.take(job.number, Progress(rows=(row(2, 0.6),)))
+        assert desk.next_job() is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert isinstance(desk.error, StudyError)
+    assert "the journal must be writable, got: File too large. Free some space and run the same command again" in str(desk.error)
+    assert desk.finished
+    desk.study.close()
+    with Study(tmp_path / "test", identity(space=SPACE), "random", "none") as study:  # half a line is dropped
+        again = Dispatcher(study, DataConfig(), digits.facts, Constraint(), Budget(trials=3))
+        assert again.next_job().number == job.number
+        assert study.records[job.number].epoch == 1
