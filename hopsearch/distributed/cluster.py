@@ -75,15 +75,19 @@ def slots(resources: TrialResources) -> int:
     Raises:
         ResourceError: not even one.
     """
-    room = places(resources)
+    room = places(resources, "trial.")
     if resources.workers > room:
         rule = f"the cluster must have room for the {resources.workers} workers of a trial, got {room}"
         raise ResourceError("trial.workers", rule, "Lower it, or trial.cpus, or join a larger cluster: address=…")
     return room // resources.workers
 
 
-def places(resources: TrialResources) -> int:
+def places(resources: TrialResources, section: str = "") -> int:
     """For how many workers the cluster has room when nothing runs, machine by machine.
+
+    Args:
+        resources: what a worker is given.
+        section: before the names of settings in an error.
 
     Raises:
         ResourceError: no machine has room for even one.
@@ -94,7 +98,7 @@ def places(resources: TrialResources) -> int:
         if wanted > most:
             hint = "Give 0 to train on CPUs, or join a cluster with GPUs: address=…" if key == "gpus" else "Lower it"
             rule = f"a machine of the cluster must have {wanted:g} {unit} for a worker, got {most:g} at most"
-            raise ResourceError(key, rule, hint)
+            raise ResourceError(f"{section}{key}", rule, hint)
     return sum(_workers(node, resources) for node in nodes)
 
 

@@ -1,5 +1,6 @@
 """The driver: runs a search on Ray Tune until its budget is spent, whatever happens to its workers, and finishes the winner."""
 
+import logging
 import shutil
 import tempfile
 import time
@@ -54,6 +55,7 @@ def run_search(dispatcher: Dispatcher, resources: TrialResources, slots: int) ->
 
 
 def _fit(dispatcher: Dispatcher, resources: TrialResources, slots: int) -> None:
+    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)  # of snapshots that nobody reads
     searcher = StudySearcher(dispatcher, resources, slots)
     scratch = Path(tempfile.mkdtemp(prefix="hopsearch-tune-"))
     try:
