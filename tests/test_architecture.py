@@ -15,7 +15,7 @@ LAYERS = [
     {"training", "study"},
     {"distributed"},
     {"command"},
-    {"tune", "train", "report"},
+    {"tune", "train", "report", "doctor"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 HOME = {"ray": "distributed", "optuna": "study"}

@@ -1,0 +1,60 @@
+"""``python -m hopsearch.doctor cluster/aws.yaml``: what is wrong with a cluster file, found offline, before it costs anything.
+
+Words like trial.gpus=2 say what trials will ask for. Exit code 0: nothing found; 2: findings, each with its remedy.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import Field
+
+from hopsearch.command import run_verb
+from hopsearch.config import Settings, parse, read_words
+from hopsearch.distributed.clusterfile import examine, read_cluster_file
+from hopsearch.distributed.prices import DATE, SOURCE, most_per_hour
+from hopsearch.errors import ConfigError
+
+
+class TrialNeeds(Settings):
+    """What a worker of a trial is to be given on the cluster."""
+
+    cpus: float = Field(default=1, gt=0)
+    """CPU cores of a worker."""
+    gpus: float | None = Field(default=None, ge=0)
+    """GPUs of a worker; by default 1 on a cloud."""
+
+
+class DoctorConfig(Settings):
+    """A check of a cluster file."""
+
+    file: Path
+    """The cluster file."""
+    trial: TrialNeeds = TrialNeeds()
+    """What trials will ask for."""
+
+
+def main(words: Sequence[str]) -> None:
+    """Read the command line, check, print.
+
+    Raises:
+        ConfigError: something is wrong with the file; the message has all findings.
+    """
+    named = [word if "=" in word else f"file={word}" for word in words]
+    config = parse(DoctorConfig, read_words(named), "command line")
+    gpus = 1.0 if config.trial.gpus is None else config.trial.gpus
+    file = read_cluster_file(config.file, (config.trial.cpus, gpus))
+    findings = examine(file)
+    dollars, unknown = most_per_hour(file)
+    if dollars:
+        print(f"{config.file}: at most {dollars:.2f} $ an hour, everything running and nothing on spot ({SOURCE}, {DATE})")
+    if unknown:
+        print(f"{config.file}: no price is known for {', '.join(unknown)}")
+    if findings:
+        count = "1 finding" if len(findings) == 1 else f"{len(findings)} findings"
+        raise ConfigError(str(config.file), "\n  ".join([f"{count}", *map(str, findings)]))
+    print(f"{config.file}: nothing wrong that can be seen from here")
+
+
+if __name__ == "__main__":
+    sys.exit(run_verb(main, DoctorConfig, __doc__ or ""))

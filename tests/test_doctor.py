@@ -1,0 +1,221 @@
+"""The cluster files, checked offline: the shipped ones are sound, planted mistakes are found."""
+
+import copy
+import datetime
+import http.server
+import importlib.util
+import json
+import threading
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hopsearch import doctor
+from hopsearch.command import DONE, MISTAKE, run_verb
+from hopsearch.distributed.clusterfile import ClusterFile, examine, read_cluster_file
+from hopsearch.distributed.prices import most_per_hour
+from hopsearch.distributed.spot_pool import chain, describe
+
+ROOT = Path(__file__).parents[1]
+CLUSTER = ROOT / "cluster"
+FILES = sorted(CLUSTER.glob("*.yaml"))
+
+
+def put(path, value):
+    """A change to a file's contents: sets a dotted path, or takes it away where the value is None."""
+
+    def change(contents):
+        *parents, leaf = path.split("/")
+        for parent in parents:
+            contents = contents[parent]
+        if value is None:
+            del contents[leaf]
+        else:
+            contents[leaf] = value
+
+    return change
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_shipped_file_is_sound(path, capsys):
+    assert run_verb(doctor.main, doctor.DoctorConfig, "about", [str(path)]) == DONE
+    assert "nothing wrong that can be seen from here" in capsys.readouterr().out
+
+
+WORLD = [{"FromPort": 22, "ToPort": 22, "IpProtocol": "tcp", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
+NIGHTLY = "pip install https://example.com/ray-3.0.0.dev0-cp311-cp311-manylinux2014_x86_64.whl"
+OPEN = "ray start --head --dashboard-host=0.0.0.0"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "place", "rule"),
+    [
+        ("aws", put("max_worker", 8), "max_worker", "unknown field. Did you mean max_workers?"),
+        ("aws", put("available_node_types/gpu-spot/prioriti", 1), "prioriti", "Did you mean priority?"),
+        ("aws", put("head_node_type", "haed"), "head_node_type", "Did you mean head?"),
+        ("aws", put("max_workers", None), "max_workers", "must be bounded"),
+        ("aws", put("available_node_types/gpu-spot/min_workers", 2), "min_workers", "paid for without work"),
+        ("aws", put("provider/cache_stopped_nodes", True), "cache_stopped_nodes", "must be false"),
+        ("aws", put("provider/security_group/IpPermissions", WORLD), "security_group", "port 22 must not be open to 0.0.0.0/0"),
+        ("aws", put("provider/security_group", None), "security_group", "who reaches SSH"),
+        ("aws", put("head_start_ray_commands", [OPEN]), "head_start_ray_commands", "must listen on loopback"),
+        ("aws", put("file_mounts", {"/home/ubuntu/x": "./x"}), "file_mounts", "the token must be shipped"),
+        ("local", put("setup_commands", []), "setup_commands", "must set RAY_AUTH_MODE=token"),
+        ("gcp", put("head_setup_commands", [NIGHTLY]), "head_setup_commands", "a released Ray must be installed"),
+        ("aws", put("available_node_types/head/node_config/ImageId", "ubuntu-18.04"), "ImageId", "maintained system"),
+        ("aws", put("available_node_types/head/node_config/MetadataOptions", {}), "MetadataOptions", "IMDSv2 must be required"),
+        (
+            "aws",
+            put("available_node_types/head/node_config/IamInstanceProfile", None),
+            "IamInstanceProfile",
+            "must name a profile",
+        ),
+        ("aws", put("available_node_types/head/node_config/InstanceMarketOptions", {}), "head", "must not be a spot machine"),
+        ("kuberay", put("spec/rayClusterSpec/authOptions", None), "authOptions", "must be token"),
+        ("kuberay", put("spec/rayClusterSpec/rayVersion", "2.9.0"), "rayVersion", "as here, got 2.9.0"),
+    ],
+)
+def test_a_planted_mistake_is_found(tmp_path, name, change, place, rule):
+    contents = yaml.safe_load((CLUSTER / f"{name}.yaml").read_text())
+    contents = copy.deepcopy(contents)  # anchors share parts, and a mistake is planted in one place
+    contents = json.loads(json.dumps(contents))
+    change(contents)
+    (found,) = examine(ClusterFile(CLUSTER / "mistake.yaml", contents, (1, 1)))
+    assert place in found.place
+    assert rule in str(found)
+
+
+def test_versions_that_differ(tmp_path):
+    contents = yaml.safe_load((CLUSTER / "local.yaml").read_text())
+    (tmp_path / "node").mkdir()
+    (tmp_path / "node" / "requirements.txt").write_text("ray[default]==2.9.0\nnumpy==1.0\n")
+    (found,) = examine(ClusterFile(tmp_path / "local.yaml", contents))
+    assert "got ray 2.9.0 there" in found.rule
+
+
+def test_trials_that_no_machine_holds(capsys):
+    words = [str(CLUSTER / "aws.yaml"), "trial.gpus=4"]
+    assert run_verb(doctor.main, doctor.DoctorConfig, "about", words) == MISTAKE
+    error = capsys.readouterr().err
+    assert (
+        "some machine must hold a worker of 1 CPU and 4 GPU, got gpu-spot: CPU 4, GPU 1; gpu-large-spot: CPU 16, GPU 1" in error
+    )
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "must be readable"),
+        ("a: [1", "must be YAML"),
+        ("- a", "must be a mapping"),
+        ("provider: {type: awz}", "Did you mean aws?"),
+    ],
+)
+def test_a_file_that_is_none(tmp_path, text, message, capsys):
+    path = tmp_path / "mine.yaml"
+    if text is not None:
+        path.write_text(text)
+    assert run_verb(doctor.main, doctor.DoctorConfig, "about", [str(path)]) == MISTAKE
+    assert message in capsys.readouterr().err
+
+
+def test_the_most_an_hour_costs():
+    total, unknown = most_per_hour(read_cluster_file(CLUSTER / "aws.yaml", (1, 1)))
+    assert unknown == []
+    assert total == pytest.approx(0.2016 + 2 * 1.624 + 6 * 1.006)
+
+
+class TestSpotPool:
+    def test_fallbacks_in_order(self):
+        contents = yaml.safe_load((CLUSTER / "aws.yaml").read_text())
+        choices = chain(contents["available_node_types"]["gpu-spot"]["node_config"])
+        assert [describe(choice) for choice in choices] == [
+            "g6.xlarge (spot)",
+            "g5.xlarge (spot)",
+            "g4dn.xlarge (spot)",
+            "g6.xlarge (on-demand)",
+        ]
+        assert all("Fallbacks" not in choice for choice in choices)
+        assert len({choice["ImageId"] for choice in choices}) == 1
+
+    def test_the_next_is_asked_for_without_capacity(self, monkeypatch, capsys):
+        from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
+        from ray.autoscaler.node_launch_exception import NodeLaunchException
+
+        from hopsearch.distributed.spot_pool import SpotPool
+
+        asked = []
+
+        def create(self, config, tags, count):
+            asked.append(describe(config))
+            if config["InstanceType"] != "c":
+                raise NodeLaunchException(
+                    "InsufficientInstanceCapacity" if config["InstanceType"] != "x" else "AuthFailure", "", None
+                )
+            return "made"
+
+        monkeypatch.setattr(AWSNodeProvider, "_create_node", create)
+        pool = object.__new__(SpotPool)
+        config = {"InstanceType": "a", "Fallbacks": [{"InstanceType": "b"}, {"InstanceType": "c"}]}
+        assert pool._create_node(config, {}, 1) == "made"
+        assert asked == ["a (on-demand)", "b (on-demand)", "c (on-demand)"]
+        assert "spot pool: no a (on-demand) (InsufficientInstanceCapacity), trying b (on-demand)" in capsys.readouterr().out
+        with pytest.raises(NodeLaunchException):  # another fault is not mended by another type
+            pool._create_node({"InstanceType": "x", "Fallbacks": [{"InstanceType": "c"}]}, {}, 1)
+
+
+@pytest.fixture
+def watcher():
+    spec = importlib.util.spec_from_file_location("spot_watcher", CLUSTER / "node" / "spot_watcher.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def metadata():
+    """A cloud's metadata service on loopback; yields its address and what it says by path."""
+    says = {}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            allowed = self.headers.get("X-aws-ec2-metadata-token") == "tok" or self.headers.get("Metadata-Flavor") == "Google"
+            text = says.get(self.path) if allowed else None
+            self.send_response(200 if text else 404)
+            self.end_headers()
+            self.wfile.write((text or "").encode())
+
+        def do_PUT(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"tok")
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", says
+    server.shutdown()
+    server.server_close()
+
+
+class TestSpotWatcher:
+    def test_amazon(self, watcher, metadata):
+        address, says = metadata
+        assert watcher.seconds_left("aws", address) is None
+        says["/latest/meta-data/spot/instance-action"] = json.dumps({"action": "terminate", "time": "2026-01-01T12:02:00Z"})
+        now = datetime.datetime(2026, 1, 1, 12, 0, 5, tzinfo=datetime.UTC)
+        assert watcher.seconds_left("aws", address, now) == 115
+
+    def test_google(self, watcher, metadata):
+        address, says = metadata
+        says["/computeMetadata/v1/instance/preempted"] = "FALSE"
+        assert watcher.seconds_left("gcp", address) is None
+        says["/computeMetadata/v1/instance/preempted"] = "TRUE"
+        assert watcher.seconds_left("gcp", address) == 30
+
+    def test_no_metadata_service(self, watcher):
+        assert watcher.seconds_left("aws", "http://127.0.0.1:9") is None
