@@ -2,10 +2,10 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from hopsearch.command import run_verb
 from hopsearch.config import Settings, parse, read_words
+from hopsearch.distributed.mirror import Place
 from hopsearch.errors import StudyError
 from hopsearch.study import StudyView, make_console, show, write_csv
 
@@ -28,7 +28,9 @@ class ReportConfig(Settings):
 def main(words: Sequence[str]) -> None:
     """Read the command line, print, write ``leaderboard.csv``."""
     config = parse(ReportConfig, read_words(words), "command line")
-    view = StudyView.open(Path(config.storage) / config.study, config.database)
+    place = Place.of(config.storage, config.study)
+    place.bring_journal()
+    view = StudyView.open(place.folder, config.database)
     console = make_console()
     show(view, console, config.top)
     if config.audit:

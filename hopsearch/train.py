@@ -19,7 +19,7 @@ from hopsearch.config import Settings, flatten, parse, read_words
 from hopsearch.data import DataConfig, DataFacts, load
 from hopsearch.distributed.cluster import TrialResources, connect, places
 from hopsearch.distributed.job import Job
-from hopsearch.distributed.mirror import Mirror
+from hopsearch.distributed.mirror import Place
 from hopsearch.distributed.progress import Curve
 from hopsearch.distributed.training import finish_training, run_training
 from hopsearch.errors import ConfigError, ResourceError, StudyError
@@ -87,7 +87,9 @@ def what_to_train(config: TrainingConfig, facts: DataFacts, fixed: dict[str, Any
         named = {f"model.{key}": value for key, value in preset(config.model).items()}
         return resolve({**named, **fixed}, facts, config.seed, config.recipe, "command line")
     study, _, number = str(config.from_).partition("#")
-    view = StudyView.open(local(config.storage) / study)
+    place = Place.of(config.storage, study)
+    place.bring_journal()
+    view = StudyView.open(place.folder)
     if number:
         record = view.records.get(int(number)) if number.isdigit() else None
         if record is None:
@@ -111,24 +113,24 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
     trial = what_to_train(config, facts, fixed)
     source = Path(config.data.source.partition(":")[0]).name
     name = config.name or re.sub(r"[^A-Za-z0-9_.]+", "-", f"{config.model or config.from_}-{source}")
-    folder, remote = local(config.storage) / name, f"{config.storage}/{name}" if "://" in config.storage else ""
+    place = Place.of(config.storage, name)
+    folder = place.folder
     lock = StudyLock(folder)
     try:
-        if remote:
-            Mirror(remote).pull(folder)
+        place.pull()
         require_same(folder / _WHAT, trial, facts)
-        if remote:
-            Mirror(remote).push(folder)
+        place.push()
         console.print(f"training {folder}: watch it: tensorboard --logdir {folder / 'tensorboard'}")
         with connect(config.address):
-            _run(config, trial, folder, remote, console)
+            _run(config, trial, place, console)
     except KeyboardInterrupt:
         raise Interrupted("Saved. Run the same command to go on.") from None
     finally:
         lock.release()
 
 
-def _run(config: TrainingConfig, trial: TrialConfig, folder: Path, remote: str, console: Console) -> None:
+def _run(config: TrainingConfig, trial: TrialConfig, place: Place, console: Console) -> None:
+    folder = place.folder
     resources = TrialResources(workers=config.workers[0], cpus=config.cpus, gpus=config.gpus)
     room = places(resources)
     if config.workers[0] > room and not config.wait:
@@ -140,25 +142,19 @@ def _run(config: TrainingConfig, trial: TrialConfig, folder: Path, remote: str, 
         trial=trial,
         data=config.data,
         folder=str((folder / "checkpoints").resolve()),
-        mirror=f"{remote}/checkpoints" if remote else "",
+        mirror=place.below("checkpoints"),
         threads=max(1, int(config.cpus)),
     )
     with Curve(folder / "tensorboard", trial, console) as curve:
         run_training(job, config.workers, resources, curve.take, console.print)
-    facts = finish_training(job, resources, folder / "model")
+    facts = finish_training(job, resources, folder / "model", place.below("model"))
     (folder / "result.json").write_text(json.dumps(facts, indent=2) + "\n")
-    if remote:
-        Mirror(remote).push(folder)
-        Mirror(f"{remote}/tensorboard").push(folder / "tensorboard")
+    place.push()
+    place.push("tensorboard")
     console.print(
         f"trained {facts['epochs']} epochs: val_acc {facts['val_acc']:.4f} at epoch {facts['epoch']}, "
         f"test_acc {facts['test_acc']:.4f}; weights in {folder / 'model'}"
     )
-
-
-def local(storage: str) -> Path:
-    """The folder on this machine: the storage itself, or what is kept alike with it."""
-    return Path("runs") if "://" in storage else Path(storage)
 
 
 def require_same(file: Path, trial: TrialConfig, facts: DataFacts) -> None:

@@ -24,6 +24,7 @@ from hopsearch.distributed.cluster import TrialResources, connect, slots
 from hopsearch.distributed.dispatcher import Budget, Dispatcher
 from hopsearch.distributed.driver import finish_winner, interrupted, run_search
 from hopsearch.distributed.live import LiveView
+from hopsearch.distributed.mirror import Place
 from hopsearch.errors import UserError
 from hopsearch.space import Space, load_space
 from hopsearch.study import Board, Identity, Study, make_console, show, write_csv
@@ -55,7 +56,8 @@ class TuneConfig(Settings):
     recipe: str = "default"
     """Recipe under the space's values: default, or paper for the papers' settings."""
     storage: str = "runs"
-    """Folder of the studies."""
+    """Folder of the studies, or a storage, e.g. s3://bucket/path, which is then kept alike with ./runs: for machines that may be
+    lost, and for workers on several machines."""
     study: str | None = None
     """Name of the study; by default made from space and data."""
     database: str | None = None
@@ -139,14 +141,15 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> None:
         seed=config.seed,
         origin=origin(),
     )
-    with Study(Path(config.storage) / name, identity, config.sampler, config.pruner, config.database) as study:
+    place = Place.of(config.storage, name)
+    with place.journal(), Study(place.folder, identity, config.sampler, config.pruner, config.database) as study:
         try:
-            _run(config, study, facts, console)
+            _run(config, study, place, facts, console)
         except KeyboardInterrupt:
             raise Interrupted(interrupted(study)) from None
 
 
-def _run(config: TuneConfig, study: Study, facts: DataFacts, console: Console) -> None:
+def _run(config: TuneConfig, study: Study, place: Place, facts: DataFacts, console: Console) -> None:
     budget = Budget(config.trials, config.time, config.epochs)
     threads = max(1, int(config.trial.cpus))
     known = len(study.counted())
@@ -155,7 +158,7 @@ def _run(config: TuneConfig, study: Study, facts: DataFacts, console: Console) -
     with connect(config.address):
         places = slots(config.trial)
         board, live = Board(study), LiveView(study, config.trials, places)
-        dispatcher = Dispatcher(study, config.data, facts, config.constraint, budget, (board, live), threads)
+        dispatcher = Dispatcher(study, config.data, facts, config.constraint, budget, (board, live), threads, place)
         try:
             with live:
                 run_search(dispatcher, config.trial, places)
@@ -170,6 +173,8 @@ def _run(config: TuneConfig, study: Study, facts: DataFacts, console: Console) -
     study.refresh()
     show(study, console)
     console.print(f"all trials: {write_csv(study)}")
+    place.push()
+    place.push_tree("tensorboard")
 
 
 def origin() -> dict[str, Any]:

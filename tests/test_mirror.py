@@ -1,10 +1,12 @@
 """The copy of a folder in a storage that outlives the machine."""
 
+import time
+
 import pytest
 
 from hopsearch.distributed.job import Job, JobRun
-from hopsearch.distributed.mirror import Mirror
-from hopsearch.errors import CheckpointError
+from hopsearch.distributed.mirror import JournalMirror, Mirror
+from hopsearch.errors import ResourceError, StudyError
 
 
 @pytest.fixture
@@ -32,14 +34,17 @@ def test_there_and_back(tmp_path, uri):
     assert contents(tmp_path / "elsewhere") == {"b.pt": "three"}
 
 
-def test_what_is_there_is_not_brought_again(tmp_path, uri):
+def test_the_copy_is_the_newer_one(tmp_path, uri):
     here = tmp_path / "here"
     here.mkdir()
-    (here / "a").write_text("newer")
+    (here / "a").write_text("of a save that was cut off")
+    (here / "b").write_text("of another")
+    Mirror(uri).pull(here)  # nothing there yet
+    assert sorted(contents(here)) == ["a", "b"]
     (tmp_path / "storage/deep").mkdir(parents=True)
-    (tmp_path / "storage/deep/a").write_text("older")
+    (tmp_path / "storage/deep/a").write_text("saved")
     Mirror(uri).pull(here)
-    assert contents(here) == {"a": "newer"}
+    assert contents(here) == {"a": "saved"}
 
 
 def test_an_empty_storage(tmp_path, uri):
@@ -49,7 +54,7 @@ def test_an_empty_storage(tmp_path, uri):
 
 @pytest.mark.parametrize("bad", ["ftp://nowhere/x", "no storage"])
 def test_an_unknown_kind(bad):
-    with pytest.raises(CheckpointError, match="the storage must be reachable and writable"):
+    with pytest.raises(ResourceError, match="the storage must be reachable and writable"):
         Mirror(bad)
 
 
@@ -65,9 +70,63 @@ def test_a_job_goes_on_from_its_copy(tmp_path, uri, tiny):
     assert list(second.advance().rows) == rows
     second.advance()
     second.advance()
-    second.finish(tmp_path / "model")
+    second.finish(tmp_path / "model", f"{uri}/model")
     assert sorted(contents_names(tmp_path / "storage/deep/model")) == ["config.json", "model.safetensors"]
 
 
 def contents_names(folder):
     return [file.name for file in folder.iterdir()]
+
+
+def test_a_fresh_job_takes_nothing_from_its_folder(tmp_path, uri, tiny):
+    from hopsearch.data import DataConfig
+
+    def job(trial, fresh):
+        return Job(number=0, trial=trial, data=DataConfig(), folder=str(tmp_path / "a"), mirror=f"{uri}/a", fresh=fresh)
+
+    JobRun(job(tiny, fresh=False)).advance()
+    other = tiny.model_copy(update={"seed": 99})  # the number was given to another trial before the machine was lost
+    progress = JobRun(job(other, fresh=True)).advance()
+    assert [row["epoch"] for row in progress.rows] == [1]
+    assert JobRun(job(other, fresh=False)).advance().rows == progress.rows
+
+
+class TestJournal:
+    @pytest.fixture
+    def journal(self, tmp_path):
+        return tmp_path / "here" / "journal.log"
+
+    def test_follows(self, tmp_path, uri, journal):
+        journal.parent.mkdir()
+        journal.write_text("1\n")
+        copy = tmp_path / "storage/deep/journal.log"
+        with JournalMirror(journal, uri):
+            deadline = time.monotonic() + 20
+            while not (copy.exists() and copy.read_text() == "1\n") and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert copy.read_text() == "1\n"
+            journal.write_text("1\n2\n")
+        assert copy.read_text() == "1\n2\n"
+
+    def test_a_new_head_goes_on(self, tmp_path, uri, journal):
+        (tmp_path / "storage/deep").mkdir(parents=True)
+        (tmp_path / "storage/deep/journal.log").write_text("1\n2\n3")  # the last line is torn
+        with JournalMirror(journal, uri):
+            assert journal.read_text() == "1\n2\n"
+
+    def test_the_longer_one_is_the_truth(self, tmp_path, uri, journal):
+        journal.parent.mkdir()
+        journal.write_text("1\n2\n")
+        (tmp_path / "storage/deep").mkdir(parents=True)
+        (tmp_path / "storage/deep/journal.log").write_text("1\n")
+        with JournalMirror(journal, uri):
+            assert journal.read_text() == "1\n2\n"
+
+    def test_two_ways(self, tmp_path, uri, journal):
+        journal.parent.mkdir()
+        journal.write_text("1\n2\n")
+        (tmp_path / "storage/deep").mkdir(parents=True)
+        (tmp_path / "storage/deep/journal.log").write_text("1\n3\n")
+        with pytest.raises(StudyError, match="must be the same one, got two that went different ways"):
+            JournalMirror(journal, uri)
+        assert journal.read_text() == "1\n2\n"

@@ -29,6 +29,39 @@ def command(tmp_path: Path, *words: str) -> list[str]:
     return [sys.executable, "-m", "hopsearch.tune", f"storage={tmp_path / 'runs'}", *words]
 
 
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_new_head_goes_on_from_the_storage(tmp_path):
+    copy = tmp_path / "bucket" / "imixer-digits"
+    words = [sys.executable, "-m", "hopsearch.tune", *SMALL, f"storage=file://{tmp_path}/bucket", "trials=6"]
+
+    def head(name: str) -> subprocess.Popen:
+        (tmp_path / name).mkdir()
+        with (tmp_path / "log.txt").open("a") as log:
+            return subprocess.Popen(words, env=environment(tmp_path), cwd=tmp_path / name, stdout=log, stderr=log)
+
+    first = head("first")
+    assert wait_for(lambda: len(list(copy.glob("trials/*/epoch_*.pt"))) >= 2 and (copy / "journal.log").exists(), first)
+    time.sleep(3)
+    mine = trainers(first.pid)
+    first.kill()
+    first.wait()
+    assert wait_gone(mine)
+    known = StudyView.open(copy)
+    assert known.epochs > 0
+    second = head("second")  # an empty machine
+    assert second.wait(timeout=200) == 0, (tmp_path / "log.txt").read_text()[-3000:]
+    view = StudyView.open(copy)  # the copy alone tells everything
+    assert [record.number for record in view.counted()] == list(range(6))
+    assert not [record for record in view.counted() if record.state == State.RUNNING]
+    assert view.audit() == []
+    for number, record in known.records.items():
+        assert record.curve.items() <= view.records[number].curve.items()
+    check_winner_loads(copy, view)
+    assert (copy / "leaderboard.csv").exists()
+    assert list(copy.glob("tensorboard/study/events*"))
+
+
 def run(tmp_path: Path, *words: str) -> subprocess.CompletedProcess:
     return subprocess.run(command(tmp_path, *words), env=environment(tmp_path), capture_output=True, text=True, timeout=280)
 

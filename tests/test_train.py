@@ -13,6 +13,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from hopsearch import train
 from hopsearch.command import MISTAKE, run_verb
+from hopsearch.data import DataConfig
+from hopsearch.distributed import job, training
+from hopsearch.distributed.job import Job, JobRun, Progress, cause
 from hopsearch.study import StudyView
 from hopsearch.training import CheckpointFolder
 from tests.conftest import environment, finish, open_study
@@ -147,11 +150,43 @@ class TestTraining:
         result = json.loads((tmp_path / "runs" / "longer" / "result.json").read_text())
         assert result["val_acc"] >= view.value(view.ranked()[0])
 
-    def test_too_many_workers(self, tmp_path):
-        done = run(tmp_path, *SMALL, "workers=999")
+    @pytest.mark.parametrize(
+        ("word", "message"),
+        [
+            ("workers=999", "the cluster must have room for 999 workers of 1 CPU and 0 GPU, got room for"),
+            ("gpus=64", "hopsearch: gpus: a machine of the cluster must have 64 GPU for a worker, got"),
+        ],
+    )
+    def test_more_than_the_cluster_has(self, tmp_path, word, message):
+        done = run(tmp_path, *SMALL, word)
         assert done.returncode == 2
-        assert "the cluster must have room for 999 workers of 1 CPU and 0 GPU, got room for" in done.stderr
+        assert message in done.stderr
         assert "Traceback" not in done.stderr
+
+
+class TestFailures:
+    gone = Progress(failure="trial", reason="error: RuntimeError: [gloo] Connection closed by peer", trace="Traceback: gloo")
+    bug = Progress(failure="trial", reason="error: ZeroDivisionError: x", trace="Traceback: mine")
+    diverged = Progress(failure="trial", reason="diverged: the loss must be finite")
+
+    def test_the_cause_comes_before_its_consequences(self):
+        assert cause([self.gone, self.bug, self.gone]) is self.bug
+        assert cause([self.gone, self.bug, self.diverged]) is self.diverged
+        assert cause([self.gone]) is self.gone
+        assert (self.gone.others_gone, self.bug.others_gone, self.diverged.others_gone) == (True, False, False)
+
+    def test_a_rank_that_cannot_begin_shows_its_own_traceback(self, tmp_path, tiny, monkeypatch):
+        def begin(*_):
+            raise ZeroDivisionError("of this rank alone")
+
+        monkeypatch.setattr(job, "TrialRun", begin)
+        told = JobRun(Job(number=0, trial=tiny, data=DataConfig(), folder=str(tmp_path))).advance()
+        with pytest.raises(RuntimeError, match=r"(?s)a rank ended in an error:.*in begin.*ZeroDivisionError: of this rank alone"):
+            training._Run(None, print, print, (1, 1))._fail(told)
+
+    def test_a_diverged_training_is_the_users_to_mend(self):
+        with pytest.raises(train.StudyError, match="must be able to go on, got diverged"):
+            training._Run(None, print, print, (1, 1))._fail(self.diverged)
 
 
 def begun_epochs(folder: Path) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from hopsearch.data import DataConfig, DataFacts
 from hopsearch.distributed.job import Job, Progress
+from hopsearch.distributed.mirror import Mirror, Place
 from hopsearch.errors import StudyError, UserError
 from hopsearch.study import Admission, State, Study, TrialRecord
 from hopsearch.training import CheckpointFolder, Constraint, Row, estimate_cost, resolve
@@ -52,6 +53,7 @@ class Dispatcher:
         budget: see `Budget`; seconds and epochs count over all runs of the study.
         observers: told of every event.
         threads: CPU threads of a trial.
+        place: where the study's copy is, if it has one.
         stopped: why no more work is handed out, empty while there is.
         error: the user's mistake that ended the search, if one did.
     """
@@ -63,6 +65,7 @@ class Dispatcher:
     budget: Budget
     observers: tuple[Observer, ...] = ()
     threads: int = 1
+    place: Place = field(default_factory=lambda: Place(Path()))
     clock: Callable[[], float] = time.monotonic
     stopped: str = ""
     error: Exception | None = None
@@ -124,6 +127,7 @@ class Dispatcher:
     def _next_job(self) -> Job | None:
         if self._why_stop():
             return None
+        fresh = not self._queue
         if self._queue:
             record = self.study.records[self._queue.pop(0)]
         elif self._full():
@@ -137,7 +141,7 @@ class Dispatcher:
         self._live.add(record.number)
         for observer in self.observers:
             observer.begin(record)
-        return self.job(record)
+        return self.job(record, fresh)
 
     def _take(self, number: int, progress: Progress) -> bool:
         if number not in self._live:
@@ -185,13 +189,15 @@ class Dispatcher:
         """Where a trial's checkpoints are."""
         return self.study.folder / "trials" / f"{number:04d}"
 
-    def job(self, record: TrialRecord) -> Job:
-        """The job that trains a record's configuration."""
+    def job(self, record: TrialRecord, fresh: bool = False) -> Job:
+        """The job that trains a record's configuration; see `Job.fresh`."""
         return Job(
             number=record.number,
             trial=resolve(record.config, self.facts, record.seed, self.study.identity.recipe),
             data=self.data,
             folder=str(self.folder(record.number).resolve()),
+            mirror=self.place.below("trials", f"{record.number:04d}"),
+            fresh=fresh,
             objective=self.study.objective,
             maximize=self.study.sign > 0,
             threads=self.threads,
@@ -229,6 +235,8 @@ class Dispatcher:
         for other in self.study.counted():
             if other.state != State.RUNNING and other.checkpoint and other.number not in kept:
                 CheckpointFolder(self.folder(other.number)).remove()
+                if self.place.remote:
+                    Mirror(self.place.below("trials", f"{other.number:04d}")).clear()
                 other.checkpoint = ""
 
     def _full(self) -> bool:

@@ -111,7 +111,9 @@ def finish_winner(dispatcher: Dispatcher, resources: TrialResources, say: Callab
     ).remote(dispatcher.job(best).model_dump_json(), resources.cpus, resources.gpus)
     try:
         _train_to_the_end(actor, dispatcher, best, say)
-        facts: dict[str, Any] = ray.get(actor.finish.remote(str((study.folder / "winner").resolve())))
+        facts: dict[str, Any] = ray.get(
+            actor.finish.remote(str((study.folder / "winner").resolve()), dispatcher.place.below("winner"))
+        )
     finally:
         ray.kill(actor)
         remove_placement_group(place)

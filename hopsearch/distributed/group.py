@@ -77,11 +77,11 @@ class RankGroup:
         self._whole = self._whole and not failed
         return cause(failed) if failed else told[0]
 
-    def finish(self, target: Path) -> dict[str, Any]:
+    def finish(self, target: Path, mirror: str) -> dict[str, Any]:
         """See `JobRun.finish`; rank 0 does it alone."""
         assert self._work is not None, "start comes first"
         self._whole = False
-        return self._work.finish(target)
+        return self._work.finish(target, mirror)
 
     def close(self) -> None:
         """End the other ranks' processes."""

@@ -37,6 +37,8 @@ class Job(Settings):
     """Where its checkpoints go."""
     mirror: str = ""
     """A storage that keeps a copy of the folder, e.g. s3://bucket/path, where the machine may not outlive the training."""
+    fresh: bool = False
+    """Whether the trial begins now: what its folder holds is then of a trial whose number was lost with a machine."""
     objective: str = "val_acc"
     """The metric whose best epoch is kept."""
     maximize: bool = True
@@ -108,12 +110,13 @@ class JobRun:
             summary = f"error: {type(error).__name__}: {error}".splitlines()[0]
             return Progress(failure="trial", reason=summary, trace=traceback.format_exc())
 
-    def finish(self, target: Path) -> dict[str, Any]:
+    def finish(self, target: Path, mirror: str = "") -> dict[str, Any]:
         """Take the best epoch's weights, read the test split once, and write the winner's files.
 
         Args:
             target: folder of ``model.safetensors`` and ``config.json``, readable by hopsearch and by timm
                 (``timm.create_model("local-dir:<folder>")``).
+            mirror: a storage for a copy of them.
 
         Returns:
             ``epoch`` of the weights, ``epochs`` trained, ``val_acc``, ``val_loss``, ``test_acc``, ``test_loss``.
@@ -134,8 +137,8 @@ class JobRun:
         run.load_state_dict(best)
         validation, test = run.evaluate_validation(), run.evaluate_test(splits.read_test())
         write_model(run, target)
-        if self._mirror:
-            Mirror(f"{self.job.mirror.rpartition('/')[0]}/{target.name}").push(target)
+        if mirror:
+            Mirror(mirror).push(target)
         return {
             "epoch": run.epoch,
             "epochs": epochs,
@@ -179,10 +182,18 @@ class JobRun:
         if self._run is None:
             torch.set_num_threads(self.job.threads)
             self._run = TrialRun(self.job.trial, splits)
-            if self._mirror and self._run.ranks.rank == 0:
-                self._mirror.pull(self.folder.path)
+            if self._run.ranks.rank == 0:
+                self._settle_folder()
             self._run.load_newest(self.folder)
         return self._run, splits
+
+    def _settle_folder(self) -> None:
+        if self.job.fresh:
+            self.folder.remove()
+            if self._mirror:
+                self._mirror.clear()
+        elif self._mirror:
+            self._mirror.pull(self.folder.path)
 
 
 def write_model(run: TrialRun, target: Path) -> None:

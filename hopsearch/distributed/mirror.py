@@ -1,12 +1,66 @@
 """A folder's copy in a storage that outlives the machine: ``s3://bucket/path``, ``gs://…``, or a path that all machines share."""
 
+import threading
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.fs
 
-from hopsearch.errors import CheckpointError
+from hopsearch.errors import ResourceError, StudyError
 
 _BLOCK = 1 << 22
+_SOON = 2.0  # seconds at most that a lost machine takes with it
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a study or a training is: in a folder of this machine, and where the machine may be lost, in a storage too.
+
+    Attributes:
+        folder: on this machine.
+        remote: its copy, e.g. ``s3://bucket/path/name``; empty where there is none.
+    """
+
+    folder: Path
+    remote: str = ""
+
+    @classmethod
+    def of(cls, storage: str, name: str) -> "Place":
+        """From ``storage=`` and a name; beside a storage the folder is ``runs/<name>``."""
+        if "://" not in storage:
+            return cls(Path(storage) / name)
+        return cls(Path("runs") / name, f"{storage.rstrip('/')}/{name}")
+
+    def below(self, *parts: str) -> str:
+        """The copy of something below the folder; empty where there is no copy."""
+        return "/".join((self.remote, *parts)) if self.remote else ""
+
+    def push(self, *parts: str) -> None:
+        """Copy the files of a folder below, where there is a storage."""
+        folder = self.folder.joinpath(*parts)
+        if self.remote and folder.is_dir():
+            Mirror(self.below(*parts)).push(folder)
+
+    def push_tree(self, part: str) -> None:
+        """Copy a folder below and its folders."""
+        self.push(part)
+        for folder in sorted((self.folder / part).glob("*/")):
+            self.push(part, folder.name)
+
+    def journal(self, name: str = "journal.log") -> AbstractContextManager[object]:
+        """Keeps the copy of a study's journal, where there is a storage, for as long as it is entered."""
+        return JournalMirror(self.folder / name, self.remote) if self.remote else nullcontext()
+
+    def bring_journal(self, name: str = "journal.log") -> None:
+        """Bring a study's journal, to look at, where the storage's is further."""
+        if self.remote:
+            bring_journal(self.folder / name, self.remote)
+
+    def pull(self) -> None:
+        """Bring the copy's own files, where there is a storage."""
+        if self.remote:
+            Mirror(self.remote).pull(self.folder)
 
 
 class Mirror:
@@ -16,7 +70,7 @@ class Mirror:
         uri: where the copy is.
 
     Raises:
-        CheckpointError: the storage cannot be reached or is of an unknown kind.
+        ResourceError: the storage cannot be reached or is of an unknown kind.
     """
 
     def __init__(self, uri: str) -> None:
@@ -45,15 +99,43 @@ class Mirror:
         self._pushed = here
 
     def pull(self, folder: Path) -> None:
-        """Bring what the copy has and the folder has not."""
+        """Make the folder like the copy, which is the newer of the two wherever there is one: a save ends with a `push`."""
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            for name in self._names():
-                if not (folder / name).exists():
-                    self._copy_down(f"{self._root}/{name}", folder / name)
+            names = self._names()
+            for name in names:
+                self._copy_down(f"{self._root}/{name}", folder / name)
         except (OSError, pyarrow.ArrowException) as error:
             raise self._lost(error) from error
-        self._pushed = {name: _stamp(folder / name) for name in self._names()}
+        for file in folder.iterdir() if names else ():
+            if file.is_file() and file.name not in names and not file.name.startswith("."):
+                file.unlink()
+        self._pushed = {name: _stamp(folder / name) for name in names}
+
+    def clear(self) -> None:
+        """Remove the copy."""
+        try:
+            self._files.delete_dir_contents(self._root, missing_dir_ok=True)
+        except (OSError, pyarrow.ArrowException) as error:
+            raise self._lost(error) from error
+
+    def read(self, name: str) -> bytes | None:
+        """A file of the copy; None where there is none."""
+        try:
+            if name not in self._names():
+                return None
+            with self._files.open_input_stream(f"{self._root}/{name}") as file:
+                return bytes(file.read())
+        except (OSError, pyarrow.ArrowException) as error:
+            raise self._lost(error) from error
+
+    def write(self, file: Path) -> None:
+        """Copy one file."""
+        try:
+            self._files.create_dir(self._root, recursive=True)
+            self._copy_up(file, f"{self._root}/{file.name}")
+        except (OSError, pyarrow.ArrowException) as error:
+            raise self._lost(error) from error
 
     def _names(self) -> list[str]:
         found = self._files.get_file_info(pyarrow.fs.FileSelector(self._root, allow_not_found=True))
@@ -75,8 +157,8 @@ class Mirror:
                 out.write(block)
         scratch.replace(target)
 
-    def _lost(self, error: Exception) -> CheckpointError:
-        return CheckpointError(
+    def _lost(self, error: Exception) -> ResourceError:
+        return ResourceError(
             self._uri, f"the storage must be reachable and writable, got: {error}", "Check the address and rights"
         )
 
@@ -84,3 +166,72 @@ class Mirror:
 def _stamp(file: Path) -> tuple[int, int]:
     facts = file.stat()
     return facts.st_size, facts.st_mtime_ns
+
+
+def bring_journal(journal: Path, uri: str) -> None:
+    """Bring a study's journal from its copy where that is further than the one here.
+
+    Raises:
+        StudyError: the two have gone different ways.
+        ResourceError: the storage cannot be reached.
+    """
+    here = journal.read_bytes() if journal.exists() else b""
+    there = Mirror(uri).read(journal.name) or b""
+    shorter, longer = sorted((here[: here.rfind(b"\n") + 1], there[: there.rfind(b"\n") + 1]), key=len)
+    if not longer.startswith(shorter):
+        rule = f"the study here and its copy in {uri} must be the same one, got two that went different ways"
+        raise StudyError(str(journal), rule, "Remove or rename one of the two")
+    if len(longer) > len(here):
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        scratch = journal.with_name(".journal")
+        scratch.write_bytes(longer)
+        scratch.replace(journal)
+
+
+class JournalMirror:
+    """Keeps a copy of a study's journal, a file that only grows, in a storage: soon after it has grown, and at the end.
+
+    Args:
+        journal: the file; brought from the storage where it is further there, e.g. on a new head.
+        uri: the folder of the copy.
+
+    Raises:
+        StudyError: the two have gone different ways.
+        ResourceError: the storage cannot be reached.
+    """
+
+    def __init__(self, journal: Path, uri: str) -> None:
+        bring_journal(journal, uri)
+        self._journal, self._mirror, self._size = journal, Mirror(uri), -1
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> "JournalMirror":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Copy what is left to copy.
+
+        Raises:
+            ResourceError: the storage cannot be reached.
+        """
+        self._over.set()
+        self._thread.join()
+        self._copy()
+
+    def _follow(self) -> None:
+        while not self._over.wait(_SOON):
+            try:
+                self._copy()
+            except ResourceError:  # a storage may be away for a while; `close` has the last word
+                continue
+
+    def _copy(self) -> None:
+        size = self._journal.stat().st_size if self._journal.exists() else 0
+        if size > 0 and size != self._size:
+            self._mirror.write(self._journal)
+            self._size = size

@@ -91,13 +91,13 @@ def run_training(
             run.follow(_fit_in_background(job, mailbox, workers, resources, scratch))
 
 
-def finish_training(job: Job, resources: TrialResources, target: Path) -> dict[str, Any]:
-    """Write the best epoch's model into ``target``, with its test accuracy; see `JobRun.finish`."""
+def finish_training(job: Job, resources: TrialResources, target: Path, mirror: str) -> dict[str, Any]:
+    """Write the best epoch's model into ``target``, and a copy into ``mirror``, with its test accuracy; see `JobRun.finish`."""
     actor = Finisher.options(  # type: ignore[attr-defined]  # made by ray.remote
         num_cpus=resources.cpus, num_gpus=resources.gpus
     ).remote(job.model_dump_json(), resources.cpus, resources.gpus)
     try:
-        facts: dict[str, Any] = ray.get(actor.finish.remote(str(target.resolve())))
+        facts: dict[str, Any] = ray.get(actor.finish.remote(str(target.resolve()), mirror))
     finally:
         ray.kill(actor)
     return facts

@@ -53,6 +53,6 @@ class Finisher:
         """One epoch, as `Progress` in JSON."""
         return self._group.advance().model_dump_json()
 
-    def finish(self, target: str) -> dict[str, Any]:
+    def finish(self, target: str, mirror: str) -> dict[str, Any]:
         """See `JobRun.finish`."""
-        return self._group.finish(Path(target))
+        return self._group.finish(Path(target), mirror)
