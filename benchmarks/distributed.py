@@ -10,8 +10,8 @@ One thread a worker, gloo, digits. Each turn runs, one after the other:
 
 Seconds an epoch are between an epoch's end and the next one's, checkpoint included, the first left out. Overhead is ``train, 1
 worker`` over ``plain``; efficiency is ``train, 1 worker`` over twice ``train, 2 workers``; start-up is from the command to the
-first rank's first step, Ray's own start left out. The batch is the same for all, so that it is the same training. The script starts
-itself again with the C library's settings that workers have (`hopsearch.distributed.environment`), so that all have them.
+first rank's first step, Ray's own start left out. The batch is the same for all, so that it is the same training. The script
+starts itself again with the C library's settings that workers have (`hopsearch.distributed.environment`), so that all have them.
 """
 
 import argparse
