@@ -282,6 +282,32 @@ class TestMachines:
         assert sum(again.values()) - len(again) <= 1
         assert left_behind(cluster.address, os.environ) == []
 
+    def test_a_search_leaves_a_machine_with_notice(self, tmp_path, three_nodes):
+        cluster, nodes = three_nodes
+        folder = tmp_path / "runs" / "imixer-digits"
+        words = [
+            "space=imixer",
+            "model.dim=32",
+            "model.depth=2",
+            "model.patch_size=2",
+            "train.epochs=3",
+            "trials=2",
+            "finish=false",
+        ]
+        words += ["optim.batch_size=2", "pruner=none", f"address={cluster.address}"]
+        process = start(tmp_path, *words, verb="tune")
+        try:
+            assert wait_for(lambda: len(begun(folder)) >= 2, process, 150), (tmp_path / "log.txt").read_text()[-3000:]
+            drain(cluster, nodes[1])
+            cluster.add_node(num_cpus=1, node_ip_address="127.0.0.4")
+            assert process.wait(timeout=300) == 0, (tmp_path / "log.txt").read_text()[-3000:]
+        finally:
+            process.kill()
+        records = StudyView.open(folder).counted()
+        assert [(record.state.value, record.epoch) for record in records] == [("complete", 3)] * 2
+        assert sum(record.losses for record in records) == 1
+        assert sum(begun(folder).values()) == 6 + 1  # the epoch that moved was begun in two places
+
 
 def drain(cluster, node) -> None:
     """Tell the cluster that a node will be taken away, as a spot watcher does."""

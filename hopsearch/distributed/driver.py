@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from hopsearch.distributed.adapter import StudyScheduler, StudySearcher
 from hopsearch.distributed.cluster import TrialResources
 from hopsearch.distributed.dispatcher import Dispatcher
+from hopsearch.distributed.group import Leaving
 from hopsearch.distributed.job import Progress
 from hopsearch.distributed.live import clock
 from hopsearch.distributed.worker import Finisher, TrialWorker
@@ -104,6 +105,21 @@ def finish_winner(dispatcher: Dispatcher, resources: TrialResources, say: Callab
     best = ranked[0]
     if study.winner is not None and study.winner["trial"] == best.number:
         return study.winner
+    for attempt in range(1, _RESTARTS + 1):
+        try:
+            facts = _finish(dispatcher, resources, best, say)
+            break
+        except (ray.exceptions.RayActorError, Leaving) as error:  # its machine goes: elsewhere, from the checkpoint
+            if attempt == _RESTARTS:
+                rule = f"the winner's training must live, got a lost worker {_RESTARTS} times in a row"
+                raise StudyError(str(study.folder), rule, "Run the same command again; what is trained is saved") from error
+    reads = 1 + (study.winner or {}).get("test_reads", 0)
+    winner = {"trial": best.number, **facts, "folder": "winner", "test_reads": reads}
+    study.note("winner", winner)
+    return winner
+
+
+def _finish(dispatcher: Dispatcher, resources: TrialResources, best: TrialRecord, say: Callable[[str], None]) -> dict[str, Any]:
     place = placement_group(resources.bundles())
     strategy = PlacementGroupSchedulingStrategy(place, 0, placement_group_capture_child_tasks=True)
     actor = Finisher.options(  # type: ignore[attr-defined]  # made by ray.remote
@@ -112,15 +128,12 @@ def finish_winner(dispatcher: Dispatcher, resources: TrialResources, say: Callab
     try:
         _train_to_the_end(actor, dispatcher, best, say)
         facts: dict[str, Any] = ray.get(
-            actor.finish.remote(str((study.folder / "winner").resolve()), dispatcher.place.below("winner"))
+            actor.finish.remote(str((dispatcher.study.folder / "winner").resolve()), dispatcher.place.below("winner"))
         )
     finally:
         ray.kill(actor)
         remove_placement_group(place)
-    reads = 1 + (study.winner or {}).get("test_reads", 0)
-    winner = {"trial": best.number, **facts, "folder": "winner", "test_reads": reads}
-    study.note("winner", winner)
-    return winner
+    return facts
 
 
 def _train_to_the_end(actor: Any, dispatcher: Dispatcher, record: TrialRecord, say: Callable[[str], None]) -> None:

@@ -14,13 +14,21 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not in __all__
 
 from hopsearch.distributed.job import Job, JobRun, Progress, cause
+from hopsearch.distributed.notice import Notice, draining, this_node
 from hopsearch.training import Ranks
 
 _PATIENCE = datetime.timedelta(minutes=10)  # for a rank in an operation of the group; one that dies is noticed at once
 
 
+class Leaving(Exception):  # noqa: N818  # not an error: to the study it is a worker lost with everything saved
+    """A machine of the group is about to be taken away."""
+
+
 class RankProcess:
     """A rank's process: joins a group, takes a job, works on it when all others do."""
+
+    def __init__(self) -> None:
+        self._notice = _notice()
 
     def join(self, rank: int, world: int, host: str, port: int) -> None:
         """Become ``rank`` of a group that meets at ``host:port``."""
@@ -33,7 +41,7 @@ class RankProcess:
 
     def advance(self) -> str:
         """One epoch, together with the other ranks."""
-        return self._work.advance().model_dump_json()
+        return self._work.advance(self._notice).model_dump_json()
 
 
 class RankGroup:
@@ -55,6 +63,7 @@ class RankGroup:
             for bundle in range(1, self._world)
         ]
         self._work: JobRun | None = None
+        self._notice = _notice()
 
     def start(self, job: str) -> None:
         """Give all ranks the next job."""
@@ -68,13 +77,16 @@ class RankGroup:
 
         Raises:
             RayActorError: a rank's process or machine is gone; the trial can go on in another group.
+            Leaving: a machine is about to be taken away; the step is saved.
         """
         assert self._work is not None, "start comes first"
         theirs = [rank.advance.remote() for rank in self._others]
-        told = [self._work.advance()]
+        told = [self._work.advance(self._notice)]
         told += [Progress.model_validate_json(text) for text in ray.get(theirs)]
         failed = [progress for progress in told if progress.failure]
         self._whole = self._whole and not failed
+        if told[0].paused:
+            raise Leaving("this machine is about to be taken away; the trial goes on elsewhere")
         return cause(failed) if failed else told[0]
 
     def finish(self, target: Path, mirror: str) -> dict[str, Any]:
@@ -101,3 +113,8 @@ class RankGroup:
 def _meet(rank: int, store: TCPStore, world: int) -> None:
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_PATIENCE)
+
+
+def _notice() -> Notice:
+    node = this_node()
+    return Notice(lambda: draining(node))

@@ -20,11 +20,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hopsearch.distributed.cluster import TrialResources
 from hopsearch.distributed.job import Job, JobRun, Progress, cause
+from hopsearch.distributed.notice import Notice, draining, this_node
 from hopsearch.distributed.worker import Finisher
 from hopsearch.errors import ResourceError, StudyError
 
 _POLL = 0.2  # seconds between two looks into the mailbox
-_NOTICE = 2.0  # seconds between a rank's looks for a notice
 _BEGINNINGS = 4  # of the group in a row without a new epoch before something in it is said to kill it
 _GRACE = 60.0  # seconds that ranks have to save the epoch they are in
 _PATIENCE = 60.0  # seconds without a rank before the user is told what is waited for
@@ -57,9 +57,7 @@ class Mailbox:
 
     def stopping(self, node: str) -> bool:
         """Whether a rank on ``node`` is to leave: asked to, or the node is about to be taken away."""
-        # Ray has no public way to ask; `ray.train.get_preemption_info` reads the same but waits for all ranks, which is no
-        # question to ask every few steps.
-        return self._stop or node in ray._private.state.state.get_draining_nodes()
+        return self._stop or draining(node)
 
 
 def run_training(
@@ -83,7 +81,7 @@ def run_training(
         RuntimeError: the ranks end in errors of ours.
         KeyboardInterrupt: passed on, after the ranks have saved the epoch they are in.
     """
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)  # it lives as long as the driver
+    here = NodeAffinitySchedulingStrategy(this_node(), soft=False)  # it lives as long as the driver
     mailbox = ray.remote(Mailbox).options(num_cpus=0, max_concurrency=8, scheduling_strategy=here).remote()
     run = _Run(mailbox, take, say, workers)
     while not run.over:
@@ -214,7 +212,8 @@ def _train_rank(config: dict[str, Any]) -> None:
     mailbox = config["mailbox"]
     first = ray.train.get_context().get_world_rank() == 0
     work = JobRun(Job.model_validate_json(config["job"]))
-    notice = _Notice(mailbox)
+    node = this_node()
+    notice = Notice(lambda: bool(ray.get(mailbox.stopping.remote(node))))
     if first:
         ray.get(mailbox.begin.remote())
     while True:
@@ -225,23 +224,3 @@ def _train_rank(config: dict[str, Any]) -> None:
             ray.get(mailbox.tell.remote(progress.model_dump_json()))
         if progress.done or progress.failure or progress.paused:
             return
-
-
-class _Notice:
-    """Whether this rank has been told to stop; asked in the background, answered at once."""
-
-    def __init__(self, mailbox: Any) -> None:
-        self._mailbox, self._seen = mailbox, False
-        self._node = ray.get_runtime_context().get_node_id()
-        threading.Thread(target=self._watch, daemon=True).start()
-
-    def __call__(self) -> bool:
-        return self._seen
-
-    def _watch(self) -> None:
-        while not self._seen:
-            time.sleep(_NOTICE)
-            try:
-                self._seen = bool(ray.get(self._mailbox.stopping.remote(self._node)))
-            except ray.exceptions.RayError:  # the driver is gone, and its ranks with it
-                return

@@ -1,0 +1,44 @@
+"""Whether a process is to leave: asked in the background, answered at once, so that a training can ask every few steps."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import ray
+
+_EVERY = 2.0  # seconds between two questions
+
+
+class Notice:
+    """Asks until the answer is yes.
+
+    Args:
+        ask: the question; may take its time. An error of Ray's ends the asking: the cluster is gone, and this process with it.
+    """
+
+    def __init__(self, ask: Callable[[], bool]) -> None:
+        self._ask, self._given = ask, False
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def __call__(self) -> bool:
+        """Whether the answer was yes."""
+        return self._given
+
+    def _watch(self) -> None:
+        while not self._given:
+            time.sleep(_EVERY)
+            try:
+                self._given = self._ask()
+            except ray.exceptions.RayError:
+                return
+
+
+def this_node() -> str:
+    """The id of the machine that this process runs on."""
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def draining(node: str) -> bool:
+    """Whether a machine is about to be taken away."""
+    # Ray has no public way to ask; `ray.train.get_preemption_info` reads the same but waits for all ranks.
+    return node in ray._private.state.state.get_draining_nodes()
