@@ -60,6 +60,25 @@ def test_a_lost_worker_goes_on_and_one_that_kills_is_given_up(desk):
     assert record.reason == "lost: its worker died 3 times in a row without finishing an epoch"
 
 
+def test_a_worker_that_left_by_itself_never_counts_against_its_trial(desk):
+    job = desk.next_job()
+    for _ in range(5):
+        desk.lose(job.number, saved=True)
+        assert desk.next_job().number == job.number
+    assert desk.study.records[job.number].state == State.RUNNING
+
+
+def test_an_observer_that_cannot_write_ends_the_search(desk):
+    class Full:
+        def begin(self, record):
+            raise OSError("No space left on device")
+
+    desk.observers = (Full(),)
+    assert desk.next_job() is None
+    assert desk.finished
+    assert "it must be writable, got: No space left on device" in str(desk.error)
+
+
 def test_a_mistake_of_the_users_ends_the_search(desk):
     job = desk.next_job()
     assert not desk.take(job.number, Progress(failure="search", reason="the image folder must exist"))

@@ -3,6 +3,7 @@
 Tune's own search state and snapshots are never read back, so both classes pickle to nothing.
 """
 
+from pathlib import Path
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -11,6 +12,7 @@ from ray.tune.search import Searcher
 
 from hopsearch.distributed.cluster import TrialResources
 from hopsearch.distributed.dispatcher import Dispatcher
+from hopsearch.distributed.group import Leaving
 from hopsearch.distributed.job import Progress
 from hopsearch.distributed.worker import CPUS, GPUS, JOB, PROGRESS
 
@@ -77,6 +79,11 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Tune sends a trial's last result here and not to `on_trial_result`."""
         self._take(trial, result)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """Tune comes here first, then tells the searcher that there was an error; which one, only the trial's file says."""
+        if Leaving.__name__ in Path(trial.error_file).read_text():
+            self._dispatcher.lose(self._searcher.number_of(trial.trial_id), saved=True)
 
     def _take(self, trial: Trial, result: dict[str, Any]) -> str:
         number = self._searcher.number_of(trial.trial_id)

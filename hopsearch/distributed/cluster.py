@@ -75,6 +75,9 @@ def slots(resources: TrialResources) -> int:
     Raises:
         ResourceError: not even one.
     """
+    if resources.workers > 1 and resources.gpus % 1:
+        rule = f"several workers of a trial must have whole GPUs, got {resources.gpus:g} each"
+        raise ResourceError("trial.gpus", rule, "Give each one GPU, or the trial one worker")
     room = places(resources, "trial.")
     if resources.workers > room:
         rule = f"the cluster must have room for the {resources.workers} workers of a trial, got {room}"

@@ -138,10 +138,11 @@ class Dispatcher:
                 self._stop("every configuration of the space has been tried")
                 return None
             record = asked
-        self._live.add(record.number)
         for observer in self.observers:
             observer.begin(record)
-        return self.job(record, fresh)
+        job = self.job(record, fresh)
+        self._live.add(record.number)
+        return job
 
     def _take(self, number: int, progress: Progress) -> bool:
         if number not in self._live:
@@ -167,12 +168,26 @@ class Dispatcher:
             self._live.discard(number)
         return goes_on
 
-    def lose(self, number: int) -> None:
-        """A worker was lost: its trial goes on from its checkpoint, unless it has lost several and got nowhere."""
+    def lose(self, number: int, saved: bool = False) -> None:
+        """A worker was lost: its trial goes on from its checkpoint, unless it has lost several and got nowhere.
+
+        Args:
+            number: the trial.
+            saved: the worker left by itself, with all it had done saved: no sign of a trial that kills its workers.
+        """
+        try:
+            self._lose(number, saved)
+        except (UserError, OSError) as error:
+            self._give_up(error)
+
+    def _lose(self, number: int, saved: bool) -> None:
         if number not in self._live:
             return
         self._live.discard(number)
         self.study.lose(number)
+        if saved:
+            self._queue.append(number)
+            return
         self._lost[number] = self._lost.get(number, 0) + 1
         if self._lost[number] < _LOSSES:
             self._queue.append(number)

@@ -19,7 +19,7 @@ from hopsearch.distributed.dispatcher import Dispatcher
 from hopsearch.distributed.group import Leaving
 from hopsearch.distributed.job import Progress
 from hopsearch.distributed.live import clock
-from hopsearch.distributed.worker import Finisher, TrialWorker
+from hopsearch.distributed.worker import Finisher, TrialWorker, answer
 from hopsearch.errors import StudyError
 from hopsearch.study import State, Study, TrialRecord
 
@@ -127,7 +127,7 @@ def _finish(dispatcher: Dispatcher, resources: TrialResources, best: TrialRecord
     ).remote(dispatcher.job(best).model_dump_json(), resources.cpus, resources.gpus)
     try:
         _train_to_the_end(actor, dispatcher, best, say)
-        facts: dict[str, Any] = ray.get(
+        facts: dict[str, Any] = answer(
             actor.finish.remote(str((dispatcher.study.folder / "winner").resolve()), dispatcher.place.below("winner"))
         )
     finally:
@@ -142,7 +142,9 @@ def _train_to_the_end(actor: Any, dispatcher: Dispatcher, record: TrialRecord, s
     if first < last:
         say(f"winner: trial {record.number} goes on from epoch {first} to {last}; Ctrl-C keeps it, finish=false leaves it")
     while True:
-        progress = Progress.model_validate_json(ray.get(actor.advance.remote()))
+        progress = Progress.model_validate_json(answer(actor.advance.remote()))
+        if progress.trace:
+            raise RuntimeError(f"the winner's training ended in an error:\n{progress.trace}")
         if progress.failure:
             place = f"winner, trial {record.number}"
             raise StudyError(place, f"its training must go on to full epochs, got {progress.reason}", "Run the command again")

@@ -4,6 +4,7 @@ They find each other through torch.distributed, and stay together until one of t
 """
 
 import datetime
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ class Leaving(Exception):  # noqa: N818  # not an error: to the study it is a wo
 class RankProcess:
     """A rank's process: joins a group, takes a job, works on it when all others do."""
 
-    def __init__(self) -> None:
+    def __init__(self, gpus: float) -> None:
+        keep_to_assigned_gpus(gpus)
         self._notice = _notice()
 
     def join(self, rank: int, world: int, host: str, port: int) -> None:
@@ -52,6 +54,7 @@ class RankGroup:
     """
 
     def __init__(self, cpus: float, gpus: float) -> None:
+        keep_to_assigned_gpus(gpus)
         place = ray.util.get_current_placement_group()
         self._world = len(place.bundle_specs) if place else 1
         self._whole = False
@@ -59,7 +62,7 @@ class RankGroup:
         self._others = [
             actor.options(
                 num_cpus=cpus, num_gpus=gpus, scheduling_strategy=PlacementGroupSchedulingStrategy(place, bundle)
-            ).remote()
+            ).remote(gpus)
             for bundle in range(1, self._world)
         ]
         self._work: JobRun | None = None
@@ -85,6 +88,8 @@ class RankGroup:
         told += [Progress.model_validate_json(text) for text in ray.get(theirs)]
         failed = [progress for progress in told if progress.failure]
         self._whole = self._whole and not failed
+        if failed and all(progress.others_gone for progress in failed):
+            raise RuntimeError(failed[0].trace)  # the ranks lost each other: no fact about the trial
         if told[0].paused:
             raise Leaving("this machine is about to be taken away; the trial goes on elsewhere")
         return cause(failed) if failed else told[0]
@@ -113,6 +118,12 @@ class RankGroup:
 def _meet(rank: int, store: TCPStore, world: int) -> None:
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_PATIENCE)
+
+
+def keep_to_assigned_gpus(gpus: float) -> None:
+    """Make a process that was given no GPU see none: Ray leaves all of them in sight, and device=auto would take one."""
+    if not gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def _notice() -> Notice:

@@ -1,6 +1,7 @@
 """A folder's copy in a storage that outlives the machine: ``s3://bucket/path``, ``gs://…``, or a path that all machines share."""
 
 import threading
+import uuid
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,7 @@ class Mirror:
     def _copy_up(self, source: Path, target: str) -> None:
         # Under another name first: an object store shows a file when it is whole, a shared disk as it grows.
         head, _, name = target.rpartition("/")
-        scratch = f"{head}/.{name}"
+        scratch = f"{head}/.{name}.{uuid.uuid4().hex}"
         with source.open("rb") as file, self._files.open_output_stream(scratch) as out:
             while block := file.read(_BLOCK):
                 out.write(block)

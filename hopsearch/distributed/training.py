@@ -19,13 +19,15 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hopsearch.distributed.cluster import TrialResources
+from hopsearch.distributed.group import keep_to_assigned_gpus
 from hopsearch.distributed.job import Job, JobRun, Progress, cause
 from hopsearch.distributed.notice import Notice, draining, this_node
-from hopsearch.distributed.worker import Finisher
+from hopsearch.distributed.worker import Finisher, answer
 from hopsearch.errors import ResourceError, StudyError
 
 _POLL = 0.2  # seconds between two looks into the mailbox
 _BEGINNINGS = 4  # of the group in a row without a new epoch before something in it is said to kill it
+_RESIZE = 900.0  # seconds between looks for more places: to take them, Ray starts the group anew in the middle of an epoch
 _GRACE = 60.0  # seconds that ranks have to save the epoch they are in
 _PATIENCE = 60.0  # seconds without a rank before the user is told what is waited for
 
@@ -41,7 +43,6 @@ class Mailbox:
     def begin(self) -> None:
         """A group has come together."""
         self.begun += 1
-        self._stop = False
 
     def tell(self, progress: str) -> None:
         """`Progress` as JSON."""
@@ -95,7 +96,7 @@ def finish_training(job: Job, resources: TrialResources, target: Path, mirror: s
         num_cpus=resources.cpus, num_gpus=resources.gpus
     ).remote(job.model_dump_json(), resources.cpus, resources.gpus)
     try:
-        facts: dict[str, Any] = ray.get(actor.finish.remote(str(target.resolve()), mirror))
+        facts: dict[str, Any] = answer(actor.finish.remote(str(target.resolve()), mirror))
     finally:
         ray.kill(actor)
     return facts
@@ -110,6 +111,7 @@ class _Run:
         self._mailbox, self._take, self._say, self._workers = mailbox, take, say, workers
         self._read = self._begun = self._idle = self._epoch = 0
         self._heard = time.monotonic()
+        self._gone: Progress | None = None
         self.over = False
 
     def follow(self, fitting: "_Fit") -> None:
@@ -120,7 +122,8 @@ class _Run:
             self._look()
         except KeyboardInterrupt:
             ray.get(self._mailbox.ask_to_stop.remote())
-            fitting.over.wait(_GRACE)
+            if self._begun:
+                fitting.over.wait(_GRACE)
             self._look()
             raise
         if not self.over and fitting.error is not None:
@@ -136,10 +139,14 @@ class _Run:
         for progress in told:
             self._heard = float("inf")
             self._one(progress)
-        if failed := [progress for progress in told if progress.failure]:
-            self._fail(cause(failed))
+        failed = [progress for progress in told if progress.failure]
+        self._gone = next((progress for progress in failed if progress.others_gone), self._gone)
+        if own := [progress for progress in failed if not progress.others_gone]:
+            self._fail(cause(own))
         if self._idle > _BEGINNINGS:
             self.over = True
+            if self._gone:  # no rank died of itself: it is their way of talking that fails
+                self._fail(self._gone)
             rule = f"ranks must live for an epoch, got {_BEGINNINGS} groups in a row that were killed before"
             raise ResourceError("training", rule, "See Ray's logs for what kills them; often it is the machine's memory")
         if time.monotonic() - self._heard > _PATIENCE and begun == self._begun == 0:
@@ -153,6 +160,7 @@ class _Run:
             self._take(progress)
         self.over = self.over or progress.done
         if progress.paused:
+            self._idle = 0  # what it did is saved
             self._say("saved in the middle of an epoch; it goes on from there")
 
     def _fail(self, progress: Progress) -> None:
@@ -191,6 +199,7 @@ def _fit_in_background(job: Job, mailbox: Any, workers: tuple[int, int], resourc
         num_workers=most if fewest == most else workers,
         use_gpu=resources.gpus > 0,
         resources_per_worker=resources.bundles()[0],
+        elastic_resize_monitor_interval_s=_RESIZE,
     )
     run = ray.train.RunConfig(
         storage_path=scratch,
@@ -199,7 +208,7 @@ def _fit_in_background(job: Job, mailbox: Any, workers: tuple[int, int], resourc
     )
     trainer = TorchTrainer(
         _train_rank,
-        train_loop_config={"job": job.model_dump_json(), "mailbox": mailbox},
+        train_loop_config={"job": job.model_dump_json(), "mailbox": mailbox, "gpus": resources.gpus},
         scaling_config=scaling,
         run_config=run,
         torch_config=TorchConfig(backend="nccl" if resources.gpus else "gloo"),
@@ -210,6 +219,7 @@ def _fit_in_background(job: Job, mailbox: Any, workers: tuple[int, int], resourc
 def _train_rank(config: dict[str, Any]) -> None:
     """What every rank runs: epochs until the job is done, cannot go on, or is asked to stop."""
     mailbox = config["mailbox"]
+    keep_to_assigned_gpus(config["gpus"])
     first = ray.train.get_context().get_world_rank() == 0
     work = JobRun(Job.model_validate_json(config["job"]))
     node = this_node()
@@ -218,9 +228,9 @@ def _train_rank(config: dict[str, Any]) -> None:
         ray.get(mailbox.begin.remote())
     while True:
         progress = work.advance(notice)
-        if progress.others_gone:
-            raise RuntimeError(progress.reason)  # Ray Train's to mend: it starts the group again with what is left
         if first or progress.failure:
             ray.get(mailbox.tell.remote(progress.model_dump_json()))
+        if progress.others_gone:
+            raise RuntimeError(progress.reason)  # Ray Train's to mend: it starts the group again with what is left
         if progress.done or progress.failure or progress.paused:
             return

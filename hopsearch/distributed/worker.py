@@ -8,6 +8,7 @@ from ray.tune import Trainable
 from ray.tune.result import DONE
 
 from hopsearch.distributed.group import RankGroup
+from hopsearch.errors import CheckpointError, StudyError, UserError
 
 JOB, PROGRESS, CPUS, GPUS = "job", "progress", "cpus", "gpus"
 
@@ -39,6 +40,26 @@ class TrialWorker(Trainable):  # type: ignore[misc]  # Ray has no types
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Nothing, as for `save_checkpoint`."""
+
+
+def answer(reference: Any) -> Any:
+    """What a `Finisher` answers; its errors as what they are here.
+
+    Raises:
+        UserError: the user must act; without the other process's traceback.
+        RayActorError, RayTaskError: its machine is gone; a bug of ours.
+    """
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, UserError):
+            raise error.cause from None
+        if isinstance(error.cause, (CheckpointError, OSError)):
+            rule = f"its best checkpoint must be readable and its files writable, got: {error.cause}"
+            raise StudyError(
+                "winner", rule, "Check the disk, and that all machines reach the folder, then run it again"
+            ) from None
+        raise
 
 
 @ray.remote

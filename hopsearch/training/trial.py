@@ -36,9 +36,7 @@ def pick_device(wanted: str, place: str = "train.device") -> torch.device:
         ResourceError: cuda is asked for and there is none.
     """
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise ResourceError(
-            place, "a GPU must be there, got none", "Set train.device=auto or trial.gpus=0, or run where a GPU is"
-        )
+        raise ResourceError(place, "a GPU must be there, got none", "Set train.device=auto, or give trials a GPU: trial.gpus=1")
     return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
 
 
@@ -124,7 +122,7 @@ class TrialRun:
             measures = measure(self.evaluated, self.augment.normalize(self.val_set.images_NCHW[:_MEASURED_IMAGES]))
         if validation.loss != validation.loss:
             raise Diverged(f"epoch {self.epoch + 1}", "the validation loss must be finite, got nan", "Lower optim.lr")
-        images = len(self.train_set) - begun_at * self.config.optim.batch_size
+        images = max(0, len(self.train_set) - begun_at * self.config.optim.batch_size)
         self.epoch += 1
         self.position, self._loss_sum = 0, torch.zeros((), device=self.device)
         row: Row = {
@@ -211,7 +209,7 @@ class TrialRun:
             self.position = step + 1
             if self.position % check_every == 0:
                 require_finite(self.ranks.sum(self._loss_sum.clone()), step)
-            if stop and self.position % _ASK_EVERY == 0 and self._agreed(stop()):
+            if stop and (self.position % _ASK_EVERY == 0 or self.position == len(batches)) and self._agreed(stop()):
                 self._loss_sum = self.ranks.sum(self._loss_sum)
                 raise Paused
         total = self.ranks.sum(self._loss_sum)
