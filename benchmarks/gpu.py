@@ -68,7 +68,7 @@ def matmul_rate(device: str, size: int) -> float:
 
 def flops(config: IMixerConfig | MlpMixerConfig) -> int:
     facts = load(DataConfig()).facts
-    trial = resolve({"model.family": config.family}, facts, 0)
+    trial = resolve({"model.family": config.family, "model.patch_size": 2}, facts, 0)
     return estimate_cost(trial.model_copy(update={"model": config})).flops
 
 
