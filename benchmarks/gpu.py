@@ -1,4 +1,4 @@
-"""How close to its limit one GPU trains: images/s and utilisation per model, augmentation's share, and many small trials at once.
+"""How close to its limit one GPU trains: images/s and utilisation per model, augmentation's share, many small trials at once.
 
     python benchmarks/gpu.py [--repeats 20] [--compile] [--smoke]
 
@@ -93,6 +93,25 @@ def models(config: IMixerConfig, batch: int, options: argparse.Namespace, rate: 
         print(f"\naugmentation's share of a step at {config.image_size} px: {part:.1%}\n")
 
 
+def checkpointing(config: IMixerConfig, batch: int, options: argparse.Namespace) -> None:
+    """What recomputing the blocks saves and costs."""
+    x_BCHW = torch.randn(batch, config.channels, config.image_size, config.image_size, device=options.device)
+    peaks, steps = [], {}
+    for name, enable in (("kept", False), ("computed again", True)):
+        model = build(config)
+        model.set_grad_checkpointing(enable)
+        steps[name] = stepper(model, x_BCHW, options.compile)
+        steps[name]()
+        if options.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            steps[name]()
+            peaks.append(torch.cuda.max_memory_allocated() / 2**20)
+    times = turns(steps, 5, options.repeats, options.device)
+    ratio = quartiles([a / b for a, b in zip(times["computed again"], times["kept"], strict=True)])
+    saved = f", peak {peaks[0]:,.0f} → {peaks[1]:,.0f} MiB (both models' weights included)" if peaks else ""
+    print(f"activations computed again at {config.image_size} px: {ratio} × the step{saved}\n")
+
+
 def share(x_BCHW: torch.Tensor, step: float) -> float:
     """Of the paper's augmentation in augmentation + step."""
     facts = load(DataConfig()).facts
@@ -147,6 +166,7 @@ def main() -> None:
     print("| model | side | batch | images/s | utilisation | iMixer's step over it |\n|---|---|---|---|---|---|")
     for config, batch in ((TOY, 16),) if options.smoke else ((S16, 256), (CIFAR, 512)):
         models(config, batch, options, rate)
+        checkpointing(config, batch, options)
     trials, epochs = (2, 1) if options.smoke else (TRIALS, 10)
     alone = trials_together(1, epochs, options.device)
     together = trials_together(trials, epochs, options.device)

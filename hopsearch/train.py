@@ -164,7 +164,14 @@ def require_same(file: Path, trial: TrialConfig, facts: DataFacts) -> None:
         ConfigError: the folder holds another training; the message says what differs.
     """
     now = {**flatten(json.loads(trial.model_dump_json())), "data.fingerprint": facts.fingerprint}
-    free = {"train.device", "train.amp", "train.compile", "train.micro_batch", "train.eval_batch_size"}
+    free = {
+        "train.device",
+        "train.amp",
+        "train.compile",
+        "train.micro_batch",
+        "train.grad_checkpointing",
+        "train.eval_batch_size",
+    }
     if file.exists():
         before = json.loads(file.read_text())
         keys = [key for key in sorted({*before, *now} - free) if before.get(key) != now.get(key)]

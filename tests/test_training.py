@@ -189,3 +189,19 @@ def test_load_state_keeps_key_order_free(trial, tiny, digits):
     state = trial.state_dict()
     state["model"] = OrderedDict(reversed(list(state["model"].items())))
     TrialRun(tiny, digits).load_state_dict(state)
+
+
+def test_computing_activations_again_changes_memory_alone(tiny, digits):
+    again = tiny.model_copy(update={"train": tiny.train.model_copy(update={"grad_checkpointing": True})})
+    kept, thrifty = TrialRun(tiny, digits), TrialRun(again, digits)
+    rows = kept.step(), thrifty.step()
+    assert rows[0]["train_loss"] == rows[1]["train_loss"]
+    assert all(
+        torch.equal(a, b) for a, b in zip(kept.model.state_dict().values(), thrifty.model.state_dict().values(), strict=True)
+    )
+    deep = [
+        estimate_cost(config.model_copy(update={"model": config.model.model_copy(update={"depth": 8})}))
+        for config in (tiny, again)
+    ]
+    assert (deep[0].params, deep[0].flops) == (deep[1].params, deep[1].flops)
+    assert deep[1].memory < deep[0].memory / 2

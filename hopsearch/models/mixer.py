@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from timm.layers import lecun_normal_
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from hopsearch.errors import ConfigError
 from hopsearch.models.families import AsymMixerConfig, IMixerConfig, MixerConfig
@@ -54,6 +55,7 @@ class Mixer(nn.Module):
     Attributes:
         config: what it was built from; `reset_classifier` keeps it true.
         folded: whether spectral norms are baked into the weights (`fold`).
+        grad_checkpointing: whether blocks keep only their inputs for the backward pass, and are computed again there.
         norms_held: whether training forwards leave the estimates of spectral norms alone, as all but the first of an optimizer
             step's must, so that its images see one set of weights.
     """
@@ -61,7 +63,7 @@ class Mixer(nn.Module):
     def __init__(self, config: MixerConfig, blocks: list[nn.Module]) -> None:
         super().__init__()
         self.config = config
-        self.folded = self.norms_held = False
+        self.folded = self.norms_held = self.grad_checkpointing = False
         self.num_classes, self.num_features = config.classes, config.dim
         self.head_hidden_size = self.embed_dim = config.dim
         self.in_chans, self.global_pool = config.channels, "avg"
@@ -97,8 +99,9 @@ class Mixer(nn.Module):
     def forward_features(self, x_BCHW: Tensor) -> Tensor:
         """Tokens after the last norm, x_BSD."""
         x_SBD = self.stem(x_BCHW)
+        again = self.grad_checkpointing and self.training and torch.is_grad_enabled()
         for block, weights in zip(self.blocks, self.token_weights(), strict=True):
-            x_SBD = block(x_SBD, *weights)
+            x_SBD = cast(Tensor, checkpoint(block, x_SBD, *weights, use_reentrant=False)) if again else block(x_SBD, *weights)
         return cast(Tensor, self.norm(x_SBD)).transpose(0, 1)
 
     def forward_head(self, x_BSD: Tensor, pre_logits: bool = False) -> Tensor:
@@ -141,6 +144,10 @@ class Mixer(nn.Module):
             return self.norm.weight.new_zeros(())
         breaking = [mlp.fc2.weight for mlp in self.modules() if isinstance(mlp, AsymmetricMlp)]
         return strength * torch.stack([weight.square().sum() for weight in breaking]).sum()
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade time for memory in training: see ``grad_checkpointing`` (timm's interface)."""
+        self.grad_checkpointing = enable
 
     def get_classifier(self) -> nn.Module:
         """The head (timm's interface)."""

@@ -59,11 +59,15 @@ def estimate_cost(config: TrialConfig) -> Cost:
     depth = config.model.depth
     batch_size = min(config.optim.batch_size, config.train.micro_batch or config.optim.batch_size)
     ema = config.train.ema_decay is not None
-    sizes = config.model.model_copy(update=_costless(config.model))
-    if depth <= 2:
-        return _measure(sizes, batch_size, ema)
-    one, two = (_measure(sizes.model_copy(update={"depth": shallow}), batch_size, ema) for shallow in (1, 2))
-    return Cost(*(a + (depth - 1) * (b - a) for a, b in zip(_fields(one), _fields(two), strict=True)))
+    sizes, again = config.model.model_copy(update=_costless(config.model)), config.train.grad_checkpointing
+    one, two = (_measure(sizes.model_copy(update={"depth": shallow}), batch_size, ema, again) for shallow in (1, 2))
+    cost = Cost(*(a + (depth - 1) * (b - a) for a, b in zip(_fields(one), _fields(two), strict=True)))
+    if not again:
+        return cost
+    # At the peak one block, computed again, has its own activations too.
+    whole, wholes = (_measure(sizes.model_copy(update={"depth": shallow}), batch_size, ema, False) for shallow in (1, 2))
+    block = wholes.memory - whole.memory - (wholes.params - whole.params) * _FLOAT * (_COPIES + int(ema))
+    return Cost(cost.params, cost.flops, cost.memory + block)
 
 
 def _costless(model: ModelConfig) -> dict[str, float]:
@@ -79,9 +83,10 @@ def _fields(cost: Cost) -> tuple[int, int, int]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _measure(sizes: ModelConfig, batch_size: int, ema: bool) -> Cost:
+def _measure(sizes: ModelConfig, batch_size: int, ema: bool, grad_checkpointing: bool) -> Cost:
     with torch.device("meta"):
         model = build(sizes)
+        model.set_grad_checkpointing(grad_checkpointing)
         x_BCHW = torch.empty(batch_size, sizes.channels, sizes.image_size, sizes.image_size)
         targets_BK = torch.empty(batch_size, sizes.classes)
     params = sum(parameter.numel() for parameter in model.parameters())

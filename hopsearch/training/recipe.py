@@ -56,6 +56,8 @@ class TrainConfig(Settings):
     """Decay of an exponential moving average of the weights, which is then what is evaluated and exported."""
     micro_batch: int | None = Field(default=None, gt=0)
     """Most images a process takes through the model at once; a larger share of the batch is accumulated. None: all of it."""
+    grad_checkpointing: bool = False
+    """Keep only the blocks' inputs for the backward pass and compute the blocks again there: less memory, more time."""
     eval_batch_size: int = Field(default=512, gt=0)
     """Images a forward pass in evaluation."""
 

@@ -81,6 +81,7 @@ class TrialRun:
         torch.manual_seed(derive(config.seed, "weights"))
         with failures("building the model"):
             self.model: Mixer = build(config.model).to(self.device)
+            self.model.set_grad_checkpointing(config.train.grad_checkpointing)
             self.optimizer = build_optimizer(self.model, config.optim, self.device)
         compiled = cast(nn.Module, torch.compile(self.model)) if config.train.compile else self.model
         self._net = self.ranks.wrap(compiled)
