@@ -218,7 +218,8 @@ class TrialRun:
         return float(total) / len(self.train_set)
 
     def _agreed(self, stop: bool) -> bool:
-        return bool(self.ranks.sum(torch.tensor(float(stop), device=self.device)))
+        # One rank knows by itself: nothing to wait for, no word from the device.
+        return stop if self.ranks.world == 1 else bool(self.ranks.sum(torch.tensor(float(stop), device=self.device)))
 
     def _train_step(self, index_B: torch.Tensor, step: int, steps: int) -> torch.Tensor:
         # Returns the sum of the loss over this rank's images.
