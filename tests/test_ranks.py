@@ -35,14 +35,14 @@ def together(tmp_path_factory):
         for rank in range(max(rank_process.WORLDS))
     ]
     for process in processes:
-        _, errors = process.communicate(timeout=100)
+        _, errors = process.communicate(timeout=200)
         assert process.returncode == 0, errors.decode()[-2000:]
     rank_process.work(folder)
     return folder
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 class TestRanks:
     @pytest.mark.parametrize("world", rank_process.WORLDS)
     @pytest.mark.parametrize("how", ["plain", "accumulated"])
