@@ -132,8 +132,8 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
 def _run(config: TrainingConfig, trial: TrialConfig, place: Place, console: Console) -> None:
     folder = place.folder
     resources = TrialResources(workers=config.workers[0], cpus=config.cpus, gpus=config.gpus)
-    room = places(resources)
-    if config.workers[0] > room and not config.wait:
+    room = config.workers[0] if config.wait else places(resources)
+    if config.workers[0] > room:
         each = f"{config.cpus:g} CPU and {config.gpus:g} GPU"
         rule = f"the cluster must have room for {config.workers[0]} workers of {each}, got room for {room}"
         raise ResourceError("workers", rule, "Give fewer, join a larger cluster with address=…, or wait=true for one that grows")

@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: small real data, small real studies, and an environment of their own."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,11 @@ def finish(study: Study, number: int) -> None:
     while record.state.value == "running":
         epoch = record.epoch + 1
         study.report(number, epoch, curve(number, epoch), seconds=float(epoch))
+
+
+def hear_interrupts() -> None:
+    """For ``preexec_fn``: a shell's background job ignores SIGINT, and so would all that the tests start in one."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def environment(tmp_path: Path) -> dict[str, str]:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 import hopsearch.models  # noqa: F401  # registers our models with timm
 from hopsearch import report
 from hopsearch.study import State, StudyView
-from tests.conftest import environment, folder_of_images
+from tests.conftest import environment, folder_of_images, hear_interrupts
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -69,7 +69,9 @@ def run(tmp_path: Path, *words: str) -> subprocess.CompletedProcess:
 def start(tmp_path: Path, *words: str) -> subprocess.Popen:
     log = (tmp_path / "log.txt").open("a")
     with log:
-        return subprocess.Popen(command(tmp_path, *words), env=environment(tmp_path), stdout=log, stderr=log)
+        return subprocess.Popen(
+            command(tmp_path, *words), env=environment(tmp_path), stdout=log, stderr=log, preexec_fn=hear_interrupts
+        )
 
 
 def begun(folder: Path) -> Counter:

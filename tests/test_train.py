@@ -18,7 +18,7 @@ from hopsearch.distributed import job, training
 from hopsearch.distributed.job import Job, JobRun, Progress, cause
 from hopsearch.study import StudyView
 from hopsearch.training import CheckpointFolder
-from tests.conftest import environment, finish, open_study
+from tests.conftest import environment, finish, hear_interrupts, open_study
 from tests.test_search import begun, descendants, wait_for, wait_gone
 
 SMALL = ["model=imixer_s16_224", "model.dim=32", "model.depth=2", "model.patch_size=2", "name=mine"]
@@ -36,7 +36,8 @@ def run(tmp_path: Path, *words: str, **more: str) -> subprocess.CompletedProcess
 
 def start(tmp_path: Path, *words: str, **more: str) -> subprocess.Popen:
     with (tmp_path / "log.txt").open("a") as log:
-        return subprocess.Popen(command(tmp_path, *words, **more), env=environment(tmp_path), stdout=log, stderr=log)
+        words_of_it = command(tmp_path, *words, **more)
+        return subprocess.Popen(words_of_it, env=environment(tmp_path), stdout=log, stderr=log, preexec_fn=hear_interrupts)
 
 
 def epoch(folder: Path) -> int:
@@ -202,8 +203,8 @@ def is_rank(pid: int) -> bool:
 
 
 @pytest.fixture
-def three_nodes(tmp_path, monkeypatch):
-    """A cluster of three nodes on this machine, the first without CPUs; yields it and how to join it."""
+def head(tmp_path, monkeypatch):
+    """A cluster that has only a head without CPUs."""
     from ray.cluster_utils import Cluster
 
     token = tmp_path / "token"
@@ -212,12 +213,17 @@ def three_nodes(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    # Addresses of their own, so that the driver joins the head and not a machine that is to be lost.
-    workers = [cluster.add_node(num_cpus=1, node_ip_address=f"127.0.0.{number}") for number in (2, 3)]
     try:
-        yield cluster, workers
+        yield cluster
     finally:
         cluster.shutdown()
+
+
+@pytest.fixture
+def three_nodes(head):
+    """The cluster, and two nodes in it."""
+    # Addresses of their own, so that the driver joins the head and not a machine that is to be lost.
+    return head, [head.add_node(num_cpus=1, node_ip_address=f"127.0.0.{number}") for number in (2, 3)]
 
 
 @pytest.mark.ray
@@ -281,6 +287,24 @@ class TestMachines:
         again = begun(folder)
         assert sum(again.values()) - len(again) <= 1
         assert left_behind(cluster.address, os.environ) == []
+
+    def test_a_search_waits_for_machines_to_come(self, tmp_path, head):
+        folder = tmp_path / "runs" / "imixer-digits"
+        words = ["space=imixer", "model.dim=32", "model.depth=2", "model.patch_size=2", "train.epochs=1", "trials=2"]
+        words += ["finish=false", f"address={head.address}"]
+        refused = run(tmp_path, *words, verb="tune")
+        assert refused.returncode == 2
+        assert "trial.cpus: a machine of the cluster must have 1 CPU for a worker, got 0 at most" in refused.stderr
+        process = start(tmp_path, *words, "trial.concurrent=2", verb="tune")
+        try:
+            assert wait_for(
+                lambda: len(StudyView.open(folder).records) >= 1 if (folder / "journal.log").exists() else False, process
+            )
+            head.add_node(num_cpus=1, node_ip_address="127.0.0.2")
+            assert process.wait(timeout=200) == 0, (tmp_path / "log.txt").read_text()[-3000:]
+        finally:
+            process.kill()
+        assert [record.state.value for record in StudyView.open(folder).counted()] == ["complete"] * 2
 
     def test_a_search_leaves_a_machine_with_notice(self, tmp_path, three_nodes):
         cluster, nodes = three_nodes

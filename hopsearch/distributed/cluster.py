@@ -24,6 +24,9 @@ class TrialResources(Settings):
     gpus: float = Field(default=0, ge=0)
     """GPUs of a worker; a fraction lets several trials share one."""
 
+    concurrent: int | None = Field(default=None, gt=0)
+    """Trials at once, where machines are still to come: the cluster grows for them. By default as many as it has room for now."""
+
     def bundles(self) -> list[dict[str, float]]:
         """What to reserve for a trial, together or not at all: a bundle a worker."""
         return [{"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})] * self.workers
@@ -70,7 +73,7 @@ def _require_answer(address: str) -> None:
 
 
 def slots(resources: TrialResources) -> int:
-    """How many trials the cluster can run at once; all workers of each have a place, so none waits for another's.
+    """How many trials to run at once: as many as the cluster has room for, all workers of each, so none waits for another's.
 
     Raises:
         ResourceError: not even one.
@@ -78,6 +81,8 @@ def slots(resources: TrialResources) -> int:
     if resources.workers > 1 and resources.gpus % 1:
         rule = f"several workers of a trial must have whole GPUs, got {resources.gpus:g} each"
         raise ResourceError("trial.gpus", rule, "Give each one GPU, or the trial one worker")
+    if resources.concurrent:
+        return resources.concurrent
     room = places(resources, "trial.")
     if resources.workers > room:
         rule = f"the cluster must have room for the {resources.workers} workers of a trial, got {room}"
