@@ -53,7 +53,7 @@ def connect(address: str | None = None, memory: int = 200_000_000) -> Iterator[N
                 _require_answer(address)
                 ray.init(address=address, **quiet)
             else:
-                ray.init(include_dashboard=False, object_store_memory=memory, **quiet)
+                ray.init(address="local", include_dashboard=False, object_store_memory=memory, **quiet)
         except (OSError, RuntimeError, ValueError) as error:
             if not address:
                 raise
