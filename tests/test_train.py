@@ -22,6 +22,7 @@ from tests.conftest import environment, finish, hear_interrupts, open_study
 from tests.test_search import begun, descendants, wait_for, wait_gone
 
 SMALL = ["model=imixer_s16_224", "model.dim=32", "model.depth=2", "model.patch_size=2", "name=mine"]
+SEARCH = ["space=imixer", "model.dim=32", "model.depth=2", "model.patch_size=2"]
 
 
 def command(tmp_path: Path, *words: str, verb: str = "train") -> list[str]:
@@ -264,15 +265,7 @@ class TestMachines:
     def test_a_search_of_groups_survives_a_machine(self, tmp_path, three_nodes):
         cluster, nodes = three_nodes
         folder = tmp_path / "runs" / "imixer-digits"
-        words = [
-            "space=imixer",
-            "model.dim=32",
-            "model.depth=2",
-            "model.patch_size=2",
-            "train.epochs=9",
-            "trials=6",
-            "finish=false",
-        ]
+        words = [*SEARCH, "train.epochs=9", "trials=6", "finish=false"]
         process = start(tmp_path, *words, "trial.workers=2", f"address={cluster.address}", verb="tune")
         try:
             assert wait_for(lambda: sum(begun(folder).values()) >= 2, process, 150), (tmp_path / "log.txt").read_text()[-3000:]
@@ -290,8 +283,7 @@ class TestMachines:
 
     def test_a_search_waits_for_machines_to_come(self, tmp_path, head):
         folder = tmp_path / "runs" / "imixer-digits"
-        words = ["space=imixer", "model.dim=32", "model.depth=2", "model.patch_size=2", "train.epochs=1", "trials=2"]
-        words += ["finish=false", f"address={head.address}"]
+        words = [*SEARCH, "train.epochs=1", "trials=2", "finish=false", f"address={head.address}"]
         refused = run(tmp_path, *words, verb="tune")
         assert refused.returncode == 2
         assert "trial.cpus: a machine of the cluster must have 1 CPU for a worker, got 0 at most" in refused.stderr
@@ -309,15 +301,7 @@ class TestMachines:
     def test_a_search_leaves_a_machine_with_notice(self, tmp_path, three_nodes):
         cluster, nodes = three_nodes
         folder = tmp_path / "runs" / "imixer-digits"
-        words = [
-            "space=imixer",
-            "model.dim=32",
-            "model.depth=2",
-            "model.patch_size=2",
-            "train.epochs=3",
-            "trials=2",
-            "finish=false",
-        ]
+        words = [*SEARCH, "train.epochs=3", "trials=2", "finish=false"]
         words += ["optim.batch_size=2", "pruner=none", f"address={cluster.address}"]
         process = start(tmp_path, *words, verb="tune")
         try:
