@@ -185,7 +185,7 @@ def images(file: ClusterFile) -> Iterator[Finding]:
             yield Finding(f"{place}.MetadataOptions", rule, "Set {HttpTokens: required, HttpPutResponseHopLimit: 2}")
         if file.kind == "aws" and not config.get("IamInstanceProfile"):
             rule = "must name a profile: a head gets all of EC2 and S3 otherwise, a worker nothing"
-            yield Finding(f"{place}.IamInstanceProfile", rule, "Run cluster/aws-iam.sh and name its profiles")
+            yield Finding(f"{place}.IamInstanceProfile", rule, "Run cluster/aws_iam.py and name its profiles")
 
 
 def placement(file: ClusterFile) -> Iterator[Finding]:
