@@ -11,7 +11,8 @@ from pydantic import Field
 
 from hopsearch.command import run_verb
 from hopsearch.config import Settings, parse, read_words
-from hopsearch.distributed.clusterfile import examine, read_cluster_file
+from hopsearch.distributed.checks import examine
+from hopsearch.distributed.clusterfile import read_cluster_file
 from hopsearch.distributed.prices import DATE, SOURCE, most_per_hour
 from hopsearch.errors import ConfigError
 

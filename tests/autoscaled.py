@@ -1,10 +1,9 @@
-"""An autoscaled Ray cluster of one machine, in namespaces of its own; a program, because Ray's `AutoscalingCluster` ends every Ray
-process that it can see.
+"""An autoscaled Ray cluster of one machine, in namespaces of its own: Ray's `AutoscalingCluster` ends every Ray process it sees.
 
     unshare --pid --fork --mount-proc --kill-child --net python autoscaled.py JSON
 
-starts a head without CPUs, runs the JSON's ``commands`` (each ``{"words": […], "kill": seconds or null}``) one after the other, and
-prints one JSON line: what they said, and second by second the GPUs of each machine that was alive.
+starts a head without CPUs, runs the JSON's ``commands`` one after the other (each ``{"words": […], "kill": seconds or null}``),
+and prints one JSON line: what they said, and second by second the GPUs of each machine that was alive beside the head.
 """
 
 import fcntl
@@ -26,7 +25,7 @@ LISTS = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ra
 
 
 class Autoscaled(AutoscalingCluster):
-    """Brings the config that Ray's wheel lacks (`fake_multi_node/example.yaml` at 2.60), for the autoscaler that `ray up` uses."""
+    """Brings the config that Ray's wheel lacks (`fake_multi_node/example.yaml` at 2.60), for `ray up`'s autoscaler."""
 
     def _generate_config(self, head_resources, worker_node_types, autoscaler_v2=False, **more):
         types = worker_node_types | {HEAD: {"resources": head_resources, "node_config": {}, "max_workers": 0}}
@@ -90,10 +89,9 @@ def main() -> None:
     cluster = Autoscaled({"CPU": 0}, types, True, max_workers=wanted["max_workers"], idle_timeout_minutes=0.1)
     cluster.start()
     ray.init(address="auto", log_to_driver=False)
-    rows, done, began = [], [], time.monotonic()
+    rows, began = [], time.monotonic()
     threading.Thread(target=watch, args=(rows, began), daemon=True).start()
-    for command in wanted["commands"]:
-        done.append(run(command["words"], command.get("kill")) | {"ended": round(time.monotonic() - began, 1)})
+    done = [run(each["words"], each.get("kill")) | {"ended": time.monotonic() - began} for each in wanted["commands"]]
     deadline = time.monotonic() + wanted["patience"]
     while rows[-1][1] and time.monotonic() < deadline:
         time.sleep(1)

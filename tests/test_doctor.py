@@ -13,7 +13,8 @@ import yaml
 
 from hopsearch import doctor
 from hopsearch.command import DONE, MISTAKE, run_verb
-from hopsearch.distributed.clusterfile import ClusterFile, examine, read_cluster_file
+from hopsearch.distributed.checks import examine
+from hopsearch.distributed.clusterfile import ClusterFile, read_cluster_file
 from hopsearch.distributed.prices import most_per_hour
 from hopsearch.distributed.spot_pool import chain, describe
 
@@ -23,12 +24,12 @@ FILES = sorted(CLUSTER.glob("*.yaml"))
 
 
 def put(path, value):
-    """A change to a file's contents: sets a dotted path, or takes it away where the value is None."""
+    """A change to a file's contents: sets a path with slashes (``~`` for one in a name), or takes it away where it is None."""
 
     def change(contents):
-        *parents, leaf = path.split("/")
+        *parents, leaf = (part.replace("~", "/") for part in path.split("/"))
         for parent in parents:
-            contents = contents[parent]
+            contents = contents[int(parent) if isinstance(contents, list) else parent]
         if value is None:
             del contents[leaf]
         else:
@@ -45,6 +46,8 @@ def test_a_shipped_file_is_sound(path, capsys):
 
 WORLD = [{"FromPort": 22, "ToPort": 22, "IpProtocol": "tcp", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
 NIGHTLY = "pip install https://example.com/ray-3.0.0.dev0-cp311-cp311-manylinux2014_x86_64.whl"
+GROUP = "spec/rayClusterSpec/workerGroupSpecs/0"
+CONTAINER = f"{GROUP}/template/spec/containers/0"
 OPEN = "ray start --head --dashboard-host=0.0.0.0"
 
 
@@ -74,6 +77,27 @@ OPEN = "ray start --head --dashboard-host=0.0.0.0"
         ("aws", put("available_node_types/head/node_config/InstanceMarketOptions", {}), "head", "must not be a spot machine"),
         ("kuberay", put("spec/rayClusterSpec/authOptions", None), "authOptions", "must be token"),
         ("kuberay", put("spec/rayClusterSpec/rayVersion", "2.9.0"), "rayVersion", "as here, got 2.9.0"),
+        ("kuberay", put("apiVersion", "ray.io/v1alpha1"), "apiVersion", "must be ray.io/v1, got ray.io/v1alpha1"),
+        ("kuberay", put("kind", "RayJop"), "kind", "Did you mean RayJob?"),
+        ("kuberay", put("spec/entrypont", "x"), "spec.entrypont", "unknown field. Did you mean entrypoint?"),
+        ("kuberay", put("spec/rayClusterSpec/autoscalerOption", {}), "autoscalerOption", "Did you mean autoscalerOptions?"),
+        ("kuberay", put("spec/rayClusterSpec/autoscalerOptions/version", "v1"), "autoscalerOptions.version", "must be v2"),
+        ("kuberay", put("spec/rayClusterSpec/autoscalerOptions/idleTimeout", 5), "idleTimeout", "mean idleTimeoutSeconds?"),
+        ("kuberay", put("spec/rayClusterSpec/headGroupSpec/rayStartParam", {}), "rayStartParam", "Did you mean rayStartParams?"),
+        ("kuberay", put(f"{GROUP}/maxReplica", 8), "gpu-spot.maxReplica", "Did you mean maxReplicas?"),
+        ("kuberay", put(f"{GROUP}/maxReplicas", None), "maxReplicas", "must be bounded"),
+        ("kuberay", put(f"{GROUP}/replicas", 9), "replicas", "replicas <= maxReplicas must hold, got 0, 9, 8"),
+        ("kuberay", put(f"{GROUP}/template/spec/tolerations_", []), "tolerations_", "Did you mean tolerations?"),
+        ("kuberay", put(f"{GROUP}/template/spec/restartPolicy", "Always"), "restartPolicy", "must be Never, got Always"),
+        ("kuberay", put(f"{CONTAINER}/imagePolicy", "x"), "ray-worker.imagePolicy", "Did you mean imagePullPolicy?"),
+        ("kuberay", put(f"{CONTAINER}/image", "rayproject/ray:latest"), "ray-worker.image", "pinned to Ray"),
+        ("kuberay", put(f"{CONTAINER}/resources/limits/nvidia.com~gpu", "0"), "workerGroupSpecs", "gpu-spot: CPU 4, GPU 0"),
+        (
+            "kuberay",
+            put("spec/rayClusterSpec/headGroupSpec/rayStartParams/dashboard-host", "127.0.0.1"),
+            "dashboard-host",
+            "would wait for ever",
+        ),
     ],
 )
 def test_a_planted_mistake_is_found(tmp_path, name, change, place, rule):
