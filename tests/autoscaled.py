@@ -2,8 +2,9 @@
 
     unshare --pid --fork --mount-proc --kill-child --net python autoscaled.py JSON
 
-starts a head without CPUs, runs the JSON's ``commands`` one after the other (each ``{"words": […], "kill": seconds or null}``),
-and prints one JSON line: what they said, and second by second the GPUs of each machine that was alive beside the head.
+starts a head without CPUs, runs the JSON's ``commands`` one after the other (each its ``words``, and when to SIGKILL it: ``kill``
+in seconds, ``until_fewer`` when a machine has gone), and prints one JSON line: what they said, and second by second the GPUs of
+each machine that was alive beside the head.
 """
 
 import fcntl
@@ -13,6 +14,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -69,16 +71,18 @@ def watch(rows: list, began: float) -> None:
         time.sleep(1)
 
 
-def run(words: list[str], kill: float | None) -> dict:
-    """Run a command to its end, or for so many seconds and then SIGKILL it."""
-    began = time.monotonic()
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        output, _ = process.communicate(timeout=kill)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        output, _ = process.communicate()
-    return {"code": process.returncode, "output": output, "seconds": round(time.monotonic() - began, 1)}
+def run(words: list[str], rows: list, kill: float | None, until_fewer: bool) -> dict:
+    """Run a command to its end, or SIGKILL it after so many seconds, or as soon as a machine that it had has gone."""
+    first, began = len(rows), time.monotonic()
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT)
+        while process.poll() is None:
+            counts = [len(machines) for _, machines in rows[first:]] or [0]
+            if (kill and time.monotonic() - began > kill) or (until_fewer and counts[-1] < max(counts)):
+                process.kill()
+            time.sleep(0.2)
+        output.seek(0)
+        return {"code": process.returncode, "output": output.read()}
 
 
 def main() -> None:
@@ -91,7 +95,11 @@ def main() -> None:
     ray.init(address="auto", log_to_driver=False)
     rows, began = [], time.monotonic()
     threading.Thread(target=watch, args=(rows, began), daemon=True).start()
-    done = [run(each["words"], each.get("kill")) | {"ended": time.monotonic() - began} for each in wanted["commands"]]
+    done = []
+    for each in wanted["commands"]:
+        start = time.monotonic() - began
+        told = run(each["words"], rows, each.get("kill"), each.get("until_fewer", False))
+        done.append(told | {"began": start, "ended": time.monotonic() - began})
     deadline = time.monotonic() + wanted["patience"]
     while rows[-1][1] and time.monotonic() < deadline:
         time.sleep(1)
