@@ -122,6 +122,14 @@ def test_tune_keeps_no_worker_for_trials_that_will_not_come(tmp_path, digits):
         assert desk.finished
 
 
+ELSEWHERE = """
+import ray
+from hopsearch.distributed.growth import growth
+ray.init(address="auto", log_to_driver=False)
+print("the driver is not on the head:", ray.get(ray.remote(num_gpus=1)(lambda: str(growth())).remote()))
+"""
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.long
@@ -147,19 +155,21 @@ def test_a_cluster_grows_for_a_search_and_is_let_go(tmp_path):
         "commands": [
             {"words": [*tune, *small, "trials=3", "trial.cpus=2"]},
             {"words": [*tune, *small, "trials=3"], "kill": 120},
+            {"words": [sys.executable, "-c", ELSEWHERE], "kill": 60},
             {"words": ["sleep", "15"]},
             {"words": [*tune, f"space={uneven}", "trials=2"], "kill": 150, "until_fewer": True},
         ],
     }
-    refused, searched, _, killed, rows = autoscaled(tmp_path, wanted)
+    refused, searched, elsewhere, _, killed, rows = autoscaled(tmp_path, wanted)
     assert refused["code"] == 2
     assert "trial.cpus: a machine of the cluster must have 2 CPU for a worker, got 1 at most, on gpu" in refused["output"]
     assert searched["code"] == 0, searched["output"]
     assert "the cluster grows to 2 machines: at most 2 gpu (CPU 1, GPU 1); up to 2 trials at once" in searched["output"]
     assert "imixer-digits: 3 complete" in searched["output"]
+    assert "the driver is not on the head: 2 machines: at most 2 gpu (CPU 1, GPU 1)" in elsewhere["output"]
     assert between(rows, 0, searched["began"]) == {0}
     assert max(between(rows, searched["began"], searched["ended"])) == 2
-    assert 0 in between(rows, searched["ended"], killed["began"])  # idle machines go
+    assert 0 in between(rows, elsewhere["ended"], killed["began"])  # idle machines go
     # While the last trial runs, the machine that has none left is let go; a driver that is killed leaves no demand behind.
     assert killed["code"] == -9
     assert "1/2 trials" in killed["output"]
