@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 _PROCESSES = Path("/proc")
 _MONITOR = "/monitor.py"  # the autoscaler's process, either version
+_PATIENCE = 60  # seconds for a head that is busy
 HEAD = "node:__internal_head__"  # a resource that the head alone has
 
 
@@ -86,7 +87,10 @@ def growth() -> Growth | None:
     else:
         there = NodeAffinitySchedulingStrategy(heads[0], soft=False)
         task = ray.remote(autoscaler_file).options(num_cpus=0, scheduling_strategy=there)
-        contents = ray.get(task.remote(context.gcs_address))
+        try:
+            contents = ray.get(task.remote(context.gcs_address), timeout=_PATIENCE)
+        except ray.exceptions.RayError:  # e.g. a head that runs no work and has not this project
+            return None
     return Growth.of(contents) if contents else None
 
 
