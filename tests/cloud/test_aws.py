@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 BUCKET = "studies"
 STUDY = "imixer-digits"
-TRIALS = 4
+TRIALS = 3  # the checkpoints of three are kept
 SEARCH = (
     *("python", "-m", "hopsearch.tune", "space=imixer", "address=auto", f"storage=s3://{BUCKET}/runs", f"trials={TRIALS}"),
     *(
