@@ -20,7 +20,7 @@ from hopsearch.distributed import cloudapis, kuberay
 from hopsearch.distributed.checks import examine
 from hopsearch.distributed.clusterfile import ClusterFile, read_cluster_file
 from hopsearch.distributed.prices import most_per_hour
-from hopsearch.distributed.spot_pool import chain, describe
+from hopsearch.distributed.spot_pool import chain, describe, set_doors
 
 ROOT = Path(__file__).parents[1]
 CLUSTER = ROOT / "cluster"
@@ -66,6 +66,7 @@ OPEN = "ray start --head --dashboard-host=0.0.0.0"
         ("aws", put("provider/cache_stopped_nodes", True), "cache_stopped_nodes", "must be false"),
         ("aws", put("provider/security_group/IpPermissions", WORLD), "security_group", "port 22 must not be open to 0.0.0.0/0"),
         ("aws", put("provider/security_group", None), "security_group", "who reaches SSH"),
+        ("aws", put("provider/type", "aws"), "provider.type", "opens SSH to everybody"),
         ("aws", put("head_start_ray_commands", [OPEN]), "head_start_ray_commands", "must listen on loopback"),
         ("aws", put("file_mounts", {"/home/ubuntu/x": "./x"}), "file_mounts", "the token must be shipped"),
         ("local", put("setup_commands", []), "setup_commands", "must set RAY_AUTH_MODE=token"),
@@ -374,3 +375,31 @@ class TestSpotWatcher:
 
     def test_no_metadata_service(self, watcher):
         assert watcher.seconds_left("aws", "http://127.0.0.1:9") is None
+
+
+class Group:
+    """An EC2 client with one security group, as Ray leaves it."""
+
+    def __init__(self):
+        self.rules = [{"IpProtocol": "-1", "FromPort": -1, "ToPort": -1, "UserIdGroupPairs": [{"GroupId": "g"}]}, *WORLD]
+        self.asked = 0
+
+    def describe_security_groups(self, GroupIds):
+        return {"SecurityGroups": [{"GroupId": GroupIds[0], "IpPermissions": self.rules}]}
+
+    def authorize_security_group_ingress(self, GroupId, IpPermissions):
+        self.asked += 1
+        self.rules = self.rules + IpPermissions
+
+    def revoke_security_group_ingress(self, GroupId, IpPermissions):
+        self.asked += 1
+        self.rules = [rule for rule in self.rules if rule not in IpPermissions]
+
+
+def test_a_security_group_is_made_equal_to_the_file():
+    group, mine = Group(), [{**WORLD[0], "IpRanges": [{"CidrIp": "203.0.113.7/32"}]}]
+    set_doors(group, "g", mine)
+    assert group.rules[1:] == mine
+    assert group.rules[0]["UserIdGroupPairs"]  # the machines among themselves
+    set_doors(group, "g", mine)
+    assert group.asked == 2, "a group that is right is left alone"

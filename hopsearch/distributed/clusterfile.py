@@ -125,6 +125,9 @@ def bounds(file: ClusterFile) -> Iterator[Finding]:
 
 def doors(file: ClusterFile) -> Iterator[Finding]:
     """Nobody but the operator gets in."""
+    if (file.contents.get("provider") or {}).get("type") == "aws":
+        rule = "Ray's own AWS provider opens SSH to everybody beside the addresses given here"
+        yield Finding("provider.type", rule, "Write type: external, module: hopsearch.distributed.spot_pool.SpotPool")
     group = (file.contents.get("provider") or {}).get("security_group") or {}
     rules = group.get("IpPermissions")
     if file.kind == "aws" and rules is None:

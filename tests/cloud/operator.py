@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -52,7 +53,7 @@ class Operator:
     network: Network
     file: Path
     more: dict[str, str] = field(default_factory=dict)
-    _jobs: int = 0
+    _jobs: list[Job] = field(default_factory=list)
 
     @property
     def token(self) -> Path:
@@ -85,7 +86,10 @@ class Operator:
 
     @contextlib.contextmanager
     def tunnel(self) -> Iterator[None]:
-        """`ray dashboard`, for as long as it is entered: the head's dashboard and its jobs on this end's loopback."""
+        """`ray dashboard`, for as long as it is entered: the head's dashboard and its jobs on this end's loopback.
+
+        A job goes on when it is left, but is followed no longer.
+        """
         words = self.network.words("ray", "dashboard", str(self.file))
         quiet = subprocess.DEVNULL
         process = subprocess.Popen(
@@ -98,16 +102,20 @@ class Operator:
                 time.sleep(0.5)
             yield
         finally:
-            os.killpg(process.pid, 15)
-            process.wait(10)
+            for each in [*(job.process for job in self._jobs), process]:
+                if each.poll() is None:
+                    os.killpg(each.pid, signal.SIGTERM)
+                each.wait(10)
 
     def submit(self, *words: str) -> Job:
         """Submit a job through the tunnel and follow it."""
-        self._jobs += 1
-        log = self.network.folder / f"job{self._jobs}.log"
+        log = self.network.folder / f"job{len(self._jobs)}.log"
         command = ["ray", "job", "submit", "--address", f"http://127.0.0.1:{DASHBOARD}", "--", *words]
         with log.open("wb") as out:
-            return Job(subprocess.Popen(self.network.words(*command), env=self.env, cwd=PROJECT, stdout=out, stderr=out), log)
+            words = tuple(self.network.words(*command))
+            process = subprocess.Popen(words, env=self.env, cwd=PROJECT, stdout=out, stderr=out, start_new_session=True)
+        self._jobs.append(Job(process, log))
+        return self._jobs[-1]
 
     def status(self, path: str, token: str | None, method: str = "GET", body: str = "") -> int:
         """HTTP status of the dashboard's API; 0 where nothing answers."""

@@ -25,7 +25,8 @@ def operator(network: Network) -> Operator:
     for number, address in enumerate(addresses):
         network.start(f"own{number}", address)
     text = (PROJECT / "cluster" / "local.yaml").read_text()
-    edited = {"192.0.2.10 ": f"{addresses[0]} ", "[192.0.2.11, 192.0.2.12]": f"[{', '.join(addresses[1:])}]"}
+    edited = {"~/.ssh/id_ed25519": str(network.home / ".ssh" / "id_ed25519")}  # ssh looks up ~ in the password file, not in $HOME
+    edited |= {"192.0.2.10 ": f"{addresses[0]} ", "[192.0.2.11, 192.0.2.12]": f"[{', '.join(addresses[1:])}]"}
     for line, words in edited.items():
         assert any(line in shipped and "EDIT" in shipped for shipped in text.splitlines()), line
         text = text.replace(line, words)
