@@ -33,7 +33,7 @@ test-all: $(READY)
 # `ray up` for real, on machines made of Linux namespaces: needs root, and installs sshd, rsync and nftables where they are missing.
 test-cluster: $(READY)
 	sh tests/cloud/setup.sh
-	$(BIN)/python -m pytest -m cluster -s $(ARGS)
+	$(BIN)/python -m pytest -m cluster -s -x $(ARGS)
 
 test-fast: $(READY)
 	$(BIN)/python -m pytest -m 'not slow and not ray and not cluster' $(ARGS)

@@ -40,3 +40,4 @@ printf '[global]\nno-index = true\ndisable-pip-version-check = true\n' > "$root/
 in_image chown -R ubuntu: /home/ubuntu
 # What the machines run must be what `ray up` brought them, never the project as it lies here.
 echo "$project" > "$image/hidden"
+printf '%s\n' "$venv" "$(dirname "$(dirname "$(readlink -f "$venv/bin/python")")")" > "$image/shown"

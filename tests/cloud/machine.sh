@@ -17,7 +17,13 @@ mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"; ln -s pts/p
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 mount -t tmpfs tmpfs "$root/run"; mkdir -p "$root/run/sshd"
 mkdir -p "$root/shared"; mount --bind "$image/../shared" "$root/shared"   # a disk that all machines reach
-while read -r hidden; do mount --bind "$image/empty" "$root$hidden"; done < "$image/hidden"
+# What may lie on a disk that the overlay does not show: the packages and the interpreter.
+while read -r shown; do
+  mkdir -p "$root$shown"
+  mount --bind "$shown" "$root$shown"
+  mount -o remount,bind,ro "$root$shown"
+done < "$image/shown"
+while read -r hidden; do mkdir -p "$root$hidden"; mount --bind "$image/empty" "$root$hidden"; done < "$image/hidden"
 
 name=$(cat "$home/name")
 hostname "$name"

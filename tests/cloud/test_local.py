@@ -9,13 +9,23 @@ from hopsearch.study import State, StudyView
 from tests.cloud.network import PROJECT, Network
 from tests.cloud.operator import Operator
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
 STORAGE = "storage=file:///shared/studies"
-SEARCH = ("python", "-m", "hopsearch.tune", "space=imixer", "address=auto", STORAGE, "trials=6", "train.epochs=9", "trial.cpus=2")
+SEARCH = (
+    "python",
+    "-m",
+    "hopsearch.tune",
+    "space=imixer",
+    "address=auto",
+    STORAGE,
+    "trials=6",
+    "train.epochs=9",
+    "trial.cpus=1.5",
+)
 TRAIN = (
     *("python", "-m", "hopsearch.train", "from=imixer-digits", "address=auto", STORAGE, "name=wide"),
-    *("workers=2", "cpus=2", "epochs=12"),
+    *("workers=2", "cpus=1.5", "epochs=12"),
 )
 
 
@@ -42,17 +52,19 @@ def test_a_search_and_a_training_over_several_machines(operator, network):
     with operator.tunnel():
         began = time.monotonic()
         job = operator.submit(*SEARCH)
-        assert job.wait(300) == 0, job.text[-3000:]
+        assert job.wait(600) == 0, job.text[-3000:]
         print(f"search over three machines: {time.monotonic() - began:.0f} s")
         view = StudyView.open(network.shared / "studies" / "imixer-digits")
         assert [record.number for record in view.counted()] == list(range(6))
         assert not [record for record in view.counted() if record.state in (State.RUNNING, State.FAILED)]
-        busy = [machine.name for machine in (head, *workers) if machine.run("find", "/tmp", "-name", "epochs.log").strip()]
+        busy = [
+            machine.name for machine in (head, *workers) if machine.run("find", "/home/ubuntu", "-name", "epochs.log").strip()
+        ]
         assert len(busy) == 3, busy
 
         began = time.monotonic()
         job = operator.submit(*TRAIN)
-        assert job.wait(300) == 0, job.text[-3000:]
+        assert job.wait(600) == 0, job.text[-3000:]
         print(f"training over two machines: {time.monotonic() - began:.0f} s")
     facts = json.loads((network.shared / "studies" / "wide" / "result.json").read_text())
     assert facts["epochs"] == 12
@@ -61,10 +73,10 @@ def test_a_search_and_a_training_over_several_machines(operator, network):
 
 
 def _wait_for_nodes(operator: Operator, nodes: int) -> None:
+    status = ""
     for _ in range(40):
-        if operator.run("ray", "exec", str(operator.file), "ray status", check=False).count(" node_") >= nodes:
+        status = operator.run("ray", "exec", str(operator.file), "ray status", check=False)
+        if f"{nodes} local.cluster.node" in status:
             return
         time.sleep(2)
-    raise AssertionError(
-        operator.run("ray", "exec", str(operator.file), "ray status; cat /tmp/ray/session_latest/logs/monitor.*")
-    )
+    raise AssertionError(status)
