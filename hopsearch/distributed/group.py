@@ -14,6 +14,7 @@ import torch.distributed as dist
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not in __all__
 
+from hopsearch.distributed.interface import meet_where_ray_does
 from hopsearch.distributed.job import Job, JobRun, Progress, cause
 from hopsearch.distributed.notice import Notice, draining, this_node
 from hopsearch.training import Ranks
@@ -116,6 +117,7 @@ class RankGroup:
 
 
 def _meet(rank: int, store: TCPStore, world: int) -> None:
+    meet_where_ray_does()
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_PATIENCE)
 

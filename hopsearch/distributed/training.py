@@ -15,11 +15,12 @@ from typing import Any
 
 import ray
 import ray.train
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hopsearch.distributed.cluster import TrialResources
 from hopsearch.distributed.group import keep_to_assigned_gpus
+from hopsearch.distributed.interface import RanksConfig
 from hopsearch.distributed.job import Job, JobRun, Progress, cause
 from hopsearch.distributed.notice import Notice, draining, this_node
 from hopsearch.distributed.worker import Finisher, answer
@@ -211,7 +212,7 @@ def _fit_in_background(job: Job, mailbox: Any, workers: tuple[int, int], resourc
         train_loop_config={"job": job.model_dump_json(), "mailbox": mailbox, "gpus": resources.gpus},
         scaling_config=scaling,
         run_config=run,
-        torch_config=TorchConfig(backend="nccl" if resources.gpus else "gloo"),
+        torch_config=RanksConfig(backend="nccl" if resources.gpus else "gloo"),
     )
     return _Fit(trainer)
 
