@@ -50,7 +50,7 @@ class TuneConfig(Settings):
     sampler: str = "tpe"
     """tpe, random, gp, cmaes, qmc or grid."""
     pruner: str = "asha"
-    """asha, hyperband, median or none."""
+    """asha, asha_promotion, hyperband, pasha, median, patience, one_epoch or none."""
     seed: int = Field(default=0, ge=0)
     """The study's seed; everything random follows from it."""
     recipe: str = "default"

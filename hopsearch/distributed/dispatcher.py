@@ -91,7 +91,7 @@ class Dispatcher:
     @property
     def finished(self) -> bool:
         """Whether there is nothing to hand out now and nothing out that may come back."""
-        return not self._live and (bool(self._why_stop()) or (not self._queue and self._full()))
+        return not self._live and (bool(self._why_stop()) or (not self._queue and self._full() and not self.study.waiting()))
 
     def admit(self, config: dict[str, Any]) -> Admission:
         """The cost of a proposed configuration, and whether it meets the constraints; a setting that cannot be is the user's."""
@@ -127,22 +127,23 @@ class Dispatcher:
     def _next_job(self) -> Job | None:
         if self._why_stop():
             return None
-        fresh = not self._queue
-        if self._queue:
-            record = self.study.records[self._queue.pop(0)]
-        elif self._full():
+        again = bool(self._queue)
+        record = self.study.records[self._queue.pop(0)] if again else self.study.next(self.admit, self.budget.trials)
+        if record is None:
+            if not self._live:
+                self._over()
             return None
-        else:
-            asked = self.study.ask(self.admit)
-            if asked is None:
-                self._stop("every configuration of the space has been tried")
-                return None
-            record = asked
         for observer in self.observers:
             observer.begin(record)
-        job = self.job(record, fresh)
+        job = self.job(record, fresh=not again and not record.curve)
         self._live.add(record.number)
         return job
+
+    def _over(self) -> None:
+        for record in self.study.retire():
+            self._ended(record)
+        if not self._full():
+            self._stop("every configuration of the space has been tried")
 
     def _take(self, number: int, progress: Progress) -> bool:
         if number not in self._live:
@@ -161,7 +162,7 @@ class Dispatcher:
         elif progress.failure == "trial" and record.state == State.RUNNING:
             self.study.fail(number, progress.reason)
             self._note_bug(record, progress)
-        if record.state != State.RUNNING:
+        if record.state.ended:
             self._ended(record)
         goes_on = record.state == State.RUNNING and not self._why_stop()
         if not goes_on:
@@ -248,7 +249,7 @@ class Dispatcher:
         self.study.note("seconds", round(self.seconds, 2))
         kept = {other.number for other in self.study.ranked()[:_KEPT]}
         for other in self.study.counted():
-            if other.state != State.RUNNING and other.checkpoint and other.number not in kept:
+            if other.state.ended and other.checkpoint and other.number not in kept:
                 CheckpointFolder(self.folder(other.number)).remove()
                 if self.place.remote:
                     Mirror(self.place.below("trials", f"{other.number:04d}")).clear()

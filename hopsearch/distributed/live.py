@@ -14,7 +14,7 @@ from rich.text import Text
 from hopsearch.study import State, StudyView, TrialRecord
 from hopsearch.training import Row
 
-_STYLES = {State.COMPLETE: "green", State.PRUNED: "yellow", State.FAILED: "red", State.RUNNING: "cyan"}
+_STYLES = {State.COMPLETE: "green", State.PRUNED: "yellow", State.FAILED: "red", State.RUNNING: "cyan", State.PAUSED: "blue"}
 _SHOWN = 12  # rows of the live table: running trials, then the best
 
 
@@ -79,7 +79,7 @@ class LiveView:
             self._live.update(Group(Text(self._headline(), style="bold"), self._table()), refresh=True)
 
     def _headline(self) -> str:
-        ended = sum(record.state != State.RUNNING for record in self._view.counted())
+        ended = sum(record.state.ended for record in self._view.counted())
         ranked = self._view.ranked()
         best = f"best {self._view.value(ranked[0]):.4f} (trial {ranked[0].number})" if ranked else "no value yet"
         seconds = time.monotonic() - self._began
@@ -90,11 +90,11 @@ class LiveView:
 
     def _left(self, ended: int, epochs: int, seconds: float) -> str:
         # The mean length of the trials that have ended, stopped ones included, at the speed of this run.
-        done = [record for record in self._view.counted() if record.state != State.RUNNING]
+        done = [record for record in self._view.counted() if record.state.ended]
         if not done or not epochs or ended >= self._trials:
             return ""
         mean = sum(record.epoch for record in done) / len(done)
-        running = sum(record.epoch for record in self._view.counted() if record.state == State.RUNNING)
+        running = sum(record.epoch for record in self._view.counted() if not record.state.ended)
         left = max(0.0, (self._trials - ended) * mean - running)
         return f", about {clock(left * seconds / epochs)} left"
 

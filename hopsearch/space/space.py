@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Any
 
 from hopsearch.config import did_you_mean, flatten
@@ -90,6 +91,10 @@ class Space:
                 self._check_value(f"{self.source}: {name}", name, value)
                 config[name] = parameter.normalise(value)
         return config
+
+    def draw(self, random: Random) -> dict[str, Any]:
+        """A configuration drawn at random: each active parameter uniformly, in the logarithm where it has ``log``."""
+        return self.walk(lambda _, parameter: parameter.draw(random))
 
     def grid(self) -> Iterator[dict[str, Any]]:
         """Every configuration, fixed values included, in the order of the file.

@@ -18,7 +18,9 @@ def make_console() -> Console:
 def show(view: StudyView, console: Console, top: int = 10) -> None:
     """Print the leaderboard and what the search cost."""
     counts = summary(view)
-    states = ", ".join(f"{counts[state]} {state}" for state in ("complete", "pruned", "failed", "running") if counts[state])
+    states = ", ".join(
+        f"{counts[state]} {state}" for state in ("complete", "pruned", "failed", "running", "paused") if counts[state]
+    )
     refused = counts["infeasible"] + counts["duplicate"]
     console.print(
         f"study {view.identity.name}: {states or 'no trials yet'}" + (f"; {refused} proposals refused" if refused else "")
