@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from curves import read_table, row_key, write_table
 from filelock import FileLock
 from machine import machine
 
@@ -28,6 +27,7 @@ from hopsearch.data import DataConfig, ImageSet, Splits, load
 from hopsearch.errors import TrialFailure
 from hopsearch.seeds import derive
 from hopsearch.space import Space, load_space
+from hopsearch.study.tables import read_table, write_table
 from hopsearch.training import TrialRun, estimate_cost, resolve
 
 TABLES = Path(__file__).parent / "tables"
@@ -113,11 +113,21 @@ def header(name: str, plan: Plan, space: Space, splits: Splits) -> dict[str, Any
     }
 
 
+def row_key(row: dict[str, Any]) -> tuple[int, int]:
+    """Number of the configuration, repeat."""
+    return row["number"], row["repeat"]
+
+
+def known(file: Path) -> set[tuple[int, int]]:
+    """What is in the table already."""
+    return {row_key(row) for row in read_table(file)[1]} if file.exists() else set()
+
+
 def add(file: Path, head: dict[str, Any], row: dict[str, Any]) -> int:
     """Add a row to the table, whole or not at all; returns how many there are."""
     with FileLock(file.with_name(f".{file.name}.lock")):
-        known = read_table(file)[1] if file.exists() else []
-        rows = sorted([*known, row], key=row_key)
+        rows = [other for other in read_table(file)[1] if row_key(other) != row_key(row)] if file.exists() else []
+        rows = sorted([*rows, row], key=row_key)
         write_table(file, head, rows)
     return len(rows)
 
@@ -136,12 +146,11 @@ def main() -> None:
     splits = subset(load(DataConfig(source=options.data)), plan)
     space = resolve_space(plan, splits)
     file, head = TABLES / f"{options.table}.jsonl.gz", header(options.table, plan, space, splits)
-    done = {row_key(row) for row in read_table(file)[1]} if file.exists() else set()
     for turn, (number, config, cost) in enumerate(points(options.table, space, plan, splits)):
         if turn >= options.count or time.monotonic() - began > 60 * options.minutes:
             break
         for repeat in (0, 1) if turn % SECOND_SEED_EVERY == 0 else (0,):
-            if turn % shards != shard or (number, repeat) in done:
+            if turn % shards != shard or (number, repeat) in known(file):
                 continue
             seed, start = derive(options.table, number, repeat), time.monotonic()
             params = {name: config[name] for name in space.active(config)}

@@ -7,25 +7,34 @@ from hopsearch.study.proposals import Admission, Admit
 from hopsearch.study.pruners import PRUNERS, Pruner, Verdict, make_pruner
 from hopsearch.study.records import Decision, Promotion, State, TrialRecord
 from hopsearch.study.samplers import SAMPLERS
-from hopsearch.study.storage import StudyLock
+from hopsearch.study.simulator import Event, Faults, Landscape, Simulation, Training
+from hopsearch.study.storage import MEMORY, StudyLock
 from hopsearch.study.study import Study
+from hopsearch.study.tables import TableLandscape
 from hopsearch.study.view import Identity, StudyView
 
 __all__ = [
+    "MEMORY",
     "PRUNERS",
     "SAMPLERS",
     "Admission",
     "Admit",
     "Board",
     "Decision",
+    "Event",
+    "Faults",
     "Identity",
+    "Landscape",
     "Promotion",
     "Pruner",
     "Row",
+    "Simulation",
     "State",
     "Study",
     "StudyLock",
     "StudyView",
+    "TableLandscape",
+    "Training",
     "TrialRecord",
     "Verdict",
     "leaderboard",
