@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from typing import ClassVar
 
 import pytest
 
@@ -30,12 +31,15 @@ GRID = SPACE | {"parameters": {name: spec for name, spec in SPACE["parameters"].
 class Hills:
     """A landscape with a best depth and learning rate; too high a rate diverges in its third epoch."""
 
+    def cost(self, config):
+        return {"params": 1000 * config["model.depth"], "flops": 1}
+
     def train(self, config, seed):
         good = 1 - abs(config["model.depth"] - 6) / 8 - 0.1 * config["model.n_iter"]
         rate = config.get("optim.lr", 1e-3)
         epochs = 2 if rate > 8e-3 else 9
         values = [good * (1 - 0.7 ** (epoch * (1 + 100 * rate))) for epoch in range(1, epochs + 1)]
-        return Training(values, [1.0 + config["model.depth"] / 10] * 9, {"params": 1000 * config["model.depth"], "flops": 1})
+        return Training(values, [1.0 + config["model.depth"] / 10] * 9)
 
 
 class Choosy(Simulation):
@@ -210,11 +214,19 @@ class TestTables:
         write_table(tmp_path / "table.jsonl.gz", {"space": Space.from_dict(RECORDED).to_dict()}, rows)
         return TableLandscape(tmp_path / "table.jsonl.gz")
 
+    NEAR: ClassVar = {"model.family": "imixer", "model.n_iter": 4, "optim.lr": 2e-3}
+
     def test_the_nearest_row_is_trained(self, table):
-        near = {"model.family": "imixer", "model.n_iter": 4, "optim.lr": 2e-3}
-        assert table.train(near, 0).values == [0.6, 0.7, 0.8]
+        assert table.cost(self.NEAR) == {"params": 10}
+        assert table.train(self.NEAR, 0).values == [0.6, 0.7, 0.8]
         assert table.train({"model.family": "mlpmixer", "optim.lr": 1e-3}, 0).values == [0.2]
-        assert table.train(near, 0).cost == {"params": 10}
+
+    def test_a_row_is_trained_once_a_search(self, table):
+        other = self.NEAR | {"optim.lr": 3e-3}
+        assert table.train(self.NEAR, 0).values[-1] == 0.8
+        assert table.train(other, 0).values[-1] in (0.3, 0.5)  # the next nearest
+        assert table.train(self.NEAR, 0).values[-1] == 0.8  # the same trial
+        assert table.fresh().train(other, 0).values[-1] == 0.8
 
     def test_the_seed_picks_among_repeats(self, table):
         config = {"model.family": "imixer", "model.n_iter": 1, "optim.lr": 1e-3}
@@ -226,7 +238,6 @@ class TestTables:
 
     def test_a_curve_cut_short_is_a_divergence(self, tmp_path, table):
         with Study(tmp_path / "test", identity(space=RECORDED), "random", "none", MEMORY) as study:
-            Simulation(study, table, 2, 8).run()
-            for record in study.counted():
-                if record.config["model.family"] == "mlpmixer":
-                    assert (record.state, record.epoch, record.reason) == (State.FAILED, 1, "diverged: made up")
+            Simulation(study, table, 2, 4).run()
+            short = [record for record in study.counted() if record.epoch < 3]
+            assert {(record.state, record.epoch, record.reason) for record in short} == {(State.FAILED, 1, "diverged: made up")}

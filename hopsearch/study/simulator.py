@@ -6,7 +6,7 @@ interruption can be tried. What the trials report comes from a `Landscape`: a ta
 
 import heapq
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hopsearch.seeds import derive
@@ -22,16 +22,17 @@ class Training:
     Attributes:
         values: the objective after each epoch; fewer than full epochs where it diverges after the last.
         seconds: of each epoch.
-        cost: ``params``, ``flops``, …
     """
 
     values: Sequence[float]
     seconds: Sequence[float]
-    cost: dict[str, int] = field(default_factory=dict)
 
 
 class Landscape(Protocol):
     """What is searched."""
+
+    def cost(self, config: dict[str, Any]) -> dict[str, int]:
+        """``params``, ``flops``, … of a configuration."""
 
     def train(self, config: dict[str, Any], seed: int) -> Training:
         """The training of a configuration with a trial's seed; the same for the same two."""
@@ -99,7 +100,7 @@ class Simulation:
 
     def admit(self, config: dict[str, Any]) -> Admission:
         """Everything is admitted, with what it costs."""
-        return Admission(self._landscape.train(config, 0).cost)
+        return Admission(self._landscape.cost(config))
 
     def run(self) -> list[Event]:
         """The whole search."""

@@ -1,5 +1,6 @@
 """Tables of recorded learning curves, as something to search: a configuration trains as the recorded one nearest to it did."""
 
+import copy
 import gzip
 import json
 import os
@@ -40,11 +41,12 @@ def write_table(file: Path, head: Mapping[str, Any], rows: Sequence[Mapping[str,
 
 
 class TableLandscape:
-    """A recorded table, continued to the whole space by its nearest row.
+    """A recorded table, continued to the whole space: a configuration trains as the nearest row did that this search has not had.
 
-    Rows are compared parameter by parameter: numbers (and choices among numbers) by their distance on a scale from 0 to 1,
-    logarithmic where the parameter is; other choices, and a parameter that is active in one of the two only, by 0 or 1.
-    Where a configuration was trained with several seeds, the trial's seed picks one of the curves.
+    So every curve is a real training's, and a search that tries one place again and again learns something new each time, as
+    it would from trainings. Rows are compared parameter by parameter: numbers (and choices among numbers) by their distance on
+    a scale from 0 to 1, logarithmic where the parameter is; other choices, and a parameter that is active in one of the two
+    only, by 0 or 1. Where a row was trained with several seeds, the trial's seed picks one of the curves.
 
     Args:
         file: the table.
@@ -52,7 +54,8 @@ class TableLandscape:
 
     Attributes:
         space: what the table was drawn from.
-        best: the highest mean (over a row's seeds) of best values on a curve.
+        rows: one a configuration, each with its repeats.
+        best: the highest mean (over a row's repeats) of best values on a curve.
     """
 
     def __init__(self, file: Path, metric: str = "val_acc") -> None:
@@ -67,25 +70,37 @@ class TableLandscape:
         self.rows = list(grouped.values())
         self._metric = metric
         self._codes_NP = np.array([self._encode(repeats[0]["params"]) for repeats in self.rows])
-        self._found: dict[bytes, int] = {}
         self.best = max(float(np.mean([max(repeat[metric], default=0.0) for repeat in repeats])) for repeats in self.rows)
+        self._taken: dict[str, int] = {}
 
-    def nearest(self, config: Mapping[str, Any]) -> int:
-        """Index of the row most like ``config``."""
+    def fresh(self) -> "TableLandscape":
+        """The same table for another search."""
+        other = copy.copy(self)
+        other._taken = {}
+        return other
+
+    def nearest(self, config: Mapping[str, Any]) -> npt.NDArray[np.int64]:
+        """Indices of all rows, the one most like ``config`` first."""
         code_P = self._encode({name: config[name] for name in self.space.active(config)})
-        key = code_P.tobytes()
-        if key not in self._found:
-            gaps_NP = np.abs(self._codes_NP - code_P)
-            # NaN is an inactive parameter: like another inactive one, unlike any value.
-            gaps_NP[np.isnan(self._codes_NP) & np.isnan(code_P)] = 0.0
-            self._found[key] = int(np.nan_to_num(np.minimum(gaps_NP, 1.0), nan=1.0).sum(1).argmin())
-        return self._found[key]
+        gaps_NP = np.abs(self._codes_NP - code_P)
+        # NaN is an inactive parameter: like another inactive one, unlike any value.
+        gaps_NP[np.isnan(self._codes_NP) & np.isnan(code_P)] = 0.0
+        return np.argsort(np.nan_to_num(np.minimum(gaps_NP, 1.0), nan=1.0).sum(1), kind="stable")
+
+    def cost(self, config: Mapping[str, Any]) -> dict[str, int]:
+        """That of the nearest row."""
+        cost: dict[str, int] = self.rows[self.nearest(config)[0]][0]["cost"]
+        return cost
 
     def train(self, config: Mapping[str, Any], seed: int) -> Training:
-        """The curve of the nearest row."""
-        repeats = self.rows[self.nearest(config)]
+        """The curve of the nearest row that no other configuration has taken; of the nearest once all are taken."""
+        key = self.space.canonical(config)
+        if key not in self._taken:
+            order, taken = self.nearest(config), set(self._taken.values())
+            self._taken[key] = next((int(index) for index in order if int(index) not in taken), int(order[0]))
+        repeats = self.rows[self._taken[key]]
         row = repeats[derive(seed) % len(repeats)]
-        return Training(row[self._metric], row["seconds"] or [1.0], row["cost"])
+        return Training(row[self._metric], row["seconds"] or [1.0])
 
     def _encode(self, params: Mapping[str, Any]) -> npt.NDArray[np.float64]:
         parameters = self.space.parameters.items()
