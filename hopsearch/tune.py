@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,11 @@ class TuneConfig(Settings):
     """Search space: a shipped one by name, or the path of a YAML file."""
     data: DataConfig = DataConfig()
     """Images; data=<source> is short for data.source=<source>."""
+    objective: str | None = None
+    """Metric to search for instead of the space's, or several: val_acc,params finds the best compromises. After the first,
+    a metric of the epochs, come costs: params, flops, memory, latency."""
+    direction: str | None = None
+    """maximize or minimize, one an objective; costs are minimised without being told."""
     trials: int = Field(default=24, gt=0)
     """Trials of the study in all; raise it to extend a finished search."""
     time: float | None = Field(default=None, gt=0)
@@ -48,7 +54,7 @@ class TuneConfig(Settings):
     epochs: int | None = Field(default=None, gt=0)
     """Budget of epochs over all trials."""
     sampler: str = "tpe"
-    """tpe, random, gp, cmaes, qmc or grid."""
+    """tpe, random, gp, cmaes, qmc, nsgaii, nsgaiii or grid."""
     pruner: str = "asha"
     """asha, asha_promotion, hyperband, pasha, median, patience, one_epoch or none."""
     seed: int = Field(default=0, ge=0)
@@ -131,6 +137,10 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> None:
     if facts.skipped:
         console.print(f"skipped {len(facts.skipped)} unreadable images: {', '.join(facts.skipped[:3])} …", markup=False)
     space = open_space(config.space, facts, fixed, config.recipe)
+    if config.objective or config.direction:
+        objective = config.objective or space.objective
+        guess = "minimize" if objective.partition(",")[0].endswith("loss") else "maximize"
+        space = replace(space, objective=objective, direction=config.direction or guess)
     name = config.study or f"{Path(config.space).stem}-{_slug(config.data.source)}"
     identity = Identity(
         name=name,

@@ -216,6 +216,7 @@ class Dispatcher:
             fresh=fresh,
             objective=self.study.objective,
             maximize=self.study.sign > 0,
+            latency=any(objective.name == "latency" for objective in self.study.objectives),
             threads=self.threads,
         )
 
@@ -230,6 +231,8 @@ class Dispatcher:
         elif value != value or abs(value) == float("inf"):
             self.study.fail(record.number, f"diverged: {self.study.objective} is {value}")
         else:
+            if "latency" in row and "latency" not in record.cost:
+                self.study.measure(record.number, {"latency": row["latency"]})
             epoch = int(row["epoch"])
             newest = str((self.folder(record.number) / f"epoch_{epoch:04d}.pt").relative_to(self.study.folder))
             self.study.report(record.number, epoch, value, record.seconds + row["seconds"], newest)
@@ -247,7 +250,7 @@ class Dispatcher:
         for observer in self.observers:
             observer.end(record)
         self.study.note("seconds", round(self.seconds, 2))
-        kept = {other.number for other in self.study.ranked()[:_KEPT]}
+        kept = {other.number for other in (*self.study.ranked()[:_KEPT], *self.study.front())}
         for other in self.study.counted():
             if other.state.ended and other.checkpoint and other.number not in kept:
                 CheckpointFolder(self.folder(other.number)).remove()

@@ -95,7 +95,7 @@ class TrialRecord:
         params: the searched ones alone.
         seed: the trial's seed.
         source: ``sampler name`` or ``first point``.
-        cost: ``params``, ``flops``, ``memory``, as computed before the trial ran.
+        cost: ``params``, ``flops``, ``memory``, as computed before the trial ran, and what was measured since: ``latency``.
         curve: objective by epoch.
         decisions: by epoch.
         promotions: by the epoch at which it had been paused.
@@ -112,7 +112,7 @@ class TrialRecord:
     params: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     source: str = ""
-    cost: dict[str, int] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict)
     curve: dict[int, float] = field(default_factory=dict)
     decisions: dict[int, Decision] = field(default_factory=dict)
     promotions: dict[int, Promotion] = field(default_factory=dict)
@@ -166,7 +166,7 @@ def from_optuna(trial: FrozenTrial) -> TrialRecord:
         params=dict(trial.params),
         seed=int(attrs.get("seed", 0)),
         source=str(attrs.get("source", "")),
-        cost=dict(attrs.get("cost", {})),
+        cost=attrs.get("cost", {}) | attrs.get("measured", {}),
         curve={int(step): float(value) for step, value in sorted(trial.intermediate_values.items())},
         decisions={decision.epoch: decision for decision in sorted(decisions, key=lambda decision: decision.epoch)},
         promotions={promotion.epoch: promotion for promotion in sorted(promotions, key=lambda promotion: promotion.epoch)},

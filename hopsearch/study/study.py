@@ -19,6 +19,8 @@ from hopsearch.study.samplers import make_sampler
 from hopsearch.study.storage import StudyLock, open_storage
 from hopsearch.study.view import IDENTITY, Identity, StudyView, decide, in_order, load_study, take_in
 
+_DIRECTIONS = {1: StudyDirection.MAXIMIZE, -1: StudyDirection.MINIMIZE}
+
 
 class Study(StudyView):
     """The one truth about a search, durable after every call. Use it as a context manager: it holds the study's lock.
@@ -46,10 +48,10 @@ class Study(StudyView):
             self._lock.release()
             raise
         self._study_id = self._storage.get_study_id_from_name(study.study_name)
-        self._proposals = Proposals(informed(study), identity, sampler, self.records, str(folder))
+        self._proposals = Proposals(informed(study, sampler, self.objectives), identity, sampler, self.records, str(folder))
         self._evidence, self._made = Evidence(self._pruner.bracket), 0
         for record, made in in_order(self.records.values()):
-            take_in(self._evidence, record, made, self.sign)
+            take_in(self._evidence, record, made, self.objectives)
             self._made = made.order + 1
 
     def __enter__(self) -> "Study":
@@ -158,6 +160,12 @@ class Study(StudyView):
         self.records[number].reason = reason
         return self._end(self.records[number], State.FAILED)
 
+    def measure(self, number: int, facts: dict[str, float]) -> None:
+        """Note what a trial's own worker measured of its model, e.g. ``latency``; it is part of the trial's cost from then on."""
+        record = self.records[number]
+        self._set(number, "measured", facts)
+        record.cost |= facts
+
     def lose(self, number: int) -> int:
         """Note that a trial's worker was lost; the trial stays running. Returns how often that has happened to it."""
         record = self.records[number]
@@ -175,7 +183,7 @@ class Study(StudyView):
             study = optuna.create_study(
                 storage=self._storage,
                 study_name=identity.name,
-                direction=StudyDirection[identity.space.direction.upper()],
+                directions=[_DIRECTIONS[objective.sign] for objective in identity.space.objectives],
                 load_if_exists=True,
             )
         stored = study.user_attrs.get(IDENTITY)
@@ -195,7 +203,7 @@ class Study(StudyView):
             self._end(record, State.COMPLETE)
             return
         if epoch not in record.decisions and self._pruner.decides_at(epoch, record.number):
-            made = decide(self._pruner, record, epoch, self.sign, self._evidence, self._made)
+            made = decide(self._pruner, record, epoch, self.objectives, self._evidence, self._made)
             self._set(record.number, f"decision:{epoch}", asdict(made))
             record.decisions[epoch] = made
             self._take_in(record, made)
@@ -220,12 +228,15 @@ class Study(StudyView):
         self._take_in(record, made)
 
     def _take_in(self, record: TrialRecord, made: Decision | Promotion) -> None:
-        take_in(self._evidence, record, made, self.sign)
+        take_in(self._evidence, record, made, self.objectives)
         self._made = made.order + 1
 
     def _end(self, record: TrialRecord, state: State) -> TrialRecord:
         told = {State.COMPLETE: TrialState.COMPLETE, State.PRUNED: TrialState.PRUNED, State.FAILED: TrialState.FAIL}[state]
-        self.optuna.tell(record.number, self.value(record) if state == State.COMPLETE else None, state=told)
+        values = None
+        if state == State.COMPLETE:
+            values = [objective.sign * value for objective, value in zip(self.objectives, self._values(record), strict=True)]
+        self.optuna.tell(record.number, values, state=told)
         record.state, record.ended = state, time.time()
         return record
 

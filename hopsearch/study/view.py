@@ -1,7 +1,7 @@
 """A study to look at: its records, its best, and whether its decisions can be made again from its own journal."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,8 @@ import optuna
 from optuna.storages import BaseStorage
 
 from hopsearch.errors import StudyError
-from hopsearch.space import Space
-from hopsearch.study.evidence import Arrival, Evidence
+from hopsearch.space import Objective, Space
+from hopsearch.study.evidence import Arrival, Evidence, Values, fronts
 from hopsearch.study.pruners import Pruner, Verdict, make_pruner
 from hopsearch.study.records import Decision, Promotion, State, TrialRecord, from_optuna
 from hopsearch.study.storage import JOURNAL, open_storage
@@ -101,14 +101,19 @@ class StudyView:
         self.records |= {trial.number: from_optuna(trial) for trial in trials if trial.state != optuna.trial.TrialState.WAITING}
 
     @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What is searched for; the first is the metric of the epochs."""
+        return self.identity.space.objectives
+
+    @property
     def objective(self) -> str:
-        """Name of the metric that is searched for."""
-        return self.identity.space.objective
+        """Name of the metric of the epochs that is searched for."""
+        return self.objectives[0].name
 
     @property
     def sign(self) -> int:
-        """1 where the objective is maximised, -1 where it is minimised."""
-        return 1 if self.identity.space.direction == "maximize" else -1
+        """1 where that metric is maximised, -1 where it is minimised."""
+        return self.objectives[0].sign
 
     def counted(self) -> list[TrialRecord]:
         """The trials that count towards ``trials=``, in order of their numbers."""
@@ -119,9 +124,22 @@ class StudyView:
         return [record for _, record in sorted(self.records.items()) if record.state == State.PAUSED]
 
     def ranked(self) -> list[TrialRecord]:
-        """Trials with a value, best first; a failed trial has none."""
+        """Trials with a value, best first; a failed trial has none. With several objectives front by front (see `fronts`)."""
         valued = [record for record in self.counted() if record.curve and record.state != State.FAILED]
-        return sorted(valued, key=lambda record: (-self.sign * self.value(record), record.number))
+        valued.sort(key=lambda record: (-self.sign * self.value(record), record.number))
+        if len(self.objectives) == 1:
+            return valued
+        return [valued[index] for front in fronts([self._values(record) for record in valued]) for index in sorted(front)]
+
+    def front(self) -> list[TrialRecord]:
+        """The trials that no other beats in all objectives, best first; of one objective the best alone."""
+        ranked = self.ranked()
+        if len(self.objectives) == 1 or not ranked:
+            return ranked[:1]
+        return [ranked[index] for index in sorted(fronts([self._values(record) for record in ranked])[0])]
+
+    def _values(self, record: TrialRecord) -> Values:
+        return arrival(record, record.epoch, self.objectives).values
 
     def value(self, record: TrialRecord) -> float:
         """The best value on the trial's curve."""
@@ -163,7 +181,7 @@ class StudyView:
         for record, made in in_order(self.records.values()):
             place, rule, seen = f"trial {record.number}, epoch {made.epoch}", rules[made.rule], evidence[made.rule]
             if isinstance(made, Decision):
-                again = decide(rule, record, made.epoch, self.sign, seen, made.order)
+                again = decide(rule, record, made.epoch, self.objectives, seen, made.order)
                 if again != made:
                     lines.append(f"{place}: recorded {made}, recomputed {again}")
                 ended_here = record.state == State.PRUNED and record.epoch == made.epoch and not made.pause
@@ -172,7 +190,7 @@ class StudyView:
             elif not made.retired and rule.promotion(seen, made.over) != (record.number, made.epoch):
                 lines.append(f"{place}: promoted, recomputed {rule.promotion(seen, made.over)}")
             for other in evidence.values():
-                take_in(other, record, made, self.sign)
+                take_in(other, record, made, self.objectives)
         return lines
 
 
@@ -182,35 +200,43 @@ def in_order(records: Iterable[TrialRecord]) -> list[tuple[TrialRecord, Decision
     return sorted(made, key=lambda pair: pair[1].order)
 
 
-def take_in(evidence: Evidence, record: TrialRecord, made: Decision | Promotion, sign: int) -> None:
+def take_in(evidence: Evidence, record: TrialRecord, made: Decision | Promotion, objectives: Sequence[Objective]) -> None:
     """Add what was decided to what the next decisions are made on."""
     if isinstance(made, Decision):
-        evidence.add(arrival(record, made.epoch, sign), made.pause)
+        evidence.add(arrival(record, made.epoch, objectives), made.pause)
     else:
         evidence.leave(record.number, made.epoch)
 
 
-def arrival(record: TrialRecord, epoch: int, sign: int) -> Arrival:
+def arrival(record: TrialRecord, epoch: int, objectives: Sequence[Objective]) -> Arrival:
     """A trial as the rules see it at ``epoch``.
 
     Raises:
-        StudyError: the trial has no value there.
+        StudyError: the trial has no value there, or a cost that is an objective is not known.
     """
-    best = record.best(sign, up_to=epoch)
+    first, *costs = objectives
+    best = record.best(first.sign, up_to=epoch)
     if best is None:
         raise StudyError(f"trial {record.number}", f"must have a value at epoch {epoch}, got none", "Report before deciding")
-    return Arrival(record.number, epoch, (sign * best[1],), epoch - best[0])
+    for objective in costs:
+        if objective.name not in record.cost:
+            known = ", ".join(record.cost) or "nothing"
+            raise StudyError(f"trial {record.number}", f"objective {objective.name!r} must be measured", f"Known: {known}")
+    values = (first.sign * best[1], *(objective.sign * record.cost[objective.name] for objective in costs))
+    return Arrival(record.number, epoch, values, epoch - best[0])
 
 
-def decide(pruner: Pruner, record: TrialRecord, epoch: int, sign: int, evidence: Evidence, order: int) -> Decision:
+def decide(
+    pruner: Pruner, record: TrialRecord, epoch: int, objectives: Sequence[Objective], evidence: Evidence, order: int
+) -> Decision:
     """One decision, from the trial's curve up to ``epoch`` and the decisions made before it.
 
     Raises:
         StudyError: the trial has no value at ``epoch``.
     """
-    came = arrival(record, epoch, sign)
+    came = arrival(record, epoch, objectives)
     rung, verdict = evidence.of(came), pruner.verdict(came, evidence)
-    value = sign * came.values[0]
+    value = objectives[0].sign * came.values[0]
     stop, pause = verdict == Verdict.STOP, verdict == Verdict.PAUSE
     return Decision(epoch, value, order, rung.rank(came.values), len(rung) + 1, stop, pruner.name, pause)
 

@@ -1,6 +1,7 @@
 """One trial as plain torch: it runs in a debugger, in a test, in a warm worker, and as a rank of a distributed training."""
 
 import contextlib
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -199,6 +200,21 @@ class TrialRun:
             return False
         self.load_state_dict(state)
         return True
+
+    @torch.inference_mode()
+    def measure_latency(self, repeats: int = 20) -> float:
+        """Seconds of one image's forward pass on the trial's device: the median of ``repeats``, after two to warm up."""
+        net, image_1CHW = self.evaluated, self.augment.normalize(self.val_set.images_NCHW[:1])
+        net.eval()
+        times = []
+        for _ in range(repeats + 2):
+            started = time.perf_counter()
+            net(image_1CHW)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            times.append(time.perf_counter() - started)
+        net.train()
+        return statistics.median(times[2:])
 
     def _train_epoch(self, stop: Callable[[], bool] | None) -> float:
         # The order is that of all ranks, whatever their number: a training may go on with more or fewer of them.
