@@ -45,6 +45,10 @@ class Problem:
     target: float
 
 
+_UP_TO = {"digits": 2252, "cifar10": 1032}
+"""The last configuration of a table that is searched: tables grow, and results are to be had again."""
+
+
 def table(name: str) -> Problem:
     """A recorded table: within half a point of its best."""
     landscape = _read(name).fresh()
@@ -85,9 +89,9 @@ class HartmannCurves:
 
 
 def synthetic(misleading: bool) -> Problem:
-    """Within five per cent of the best."""
+    """Three quarters of the best, where a random point has a tenth."""
     space = Space({f"x{i}": Float(0.0, 1.0) for i in range(6)}, fidelity=Fidelity(1, 27, 3))
-    return Problem(space, HartmannCurves(misleading), 1.0, 0.05)
+    return Problem(space, HartmannCurves(misleading), 1.0, 0.25)
 
 
 class Coco:
@@ -140,4 +144,4 @@ PROBLEMS: dict[str, Callable[[int], Problem]] = {
 
 @functools.cache
 def _read(name: str) -> TableLandscape:
-    return TableLandscape(TABLES / f"{name}.jsonl.gz")
+    return TableLandscape(TABLES / f"{name}.jsonl.gz", up_to=_UP_TO[name])

@@ -7,8 +7,8 @@
 draws a picture a problem. Contestants: ``random`` (full budget), ``random+asha``, ``one_epoch``, ``optuna`` (TPE and its
 SuccessiveHalvingPruner), ``ray`` (OptunaSearch and ASHAScheduler), and every ``sampler+pruner`` of ours.
 
-A search ends when it has a trial within the problem's target of the best there is (0.5 points on the tables), or after 2700
-epochs, which is a hundred full trainings. What counts is the best value reported so far, whatever its epoch.
+A search ends when it has a trial within the problem's target of the best there is (0.5 points on the tables), or after 1350
+epochs, which is fifty full trainings. What counts is the best value reported so far, whatever its epoch.
 """
 
 import argparse
@@ -28,9 +28,21 @@ from hopsearch.study import MEMORY, Event, Identity, Simulation, Study
 
 RESULTS = Path(__file__).parent / "results"
 LINES = RESULTS / "search_quality.jsonl"
-BUDGET = 2700
+BUDGET = 1350
 RIVALS = {"optuna": PlainOptuna, "ray": RayTune}
 NAMES = {"random": "random+none", "one_epoch": "random+one_epoch"}
+CONTESTANTS = [
+    "random",
+    "random+asha",
+    "one_epoch",
+    "optuna",
+    "ray",
+    "random+asha_promotion",
+    "tpe+asha",
+    "tpe+asha_promotion",
+    "tpe+hyperband",
+    "tpe+pasha",
+]
 _A_ROUND = 100  # trials of which one_epoch keeps the best; if they are not good enough, a hundred more
 
 
@@ -131,10 +143,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("verb", choices=["run", "report"])
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
-    parser.add_argument("--contestants", nargs="+", default=["random", "random+asha", "one_epoch", "optuna", "ray", "tpe+asha"])
+    parser.add_argument("--contestants", nargs="+", default=CONTESTANTS, help="names, or sampler+pruner")
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 4, 16])
     parser.add_argument("--seeds", type=int, default=30)
-    parser.add_argument("--lines", type=Path, default=LINES, help="the file of results")
     options = parser.parse_args()
     run(options) if options.verb == "run" else report()
 

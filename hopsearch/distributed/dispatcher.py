@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hopsearch.data import DataConfig, DataFacts
+from hopsearch.distributed.budget import Budget
 from hopsearch.distributed.job import Job, Progress
 from hopsearch.distributed.mirror import Mirror, Place
 from hopsearch.errors import StudyError, UserError
-from hopsearch.study import Admission, State, Study, TrialRecord
+from hopsearch.study import Admission, Identity, State, Study, TrialRecord
 from hopsearch.training import CheckpointFolder, Constraint, Row, estimate_cost, resolve
 
 _KEPT = 3  # checkpoints of finished trials are kept for so many of the best; the winner comes from them
@@ -32,15 +33,6 @@ class Observer(Protocol):
 
     def end(self, record: TrialRecord) -> None:
         """A trial reached its end."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """When to stop handing out work; running trials then stop after their epoch, and go on if the budget is raised."""
-
-    trials: int
-    seconds: float | None = None
-    epochs: int | None = None
 
 
 @dataclass
@@ -98,13 +90,14 @@ class Dispatcher:
         """Whether there is something to hand out, now or once others have come."""
         return not self._why_stop() and (bool(self._queue) or not self._full() or bool(self.study.waiting()))
 
+    @property
+    def left(self) -> list[str]:
+        """What is left of the budgets, in words."""
+        return self.budget.left(self.study, self.seconds)
+
     def admit(self, config: dict[str, Any]) -> Admission:
         """The cost of a proposed configuration, and whether it meets the constraints; a setting that cannot be is the user's."""
-        trial = resolve(config, self.facts, 0, self.study.identity.recipe, f"space {self.study.identity.name}")
-        cost = estimate_cost(trial)
-        broken = self.constraint.violation(cost)
-        text, excess = broken if broken else ("", 0.0)
-        return Admission({"params": cost.params, "flops": cost.flops, "memory": cost.memory}, text, excess)
+        return assess(config, self.facts, self.constraint, self.study.identity)
 
     def next_job(self) -> Job | None:
         """The next trial to train: one that was interrupted before a new one. None: nothing now."""
@@ -267,13 +260,22 @@ class Dispatcher:
         return len(self.study.counted()) >= self.budget.trials
 
     def _why_stop(self) -> str:
-        if not self.stopped:
-            if self.budget.seconds is not None and self.seconds >= self.budget.seconds:
-                self._stop(f"the time budget of {self.budget.seconds:g} s is spent")
-            elif self.budget.epochs is not None and self.study.epochs >= self.budget.epochs:
-                self._stop(f"the budget of {self.budget.epochs} epochs is spent")
+        if not self.stopped and (why := self.budget.over(self.study, self.seconds)):
+            self._stop(why)
         return self.stopped
 
     def _stop(self, why: str, error: Exception | None = None) -> None:
         self.stopped = self.stopped or why
         self.error = self.error or error
+
+
+def assess(config: dict[str, Any], facts: DataFacts, constraint: Constraint, identity: Identity) -> Admission:
+    """The cost of a configuration, and whether it meets the constraints.
+
+    Raises:
+        ConfigError: a setting that no trial can have.
+    """
+    trial = resolve(config, facts, 0, identity.recipe, f"space {identity.name}")
+    cost = estimate_cost(trial)
+    text, excess = constraint.violation(cost) or ("", 0.0)
+    return Admission({"params": cost.params, "flops": cost.flops, "memory": cost.memory}, text, excess)

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TextIO
 
@@ -26,12 +26,16 @@ class LiveView:
         trials: how many trials are asked for.
         slots: how many run at once; for the estimate of the time left.
         out: where to; by default standard output.
+
+    Attributes:
+        budgets: tells what is left of the budgets, in words.
     """
 
     def __init__(self, view: StudyView, trials: int, slots: int, out: TextIO | None = None) -> None:
         self._view, self._trials, self._slots = view, trials, slots
         self._console = Console(file=out or sys.stdout, soft_wrap=True)
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
+        self.budgets: Callable[[], list[str]] = list
         self._began, self._epochs_before = time.monotonic(), view.epochs
         self._drawn = 0.0
 
@@ -86,7 +90,12 @@ class LiveView:
         epochs = self._view.epochs - self._epochs_before
         rate = epochs / seconds
         speed = f"{rate:.1f} epochs/s" if rate >= 0.5 else f"{60 * rate:.1f} epochs/min" if epochs else "starting"
-        return f"{ended}/{self._trials} trials, {best}, {speed}, {clock(seconds)} so far{self._left(ended, epochs, seconds)}"
+        spent = f"{clock(seconds)} so far{self._left(ended, epochs, seconds)}{self._budgets()}"
+        return f"{ended}/{self._trials} trials, {best}, {speed}, {spent}"
+
+    def _budgets(self) -> str:
+        words = self.budgets()
+        return f"; budget left: {', '.join(words)}" if words else ""
 
     def _left(self, ended: int, epochs: int, seconds: float) -> str:
         # The mean length of the trials that have ended, stopped ones included, at the speed of this run.

@@ -6,7 +6,7 @@ from hopsearch.study.printout import make_console, show
 from hopsearch.study.proposals import Admission, Admit
 from hopsearch.study.pruners import PRUNERS, Pruner, Verdict, make_pruner
 from hopsearch.study.records import Decision, Promotion, State, TrialRecord
-from hopsearch.study.samplers import SAMPLERS
+from hopsearch.study.samplers import SAMPLERS, make_sampler
 from hopsearch.study.simulator import Event, Faults, Landscape, Simulation, Training
 from hopsearch.study.storage import MEMORY, StudyLock
 from hopsearch.study.study import Study
@@ -40,6 +40,7 @@ __all__ = [
     "leaderboard",
     "make_console",
     "make_pruner",
+    "make_sampler",
     "show",
     "summary",
     "varied",

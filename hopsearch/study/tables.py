@@ -51,6 +51,7 @@ class TableLandscape:
     Args:
         file: the table.
         metric: the column that is reported.
+        up_to: the last configuration, by number, that is used; None: all.
 
     Attributes:
         space: what the table was drawn from.
@@ -58,8 +59,9 @@ class TableLandscape:
         best: the highest mean (over a row's repeats) of best values on a curve.
     """
 
-    def __init__(self, file: Path, metric: str = "val_acc") -> None:
+    def __init__(self, file: Path, metric: str = "val_acc", up_to: int | None = None) -> None:
         head, rows = read_table(file)
+        rows = [row for row in rows if up_to is None or row["number"] <= up_to]
         self.space = Space.from_dict(head["space"])
         if not rows or metric not in rows[0]:
             known = did_you_mean(metric, list(rows[0]) if rows else [])

@@ -216,6 +216,17 @@ class TrialRun:
         net.train()
         return statistics.median(times[2:])
 
+    def time_epoch(self, steps: int) -> float:
+        """Seconds that an epoch's training would take, from so many steps after one to warm up; the training is spoilt by it."""
+        order = torch.Generator(self.device).manual_seed(0)
+        batches = list(epoch_batches(len(self.train_set), self.config.optim.batch_size, order))
+        self._train_step(batches[0], 0, len(batches))
+        started = time.perf_counter()
+        for step in range(steps):
+            loss = self._train_step(batches[step % len(batches)], step, len(batches))
+        float(loss)  # waits for the device
+        return (time.perf_counter() - started) / steps * len(batches)
+
     def _train_epoch(self, stop: Callable[[], bool] | None) -> float:
         # The order is that of all ranks, whatever their number: a training may go on with more or fewer of them.
         order = torch.Generator(self.device).manual_seed(derive(self.config.seed, "order", self.epoch))
