@@ -257,7 +257,7 @@ class Dispatcher:
                 other.checkpoint = ""
 
     def _full(self) -> bool:
-        return len(self.study.counted()) >= self.budget.trials
+        return self.study.count >= self.budget.trials
 
     def _why_stop(self) -> str:
         if not self.stopped and (why := self.budget.over(self.study, self.seconds)):

@@ -56,6 +56,12 @@ class Proposals:
         counted = (record for record in records.values() if record.config and record.state.counted)
         self._seen = {identity.space.canonical(record.config): record.number for record in counted}
         self._grid = identity.space.grid() if sampler == "grid" else None
+        self._refused = sum(not record.state.counted for record in records.values())
+
+    @property
+    def count(self) -> int:
+        """How many trials count, without a look at all of them."""
+        return len(self._records) - self._refused
 
     def ask(self, admit: Admit) -> TrialRecord | None:
         """A new trial to train, or None where no configuration is left that is new and admitted; see `Study.ask`."""
@@ -126,6 +132,8 @@ class Proposals:
         record = self._records[trial.number] = from_optuna(self._frozen(trial))
         if state == State.RUNNING:
             self._seen[key] = record.number
+        else:
+            self._refused += 1
         return record
 
     def _frozen(self, trial: optuna.Trial) -> FrozenTrial:

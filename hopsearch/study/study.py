@@ -64,6 +64,11 @@ class Study(StudyView):
         """Give up the right to write."""
         self._lock.release()
 
+    @property
+    def count(self) -> int:
+        """How many trials count towards ``trials=``."""
+        return self._proposals.count
+
     def next(self, admit: Admit, trials: int) -> TrialRecord | None:
         """What a free worker is to train: a paused trial that is promoted, else a new one while there are fewer than ``trials``.
 
@@ -79,7 +84,7 @@ class Study(StudyView):
             StudyError: no configuration of the space meets the constraints.
         """
         record = self.promote(over=False)
-        if record is None and len(self.counted()) < trials:
+        if record is None and self.count < trials:
             record = self.ask(admit)
         return record or self.promote(over=self._settled())
 

@@ -90,19 +90,22 @@ class TableLandscape:
         return np.argsort(np.nan_to_num(np.minimum(gaps_NP, 1.0), nan=1.0).sum(1), kind="stable")
 
     def cost(self, config: Mapping[str, Any]) -> dict[str, int]:
-        """That of the nearest row."""
-        cost: dict[str, int] = self.rows[self.nearest(config)[0]][0]["cost"]
+        """That of the row."""
+        cost: dict[str, int] = self._row(config)[0]["cost"]
         return cost
 
     def train(self, config: Mapping[str, Any], seed: int) -> Training:
         """The curve of the nearest row that no other configuration has taken; of the nearest once all are taken."""
+        repeats = self._row(config)
+        row = repeats[derive(seed) % len(repeats)]
+        return Training(row[self._metric], row["seconds"] or [1.0])
+
+    def _row(self, config: Mapping[str, Any]) -> list[dict[str, Any]]:
         key = self.space.canonical(config)
         if key not in self._taken:
             order, taken = self.nearest(config), set(self._taken.values())
             self._taken[key] = next((int(index) for index in order if int(index) not in taken), int(order[0]))
-        repeats = self.rows[self._taken[key]]
-        row = repeats[derive(seed) % len(repeats)]
-        return Training(row[self._metric], row["seconds"] or [1.0])
+        return self.rows[self._taken[key]]
 
     def _encode(self, params: Mapping[str, Any]) -> npt.NDArray[np.float64]:
         parameters = self.space.parameters.items()
