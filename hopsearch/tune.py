@@ -32,7 +32,20 @@ from hopsearch.distributed.mirror import Place
 from hopsearch.distributed.plan import show_plan
 from hopsearch.errors import ConfigError, UserError
 from hopsearch.space import Space, load_space
-from hopsearch.study import Admission, Board, Identity, Study, make_console, make_pruner, make_sampler, show, write_csv
+from hopsearch.study import (
+    Admission,
+    Board,
+    Identity,
+    Prior,
+    Study,
+    StudyView,
+    WarmStart,
+    make_console,
+    make_pruner,
+    make_sampler,
+    show,
+    write_csv,
+)
 from hopsearch.training import Constraint, recipe, resolve
 
 _SECTIONS = ("model", "optim", "augment", "train")
@@ -69,6 +82,10 @@ class TuneConfig(Settings):
     """tpe, random, gp, cmaes, qmc, nsgaii, nsgaiii or grid."""
     pruner: str = "asha"
     """asha, asha_promotion, hyperband, pasha, median, patience, one_epoch or none."""
+    prior: dict[str, Any] = Field(default_factory=dict)
+    """Beliefs about good values, by parameter, e.g. prior.optim.lr=2e-3; they fade as trials come in."""
+    warm_start: str | None = None
+    """Another study (its name, beside this one) whose trials the sampler learns from."""
     seed: int = Field(default=0, ge=0)
     """The study's seed; everything random follows from it."""
     recipe: str = "default"
@@ -167,7 +184,11 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> None:
         _plan(config, identity, facts, console)
         return
     place = Place.of(config.storage, name)
-    with place.journal(), Study(place.folder, identity, config.sampler, config.pruner, config.database) as study:
+    warm = WarmStart(StudyView.open(place.folder.parent / config.warm_start), space) if config.warm_start else None
+    if warm:
+        console.print(str(warm), markup=False)
+    how = (config.sampler, config.pruner, config.database, Prior(flatten(config.prior)), warm)
+    with place.journal(), Study(place.folder, identity, *how) as study:
         try:
             _run(config, study, place, facts, console)
         except KeyboardInterrupt:

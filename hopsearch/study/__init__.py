@@ -3,6 +3,7 @@
 from hopsearch.study.board import Board
 from hopsearch.study.leaderboard import Row, leaderboard, summary, varied, write_csv
 from hopsearch.study.printout import make_console, show
+from hopsearch.study.priors import Prior
 from hopsearch.study.proposals import Admission, Admit
 from hopsearch.study.pruners import PRUNERS, Pruner, Verdict, make_pruner
 from hopsearch.study.records import Decision, Promotion, State, TrialRecord
@@ -12,6 +13,7 @@ from hopsearch.study.storage import MEMORY, StudyLock
 from hopsearch.study.study import Study
 from hopsearch.study.tables import TableLandscape
 from hopsearch.study.view import Identity, StudyView
+from hopsearch.study.warm import WarmStart
 
 __all__ = [
     "MEMORY",
@@ -25,6 +27,7 @@ __all__ = [
     "Faults",
     "Identity",
     "Landscape",
+    "Prior",
     "Promotion",
     "Pruner",
     "Row",
@@ -37,6 +40,7 @@ __all__ = [
     "Training",
     "TrialRecord",
     "Verdict",
+    "WarmStart",
     "leaderboard",
     "make_console",
     "make_pruner",

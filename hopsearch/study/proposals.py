@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hopsearch.errors import StudyError
 from hopsearch.seeds import derive
 from hopsearch.space import Parameter, Suggest
+from hopsearch.study.priors import Prior
 from hopsearch.study.records import State, TrialRecord, from_optuna
 from hopsearch.study.samplers import CONSTRAINED, make_sampler, suggest_value
 from hopsearch.study.view import Identity
@@ -47,11 +48,20 @@ class Proposals:
         sampler: by name.
         records: the study's own, which each new trial is added to.
         place: first words of an error.
+        prior: beliefs about good values.
     """
 
     def __init__(
-        self, study: optuna.Study, identity: Identity, sampler: str, records: dict[int, TrialRecord], place: str
+        self,
+        study: optuna.Study,
+        identity: Identity,
+        sampler: str,
+        records: dict[int, TrialRecord],
+        place: str,
+        prior: Prior,
     ) -> None:
+        prior.check(identity.space)
+        self._prior = prior
         self._optuna, self._identity, self._sampler, self._records, self._place = study, identity, sampler, records, place
         counted = (record for record in records.values() if record.config and record.state.counted)
         self._seen = {identity.space.canonical(record.config): record.number for record in counted}
@@ -71,6 +81,8 @@ class Proposals:
                 if point is None:
                     return None
                 self._optuna.enqueue_trial(point, user_attrs={"source": self._sampler if self._grid is not None else "random"})
+            elif attempt == 0 and (believed := self._believed()) is not None:
+                self._optuna.enqueue_trial(believed, user_attrs={"source": "prior"})
             self._optuna.sampler = self._sampler_for(len(self._records))
             record = self._begin(self._optuna.ask(), admit)
             if record.state == State.RUNNING:
@@ -82,6 +94,11 @@ class Proposals:
         self._optuna.sampler = self._sampler_for(record.number)
         trial_id = self._optuna._storage.get_trial_id_from_study_id_trial_number(self._optuna._study_id, record.number)
         return self._begin(optuna.trial.Trial(self._optuna, trial_id), admit)
+
+    def _believed(self) -> dict[str, Any] | None:
+        if self._optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            return None  # first points come first, and so does a belief that was written down before the process ended
+        return self._prior.draw(self._identity.space, self._identity.seed, len(self._records), self.count)
 
     def _sampler_for(self, number: int) -> optuna.samplers.BaseSampler:
         return make_sampler(self._sampler, self._identity.space, self._identity.seed, number)

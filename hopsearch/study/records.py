@@ -19,6 +19,7 @@ class State(enum.StrEnum):
                  │  │   └─▶ PAUSED       waits at a rung: promoted it is RUNNING again, else PRUNED when the search is over
                  └──┘ killed, preempted, interrupted: stays RUNNING and goes on from its checkpoint
         ask ─▶ INFEASIBLE | DUPLICATE    never trained, not counted as a trial
+        another study ─▶ INHERITED       trained there; for the sampler to learn from, not counted either
     """
 
     RUNNING = "running"
@@ -28,11 +29,12 @@ class State(enum.StrEnum):
     FAILED = "failed"
     INFEASIBLE = "infeasible"
     DUPLICATE = "duplicate"
+    INHERITED = "inherited"
 
     @property
     def counted(self) -> bool:
         """Whether a trial in this state counts towards ``trials=``."""
-        return self not in (State.INFEASIBLE, State.DUPLICATE)
+        return self not in (State.INFEASIBLE, State.DUPLICATE, State.INHERITED)
 
     @property
     def ended(self) -> bool:

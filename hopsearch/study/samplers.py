@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import (
     BaseSampler,
@@ -117,3 +118,13 @@ def suggest_value(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:
         return trial.suggest_int(name, parameter.low, parameter.high, step=parameter.step or 1, log=parameter.log)
     assert isinstance(parameter, Float)
     return trial.suggest_float(name, parameter.low, parameter.high, step=parameter.step, log=parameter.log)
+
+
+def distribution(parameter: Parameter) -> BaseDistribution:
+    """What `suggest_value` tells Optuna of a parameter."""
+    if isinstance(parameter, Categorical):
+        return CategoricalDistribution(parameter.choices)
+    if isinstance(parameter, Int):
+        return IntDistribution(parameter.low, parameter.high, step=parameter.step or 1, log=parameter.log)
+    assert isinstance(parameter, Float)
+    return FloatDistribution(parameter.low, parameter.high, step=parameter.step, log=parameter.log)

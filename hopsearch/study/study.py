@@ -7,17 +7,19 @@ from typing import Any
 
 import optuna
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from hopsearch.errors import StudyError
 from hopsearch.study.evidence import Evidence
 from hopsearch.study.informed import informed
+from hopsearch.study.priors import Prior
 from hopsearch.study.proposals import Admit, Proposals
 from hopsearch.study.pruners import make_pruner
 from hopsearch.study.records import Decision, Promotion, State, TrialRecord
 from hopsearch.study.samplers import make_sampler
 from hopsearch.study.storage import StudyLock, open_storage
 from hopsearch.study.view import IDENTITY, Identity, StudyView, decide, in_order, load_study, take_in
+from hopsearch.study.warm import WarmStart
 
 _DIRECTIONS = {1: StudyDirection.MAXIMIZE, -1: StudyDirection.MINIMIZE}
 
@@ -30,25 +32,39 @@ class Study(StudyView):
         identity: what the study is; an existing one must be the same.
         sampler, pruner: by name; a study may go on with others.
         database: an Optuna storage URL instead of the journal in ``folder``.
+        prior: beliefs about good values; a study may go on with others.
+        warm_start: another study to learn from; looked at when the study begins, and kept in it.
 
     Raises:
         StudyError: unwritable, open elsewhere, or another study than the one asked for (with the difference).
         ConfigError: unknown sampler or pruner.
     """
 
-    def __init__(self, folder: Path, identity: Identity, sampler: str, pruner: str, database: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        identity: Identity,
+        sampler: str,
+        pruner: str,
+        database: str | None = None,
+        prior: Prior | None = None,
+        warm_start: WarmStart | None = None,
+    ) -> None:
+        (prior or Prior()).check(identity.space)
         self._pruner = make_pruner(pruner, identity.space.fidelity)
         make_sampler(sampler, identity.space, identity.seed, 0)  # an unknown name is refused before anything is written
         self._lock = StudyLock(folder)
         try:
             self._storage = open_storage(folder, database, writer=True)
-            study = self._load_or_create(folder, identity)
+            study = self._load_or_create(folder, identity, warm_start.trials() if warm_start else [])
             super().__init__(folder, study, identity)
         except BaseException:
             self._lock.release()
             raise
         self._study_id = self._storage.get_study_id_from_name(study.study_name)
-        self._proposals = Proposals(informed(study, sampler, self.objectives), identity, sampler, self.records, str(folder))
+        self._proposals = Proposals(
+            informed(study, sampler, self.objectives), identity, sampler, self.records, str(folder), prior or Prior()
+        )
         self._evidence, self._made = Evidence(self._pruner.bracket), 0
         for record, made in in_order(self.records.values()):
             take_in(self._evidence, record, made, self.objectives)
@@ -182,7 +198,7 @@ class Study(StudyView):
         """Keep a fact about the whole study: its winner, the seconds it took."""
         self.optuna.set_user_attr(key, value)
 
-    def _load_or_create(self, folder: Path, identity: Identity) -> optuna.Study:
+    def _load_or_create(self, folder: Path, identity: Identity, inherited: list[FrozenTrial]) -> optuna.Study:
         study = load_study(self._storage, identity.name)
         if study is None:
             study = optuna.create_study(
@@ -193,7 +209,10 @@ class Study(StudyView):
             )
         stored = study.user_attrs.get(IDENTITY)
         if stored is None:  # new, or killed before it was named
-            for point in identity.space.first[len(study.get_trials(deepcopy=False)) :]:
+            known = len(study.get_trials(deepcopy=False))
+            for trial in inherited[known:]:
+                study.add_trial(trial)
+            for point in identity.space.first[max(0, known - len(inherited)) :]:
                 study.enqueue_trial(dict(point), user_attrs={"source": "first point"})
             study.set_user_attr(IDENTITY, identity.to_dict())
         elif lines := identity.difference(Identity.from_dict(stored)):

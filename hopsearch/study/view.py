@@ -151,7 +151,7 @@ class StudyView:
     @property
     def epochs(self) -> int:
         """Epochs trained over all trials, as far as they are in the study."""
-        return sum(record.epoch for record in self.records.values())
+        return sum(record.epoch for record in self.records.values() if record.state != State.INHERITED)
 
     @property
     def winner(self) -> dict[str, Any] | None:
