@@ -5,11 +5,13 @@ Words below model., optim., augment. and train. fix what the space would search,
 
 import contextlib
 import importlib.metadata
+import os
 import platform
 import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +22,30 @@ import hopsearch
 from hopsearch.command import Interrupted, run_verb
 from hopsearch.config import Settings, flatten, parse, read_words
 from hopsearch.data import DataConfig, DataFacts, load
+from hopsearch.distributed.budget import Budget, CostConfig
 from hopsearch.distributed.cluster import MOST, TrialResources, connect, slots
-from hopsearch.distributed.dispatcher import Budget, Dispatcher
+from hopsearch.distributed.dispatcher import Dispatcher, assess
 from hopsearch.distributed.driver import finish_winner, interrupted, run_search
 from hopsearch.distributed.growth import growth
 from hopsearch.distributed.live import LiveView
 from hopsearch.distributed.mirror import Place
-from hopsearch.errors import UserError
+from hopsearch.distributed.plan import show_plan
+from hopsearch.errors import ConfigError, UserError
 from hopsearch.space import Space, load_space
-from hopsearch.study import Board, Identity, Study, make_console, show, write_csv
+from hopsearch.study import (
+    Admission,
+    Board,
+    Identity,
+    Prior,
+    Study,
+    StudyView,
+    WarmStart,
+    make_console,
+    make_pruner,
+    make_sampler,
+    show,
+    write_csv,
+)
 from hopsearch.training import Constraint, recipe, resolve
 
 _SECTIONS = ("model", "optim", "augment", "train")
@@ -42,16 +59,33 @@ class TuneConfig(Settings):
     """Search space: a shipped one by name, or the path of a YAML file."""
     data: DataConfig = DataConfig()
     """Images; data=<source> is short for data.source=<source>."""
+    objective: str | None = None
+    """Metric to search for instead of the space's, or several: val_acc,params finds the best compromises. After the first,
+    a metric of the epochs, come costs: params, flops, memory, latency."""
+    direction: str | None = None
+    """maximize or minimize, one an objective; costs are minimised without being told."""
     trials: int = Field(default=24, gt=0)
     """Trials of the study in all; raise it to extend a finished search."""
     time: float | None = Field(default=None, gt=0)
     """Wall-clock budget of the search over all its runs, e.g. 90s, 15m, 2h; running trials stop after their epoch."""
     epochs: int | None = Field(default=None, gt=0)
     """Budget of epochs over all trials."""
+    gpu_hours: float | None = Field(default=None, gt=0)
+    """Budget of hours that trials train, times their GPUs."""
+    cost: CostConfig = CostConfig()
+    """Budget of money."""
+    plateau: int | None = Field(default=None, gt=0)
+    """Stop when so many trials in a row have ended without a better one."""
+    dry_run: bool = False
+    """Print the plan (rungs, expected epochs, hours and money, share of infeasible configurations) and start nothing."""
     sampler: str = "tpe"
-    """tpe, random, gp, cmaes, qmc or grid."""
+    """tpe, random, gp, cmaes, qmc, nsgaii, nsgaiii or grid."""
     pruner: str = "asha"
-    """asha, hyperband, median or none."""
+    """asha, asha_promotion, hyperband, pasha, median, patience, one_epoch or none."""
+    prior: dict[str, Any] = Field(default_factory=dict)
+    """Beliefs about good values, by parameter, e.g. prior.optim.lr=2e-3; they fade as trials come in."""
+    warm_start: str | None = None
+    """Another study (its name, beside this one) whose trials the sampler learns from."""
     seed: int = Field(default=0, ge=0)
     """The study's seed; everything random follows from it."""
     recipe: str = "default"
@@ -132,6 +166,10 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> None:
     if facts.skipped:
         console.print(f"skipped {len(facts.skipped)} unreadable images: {', '.join(facts.skipped[:3])} …", markup=False)
     space = open_space(config.space, facts, fixed, config.recipe)
+    if config.objective or config.direction:
+        objective = config.objective or space.objective
+        guess = "minimize" if objective.partition(",")[0].endswith("loss") else "maximize"
+        space = replace(space, objective=objective, direction=config.direction or guess)
     name = config.study or f"{Path(config.space).stem}-{_slug(config.data.source)}"
     identity = Identity(
         name=name,
@@ -142,16 +180,42 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> None:
         seed=config.seed,
         origin=origin(),
     )
+    if config.dry_run:
+        _plan(config, identity, facts, console)
+        return
     place = Place.of(config.storage, name)
-    with place.journal(), Study(place.folder, identity, config.sampler, config.pruner, config.database) as study:
+    warm = WarmStart(StudyView.open(place.folder.parent / config.warm_start), space) if config.warm_start else None
+    if warm:
+        console.print(str(warm), markup=False)
+    how = (config.sampler, config.pruner, config.database, Prior(flatten(config.prior)), warm)
+    with place.journal(), Study(place.folder, identity, *how) as study:
         try:
             _run(config, study, place, facts, console)
         except KeyboardInterrupt:
             raise Interrupted(interrupted(study)) from None
 
 
+def _budget(config: TuneConfig) -> Budget:
+    gpus = config.trial.gpus * config.trial.workers
+    if config.gpu_hours is not None and not gpus:
+        raise ConfigError("gpu_hours", "trials must have GPUs for a budget of them, got trial.gpus=0", "Give trial.gpus=1")
+    money, per_hour = config.cost.limit, config.cost.per_hour or 0.0
+    return Budget(config.trials, config.time, config.epochs, config.gpu_hours, gpus, money, per_hour, config.plateau)
+
+
+def _plan(config: TuneConfig, identity: Identity, facts: DataFacts, console: Console) -> None:
+    make_sampler(config.sampler, identity.space, config.seed, 0)
+    make_pruner(config.pruner, identity.space.fidelity)
+
+    def admit(values: dict[str, Any]) -> Admission:
+        return assess(values, facts, config.constraint, identity)
+
+    slots = config.trial.concurrent or max(1, int((os.cpu_count() or 1) // config.trial.cpus))
+    show_plan(identity, config.data, _budget(config), config.pruner, slots, admit, console)
+
+
 def _run(config: TuneConfig, study: Study, place: Place, facts: DataFacts, console: Console) -> None:
-    budget = Budget(config.trials, config.time, config.epochs)
+    budget = _budget(config)
     threads = max(1, int(config.trial.cpus))
     known = len(study.counted())
     console.print(f"study {study.folder}: {'begins' if not known else f'goes on from {known} trials, {study.epochs} epochs'}")
@@ -164,6 +228,7 @@ def _run(config: TuneConfig, study: Study, place: Place, facts: DataFacts, conso
             console.print(f"the cluster grows to {grown}; up to {places} trials at once{capped}", markup=False)
         board, live = Board(study), LiveView(study, config.trials, places)
         dispatcher = Dispatcher(study, config.data, facts, config.constraint, budget, (board, live), threads, place)
+        live.budgets = lambda: dispatcher.left
         try:
             with live:
                 run_search(dispatcher, config.trial, places)

@@ -88,10 +88,9 @@ def drive(study: Study, trials: int) -> None:
     """Search without training: ask, report a made-up curve, until so many trials are over."""
     for record in study.resume(admit_all):
         finish(study, record.number)
-    while len(study.counted()) < trials:
-        record = study.ask(admit_all)
-        assert record is not None
+    while (record := study.next(admit_all, trials)) is not None:
         finish(study, record.number)
+    study.retire()
 
 
 def finish(study: Study, number: int) -> None:

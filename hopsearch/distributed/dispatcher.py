@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hopsearch.data import DataConfig, DataFacts
+from hopsearch.distributed.budget import Budget
 from hopsearch.distributed.job import Job, Progress
 from hopsearch.distributed.mirror import Mirror, Place
 from hopsearch.errors import StudyError, UserError
-from hopsearch.study import Admission, State, Study, TrialRecord
+from hopsearch.study import Admission, Identity, State, Study, TrialRecord
 from hopsearch.training import CheckpointFolder, Constraint, Row, estimate_cost, resolve
 
 _KEPT = 3  # checkpoints of finished trials are kept for so many of the best; the winner comes from them
@@ -32,15 +33,6 @@ class Observer(Protocol):
 
     def end(self, record: TrialRecord) -> None:
         """A trial reached its end."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """When to stop handing out work; running trials then stop after their epoch, and go on if the budget is raised."""
-
-    trials: int
-    seconds: float | None = None
-    epochs: int | None = None
 
 
 @dataclass
@@ -95,16 +87,17 @@ class Dispatcher:
 
     @property
     def waiting(self) -> bool:
-        """Whether there is something to hand out."""
-        return not self._why_stop() and (bool(self._queue) or not self._full())
+        """Whether there is something to hand out, now or once others have come."""
+        return not self._why_stop() and (bool(self._queue) or not self._full() or bool(self.study.waiting()))
+
+    @property
+    def left(self) -> list[str]:
+        """What is left of the budgets, in words."""
+        return self.budget.left(self.study, self.seconds)
 
     def admit(self, config: dict[str, Any]) -> Admission:
         """The cost of a proposed configuration, and whether it meets the constraints; a setting that cannot be is the user's."""
-        trial = resolve(config, self.facts, 0, self.study.identity.recipe, f"space {self.study.identity.name}")
-        cost = estimate_cost(trial)
-        broken = self.constraint.violation(cost)
-        text, excess = broken if broken else ("", 0.0)
-        return Admission({"params": cost.params, "flops": cost.flops, "memory": cost.memory}, text, excess)
+        return assess(config, self.facts, self.constraint, self.study.identity)
 
     def next_job(self) -> Job | None:
         """The next trial to train: one that was interrupted before a new one. None: nothing now."""
@@ -132,22 +125,23 @@ class Dispatcher:
     def _next_job(self) -> Job | None:
         if self._why_stop():
             return None
-        fresh = not self._queue
-        if self._queue:
-            record = self.study.records[self._queue.pop(0)]
-        elif self._full():
+        again = bool(self._queue)
+        record = self.study.records[self._queue.pop(0)] if again else self.study.next(self.admit, self.budget.trials)
+        if record is None:
+            if not self._live:
+                self._over()
             return None
-        else:
-            asked = self.study.ask(self.admit)
-            if asked is None:
-                self._stop("every configuration of the space has been tried")
-                return None
-            record = asked
         for observer in self.observers:
             observer.begin(record)
-        job = self.job(record, fresh)
+        job = self.job(record, fresh=not again and not record.curve)
         self._live.add(record.number)
         return job
+
+    def _over(self) -> None:
+        for record in self.study.retire():
+            self._ended(record)
+        if not self._full():
+            self._stop("every configuration of the space has been tried")
 
     def _take(self, number: int, progress: Progress) -> bool:
         if number not in self._live:
@@ -166,7 +160,7 @@ class Dispatcher:
         elif progress.failure == "trial" and record.state == State.RUNNING:
             self.study.fail(number, progress.reason)
             self._note_bug(record, progress)
-        if record.state != State.RUNNING:
+        if record.state.ended:
             self._ended(record)
         goes_on = record.state == State.RUNNING and not self._why_stop()
         if not goes_on:
@@ -220,6 +214,7 @@ class Dispatcher:
             fresh=fresh,
             objective=self.study.objective,
             maximize=self.study.sign > 0,
+            latency=any(objective.name == "latency" for objective in self.study.objectives),
             threads=self.threads,
         )
 
@@ -234,6 +229,8 @@ class Dispatcher:
         elif value != value or abs(value) == float("inf"):
             self.study.fail(record.number, f"diverged: {self.study.objective} is {value}")
         else:
+            if "latency" in row and "latency" not in record.cost:
+                self.study.measure(record.number, {"latency": row["latency"]})
             epoch = int(row["epoch"])
             newest = str((self.folder(record.number) / f"epoch_{epoch:04d}.pt").relative_to(self.study.folder))
             self.study.report(record.number, epoch, value, record.seconds + row["seconds"], newest)
@@ -251,25 +248,34 @@ class Dispatcher:
         for observer in self.observers:
             observer.end(record)
         self.study.note("seconds", round(self.seconds, 2))
-        kept = {other.number for other in self.study.ranked()[:_KEPT]}
+        kept = {other.number for other in (*self.study.ranked()[:_KEPT], *self.study.front())}
         for other in self.study.counted():
-            if other.state != State.RUNNING and other.checkpoint and other.number not in kept:
+            if other.state.ended and other.checkpoint and other.number not in kept:
                 CheckpointFolder(self.folder(other.number)).remove()
                 if self.place.remote:
                     Mirror(self.place.below("trials", f"{other.number:04d}")).clear()
                 other.checkpoint = ""
 
     def _full(self) -> bool:
-        return len(self.study.counted()) >= self.budget.trials
+        return self.study.count >= self.budget.trials
 
     def _why_stop(self) -> str:
-        if not self.stopped:
-            if self.budget.seconds is not None and self.seconds >= self.budget.seconds:
-                self._stop(f"the time budget of {self.budget.seconds:g} s is spent")
-            elif self.budget.epochs is not None and self.study.epochs >= self.budget.epochs:
-                self._stop(f"the budget of {self.budget.epochs} epochs is spent")
+        if not self.stopped and (why := self.budget.over(self.study, self.seconds)):
+            self._stop(why)
         return self.stopped
 
     def _stop(self, why: str, error: Exception | None = None) -> None:
         self.stopped = self.stopped or why
         self.error = self.error or error
+
+
+def assess(config: dict[str, Any], facts: DataFacts, constraint: Constraint, identity: Identity) -> Admission:
+    """The cost of a configuration, and whether it meets the constraints.
+
+    Raises:
+        ConfigError: a setting that no trial can have.
+    """
+    trial = resolve(config, facts, 0, identity.recipe, f"space {identity.name}")
+    cost = estimate_cost(trial)
+    text, excess = constraint.violation(cost) or ("", 0.0)
+    return Admission({"params": cost.params, "flops": cost.flops, "memory": cost.memory}, text, excess)

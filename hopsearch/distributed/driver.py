@@ -22,7 +22,7 @@ from hopsearch.distributed.job import Progress
 from hopsearch.distributed.live import clock
 from hopsearch.distributed.worker import Finisher, TrialWorker, answer
 from hopsearch.errors import StudyError
-from hopsearch.study import State, Study, TrialRecord
+from hopsearch.study import Study, TrialRecord
 
 _RESTARTS = 3  # of Tune in a row without a new epoch
 _SAY_EVERY = 15  # seconds between two lines about the winner's training
@@ -164,6 +164,6 @@ def _train_to_the_end(actor: Any, dispatcher: Dispatcher, record: TrialRecord, s
 
 def interrupted(study: Study) -> str:
     """What an interrupted search leaves, in a sentence."""
-    running = sum(record.state == State.RUNNING for record in study.records.values())
+    running = sum(not record.state.ended for record in study.records.values())
     counted = len(study.counted())
     return f"Saved: {counted} trials ({running} to be continued), {study.epochs} epochs. Run the same command to go on."

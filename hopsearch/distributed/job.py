@@ -43,6 +43,8 @@ class Job(Settings):
     """The metric whose best epoch is kept."""
     maximize: bool = True
     """Whether larger is better."""
+    latency: bool = False
+    """Whether to measure how long the model takes for one image, on the trial's own device."""
     threads: int = Field(default=1, ge=1)
     """CPU threads."""
 
@@ -162,6 +164,8 @@ class JobRun:
         except Paused:
             self._save(run)
             return Progress(paused=True)
+        if self.job.latency and run.epoch == 1:
+            row["latency"] = run.measure_latency()
         self._save(run)
         return Progress(rows=(row,), done=run.done)
 

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TextIO
 
@@ -14,7 +14,7 @@ from rich.text import Text
 from hopsearch.study import State, StudyView, TrialRecord
 from hopsearch.training import Row
 
-_STYLES = {State.COMPLETE: "green", State.PRUNED: "yellow", State.FAILED: "red", State.RUNNING: "cyan"}
+_STYLES = {State.COMPLETE: "green", State.PRUNED: "yellow", State.FAILED: "red", State.RUNNING: "cyan", State.PAUSED: "blue"}
 _SHOWN = 12  # rows of the live table: running trials, then the best
 
 
@@ -26,12 +26,16 @@ class LiveView:
         trials: how many trials are asked for.
         slots: how many run at once; for the estimate of the time left.
         out: where to; by default standard output.
+
+    Attributes:
+        budgets: tells what is left of the budgets, in words.
     """
 
     def __init__(self, view: StudyView, trials: int, slots: int, out: TextIO | None = None) -> None:
         self._view, self._trials, self._slots = view, trials, slots
         self._console = Console(file=out or sys.stdout, soft_wrap=True)
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
+        self.budgets: Callable[[], list[str]] = list
         self._began, self._epochs_before = time.monotonic(), view.epochs
         self._drawn = 0.0
 
@@ -79,22 +83,27 @@ class LiveView:
             self._live.update(Group(Text(self._headline(), style="bold"), self._table()), refresh=True)
 
     def _headline(self) -> str:
-        ended = sum(record.state != State.RUNNING for record in self._view.counted())
+        ended = sum(record.state.ended for record in self._view.counted())
         ranked = self._view.ranked()
         best = f"best {self._view.value(ranked[0]):.4f} (trial {ranked[0].number})" if ranked else "no value yet"
         seconds = time.monotonic() - self._began
         epochs = self._view.epochs - self._epochs_before
         rate = epochs / seconds
         speed = f"{rate:.1f} epochs/s" if rate >= 0.5 else f"{60 * rate:.1f} epochs/min" if epochs else "starting"
-        return f"{ended}/{self._trials} trials, {best}, {speed}, {clock(seconds)} so far{self._left(ended, epochs, seconds)}"
+        spent = f"{clock(seconds)} so far{self._left(ended, epochs, seconds)}{self._budgets()}"
+        return f"{ended}/{self._trials} trials, {best}, {speed}, {spent}"
+
+    def _budgets(self) -> str:
+        words = self.budgets()
+        return f"; budget left: {', '.join(words)}" if words else ""
 
     def _left(self, ended: int, epochs: int, seconds: float) -> str:
         # The mean length of the trials that have ended, stopped ones included, at the speed of this run.
-        done = [record for record in self._view.counted() if record.state != State.RUNNING]
+        done = [record for record in self._view.counted() if record.state.ended]
         if not done or not epochs or ended >= self._trials:
             return ""
         mean = sum(record.epoch for record in done) / len(done)
-        running = sum(record.epoch for record in self._view.counted() if record.state == State.RUNNING)
+        running = sum(record.epoch for record in self._view.counted() if not record.state.ended)
         left = max(0.0, (self._trials - ended) * mean - running)
         return f", about {clock(left * seconds / epochs)} left"
 

@@ -7,15 +7,18 @@ config = space.override({"model.depth": 4}).walk(lambda name, parameter: ask_a_s
 from hopsearch.space.conditions import FACTS, Value
 from hopsearch.space.fidelity import Fidelity
 from hopsearch.space.files import SpaceFile, list_spaces, load_space
+from hopsearch.space.objectives import COSTS, Objective
 from hopsearch.space.parameters import Categorical, Float, Int, Parameter
 from hopsearch.space.space import Space, Suggest
 
 __all__ = [
+    "COSTS",
     "FACTS",
     "Categorical",
     "Fidelity",
     "Float",
     "Int",
+    "Objective",
     "Parameter",
     "Space",
     "SpaceFile",

@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any, ClassVar
 
 from hopsearch.errors import SpaceError
@@ -50,6 +51,12 @@ class Parameter(ABC):
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as in the YAML file."""
+
+    def draw(self, random: Random) -> Value:
+        """A value drawn uniformly (in the logarithm, for a real number with ``log``)."""
+        values = self.values()
+        assert values is not None  # only a `Float` may have infinitely many, and draws for itself
+        return random.choice(values)
 
     def _dict(self, **keys: Any) -> dict[str, Any]:
         data = {"type": self.kind, **keys, "when": dict(self.when)}
@@ -98,6 +105,14 @@ class Float(Parameter):
         if self.step is None:
             return None
         return [self.normalise(self.low + k * self.step) for k in range(_steps(self.low, self.high, self.step) + 1)]
+
+    def draw(self, random: Random) -> Value:
+        """A value drawn uniformly, in the logarithm with ``log``."""
+        if self.values() is not None:
+            return super().draw(random)
+        if not self.log:
+            return random.uniform(self.low, self.high)
+        return min(self.high, max(self.low, math.exp(random.uniform(math.log(self.low), math.log(self.high)))))
 
     def can_pass(self, test: Any) -> bool:
         """Whether any value passes ``test``."""

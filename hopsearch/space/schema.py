@@ -10,6 +10,7 @@ from hopsearch.config import did_you_mean, flatten
 from hopsearch.errors import SpaceError
 from hopsearch.space.conditions import Value, read_when, shown
 from hopsearch.space.fidelity import Fidelity
+from hopsearch.space.objectives import read_objectives
 from hopsearch.space.parameters import KINDS, Parameter
 
 _KEYS = ("objective", "direction", "fidelity", "fixed", "parameters", "first")
@@ -24,8 +25,8 @@ class Parts:
         parameters: name to its alternatives, of which the first that fits the data is taken.
         fixed: name to value.
         first: (condition on the data, point) pairs.
-        objective: the metric that a trial reports.
-        direction: ``maximize`` or ``minimize``.
+        objective: the metric that a trial reports; several as ``val_acc,params``.
+        direction: ``maximize`` or ``minimize``; several as ``maximize,minimize``.
         fidelity: epochs and rungs.
     """
 
@@ -51,7 +52,10 @@ def read_parts(data: Any, source: str) -> Parts:
         rule = f"must map names to what is searched, got {noun(parameters)}"
         raise SpaceError(f"{source}: parameters", rule, "Add e.g. model.depth: {type: int, low: 2, high: 8}")
     objective, direction = data.get("objective", "val_acc"), data.get("direction", "maximize")
-    check_objective(objective, direction, source)
+    objective = (
+        ",".join(objective) if isinstance(objective, list) and all(isinstance(name, str) for name in objective) else objective
+    )
+    read_objectives(objective, direction, source)
     return Parts(
         parameters={
             _name(name, f"{source}: parameters"): _alternatives(spec, f"{source}: {name}") for name, spec in parameters.items()
@@ -62,15 +66,6 @@ def read_parts(data: Any, source: str) -> Parts:
         direction=direction,
         fidelity=_fidelity(data.get("fidelity"), f"{source}: fidelity"),
     )
-
-
-def check_objective(objective: Any, direction: Any, source: str) -> None:
-    """Refuse an objective that is no word and a direction that is none."""
-    if not isinstance(objective, str) or not objective:
-        raise SpaceError(f"{source}: objective", f"must be the name of a metric, got {shown(objective)}", "Write e.g. val_acc")
-    if direction not in ("maximize", "minimize"):
-        rule = f"must be maximize or minimize, got {shown(direction)}"
-        raise SpaceError(f"{source}: direction", rule, "Write one of the two")
 
 
 def _alternatives(spec: Any, place: str) -> tuple[Parameter, ...]:

@@ -4,14 +4,16 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Any
 
 from hopsearch.config import did_you_mean, flatten
 from hopsearch.errors import SpaceError
 from hopsearch.space.conditions import Value, holds, passes, same, shown
 from hopsearch.space.fidelity import Fidelity
+from hopsearch.space.objectives import Objective, read_objectives
 from hopsearch.space.parameters import Parameter
-from hopsearch.space.schema import check_objective, read_parts
+from hopsearch.space.schema import read_parts
 from hopsearch.space.structure import count, expand, parents_first, settle
 
 Suggest = Callable[[str, Parameter], Value]
@@ -26,8 +28,8 @@ class Space:
         parameters: dotted name to parameter, in any order.
         fixed: dotted name to value, part of every configuration.
         first: points to try first; each may leave parameters out.
-        objective: the metric that a trial reports.
-        direction: ``maximize`` or ``minimize``.
+        objective: the metric that a trial reports; several as ``val_acc,params`` (see `hopsearch.space.objectives`).
+        direction: ``maximize`` or ``minimize``; several as ``maximize,minimize``.
         fidelity: epochs and rungs.
         source: where the space comes from, the first words of its errors; not part of its identity.
 
@@ -45,7 +47,7 @@ class Space:
     source: str = field(default="space", compare=False)
 
     def __post_init__(self) -> None:
-        check_objective(self.objective, self.direction, self.source)
+        read_objectives(self.objective, self.direction, self.source)
         for name in self.parameters:
             if name in self.fixed:
                 raise SpaceError(f"{self.source}: {name}", "must be fixed or searched, got both", "Drop one of the two")
@@ -54,6 +56,11 @@ class Space:
         object.__setattr__(self, "first", tuple(dict(point) for point in self.first))
         for number, point in enumerate(self.first, start=1):
             self.check(point, complete=False, place=f"{self.source}: first point {number}")
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What is searched for, the metric of the epochs first."""
+        return read_objectives(self.objective, self.direction, self.source)
 
     @property
     def conditional(self) -> bool:
@@ -90,6 +97,10 @@ class Space:
                 self._check_value(f"{self.source}: {name}", name, value)
                 config[name] = parameter.normalise(value)
         return config
+
+    def draw(self, random: Random) -> dict[str, Any]:
+        """A configuration drawn at random: each active parameter uniformly, in the logarithm where it has ``log``."""
+        return self.walk(lambda _, parameter: parameter.draw(random))
 
     def grid(self) -> Iterator[dict[str, Any]]:
         """Every configuration, fixed values included, in the order of the file.

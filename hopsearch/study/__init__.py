@@ -3,30 +3,48 @@
 from hopsearch.study.board import Board
 from hopsearch.study.leaderboard import Row, leaderboard, summary, varied, write_csv
 from hopsearch.study.printout import make_console, show
-from hopsearch.study.pruners import PRUNERS, Pruner, make_pruner
-from hopsearch.study.records import Decision, State, TrialRecord
-from hopsearch.study.samplers import SAMPLERS
-from hopsearch.study.storage import StudyLock
-from hopsearch.study.study import Admission, Study
+from hopsearch.study.priors import Prior
+from hopsearch.study.proposals import Admission, Admit
+from hopsearch.study.pruners import PRUNERS, Pruner, Verdict, make_pruner
+from hopsearch.study.records import Decision, Promotion, State, TrialRecord
+from hopsearch.study.samplers import SAMPLERS, make_sampler
+from hopsearch.study.simulator import Event, Faults, Landscape, Simulation, Training
+from hopsearch.study.storage import MEMORY, StudyLock
+from hopsearch.study.study import Study
+from hopsearch.study.tables import TableLandscape
 from hopsearch.study.view import Identity, StudyView
+from hopsearch.study.warm import WarmStart
 
 __all__ = [
+    "MEMORY",
     "PRUNERS",
     "SAMPLERS",
     "Admission",
+    "Admit",
     "Board",
     "Decision",
+    "Event",
+    "Faults",
     "Identity",
+    "Landscape",
+    "Prior",
+    "Promotion",
     "Pruner",
     "Row",
+    "Simulation",
     "State",
     "Study",
     "StudyLock",
     "StudyView",
+    "TableLandscape",
+    "Training",
     "TrialRecord",
+    "Verdict",
+    "WarmStart",
     "leaderboard",
     "make_console",
     "make_pruner",
+    "make_sampler",
     "show",
     "summary",
     "varied",

@@ -74,13 +74,15 @@ class Board:
         self._best: float | None = None
         self._ended, self._epochs = 0, 0
         for record in sorted(view.counted(), key=lambda record: record.ended):
-            if record.state != State.RUNNING:
+            if record.state.ended:
                 self._rewrite_if_cut_off(record)
                 self._advance(record)
         self._study.flush()
 
     def begin(self, record: TrialRecord) -> None:
-        """Start a trial's run: its parameters for the HParams tab, its whole config as text."""
+        """Start a trial's run, or start it anew: its parameters for the HParams tab, its whole config as text."""
+        if record.number in self._runs:
+            self._runs.pop(record.number).close()
         run = self._runs[record.number] = self._fresh(_name(record))
         self._written[record.number] = 0
         started = record.started or time.time()

@@ -19,23 +19,26 @@ class Row:
         record: the trial.
         value: the best objective value on its curve, None where there is none.
         best_epoch: the epoch of that value.
+        front: 1 on the Pareto front of several objectives (nobody beats it in all of them); of one objective 1 is the best alone.
     """
 
     rank: int
     record: TrialRecord
     value: float | None
     best_epoch: int
+    front: int = 0
 
 
 def leaderboard(view: StudyView) -> list[Row]:
     """All counted trials: those with a value first, best first, then the failed and the untrained, by number."""
     ranked = view.ranked()
+    front = {record.number for record in view.front()}
     rest = [record for record in view.counted() if record not in ranked]
     rows = []
     for rank, record in enumerate(ranked, start=1):
         best = record.best(view.sign)
         assert best is not None  # `ranked` holds trials with a curve only
-        rows.append(Row(rank, record, best[1], best[0]))
+        rows.append(Row(rank, record, best[1], best[0], int(record.number in front)))
     return rows + [Row(0, record, None, 0) for record in rest]
 
 
@@ -64,6 +67,8 @@ def write_csv(view: StudyView, path: Path | None = None) -> Path:
                 "flops",
                 "seed",
                 "reason",
+                "front",
+                "latency",
                 *names,
             ]
         )
@@ -86,7 +91,8 @@ def _cells(row: Row, names: list[str]) -> list[Any]:
         record.epoch,
         f"{record.seconds:.2f}",
     ]
-    return [*facts, *cost, record.seed, record.reason, *(record.params.get(name, "") for name in names)]
+    more = [row.front or "", record.cost.get("latency", "")]
+    return [*facts, *cost, record.seed, record.reason, *more, *(record.params.get(name, "") for name in names)]
 
 
 def summary(view: StudyView) -> dict[str, int]:

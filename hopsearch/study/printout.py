@@ -18,7 +18,9 @@ def make_console() -> Console:
 def show(view: StudyView, console: Console, top: int = 10) -> None:
     """Print the leaderboard and what the search cost."""
     counts = summary(view)
-    states = ", ".join(f"{counts[state]} {state}" for state in ("complete", "pruned", "failed", "running") if counts[state])
+    states = ", ".join(
+        f"{counts[state]} {state}" for state in ("complete", "pruned", "failed", "running", "paused") if counts[state]
+    )
     refused = counts["infeasible"] + counts["duplicate"]
     console.print(
         f"study {view.identity.name}: {states or 'no trials yet'}" + (f"; {refused} proposals refused" if refused else "")
@@ -29,6 +31,9 @@ def show(view: StudyView, console: Console, top: int = 10) -> None:
     rows = leaderboard(view)[:top]
     if rows:
         console.print(_table(view, rows))
+    if len(view.objectives) > 1 and rows:
+        words = ", ".join(f"{objective.name} {'up' if objective.sign > 0 else 'down'}" for objective in view.objectives)
+        console.print(f"* Pareto front ({words}): {len(view.front())} trials; nobody beats one of them in all objectives")
     if view.winner:
         winner = view.winner
         console.print(
@@ -41,12 +46,15 @@ def show(view: StudyView, console: Console, top: int = 10) -> None:
 def _table(view: StudyView, rows: Sequence[Row]) -> Table:
     names = varied(view)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("rank", "trial", "state", view.objective, "epochs", "params", *(name.rpartition(".")[2] for name in names)):
+    costs = [objective.name for objective in view.objectives[1:] if objective.name != "params"]
+    columns = ["rank", "trial", "state", view.objective, "epochs", "params", *costs]
+    for name in (*columns, *(name.rpartition(".")[2] for name in names)):
         table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
     for row in rows:
         record = row.record
-        cells = [str(row.rank or "-"), str(record.number), record.state.value, "" if row.value is None else f"{row.value:.4f}"]
-        cells += [str(record.epoch), f"{record.cost.get('params', 0):,}"]
+        rank = f"{row.rank or '-'}{' *' if row.front and len(view.objectives) > 1 else ''}"
+        cells = [rank, str(record.number), record.state.value, "" if row.value is None else f"{row.value:.4f}"]
+        cells += [str(record.epoch), f"{record.cost.get('params', 0):,}", *(_short(record.cost.get(name, "")) for name in costs)]
         table.add_row(*cells, *(_short(record.params.get(name, "")) for name in names))
     return table
 

@@ -15,22 +15,31 @@ class State(enum.StrEnum):
 
         ask ─▶ RUNNING ─┬─▶ COMPLETE     trained to full epochs
                  ▲  │   ├─▶ PRUNED       stopped early by a decision; its curve is kept
-          resume │  │   └─▶ FAILED       diverged, out of memory, or an error: `reason` says which
+          resume │  │   ├─▶ FAILED       diverged, out of memory, or an error: `reason` says which
+                 │  │   └─▶ PAUSED       waits at a rung: promoted it is RUNNING again, else PRUNED when the search is over
                  └──┘ killed, preempted, interrupted: stays RUNNING and goes on from its checkpoint
         ask ─▶ INFEASIBLE | DUPLICATE    never trained, not counted as a trial
+        another study ─▶ INHERITED       trained there; for the sampler to learn from, not counted either
     """
 
     RUNNING = "running"
+    PAUSED = "paused"
     COMPLETE = "complete"
     PRUNED = "pruned"
     FAILED = "failed"
     INFEASIBLE = "infeasible"
     DUPLICATE = "duplicate"
+    INHERITED = "inherited"
 
     @property
     def counted(self) -> bool:
         """Whether a trial in this state counts towards ``trials=``."""
-        return self not in (State.INFEASIBLE, State.DUPLICATE)
+        return self not in (State.INFEASIBLE, State.DUPLICATE, State.INHERITED)
+
+    @property
+    def ended(self) -> bool:
+        """Whether a trial in this state will never train again."""
+        return self not in (State.RUNNING, State.PAUSED)
 
 
 @dataclass(frozen=True)
@@ -40,11 +49,12 @@ class Decision:
     Attributes:
         epoch: epoch at which it was made.
         value: the trial's best objective value up to that epoch.
-        order: how many decisions the study had made before; orders the evidence.
+        order: how many decisions (and promotions) the study had made before; orders the evidence.
         rank: 1 for the best among the trial and those that came to this epoch before it.
         of: how many those are.
         stop: the verdict.
         rule: the pruner that made it.
+        pause: the trial waits instead of going on.
     """
 
     epoch: int
@@ -54,6 +64,26 @@ class Decision:
     of: int
     stop: bool
     rule: str
+    pause: bool = False
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """The decision that a paused trial goes on, or (`retired`) that nothing will make it.
+
+    Attributes:
+        epoch: where it waited.
+        order: as in `Decision`.
+        rule: the pruner that made it.
+        over: whether no other trial was to be looked at any more.
+        retired: the search is over and the trial ends here.
+    """
+
+    epoch: int
+    order: int
+    rule: str
+    over: bool
+    retired: bool = False
 
 
 @dataclass
@@ -67,9 +97,10 @@ class TrialRecord:
         params: the searched ones alone.
         seed: the trial's seed.
         source: ``sampler name`` or ``first point``.
-        cost: ``params``, ``flops``, ``memory``, as computed before the trial ran.
+        cost: ``params``, ``flops``, ``memory``, as computed before the trial ran, and what was measured since: ``latency``.
         curve: objective by epoch.
         decisions: by epoch.
+        promotions: by the epoch at which it had been paused.
         reason: why it failed or was never trained; empty otherwise.
         seconds: training time spent on the epochs of the curve.
         losses: how often its worker was lost.
@@ -83,9 +114,10 @@ class TrialRecord:
     params: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     source: str = ""
-    cost: dict[str, int] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict)
     curve: dict[int, float] = field(default_factory=dict)
     decisions: dict[int, Decision] = field(default_factory=dict)
+    promotions: dict[int, Promotion] = field(default_factory=dict)
     reason: str = ""
     seconds: float = 0.0
     losses: int = 0
@@ -106,6 +138,17 @@ class TrialRecord:
         epoch = max(known, key=lambda epoch: (sign * known[epoch], -epoch))
         return epoch, known[epoch]
 
+    @property
+    def made(self) -> list[Decision | Promotion]:
+        """All that was decided about it."""
+        return [*self.decisions.values(), *self.promotions.values()]
+
+    @property
+    def waits(self) -> bool:
+        """Whether the last decision paused it and nothing was decided since."""
+        made = self.decisions.get(self.epoch)
+        return made is not None and made.pause and made.epoch not in self.promotions
+
 
 _STATES = {TrialState.RUNNING: State.RUNNING, TrialState.COMPLETE: State.COMPLETE, TrialState.PRUNED: State.PRUNED}
 
@@ -117,16 +160,18 @@ def from_optuna(trial: FrozenTrial) -> TrialRecord:
     rejected = attrs.get("rejected")
     state = State(rejected) if rejected else _STATES.get(trial.state, State.FAILED)
     decisions = [Decision(**value) for key, value in attrs.items() if key.startswith("decision:")]
-    return TrialRecord(
+    promotions = [Promotion(**value) for key, value in attrs.items() if key.startswith("promotion:")]
+    record = TrialRecord(
         number=trial.number,
         state=state,
         config=dict(attrs.get("config", {})),
         params=dict(trial.params),
         seed=int(attrs.get("seed", 0)),
         source=str(attrs.get("source", "")),
-        cost=dict(attrs.get("cost", {})),
+        cost=attrs.get("cost", {}) | attrs.get("measured", {}),
         curve={int(step): float(value) for step, value in sorted(trial.intermediate_values.items())},
         decisions={decision.epoch: decision for decision in sorted(decisions, key=lambda decision: decision.epoch)},
+        promotions={promotion.epoch: promotion for promotion in sorted(promotions, key=lambda promotion: promotion.epoch)},
         reason=str(attrs.get("reason", "")),
         seconds=float(progress.get("seconds", 0.0)),
         losses=int(attrs.get("losses", 0)),
@@ -134,3 +179,6 @@ def from_optuna(trial: FrozenTrial) -> TrialRecord:
         started=trial.datetime_start.timestamp() if trial.datetime_start else 0.0,
         ended=trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0,
     )
+    if state == State.RUNNING and record.waits:
+        record.state = State.PAUSED
+    return record

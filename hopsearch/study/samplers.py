@@ -10,8 +10,18 @@ from collections.abc import Callable
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    NSGAIIISampler,
+    NSGAIISampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
 
 from hopsearch.config import did_you_mean
 from hopsearch.errors import ConfigError
@@ -48,18 +58,34 @@ def _qmc(space: Space, seed: int, number: int) -> BaseSampler:
     return QMCSampler(scramble=True, seed=derive(seed, "qmc"), warn_asynchronous_seeding=False, warn_independent_sampling=False)
 
 
+def _nsgaii(space: Space, seed: int, number: int) -> BaseSampler:
+    return NSGAIISampler(seed=derive(seed, "nsgaii", number), population_size=_POPULATION)
+
+
+def _nsgaiii(space: Space, seed: int, number: int) -> BaseSampler:
+    return NSGAIIISampler(seed=derive(seed, "nsgaiii", number), population_size=_POPULATION)
+
+
+_POPULATION = 20  # Optuna's 50 would be a whole search of ours before the first child
+
+
 SAMPLERS: dict[str, Callable[[Space, int, int], BaseSampler]] = {
     "tpe": _tpe,
     "random": _random,
     "gp": _gp,
     "cmaes": _cmaes,
     "qmc": _qmc,
+    "nsgaii": _nsgaii,
+    "nsgaiii": _nsgaiii,
     "grid": _random,  # the study walks the grid itself; Optuna's GridSampler cannot end a search that asks and tells
 }
 
 
 CONSTRAINED = ("tpe", "gp")
 """Samplers that learn from broken constraints; the others warn if they are told."""
+
+GENETIC = ("nsgaii", "nsgaiii")
+"""Samplers that breed from complete trials and look at no others."""
 
 
 def make_sampler(name: str, space: Space, seed: int, number: int, place: str = "sampler") -> BaseSampler:
@@ -73,10 +99,12 @@ def make_sampler(name: str, space: Space, seed: int, number: int, place: str = "
         place: first words of an error.
 
     Raises:
-        ConfigError: unknown name.
+        ConfigError: unknown name, or one that knows a single objective only where there are several.
     """
     if name not in SAMPLERS:
         raise ConfigError(place, f"unknown sampler {name!r}", did_you_mean(name, SAMPLERS))
+    if name == "cmaes" and len(space.objectives) > 1:
+        raise ConfigError(place, f"cmaes takes one objective, got {space.objective}", "Take sampler=tpe or nsgaii")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # group= has been in Optuna, as an experiment, since 2.8
         return SAMPLERS[name](space, seed, number)
@@ -90,3 +118,13 @@ def suggest_value(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:
         return trial.suggest_int(name, parameter.low, parameter.high, step=parameter.step or 1, log=parameter.log)
     assert isinstance(parameter, Float)
     return trial.suggest_float(name, parameter.low, parameter.high, step=parameter.step, log=parameter.log)
+
+
+def distribution(parameter: Parameter) -> BaseDistribution:
+    """What `suggest_value` tells Optuna of a parameter."""
+    if isinstance(parameter, Categorical):
+        return CategoricalDistribution(parameter.choices)
+    if isinstance(parameter, Int):
+        return IntDistribution(parameter.low, parameter.high, step=parameter.step or 1, log=parameter.log)
+    assert isinstance(parameter, Float)
+    return FloatDistribution(parameter.low, parameter.high, step=parameter.step, log=parameter.log)

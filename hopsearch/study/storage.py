@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from optuna.exceptions import OptunaError
-from optuna.storages import BaseStorage, JournalStorage, get_storage
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, get_storage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from hopsearch.errors import StudyError
 
 JOURNAL = "journal.log"
+MEMORY = "memory:"
+"""Instead of a database's URL: a study that lives as long as its process, for simulations."""
 
 
 class _HeldByStudy(JournalFileOpenLock):
@@ -90,13 +92,15 @@ def open_storage(folder: Path, database: str | None, writer: bool) -> BaseStorag
 
     Args:
         folder: the study's folder; its ``journal.log`` is the storage unless ``database`` is given.
-        database: an Optuna storage URL, e.g. ``sqlite:///study.db``.
+        database: an Optuna storage URL, e.g. ``sqlite:///study.db``, or `MEMORY`.
         writer: whether this process holds the `StudyLock` and will write.
 
     Raises:
         StudyError: the journal or the database cannot be opened.
     """
     try:
+        if database == MEMORY:
+            return InMemoryStorage()
         if database:
             return get_storage(database)
         journal = folder / JOURNAL

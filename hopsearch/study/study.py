@@ -1,47 +1,27 @@
 """The study, for the one process that writes it: ask, report, tell, and go on after any interruption."""
 
-import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import optuna
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from hopsearch.errors import StudyError
-from hopsearch.seeds import derive
-from hopsearch.space import Float, Parameter, Suggest
+from hopsearch.study.evidence import Evidence
+from hopsearch.study.informed import informed
+from hopsearch.study.priors import Prior
+from hopsearch.study.proposals import Admit, Proposals
 from hopsearch.study.pruners import make_pruner
-from hopsearch.study.records import Decision, State, TrialRecord, from_optuna
-from hopsearch.study.samplers import CONSTRAINED, make_sampler, suggest_value
+from hopsearch.study.records import Decision, Promotion, State, TrialRecord
+from hopsearch.study.samplers import make_sampler
 from hopsearch.study.storage import StudyLock, open_storage
-from hopsearch.study.view import IDENTITY, Identity, StudyView, decide, load_study
+from hopsearch.study.view import IDENTITY, Identity, StudyView, decide, in_order, load_study, take_in
+from hopsearch.study.warm import WarmStart
 
-_RECORDED_REJECTIONS = 8  # refused proposals a trial that the sampler learns from; then points are drawn at random
-_DRAWS = 500  # random points tried before the search is said to be at its end
-
-
-@dataclass(frozen=True)
-class Admission:
-    """The verdict on a proposed configuration, before it is trained.
-
-    Attributes:
-        cost: ``params``, ``flops``, ``memory``.
-        broken: the broken rule, empty where all constraints hold.
-        excess: by how much it is broken, relative; 0 where none is.
-    """
-
-    cost: dict[str, int] = field(default_factory=dict)
-    broken: str = ""
-    excess: float = 0.0
-
-
-Admit = Callable[[dict[str, Any]], Admission]
-"""From a configuration by dotted names to its admission."""
+_DIRECTIONS = {1: StudyDirection.MAXIMIZE, -1: StudyDirection.MINIMIZE}
 
 
 class Study(StudyView):
@@ -52,31 +32,43 @@ class Study(StudyView):
         identity: what the study is; an existing one must be the same.
         sampler, pruner: by name; a study may go on with others.
         database: an Optuna storage URL instead of the journal in ``folder``.
+        prior: beliefs about good values; a study may go on with others.
+        warm_start: another study to learn from; looked at when the study begins, and kept in it.
 
     Raises:
         StudyError: unwritable, open elsewhere, or another study than the one asked for (with the difference).
         ConfigError: unknown sampler or pruner.
     """
 
-    def __init__(self, folder: Path, identity: Identity, sampler: str, pruner: str, database: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        identity: Identity,
+        sampler: str,
+        pruner: str,
+        database: str | None = None,
+        prior: Prior | None = None,
+        warm_start: WarmStart | None = None,
+    ) -> None:
+        (prior or Prior()).check(identity.space)
         self._pruner = make_pruner(pruner, identity.space.fidelity)
         make_sampler(sampler, identity.space, identity.seed, 0)  # an unknown name is refused before anything is written
-        self._sampler = sampler
         self._lock = StudyLock(folder)
         try:
             self._storage = open_storage(folder, database, writer=True)
-            study = self._load_or_create(folder, identity)
+            study = self._load_or_create(folder, identity, warm_start.trials() if warm_start else [])
             super().__init__(folder, study, identity)
         except BaseException:
             self._lock.release()
             raise
         self._study_id = self._storage.get_study_id_from_name(study.study_name)
-        self._seen = {
-            self._key(record): record.number for record in self.records.values() if record.config and record.state.counted
-        }
-        decided = [(made, record) for record in self.records.values() for made in record.decisions.values()]
-        self._decisions: list[tuple[Decision, TrialRecord]] = sorted(decided, key=lambda pair: pair[0].order)
-        self._grid = identity.space.grid() if sampler == "grid" else None
+        self._proposals = Proposals(
+            informed(study, sampler, self.objectives), identity, sampler, self.records, str(folder), prior or Prior()
+        )
+        self._evidence, self._made = Evidence(self._pruner.bracket), 0
+        for record, made in in_order(self.records.values()):
+            take_in(self._evidence, record, made, self.objectives)
+            self._made = made.order + 1
 
     def __enter__(self) -> "Study":
         return self
@@ -88,6 +80,30 @@ class Study(StudyView):
         """Give up the right to write."""
         self._lock.release()
 
+    @property
+    def count(self) -> int:
+        """How many trials count towards ``trials=``."""
+        return self._proposals.count
+
+    def next(self, admit: Admit, trials: int) -> TrialRecord | None:
+        """What a free worker is to train: a paused trial that is promoted, else a new one while there are fewer than ``trials``.
+
+        Args:
+            admit: computes a configuration's cost and says whether the constraints hold.
+            trials: of the study in all.
+
+        Returns:
+            None where there is nothing to train now. Trials that run may bring more; if there are none, the search is over,
+            and those that still wait can be ended with `retire`.
+
+        Raises:
+            StudyError: no configuration of the space meets the constraints.
+        """
+        record = self.promote(over=False)
+        if record is None and self.count < trials:
+            record = self.ask(admit)
+        return record or self.promote(over=self._settled())
+
     def ask(self, admit: Admit) -> TrialRecord | None:
         """A new trial to train, or None where no configuration is left that is new and admitted.
 
@@ -97,17 +113,29 @@ class Study(StudyView):
         Raises:
             StudyError: no configuration of the space meets the constraints.
         """
-        for attempt in range(_RECORDED_REJECTIONS + 1):
-            if attempt == _RECORDED_REJECTIONS or self._grid is not None:
-                point = self._draw(admit)
-                if point is None:
-                    return None
-                self.optuna.enqueue_trial(point, user_attrs={"source": self._sampler if self._grid is not None else "random"})
-            self.optuna.sampler = make_sampler(self._sampler, self.identity.space, self.identity.seed, len(self.records))
-            record = self._begin(self.optuna.ask(), admit)
-            if record.state == State.RUNNING:
-                return record
-        return None
+        return self._proposals.ask(admit)
+
+    def promote(self, over: bool) -> TrialRecord | None:
+        """The paused trial that the rule lets go on, if there is one.
+
+        Args:
+            over: no new trial will come, and none that runs will be looked at again.
+        """
+        chosen = self._pruner.promotion(self._evidence, over)
+        if chosen is None:
+            return None
+        record = self.records[chosen[0]]
+        self._note_promotion(record, chosen[1], over, retired=False)
+        record.state = State.RUNNING
+        return record
+
+    def retire(self) -> list[TrialRecord]:
+        """End the trials that wait and will not be promoted; the search is over. Returns them."""
+        waiting = self.waiting()
+        for record in waiting:
+            self._note_promotion(record, record.epoch, over=True, retired=True)
+            self._end(record, State.PRUNED)
+        return waiting
 
     def resume(self, admit: Admit) -> list[TrialRecord]:
         """Trials that were running when the study was last left, in order; what was begun but not decided is decided first.
@@ -117,8 +145,7 @@ class Study(StudyView):
         """
         for record in list(self.records.values()):
             if record.state == State.RUNNING and not record.config:
-                self.optuna.sampler = make_sampler(self._sampler, self.identity.space, self.identity.seed, record.number)
-                self._begin(optuna.trial.Trial(self.optuna, self._id(record.number)), admit)
+                self._proposals.go_on(record, admit)
             elif record.state == State.RUNNING and record.curve:
                 self._settle(record)
         return [record for record in self.counted() if record.state == State.RUNNING]
@@ -154,6 +181,12 @@ class Study(StudyView):
         self.records[number].reason = reason
         return self._end(self.records[number], State.FAILED)
 
+    def measure(self, number: int, facts: dict[str, float]) -> None:
+        """Note what a trial's own worker measured of its model, e.g. ``latency``; it is part of the trial's cost from then on."""
+        record = self.records[number]
+        self._set(number, "measured", facts)
+        record.cost |= facts
+
     def lose(self, number: int) -> int:
         """Note that a trial's worker was lost; the trial stays running. Returns how often that has happened to it."""
         record = self.records[number]
@@ -165,84 +198,27 @@ class Study(StudyView):
         """Keep a fact about the whole study: its winner, the seconds it took."""
         self.optuna.set_user_attr(key, value)
 
-    def _load_or_create(self, folder: Path, identity: Identity) -> optuna.Study:
+    def _load_or_create(self, folder: Path, identity: Identity, inherited: list[FrozenTrial]) -> optuna.Study:
         study = load_study(self._storage, identity.name)
         if study is None:
             study = optuna.create_study(
                 storage=self._storage,
                 study_name=identity.name,
-                direction=StudyDirection[identity.space.direction.upper()],
+                directions=[_DIRECTIONS[objective.sign] for objective in identity.space.objectives],
                 load_if_exists=True,
             )
         stored = study.user_attrs.get(IDENTITY)
         if stored is None:  # new, or killed before it was named
-            for point in identity.space.first[len(study.get_trials(deepcopy=False)) :]:
+            known = len(study.get_trials(deepcopy=False))
+            for trial in inherited[known:]:
+                study.add_trial(trial)
+            for point in identity.space.first[max(0, known - len(inherited)) :]:
                 study.enqueue_trial(dict(point), user_attrs={"source": "first point"})
             study.set_user_attr(IDENTITY, identity.to_dict())
         elif lines := identity.difference(Identity.from_dict(stored)):
             rule = f"the study must be searched as it was begun, got (asked for != begun with) {'; '.join(lines)}"
             raise StudyError(str(folder), rule, "Give the search another name with study=<name>, or take the change back")
         return study
-
-    def _draw(self, admit: Admit) -> dict[str, Any] | None:
-        # Proposals that would be refused are not worth a trial number each: draw until one is new and admitted.
-        space, random = self.identity.space, Random(derive(self.identity.seed, "draw", len(self.records)))
-        broken = ""
-        for _ in range(_DRAWS) if self._grid is None else iter(int, 1):
-            if self._grid is not None:
-                config = next(self._grid, None)
-                if config is None:
-                    return None
-            else:
-                config = space.walk(lambda _, parameter: _draw_value(parameter, random))
-            if space.canonical(config) in self._seen:
-                continue
-            broken = admit(config).broken
-            if not broken:
-                return {name: config[name] for name in space.parameters if name in config}
-        if broken:
-            rule = f"some configuration must meet the constraints, got none in {_DRAWS} random ones; the last: {broken}"
-            raise StudyError(str(self.folder), rule, "Relax constraint.*, or give the space smaller models")
-        return None
-
-    def _begin(self, trial: optuna.Trial, admit: Admit) -> TrialRecord:
-        config = self.identity.space.walk(self._suggester(trial))
-        twin = self._seen.get(self.identity.space.canonical(config))
-        admission = admit(config)
-        state, reason = State.RUNNING, ""
-        if twin is not None:
-            state, reason = State.DUPLICATE, f"same configuration as trial {twin}"
-        elif admission.broken:
-            state, reason = State.INFEASIBLE, admission.broken
-            # The sampler learns which region to leave; Optuna keeps a trial without values as the worst there is.
-            if self._sampler in CONSTRAINED:
-                trial.set_constraint("cost", admission.excess)
-        facts: dict[str, Any] = {"seed": derive(self.identity.seed, trial.number), "cost": admission.cost, "config": config}
-        facts["source"] = trial.user_attrs.get("source", self._sampler)
-        if state != State.RUNNING:
-            facts |= {"reason": reason, "rejected": state.value}
-        for key, value in facts.items():
-            if key not in trial.user_attrs:
-                trial.set_user_attr(key, value)
-        if state != State.RUNNING:
-            self.optuna.tell(trial, state=TrialState.FAIL if state == State.DUPLICATE else TrialState.PRUNED)
-        record = from_optuna(self._storage.get_trial(self._id(trial.number)))
-        self.records[trial.number] = record
-        if state == State.RUNNING:
-            self._seen[self._key(record)] = record.number
-        return record
-
-    def _suggester(self, trial: optuna.Trial) -> Suggest:
-        # A proposal that was cut off goes on: what it holds already is drawn again, so that the rest comes out the same.
-        frozen = self._storage.get_trial(self._id(trial.number))
-        given = {*trial.relative_params, *frozen.system_attrs.get("fixed_params", {})}
-
-        def suggest(name: str, parameter: Parameter) -> Any:
-            if name in frozen.params and name not in given:
-                self.optuna.sampler.sample_independent(self.optuna, frozen, name, frozen.distributions[name])
-            return suggest_value(trial, name, parameter)
-
-        return suggest
 
     def _settle(self, record: TrialRecord) -> None:
         # Also run after a restart: a trial may have been left between its report and the decision on it.
@@ -251,35 +227,45 @@ class Study(StudyView):
             self._end(record, State.COMPLETE)
             return
         if epoch not in record.decisions and self._pruner.decides_at(epoch, record.number):
-            made = decide(self._pruner, record, epoch, self.sign, self._decisions, len(self._decisions))
+            made = decide(self._pruner, record, epoch, self.objectives, self._evidence, self._made)
             self._set(record.number, f"decision:{epoch}", asdict(made))
             record.decisions[epoch] = made
-            self._decisions.append((made, record))
+            self._take_in(record, made)
         if epoch in record.decisions and record.decisions[epoch].stop:
             self._end(record, State.PRUNED)
+        elif record.waits:
+            record.state = State.PAUSED
+
+    def _settled(self) -> bool:
+        last = self.identity.space.fidelity.max_epochs
+        return not any(
+            self._pruner.decides_at(epoch, record.number)
+            for record in self.records.values()
+            if record.state == State.RUNNING
+            for epoch in range(record.epoch + 1, last)
+        )
+
+    def _note_promotion(self, record: TrialRecord, epoch: int, over: bool, retired: bool) -> None:
+        made = Promotion(epoch, self._made, self._pruner.name, over, retired)
+        self._set(record.number, f"promotion:{epoch}", asdict(made))
+        record.promotions[epoch] = made
+        self._take_in(record, made)
+
+    def _take_in(self, record: TrialRecord, made: Decision | Promotion) -> None:
+        take_in(self._evidence, record, made, self.objectives)
+        self._made = made.order + 1
 
     def _end(self, record: TrialRecord, state: State) -> TrialRecord:
         told = {State.COMPLETE: TrialState.COMPLETE, State.PRUNED: TrialState.PRUNED, State.FAILED: TrialState.FAIL}[state]
-        self.optuna.tell(record.number, self.value(record) if state == State.COMPLETE else None, state=told)
+        values = None
+        if state == State.COMPLETE:
+            values = [objective.sign * value for objective, value in zip(self.objectives, self._values(record), strict=True)]
+        self.optuna.tell(record.number, values, state=told)
         record.state, record.ended = state, time.time()
         return record
-
-    def _key(self, record: TrialRecord) -> str:
-        return self.identity.space.canonical(record.config)
 
     def _id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
     def _set(self, number: int, key: str, value: Any) -> None:
         self._storage.set_trial_user_attr(self._id(number), key, value)
-
-
-def _draw_value(parameter: Parameter, random: Random) -> Any:
-    values = parameter.values()
-    if values is not None:
-        return random.choice(values)
-    assert isinstance(parameter, Float)  # only a real number without a step has no list of values
-    low, high = parameter.low, parameter.high
-    if parameter.log:
-        return min(high, max(low, math.exp(random.uniform(math.log(low), math.log(high)))))
-    return random.uniform(low, high)

@@ -1,7 +1,7 @@
 """A study to look at: its records, its best, and whether its decisions can be made again from its own journal."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,10 @@ import optuna
 from optuna.storages import BaseStorage
 
 from hopsearch.errors import StudyError
-from hopsearch.space import Space
-from hopsearch.study.pruners import Pruner, make_pruner
-from hopsearch.study.records import Decision, State, TrialRecord, from_optuna
+from hopsearch.space import Objective, Space
+from hopsearch.study.evidence import Arrival, Evidence, Values, fronts
+from hopsearch.study.pruners import Pruner, Verdict, make_pruner
+from hopsearch.study.records import Decision, Promotion, State, TrialRecord, from_optuna
 from hopsearch.study.storage import JOURNAL, open_storage
 
 IDENTITY = "hopsearch"
@@ -96,26 +97,49 @@ class StudyView:
     def refresh(self) -> None:
         """Read the trials again from the storage."""
         trials = self.optuna.get_trials(deepcopy=False)
-        self.records = {trial.number: from_optuna(trial) for trial in trials if trial.state != optuna.trial.TrialState.WAITING}
+        self.records.clear()
+        self.records |= {trial.number: from_optuna(trial) for trial in trials if trial.state != optuna.trial.TrialState.WAITING}
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What is searched for; the first is the metric of the epochs."""
+        return self.identity.space.objectives
 
     @property
     def objective(self) -> str:
-        """Name of the metric that is searched for."""
-        return self.identity.space.objective
+        """Name of the metric of the epochs that is searched for."""
+        return self.objectives[0].name
 
     @property
     def sign(self) -> int:
-        """1 where the objective is maximised, -1 where it is minimised."""
-        return 1 if self.identity.space.direction == "maximize" else -1
+        """1 where that metric is maximised, -1 where it is minimised."""
+        return self.objectives[0].sign
 
     def counted(self) -> list[TrialRecord]:
         """The trials that count towards ``trials=``, in order of their numbers."""
         return [record for _, record in sorted(self.records.items()) if record.state.counted]
 
+    def waiting(self) -> list[TrialRecord]:
+        """The trials that are paused, in order of their numbers."""
+        return [record for _, record in sorted(self.records.items()) if record.state == State.PAUSED]
+
     def ranked(self) -> list[TrialRecord]:
-        """Trials with a value, best first; a failed trial has none."""
+        """Trials with a value, best first; a failed trial has none. With several objectives front by front (see `fronts`)."""
         valued = [record for record in self.counted() if record.curve and record.state != State.FAILED]
-        return sorted(valued, key=lambda record: (-self.sign * self.value(record), record.number))
+        valued.sort(key=lambda record: (-self.sign * self.value(record), record.number))
+        if len(self.objectives) == 1:
+            return valued
+        return [valued[index] for front in fronts([self._values(record) for record in valued]) for index in sorted(front)]
+
+    def front(self) -> list[TrialRecord]:
+        """The trials that no other beats in all objectives, best first; of one objective the best alone."""
+        ranked = self.ranked()
+        if len(self.objectives) == 1 or not ranked:
+            return ranked[:1]
+        return [ranked[index] for index in sorted(fronts([self._values(record) for record in ranked])[0])]
+
+    def _values(self, record: TrialRecord) -> Values:
+        return arrival(record, record.epoch, self.objectives).values
 
     def value(self, record: TrialRecord) -> float:
         """The best value on the trial's curve."""
@@ -127,7 +151,7 @@ class StudyView:
     @property
     def epochs(self) -> int:
         """Epochs trained over all trials, as far as they are in the study."""
-        return sum(record.epoch for record in self.records.values())
+        return sum(record.epoch for record in self.records.values() if record.state != State.INHERITED)
 
     @property
     def winner(self) -> dict[str, Any] | None:
@@ -146,40 +170,75 @@ class StudyView:
         Returns:
             One line a difference; empty where all decisions follow from the records.
         """
-        made = sorted(
-            ((decision, record) for record in self.records.values() for decision in record.decisions.values()),
-            key=lambda pair: pair[0].order,
-        )
-        lines, earlier = [], list[tuple[Decision, TrialRecord]]()
-        for decision, record in made:
-            pruner = make_pruner(decision.rule, self.identity.space.fidelity)
-            again = decide(pruner, record, decision.epoch, self.sign, earlier, decision.order)
-            if again != decision:
-                lines.append(f"trial {record.number}, epoch {decision.epoch}: recorded {decision}, recomputed {again}")
-            ended_here = record.state == State.PRUNED and record.epoch == decision.epoch
-            if decision.stop != ended_here:
-                lines.append(f"trial {record.number}, epoch {decision.epoch}: decided stop={decision.stop}, state {record.state}")
-            earlier.append((decision, record))
+        evidence: dict[str, Evidence] = {}
+        rules: dict[str, Pruner] = {}
+        for record in self.records.values():
+            for made in record.made:
+                if made.rule not in rules:
+                    rules[made.rule] = make_pruner(made.rule, self.identity.space.fidelity)
+                    evidence[made.rule] = Evidence(rules[made.rule].bracket)
+        lines: list[str] = []
+        for record, made in in_order(self.records.values()):
+            place, rule, seen = f"trial {record.number}, epoch {made.epoch}", rules[made.rule], evidence[made.rule]
+            if isinstance(made, Decision):
+                again = decide(rule, record, made.epoch, self.objectives, seen, made.order)
+                if again != made:
+                    lines.append(f"{place}: recorded {made}, recomputed {again}")
+                ended_here = record.state == State.PRUNED and record.epoch == made.epoch and not made.pause
+                if made.stop != ended_here:
+                    lines.append(f"{place}: decided stop={made.stop}, state {record.state}")
+            elif not made.retired and rule.promotion(seen, made.over) != (record.number, made.epoch):
+                lines.append(f"{place}: promoted, recomputed {rule.promotion(seen, made.over)}")
+            for other in evidence.values():
+                take_in(other, record, made, self.objectives)
         return lines
 
 
+def in_order(records: Iterable[TrialRecord]) -> list[tuple[TrialRecord, Decision | Promotion]]:
+    """All decisions and promotions of a study, in the order in which they were made."""
+    made = [(record, one) for record in records for one in record.made]
+    return sorted(made, key=lambda pair: pair[1].order)
+
+
+def take_in(evidence: Evidence, record: TrialRecord, made: Decision | Promotion, objectives: Sequence[Objective]) -> None:
+    """Add what was decided to what the next decisions are made on."""
+    if isinstance(made, Decision):
+        evidence.add(arrival(record, made.epoch, objectives), made.pause)
+    else:
+        evidence.leave(record.number, made.epoch)
+
+
+def arrival(record: TrialRecord, epoch: int, objectives: Sequence[Objective]) -> Arrival:
+    """A trial as the rules see it at ``epoch``.
+
+    Raises:
+        StudyError: the trial has no value there, or a cost that is an objective is not known.
+    """
+    first, *costs = objectives
+    best = record.best(first.sign, up_to=epoch)
+    if best is None:
+        raise StudyError(f"trial {record.number}", f"must have a value at epoch {epoch}, got none", "Report before deciding")
+    for objective in costs:
+        if objective.name not in record.cost:
+            known = ", ".join(record.cost) or "nothing"
+            raise StudyError(f"trial {record.number}", f"objective {objective.name!r} must be measured", f"Known: {known}")
+    values = (first.sign * best[1], *(objective.sign * record.cost[objective.name] for objective in costs))
+    return Arrival(record.number, epoch, values, epoch - best[0])
+
+
 def decide(
-    pruner: Pruner, record: TrialRecord, epoch: int, sign: int, earlier: list[tuple[Decision, TrialRecord]], order: int
+    pruner: Pruner, record: TrialRecord, epoch: int, objectives: Sequence[Objective], evidence: Evidence, order: int
 ) -> Decision:
     """One decision, from the trial's curve up to ``epoch`` and the decisions made before it.
 
     Raises:
         StudyError: the trial has no value at ``epoch``.
     """
-    best = record.best(sign, up_to=epoch)
-    if best is None:
-        raise StudyError(f"trial {record.number}", f"must have a value at epoch {epoch}, got none", "Report before deciding")
-    bracket = pruner.bracket(record.number)
-    # Pruners look at one epoch only: those that came to the same one, in the same bracket, are the evidence.
-    peers = [sign * made.value for made, other in earlier if made.epoch == epoch and pruner.bracket(other.number) == bracket]
-    value = sign * best[1]
-    rank = 1 + sum(peer > value for peer in peers)
-    return Decision(epoch, best[1], order, rank, len(peers) + 1, pruner.stops(value, peers), pruner.name)
+    came = arrival(record, epoch, objectives)
+    rung, verdict = evidence.of(came), pruner.verdict(came, evidence)
+    value = objectives[0].sign * came.values[0]
+    stop, pause = verdict == Verdict.STOP, verdict == Verdict.PAUSE
+    return Decision(epoch, value, order, rung.rank(came.values), len(rung) + 1, stop, pruner.name, pause)
 
 
 def load_study(storage: BaseStorage, name: str) -> optuna.Study | None:

@@ -1,6 +1,7 @@
 """One trial as plain torch: it runs in a debugger, in a test, in a warm worker, and as a rank of a distributed training."""
 
 import contextlib
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -199,6 +200,32 @@ class TrialRun:
             return False
         self.load_state_dict(state)
         return True
+
+    @torch.inference_mode()
+    def measure_latency(self, repeats: int = 20) -> float:
+        """Seconds of one image's forward pass on the trial's device: the median of ``repeats``, after two to warm up."""
+        net, image_1CHW = self.evaluated, self.augment.normalize(self.val_set.images_NCHW[:1])
+        net.eval()
+        times = []
+        for _ in range(repeats + 2):
+            started = time.perf_counter()
+            net(image_1CHW)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            times.append(time.perf_counter() - started)
+        net.train()
+        return statistics.median(times[2:])
+
+    def time_epoch(self, steps: int) -> float:
+        """Seconds that an epoch's training would take, from so many steps after one to warm up; the training is spoilt by it."""
+        order = torch.Generator(self.device).manual_seed(0)
+        batches = list(epoch_batches(len(self.train_set), self.config.optim.batch_size, order))
+        self._train_step(batches[0], 0, len(batches))
+        started = time.perf_counter()
+        for step in range(steps):
+            loss = self._train_step(batches[step % len(batches)], step, len(batches))
+        float(loss)  # waits for the device
+        return (time.perf_counter() - started) / steps * len(batches)
 
     def _train_epoch(self, stop: Callable[[], bool] | None) -> float:
         # The order is that of all ranks, whatever their number: a training may go on with more or fewer of them.

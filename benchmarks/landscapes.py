@@ -1,0 +1,147 @@
+"""What the search benchmarks search: recorded tables, and functions with a known optimum. See `PROBLEMS`."""
+
+import functools
+import math
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import cocoex
+
+from hopsearch.seeds import derive
+from hopsearch.space import Fidelity, Float, Int, Space
+from hopsearch.study import Landscape, TableLandscape, Training
+
+TABLES = Path(__file__).parent / "tables"
+
+# Hartmann's function in six dimensions (Dixon & Szegö 1978), maximised; its best is 3.32237 at a known point.
+_ALPHA = (1.0, 1.2, 3.0, 3.2)
+_A = ((10, 3, 17, 3.5, 1.7, 8), (0.05, 10, 17, 0.1, 8, 14), (3, 3.5, 1.7, 10, 17, 8), (17, 8, 0.05, 10, 0.1, 14))
+_P = (
+    (0.1312, 0.1696, 0.5569, 0.0124, 0.8283, 0.5886),
+    (0.2329, 0.4135, 0.8307, 0.3736, 0.1004, 0.9991),
+    (0.2348, 0.1451, 0.3522, 0.2883, 0.3047, 0.6650),
+    (0.4047, 0.8828, 0.8732, 0.5743, 0.1091, 0.0381),
+)
+_BEST = 3.32237
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is searched, and when it is found.
+
+    Attributes:
+        space, landscape: see there.
+        best: the best value there is.
+        target: a search has found it when it has a value within so much of ``best``.
+    """
+
+    space: Space
+    landscape: Landscape
+    best: float
+    target: float
+
+
+_UP_TO = {"digits": 2252, "cifar10": 1032}
+"""The last configuration of a table that is searched: tables grow, and results are to be had again."""
+
+
+def table(name: str) -> Problem:
+    """A recorded table: within half a point of its best."""
+    landscape = _read(name).fresh()
+    return Problem(landscape.space, landscape, landscape.best, 0.005)
+
+
+def hartmann(x: list[float]) -> float:
+    """Of a point in [0, 1]^6; 1 is the best."""
+    sums = (sum(a * (xi - p) ** 2 for a, xi, p in zip(_A[i], x, _P[i], strict=True)) for i in range(4))
+    return sum(alpha * math.exp(-s) for alpha, s in zip(_ALPHA, sums, strict=True)) / _BEST
+
+
+class HartmannCurves:
+    """Hartmann's function as learning curves of 27 epochs: the last is the function, the first epochs are another one.
+
+    Args:
+        misleading: the early epochs are the function of the point with its coordinates in another order, hardly related to the
+            last; otherwise they are a blurred form of it.
+    """
+
+    def __init__(self, misleading: bool) -> None:
+        self._misleading = misleading
+
+    def cost(self, config: dict[str, Any]) -> dict[str, int]:
+        """None."""
+        return {}
+
+    def train(self, config: dict[str, Any], seed: int) -> Training:
+        """A little noise of its own at every epoch, but the last."""
+        x = [config[f"x{i}"] for i in range(6)]
+        final, random = hartmann(x), Random(derive(seed, *x))
+        early = hartmann(x[3:] + x[:3]) if self._misleading else hartmann([0.5 + 0.8 * (xi - 0.5) for xi in x])
+        values = []
+        for epoch in range(1, 28):
+            known = ((epoch - 1) / 26) ** 0.5
+            values.append((1 - known) * (0.7 * early + random.gauss(0, 0.02)) + known * final)
+        return Training(values, [1.0] * 27)
+
+
+def synthetic(misleading: bool) -> Problem:
+    """Three quarters of the best, where a random point has a tenth."""
+    space = Space({f"x{i}": Float(0.0, 1.0) for i in range(6)}, fidelity=Fidelity(1, 27, 3))
+    return Problem(space, HartmannCurves(misleading), 1.0, 0.25)
+
+
+class Coco:
+    """A function of coco's bbob-mixint suite in five dimensions, all but the last of them whole numbers, one epoch a trial."""
+
+    def __init__(self, function: int, instance: int) -> None:
+        options = f"dimensions:5 function_indices:{function}"
+        self._function = cocoex.Suite("bbob-mixint", f"instances:{instance}", options)[0]
+        bounds = zip(self._function.lower_bounds, self._function.upper_bounds, strict=True)
+        whole = self._function.number_of_integer_variables
+        self.space = Space(
+            {f"x{i}": Int(int(low), int(high)) if i < whole else Float(low, high) for i, (low, high) in enumerate(bounds)},
+            fidelity=Fidelity(1, 1, 3),
+        )
+        self._zero, self._one = 0.0, 1.0
+        random = Random(derive("coco", function, instance))
+        drawn = [-self._function(list(self.space.draw(random).values())) for _ in range(30 * 256)]
+        self._zero = statistics.median(drawn)
+        # The best of 256 random points, in the median of thirty tries, is 1; a random point is 0.
+        self._one = statistics.median(max(drawn[turn * 256 : (turn + 1) * 256]) for turn in range(30))
+
+    def cost(self, config: dict[str, Any]) -> dict[str, int]:
+        """None."""
+        return {}
+
+    def train(self, config: dict[str, Any], seed: int) -> Training:
+        """The function's value, scaled."""
+        value = -self._function([config[f"x{i}"] for i in range(5)])
+        return Training([(value - self._zero) / (self._one - self._zero)], [1.0])
+
+
+_COCO = (1, 3, 8, 15, 20, 22)  # sphere, Rastrigin, Rosenbrock, Rastrigin turned, Schwefel, Gallagher: one of each kind
+
+
+def mixint(seed: int) -> Problem:
+    """Another function, or instance of it, each seed: as good as the best of 256 random points."""
+    coco = Coco(_COCO[seed % len(_COCO)], 1 + seed // len(_COCO) % 5)
+    return Problem(coco.space, coco, 1.0, 0.0)
+
+
+PROBLEMS: dict[str, Callable[[int], Problem]] = {
+    "digits": lambda seed: table("digits"),
+    "cifar10": lambda seed: table("cifar10"),
+    "hartmann": lambda seed: synthetic(misleading=False),
+    "hartmann_misleading": lambda seed: synthetic(misleading=True),
+    "mixint": mixint,
+}
+"""By name, from a seed."""
+
+
+@functools.cache
+def _read(name: str) -> TableLandscape:
+    return TableLandscape(TABLES / f"{name}.jsonl.gz", up_to=_UP_TO[name])

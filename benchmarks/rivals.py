@@ -1,0 +1,105 @@
+"""Searches as others do them, on the simulator's terms: the same landscape, clock, workers and seeds."""
+
+import heapq
+import itertools
+import math
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.pruners import SuccessiveHalvingPruner
+from optuna.samplers import TPESampler
+from optuna.trial import TrialState
+
+from hopsearch.seeds import derive
+from hopsearch.space import Space
+from hopsearch.study import Event, Landscape, Training
+from hopsearch.study.samplers import suggest_value
+
+
+class PlainOptuna:
+    """Optuna as its documentation has it: `TPESampler` and `SuccessiveHalvingPruner`, the same rungs as ours."""
+
+    def __init__(self, space: Space, seed: int) -> None:
+        fidelity = space.fidelity
+        pruner = SuccessiveHalvingPruner(min_resource=fidelity.min_epochs, reduction_factor=fidelity.reduction)
+        direction = "maximize" if space.direction == "maximize" else "minimize"
+        self.study = optuna.create_study(direction=direction, sampler=TPESampler(seed=seed), pruner=pruner)
+        self._space = space
+        self._trials: dict[int, optuna.Trial] = {}
+
+    def ask(self) -> tuple[int, dict[str, Any]]:
+        """Number and configuration of a new trial."""
+        trial = self.study.ask()
+        self._trials[trial.number] = trial
+        return trial.number, self._space.walk(partial(suggest_value, trial))
+
+    def report(self, number: int, epoch: int, value: float) -> bool:
+        """Whether the trial goes on."""
+        trial = self._trials[number]
+        trial.report(value, epoch)
+        if epoch >= self._space.fidelity.max_epochs:
+            self.study.tell(trial, value)
+        elif trial.should_prune():
+            self.study.tell(trial, state=TrialState.PRUNED)
+        else:
+            return True
+        return False
+
+    def fail(self, number: int) -> None:
+        """The trial diverged."""
+        self.study.tell(self._trials[number], state=TrialState.FAIL)
+
+
+class RayTune(PlainOptuna):
+    """Ray Tune's `OptunaSearch` and `ASHAScheduler` (2.60): a stopped trial is told to Optuna as complete, with its last value.
+
+    `ASHAScheduler` stops below the (1 − 1/η) quantile of those that came to a rung before; the rung at full epochs stops all.
+    """
+
+    def __init__(self, space: Space, seed: int) -> None:
+        super().__init__(space, seed)
+        self._rungs: dict[int, list[float]] = {epoch: [] for epoch in space.fidelity.rungs[:-1]}
+        self._quantile = 100 * (1 - 1 / space.fidelity.reduction)
+
+    def report(self, number: int, epoch: int, value: float) -> bool:
+        """Whether the trial goes on."""
+        stop = epoch >= self._space.fidelity.max_epochs
+        if epoch in self._rungs:
+            known = self._rungs[epoch]
+            stop = bool(known) and value < float(np.nanpercentile(known, self._quantile))
+            known.append(value)
+        if stop:
+            self.study.tell(self._trials[number], value)
+        return not stop
+
+
+def simulate(rival: PlainOptuna, landscape: Landscape, workers: int) -> Iterator[Event]:
+    """The rival's search, without end."""
+    due: list[tuple[float, int, int, int]] = []  # when, turn, trial, epoch
+    trainings: dict[int, Training] = {}
+    clock = 0.0
+    for epochs in itertools.count(1 - workers):
+        if epochs < 1:  # the workers' first trials
+            number, epoch = _begin(rival, landscape, trainings), 1
+        else:
+            clock, _, number, epoch = heapq.heappop(due)
+            training = trainings[number]
+            value = training.values[epoch - 1] if epoch <= len(training.values) else math.nan
+            yield Event(clock, epochs, number, epoch, value if value == value else None)
+            goes_on = False
+            if value == value:
+                goes_on = rival.report(number, epoch, value)
+            else:
+                rival.fail(number)
+            number, epoch = (number, epoch + 1) if goes_on else (_begin(rival, landscape, trainings), 1)
+        seconds = trainings[number].seconds
+        heapq.heappush(due, (clock + seconds[min(epoch, len(seconds)) - 1], epochs, number, epoch))
+
+
+def _begin(rival: PlainOptuna, landscape: Landscape, trainings: dict[int, Training]) -> int:
+    number, config = rival.ask()
+    trainings[number] = landscape.train(config, derive(0, number))
+    return number

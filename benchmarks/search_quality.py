@@ -1,0 +1,154 @@
+"""How many epochs a search takes to find a good model: our combinations against others, many seeds, in simulated time.
+
+    python benchmarks/search_quality.py run [--problems digits …] [--contestants tpe+asha …] [--workers 1 4 16] [--seeds 30]
+    python benchmarks/search_quality.py report
+
+`run` adds a line a search to ``results/search_quality.jsonl``, and leaves out what is there; `report` prints the tables and
+draws a picture a problem. Contestants: ``random`` (full budget), ``random+asha``, ``one_epoch``, ``optuna`` (TPE and its
+SuccessiveHalvingPruner), ``ray`` (OptunaSearch and ASHAScheduler), and every ``sampler+pruner`` of ours.
+
+A search ends when it has a trial within the problem's target of the best there is (0.5 points on the tables), or after 1350
+epochs, which is fifty full trainings. What counts is the best value reported so far, whatever its epoch.
+"""
+
+import argparse
+import itertools
+import json
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+from landscapes import PROBLEMS, Problem
+from rivals import PlainOptuna, RayTune, simulate
+
+from hopsearch.study import MEMORY, Event, Identity, Simulation, Study
+
+RESULTS = Path(__file__).parent / "results"
+LINES = RESULTS / "search_quality.jsonl"
+BUDGET = 1350
+RIVALS = {"optuna": PlainOptuna, "ray": RayTune}
+NAMES = {"random": "random+none", "one_epoch": "random+one_epoch"}
+CONTESTANTS = [
+    "random",
+    "random+asha",
+    "one_epoch",
+    "optuna",
+    "ray",
+    "random+asha_promotion",
+    "tpe+asha",
+    "tpe+asha_promotion",
+    "tpe+hyperband",
+    "tpe+pasha",
+]
+_A_ROUND = 100  # trials of which one_epoch keeps the best; if they are not good enough, a hundred more
+
+
+def ours(problem: Problem, words: str, workers: int, seed: int) -> Iterator[Event]:
+    """A search by our own study, without end."""
+    sampler, pruner = words.split("+")
+    with tempfile.TemporaryDirectory() as folder:
+        identity = Identity("quality", problem.space, {}, "default", {}, seed)
+        with Study(Path(folder) / "study", identity, sampler, pruner, MEMORY) as study:
+            spent = 0
+            for turn in itertools.count(1):
+                trials = turn * _A_ROUND if pruner == "one_epoch" else 10**9
+                for event in Simulation(study, problem.landscape, workers, trials).events():
+                    yield Event(event.clock, spent + event.epochs, event.number, event.epoch, event.value)
+                spent = sum(record.epoch for record in study.records.values())
+
+
+def search(name: str, contestant: str, workers: int, seed: int) -> dict[str, Any]:
+    """One search: what the best value was after how many epochs, where it rose."""
+    problem = PROBLEMS[name](seed)
+    began = time.perf_counter()
+    if contestant in RIVALS:
+        events: Iterable[Event] = simulate(RIVALS[contestant](problem.space, seed), problem.landscape, workers)
+    else:
+        events = ours(problem, NAMES.get(contestant, contestant), workers, seed)
+    best, rises, clock = -float("inf"), list[tuple[int, float]](), 0.0
+    for event in events:
+        if event.epochs > BUDGET:
+            break
+        clock = event.clock
+        if event.value is not None and event.value > best:
+            best = event.value
+            rises.append((event.epochs, round(best, 5)))
+        if best >= problem.best - problem.target:
+            break
+    found = rises[-1][0] if best >= problem.best - problem.target else None
+    facts = {"problem": name, "contestant": contestant, "workers": workers, "seed": seed, "found": found}
+    return facts | {"clock": round(clock, 1), "rises": rises, "seconds": round(time.perf_counter() - began, 2)}
+
+
+def key(line: dict[str, Any]) -> tuple[str, str, int, int]:
+    """What a line is of."""
+    return line["problem"], line["contestant"], line["workers"], line["seed"]
+
+
+def read() -> list[dict[str, Any]]:
+    """All lines so far."""
+    return [json.loads(line) for line in LINES.read_text().splitlines()] if LINES.exists() else []
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what is missing, seed by seed, so that an interrupted run has a few of everything."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    done = {key(line) for line in read()}
+    for seed, name, workers, contestant in itertools.product(
+        range(options.seeds), options.problems, options.workers, options.contestants
+    ):
+        if (name, contestant, workers, seed) in done:
+            continue
+        line = search(name, contestant, workers, seed)
+        with LINES.open("a") as file:
+            file.write(json.dumps(line, separators=(",", ":")) + "\n")
+
+
+def quartiles(found: list[int | None]) -> tuple[float, float, float]:
+    """Median and quartiles of the epochs; a search that did not find it took more than all."""
+    values = sorted(float("inf") if epochs is None else float(epochs) for epochs in found)
+    if len(values) < 2:
+        return values[0], values[0], values[0]
+    low, middle, high = (values[round(share * (len(values) - 1))] for share in (0.25, 0.5, 0.75))
+    return middle, low, high
+
+
+def report() -> None:
+    """Print a table a problem."""
+    lines = read()
+    for name in dict.fromkeys(line["problem"] for line in lines):
+        print(f"\n## {name}\n")
+        counts = sorted({line["workers"] for line in lines if line["problem"] == name})
+        print("| contestant | " + " | ".join(f"{count} workers" for count in counts) + " |")
+        print("|---" * (1 + len(counts)) + "|")
+        for contestant in dict.fromkeys(line["contestant"] for line in lines if line["problem"] == name):
+            cells = []
+            for count in counts:
+                found = [line["found"] for line in lines if key(line)[:3] == (name, contestant, count)]
+                cells.append(shown(found) if found else "")
+            print(f"| {contestant} | " + " | ".join(cells) + " |")
+
+
+def shown(found: list[int | None]) -> str:
+    """Median, quartiles, and how many did not find it."""
+    middle, low, high = (f"{value:.0f}" if value < float("inf") else f">{BUDGET}" for value in quartiles(found))
+    missed = sum(epochs is None for epochs in found)
+    return f"{middle} [{low}, {high}]" + (f", {missed} of {len(found)} not" if missed else "")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=["run", "report"])
+    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
+    parser.add_argument("--contestants", nargs="+", default=CONTESTANTS, help="names, or sampler+pruner")
+    parser.add_argument("--workers", nargs="+", type=int, default=[1, 4, 16])
+    parser.add_argument("--seeds", type=int, default=30)
+    options = parser.parse_args()
+    run(options) if options.verb == "run" else report()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""From a sampler to a trial that is worth training: not trained before, and within the constraints."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from hopsearch.errors import StudyError
+from hopsearch.seeds import derive
+from hopsearch.space import Parameter, Suggest
+from hopsearch.study.priors import Prior
+from hopsearch.study.records import State, TrialRecord, from_optuna
+from hopsearch.study.samplers import CONSTRAINED, make_sampler, suggest_value
+from hopsearch.study.view import Identity
+
+_RECORDED_REJECTIONS = 8  # refused proposals a trial that the sampler learns from; then points are drawn at random
+_DRAWS = 500  # random points tried before the search is said to be at its end
+
+
+@dataclass(frozen=True)
+class Admission:
+    """The verdict on a proposed configuration, before it is trained.
+
+    Attributes:
+        cost: ``params``, ``flops``, ``memory``.
+        broken: the broken rule, empty where all constraints hold.
+        excess: by how much it is broken, relative; 0 where none is.
+    """
+
+    cost: dict[str, int] = field(default_factory=dict)
+    broken: str = ""
+    excess: float = 0.0
+
+
+Admit = Callable[[dict[str, Any]], Admission]
+"""From a configuration by dotted names to its admission."""
+
+
+class Proposals:
+    """Asks the sampler, refuses what is not worth a training, and writes what is asked for into the study.
+
+    Args:
+        study: Optuna's study, open for writing.
+        identity: what the study is.
+        sampler: by name.
+        records: the study's own, which each new trial is added to.
+        place: first words of an error.
+        prior: beliefs about good values.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        identity: Identity,
+        sampler: str,
+        records: dict[int, TrialRecord],
+        place: str,
+        prior: Prior,
+    ) -> None:
+        prior.check(identity.space)
+        self._prior = prior
+        self._optuna, self._identity, self._sampler, self._records, self._place = study, identity, sampler, records, place
+        counted = (record for record in records.values() if record.config and record.state.counted)
+        self._seen = {identity.space.canonical(record.config): record.number for record in counted}
+        self._grid = identity.space.grid() if sampler == "grid" else None
+        self._refused = sum(not record.state.counted for record in records.values())
+
+    @property
+    def count(self) -> int:
+        """How many trials count, without a look at all of them."""
+        return len(self._records) - self._refused
+
+    def ask(self, admit: Admit) -> TrialRecord | None:
+        """A new trial to train, or None where no configuration is left that is new and admitted; see `Study.ask`."""
+        for attempt in range(_RECORDED_REJECTIONS + 1):
+            if attempt == _RECORDED_REJECTIONS or self._grid is not None:
+                point = self._draw(admit)
+                if point is None:
+                    return None
+                self._optuna.enqueue_trial(point, user_attrs={"source": self._sampler if self._grid is not None else "random"})
+            elif attempt == 0 and (believed := self._believed()) is not None:
+                self._optuna.enqueue_trial(believed, user_attrs={"source": "prior"})
+            self._optuna.sampler = self._sampler_for(len(self._records))
+            record = self._begin(self._optuna.ask(), admit)
+            if record.state == State.RUNNING:
+                return record
+        return None
+
+    def go_on(self, record: TrialRecord, admit: Admit) -> TrialRecord:
+        """A proposal that was cut off by the end of its process, brought to its end."""
+        self._optuna.sampler = self._sampler_for(record.number)
+        trial_id = self._optuna._storage.get_trial_id_from_study_id_trial_number(self._optuna._study_id, record.number)
+        return self._begin(optuna.trial.Trial(self._optuna, trial_id), admit)
+
+    def _believed(self) -> dict[str, Any] | None:
+        if self._optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            return None  # first points come first, and so does a belief that was written down before the process ended
+        return self._prior.draw(self._identity.space, self._identity.seed, len(self._records), self.count)
+
+    def _sampler_for(self, number: int) -> optuna.samplers.BaseSampler:
+        return make_sampler(self._sampler, self._identity.space, self._identity.seed, number)
+
+    def _draw(self, admit: Admit) -> dict[str, Any] | None:
+        # Proposals that would be refused are not worth a trial number each: draw until one is new and admitted.
+        space, random = self._identity.space, Random(derive(self._identity.seed, "draw", len(self._records)))
+        broken = ""
+        for _ in range(_DRAWS) if self._grid is None else iter(int, 1):
+            if self._grid is not None:
+                config = next(self._grid, None)
+                if config is None:
+                    return None
+            else:
+                config = space.draw(random)
+            if space.canonical(config) in self._seen:
+                continue
+            broken = admit(config).broken
+            if not broken:
+                return {name: config[name] for name in space.parameters if name in config}
+        if broken:
+            rule = f"some configuration must meet the constraints, got none in {_DRAWS} random ones; the last: {broken}"
+            raise StudyError(self._place, rule, "Relax constraint.*, or give the space smaller models")
+        return None
+
+    def _begin(self, trial: optuna.Trial, admit: Admit) -> TrialRecord:
+        config = self._identity.space.walk(self._suggester(trial))
+        key = self._identity.space.canonical(config)
+        twin = self._seen.get(key)
+        admission = admit(config)
+        state, reason = State.RUNNING, ""
+        if twin is not None:
+            state, reason = State.DUPLICATE, f"same configuration as trial {twin}"
+        elif admission.broken:
+            state, reason = State.INFEASIBLE, admission.broken
+            # The sampler learns which region to leave; Optuna keeps a trial without values as the worst there is.
+            if self._sampler in CONSTRAINED:
+                trial.set_constraint("cost", admission.excess)
+        facts: dict[str, Any] = {"seed": derive(self._identity.seed, trial.number), "cost": admission.cost, "config": config}
+        facts["source"] = trial.user_attrs.get("source", self._sampler)
+        if state != State.RUNNING:
+            facts |= {"reason": reason, "rejected": state.value}
+        for name, value in facts.items():
+            if name not in trial.user_attrs:
+                trial.set_user_attr(name, value)
+        if state != State.RUNNING:
+            self._optuna.tell(trial, state=TrialState.FAIL if state == State.DUPLICATE else TrialState.PRUNED)
+        record = self._records[trial.number] = from_optuna(self._frozen(trial))
+        if state == State.RUNNING:
+            self._seen[key] = record.number
+        else:
+            self._refused += 1
+        return record
+
+    def _frozen(self, trial: optuna.Trial) -> FrozenTrial:
+        return self._optuna._storage.get_trial(trial._trial_id)
+
+    def _suggester(self, trial: optuna.Trial) -> Suggest:
+        # A proposal that was cut off goes on: what it holds already is drawn again, so that the rest comes out the same.
+        frozen = self._frozen(trial)
+        given = {*trial.relative_params, *frozen.system_attrs.get("fixed_params", {})}
+
+        def suggest(name: str, parameter: Parameter) -> Any:
+            if name in frozen.params and name not in given:
+                self._optuna.sampler.sample_independent(self._optuna, frozen, name, frozen.distributions[name])
+            return suggest_value(trial, name, parameter)
+
+        return suggest

@@ -1,0 +1,124 @@
+"""Several objectives: how they are written, how trials are ranked, stopped and proposed with them."""
+
+import os
+
+import pytest
+
+from hopsearch.errors import ConfigError, SpaceError, StudyError
+from hopsearch.space import Space
+from hopsearch.study import MEMORY, Faults, Simulation, State, Study, Training, leaderboard, write_csv
+from hopsearch.training import TrialRun
+from tests.conftest import SPACE, identity
+
+BOTH = SPACE | {"objective": "val_acc,params"}
+
+
+class Tradeoff:
+    """Deeper is better and larger; the learning rate should be 1e-3. ``model.depth`` alone decides the size."""
+
+    def cost(self, config):
+        return {"params": 1000 * config["model.depth"], "flops": 1}
+
+    def train(self, config, seed):
+        good = config["model.depth"] / 8 - 50 * abs(config["optim.lr"] - 1e-3)
+        return Training([good * (1 - 0.7**epoch) for epoch in range(1, 10)], [1.0] * 9)
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+
+
+def open_study(folder, sampler="tpe", pruner="asha", space=BOTH, database=None):
+    return Study(folder / "test", identity(space=space), sampler, pruner, database)
+
+
+class TestWords:
+    def test_costs_are_minimised(self):
+        objectives = Space.from_dict(SPACE | {"objective": ["val_acc", "params", "latency"]}).objectives
+        assert [(objective.name, objective.sign) for objective in objectives] == [("val_acc", 1), ("params", -1), ("latency", -1)]
+
+    def test_directions(self):
+        space = Space.from_dict(SPACE | {"objective": "val_loss,flops", "direction": "minimize,maximize"})
+        assert [objective.sign for objective in space.objectives] == [-1, 1]
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (
+                {"objective": "val_acc,parms"},
+                r"after the first must be what a model costs, got \"parms\"\. Did you mean params\?",
+            ),
+            ({"objective": "params"}, "must begin with a metric of the epochs"),
+            ({"objective": "val_acc,params,params"}, "objective: must differ"),
+            ({"objective": "val_acc", "direction": "maximize,minimize"}, "must be one an objective, got 2 for 1"),
+            ({"objective": "val_acc,params", "direction": "up"}, 'must be maximize or minimize, got "up"'),
+        ],
+    )
+    def test_mistakes(self, words, message):
+        with pytest.raises(SpaceError, match=message):
+            Space.from_dict(SPACE | words)
+
+    def test_a_sampler_of_one_objective(self, tmp_path):
+        with pytest.raises(ConfigError, match="cmaes takes one objective, got val_acc,params"):
+            open_study(tmp_path, sampler="cmaes")
+
+
+@pytest.mark.parametrize("pruner", ["asha", "asha_promotion", "pasha", "median", "one_epoch", "none"])
+@pytest.mark.parametrize("sampler", ["tpe", "nsgaii", "nsgaiii", "gp", "random"])
+class TestEverySamplerThatTakesSeveral:
+    def test_contract(self, tmp_path, sampler, pruner):
+        faults = Faults(failure=0.02, preemption=0.1, away=2.0)
+        with open_study(tmp_path / "straight", sampler, pruner, database=MEMORY) as study:
+            Simulation(study, Tradeoff(), 3, 14, faults).run()
+            straight = {number: (record.curve, record.decisions) for number, record in study.records.items()}
+            assert study.audit() == []
+            assert len(study.counted()) == 14
+            assert all(record.state.ended for record in study.counted())
+        simulation = Simulation(open_study(tmp_path / "again", sampler, pruner), Tradeoff(), 3, 14, faults)
+        for turn, _ in enumerate(simulation.events()):
+            if turn % 15 == 7:
+                simulation.study.close()
+                simulation.study = open_study(tmp_path / "again", sampler, pruner)
+        assert {number: (record.curve, record.decisions) for number, record in simulation.study.records.items()} == straight
+        simulation.study.close()
+
+
+def test_the_front_is_nobodys_inferior(tmp_path):
+    with open_study(tmp_path, database=MEMORY) as study:
+        Simulation(study, Tradeoff(), 2, 30).run()
+        front = [(study.value(record), record.cost["params"]) for record in study.front()]
+        assert len(front) > 1
+        for record in study.ranked():
+            value, params = study.value(record), record.cost["params"]
+            assert not any(value > v and params < p for v, p in front)
+        assert study.ranked()[0].number == max(study.ranked(), key=study.value).number  # the winner is the most accurate
+        rows = leaderboard(study)
+        assert {row.record.number for row in rows if row.front} == {record.number for record in study.front()}
+        assert sum(line.split(",")[11] == "1" for line in write_csv(study).read_text().splitlines()) == len(front)
+
+
+def test_a_small_model_is_not_stopped_for_being_worse(tmp_path):
+    """The smallest of all is on the front, however bad: nobody is smaller."""
+    with open_study(tmp_path, "random", "asha", database=MEMORY) as study:
+        Simulation(study, Tradeoff(), 1, 40).run()
+        smallest = min(study.counted(), key=lambda record: (record.cost["params"], -study.value(record)))
+        assert smallest.state == State.COMPLETE
+
+
+def test_an_objective_that_is_not_measured(tmp_path):
+    with open_study(tmp_path, "random", "asha", SPACE | {"objective": "val_acc,latency"}, MEMORY) as study:
+        with pytest.raises(StudyError, match=r"objective 'latency' must be measured\. Known: params, flops"):
+            Simulation(study, Tradeoff(), 1, 2).run()
+        record = next(iter(study.records.values()))
+        study.measure(record.number, {"latency": 1e-3})
+        study.report(record.number, record.epoch + 1, 0.5, 1.0)
+        assert study.front() == [record]
+
+
+def test_latency_is_measured_on_the_trials_device(tiny, digits):
+    run = TrialRun(tiny, digits)
+    run.step()
+    latency = run.measure_latency()
+    assert 0 < latency < 1
+    assert run.model.training

@@ -1,0 +1,243 @@
+"""Simulated searches: the study's own code with made-up workers, and that nothing it decides depends on who was running."""
+
+import json
+import os
+import time
+from typing import ClassVar
+
+import pytest
+
+from hopsearch.space import Space
+from hopsearch.study import (
+    MEMORY,
+    PRUNERS,
+    SAMPLERS,
+    Admission,
+    Faults,
+    Simulation,
+    State,
+    Study,
+    StudyView,
+    TableLandscape,
+    Training,
+    summary,
+)
+from hopsearch.study.tables import write_table
+from tests.conftest import SPACE, identity
+
+GRID = SPACE | {"parameters": {name: spec for name, spec in SPACE["parameters"].items() if name != "optim.lr"}, "first": []}
+
+
+class Hills:
+    """A landscape with a best depth and learning rate; too high a rate diverges in its third epoch."""
+
+    def cost(self, config):
+        return {"params": 1000 * config["model.depth"], "flops": 1}
+
+    def train(self, config, seed):
+        good = 1 - abs(config["model.depth"] - 6) / 8 - 0.1 * config["model.n_iter"]
+        rate = config.get("optim.lr", 1e-3)
+        epochs = 2 if rate > 8e-3 else 9
+        values = [good * (1 - 0.7 ** (epoch * (1 + 100 * rate))) for epoch in range(1, epochs + 1)]
+        return Training(values, [1.0 + config["model.depth"] / 10] * 9)
+
+
+class Choosy(Simulation):
+    """Refuses the deepest models, as a constraint would."""
+
+    def admit(self, config):
+        depth = config["model.depth"]
+        return Admission(
+            {"params": 1000 * depth}, f"params <= 7000 must hold, got {1000 * depth}" if depth > 7 else "", depth / 7 - 1
+        )
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda file: None)  # nobody pulls a plug here
+
+
+def words(sampler):
+    return {"space": GRID} if sampler == "grid" else {}
+
+
+def open_study(folder, sampler, pruner, database=None):
+    return Study(folder / "test", identity(**words(sampler)), sampler, pruner, database)
+
+
+def facts(study):
+    return {
+        number: (record.state, record.params, record.curve, record.decisions, record.promotions, record.reason)
+        for number, record in study.records.items()
+    }
+
+
+@pytest.mark.parametrize("pruner", sorted(PRUNERS))
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+class TestEverySamplerWithEveryPruner:
+    """The contract: conditional parameters, failures, divergence, preemption, duplicates, infeasible points, and a study that is
+    closed and opened again half-way decides what it would have decided.
+    """
+
+    FAULTS = Faults(failure=0.02, preemption=0.25, away=2.0, seed=1)
+    TRIALS = 12
+
+    def test_contract(self, tmp_path, sampler, pruner):
+        with open_study(tmp_path / "straight", sampler, pruner, MEMORY) as study:
+            Choosy(study, Hills(), 3, self.TRIALS, self.FAULTS).run()
+            straight = facts(study)
+            self.check(study)
+        study = open_study(tmp_path / "again", sampler, pruner)
+        simulation = Choosy(study, Hills(), 3, self.TRIALS, self.FAULTS)
+        for turn, _ in enumerate(simulation.events()):
+            if turn % 20 == 9:
+                simulation.study.close()
+                simulation.study = open_study(tmp_path / "again", sampler, pruner)
+        simulation.study.close()
+        view = StudyView.open(tmp_path / "again" / "test")
+        assert facts(view) == straight
+        assert view.audit() == []
+
+    def check(self, study):
+        counted = study.counted()
+        assert len(counted) == self.TRIALS
+        assert all(record.state.ended for record in study.records.values())
+        assert len({json.dumps(record.config, sort_keys=True) for record in counted}) == self.TRIALS
+        assert study.audit() == []
+        for record in study.records.values():
+            study.identity.space.check({name: record.config[name] for name in study.identity.space.active(record.config)})
+            assert ("model.h_ratio" in record.params) == (record.config["model.n_iter"] > 0)
+            assert record.config["model.depth"] <= 7 or record.state == State.INFEASIBLE
+            assert record.reason or record.state in (State.COMPLETE, State.PRUNED)
+            assert (record.epoch == 9) == (record.state == State.COMPLETE)
+        assert any(record.losses for record in counted)
+        assert study.ranked()
+
+
+@pytest.mark.parametrize("k", [1, *(pytest.param(k, marks=pytest.mark.long) for k in range(2, 51))])
+def test_opened_again_after_every_kth_event(tmp_path, k):
+    faults = Faults(preemption=0.05)
+    with open_study(tmp_path / "straight", "tpe", "asha_promotion", MEMORY) as study:
+        events = Simulation(study, Hills(), 4, 24, faults).run()
+        straight = facts(study)
+    simulation = Simulation(open_study(tmp_path / "again", "tpe", "asha_promotion"), Hills(), 4, 24, faults)
+    seen = []
+    for turn, event in enumerate(simulation.events(), start=1):
+        seen.append(event)
+        if turn % k == 0:
+            simulation.study.close()
+            simulation.study = open_study(tmp_path / "again", "tpe", "asha_promotion")
+    assert seen == events
+    assert facts(simulation.study) == straight
+    simulation.study.close()
+
+
+def test_the_clock_runs_for_all_workers_at_once(tmp_path):
+    spent = {}
+    for workers in (1, 4):
+        with open_study(tmp_path / str(workers), "random", "none", MEMORY) as study:
+            events = Simulation(study, Hills(), workers, 16).run()
+            spent[workers] = events[-1].clock
+            assert [event.clock for event in events] == sorted(event.clock for event in events)
+            assert events[-1].epochs >= study.epochs  # a diverged epoch was trained too
+    assert 3 < spent[1] / spent[4] < 4.5
+
+
+def test_preemptions_cost_epochs_and_change_no_curve(tmp_path):
+    curves = []
+    for faults in (Faults(), Faults(preemption=0.3, away=5.0)):
+        with open_study(tmp_path / str(len(curves)), "random", "none", MEMORY) as study:
+            events = Simulation(study, Hills(), 1, 6, faults).run()
+            lost = sum(event.value is None for event in events) - summary(study)["failed"]
+            assert lost == sum(record.losses for record in study.records.values())
+            assert events[-1].epochs == study.epochs + lost + summary(study)["failed"]
+            curves.append({number: record.curve for number, record in study.records.items()})
+    assert curves[0] == curves[1]
+
+
+def test_waiting_trials_are_promoted_after_the_budget_was_raised(tmp_path):
+    with open_study(tmp_path, "random", "asha_promotion") as study:
+        simulation = Simulation(study, Hills(), 1, 8)
+        for turn, _ in enumerate(simulation.events()):
+            if turn == 4:
+                break  # killed: some wait, none is to be lost
+        waiting = study.waiting()
+        assert waiting
+    with open_study(tmp_path, "random", "asha_promotion") as study:
+        assert [record.number for record in study.waiting()] == [record.number for record in waiting]
+        Simulation(study, Hills(), 1, 12).run()
+        assert len(study.counted()) == 12
+        assert study.audit() == []
+        assert study.ranked()[0].state == State.COMPLETE
+
+
+def test_a_hundred_trials_on_sixteen_workers(tmp_path):
+    """About a second; the bound is for a machine that is busy otherwise."""
+    began = time.perf_counter()
+    with open_study(tmp_path, "random", "asha", MEMORY) as study:
+        Simulation(study, Hills(), 16, 100).run()
+        assert len(study.counted()) == 100
+    assert time.perf_counter() - began < 20
+
+
+RECORDED = {
+    "fidelity": {"min_epochs": 1, "max_epochs": 3, "reduction": 3},
+    "parameters": {
+        "model.family": {"type": "categorical", "choices": ["imixer", "mlpmixer"]},
+        "model.n_iter": {"type": "int", "low": 1, "high": 5, "when": {"model.family": "imixer"}},
+        "optim.lr": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
+    },
+}
+
+
+class TestTables:
+    @pytest.fixture
+    def table(self, tmp_path):
+        def row(number, repeat, values, **params):
+            params = {name.replace("__", "."): value for name, value in params.items()}
+            cost = {"params": 10 * number}
+            return {
+                "number": number,
+                "repeat": repeat,
+                "params": params,
+                "cost": cost,
+                "val_acc": values,
+                "seconds": [1.0] * len(values),
+            }
+
+        rows = [
+            row(0, 0, [0.1, 0.2, 0.3], model__family="imixer", model__n_iter=1, optim__lr=1e-3),
+            row(0, 1, [0.1, 0.2, 0.5], model__family="imixer", model__n_iter=1, optim__lr=1e-3),
+            row(1, 0, [0.6, 0.7, 0.8], model__family="imixer", model__n_iter=5, optim__lr=1e-3),
+            row(2, 0, [0.2], model__family="mlpmixer", optim__lr=1e-2),
+        ]
+        write_table(tmp_path / "table.jsonl.gz", {"space": Space.from_dict(RECORDED).to_dict()}, rows)
+        return TableLandscape(tmp_path / "table.jsonl.gz")
+
+    NEAR: ClassVar = {"model.family": "imixer", "model.n_iter": 4, "optim.lr": 2e-3}
+
+    def test_the_nearest_row_is_trained(self, table):
+        assert table.cost(self.NEAR) == {"params": 10}
+        assert table.train(self.NEAR, 0).values == [0.6, 0.7, 0.8]
+        assert table.train({"model.family": "mlpmixer", "optim.lr": 1e-3}, 0).values == [0.2]
+
+    def test_a_row_is_trained_once_a_search(self, table):
+        other = self.NEAR | {"optim.lr": 3e-3}
+        assert table.train(self.NEAR, 0).values[-1] == 0.8
+        assert table.train(other, 0).values[-1] in (0.3, 0.5)  # the next nearest
+        assert table.train(self.NEAR, 0).values[-1] == 0.8  # the same trial
+        assert table.fresh().train(other, 0).values[-1] == 0.8
+
+    def test_the_seed_picks_among_repeats(self, table):
+        config = {"model.family": "imixer", "model.n_iter": 1, "optim.lr": 1e-3}
+        assert {table.train(config, seed).values[-1] for seed in range(20)} == {0.3, 0.5}
+        assert table.train(config, 3).values == table.train(config, 3).values
+
+    def test_best(self, table):
+        assert table.best == 0.8
+
+    def test_a_curve_cut_short_is_a_divergence(self, tmp_path, table):
+        with Study(tmp_path / "test", identity(space=RECORDED), "random", "none", MEMORY) as study:
+            Simulation(study, table, 2, 4).run()
+            short = [record for record in study.counted() if record.epoch < 3]
+            assert {(record.state, record.epoch, record.reason) for record in short} == {(State.FAILED, 1, "diverged: made up")}
