@@ -139,7 +139,7 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> None:
         recipe=config.recipe,
         constraint=config.constraint.model_dump(exclude_none=True),
         seed=config.seed,
-        origin=origin(),
+        origin=origin() | {"data": config.data.model_dump(exclude={"cache", "memory_limit"}), "classes": list(facts.classes)},
     )
     place = Place.of(config.storage, name)
     with place.journal(), Study(place.folder, identity, config.sampler, config.pruner, config.database) as study:

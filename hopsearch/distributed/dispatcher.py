@@ -3,6 +3,7 @@
 It knows no Ray, so a search can be driven by Ray Tune, by a plain loop in a test, or by a simulator.
 """
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -231,7 +232,7 @@ class Dispatcher:
         else:
             epoch = int(row["epoch"])
             newest = str((self.folder(record.number) / f"epoch_{epoch:04d}.pt").relative_to(self.study.folder))
-            self.study.report(record.number, epoch, value, record.seconds + row["seconds"], newest)
+            self.study.report(record.number, epoch, value, record.seconds + row["seconds"], newest, _kept_metrics(row))
 
     def _note_bug(self, record: TrialRecord, progress: Progress) -> None:
         self._bugs = self._bugs + 1 if progress.trace else 0
@@ -268,3 +269,8 @@ class Dispatcher:
     def _stop(self, why: str, error: Exception | None = None) -> None:
         self.stopped = self.stopped or why
         self.error = self.error or error
+
+
+def _kept_metrics(row: Row) -> Row:
+    # For the report. A block's own values and the largest of all are TensorBoard's: the journal is read as a whole, and often.
+    return {name: value for name, value in row.items() if name != "epoch" and not re.search(r"/(max|block\d+)$", name)}

@@ -69,6 +69,7 @@ class TrialRecord:
         source: ``sampler name`` or ``first point``.
         cost: ``params``, ``flops``, ``memory``, as computed before the trial ran.
         curve: objective by epoch.
+        metrics: the newest epoch's other metrics by name, to five digits: losses, and means of the model's own measures.
         decisions: by epoch.
         reason: why it failed or was never trained; empty otherwise.
         seconds: training time spent on the epochs of the curve.
@@ -85,6 +86,7 @@ class TrialRecord:
     source: str = ""
     cost: dict[str, int] = field(default_factory=dict)
     curve: dict[int, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
     decisions: dict[int, Decision] = field(default_factory=dict)
     reason: str = ""
     seconds: float = 0.0
@@ -126,6 +128,7 @@ def from_optuna(trial: FrozenTrial) -> TrialRecord:
         source=str(attrs.get("source", "")),
         cost=dict(attrs.get("cost", {})),
         curve={int(step): float(value) for step, value in sorted(trial.intermediate_values.items())},
+        metrics=dict(progress.get("metrics", {})),
         decisions={decision.epoch: decision for decision in sorted(decisions, key=lambda decision: decision.epoch)},
         reason=str(attrs.get("reason", "")),
         seconds=float(progress.get("seconds", 0.0)),
