@@ -139,7 +139,7 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> None:
         recipe=config.recipe,
         constraint=config.constraint.model_dump(exclude_none=True),
         seed=config.seed,
-        origin=origin() | {"data": config.data.model_dump(exclude={"cache", "memory_limit"}), "classes": list(facts.classes)},
+        origin=origin() | about_data(config.data, facts),
     )
     place = Place.of(config.storage, name)
     with place.journal(), Study(place.folder, identity, config.sampler, config.pruner, config.database) as study:
@@ -193,6 +193,12 @@ def origin() -> dict[str, Any]:
         **packages,
         "command": command,
     }
+
+
+def about_data(data: DataConfig, facts: DataFacts) -> dict[str, Any]:
+    """What a model card and a report say of the data, where the images themselves may not be at hand."""
+    images = {"train": facts.n_train, "val": facts.n_val, "test": facts.n_test}
+    return {"data": data.model_dump(exclude={"cache", "memory_limit"}), "images": images, "classes": list(facts.classes)}
 
 
 def _slug(source: str) -> str:

@@ -13,9 +13,10 @@ LAYERS = [
     {"config"},
     {"space", "models", "data"},
     {"training", "study"},
+    {"artifact"},
     {"distributed"},
     {"command"},
-    {"tune", "train", "report", "doctor"},
+    {"tune", "train", "report", "export", "predict", "doctor"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 HOME = {"ray": "distributed", "optuna": "study"}
