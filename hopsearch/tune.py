@@ -115,8 +115,8 @@ def _corners(space: Space) -> list[dict[str, Any]]:
     return [pick(turn) for turn in range(min(16, max(sizes, default=1)))]
 
 
-def search(config: TuneConfig, fixed: dict[str, Any]) -> None:
-    """Run the search that ``config`` describes to its end, and print what it found.
+def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
+    """Run the search that ``config`` describes to its end, print what it found, and return the study's folder.
 
     Args:
         config: the settings.
@@ -147,6 +147,7 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> None:
             _run(config, study, place, facts, console)
         except KeyboardInterrupt:
             raise Interrupted(interrupted(study)) from None
+    return place.folder
 
 
 def _run(config: TuneConfig, study: Study, place: Place, facts: DataFacts, console: Console) -> None:

@@ -12,11 +12,11 @@ LAYERS = [
     {"errors", "seeds"},
     {"config"},
     {"space", "models", "data"},
-    {"training", "study"},
-    {"artifact"},
+    {"training", "study", "artifact"},
     {"distributed"},
     {"command"},
     {"tune", "train", "report", "export", "predict", "doctor"},
+    {"api"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 HOME = {"ray": "distributed", "optuna": "study"}

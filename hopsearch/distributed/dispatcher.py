@@ -232,7 +232,9 @@ class Dispatcher:
         else:
             epoch = int(row["epoch"])
             newest = str((self.folder(record.number) / f"epoch_{epoch:04d}.pt").relative_to(self.study.folder))
-            self.study.report(record.number, epoch, value, record.seconds + row["seconds"], newest, _kept_metrics(row))
+            self.study.report(
+                record.number, epoch, value, record.seconds + row["seconds"], newest, _others(row, self.study.objective)
+            )
 
     def _note_bug(self, record: TrialRecord, progress: Progress) -> None:
         self._bugs = self._bugs + 1 if progress.trace else 0
@@ -271,6 +273,7 @@ class Dispatcher:
         self.error = self.error or error
 
 
-def _kept_metrics(row: Row) -> Row:
+def _others(row: Row, objective: str) -> Row:
     # For the report. A block's own values and the largest of all are TensorBoard's: the journal is read as a whole, and often.
-    return {name: value for name, value in row.items() if name != "epoch" and not re.search(r"/(max|block\d+)$", name)}
+    known = ("epoch", "seconds", objective)
+    return {name: value for name, value in row.items() if name not in known and not re.search(r"/(max|block\d+)$", name)}
