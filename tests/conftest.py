@@ -70,6 +70,13 @@ def trial(tiny, digits) -> TrialRun:
     return TrialRun(tiny, digits)
 
 
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    from tests.browser import launched  # selenium is for the tests that use it
+
+    yield from launched(tmp_path_factory.mktemp("chromium"))
+
+
 FAMILIES_SPACE = {
     "fidelity": {"min_epochs": 1, "max_epochs": 3, "reduction": 3},
     "fixed": {"model.dim": 16, "model.patch_size": 2, "optim.batch_size": 128, "train.epochs": 3},

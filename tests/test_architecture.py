@@ -13,6 +13,7 @@ LAYERS = [
     {"config"},
     {"space", "models", "data"},
     {"training", "study", "artifact"},
+    {"reporting"},
     {"distributed"},
     {"command"},
     {"tune", "train", "report", "export", "predict", "doctor"},

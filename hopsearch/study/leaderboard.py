@@ -92,12 +92,12 @@ def _cells(row: Row, names: list[str]) -> list[Any]:
 def summary(view: StudyView) -> dict[str, int]:
     """How many trials stand where, and the epochs spent; keys are the states' words, ``epochs`` and ``full_epochs``.
 
-    ``full_epochs`` is what the same trials would have cost without early stopping (failed ones counted as they were).
+    ``full_epochs`` is what the same trials would have cost without early stopping (failed and running ones counted as they are).
     """
     counts = {state.value: 0 for state in State}
     full = 0
     for record in view.records.values():
         counts[record.state.value] += 1
         if record.state.counted:
-            full += record.epoch if record.state == State.FAILED else view.identity.space.fidelity.max_epochs
+            full += record.epoch if record.state in (State.FAILED, State.RUNNING) else view.identity.space.fidelity.max_epochs
     return counts | {"epochs": view.epochs, "full_epochs": full}
