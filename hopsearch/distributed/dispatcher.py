@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hopsearch.data import DataConfig, DataFacts
-from hopsearch.distributed.job import Job, Progress
+from hopsearch.distributed.job import Drawn, Job, Progress
 from hopsearch.distributed.mirror import Mirror, Place
 from hopsearch.errors import StudyError, UserError
 from hopsearch.study import Admission, State, Study, TrialRecord
@@ -30,6 +30,9 @@ class Observer(Protocol):
 
     def rows(self, record: TrialRecord, rows: tuple[Row, ...]) -> None:
         """Epochs came in."""
+
+    def pictures(self, record: TrialRecord, drawn: Drawn) -> None:
+        """Pictures came in."""
 
     def end(self, record: TrialRecord) -> None:
         """A trial reached its end."""
@@ -157,6 +160,8 @@ class Dispatcher:
             self._lost.pop(number, None)
         for observer in self.observers:
             observer.rows(record, progress.rows)
+            if progress.pictures:
+                observer.pictures(record, progress.pictures)
         if progress.failure == "search":
             self._stop(progress.reason, UserError(f"trial {number}", progress.reason))
         elif progress.failure == "trial" and record.state == State.RUNNING:
@@ -217,6 +222,7 @@ class Dispatcher:
             objective=self.study.objective,
             maximize=self.study.sign > 0,
             threads=self.threads,
+            pictures=self.study.identity.space.fidelity.rungs[1:],  # most trials end at the first
         )
 
     def _report(self, record: TrialRecord, row: Row) -> None:

@@ -28,7 +28,8 @@ def write_markdown(facts: Facts, others: Sequence[Facts], target: Path) -> Path:
 def summary_of(facts: Facts) -> str:
     """What the study is and cost, in a few sentences."""
     counts, cost = facts.counts, facts.cost
-    states = ", ".join(f"{counts[name]} {name}" for name in ("complete", "pruned", "failed", "running") if counts[name])
+    refused = ("infeasible", "duplicate")
+    states = ", ".join(f"{count} {name}" for name, count in counts.items() if count and name not in refused)
     text = f"{states or 'No trials yet'}."
     if facts.refused:
         text += f" {sum(facts.refused.values())} proposals were refused before training."
@@ -70,7 +71,7 @@ def compared_lines(all_facts: Sequence[Facts]) -> list[str]:
 def compared_cells(facts: Facts) -> list[str]:
     """A study's cells in a table of studies."""
     best = facts.leaderboard[0]["value"] if facts.leaderboard else None
-    trials = sum(facts.counts[name] for name in ("complete", "pruned", "failed", "running"))
+    trials = len(facts.leaderboard)
     return [
         facts.study["name"],
         str(trials),

@@ -9,8 +9,8 @@ from typing import Any
 from hopsearch.reporting.pareto import pareto_front
 from hopsearch.study import State, StudyView, TrialRecord, leaderboard, summary
 
-COSTS = ("params", "flops")
-"""What a model's quality is weighed against in the Pareto fronts."""
+COSTS = {"params": "parameters", "flops": "FLOPs of an image", "latency": "latency in seconds"}
+"""What a model's quality is weighed against in the Pareto fronts, where it is known."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Facts:
         leaderboard: a row a trial, best first.
         history: after each ended trial: ``trial``, ``epochs`` and ``seconds`` so far, ``value`` and the ``best`` so far.
         stops: how many trials were stopped early after so many epochs.
-        fronts: the Pareto front of the objective against each of `COSTS`: trial numbers, cheapest first.
+        fronts: the Pareto front of the objective against each known one of `COSTS`: trial numbers, cheapest first.
         failures: ``reason``, ``trials``.
         refused: proposals that were never trained, by reason.
         winner: the finished winner; None before there is one.
@@ -61,7 +61,7 @@ def facts_of(view: StudyView) -> Facts:
         leaderboard=[_row(row.rank, row.record, row.value, row.best_epoch) for row in leaderboard(view)],
         history=list(_history(view)),
         stops=dict(sorted(Counter(record.epoch for record in view.counted() if record.state == State.PRUNED).items())),
-        fronts={name: _front(view, name) for name in COSTS},
+        fronts={name: _front(view, name) for name in COSTS if any(name in record.cost for record in view.ranked())},
         failures=_failures(view),
         refused=dict(Counter(_kind(r.reason) for r in view.records.values() if not r.state.counted)),
         winner=view.winner,

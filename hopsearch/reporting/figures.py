@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from hopsearch.reporting.facts import COSTS, Facts
-from hopsearch.reporting.style import FAMILY_COLOURS, OTHER_COLOUR, STATE_COLOURS, about, layout, log_axis, positions, short
+from hopsearch.reporting.style import FAMILY_COLOURS, OTHER_COLOUR, about, colour_of, layout, log_axis, positions, short
 from hopsearch.space import Categorical, Parameter
 from hopsearch.study import State, StudyView, TrialRecord
 from hopsearch.study.importances import Importance
@@ -47,7 +47,7 @@ def curves(view: StudyView) -> go.Figure | None:
     if not shown:
         return None
     figure = go.Figure()
-    for state in (State.PRUNED, State.FAILED, State.COMPLETE, State.RUNNING):
+    for state in sorted(State, key=lambda state: state in (State.COMPLETE, State.RUNNING)):  # these on top
         records = [record for record in shown if record.state == state]
         if records:
             figure.add_trace(_lines(view, records, state))
@@ -68,7 +68,7 @@ def _lines(view: StudyView, records: list[TrialRecord], state: State) -> go.Scat
         x += [*record.curve, None]
         y += [*record.curve.values(), None]
     width, opacity = (1.5, 0.9) if state in (State.COMPLETE, State.RUNNING) else (1, 0.5)
-    line = {"width": width, "color": STATE_COLOURS[state]}
+    line = {"width": width, "color": colour_of(state)}
     return go.Scatter(
         x=x, y=y, mode="lines", line=line, opacity=opacity, name=state.value, legendgroup=state.value, hoverinfo="skip"
     )
@@ -76,7 +76,7 @@ def _lines(view: StudyView, records: list[TrialRecord], state: State) -> go.Scat
 
 def _ends(view: StudyView, records: list[TrialRecord], state: State) -> go.Scatter:
     symbol = {State.PRUNED: "x-thin", State.FAILED: "cross"}.get(state, "circle")
-    marker = {"size": 7, "symbol": symbol, "color": STATE_COLOURS[state], "line": {"width": 1.5, "color": STATE_COLOURS[state]}}
+    marker = {"size": 7, "symbol": symbol, "color": colour_of(state), "line": {"width": 1.5, "color": colour_of(state)}}
     x, y = [record.epoch for record in records], [record.curve[record.epoch] for record in records]
     text = [about(view, record) for record in records]
     return go.Scatter(
@@ -91,10 +91,10 @@ def stops(facts: Facts) -> go.Figure | None:
         return None
     at = sorted({row["epochs"] for row in ended})
     figure = make_subplots(1, 2, horizontal_spacing=0.1, subplot_titles=("trials", "epochs spent"))
-    for state in (State.PRUNED, State.FAILED, State.RUNNING, State.COMPLETE):
+    for state in State:
         counts = [sum(row["epochs"] == epoch and row["state"] == state.value for row in ended) for epoch in at]
         if any(counts):
-            colour, labels = {"color": STATE_COLOURS[state]}, [str(epoch) for epoch in at]
+            colour, labels = {"color": colour_of(state)}, [str(epoch) for epoch in at]
             figure.add_trace(go.Bar(x=labels, y=counts, marker=colour, name=state.value, legendgroup=state.value), 1, 1)
             spent = [count * epoch for count, epoch in zip(counts, at, strict=True)]
             figure.add_trace(go.Bar(x=labels, y=spent, marker=colour, legendgroup=state.value, showlegend=False), 1, 2)
@@ -177,12 +177,13 @@ def slices(view: StudyView) -> go.Figure | None:
 
 def fronts(view: StudyView, facts: Facts) -> go.Figure | None:
     """The objective against what a model costs; the line joins the trials that no other beats in both."""
-    records = [record for record in view.ranked() if all(record.cost.get(name) for name in COSTS)]
-    if not records:
+    costs = [name for name in COSTS if name in facts.fronts]
+    records = [record for record in view.ranked() if all(record.cost.get(name) for name in costs)]
+    if not costs or not records:
         return None
-    figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.03)
+    figure = make_subplots(1, len(costs), shared_yaxes=True, horizontal_spacing=0.03)
     families = list(dict.fromkeys(str(record.config.get("model.family")) for record in records))
-    for column, cost in enumerate(COSTS, start=1):
+    for column, cost in enumerate(costs, start=1):
         for family in families:
             own = [record for record in records if record.config.get("model.family") == family]
             marker = {"size": 7, "color": FAMILY_COLOURS.get(family, OTHER_COLOUR), "opacity": 0.8}
@@ -194,8 +195,7 @@ def fronts(view: StudyView, facts: Facts) -> go.Figure | None:
         x, y = [record.cost[cost] for record in front], [view.value(record) for record in front]
         best = go.Scatter(x=x, y=y, mode="lines", line=line, name="Pareto front", hoverinfo="skip", showlegend=column == 1)
         figure.add_trace(best, 1, column)
-    for column, (cost, title) in enumerate(zip(COSTS, ("parameters", "FLOPs of an image"), strict=True), start=1):
-        figure.update_xaxes(title_text=title, **log_axis([record.cost[cost] for record in records]), col=column)
+        figure.update_xaxes(title_text=COSTS[cost], **log_axis([record.cost[cost] for record in records]), col=column)
     figure.update_yaxes(title_text=view.objective, col=1)
     return layout(figure)
 

@@ -69,7 +69,7 @@ def _head(facts: Facts) -> str:
     cards = [
         ("best " + study["objective"], "-" if best is None else f"{best['value']:.4f}"),
         ("winner's test accuracy", f"{facts.winner['test_acc']:.4f}" if facts.winner else "-"),
-        ("trials", str(sum(facts.counts[name] for name in ("complete", "pruned", "failed", "running")))),
+        ("trials", str(len(facts.leaderboard))),
         ("epochs trained", str(facts.cost["epochs"])),
         ("saved by early stopping", f"{facts.cost['saved_share']:.0%}"),
         ("of training", spoken(facts.cost["training_seconds"])),
@@ -96,7 +96,7 @@ def _table(facts: Facts, view: StudyView) -> str:
         return title + '<p class="missing">No trials yet.</p>'
     names = facts.study["parameters"]
     heads = ["rank", "trial", "state", facts.study["objective"], "best epoch", "epochs", "seconds", "params"]
-    kept = {record.number for record in view.counted() if (view.folder / "trials" / f"{record.number:04d}").is_dir()}
+    kept = {int(file.parent.name) for file in view.folder.glob("trials/*/best.pt")}
     head = "".join(f"<th{_word_class(name)}>{_text(short(name))}</th>" for name in (*heads, *names, "files"))
     rows = "\n".join(_row(row, names, row["trial"] in kept) for row in facts.leaderboard)
     note = "A click on a head sorts, one on a trial's number tells all of it. The best value on a trial's curve is its value."

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from hopsearch.study import State, StudyView, TrialRecord
 
-STATE_COLOURS = {State.COMPLETE: "#1b7f4b", State.PRUNED: "#d08c1d", State.FAILED: "#c0392b", State.RUNNING: "#2471a3"}
+STATE_COLOURS = {"complete": "#1b7f4b", "pruned": "#d08c1d", "failed": "#c0392b", "running": "#2471a3"}
 FAMILY_COLOURS = {
     "imixer": "#6c3fa0",
     "paramixer": "#1f77b4",
@@ -35,6 +35,11 @@ def log_axis(values: Sequence[float]) -> dict[str, Any]:
     ticks = [step * 10.0**decade for decade in range(low, high + 1) for step in (1, 2, 5)]
     inside = [tick for tick in ticks if min(values) / 2 <= tick <= max(values) * 2]
     return {"type": "log", "tickvals": inside, "tickformat": "~s"}
+
+
+def colour_of(state: State) -> str:
+    """A state's colour."""
+    return STATE_COLOURS.get(state.value, OTHER_COLOUR)
 
 
 def about(view: StudyView, record: TrialRecord) -> str:

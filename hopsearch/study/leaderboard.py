@@ -99,5 +99,6 @@ def summary(view: StudyView) -> dict[str, int]:
     for record in view.records.values():
         counts[record.state.value] += 1
         if record.state.counted:
-            full += record.epoch if record.state in (State.FAILED, State.RUNNING) else view.identity.space.fidelity.max_epochs
+            ended = record.state in (State.COMPLETE, State.PRUNED)
+            full += view.identity.space.fidelity.max_epochs if ended else record.epoch
     return counts | {"epochs": view.epochs, "full_epochs": full}
