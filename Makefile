@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 ARGS ?=
 
-.PHONY: setup browser search test test-all test-fast lint format clean
+.PHONY: setup browser search test test-all test-cluster test-fast lint format clean
 setup: $(READY)
 
 # uv where it is there (a tenth of the time), plain venv + pip elsewhere. The stamp makes it a no-op until pyproject.toml changes.
@@ -29,14 +29,19 @@ search: $(READY)
 	$(BIN)/python -m hopsearch.tune space=imixer $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest -m 'not long' $(ARGS)
+	$(BIN)/python -m pytest -m 'not long and not cluster' $(ARGS)
 
-# With the trainings and clusters that take minutes each.
+# With the trainings that take minutes each.
 test-all: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(or $(ARGS),-m 'not cluster')
+
+# `ray up` for real, on machines made of Linux namespaces: needs root, and installs sshd, rsync and nftables where they are missing.
+test-cluster: $(READY)
+	sh tests/cloud/setup.sh
+	$(BIN)/python -m pytest -m cluster -s $(ARGS)
 
 test-fast: $(READY)
-	$(BIN)/python -m pytest -m 'not slow and not ray' $(ARGS)
+	$(BIN)/python -m pytest -m 'not slow and not ray and not cluster' $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

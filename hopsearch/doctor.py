@@ -11,8 +11,9 @@ from pydantic import Field
 
 from hopsearch.command import run_verb
 from hopsearch.config import Settings, parse, read_words
-from hopsearch.distributed.clusterfile import examine, read_cluster_file
-from hopsearch.distributed.prices import DATE, SOURCE, most_per_hour
+from hopsearch.distributed.checks import examine
+from hopsearch.distributed.clusterfile import read_cluster_file
+from hopsearch.distributed.prices import REGIONS, SOURCE, most_per_hour
 from hopsearch.errors import ConfigError
 
 
@@ -47,7 +48,8 @@ def main(words: Sequence[str]) -> None:
     findings = examine(file)
     dollars, unknown = most_per_hour(file)
     if dollars:
-        print(f"{config.file}: at most {dollars:.2f} $ an hour, everything running and nothing on spot ({SOURCE}, {DATE})")
+        where = f"in {', '.join(REGIONS)}"
+        print(f"{config.file}: at most {dollars:.2f} $ an hour {where}, everything running and nothing on spot ({SOURCE})")
     if unknown:
         print(f"{config.file}: no price is known for {', '.join(unknown)}")
     if findings:

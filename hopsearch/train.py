@@ -18,6 +18,7 @@ from hopsearch.command import Interrupted, run_verb
 from hopsearch.config import Settings, flatten, parse, read_words
 from hopsearch.data import DataConfig, DataFacts, load
 from hopsearch.distributed.cluster import TrialResources, connect, places
+from hopsearch.distributed.growth import growth
 from hopsearch.distributed.job import Job
 from hopsearch.distributed.mirror import Place
 from hopsearch.distributed.progress import Curve
@@ -132,7 +133,8 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
 def _run(config: TrainingConfig, trial: TrialConfig, place: Place, console: Console) -> None:
     folder = place.folder
     resources = TrialResources(workers=config.workers[0], cpus=config.cpus, gpus=config.gpus)
-    room = config.workers[0] if config.wait else places(resources)
+    grown = growth() if config.address else None
+    room = config.workers[0] if config.wait and not grown else places(resources, grown=grown)
     if config.workers[0] > room:
         each = f"{config.cpus:g} CPU and {config.gpus:g} GPU"
         rule = f"the cluster must have room for {config.workers[0]} workers of {each}, got room for {room}"

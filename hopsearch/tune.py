@@ -20,9 +20,10 @@ import hopsearch
 from hopsearch.command import Interrupted, run_verb
 from hopsearch.config import Settings, flatten, parse, read_words
 from hopsearch.data import DataConfig, DataFacts, load
-from hopsearch.distributed.cluster import TrialResources, connect, slots
+from hopsearch.distributed.cluster import MOST, TrialResources, connect, slots
 from hopsearch.distributed.dispatcher import Budget, Dispatcher
 from hopsearch.distributed.driver import finish_winner, interrupted, run_search
+from hopsearch.distributed.growth import growth
 from hopsearch.distributed.live import LiveView
 from hopsearch.distributed.mirror import Place
 from hopsearch.errors import UserError
@@ -157,7 +158,11 @@ def _run(config: TuneConfig, study: Study, place: Place, facts: DataFacts, conso
     console.print(f"study {study.folder}: {'begins' if not known else f'goes on from {known} trials, {study.epochs} epochs'}")
     console.print(f"watch it: tensorboard --logdir {study.folder / 'tensorboard'}")
     with connect(config.address):
-        places = slots(config.trial)
+        grown = growth() if config.address else None
+        places = slots(config.trial, grown, config.trials)
+        if grown:
+            capped = " (more with trial.concurrent=…)" if places == MOST and not config.trial.concurrent else ""
+            console.print(f"the cluster grows to {grown}; up to {places} trials at once{capped}", markup=False)
         board, live = Board(study), LiveView(study, config.trials, places)
         dispatcher = Dispatcher(study, config.data, facts, config.constraint, budget, (board, live), threads, place)
         try:

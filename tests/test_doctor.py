@@ -2,18 +2,23 @@
 
 import copy
 import datetime
+import functools
 import http.server
 import importlib.util
 import json
+import os
 import threading
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
 from hopsearch import doctor
 from hopsearch.command import DONE, MISTAKE, run_verb
-from hopsearch.distributed.clusterfile import ClusterFile, examine, read_cluster_file
+from hopsearch.distributed import cloudapis, kuberay
+from hopsearch.distributed.checks import examine
+from hopsearch.distributed.clusterfile import ClusterFile, read_cluster_file
 from hopsearch.distributed.prices import most_per_hour
 from hopsearch.distributed.spot_pool import chain, describe
 
@@ -23,12 +28,12 @@ FILES = sorted(CLUSTER.glob("*.yaml"))
 
 
 def put(path, value):
-    """A change to a file's contents: sets a dotted path, or takes it away where the value is None."""
+    """A change to a file's contents: sets a path with slashes (``~`` for one in a name), or takes it away where it is None."""
 
     def change(contents):
-        *parents, leaf = path.split("/")
+        *parents, leaf = (part.replace("~", "/") for part in path.split("/"))
         for parent in parents:
-            contents = contents[parent]
+            contents = contents[int(parent) if isinstance(contents, list) else parent]
         if value is None:
             del contents[leaf]
         else:
@@ -45,6 +50,8 @@ def test_a_shipped_file_is_sound(path, capsys):
 
 WORLD = [{"FromPort": 22, "ToPort": 22, "IpProtocol": "tcp", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
 NIGHTLY = "pip install https://example.com/ray-3.0.0.dev0-cp311-cp311-manylinux2014_x86_64.whl"
+GROUP = "spec/rayClusterSpec/workerGroupSpecs/0"
+CONTAINER = f"{GROUP}/template/spec/containers/0"
 OPEN = "ray start --head --dashboard-host=0.0.0.0"
 
 
@@ -74,6 +81,27 @@ OPEN = "ray start --head --dashboard-host=0.0.0.0"
         ("aws", put("available_node_types/head/node_config/InstanceMarketOptions", {}), "head", "must not be a spot machine"),
         ("kuberay", put("spec/rayClusterSpec/authOptions", None), "authOptions", "must be token"),
         ("kuberay", put("spec/rayClusterSpec/rayVersion", "2.9.0"), "rayVersion", "as here, got 2.9.0"),
+        ("kuberay", put("apiVersion", "ray.io/v1alpha1"), "apiVersion", "must be ray.io/v1, got ray.io/v1alpha1"),
+        ("kuberay", put("kind", "RayJop"), "kind", "Did you mean RayJob?"),
+        ("kuberay", put("spec/entrypont", "x"), "spec.entrypont", "unknown field. Did you mean entrypoint?"),
+        ("kuberay", put("spec/rayClusterSpec/autoscalerOption", {}), "autoscalerOption", "Did you mean autoscalerOptions?"),
+        ("kuberay", put("spec/rayClusterSpec/autoscalerOptions/version", "v1"), "autoscalerOptions.version", "must be v2"),
+        ("kuberay", put("spec/rayClusterSpec/autoscalerOptions/idleTimeout", 5), "idleTimeout", "mean idleTimeoutSeconds?"),
+        ("kuberay", put("spec/rayClusterSpec/headGroupSpec/rayStartParam", {}), "rayStartParam", "Did you mean rayStartParams?"),
+        ("kuberay", put(f"{GROUP}/maxReplica", 8), "gpu-spot.maxReplica", "Did you mean maxReplicas?"),
+        ("kuberay", put(f"{GROUP}/maxReplicas", None), "maxReplicas", "must be bounded"),
+        ("kuberay", put(f"{GROUP}/replicas", 9), "replicas", "replicas <= maxReplicas must hold, got 0, 9, 8"),
+        ("kuberay", put(f"{GROUP}/template/spec/tolerations_", []), "tolerations_", "Did you mean tolerations?"),
+        ("kuberay", put(f"{GROUP}/template/spec/restartPolicy", "Always"), "restartPolicy", "must be Never, got Always"),
+        ("kuberay", put(f"{CONTAINER}/imagePolicy", "x"), "ray-worker.imagePolicy", "Did you mean imagePullPolicy?"),
+        ("kuberay", put(f"{CONTAINER}/image", "rayproject/ray:latest"), "ray-worker.image", "pinned to Ray"),
+        ("kuberay", put(f"{CONTAINER}/resources/limits/nvidia.com~gpu", "0"), "workerGroupSpecs", "gpu-spot: CPU 4, GPU 0"),
+        (
+            "kuberay",
+            put("spec/rayClusterSpec/headGroupSpec/rayStartParams/dashboard-host", "127.0.0.1"),
+            "dashboard-host",
+            "would wait for ever",
+        ),
     ],
 )
 def test_a_planted_mistake_is_found(tmp_path, name, change, place, rule):
@@ -84,6 +112,133 @@ def test_a_planted_mistake_is_found(tmp_path, name, change, place, rule):
     (found,) = examine(ClusterFile(CLUSTER / "mistake.yaml", contents, (1, 1)))
     assert place in found.place
     assert rule in str(found)
+
+
+def node(name, value=None, group="gpu-spot"):
+    return put(f"available_node_types/{group}/node_config/{name}", value)
+
+
+@pytest.mark.parametrize(
+    ("change", "place", "rule"),
+    [
+        (node("ImageID", "ami-1"), "ImageID", "unknown parameter of EC2's RunInstances. Did you mean ImageId?"),
+        (node("InstanceType", "g6.xlargest"), "InstanceType", "values, got 'g6.xlargest'. Did you mean g6.xlarge?"),
+        (node("InstanceMarketOptions/MarketType", "spott"), "MarketType", "got 'spott'. Did you mean spot?"),
+        (node("InstanceMarketOptions/SpotOptions/Interruption", "stop"), "SpotOptions.Interruption", "unknown parameter"),
+        (node("EbsOptimized", "yes"), "EbsOptimized", "must be a boolean, got 'yes'"),
+        (node("SecurityGroupIds", "sg-1"), "SecurityGroupIds", "must be a list, got 'sg-1'"),
+        (node("CreditSpecification", {}), "CreditSpecification.CpuCredits", "must be given"),
+        (node("Fallbacks/0/InstanceType", "g5.small"), "gpu-spot.node_config.InstanceType", "got 'g5.small'"),
+        (node("Fallbacks/0/Spot", True), "gpu-spot.node_config.Spot", "unknown parameter"),
+        (put("provider", {"type": "aws", "cache_stopped_nodes": False}), "Fallbacks", "unknown parameter"),
+    ],
+)
+def test_what_amazon_would_refuse(change, place, rule):
+    pytest.importorskip("botocore")
+    contents = json.loads(json.dumps(yaml.safe_load((CLUSTER / "aws.yaml").read_text())))
+    change(contents)
+    found = list(cloudapis.amazon(ClusterFile(CLUSTER / "mistake.yaml", contents)))
+    assert place in found[0].place
+    assert rule in str(found[0])
+    assert len({finding.place.rpartition(".")[2] for finding in found}) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "place", "rule"),
+    [
+        (node("machinetype", "x", "gpu-l4"), "machinetype", "of Compute Engine's Instance. Did you mean machineType?"),
+        (node("scheduling/provisioningModel", "SPOTTY", "gpu-l4"), "provisioningModel", "Did you mean SPOT?"),
+        (node("disks/0/initializeParams/diskSize", 9, "gpu-l4"), "disks.0.initializeParams.diskSize", "mean diskSizeGb?"),
+        (node("scheduling/automaticRestart", "no", "gpu-l4"), "automaticRestart", "'no' is not of type 'boolean'"),
+    ],
+)
+def test_what_google_would_refuse(change, place, rule):
+    pytest.importorskip("googleapiclient")
+    contents = json.loads(json.dumps(yaml.safe_load((CLUSTER / "gcp.yaml").read_text())))
+    change(contents)
+    (found,) = cloudapis.google(ClusterFile(CLUSTER / "mistake.yaml", contents))
+    assert place in found.place
+    assert rule in str(found)
+
+
+def test_a_tpu_has_another_api():
+    contents = {"available_node_types": {"tpu": {"node_config": {"acceleratorType": "v4-8", "runtimeVersion": "tpu-vm-v4-base"}}}}
+    assert not list(cloudapis.google(ClusterFile(CLUSTER / "tpu.yaml", contents)))
+
+
+CRDS = os.environ.get("HOPSEARCH_KUBERAY_CRDS", "")
+
+
+@pytest.mark.skipif(
+    not CRDS, reason="HOPSEARCH_KUBERAY_CRDS must name a folder with KubeRay's ray.io_rayjobs.yaml; not packaged anywhere"
+)
+class TestKubeRaysOwnSchema:
+    """Against ``helm-chart/kuberay-operator/crds`` of a KubeRay release, https://github.com/ray-project/kuberay."""
+
+    @staticmethod
+    @functools.cache
+    def schema():
+        text = (Path(CRDS) / "ray.io_rayjobs.yaml").read_text()
+        crd = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        (version,) = [each for each in crd["spec"]["versions"] if each["name"] == "v1"]
+        schema = strict(version["schema"]["openAPIV3Schema"])
+        schema["properties"]["metadata"] = {}  # Kubernetes' own, not in the CRD
+        return schema
+
+    def test_it_accepts_the_shipped_file(self):
+        schema = self.schema()
+        contents = yaml.safe_load((CLUSTER / "kuberay.yaml").read_text())
+        jsonschema.Draft7Validator(schema).validate(contents)
+
+    def test_it_refuses_a_mistake(self):
+        schema = self.schema()
+        contents = yaml.safe_load((CLUSTER / "kuberay.yaml").read_text())
+        contents["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["maxReplica"] = 3
+        (error,) = jsonschema.Draft7Validator(schema).iter_errors(contents)
+        assert "maxReplica" in error.message
+
+    def test_our_field_names_are_its_own(self):
+        schema = self.schema()
+        job = schema["properties"]["spec"]["properties"]
+        cluster = job["rayClusterSpec"]["properties"]
+        group = cluster["workerGroupSpecs"]["items"]["properties"]
+        pod = group["template"]["properties"]["spec"]["properties"]
+        theirs = {
+            "object": schema["properties"],
+            "job": job,
+            "cluster": cluster,
+            "autoscaler": cluster["autoscalerOptions"]["properties"],
+            "auth": cluster["authOptions"]["properties"],
+            "head": cluster["headGroupSpec"]["properties"],
+            "group": group,
+            "template": group["template"]["properties"],
+            "pod": pod,
+            "container": pod["containers"]["items"]["properties"],
+        }
+        for level, names in kuberay.FIELDS.items():
+            assert not theirs[level].keys() - set(names.split()), f"{level}: a release brought new fields"
+        used = {"job", "cluster", "autoscaler", "auth", "head", "group", "template"}
+        surplus = {f"{level}.{name}" for level in used for name in set(kuberay.FIELDS[level].split()) - theirs[level].keys()}
+        assert surplus <= {f"cluster.{name}" for name in ("historyServerOptions", "networkPolicy", "tlsOptions")} | {
+            "autoscaler.args",
+            "autoscaler.command",
+            "group.priority",
+            "head.ingressOptions",
+        }  # what 1.7 has beyond 1.6
+
+
+def strict(schema):
+    """An openAPIV3Schema that refuses unknown fields, as ``kubectl apply --validate=strict`` does."""
+    if isinstance(schema, list):
+        return [strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {key: strict(part) for key, part in schema.items()}
+    if isinstance(made.get("properties"), dict) and not made.get("x-kubernetes-preserve-unknown-fields"):
+        made.setdefault("additionalProperties", False)
+    if made.get("x-kubernetes-int-or-string"):
+        made.pop("type", None)
+    return made
 
 
 def test_versions_that_differ(tmp_path):

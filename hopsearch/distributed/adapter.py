@@ -8,7 +8,7 @@ from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
-from ray.tune.search import Searcher
+from ray.tune.search import Searcher, SearchGenerator
 
 from hopsearch.distributed.cluster import TrialResources
 from hopsearch.distributed.dispatcher import Dispatcher
@@ -63,6 +63,21 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray has no types
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+class StudySearch(SearchGenerator):  # type: ignore[misc]  # Ray has no types
+    """Tells Tune that the search is over as soon as nothing is left to hand out, and that it is not when a trial comes back.
+
+    Tune keeps a warm worker, and with it a machine, for a trial that may still come; the last trials would keep one idle.
+    """
+
+    def __init__(self, searcher: StudySearcher, dispatcher: Dispatcher) -> None:
+        super().__init__(searcher)
+        self._dispatcher = dispatcher
+
+    def is_finished(self) -> bool:
+        """Whether no trial is waiting for a worker."""
+        return not self._dispatcher.waiting
 
 
 class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray has no types

@@ -11,7 +11,11 @@ import ray
 from pydantic import Field
 
 from hopsearch.config import Settings
+from hopsearch.distributed.growth import HEAD, Growth
 from hopsearch.errors import ResourceError
+
+MOST = 64
+"""Trials at once on a cluster that could grow to more, unless asked for: a sampler that waits for so many learns late."""
 
 
 class TrialResources(Settings):
@@ -25,7 +29,7 @@ class TrialResources(Settings):
     """GPUs of a worker; a fraction lets several trials share one."""
 
     concurrent: int | None = Field(default=None, gt=0)
-    """Trials at once, where machines are still to come: the cluster grows for them. By default as many as it has room for now."""
+    """Trials at once; the cluster grows for them. By default as many as it has room for, grown as far as its autoscaler may."""
 
     def bundles(self) -> list[dict[str, float]]:
         """What to reserve for a trial, together or not at all: a bundle a worker."""
@@ -72,42 +76,63 @@ def _require_answer(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
-def slots(resources: TrialResources) -> int:
-    """How many trials to run at once: as many as the cluster has room for, all workers of each, so none waits for another's.
+def slots(resources: TrialResources, grown: Growth | None = None, trials: int | None = None) -> int:
+    """How many trials to run at once: as many as there is room for, all workers of each, so none waits for another's.
+
+    Args:
+        resources: what a trial is given.
+        grown: what the cluster can grow to, where that is known.
+        trials: trials in all; more at once than these are not needed.
 
     Raises:
-        ResourceError: not even one.
+        ResourceError: not even one can ever be placed.
     """
     if resources.workers > 1 and resources.gpus % 1:
         rule = f"several workers of a trial must have whole GPUs, got {resources.gpus:g} each"
         raise ResourceError("trial.gpus", rule, "Give each one GPU, or the trial one worker")
+    if resources.concurrent and grown is None:
+        return resources.concurrent
+    room = places(resources, "trial.", grown)
+    if resources.workers > room:
+        when = f"when grown to {grown}" if grown else "now"
+        rule = f"the cluster must have room for the {resources.workers} workers of a trial, got {room} {when}"
+        hint = "Lower it, or trial.cpus, or join a larger cluster: address=…"
+        raise ResourceError("trial.workers", rule, hint if grown else f"{hint}; trial.concurrent=… waits for machines")
     if resources.concurrent:
         return resources.concurrent
-    room = places(resources, "trial.")
-    if resources.workers > room:
-        rule = f"the cluster must have room for the {resources.workers} workers of a trial, got {room}"
-        raise ResourceError("trial.workers", rule, "Lower it, or trial.cpus, or join a larger cluster: address=…")
-    return room // resources.workers
+    most = room // resources.workers
+    return most if grown is None else min(most, MOST, trials or most)
 
 
-def places(resources: TrialResources, section: str = "") -> int:
+def places(resources: TrialResources, section: str = "", grown: Growth | None = None) -> int:
     """For how many workers the cluster has room when nothing runs, machine by machine.
 
     Args:
         resources: what a worker is given.
         section: before the names of settings in an error.
+        grown: what the cluster can grow to; without it, what is there now counts.
 
     Raises:
         ResourceError: no machine has room for even one.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    machines = [("", node) for node in nodes] + [(str(each), each.resources) for each in (grown.types if grown else ())]
     for key, wanted, unit in (("gpus", resources.gpus, "GPU"), ("cpus", resources.cpus, "CPU")):
-        most = max((node.get(unit, 0.0) for node in nodes), default=0.0)
+        name, largest = max(machines, key=lambda machine: machine[1].get(unit, 0.0))
+        most = largest.get(unit, 0.0)
         if wanted > most:
             hint = "Give 0 to train on CPUs, or join a cluster with GPUs: address=…" if key == "gpus" else "Lower it"
             rule = f"a machine of the cluster must have {wanted:g} {unit} for a worker, got {most:g} at most"
-            raise ResourceError(f"{section}{key}", rule, hint)
-    return sum(_workers(node, resources) for node in nodes)
+            raise ResourceError(f"{section}{key}", f"{rule}, on {name}" if name else rule, hint)
+    now = sum(_workers(node, resources) for node in nodes)
+    if grown is None:
+        return now
+    head = sum(_workers(node, resources) for node in nodes if HEAD in node)
+    most = head + grown.fit(_workers(each.resources, resources) for each in grown.types)
+    if not max(now, most):
+        rule = f"a machine must have {resources.cpus:g} CPU and {resources.gpus:g} GPU together for a worker, got {grown}"
+        raise ResourceError(f"{section}cpus", rule, "Lower it, or add a larger node type to the cluster file")
+    return max(now, most)
 
 
 def _workers(node: dict[str, float], resources: TrialResources) -> int:

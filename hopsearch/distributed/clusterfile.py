@@ -1,12 +1,13 @@
-"""A cluster file, read offline: what kind it is, and what is wrong with it.
+"""A cluster file, read offline: what kind it is, and what is wrong with it as a file for ``ray up``.
 
-Each check is a function from the file's contents to findings; `CHECKS` says which kind of file it is for. None asks a cloud.
+Each check is a function from the file's contents to findings; `hopsearch.distributed.checks` says which kind of file it is for.
+None asks a cloud.
 """
 
 import importlib.metadata
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -185,7 +186,7 @@ def images(file: ClusterFile) -> Iterator[Finding]:
             yield Finding(f"{place}.MetadataOptions", rule, "Set {HttpTokens: required, HttpPutResponseHopLimit: 2}")
         if file.kind == "aws" and not config.get("IamInstanceProfile"):
             rule = "must name a profile: a head gets all of EC2 and S3 otherwise, a worker nothing"
-            yield Finding(f"{place}.IamInstanceProfile", rule, "Run cluster/aws-iam.sh and name its profiles")
+            yield Finding(f"{place}.IamInstanceProfile", rule, "Run cluster/aws_iam.py and name its profiles")
 
 
 def placement(file: ClusterFile) -> Iterator[Finding]:
@@ -200,46 +201,3 @@ def placement(file: ClusterFile) -> Iterator[Finding]:
         most = "; ".join(f"{name}: CPU {there.get('CPU', 0)}, GPU {there.get('GPU', 0)}" for name, there in workers.items())
         rule = f"some machine must hold a worker of {cpus:g} CPU and {gpus:g} GPU, got {most}"
         yield Finding("available_node_types", rule, "Lower trial.cpus or trial.gpus, or give larger machines")
-
-
-def kuberay(file: ClusterFile) -> Iterator[Finding]:
-    """What KubeRay needs to know, beyond what its own schema says."""
-    spec = file.contents.get("spec") or {}
-    spec = spec.get("rayClusterSpec", spec)
-    here = importlib.metadata.version("ray")
-    if str(spec.get("rayVersion")) != here:
-        yield Finding("spec.rayVersion", f"must be {here}, as here, got {spec.get('rayVersion')}", "Change one of the two")
-    if (spec.get("authOptions") or {}).get("mode") != "token":
-        yield Finding("spec.authOptions.mode", "must be token: everybody in the cluster's network gets in otherwise", "Set token")
-    if not spec.get("enableInTreeAutoscaling"):
-        yield Finding("spec.enableInTreeAutoscaling", "must be true: machines would stay", "Set true")
-    for group in spec.get("workerGroupSpecs") or []:
-        place = f"spec.workerGroupSpecs.{group.get('groupName')}"
-        if not isinstance(group.get("maxReplicas"), int):
-            yield Finding(
-                f"{place}.maxReplicas", "the number of pods must be bounded, got no bound", "Set the most you would pay for"
-            )
-        pod = (group.get("template") or {}).get("spec") or {}
-        if pod.get("restartPolicy") != "Never":
-            yield Finding(f"{place}.template.spec.restartPolicy", f"must be Never, got {pod.get('restartPolicy')}", "Set Never")
-
-
-_CLOUD = (schema, bounds, doors, token, versions, images, placement)
-CHECKS: dict[str, tuple[Callable[[ClusterFile], Iterator[Finding]], ...]] = {
-    "aws": _CLOUD,
-    "gcp": _CLOUD,
-    "local": (schema, token, versions),
-    "kuberay": (kuberay,),
-}
-"""Checks by kind of file."""
-
-
-def examine(file: ClusterFile) -> list[Finding]:
-    """All that is wrong with ``file``.
-
-    Raises:
-        ConfigError: a kind of file that is not known.
-    """
-    if file.kind not in CHECKS:
-        raise ConfigError(f"{file.path}: provider.type", f"must be known, got {file.kind!r}", did_you_mean(file.kind, CHECKS))
-    return [finding for check in CHECKS[file.kind] for finding in check(file)]

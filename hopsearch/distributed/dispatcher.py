@@ -95,7 +95,12 @@ class Dispatcher:
     @property
     def finished(self) -> bool:
         """Whether there is nothing to hand out now and nothing out that may come back."""
-        return not self._live and (bool(self._why_stop()) or (not self._queue and self._full()))
+        return not self._live and not self.waiting
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to hand out."""
+        return not self._why_stop() and (bool(self._queue) or not self._full())
 
     def admit(self, config: dict[str, Any]) -> Admission:
         """The cost of a proposed configuration, and whether it meets the constraints; a setting that cannot be is the user's."""

@@ -1,6 +1,7 @@
 """The driver: runs a search on Ray Tune until its budget is spent, whatever happens to its workers, and finishes the winner."""
 
 import logging
+import os
 import shutil
 import tempfile
 import time
@@ -13,7 +14,7 @@ from ray import tune
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from hopsearch.distributed.adapter import StudyScheduler, StudySearcher
+from hopsearch.distributed.adapter import StudyScheduler, StudySearch, StudySearcher
 from hopsearch.distributed.cluster import TrialResources
 from hopsearch.distributed.dispatcher import Dispatcher
 from hopsearch.distributed.group import Leaving
@@ -57,6 +58,8 @@ def run_search(dispatcher: Dispatcher, resources: TrialResources, slots: int) ->
 
 def _fit(dispatcher: Dispatcher, resources: TrialResources, slots: int) -> None:
     logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)  # of snapshots that nobody reads
+    # By default Tune reserves room for one trial at a time, and a cluster would grow machine by machine.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
     searcher = StudySearcher(dispatcher, resources, slots)
     scratch = Path(tempfile.mkdtemp(prefix="hopsearch-tune-"))
     try:
@@ -64,7 +67,7 @@ def _fit(dispatcher: Dispatcher, resources: TrialResources, slots: int) -> None:
             tune.with_resources(TrialWorker, tune.PlacementGroupFactory(resources.bundles())),
             name="search",
             num_samples=-1,
-            search_alg=searcher,
+            search_alg=StudySearch(searcher, dispatcher),
             scheduler=StudyScheduler(searcher, dispatcher),
             storage_path=str(scratch),
             reuse_actors=True,

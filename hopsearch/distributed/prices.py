@@ -1,19 +1,25 @@
-"""What machines cost, for an estimate: a small table with its date and source, to be read with care."""
+"""What machines cost, for an estimate: a small table with its source, to be read with care."""
 
 from typing import Any
 
 from hopsearch.distributed.clusterfile import ClusterFile
 
-DATE = "2025"
-SOURCE = "on-demand list price of Linux machines in us-west-2, aws.amazon.com/ec2/pricing/on-demand"
+SOURCE = "on-demand prices of Linux machines as in SkyPilot's catalog v8, commit 00148f2"
+"""``catalogs/v8/aws/vms.csv`` of github.com/skypilot-org/skypilot-catalog, which is made from Amazon's price list, at commit
+00148f2af3672e2229b4f7bf8157d5a3f36e3c35; each figure was read there on 2026-11-21. The file itself is not dated: a figure may be
+older, and Amazon's own page, aws.amazon.com/ec2/pricing/on-demand, was not asked. Google Cloud and Kubernetes are not listed.
+"""
+REGIONS = ("us-east-1", "us-east-2", "us-west-2")
+"""Where the figures hold: the catalog has the same ones in all three. Others cost more or less."""
 DOLLARS_PER_HOUR = {
-    "m7i.xlarge": 0.2016,
     "g4dn.xlarge": 0.526,
     "g5.xlarge": 1.006,
     "g5.4xlarge": 1.624,
     "g6.xlarge": 0.8048,
     "g6.4xlarge": 1.3232,
+    "m7i.xlarge": 0.2016,
 }
+"""By instance type."""
 
 
 def most_per_hour(file: ClusterFile) -> tuple[float, list[str]]:

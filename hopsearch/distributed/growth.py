@@ -1,0 +1,121 @@
+"""What a joined cluster can grow to, read from the file that its autoscaler works by.
+
+Ray has a record for it (`get_max_resources_from_cluster_config`), but its open autoscalers never fill that in (seen at 2.60). The
+file is on the head, named in the command line of the autoscaler's process; where KubeRay runs the autoscaler it cannot be seen.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import yaml
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+_PROCESSES = Path("/proc")
+_MONITOR = "/monitor.py"  # the autoscaler's process, either version
+_PATIENCE = 60  # seconds for a head that is busy
+HEAD = "node:__internal_head__"  # a resource that the head alone has
+
+
+@dataclass(frozen=True)
+class NodeType:
+    """Machines of one kind.
+
+    Attributes:
+        name: as in the cluster file.
+        resources: of one machine, e.g. ``{"CPU": 4, "GPU": 1}``.
+        most: how many there can be.
+    """
+
+    name: str
+    resources: dict[str, float]
+    most: int
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"{unit} {self.resources[unit]:g}" for unit in ("CPU", "GPU") if self.resources.get(unit))
+        return f"{self.name} ({shown})" if shown else self.name
+
+
+@dataclass(frozen=True)
+class Growth:
+    """The bounds of a cluster.
+
+    Attributes:
+        types: what it can be made of, beside the head.
+        most: machines in all, beside the head.
+    """
+
+    types: tuple[NodeType, ...]
+    most: int
+
+    @classmethod
+    def of(cls, contents: dict[str, Any]) -> "Growth | None":
+        """The bounds in a cluster file, as `ray up` leaves it on the head; None where it does not say what machines have."""
+        most = int(contents.get("max_workers", 0))
+        head = contents.get("head_node_type")
+        types = tuple(
+            NodeType(name, known, min(most, int(node.get("max_workers", most))))
+            for name, node in (contents.get("available_node_types") or {}).items()
+            if name != head and (known := {unit: float(count) for unit, count in (node.get("resources") or {}).items()})
+        )
+        types = tuple(each for each in types if each.most > 0)
+        return cls(types, most) if types else None
+
+    def fit(self, each: Iterable[int]) -> int:
+        """How many of something there is room for when grown, given how many of it a machine of each type holds."""
+        left, total = self.most, 0
+        for holds, node in sorted(zip(each, self.types, strict=True), key=lambda pair: -pair[0]):
+            count = min(left, node.most)
+            left, total = left - count, total + count * holds
+        return total
+
+    def __str__(self) -> str:
+        machines = "1 machine" if self.most == 1 else f"{self.most} machines"
+        return f"{machines}: {', '.join(f'at most {each.most} {each}' for each in self.types)}"
+
+
+def growth() -> Growth | None:
+    """What the connected cluster can grow to; None where it does not grow, or nothing on its head says how far."""
+    context = ray.get_runtime_context()
+    heads = [node["NodeID"] for node in ray.nodes() if node["Alive"] and HEAD in node["Resources"]]
+    if not heads:
+        return None
+    if heads[0] == context.get_node_id():
+        contents = autoscaler_file(context.gcs_address)
+    else:
+        there = NodeAffinitySchedulingStrategy(heads[0], soft=False)
+        task = ray.remote(autoscaler_file).options(num_cpus=0, scheduling_strategy=there)
+        try:
+            contents = ray.get(task.remote(context.gcs_address), timeout=_PATIENCE)
+        except ray.exceptions.RayError:  # e.g. a head that runs no work and has not this project
+            return None
+    return Growth.of(contents) if contents else None
+
+
+def autoscaler_file(address: str, processes: Path = _PROCESSES) -> dict[str, Any] | None:
+    """The cluster file of the autoscaler on this machine that serves the cluster at ``address``; None where there is none.
+
+    Args:
+        address: ``host:port`` of the cluster.
+        processes: where the system keeps the processes' command lines.
+    """
+    port = address.rpartition(":")[2]
+    for file in processes.glob("[0-9]*/cmdline"):
+        try:
+            words = file.read_bytes().decode(errors="replace").split("\0")
+        except OSError:  # it has just ended, or is another user's
+            continue
+        given = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
+        if any(word.endswith(_MONITOR) for word in words) and given.get("--gcs-address", "").rpartition(":")[2] == port:
+            return _read(given.get("--autoscaling-config", ""))
+    return None
+
+
+def _read(path: str) -> dict[str, Any] | None:
+    try:
+        contents = yaml.safe_load(Path(path).expanduser().read_text()) if path else None
+    except (OSError, yaml.YAMLError):
+        return None
+    return contents if isinstance(contents, dict) else None
