@@ -43,7 +43,7 @@ def dashboard(journal: Path):
         log.close()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(100)
 def test_it_shows_our_study(searched, tmp_path):
     view, journal = StudyView.open(searched), tmp_path / "journal.log"

@@ -170,6 +170,7 @@ class TestStudy:
         assert float(hits.double().mean()) == pytest.approx(view.value(view.records[number]))
         assert f"| test | {digits.facts.n_test} | not read |" in (tmp_path / "m" / "README.md").read_text()
 
+    @pytest.mark.long
     def test_onnx(self, searched, tmp_path, digits):
         export.main([f"study={searched.name}", f"storage={searched.parent}", f"to={tmp_path / 'm'}", "format=onnx"])
         assert sorted(os.listdir(tmp_path / "m")) == ["README.md", "config.json", "model.onnx"]

@@ -64,10 +64,9 @@ class Journal:
         return [trial for trial, attrs in self.attrs.items() if "rejected" not in attrs]
 
 
-@pytest.mark.parametrize("pruner", ["asha", "none"])
-def test_numbers_are_those_of_the_journal(tmp_path, pruner):
-    with open_study(tmp_path, pruner=pruner) as study:
-        drive(study, 30)
+def test_numbers_are_those_of_the_journal(tmp_path):
+    with open_study(tmp_path) as study:
+        drive(study, 25)
         study.fail(study.ask(admit_all).number, "diverged: too hot")
     facts = facts_in(written(tmp_path / "test"))
     journal = Journal(tmp_path / "test")
@@ -218,7 +217,7 @@ def test_families_at_equal_parameters_are_told_apart_from_capacity(tmp_path):
         sym = record.config["model.family"] == "symmixer"
         return 0.1 * math.log(record.cost["params"]) + 0.1 * sym
 
-    with simulated(tmp_path, 60, level) as study:
+    with simulated(tmp_path, 40, level) as study:
         found = at_equal_parameters(study, 1)
     assert found["symmixer"].mean - found["paramixer"].mean == pytest.approx(0.1, abs=1e-9)
     assert found["asymmixer"].mean == pytest.approx(found["paramixer"].mean, abs=1e-9)
@@ -302,7 +301,7 @@ def test_a_thousand_trials_in_a_browser(tmp_path, browser):
     assert shown < 15
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_from_the_shell_while_another_process_searches(tmp_path):
     with open_study(tmp_path) as study:
         drive(study, 3)

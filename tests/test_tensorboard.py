@@ -83,7 +83,7 @@ def wait_for(condition, seconds: float = 40):
     raise AssertionError("TensorBoard did not come to show it")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_a_real_tensorboard_shows_every_trial(searched):
     view = StudyView.open(searched)
