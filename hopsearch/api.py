@@ -10,7 +10,7 @@ Only `search` needs Ray, and imports it when it is called.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hopsearch.artifact import load_model as load
 from hopsearch.errors import StudyError
@@ -106,6 +106,32 @@ class Study:
         """Read what was added since."""
         self._view.refresh()
         return self
+
+    def report(self, to: str | Path | None = None, compare: "Study | None" = None, layout: str = "html") -> Path:
+        """Write the report of ``python -m hopsearch.report``, and return where.
+
+        Args:
+            to: the file; by default report.<layout> in the study's folder.
+            compare: another study to show beside it.
+            layout: html, csv, json or md.
+
+        Raises:
+            StudyError: the file cannot be written.
+        """
+        from hopsearch.report import write_report
+
+        others = [compare._view] if compare is not None else []
+        return write_report(self._view, layout, Path(to) if to is not None else None, others)
+
+    def export(self, to: str | Path, trial: int | None = None, layout: Literal["safetensors", "onnx"] = "safetensors") -> Path:
+        """Write the winner, or another trial's model, as ``python -m hopsearch.export`` does, and return its folder.
+
+        Raises:
+            UserError: no winner or checkpoint, or a folder that cannot be written.
+        """
+        from hopsearch.export import write_export
+
+        return write_export(self._view, Path(to), trial, layout)
 
     def __repr__(self) -> str:
         ranked = self._view.ranked()

@@ -41,26 +41,29 @@ class ExportConfig(Settings):
     """Optuna storage URL, where the study was searched with one."""
 
 
-def export(config: ExportConfig) -> Path:
-    """Write the model that ``config`` asks for, and return its folder.
+def write_export(
+    view: StudyView, to: Path, number: int | None = None, layout: str = "safetensors", place: Place | None = None
+) -> Path:
+    """Write a study's winner, or another of its trials, and return the folder.
+
+    Args:
+        view: the study.
+        to: the folder: new, empty, or of an earlier export.
+        number: the trial; None for the winner.
+        layout: safetensors or onnx.
+        place: where the study's files can be brought from, if they may not be here.
 
     Raises:
-        UserError: no such study or trial, no winner yet, no checkpoint, or a folder that cannot be written.
+        UserError: no such trial, no winner yet, no checkpoint, or a folder that cannot be written.
     """
-    target = Path(config.to).expanduser().absolute()
+    target = to.expanduser().absolute()
     require_free(target)
-    place = Place.of(config.storage, config.study)
-    place.bring_journal()
-    view = StudyView.open(place.folder, config.database)
-    if config.trial is None:
-        model, trial, results = _winner(view, place)
-    else:
-        model, trial, results = _trial(view, place, config.trial)
-    record = view.records[results["trial"]]
+    place = place or Place(view.folder)
+    model, trial, results = _winner(view, place) if number is None else _trial(view, place, number)
     about = config_of(trial.model, _classes(view), json.loads(trial.model_dump_json()))
-    card = model_card(_provenance(view, record, results), about, onnx=config.format == "onnx")
+    card = model_card(_provenance(view, view.records[results["trial"]], results), about, onnx=layout == "onnx")
     folded = fold(model).eval()
-    if config.format == "onnx":
+    if layout == "onnx":
         _write_onnx(target, folded, about, card)
     else:
         write_folder(target, folded, about, card)
@@ -137,7 +140,10 @@ def _write_onnx(target: Path, model: Mixer, about: dict[str, Any], card: str) ->
 def main(words: Sequence[str]) -> None:
     """Read the command line and export."""
     config = parse(ExportConfig, read_words(words), "command line")
-    target = export(config)
+    require_free(Path(config.to).expanduser().absolute())  # before anything is brought from a storage
+    place = Place.of(config.storage, config.study)
+    place.bring_journal()
+    target = write_export(StudyView.open(place.folder, config.database), Path(config.to), config.trial, config.format, place)
     make_console().print(f"exported to {target}: {', '.join(sorted(file.name for file in target.iterdir()))}", markup=False)
 
 

@@ -95,13 +95,17 @@ FAMILIES_SPACE = {
 @pytest.fixture(scope="session")
 def searched(tmp_path_factory, digits) -> Path:
     """The folder of a real little search of digits with a finished winner, run by a plain loop in this process. Look only."""
-    folder = tmp_path_factory.mktemp("runs") / "little"
+    return search_little(tmp_path_factory.mktemp("runs") / "little", digits, FAMILIES_SPACE, 10)
+
+
+def search_little(folder: Path, digits, space: dict, trials: int) -> Path:
+    """Really search a space on digits in this process, without Ray, and finish the winner."""
     origin = tune.origin() | tune.about_data(DataConfig(), digits.facts)
     data = {"source": "digits", "image_size": 8, "fingerprint": digits.facts.fingerprint}
-    about = Identity("little", Space.from_dict(FAMILIES_SPACE), data, "default", {}, 0, origin)
+    about = Identity(folder.name, Space.from_dict(space), data, "default", {}, 0, origin)
     with Study(folder, about, "random", "asha") as study:
         board = Board(study)
-        desk = Dispatcher(study, DataConfig(), digits.facts, Constraint(), Budget(trials=10), (board,))
+        desk = Dispatcher(study, DataConfig(), digits.facts, Constraint(), Budget(trials), (board,))
         while job := desk.next_job():
             run = JobRun(job)
             while desk.take(job.number, run.advance()):

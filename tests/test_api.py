@@ -79,6 +79,14 @@ class TestStudy:
             drive(writer, 5)
             assert len(study.refresh().trials) == 5
 
+    def test_report_and_export(self, searched, tmp_path):
+        study = Study.open("little", str(searched.parent))
+        page = study.report(tmp_path / "page.html", compare=study)
+        assert page.read_text().startswith("<!DOCTYPE html>")
+        folder = study.export(tmp_path / "model")
+        images = torch.rand(2, 1, 8, 8)
+        torch.testing.assert_close(hopsearch.load(folder)(images), hopsearch.load(searched)(images), rtol=0, atol=1e-5)
+
     def test_load_gives_the_winner(self, searched):
         model = hopsearch.load(searched)
         assert not model.training

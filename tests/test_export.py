@@ -23,6 +23,7 @@ from hopsearch.data import Augment
 from hopsearch.errors import ModelError
 from hopsearch.models import FAMILIES, build, fold, parse_model
 from hopsearch.study import StudyView
+from tests.conftest import drive, open_study, search_little
 
 ELSEWHERE = """
 import sys
@@ -170,6 +171,21 @@ class TestStudy:
         assert float(hits.double().mean()) == pytest.approx(view.value(view.records[number]))
         assert f"| test | {digits.facts.n_test} | not read |" in (tmp_path / "m" / "README.md").read_text()
 
+    def test_another_trial_with_averaged_weights(self, tmp_path, digits):
+        fixed = {"model.family": "paramixer", "train.ema_decay": 0.9, "train.epochs": 1, "model.dim": 16, "model.patch_size": 4}
+        space = {
+            "fidelity": {"min_epochs": 1, "max_epochs": 1, "reduction": 3},
+            "fixed": fixed,
+            "parameters": {"optim.lr": {"type": "float", "low": 1e-3, "high": 1e-2}},
+        }
+        folder = search_little(tmp_path / "averaged", digits, space, 2)
+        view = StudyView.open(folder)
+        for record in view.ranked():
+            export.main(["study=averaged", f"storage={tmp_path}", f"to={tmp_path / 'm'}", f"trial={record.number}"])
+            with torch.inference_mode():
+                hits = load_model(tmp_path / "m")(Augment.normalize(digits.val.images_NCHW)).argmax(1) == digits.val.labels_N
+            assert float(hits.double().mean()) == pytest.approx(view.value(record))
+
     @pytest.mark.long
     def test_onnx(self, searched, tmp_path, digits):
         export.main([f"study={searched.name}", f"storage={searched.parent}", f"to={tmp_path / 'm'}", "format=onnx"])
@@ -216,8 +232,6 @@ class TestMistakes:
         assert not (tmp_path / "m").exists()
 
     def test_without_a_winner(self, tell, tmp_path):
-        from tests.conftest import drive, open_study
-
         with open_study(tmp_path / "runs") as study:
             drive(study, 3)
         assert "an export needs a finished winner, got none" in tell(export, export.ExportConfig, "study=test", "to=m")
