@@ -41,7 +41,7 @@ class Best:
     epoch: int
     params: dict[str, Any]
     config: dict[str, Any]
-    cost: dict[str, int]
+    cost: dict[str, float]
 
 
 class Study:
