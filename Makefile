@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 ARGS ?=
 
-.PHONY: setup search test test-all test-cluster test-fast lint format clean
+.PHONY: setup browser search test test-all test-cluster test-fast lint format clean
 setup: $(READY)
 
 # uv where it is there (a tenth of the time), plain venv + pip elsewhere. The stamp makes it a no-op until pyproject.toml changes.
@@ -18,6 +18,11 @@ $(READY): pyproject.toml
 		$(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --editable '.[dev]'; \
 	fi
 	@touch $@
+
+# The browser that the report's and TensorBoard's tests open pages in; without it they are skipped. Debian's, as root or with sudo.
+browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
+	{ S=$$([ "$$(id -u)" = 0 ] || echo sudo); $$S apt-get update -q && $$S apt-get install -y -q chromium chromium-driver; }
 
 # The main job: 24 trials of space=imixer on the embedded digits. More words: make search ARGS='trials=48 sampler=gp'
 search: $(READY)

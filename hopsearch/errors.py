@@ -6,6 +6,7 @@ HopsearchError
 │   ├── SpaceError       a search-space YAML file
 │   ├── DataError        a data set, an image folder, an image
 │   ├── StudyError       a study's folder, journal or identity
+│   ├── ModelError       a trained model's folder
 │   └── ResourceError    a device or an amount that this machine or cluster does not have
 ├── CheckpointError      a checkpoint that cannot be read (the one before it is tried)
 └── TrialFailure         a fact about one trial: told to the sampler, the search goes on
@@ -52,6 +53,10 @@ class DataError(UserError):
 
 class StudyError(UserError):
     """A study's folder cannot be used, or the study does not fit the command."""
+
+
+class ModelError(UserError):
+    """A trained model's folder is missing, damaged, or of another kind; or it cannot be written."""
 
 
 class ResourceError(UserError):

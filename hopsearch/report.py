@@ -1,7 +1,13 @@
-"""``python -m hopsearch.report study=<name>``: what a study has found, at any time, also while it runs."""
+"""``python -m hopsearch.report study=<name>``: what a study has found, at any time, also while it runs.
+
+Prints the leaderboard and writes it as CSV, and with it one HTML page that needs no network (format=html), all numbers as JSON
+(format=json), or a summary in Markdown (format=md).
+"""
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
 
 from hopsearch.command import run_verb
 from hopsearch.config import Settings, parse, read_words
@@ -15,31 +21,78 @@ class ReportConfig(Settings):
 
     study: str
     """Name of the study: its folder below `storage`."""
+    compare: str | None = None
+    """Another study of the same storage, to show beside it."""
+    format: Literal["html", "csv", "json", "md"] = "html"
+    """What to write beside the table: html, csv, json or md."""
+    to: str | None = None
+    """File to write; by default report.<format>, or leaderboard.csv, in the study's folder."""
     storage: str = "runs"
-    """Folder of the studies."""
+    """Folder of the studies, or a storage, e.g. s3://bucket/path."""
     database: str | None = None
     """Optuna storage URL, where the study was searched with one."""
     top: int = 10
-    """Lines of the leaderboard that are printed; the CSV file has all."""
+    """Lines of the leaderboard that are printed; the files have all."""
     audit: bool = False
     """Make every stopping decision again from the records, and say where they differ."""
 
 
-def main(words: Sequence[str]) -> None:
-    """Read the command line, print, write ``leaderboard.csv``."""
-    config = parse(ReportConfig, read_words(words), "command line")
-    place = Place.of(config.storage, config.study)
+def open_view(storage: str, study: str, database: str | None) -> StudyView:
+    """The study to look at, its journal brought from the storage where it is further there.
+
+    Raises:
+        StudyError: there is none.
+    """
+    place = Place.of(storage, study)
     place.bring_journal()
-    view = StudyView.open(place.folder, config.database)
+    return StudyView.open(place.folder, database)
+
+
+def write_report(view: StudyView, layout: str = "html", target: Path | None = None, others: Sequence[StudyView] = ()) -> Path:
+    """Write a study's report, and return where.
+
+    Args:
+        view: the study.
+        layout: html, csv, json or md.
+        target: the file; by default in the study's folder.
+        others: studies to compare it with.
+
+    Raises:
+        StudyError: the file cannot be written.
+    """
+    if layout == "csv":
+        return write_csv(view, target)
+    from hopsearch.reporting import facts_of, write_json, write_markdown, write_page  # plotly takes a second to import
+
+    file = target or view.folder / f"report.{layout}"
+    facts, compared = facts_of(view), [facts_of(other) for other in others]
+    if layout == "json":
+        return write_json(facts, compared, file)
+    if layout == "md":
+        return write_markdown(facts, compared, file)
+    return write_page(view, facts, compared, file)
+
+
+def main(words: Sequence[str]) -> None:
+    """Read the command line, print, write."""
+    config = parse(ReportConfig, read_words(words), "command line")
+    view = open_view(config.storage, config.study, config.database)
+    others = [open_view(config.storage, config.compare, config.database)] if config.compare else []
     console = make_console()
-    show(view, console, config.top)
+    for one in (view, *others):
+        show(one, console, config.top)
     if config.audit:
         lines = view.audit()
         decisions = sum(len(record.decisions) for record in view.records.values())
         console.print(f"audit: {decisions} decisions made again, {len(lines)} differ")
         if lines:
             raise StudyError(str(view.folder), "decisions must follow from the records, got:\n" + "\n".join(lines), "Report this")
-    console.print(f"all trials: {write_csv(view)}")
+    target = Path(config.to) if config.to else None
+    if config.format != "csv":
+        console.print(f"all trials: {write_csv(view)}")
+        console.print(f"report: {write_report(view, config.format, target, others)}")
+    else:
+        console.print(f"all trials: {write_csv(view, target)}")
 
 
 if __name__ == "__main__":

@@ -150,8 +150,8 @@ def _corners(space: Space) -> list[dict[str, Any]]:
     return [pick(turn) for turn in range(min(16, max(sizes, default=1)))]
 
 
-def search(config: TuneConfig, fixed: dict[str, Any]) -> None:
-    """Run the search that ``config`` describes to its end, and print what it found.
+def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
+    """Run the search that ``config`` describes to its end, print what it found, and return the study's folder.
 
     Args:
         config: the settings.
@@ -178,11 +178,11 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> None:
         recipe=config.recipe,
         constraint=config.constraint.model_dump(exclude_none=True),
         seed=config.seed,
-        origin=origin(),
+        origin=origin() | about_data(config.data, facts),
     )
     if config.dry_run:
         _plan(config, identity, facts, console)
-        return
+        return Place.of(config.storage, name).folder
     place = Place.of(config.storage, name)
     warm = WarmStart(StudyView.open(place.folder.parent / config.warm_start), space) if config.warm_start else None
     if warm:
@@ -193,6 +193,7 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> None:
             _run(config, study, place, facts, console)
         except KeyboardInterrupt:
             raise Interrupted(interrupted(study)) from None
+    return place.folder
 
 
 def _budget(config: TuneConfig) -> Budget:
@@ -263,6 +264,12 @@ def origin() -> dict[str, Any]:
         **packages,
         "command": command,
     }
+
+
+def about_data(data: DataConfig, facts: DataFacts) -> dict[str, Any]:
+    """What a model card and a report say of the data, where the images themselves may not be at hand."""
+    images = {"train": facts.n_train, "val": facts.n_val, "test": facts.n_test}
+    return {"data": data.model_dump(exclude={"cache", "memory_limit"}), "images": images, "classes": list(facts.classes)}
 
 
 def _slug(source: str) -> str:

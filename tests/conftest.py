@@ -9,11 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
+from hopsearch import tune
 from hopsearch.data import DataConfig, load
+from hopsearch.distributed.dispatcher import Budget, Dispatcher
+from hopsearch.distributed.job import JobRun
 from hopsearch.seeds import derive
 from hopsearch.space import Space
-from hopsearch.study import Admission, Identity, Study
-from hopsearch.training import TrialConfig, TrialRun, resolve
+from hopsearch.study import Admission, Board, Identity, Study
+from hopsearch.training import Constraint, TrialConfig, TrialRun, resolve
 
 SPACE = {
     "fidelity": {"min_epochs": 1, "max_epochs": 9, "reduction": 3},
@@ -65,6 +68,53 @@ def tiny(digits) -> TrialConfig:
 @pytest.fixture
 def trial(tiny, digits) -> TrialRun:
     return TrialRun(tiny, digits)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    from tests.browser import launched  # selenium is for the tests that use it
+
+    yield from launched(tmp_path_factory.mktemp("chromium"))
+
+
+FAMILIES_SPACE = {
+    "fidelity": {"min_epochs": 1, "max_epochs": 3, "reduction": 3},
+    "fixed": {"model.dim": 16, "model.patch_size": 2, "optim.batch_size": 128, "train.epochs": 3},
+    "parameters": {
+        "model.family": {"type": "categorical", "choices": ["imixer", "paramixer", "symmixer", "asymmixer"]},
+        "model.depth": {"type": "int", "low": 1, "high": 2},
+        "model.n_iter": {"type": "int", "low": 1, "high": 2},
+        "model.h_ratio": {"type": "float", "low": 0.5, "high": 2.0, "step": 0.5, "when": {"model.family": "imixer"}},
+        "model.symmetry_breaking": {"type": "categorical", "choices": [0.0, 1e-3], "when": {"model.family": "asymmixer"}},
+        "optim.lr": {"type": "float", "low": 1e-3, "high": 1e-2, "log": True},
+    },
+    "first": [{"model.family": family, "model.depth": 1, "model.n_iter": 2} for family in ("imixer", "asymmixer")],
+}
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory, digits) -> Path:
+    """The folder of a real little search of digits with a finished winner, run by a plain loop in this process. Look only."""
+    return search_little(tmp_path_factory.mktemp("runs") / "little", digits, FAMILIES_SPACE, 10)
+
+
+def search_little(folder: Path, digits, space: dict, trials: int) -> Path:
+    """Really search a space on digits in this process, without Ray, and finish the winner."""
+    origin = tune.origin() | tune.about_data(DataConfig(), digits.facts)
+    data = {"source": "digits", "image_size": 8, "fingerprint": digits.facts.fingerprint}
+    about = Identity(folder.name, Space.from_dict(space), data, "default", {}, 0, origin)
+    with Study(folder, about, "random", "asha") as study:
+        board = Board(study)
+        desk = Dispatcher(study, DataConfig(), digits.facts, Constraint(), Budget(trials), (board,))
+        while job := desk.next_job():
+            run = JobRun(job)
+            while desk.take(job.number, run.advance()):
+                pass
+        best = study.ranked()[0]
+        winner = {"trial": best.number, **JobRun(desk.job(best)).finish(folder / "winner"), "folder": "winner", "test_reads": 1}
+        study.note("winner", winner)
+        board.close()
+    return folder
 
 
 def identity(name: str = "test", seed: int = 0, space: dict | None = None) -> Identity:

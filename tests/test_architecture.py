@@ -12,10 +12,12 @@ LAYERS = [
     {"errors", "seeds"},
     {"config"},
     {"space", "models", "data"},
-    {"training", "study"},
+    {"training", "study", "artifact"},
+    {"reporting"},
     {"distributed"},
     {"command"},
-    {"tune", "train", "report", "doctor"},
+    {"tune", "train", "report", "export", "predict", "doctor"},
+    {"api"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 HOME = {"ray": "distributed", "optuna": "study"}

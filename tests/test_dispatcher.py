@@ -44,6 +44,13 @@ def test_all_trials_come_and_go(desk):
     assert [record.state for record in desk.study.counted()] == [State.COMPLETE] * 3
 
 
+def test_an_epochs_metrics_are_kept_but_for_those_of_single_blocks(desk):
+    job = desk.next_job()
+    more = {"val_loss": 1.5, "cosine/tokens/mean": 0.25, "cosine/tokens/max": 0.5, "cosine/tokens/block0": 0.1}
+    desk.take(job.number, Progress(rows=(row(1) | more,)))
+    assert desk.study.records[job.number].metrics == {"val_loss": 1.5, "cosine/tokens/mean": 0.25}
+
+
 def test_a_lost_worker_goes_on_and_one_that_kills_is_given_up(desk):
     job = desk.next_job()
     desk.take(job.number, Progress(rows=(row(1),)))

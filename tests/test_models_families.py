@@ -55,7 +55,7 @@ class TestParseModel:
 
 class TestTimm:
     def test_all_presets_are_listed(self):
-        for family in ("imixer", "vanillamixer", "paramixer", "symmixer", "asymmixer"):
+        for family in FAMILIES:
             names = [f"{family}_{size}{patch}_224" for size in "bls" for patch in (16, 32)]
             assert set(names) <= set(timm.list_models(f"{family}*"))
 

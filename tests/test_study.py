@@ -135,6 +135,15 @@ def test_an_epoch_is_taken_in_once(tmp_path):
         assert study.records[number].curve == {1: 0.5}
 
 
+def test_the_newest_metrics_are_kept(tmp_path):
+    with open_study(tmp_path) as study:
+        number = study.ask(admit_all).number
+        study.report(number, 1, 0.5, 1.0, metrics={"val_loss": 1.0, "cosine/tokens/mean": 0.25})
+        study.report(number, 2, 0.4, 2.0, metrics={"val_loss": 1 / 3, "cosine/tokens/mean": float("nan")})
+        assert study.records[number].metrics == {"val_loss": 0.33333}
+    assert StudyView.open(tmp_path / "test").records[number].metrics == {"val_loss": 0.33333}
+
+
 def test_trials_are_extended(tmp_path):
     with open_study(tmp_path) as study:
         drive(study, 4)

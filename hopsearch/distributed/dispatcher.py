@@ -3,6 +3,7 @@
 It knows no Ray, so a search can be driven by Ray Tune, by a plain loop in a test, or by a simulator.
 """
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 
 from hopsearch.data import DataConfig, DataFacts
 from hopsearch.distributed.budget import Budget
-from hopsearch.distributed.job import Job, Progress
+from hopsearch.distributed.job import Drawn, Job, Progress
 from hopsearch.distributed.mirror import Mirror, Place
 from hopsearch.errors import StudyError, UserError
 from hopsearch.study import Admission, Identity, State, Study, TrialRecord
@@ -30,6 +31,9 @@ class Observer(Protocol):
 
     def rows(self, record: TrialRecord, rows: tuple[Row, ...]) -> None:
         """Epochs came in."""
+
+    def pictures(self, record: TrialRecord, drawn: Drawn) -> None:
+        """Pictures came in."""
 
     def end(self, record: TrialRecord) -> None:
         """A trial reached its end."""
@@ -155,6 +159,8 @@ class Dispatcher:
             self._lost.pop(number, None)
         for observer in self.observers:
             observer.rows(record, progress.rows)
+            if progress.pictures:
+                observer.pictures(record, progress.pictures)
         if progress.failure == "search":
             self._stop(progress.reason, UserError(f"trial {number}", progress.reason))
         elif progress.failure == "trial" and record.state == State.RUNNING:
@@ -216,6 +222,7 @@ class Dispatcher:
             maximize=self.study.sign > 0,
             latency=any(objective.name == "latency" for objective in self.study.objectives),
             threads=self.threads,
+            pictures=self.study.identity.space.fidelity.rungs[1:],  # most trials end at the first
         )
 
     def _report(self, record: TrialRecord, row: Row) -> None:
@@ -233,7 +240,9 @@ class Dispatcher:
                 self.study.measure(record.number, {"latency": row["latency"]})
             epoch = int(row["epoch"])
             newest = str((self.folder(record.number) / f"epoch_{epoch:04d}.pt").relative_to(self.study.folder))
-            self.study.report(record.number, epoch, value, record.seconds + row["seconds"], newest)
+            self.study.report(
+                record.number, epoch, value, record.seconds + row["seconds"], newest, _others(row, self.study.objective)
+            )
 
     def _note_bug(self, record: TrialRecord, progress: Progress) -> None:
         self._bugs = self._bugs + 1 if progress.trace else 0
@@ -279,3 +288,9 @@ def assess(config: dict[str, Any], facts: DataFacts, constraint: Constraint, ide
     cost = estimate_cost(trial)
     text, excess = constraint.violation(cost) or ("", 0.0)
     return Admission({"params": cost.params, "flops": cost.flops, "memory": cost.memory}, text, excess)
+
+
+def _others(row: Row, objective: str) -> Row:
+    # For the report. A block's own values and the largest of all are TensorBoard's: the journal is read as a whole, and often.
+    known = ("epoch", "seconds", objective)
+    return {name: value for name, value in row.items() if name not in known and not re.search(r"/(max|block\d+)$", name)}

@@ -153,6 +153,8 @@ def _train_to_the_end(actor: Any, dispatcher: Dispatcher, record: TrialRecord, s
             raise StudyError(place, f"its training must go on to full epochs, got {progress.reason}", "Run the command again")
         for observer in dispatcher.observers:
             observer.rows(record, progress.rows)
+            if progress.pictures:
+                observer.pictures(record, progress.pictures)
         if progress.done:
             break
         row, now = progress.rows[-1], time.monotonic()

@@ -1,5 +1,6 @@
 """A trial as a job that can be sent to another process: train an epoch, save, say what came of it. Knows no Ray."""
 
+import base64
 import json
 import os
 import socket
@@ -18,8 +19,10 @@ from hopsearch.distributed.mirror import Mirror
 from hopsearch.errors import CheckpointError, TrialFailure, UserError
 from hopsearch.models import to_timm
 from hopsearch.training import CheckpointFolder, Paused, Ranks, Row, TrialConfig, TrialRun
+from hopsearch.training.pictures import draw
 
 FailureKind = Literal["trial", "search"]
+Drawn = dict[int, dict[str, str]]
 
 _OTHERS_GONE = ("gloo", "Gloo", "NCCL", "process group", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
 
@@ -47,6 +50,8 @@ class Job(Settings):
     """Whether to measure how long the model takes for one image, on the trial's own device."""
     threads: int = Field(default=1, ge=1)
     """CPU threads."""
+    pictures: tuple[int, ...] = ()
+    """Epochs after which to draw the model for TensorBoard."""
 
 
 class Progress(Settings):
@@ -54,6 +59,8 @@ class Progress(Settings):
 
     rows: tuple[Row, ...] = ()
     """Epochs, the newest last; after a restart all of them, so that nothing has to be remembered elsewhere."""
+    pictures: Drawn = Field(default_factory=dict)
+    """What was drawn, by epoch and tag, as PNG in base64; after a restart all of it."""
     failure: FailureKind | None = None
     """``trial``: this trial cannot go on. ``search``: none can, the user must act (missing data, full disk)."""
     reason: str = ""
@@ -86,6 +93,7 @@ class JobRun:
         self.job = job
         self.folder = CheckpointFolder(Path(job.folder))
         self._mirror = Mirror(job.mirror) if job.mirror else None
+        self._pictures = Path(job.folder) / "pictures.json"
         self._run: TrialRun | None = None
 
     def advance(self, stop: Callable[[], bool] | None = None) -> Progress:
@@ -154,7 +162,7 @@ class JobRun:
         if self._run is None:
             run, _ = self._built()
             if run.history:
-                return Progress(rows=tuple(run.history), done=run.done)
+                return Progress(rows=tuple(run.history), pictures=self._drawn(), done=run.done)
         run, _ = self._built()
         first = run.ranks.rank == 0
         if first:
@@ -166,14 +174,33 @@ class JobRun:
             return Progress(paused=True)
         if self.job.latency and run.epoch == 1:
             row["latency"] = run.measure_latency()
+        drawn = self._draw(run)
         self._save(run)
-        return Progress(rows=(row,), done=run.done)
+        return Progress(rows=(row,), pictures=drawn, done=run.done)
 
     def _save(self, run: TrialRun) -> None:
         if run.ranks.rank == 0:
             run.save(self.folder, self.job.objective, self.job.maximize)
             if self._mirror:
                 self._mirror.push(self.folder.path)
+
+    def _draw(self, run: TrialRun) -> Drawn:
+        if run.epoch not in self.job.pictures or run.ranks.rank > 0:
+            return {}
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        try:
+            drawn = {run.epoch: {tag: base64.b64encode(png).decode() for tag, png in draw(run).items()}}
+        except Exception:  # no picture is worth a trial
+            (self.folder.path / "pictures.error.txt").write_text(traceback.format_exc())
+            return {}
+        self._pictures.write_text(json.dumps(self._drawn() | drawn))
+        return drawn
+
+    def _drawn(self) -> Drawn:
+        try:
+            return {int(epoch): pictures for epoch, pictures in json.loads(self._pictures.read_text()).items()}
+        except (OSError, ValueError):  # none yet, or cut off when the process was killed
+            return {}
 
     def _log(self, epoch: int) -> None:
         # Who began which epoch: what was trained twice after a crash can be counted, and a bad machine be found.
@@ -194,6 +221,7 @@ class JobRun:
     def _settle_folder(self) -> None:
         if self.job.fresh:
             self.folder.remove()
+            self._pictures.unlink(missing_ok=True)
             if self._mirror:
                 self._mirror.clear()
         elif self._mirror:

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from hopsearch.distributed.job import Drawn
 from hopsearch.study import State, StudyView, TrialRecord
 from hopsearch.training import Row
 
@@ -58,6 +59,9 @@ class LiveView:
         """Epochs came in."""
         if self._live:
             self._draw()
+
+    def pictures(self, record: TrialRecord, drawn: Drawn) -> None:
+        """Nothing: a terminal has no place for them."""
 
     def end(self, record: TrialRecord) -> None:
         """A trial reached its end."""

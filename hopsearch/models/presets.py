@@ -24,8 +24,6 @@ SIZES: dict[str, dict[str, int]] = {
 """Depth and width of S, B and L (MLP-Mixer, arXiv 2105.01601, table 1); the ratios are (0.5, 4) in all."""
 
 _PATCH_SIZES = (16, 32)
-# MLP-Mixer is not in the list: timm has it already, as mixer_*.
-_FAMILIES = ("imixer", "vanillamixer", "paramixer", "symmixer", "asymmixer")
 _TIMM_NAMES = {
     "num_classes": "classes",
     "img_size": "image_size",
@@ -88,8 +86,9 @@ def _cfg(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _entry_point(name: str, fields: dict[str, Any]) -> Callable[..., Mixer]:
-    def make(**keywords: Any) -> Mixer:
-        return build(parse_model({**fields, **_translate(fields["family"], keywords)}, f"timm.create_model({name})"))
+    def make(folded: bool = False, **keywords: Any) -> Mixer:  # an exported iMixer's norms are in its weights
+        config = parse_model({**fields, **_translate(fields["family"], keywords)}, f"timm.create_model({name})")
+        return build(config, folded)
 
     def entry_point(pretrained: bool = False, **keywords: Any) -> Mixer:
         # A folder of our own (timm's local-dir:) brings its weights in pretrained_cfg; by name alone there are none.
@@ -111,7 +110,7 @@ def _entry_point(name: str, fields: dict[str, Any]) -> Callable[..., Mixer]:
 
 _PRESETS: dict[str, dict[str, Any]] = {
     f"{family}_{size}{patch}_224": {"family": family, "patch_size": patch, **fields}
-    for family in _FAMILIES
+    for family in FAMILIES  # MLP-Mixer too: timm's own mixer_* take neither a depth nor a patch size
     for size, fields in SIZES.items()
     for patch in _PATCH_SIZES
 }
@@ -130,14 +129,6 @@ _register()
 
 
 def to_timm(config: MixerConfig) -> tuple[str, dict[str, Any]]:
-    """The architecture name and keywords with which `timm.create_model` builds ``config``; MLP-Mixer's are timm's own."""
-    fields = config.model_dump(exclude={"family"})
-    family = getattr(config, "family")  # noqa: B009  # every concrete config has one; the base class does not
-    if family != "mlpmixer":
-        return f"{family}_s16_224", {key: value for key, value in fields.items() if key != "classes"}
-    names = {ours: timms for timms, ours in _TIMM_NAMES.items() if ours != "classes"}
-    return "mixer_s16_224", {
-        "patch_size": config.patch_size,
-        "mlp_ratio": [config.token_ratio, config.channel_ratio],
-        **{timms: fields[ours] for ours, timms in names.items()},
-    }
+    """The architecture name and keywords with which `timm.create_model` builds ``config``."""
+    fields = config.model_dump(exclude={"classes"})
+    return f"{fields.pop('family')}_s16_224", fields

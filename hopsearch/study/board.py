@@ -4,9 +4,11 @@ The event files are a picture of the study, never its memory: after a restart th
 from what the trials themselves carry, so a curve has neither gaps nor double points.
 """
 
+import base64
 import json
 import os
 import socket
+import struct
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,6 +18,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
 from tensorboard.summary.writer.record_writer import RecordWriter
+from torch.utils.tensorboard.summary import custom_scalars
 from torch.utils.tensorboard.summary import text as text_summary
 
 from hopsearch.space import Categorical, Float, Int, Parameter, Space
@@ -66,9 +69,11 @@ class Board:
         self._view, self._folder = view, view.folder / "tensorboard"
         self._runs: dict[int, EventFile] = {}
         self._written: dict[int, int] = {}
+        self._drawn: dict[int, set[int]] = {}
         self._study = self._fresh("study")
         self._study.summary(_experiment(view.identity.space, view.objective))
         about = {key: value for key, value in view.identity.to_dict().items() if key != "space"}
+        self._study.summary(_layout(view.objective))
         self._study.summary(text_summary("study", _as_text(about)))
         self._study.summary(text_summary("space", _as_text(view.identity.space.to_dict())))
         self._best: float | None = None
@@ -84,7 +89,7 @@ class Board:
         if record.number in self._runs:
             self._runs.pop(record.number).close()
         run = self._runs[record.number] = self._fresh(_name(record))
-        self._written[record.number] = 0
+        self._written[record.number], self._drawn[record.number] = 0, set()
         started = record.started or time.time()
         run.summary(summary_v2.hparams_pb(_plain(record.params), trial_id=_name(record), start_time_secs=started))
         run.summary(text_summary("config", _as_text(record.config | {"seed": record.seed, **record.cost})))
@@ -106,6 +111,16 @@ class Board:
             run.scalars(epoch, values)
             self._written[record.number] = epoch
         run.flush()
+
+    def pictures(self, record: TrialRecord, drawn: Mapping[int, Mapping[str, str]]) -> None:
+        """Add pictures to a trial's run, by epoch and tag, PNG in base64; epochs it holds already are passed over."""
+        if record.number not in self._runs:
+            self.begin(record)
+        known = self._drawn[record.number]
+        for epoch in sorted(set(drawn) - known):
+            self._runs[record.number].summary(Summary(value=[_image(*picture) for picture in drawn[epoch].items()]), epoch)
+            known.add(epoch)
+        self._runs[record.number].flush()
 
     def end(self, record: TrialRecord) -> None:
         """Close a trial's run with its status, and move the study's own curves on."""
@@ -180,6 +195,35 @@ def _experiment(space: Space, objective: str) -> Summary:
     columns = [summary_v2.HParam(name, _domain(parameter)) for name, parameter in space.parameters.items()]
     metrics = [summary_v2.Metric(f"best/{objective}", display_name=f"best {objective}")]
     return summary_v2.hparams_config_pb(columns, metrics)
+
+
+def _layout(objective: str) -> Summary:
+    # The Custom Scalars tab: what belongs together in one chart, all trials in it.
+    summary: Summary = custom_scalars(
+        {
+            "search": {
+                objective: ["Multiline", [tag_of(objective)]],
+                f"best {objective}": ["Multiline", [f"best/{objective}"]],
+                "loss": ["Multiline", ["train/train_loss", "validation/val_loss"]],
+            },
+            "symmetry": {
+                "asymmetry": ["Multiline", ["asymmetry/(tokens|channels)/mean"]],
+                "cosine of W1ᵀ and W2": ["Multiline", ["cosine/(tokens|channels)/mean"]],
+                "symmetry breaking": ["Multiline", ["breaking/(tokens|channels)/mean"]],
+            },
+            "iteration": {
+                "fixed-point residual": ["Multiline", ["fixed_point/residual/(mean|max)"]],
+                "spectral norms": ["Multiline", ["spectral/fc_sn[12]/max"]],
+            },
+        }
+    )
+    return summary
+
+
+def _image(tag: str, picture: str) -> Summary.Value:
+    png = base64.b64decode(picture)
+    width, height = struct.unpack(">II", png[16:24])  # of every PNG's first chunk
+    return Summary.Value(tag=tag, image=Summary.Image(encoded_image_string=png, width=width, height=height, colorspace=3))
 
 
 def _domain(parameter: Parameter) -> summary_v2.Domain | None:

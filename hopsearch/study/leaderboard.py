@@ -98,12 +98,13 @@ def _cells(row: Row, names: list[str]) -> list[Any]:
 def summary(view: StudyView) -> dict[str, int]:
     """How many trials stand where, and the epochs spent; keys are the states' words, ``epochs`` and ``full_epochs``.
 
-    ``full_epochs`` is what the same trials would have cost without early stopping (failed ones counted as they were).
+    ``full_epochs`` is what the same trials would have cost without early stopping (failed and running ones counted as they are).
     """
     counts = {state.value: 0 for state in State}
     full = 0
     for record in view.records.values():
         counts[record.state.value] += 1
         if record.state.counted:
-            full += record.epoch if record.state == State.FAILED else view.identity.space.fidelity.max_epochs
+            ended = record.state in (State.COMPLETE, State.PRUNED)
+            full += view.identity.space.fidelity.max_epochs if ended else record.epoch
     return counts | {"epochs": view.epochs, "full_epochs": full}

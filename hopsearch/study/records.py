@@ -99,6 +99,7 @@ class TrialRecord:
         source: ``sampler name`` or ``first point``.
         cost: ``params``, ``flops``, ``memory``, as computed before the trial ran, and what was measured since: ``latency``.
         curve: objective by epoch.
+        metrics: the newest epoch's other metrics by name, to five digits: losses, and means of the model's own measures.
         decisions: by epoch.
         promotions: by the epoch at which it had been paused.
         reason: why it failed or was never trained; empty otherwise.
@@ -116,6 +117,7 @@ class TrialRecord:
     source: str = ""
     cost: dict[str, float] = field(default_factory=dict)
     curve: dict[int, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
     decisions: dict[int, Decision] = field(default_factory=dict)
     promotions: dict[int, Promotion] = field(default_factory=dict)
     reason: str = ""
@@ -170,6 +172,7 @@ def from_optuna(trial: FrozenTrial) -> TrialRecord:
         source=str(attrs.get("source", "")),
         cost=attrs.get("cost", {}) | attrs.get("measured", {}),
         curve={int(step): float(value) for step, value in sorted(trial.intermediate_values.items())},
+        metrics=dict(progress.get("metrics", {})),
         decisions={decision.epoch: decision for decision in sorted(decisions, key=lambda decision: decision.epoch)},
         promotions={promotion.epoch: promotion for promotion in sorted(promotions, key=lambda promotion: promotion.epoch)},
         reason=str(attrs.get("reason", "")),

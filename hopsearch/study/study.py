@@ -1,6 +1,8 @@
 """The study, for the one process that writes it: ask, report, tell, and go on after any interruption."""
 
+import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -150,7 +152,15 @@ class Study(StudyView):
                 self._settle(record)
         return [record for record in self.counted() if record.state == State.RUNNING]
 
-    def report(self, number: int, epoch: int, value: float, seconds: float, checkpoint: str = "") -> TrialRecord:
+    def report(
+        self,
+        number: int,
+        epoch: int,
+        value: float,
+        seconds: float,
+        checkpoint: str = "",
+        metrics: Mapping[str, float] | None = None,
+    ) -> TrialRecord:
         """Take in a trial's objective after an epoch, decide, and end the trial where that is due.
 
         An epoch that is known already is passed over, so a worker may repeat itself after a restart.
@@ -161,6 +171,7 @@ class Study(StudyView):
             value: the objective, finite.
             seconds: training time of the trial so far.
             checkpoint: path of the checkpoint that holds this epoch, relative to the study's folder.
+            metrics: what else is known of this epoch; the study keeps the newest epoch's.
 
         Returns:
             The record; its state says whether to go on.
@@ -168,10 +179,11 @@ class Study(StudyView):
         record = self.records[number]
         if record.state != State.RUNNING or epoch <= record.epoch:
             return record
-        progress = {"seconds": round(seconds, 4), "checkpoint": checkpoint}
+        kept = {name: float(f"{known:.5g}") for name, known in (metrics or {}).items() if math.isfinite(known)}
+        progress = {"seconds": round(seconds, 4), "checkpoint": checkpoint} | ({"metrics": kept} if kept else {})
         self._set(number, "progress", progress)
         self._storage.set_trial_intermediate_value(self._id(number), epoch, value)
-        record.curve[epoch], record.seconds, record.checkpoint = value, seconds, checkpoint
+        record.curve[epoch], record.seconds, record.checkpoint, record.metrics = value, seconds, checkpoint, kept
         self._settle(record)
         return record
 

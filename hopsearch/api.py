@@ -1,0 +1,187 @@
+"""hopsearch from Python: ``hopsearch.search``, ``hopsearch.Study``, ``hopsearch.load``.
+
+    study = hopsearch.search(space="imixer", data="digits", trials=12)
+    study.best.params, study.trials.head()
+    model = hopsearch.load(study.folder)
+
+Only `search` needs Ray, and imports it when it is called.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hopsearch.artifact import load_model as load
+from hopsearch.errors import StudyError
+from hopsearch.study import StudyView
+from hopsearch.study.frame import curves_frame, trials_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Best", "Study", "load", "search"]
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best trial of a study.
+
+    Attributes:
+        number: of the trial.
+        value: its objective, the best on its curve.
+        epoch: the epoch of that value.
+        params: the searched parameters.
+        config: all settings by dotted name.
+        cost: ``params``, ``flops``, ``memory``.
+    """
+
+    number: int
+    value: float
+    epoch: int
+    params: dict[str, Any]
+    config: dict[str, Any]
+    cost: dict[str, float]
+
+
+class Study:
+    """A study to look at, also while another process searches it.
+
+    Args:
+        view: the study, as of now; `refresh` reads it again.
+    """
+
+    def __init__(self, view: StudyView) -> None:
+        self._view = view
+
+    @classmethod
+    def open(cls, name: str, storage: str = "runs", database: str | None = None) -> "Study":
+        """A study that was begun before, by name.
+
+        Raises:
+            StudyError: there is none.
+        """
+        return cls(StudyView.open(Path(storage) / name, database))
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self._view.identity.name
+
+    @property
+    def folder(self) -> Path:
+        """Where it is: journal, checkpoints, winner, TensorBoard."""
+        return self._view.folder
+
+    @property
+    def best(self) -> Best:
+        """The best trial.
+
+        Raises:
+            StudyError: no trial has a value yet.
+        """
+        ranked = self._view.ranked()
+        best = ranked[0].best(self._view.sign) if ranked else None
+        if best is None:
+            raise StudyError(str(self.folder), "must have a trial with a value, got none", "Look at study.trials for the reasons")
+        record = ranked[0]
+        return Best(record.number, best[1], best[0], dict(record.params), dict(record.config), dict(record.cost))
+
+    @property
+    def trials(self) -> "pd.DataFrame":
+        """All trials, best first; see `hopsearch.study.frame.trials_frame` for the columns."""
+        return trials_frame(self._view)
+
+    @property
+    def curves(self) -> "pd.DataFrame":
+        """All learning curves: ``trial``, ``epoch``, and the objective by its name."""
+        return curves_frame(self._view)
+
+    @property
+    def winner(self) -> dict[str, Any] | None:
+        """The finished winner: ``trial``, ``epoch``, ``val_acc``, ``test_acc``, …; None before there is one."""
+        return self._view.winner
+
+    def refresh(self) -> "Study":
+        """Read what was added since."""
+        self._view.refresh()
+        return self
+
+    def report(self, to: str | Path | None = None, compare: "Study | None" = None, layout: str = "html") -> Path:
+        """Write the report of ``python -m hopsearch.report``, and return where.
+
+        Args:
+            to: the file; by default report.<layout> in the study's folder.
+            compare: another study to show beside it.
+            layout: html, csv, json or md.
+
+        Raises:
+            StudyError: the file cannot be written.
+        """
+        from hopsearch.report import write_report
+
+        others = [compare._view] if compare is not None else []
+        return write_report(self._view, layout, Path(to) if to is not None else None, others)
+
+    def export(self, to: str | Path, trial: int | None = None, layout: Literal["safetensors", "onnx"] = "safetensors") -> Path:
+        """Write the winner, or another trial's model, as ``python -m hopsearch.export`` does, and return its folder.
+
+        Raises:
+            UserError: no winner or checkpoint, or a folder that cannot be written.
+        """
+        from hopsearch.export import write_export
+
+        return write_export(self._view, Path(to), trial, layout)
+
+    def __repr__(self) -> str:
+        ranked = self._view.ranked()
+        best = f", best {self._view.objective} {self._view.value(ranked[0]):.4f} (trial {ranked[0].number})" if ranked else ""
+        return f"<study {self.name}: {len(self._view.counted())} trials, {self._view.epochs} epochs{best}>"
+
+    def _repr_html_(self) -> str:
+        # What a notebook shows: the best ten, without what is the same in all of them.
+        shown = (
+            self.trials.head(10).drop(columns=["source", "started", "ended", "memory", "seed", *self._metrics()]).reset_index()
+        )
+        table = shown.to_html(index=False, na_rep="", float_format="{:.4g}".format, border=0)
+        return f"<p>{repr(self)[1:-1]}</p>{table}"
+
+    def _metrics(self) -> set[str]:
+        return {name for record in self._view.counted() for name in record.metrics}
+
+
+def search(
+    space: str,
+    data: str | Mapping[str, Any] = "digits",
+    trials: int = 24,
+    fixed: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Study:
+    """Search a space, or go on where the same call left off, as ``python -m hopsearch.tune`` does; see its --help.
+
+    Args:
+        space: a shipped space by name, or the path of a YAML file.
+        data: what to train on, e.g. ``"digits"`` or a folder of images; a mapping for more: ``{"source": …, "image_size": 64}``.
+        trials: trials of the study in all.
+        fixed: settings that are not to be searched, by dotted name: ``{"model.depth": 4, "train.epochs": 9}``.
+        settings: the command line's other words: ``sampler="gp"``, ``time="15m"``, ``storage="runs"``,
+            ``constraint={"max_params": 5e6}``, ``trial={"gpus": 1}``, ….
+
+    Returns:
+        The study, its winner finished unless ``finish=False``.
+
+    Raises:
+        UserError: a setting, the space or the data is not as it must be.
+        KeyboardInterrupt: interrupted; everything finished is saved, and the same call goes on.
+    """
+    from hopsearch import tune  # brings Ray, which looking at a study needs not
+    from hopsearch.command import Interrupted
+    from hopsearch.config import parse
+
+    source = {"source": data} if isinstance(data, str) else dict(data)
+    config = parse(tune.TuneConfig, {"space": space, "data": source, "trials": trials, **settings}, "search()")
+    try:
+        folder = tune.search(config, dict(fixed or {}))
+    except Interrupted as stop:
+        raise KeyboardInterrupt(str(stop)) from None
+    return Study(StudyView.open(folder, config.database))

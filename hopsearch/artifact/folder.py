@@ -1,0 +1,151 @@
+"""A model's folder: ``model.safetensors`` and ``config.json``, and in an exported one a model card and ``modeling.py``."""
+
+import inspect
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from hopsearch.artifact import modeling
+from hopsearch.errors import ModelError
+from hopsearch.models import Mixer, ModelConfig, build, parse_model, to_timm
+
+CONFIG, WEIGHTS, CARD, CODE = "config.json", "model.safetensors", "README.md", "modeling.py"
+_INSIDE = ("", "winner", "model")  # of a study's folder, of a training's
+
+
+def load_model(path: str | Path) -> Mixer:
+    """A trained model, in evaluation mode.
+
+    Args:
+        path: an exported folder, or the folder of a study or of a training, for its winner or its model.
+
+    Returns:
+        The model; ``pretrained_cfg`` holds its class names and how images are prepared, as timm has it.
+
+    Raises:
+        ModelError: no model there, or a damaged one.
+    """
+    folder = _find(Path(path))
+    about = read_config(folder)
+    section = about["hopsearch"]
+    model = build(parse_model(section["trial"]["model"], f"{folder / CONFIG}: model"), section.get("folded", False))
+    try:
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        rule = f"the weights must be there and be those of {CONFIG}, got: {' '.join(str(error).split())}"
+        raise ModelError(str(folder / WEIGHTS), rule, "Export the model again") from error
+    model.pretrained_cfg = about["pretrained_cfg"]
+    return model.eval()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What ``config.json`` in a model's folder says.
+
+    Raises:
+        ModelError: not there, not readable, or not hopsearch's.
+    """
+    file = folder / CONFIG
+    try:
+        about: dict[str, Any] = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(str(file), f"must be readable JSON, got: {error}", "Export the model again") from error
+    if not isinstance(about, dict) or "trial" not in about.get("hopsearch", {}):
+        raise ModelError(str(file), "must be of a model that hopsearch wrote, got another one", "Give an exported folder")
+    return about
+
+
+def config_of(config: ModelConfig, classes: Sequence[str], trial: Mapping[str, Any], folded: bool = True) -> dict[str, Any]:
+    """The ``config.json`` of a model, for timm, for `load_model` and for ``modeling.py``.
+
+    Args:
+        config: the model's.
+        classes: names, in the order of the logits.
+        trial: the whole trial that trained it, as plain JSON.
+        folded: whether the spectral norms are in the weights.
+    """
+    architecture, arguments = to_timm(config)
+    folded = folded and architecture.startswith("imixer")
+    return {
+        "architecture": architecture,
+        "num_classes": config.classes,
+        "model_args": arguments | ({"folded": True} if folded else {}),
+        "pretrained_cfg": {
+            "num_classes": config.classes,
+            "input_size": [config.channels, config.image_size, config.image_size],
+            "fixed_input_size": True,
+            "mean": [0.5] * config.channels,
+            "std": [0.5] * config.channels,
+            "crop_pct": 1.0,
+            "interpolation": "bicubic",
+            "first_conv": "stem.proj",
+            "classifier": "head",
+            "label_names": list(classes),
+        },
+        "hopsearch": {"model": config.model_dump(), "folded": folded, "trial": dict(trial)},
+    }
+
+
+def write_folder(target: Path, model: Mixer, about: Mapping[str, Any], card: str) -> None:
+    """Write an exported folder; each file is replaced whole or not at all.
+
+    Args:
+        target: made if it is not there; may hold an earlier export.
+        model: its spectral norms already folded.
+        about: see `config_of`.
+        card: the model card.
+
+    Raises:
+        ModelError: the folder holds something else, or cannot be written.
+    """
+    require_free(target)
+    scratch = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        scratch.mkdir(parents=True)
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        save_file(weights, scratch / WEIGHTS, metadata={"format": "pt"})
+        (scratch / CONFIG).write_text(json.dumps(about, indent=2) + "\n")
+        (scratch / CARD).write_text(card)
+        shutil.copyfile(inspect.getfile(modeling), scratch / CODE)
+        move_into(scratch, target)
+    except OSError as error:
+        raise ModelError(
+            str(target), f"the folder must be writable, got: {error}", "Give another one with to=<folder>"
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def require_free(target: Path) -> None:
+    """Refuse to write among files that are not an earlier export's.
+
+    Raises:
+        ModelError: the folder holds something else, or is a file.
+    """
+    if target.exists() and not target.is_dir():
+        raise ModelError(str(target), "must be a folder, got a file", "Give another one with to=<folder>")
+    if target.is_dir() and any(target.iterdir()):
+        try:
+            read_config(target)
+        except ModelError:
+            rule = "the folder must be new, empty, or of an earlier export, got another one's files"
+            raise ModelError(str(target), rule, "Give another one with to=<folder>") from None
+
+
+def move_into(scratch: Path, target: Path) -> None:
+    """Move all files of one folder into another, replacing what has the same name."""
+    target.mkdir(parents=True, exist_ok=True)
+    for file in sorted(scratch.iterdir()):
+        os.replace(file, target / file.name)
+
+
+def _find(path: Path) -> Path:
+    for part in _INSIDE:
+        if (path / part / CONFIG).is_file():
+            return path / part
+    raise ModelError(str(path), f"must hold a model ({CONFIG} and {WEIGHTS}), got none", "Export one: python -m hopsearch.export")

@@ -1,0 +1,75 @@
+"""A model as an ONNX graph, checked against the model it was made from."""
+
+import contextlib
+import importlib.util
+import io
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hopsearch.artifact import modeling
+from hopsearch.errors import ModelError
+from hopsearch.models import Mixer
+
+TOLERANCE = 1e-4
+"""Largest difference of a logit between ONNX Runtime and torch."""
+_NEEDED = ("onnx", "onnxscript", "onnxruntime")
+
+
+def require_onnx() -> None:
+    """Raise where the packages are not installed.
+
+    Raises:
+        ModelError: which ones, and how to get them.
+    """
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModelError("format=onnx", f"{', '.join(missing)} must be installed", 'Run pip install "hopsearch[onnx]"')
+
+
+def write_onnx(model: Mixer, file: Path) -> float:
+    """Write a folded model as one ONNX file with any batch size: input ``images`` (B, C, H, W), output ``logits`` (B, K).
+
+    Returns:
+        The largest difference of a logit between ONNX Runtime and ``model``, on random images.
+
+    Raises:
+        ModelError: the ONNX packages are not installed.
+        RuntimeError: the difference is larger than `TOLERANCE`.
+    """
+    require_onnx()
+    config = model.config
+    plain = modeling.build(**config.model_dump()).eval()
+    plain.load_state_dict(model.state_dict())
+    generator = torch.Generator().manual_seed(0)
+    images_BCHW = torch.rand(4, config.channels, config.image_size, config.image_size, generator=generator) * 2 - 1
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # torch tells of its exporter's steps
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        torch.onnx.export(
+            plain,
+            (images_BCHW,),
+            str(file),
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )
+    difference = _difference(model, file, images_BCHW[:3])  # another batch size than that of the export
+    if difference > TOLERANCE:
+        raise RuntimeError(f"{file}: logits must be the model's to {TOLERANCE:g}, got a difference of {difference:g}")
+    return difference
+
+
+@torch.inference_mode()
+def _difference(model: Mixer, file: Path, images_BCHW: torch.Tensor) -> float:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    (found_BK,) = session.run(["logits"], {"images": images_BCHW.numpy()})
+    return float(np.abs(found_BK - model.eval()(images_BCHW).numpy()).max())

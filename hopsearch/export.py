@@ -1,0 +1,151 @@
+"""``python -m hopsearch.export study=<name> to=<folder>``: a study's winner as a model that others can load.
+
+Writes safetensors, ``config.json``, a model card and ``modeling.py``, with which torch and timm alone load it; or, with
+format=onnx, an ONNX file that is checked with ONNX Runtime. Spectral norms are folded into the weights.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from hopsearch.artifact import Provenance, config_of, load_model, model_card, read_config, write_folder, write_onnx
+from hopsearch.artifact.folder import CARD, CONFIG, move_into, require_free
+from hopsearch.artifact.graph import require_onnx
+from hopsearch.command import run_verb
+from hopsearch.config import Settings, parse, read_words
+from hopsearch.distributed.mirror import Mirror, Place
+from hopsearch.errors import StudyError
+from hopsearch.models import Mixer, build, fold
+from hopsearch.study import StudyView, TrialRecord, make_console
+from hopsearch.training import CheckpointFolder, TrialConfig
+
+
+class ExportConfig(Settings):
+    """What to export, and where to."""
+
+    study: str
+    """Name of the study: its folder below `storage`."""
+    to: str
+    """Folder to write: new, empty, or of an earlier export."""
+    trial: int | None = None
+    """Another trial than the winner; checkpoints are kept of the best three. Its test accuracy is not read."""
+    format: Literal["safetensors", "onnx"] = "safetensors"
+    """safetensors with config and code, or one onnx file."""
+    storage: str = "runs"
+    """Folder of the studies, or a storage, e.g. s3://bucket/path."""
+    database: str | None = None
+    """Optuna storage URL, where the study was searched with one."""
+
+
+def write_export(
+    view: StudyView, to: Path, number: int | None = None, layout: str = "safetensors", place: Place | None = None
+) -> Path:
+    """Write a study's winner, or another of its trials, and return the folder.
+
+    Args:
+        view: the study.
+        to: the folder: new, empty, or of an earlier export.
+        number: the trial; None for the winner.
+        layout: safetensors or onnx.
+        place: where the study's files can be brought from, if they may not be here.
+
+    Raises:
+        UserError: no such trial, no winner yet, no checkpoint, or a folder that cannot be written.
+    """
+    target = to.expanduser().absolute()
+    require_free(target)
+    place = place or Place(view.folder)
+    model, trial, results = _winner(view, place) if number is None else _trial(view, place, number)
+    about = config_of(trial.model, _classes(view), json.loads(trial.model_dump_json()))
+    card = model_card(_provenance(view, view.records[results["trial"]], results), about, onnx=layout == "onnx")
+    folded = fold(model).eval()
+    if layout == "onnx":
+        _write_onnx(target, folded, about, card)
+    else:
+        write_folder(target, folded, about, card)
+    return target
+
+
+def _winner(view: StudyView, place: Place) -> tuple[Mixer, TrialConfig, dict[str, Any]]:
+    if view.winner is None:
+        hint = "Let the search come to its end, with finish=true, or give trial=<number>"
+        raise StudyError(str(view.folder), "an export needs a finished winner, got none", hint)
+    folder = view.folder / view.winner["folder"]
+    if place.remote:
+        Mirror(place.below(view.winner["folder"])).pull(folder)
+    model = load_model(folder)
+    return model, TrialConfig.model_validate(read_config(folder)["hopsearch"]["trial"]), view.winner
+
+
+def _trial(view: StudyView, place: Place, number: int) -> tuple[Mixer, TrialConfig, dict[str, Any]]:
+    record = view.records.get(number)
+    if record is None:
+        raise StudyError(str(view.folder), f"must have trial {number}", f"It has 0 to {max(view.records, default=0)}")
+    folder = view.folder / "trials" / f"{number:04d}"
+    if place.remote:
+        Mirror(place.below("trials", folder.name)).pull(folder)
+    best = CheckpointFolder(folder).load_best()
+    if best is None:
+        kept = ", ".join(str(other.number) for other in view.ranked()[:3])
+        raise StudyError(str(folder), "the trial's best checkpoint must be there, got none", f"They are kept of trials {kept}")
+    trial = TrialConfig.model_validate_json(best["config"])
+    model = build(trial.model)
+    averaged = best["ema"]  # the moving average is what was evaluated, where there is one
+    weights = {name.removeprefix("module."): value for name, value in (averaged or best["model"]).items() if name != "n_averaged"}
+    model.load_state_dict(weights)
+    row = best["history"][-1]
+    results = {name: row[name] for name in ("val_acc", "val_loss")} | {"epoch": best["epoch"], "epochs": record.epoch}
+    return model.eval(), trial, results | {"trial": number}
+
+
+def _classes(view: StudyView) -> list[str]:
+    known: list[str] = view.identity.origin.get("classes", [])
+    winner = view.folder / "winner" / CONFIG  # studies begun before the names were kept in them
+    return known or (read_config(winner.parent)["pretrained_cfg"].get("label_names", []) if winner.is_file() else [])
+
+
+def _provenance(view: StudyView, record: TrialRecord, results: dict[str, Any]) -> Provenance:
+    origin = dict(view.identity.origin)
+    asked, images = origin.pop("data", {}), origin.pop("images", {})
+    origin.pop("classes", None)
+    cost = {
+        **record.cost,
+        "seconds of the trial's epochs in the search": round(record.seconds, 1),
+        "seconds of the search": view.seconds,
+        "trials of the search": len(view.counted()),
+        "epochs of the search": view.epochs,
+    }
+    cost.pop("memory", None)
+    data = {**asked, **view.identity.data}
+    return Provenance(view.identity.name, record.number, view.identity.seed, results, data, images, cost, origin)
+
+
+def _write_onnx(target: Path, model: Mixer, about: dict[str, Any], card: str) -> None:
+    require_onnx()
+    scratch = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        scratch.mkdir(parents=True)
+        write_onnx(model, scratch / "model.onnx")
+        (scratch / CONFIG).write_text(json.dumps(about, indent=2) + "\n")
+        (scratch / CARD).write_text(card)
+        move_into(scratch, target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def main(words: Sequence[str]) -> None:
+    """Read the command line and export."""
+    config = parse(ExportConfig, read_words(words), "command line")
+    require_free(Path(config.to).expanduser().absolute())  # before anything is brought from a storage
+    place = Place.of(config.storage, config.study)
+    place.bring_journal()
+    target = write_export(StudyView.open(place.folder, config.database), Path(config.to), config.trial, config.format, place)
+    make_console().print(f"exported to {target}: {', '.join(sorted(file.name for file in target.iterdir()))}", markup=False)
+
+
+if __name__ == "__main__":
+    sys.exit(run_verb(main, ExportConfig, __doc__ or ""))

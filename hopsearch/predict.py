@@ -1,0 +1,75 @@
+"""``python -m hopsearch.predict model=<folder> <images…>``: the classes of image files by a trained model.
+
+The folder is an exported one, or a study's or a training's. Every word without = is an image, or a folder of images.
+"""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from hopsearch.artifact import Prediction, load_model, predict
+from hopsearch.command import run_verb
+from hopsearch.config import Settings, parse, read_words
+from hopsearch.data.folders import IMAGE_SUFFIXES
+from hopsearch.errors import ConfigError, DataError
+
+
+class PredictConfig(Settings):
+    """Which model to ask, and how much it shall say."""
+
+    model: str
+    """Folder of the model."""
+    top: int = Field(default=3, ge=1)
+    """Classes that are told of each image, the likeliest first."""
+    format: Literal["text", "csv", "json"] = "text"
+    """A line an image; or a CSV line an image and class; or a JSON line an image."""
+
+
+def images_of(words: Iterable[str]) -> Iterator[Path]:
+    """The image files that the words name, folders gone through.
+
+    Raises:
+        DataError: nothing there, or a folder without images.
+    """
+    for word in words:
+        path = Path(word)
+        if not path.exists():
+            raise DataError(word, "must be an image or a folder of images, got nothing there", "Check the path")
+        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES) if path.is_dir() else [path]
+        if not found:
+            raise DataError(word, "the folder must hold images, got none", f"Known: {', '.join(sorted(IMAGE_SUFFIXES))}")
+        yield from found
+
+
+def write(predictions: Iterable[Prediction], top: int, layout: str) -> None:
+    """Print predictions as they come."""
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    if layout == "csv":
+        table.writerow(["image", "class", "probability"])
+    for prediction in predictions:
+        shown = list(prediction.classes.items())[:top]
+        if layout == "json":
+            print(json.dumps({"image": str(prediction.file), "classes": dict(shown)}))
+        elif layout == "csv":
+            table.writerows([prediction.file, name, f"{probability:.6g}"] for name, probability in shown)
+        else:
+            print(f"{prediction.file}  " + "  ".join(f"{name} {probability:.4f}" for name, probability in shown))
+
+
+def main(words: Sequence[str]) -> None:
+    """Read the command line and predict."""
+    # A path may have an equals sign in it; a file that is there is meant as one.
+    images = [word for word in words if "=" not in word or Path(word).exists()]
+    config = parse(PredictConfig, read_words([word for word in words if word not in images]), "command line")
+    if not images:
+        raise ConfigError("command line", "images must be given, got none", "Add their paths: model=<folder> photo.png …")
+    write(predict(load_model(config.model), images_of(images)), config.top, config.format)
+
+
+if __name__ == "__main__":
+    sys.exit(run_verb(main, PredictConfig, __doc__ or ""))

@@ -1,0 +1,8 @@
+"""A study as a page: its numbers, its figures, what it says of the models, in one HTML file, Markdown or JSON."""
+
+from hopsearch.reporting.document import write_json, write_markdown
+from hopsearch.reporting.facts import Facts, facts_of
+from hopsearch.reporting.page import write_page
+from hopsearch.reporting.pareto import pareto_front
+
+__all__ = ["Facts", "facts_of", "pareto_front", "write_json", "write_markdown", "write_page"]

@@ -1,0 +1,134 @@
+"""The report for other programs and for notes: JSON with every fact, Markdown with what is most asked for."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from hopsearch.errors import StudyError
+from hopsearch.reporting.facts import Facts
+
+_TOP = 10
+
+
+def write_json(facts: Facts, others: Sequence[Facts], target: Path) -> Path:
+    """Write all facts, and those of the studies compared with under ``compare``."""
+    whole = facts.to_dict() | {"compare": [other.to_dict() for other in others]}
+    return write_whole(target, json.dumps(whole, indent=1) + "\n")
+
+
+def write_markdown(facts: Facts, others: Sequence[Facts], target: Path) -> Path:
+    """Write a summary, the best trials, failures and the winner."""
+    parts = [f"# Study {facts.study['name']}", summary_of(facts), _winner(facts), _leaderboard(facts), _failures(facts)]
+    if others:
+        parts.append("## Compared\n\n" + "\n".join(compared_lines([facts, *others])))
+    return write_whole(target, "\n\n".join(part for part in parts if part) + "\n")
+
+
+def summary_of(facts: Facts) -> str:
+    """What the study is and cost, in a few sentences."""
+    counts, cost = facts.counts, facts.cost
+    refused = ("infeasible", "duplicate")
+    states = ", ".join(f"{count} {name}" for name, count in counts.items() if count and name not in refused)
+    text = f"{states or 'No trials yet'}."
+    if facts.refused:
+        text += f" {sum(facts.refused.values())} proposals were refused before training."
+    if cost["epochs"]:
+        text += (
+            f" {cost['epochs']} epochs were trained in {spoken(cost['training_seconds'])} of training"
+            f" ({spoken(cost['wall_seconds'])} of wall-clock time)."
+        )
+    if counts["pruned"]:
+        text += (
+            f" Early stopping saved {cost['saved_share']:.0%} of the {cost['full_epochs']} epochs that the same trials would have"
+            f" taken, about {spoken(cost['saved_seconds'])} of training."
+        )
+    return text
+
+
+def winner_of(facts: Facts) -> str:
+    """The winner in a sentence; empty before there is one."""
+    winner = facts.winner
+    if not winner:
+        return ""
+    text = f"Trial {winner['trial']}: val_acc {winner['val_acc']:.4f} at epoch {winner['epoch']} of {winner['epochs']}, "
+    text += f"test_acc {winner['test_acc']:.4f}"
+    images = facts.study["images"].get("test")
+    if images:
+        text += f" ± {2 * (winner['test_acc'] * (1 - winner['test_acc']) / images) ** 0.5:.4f} (two standard errors)"
+    return f"{text}. The test split was read for {winner['test_reads']} winner(s)."
+
+
+def compared_lines(all_facts: Sequence[Facts]) -> list[str]:
+    """A Markdown table of studies."""
+    lines = [
+        "| study | trials | epochs | best | winner's test_acc | training | saved |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    return lines + [f"| {' | '.join(compared_cells(facts))} |" for facts in all_facts]
+
+
+def compared_cells(facts: Facts) -> list[str]:
+    """A study's cells in a table of studies."""
+    best = facts.leaderboard[0]["value"] if facts.leaderboard else None
+    trials = len(facts.leaderboard)
+    return [
+        facts.study["name"],
+        str(trials),
+        str(facts.cost["epochs"]),
+        "" if best is None else f"{best:.4f}",
+        f"{facts.winner['test_acc']:.4f}" if facts.winner else "",
+        spoken(facts.cost["training_seconds"]),
+        f"{facts.cost['saved_share']:.0%}",
+    ]
+
+
+def spoken(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+def write_whole(target: Path, text: str) -> Path:
+    """Write a file whole or not at all.
+
+    Raises:
+        StudyError: it cannot be written.
+    """
+    scratch = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        scratch.write_text(text)
+        os.replace(scratch, target)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise StudyError(str(target), f"must be writable, got: {error.strerror}", "Give another file with to=<file>") from error
+    return target
+
+
+def _leaderboard(facts: Facts) -> str:
+    rows = facts.leaderboard[:_TOP]
+    if not rows:
+        return ""
+    names = facts.study["parameters"]
+    head = ["rank", "trial", "state", facts.study["objective"], "epochs", "params", *names]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in rows:
+        value = "" if row["value"] is None else f"{row['value']:.4f}"
+        cells = [row["rank"] or "-", row["trial"], row["state"], value, row["epochs"], row["params"]]
+        cells += [_short(row["parameters"].get(name, "")) for name in names]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "## Leaderboard\n\n" + "\n".join(lines)
+
+
+def _failures(facts: Facts) -> str:
+    lines = [f"* {failure['reason']}: trials {', '.join(map(str, failure['trials']))}" for failure in facts.failures]
+    return "## Failures\n\n" + "\n".join(lines) if lines else ""
+
+
+def _winner(facts: Facts) -> str:
+    return f"## Winner\n\n{winner_of(facts)}" if facts.winner else ""
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

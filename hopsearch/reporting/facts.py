@@ -1,0 +1,167 @@
+"""Every number that a report tells, computed once from the study's records; the page, Markdown and JSON all show these."""
+
+import datetime
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hopsearch.reporting.pareto import pareto_front
+from hopsearch.study import State, StudyView, TrialRecord, leaderboard, summary
+
+COSTS = {"params": "parameters", "flops": "FLOPs of an image", "latency": "latency in seconds"}
+"""What a model's quality is weighed against in the Pareto fronts, where it is known."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A study in numbers, as plain JSON.
+
+    Attributes:
+        study: name, objective, direction, full epochs, rungs, data, recipe, constraint, seed, images, origin.
+        written: when, UTC.
+        counts: trials by state.
+        cost: ``epochs`` trained, ``full_epochs`` without early stopping, ``saved_share``, ``saved_seconds`` (at each stopped
+            trial's own pace), ``training_seconds`` over all trials, ``wall_seconds`` of the search, ``failed_epochs``.
+        leaderboard: a row a trial, best first.
+        history: after each ended trial: ``trial``, ``epochs`` and ``seconds`` so far, ``value`` and the ``best`` so far.
+        stops: how many trials were stopped early after so many epochs.
+        fronts: the Pareto front of the objective against each known one of `COSTS`: trial numbers, cheapest first.
+        failures: ``reason``, ``trials``.
+        refused: proposals that were never trained, by reason.
+        winner: the finished winner; None before there is one.
+    """
+
+    study: dict[str, Any]
+    written: str
+    counts: dict[str, int]
+    cost: dict[str, float]
+    leaderboard: list[dict[str, Any]]
+    history: list[dict[str, Any]]
+    stops: dict[int, int]
+    fronts: dict[str, list[int]]
+    failures: list[dict[str, Any]]
+    refused: dict[str, int]
+    winner: dict[str, Any] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
+
+
+def facts_of(view: StudyView) -> Facts:
+    """The facts of a study in any state: empty, running, with failures only."""
+    counts = summary(view)
+    cost = {name: counts.pop(name) for name in ("epochs", "full_epochs")}
+    return Facts(
+        study=_about(view),
+        written=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        counts=counts,
+        cost=_cost(view, cost["epochs"], cost["full_epochs"]),
+        leaderboard=[_row(row.rank, row.record, row.value, row.best_epoch) for row in leaderboard(view)],
+        history=list(_history(view)),
+        stops=dict(sorted(Counter(record.epoch for record in view.counted() if record.state == State.PRUNED).items())),
+        fronts={name: _front(view, name) for name in COSTS if any(name in record.cost for record in view.ranked())},
+        failures=_failures(view),
+        refused=dict(Counter(_kind(r.reason) for r in view.records.values() if not r.state.counted)),
+        winner=view.winner,
+    )
+
+
+def active_seconds(records: Iterable[TrialRecord]) -> dict[int, float]:
+    """By trial, the seconds of search until it ended: since the first trial began, without pauses in which none was open."""
+    spans = sorted((r.started, r.ended) for r in records if r.started and r.ended)
+    pauses: list[tuple[float, float]] = []  # (when it ended, its length)
+    reach = spans[0][0] if spans else 0.0
+    for started, ended in spans:
+        if started > reach:
+            pauses.append((started, started - reach))
+        reach = max(reach, ended)
+    first = spans[0][0] if spans else 0.0
+    return {
+        r.number: r.ended - first - sum(length for over, length in pauses if over <= r.ended)
+        for r in records
+        if r.started and r.ended
+    }
+
+
+def _about(view: StudyView) -> dict[str, Any]:
+    identity, fidelity = view.identity, view.identity.space.fidelity
+    origin = {name: value for name, value in identity.origin.items() if name not in ("classes", "images", "data")}
+    return {
+        "name": identity.name,
+        "objective": view.objective,
+        "direction": identity.space.direction,
+        "full_epochs": fidelity.max_epochs,
+        "rungs": list(fidelity.rungs),
+        "parameters": list(identity.space.parameters),
+        "data": {**identity.origin.get("data", {}), **identity.data},
+        "images": identity.origin.get("images", {}),
+        "recipe": identity.recipe,
+        "constraint": identity.constraint,
+        "seed": identity.seed,
+        "origin": origin,
+    }
+
+
+def _cost(view: StudyView, epochs: int, full: int) -> dict[str, float]:
+    last = view.identity.space.fidelity.max_epochs
+    stopped = [r for r in view.counted() if r.state == State.PRUNED and r.epoch]
+    return {
+        "epochs": epochs,
+        "full_epochs": full,
+        "saved_share": 1 - epochs / full if full else 0.0,
+        "saved_seconds": sum(r.seconds / r.epoch * (last - r.epoch) for r in stopped),
+        "training_seconds": sum(r.seconds for r in view.counted()),
+        "wall_seconds": view.seconds,
+        "failed_epochs": sum(r.epoch for r in view.counted() if r.state == State.FAILED),
+    }
+
+
+def _row(rank: int, record: TrialRecord, value: float | None, best_epoch: int) -> dict[str, Any]:
+    return {
+        "rank": rank,
+        "trial": record.number,
+        "state": record.state.value,
+        "value": value,
+        "best_epoch": best_epoch,
+        "epochs": record.epoch,
+        "seconds": record.seconds,
+        "params": record.cost.get("params"),
+        "flops": record.cost.get("flops"),
+        "seed": record.seed,
+        "source": record.source,
+        "reason": record.reason,
+        "parameters": record.params,
+        "metrics": record.metrics,
+    }
+
+
+def _history(view: StudyView) -> Iterable[dict[str, Any]]:
+    ended = sorted((r for r in view.counted() if r.ended and r.state != State.RUNNING), key=lambda r: (r.ended, r.number))
+    clock, epochs, best = active_seconds(view.counted()), 0, None
+    for record in ended:
+        epochs += record.epoch
+        found = record.best(view.sign) if record.state != State.FAILED else None
+        if found is not None and (best is None or view.sign * found[1] > view.sign * best):
+            best = found[1]
+        value = None if found is None else found[1]
+        yield {"trial": record.number, "epochs": epochs, "seconds": clock[record.number], "value": value, "best": best}
+
+
+def _front(view: StudyView, cost: str) -> list[int]:
+    ranked = [r for r in view.ranked() if cost in r.cost]
+    front = pareto_front([(r.number, (view.value(r), r.cost[cost])) for r in ranked], (view.sign, -1))
+    return sorted(front, key=lambda number: (view.records[number].cost[cost], number))
+
+
+def _failures(view: StudyView) -> list[dict[str, Any]]:
+    by_reason = defaultdict[str, list[int]](list)
+    for record in view.counted():
+        if record.state == State.FAILED:
+            by_reason[record.reason or "unknown"].append(record.number)
+    return [{"reason": reason, "trials": trials} for reason, trials in sorted(by_reason.items(), key=lambda item: -len(item[1]))]
+
+
+def _kind(reason: str) -> str:
+    return "duplicate" if reason.startswith("same configuration") else reason.partition(" must hold")[0]

@@ -1,0 +1,149 @@
+"""Pictures of a model in training, as PNG, for TensorBoard: how it mixes tokens, what it confuses, where it is wrong.
+
+Shapes: S = tokens, T = the token MLP's width, h × w = the grid of patches, K = classes, M = images looked at.
+"""
+
+import io
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageDraw
+
+from hopsearch.models import Mixer
+from hopsearch.models.mlps import Mlp
+from hopsearch.training.trial import TrialRun
+
+_IMAGES = 2048  # of the validation split at most: a picture is no measurement
+_BLOCKS, _TILES = 3, 8  # the first, middle and last block; at most so many output tokens a side
+_SIDE = 200  # pixels at least that a picture's side is enlarged to
+_MOST_CLASSES = 200  # more than that no confusion matrix can show
+_WRONG = 12
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def draw(run: TrialRun) -> dict[str, bytes]:
+    """All pictures of where ``run`` stands, by TensorBoard tag; some 5 to 60 kB in all.
+
+    ``tokens/mixing``: W2 W1 of the token MLPs (of iMixer: without the iteration between the two). A panel for the first, the
+    middle and the last block; in it a tile for each output token, at its place on the grid of patches; in a tile the weights
+    of the input tokens, red positive, blue negative, on the same grid.
+    ``validation/confusion``: rows are the true classes, each summing to one.
+    ``validation/wrong``: the images that the model is most surely wrong about, with the true class and what it said.
+    """
+    labels_M, logits_MK, index_M = _validation(run)
+    pictures = {"tokens/mixing": _png(token_mixing(run.evaluated))}
+    classes = run.facts.classes
+    if len(classes) <= _MOST_CLASSES:
+        pictures["validation/confusion"] = _png(confusion(labels_M, logits_MK.argmax(1), classes))
+    wrong = _most_wrong(labels_M, logits_MK)
+    if len(wrong):
+        images = run.val_set.images_NCHW[index_M[wrong].to(run.val_set.images_NCHW.device)].cpu().numpy()
+        said = [f"{classes[labels_M[at]]}, not {classes[logits_MK[at].argmax()]}" for at in wrong.tolist()]
+        pictures["validation/wrong"] = _png(contact_sheet(images, said))
+    return pictures
+
+
+@torch.no_grad()
+def token_mixing(model: Mixer) -> Image.Image:
+    """See ``tokens/mixing`` in `draw`."""
+    depth = len(model.blocks)
+    chosen = sorted({0, depth // 2, depth - 1})[:_BLOCKS]
+    panels = []
+    for index in chosen:
+        first_TS, second_ST = cast(Mlp, model.blocks[index].mlp_tokens).pair()
+        panels.append(_mosaic((second_ST @ first_TS).float().cpu().numpy()))
+    gap = np.full((panels[0].shape[0], 2, 3), 255, np.uint8)
+    row = [part for panel in panels for part in (panel, gap)][:-1]
+    return _enlarged(np.concatenate(row, axis=1))
+
+
+def confusion(labels_M: torch.Tensor, said_M: torch.Tensor, classes: Sequence[str]) -> Image.Image:
+    """See ``validation/confusion`` in `draw`; with names and numbers where there is room."""
+    size = len(classes)
+    counts_KK = torch.zeros(size, size)
+    counts_KK.index_put_((labels_M.cpu(), said_M.cpu()), torch.ones(len(labels_M)), accumulate=True)
+    shares_KK = (counts_KK / counts_KK.sum(1, keepdim=True).clamp(min=1)).numpy()
+    cell = max(1, _SIDE // size) if size > 20 else 30
+    shade = (255 * (1 - shares_KK)).astype(np.uint8).repeat(cell, 0).repeat(cell, 1)
+    picture = Image.fromarray(np.stack([shade, shade, np.full_like(shade, 255)], axis=2))
+    if size > 20:
+        return picture
+    whole = Image.new("RGB", (picture.width + 70, picture.height + 16), "white")
+    whole.paste(picture, (70, 16))
+    pen = ImageDraw.Draw(whole)
+    for at, name in enumerate(classes):
+        pen.text((4, 16 + cell * at + 9), name[:10], fill="black")
+        pen.text((70 + cell * at + 4, 2), name[:4], fill="black")
+        for other in range(size):
+            if counts_KK[at, other]:
+                ink = "white" if shares_KK[at, other] > 0.5 else "black"
+                pen.text((70 + cell * other + 6, 16 + cell * at + 9), f"{int(counts_KK[at, other])}", fill=ink)
+    return whole
+
+
+def contact_sheet(images_NCHW: Pixels, captions: Sequence[str]) -> Image.Image:
+    """Images side by side, four in a row, each with a line below."""
+    side, columns = 96, 4
+    rows = -(-len(images_NCHW) // columns)
+    sheet = Image.new("RGB", (columns * (side + 8), rows * (side + 22)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for index, (pixels_CHW, caption) in enumerate(zip(images_NCHW, captions, strict=True)):
+        left, top = index % columns * (side + 8) + 4, index // columns * (side + 22) + 4
+        flat = pixels_CHW[0] if pixels_CHW.shape[0] == 1 else pixels_CHW.transpose(1, 2, 0)
+        sheet.paste(Image.fromarray(flat).convert("RGB").resize((side, side), Image.Resampling.NEAREST), (left, top))
+        pen.text((left, top + side + 2), caption[:17], fill="black")
+    return sheet
+
+
+@torch.inference_mode()
+def _validation(run: TrialRun) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    index_M = torch.linspace(0, len(run.val_set) - 1, min(_IMAGES, len(run.val_set))).long()
+    model = run.evaluated
+    training = model.training
+    model.eval()
+    batches = [run.val_set.batch(part) for part in index_M.split(run.config.train.eval_batch_size)]
+    logits_MK = torch.cat([model(run.augment.normalize(images)).float().cpu() for images, _ in batches])
+    model.train(training)
+    return torch.cat([labels.cpu() for _, labels in batches]), logits_MK, index_M
+
+
+def _most_wrong(labels_M: torch.Tensor, logits_MK: torch.Tensor) -> torch.Tensor:
+    log_chance_M = logits_MK.log_softmax(1).gather(1, labels_M[:, None]).squeeze(1)
+    order_M = log_chance_M.argsort(stable=True)
+    return order_M[(logits_MK.argmax(1) != labels_M)[order_M]][:_WRONG]
+
+
+def _mosaic(mixing_SS: npt.NDArray[np.float32]) -> Pixels:
+    tokens = len(mixing_SS)
+    side = round(tokens**0.5)
+    step = -(-side // _TILES)
+    grid_hwhw = mixing_SS.reshape(side, side, side, side)[::step, ::step]
+    shown = grid_hwhw.shape[0]
+    framed = np.full((shown, shown, side + 1, side + 1), np.nan, np.float32)
+    framed[:, :, :side, :side] = grid_hwhw
+    flat = framed.transpose(0, 2, 1, 3).reshape(shown * (side + 1), shown * (side + 1))[:-1, :-1]
+    return _diverging(flat / max(float(np.nanmax(np.abs(flat))), 1e-12))
+
+
+def _diverging(values: npt.NDArray[np.floating[Any]]) -> Pixels:
+    # -1 blue, 0 white, 1 red; what is not a number is a grey frame.
+    fade = np.clip(1 - np.abs(values), 0, 1)
+    red, blue = np.where(values > 0, 1, fade), np.where(values < 0, 1, fade)
+    colours = np.stack([red, fade, blue], axis=-1)
+    return cast(Pixels, np.where(np.isnan(values)[..., None], 200, np.nan_to_num(colours) * 255).astype(np.uint8))
+
+
+def _enlarged(pixels: Pixels) -> Image.Image:
+    scale = max(1, -(-_SIDE // pixels.shape[0]))
+    return Image.fromarray(pixels.repeat(scale, 0).repeat(scale, 1))
+
+
+def _png(picture: Image.Image) -> bytes:
+    out, options = io.BytesIO(), dict[str, Any](optimize=False, compress_level=6)
+    # 64 colours are as good as all to the eye, and a third of the bytes.
+    picture.quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(out, "PNG", **options)
+    return out.getvalue()

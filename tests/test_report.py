@@ -1,0 +1,312 @@
+"""The report: a study in every state, its numbers made again from the journal's lines alone, its page in a real browser."""
+
+import csv
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from selenium.webdriver.support.wait import WebDriverWait
+
+from hopsearch import report
+from hopsearch.command import MISTAKE, run_verb
+from hopsearch.errors import StudyError
+from hopsearch.reporting import facts_of, pareto_front
+from hopsearch.reporting.effects import at_equal_parameters, mean_of
+from hopsearch.reporting.facts import active_seconds
+from hopsearch.space import load_space
+from hopsearch.study import Admission, State, Study, StudyView, TrialRecord
+from tests.browser import Browser
+from tests.conftest import admit_all, curve, drive, environment, finish, identity, open_study
+
+
+def written(folder: Path, *words: str) -> str:
+    """The report of a study as the command writes it."""
+    report.main([f"study={folder.name}", f"storage={folder.parent}", *words])
+    layout = next((word.partition("=")[2] for word in words if word.startswith("format=")), "html")
+    return (folder / f"report.{layout}").read_text()
+
+
+def facts_in(page: str) -> dict:
+    return json.loads(re.search(r'<script type="application/json" id="facts">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def figures_in(page: str) -> dict:
+    return json.loads(re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, re.DOTALL)[1])
+
+
+class Journal:
+    """The study by Optuna's journal alone, read line by line: no code of hopsearch or Optuna."""
+
+    def __init__(self, folder: Path) -> None:
+        self.state, self.curve, self.attrs, self.ended = {}, {}, {}, {}
+        for line in (folder / "journal.log").read_text().splitlines():
+            entry = json.loads(line)
+            trial = entry.get("trial_id")
+            if entry["op_code"] == 4:  # a trial is created
+                trial = len(self.state)
+                self.state[trial], self.curve[trial], self.attrs[trial] = entry.get("state", 0), {}, {}
+            elif entry["op_code"] == 6:  # its state changes
+                self.state[trial] = entry["state"]
+                self.ended[trial] = entry.get("datetime_complete")
+            elif entry["op_code"] == 7:
+                self.curve[trial][entry["step"]] = entry["intermediate_value"]
+            elif entry["op_code"] == 8:
+                self.attrs[trial] |= entry["user_attr"]
+
+    def counted(self) -> list[int]:
+        return [trial for trial, attrs in self.attrs.items() if "rejected" not in attrs]
+
+
+def test_numbers_are_those_of_the_journal(tmp_path):
+    with open_study(tmp_path) as study:
+        drive(study, 25)
+        study.fail(study.ask(admit_all).number, "diverged: too hot")
+    facts = facts_in(written(tmp_path / "test"))
+    journal = Journal(tmp_path / "test")
+    counted = journal.counted()
+    best = {trial: max(journal.curve[trial].values()) for trial in counted if journal.curve[trial] and journal.state[trial] != 3}
+    order = sorted(best, key=lambda trial: (-best[trial], trial))
+    assert [row["trial"] for row in facts["leaderboard"]] == [*order, *(trial for trial in counted if trial not in best)]
+    assert [row["value"] for row in facts["leaderboard"]][: len(order)] == [best[trial] for trial in order]
+    epochs = sum(len(journal.curve[trial]) for trial in counted)
+    full = sum(9 for trial in counted if journal.state[trial] in (1, 2))  # complete, pruned
+    assert (facts["cost"]["epochs"], facts["cost"]["full_epochs"]) == (epochs, full)
+    assert facts["cost"]["saved_share"] == pytest.approx(1 - epochs / full)
+    assert facts["cost"]["training_seconds"] == pytest.approx(
+        sum(journal.attrs[trial].get("progress", {}).get("seconds", 0) for trial in counted)
+    )
+    stopped = [trial for trial in counted if journal.state[trial] == 2]
+    assert {int(epoch): count for epoch, count in facts["stops"].items()} == Counter(len(journal.curve[t]) for t in stopped)
+    params = {trial: journal.attrs[trial]["cost"]["params"] for trial in order}
+
+    def beaten(one: int) -> bool:
+        as_good = [other for other in order if best[other] >= best[one] and params[other] <= params[one]]
+        return any((best[other], params[other]) != (best[one], params[one]) for other in as_good)
+
+    front = [trial for trial in order if not beaten(trial)]
+    assert sorted(facts["fronts"]["params"]) == sorted(front)
+    so_far, spent = [], 0
+    for trial in sorted((trial for trial in counted if journal.ended.get(trial)), key=lambda trial: journal.ended[trial]):
+        spent += len(journal.curve[trial])
+        so_far.append((trial, spent, max((best[one[0]] for one in [*so_far, (trial,)] if one[0] in best), default=None)))
+    assert [(point["trial"], point["epochs"], point["best"]) for point in facts["history"]] == so_far
+    assert facts["failures"] == [{"reason": "diverged: too hot", "trials": [counted[-1]]}]
+
+
+class TestStates:
+    """A report can be asked for at any time."""
+
+    def test_of_nothing(self, tmp_path, capsys):
+        (tmp_path / "test").mkdir()
+        code = run_verb(report.main, report.ReportConfig, "about", ["study=test", f"storage={tmp_path}"])
+        assert (code, "must hold a study, got no journal.log" in capsys.readouterr().err) == (MISTAKE, True)
+
+    def test_of_an_empty_study(self, tmp_path):
+        with open_study(tmp_path):
+            pass
+        page = written(tmp_path / "test")
+        assert "No trials yet." in page
+        assert figures_in(page) == {}
+        assert written(tmp_path / "test", "format=md").startswith("# Study test\n\nNo trials yet.")
+
+    def test_of_failures_only(self, tmp_path):
+        with open_study(tmp_path) as study:
+            for turn in range(4):
+                number = study.ask(admit_all).number
+                if turn == 3:
+                    study.report(number, 1, 0.5, 1.0)  # it had a value, which counts for nothing
+                study.fail(number, "out_of_memory: <b>too</b> large" if turn % 2 else "diverged: the loss is nan")
+        page = written(tmp_path / "test")
+        assert facts_in(page)["counts"]["failed"] == 4
+        assert "out_of_memory: &lt;b&gt;too&lt;/b&gt; large" in page
+        assert "<b>too</b>" not in page
+        assert "history" not in figures_in(page)
+        assert "4 failed." in written(tmp_path / "test", "format=md")
+
+    def test_while_it_runs(self, tmp_path):
+        with open_study(tmp_path) as study:
+            drive(study, 5)
+            number = study.ask(admit_all).number
+            for _ in range(2):  # another process reads between two epochs of the writer
+                study.report(number, study.records[number].epoch + 1, 0.999, 1.0)
+                facts = facts_in(written(tmp_path / "test"))
+                assert (facts["counts"]["running"], facts["leaderboard"][0]["trial"]) == (1, number)
+            ended = [record for record in study.counted() if record.state != State.RUNNING]
+            assert facts["cost"]["full_epochs"] == 9 * len(ended) + 2  # nothing is saved yet on a trial that still runs
+
+    def test_with_a_torn_line(self, tmp_path):
+        with open_study(tmp_path) as study:
+            drive(study, 6)
+        before = facts_in(written(tmp_path / "test"))
+        journal = tmp_path / "test" / "journal.log"
+        journal.write_bytes(journal.read_bytes() + b'{"op_code":7,"worker_id":"x","tri')
+        torn = journal.read_bytes()
+        after = facts_in(written(tmp_path / "test"))
+        assert {**after, "written": ""} == {**before, "written": ""}
+        assert journal.read_bytes() == torn  # a report never writes to the study
+
+    def test_of_a_folder_that_cannot_be_written(self, tmp_path):
+        with open_study(tmp_path) as study:
+            drive(study, 2)
+        with pytest.raises(StudyError, match="must be writable"):
+            report.write_report(StudyView.open(tmp_path / "test"), target=tmp_path / "nowhere" / "report.html")
+
+
+class TestFormats:
+    def test_json_is_the_pages_facts(self, searched):
+        told, shown = json.loads(written(searched, "format=json")), facts_in(written(searched))
+        assert {**told, "written": 0, "compare": 0} == {**shown, "written": 0, "compare": 0}
+
+    def test_csv_and_another_place(self, searched, tmp_path, capsys):
+        report.main([f"study={searched.name}", f"storage={searched.parent}", "format=csv", f"to={tmp_path / 'mine.csv'}"])
+        with (tmp_path / "mine.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert [int(row["trial"]) for row in rows] == [
+            row["trial"] for row in facts_of(StudyView.open(searched)).to_dict()["leaderboard"]
+        ]
+
+    def test_markdown(self, searched):
+        text = written(searched, "format=md")
+        winner = StudyView.open(searched).winner
+        assert f"Trial {winner['trial']}: val_acc {winner['val_acc']:.4f}" in text
+        assert text.count("\n| ") == 11  # the leaderboard: its head and ten trials
+
+    def test_compared(self, searched, tmp_path):
+        other = tmp_path / "other"
+        os.symlink(searched, searched.parent / "twin")
+        try:
+            page = written(searched, "compare=twin")
+        finally:
+            (searched.parent / "twin").unlink()
+        assert 'id="compared"' in page
+        names = [trace["name"] for trace in figures_in(page)["history"]["data"] if trace.get("name")]
+        assert names == ["little"] * 4
+        assert not other.exists()
+
+
+def test_the_front_of_several_metrics():
+    points = [(0, (0.9, 10, 1)), (1, (0.8, 5, 1)), (2, (0.8, 6, 1)), (3, (0.7, 20, 0)), (4, (0.9, 10, 1)), (5, (0.1, 99, 9))]
+    assert pareto_front(points, (1, -1, -1)) == [0, 1, 3, 4]
+    assert pareto_front([], (1, -1)) == []
+
+
+def test_time_without_pauses():
+    spans = [(100, 110), (105, 120), (1000, 1010), (1005, 1006)]
+    records = [TrialRecord(number, State.COMPLETE, started=a, ended=b) for number, (a, b) in enumerate(spans)]
+    assert active_seconds([*records, TrialRecord(9, State.RUNNING, started=1)]) == {0: 10, 1: 20, 2: 30, 3: 26}
+
+
+def test_a_mean_and_its_interval():
+    mean = mean_of([0.5, 0.7, 0.9])
+    assert (mean.trials, mean.mean) == (3, pytest.approx(0.7))
+    assert mean.margin == pytest.approx(4.30265 * 0.2 / 3**0.5, rel=1e-5)  # Student's t at 2 degrees of freedom
+    assert mean_of([0.5]).margin == float("inf")
+
+
+def test_families_at_equal_parameters_are_told_apart_from_capacity(tmp_path):
+    """SymMixer is half as large, and the value is one line in log(parameters) plus 0.1 for it: a plain mean would hide that."""
+
+    def level(record: TrialRecord) -> float:
+        sym = record.config["model.family"] == "symmixer"
+        return 0.1 * math.log(record.cost["params"]) + 0.1 * sym
+
+    with simulated(tmp_path, 40, level) as study:
+        found = at_equal_parameters(study, 1)
+    assert found["symmixer"].mean - found["paramixer"].mean == pytest.approx(0.1, abs=1e-9)
+    assert found["asymmixer"].mean == pytest.approx(found["paramixer"].mean, abs=1e-9)
+
+
+def simulated(folder: Path, trials: int, level=None) -> Study:
+    """A study of the shipped space of all families; costs, curves and measures are made up: nothing is trained."""
+    about = {"data.image_size": 8, "data.channels": 1, "data.classes": 10, "data.n_train": 1300}
+    study = Study(folder / "sim", identity("sim", space=load_space("hopfield").resolve(about).to_dict()), "random", "asha")
+
+    def admit(config: dict) -> Admission:
+        params = config["model.depth"] * config["model.dim"] ** 2 * (1 if config["model.family"] == "symmixer" else 2)
+        return Admission({"params": params, "flops": 100 * params, "memory": 1})
+
+    for number in range(trials):
+        record = study.ask(admit)
+        iterated = {"fixed_point/residual/mean": 0.1 / record.config.get("model.n_iter", 1)}
+        measures = {
+            f"{name}/{where}/mean": 0.6 for name in ("asymmetry", "cosine", "breaking") for where in ("tokens", "channels")
+        }
+        while record.state == State.RUNNING:
+            epoch = record.epoch + 1
+            value = level(record) if level else curve(number, epoch)
+            study.report(record.number, epoch, value, float(epoch), metrics={"val_loss": 1 - value} | measures | iterated)
+    return study
+
+
+def opened(browser: Browser, file: Path, figures: int) -> float:
+    """Open a page, have every figure drawn, and hold that it asked for nothing; returns the seconds until it could be read."""
+    browser.requests(), browser.console()
+    began = time.monotonic()
+    browser.driver.get(file.as_uri())
+    WebDriverWait(browser.driver, 30).until(
+        lambda driver: driver.execute_script("return !!document.querySelector('[data-drawn=yes]')")
+    )
+    seconds = time.monotonic() - began
+    browser.driver.execute_script("window.drawAll()")
+    counting = (
+        "return document.querySelectorAll('[data-drawn=yes] .main-svg').length > 0 && "
+        "document.querySelectorAll('[data-drawn=yes]').length"
+    )
+    WebDriverWait(browser.driver, 40).until(lambda driver: driver.execute_script(counting) == figures)
+    assert not [line for line in browser.console() if "GPU stall due to ReadPixels" not in line]  # of a WebGL without a GPU
+    asked = browser.requests()
+    assert asked[0] == file.as_uri()
+    assert all(address.startswith(("data:", "blob:")) for address in asked[1:]), asked
+    return seconds
+
+
+@pytest.mark.timeout(120)
+def test_the_page_in_a_browser(searched, browser):
+    page = written(searched)
+    figures = figures_in(page)
+    assert {"history", "curves", "stops", "fronts", "importance", "parallel", "slices", "grid", "asymmetry"} <= set(figures)
+    opened(browser, searched / "report.html", len(figures))
+    driver = browser.driver
+    empty = "return [...document.querySelectorAll('[data-figure]')].filter(b => b.clientHeight < 100 || !b.querySelector('svg'))"
+    assert driver.execute_script(empty) == []
+    best = StudyView.open(searched).ranked()[0].number
+    first = "return document.querySelector('#leaderboard ~ .wide tbody tr td:nth-child(2)').textContent"
+    assert driver.execute_script(first) == str(best)
+    driver.execute_script("document.querySelectorAll('table.sortable th')[1].click()")  # by the trial's number
+    assert driver.execute_script(first) == "0"
+    driver.execute_script("document.querySelector('#row-0').click()")
+    WebDriverWait(driver, 5).until(lambda driver: '"trial": 0' in driver.execute_script("return detail.textContent"))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_thousand_trials_in_a_browser(tmp_path, browser):
+    with simulated(tmp_path, 1000):
+        pass
+    began = time.monotonic()
+    page = written(tmp_path / "sim")
+    seconds, size = time.monotonic() - began, (tmp_path / "sim" / "report.html").stat().st_size
+    assert size < 10e6
+    figures = figures_in(page)
+    assert {"n_iter", "h_ratio", "symmetry_breaking", "symmetry", "asymmetry", "breaking", "residuals"} <= set(figures)
+    shown = opened(browser, tmp_path / "sim" / "report.html", len(figures))
+    print(f"1000 trials: written in {seconds:.1f} s, {size / 1e6:.1f} MB, first figure after {shown:.1f} s")
+    assert shown < 15
+
+
+@pytest.mark.long
+def test_from_the_shell_while_another_process_searches(tmp_path):
+    with open_study(tmp_path) as study:
+        drive(study, 3)
+        words = [sys.executable, "-m", "hopsearch.report", "study=test", f"storage={tmp_path}"]
+        done = subprocess.run(words, env=environment(tmp_path), capture_output=True, text=True, timeout=50)
+        finish(study, study.ask(admit_all).number)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1].endswith("report.html")
