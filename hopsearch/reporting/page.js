@@ -13,7 +13,7 @@
   const boxes = Array.from(document.querySelectorAll("[data-figure]"));
   const near = new IntersectionObserver(function (seen) {
     seen.forEach(function (one) { if (one.isIntersecting) { near.unobserve(one.target); draw(one.target); } });
-  }, { rootMargin: "400px" });
+  }, { rootMargin: "1200px" });
   boxes.forEach(function (box) { near.observe(box); });
   window.drawAll = function () { boxes.forEach(draw); };       // before printing
   window.addEventListener("beforeprint", window.drawAll);
