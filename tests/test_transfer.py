@@ -91,7 +91,7 @@ class TestWarmStart:
             for record in taken:
                 old = view.records[int(record.reason.split()[1])]
                 assert record.curve == old.curve
-    X
+                assert record.params["optim.lr"] == pytest.approx(old.params["optim.lr"])
                 assert ("model.depth" in record.params) == (old.params["model.depth"] >= 3)  # outside the new range: left out
             assert len(taken) == 12
             record = study.ask(admit_all)
