@@ -14,18 +14,22 @@ epochs, which is fifty full trainings. What counts is the best value reported so
 import argparse
 import itertools
 import json
+import statistics
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+import matplotlib.pyplot as plt
 import optuna
 from landscapes import PROBLEMS, Problem
 from rivals import PlainOptuna, RayTune, simulate
 
 from hopsearch.study import MEMORY, Event, Identity, Simulation, Study
 
+matplotlib.use("svg")
 RESULTS = Path(__file__).parent / "results"
 LINES = RESULTS / "search_quality.jsonl"
 BUDGET = 1350
@@ -116,9 +120,45 @@ def quartiles(found: list[int | None]) -> tuple[float, float, float]:
     return middle, low, high
 
 
+def curve(line: dict[str, Any], grid: list[int], worst: float) -> list[float]:
+    """The best value so far at each of ``grid``; ``worst`` before the first."""
+    values, rises, best = [], iter([*line["rises"], (10**9, 0.0)]), worst
+    after, value = next(rises)
+    for epochs in grid:
+        while after <= epochs:
+            best = value
+            after, value = next(rises)
+        values.append(best)
+    return values
+
+
+def draw(name: str, lines: list[dict[str, Any]]) -> None:
+    """A picture: the median of what is missing to the best, over the epochs spent, at four workers."""
+    problem = PROBLEMS[name](0)
+    best = problem.best
+    grid = [round(10 ** (0.05 * k)) for k in range(64)]
+    figure, axes = plt.subplots(figsize=(7, 4.2))
+    for contestant in dict.fromkeys(line["contestant"] for line in lines):
+        chosen = [line for line in lines if line["contestant"] == contestant and line["workers"] == 4]
+        if len(chosen) < 5:
+            continue
+        missing = [[best - value for value in curve(line, grid, 0.0)] for line in chosen]
+        middle = [max(1e-3, statistics.median(column)) for column in zip(*missing, strict=True)]
+        style = "--" if contestant in (*RIVALS, "random", "random+asha", "one_epoch") else "-"
+        axes.plot(grid, middle, style, label=f"{contestant} ({len(chosen)} seeds)", linewidth=1.4)
+    axes.axhline(problem.target, color="grey", linewidth=0.6)
+    axes.set(xscale="log", yscale="log", xlabel="epochs spent", ylabel="missing to the best (median)", title=f"{name}, 4 workers")
+    axes.legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(RESULTS / f"search_quality_{name}.svg", metadata={"Date": None})
+    plt.close(figure)
+
+
 def report() -> None:
-    """Print a table a problem."""
+    """Print a table a problem, and draw a picture of each."""
     lines = read()
+    for name in dict.fromkeys(line["problem"] for line in lines):
+        draw(name, [line for line in lines if line["problem"] == name])
     for name in dict.fromkeys(line["problem"] for line in lines):
         print(f"\n## {name}\n")
         counts = sorted({line["workers"] for line in lines if line["problem"] == name})

@@ -46,6 +46,7 @@ class Rung:
         self._numbers: list[int] = []
         self._places: list[tuple[float, int]] = []
         self._queue: list[tuple[float, int]] = []
+        self._several = False
 
     def __len__(self) -> int:
         return len(self.values)
@@ -53,7 +54,7 @@ class Rung:
     def add(self, number: int, values: Values, paused: bool) -> None:
         """A trial came, and perhaps waits here."""
         place = (-values[0], len(self._numbers))
-        self.values[number] = values
+        self.values[number], self._several = values, len(values) > 1
         self._numbers.append(number)
         bisect.insort(self._places, place)
         if paused:
@@ -72,7 +73,7 @@ class Rung:
 
     def standing(self) -> list[int]:
         """All numbers, best first."""
-        if any(len(values) > 1 for values in self.values.values()):
+        if self._several:
             return [self._numbers[turn] for turn in best_first(list(self.values.values()))]
         return [self._numbers[turn] for _, turn in self._places]
 
@@ -80,7 +81,7 @@ class Rung:
         """Number and rank of the best that waits, if any does."""
         if not self.waiting:
             return None
-        if any(len(self.values[number]) > 1 for number in self.waiting):
+        if self._several:
             order = self.standing()
             return next((number, rank) for rank, number in enumerate(order, start=1) if number in self.waiting)
         while self._numbers[self._queue[0][1]] not in self.waiting:  # it has left

@@ -71,7 +71,7 @@ class TableLandscape:
             grouped.setdefault(row["number"], []).append(row)
         self.rows = list(grouped.values())
         self._metric = metric
-        self._codes_NP = np.array([self._encode(repeats[0]["params"]) for repeats in self.rows])
+        self._codes_NP = np.array([self.encode(repeats[0]["params"]) for repeats in self.rows])
         self.best = max(float(np.mean([max(repeat[metric], default=0.0) for repeat in repeats])) for repeats in self.rows)
         self._taken: dict[str, int] = {}
 
@@ -83,7 +83,7 @@ class TableLandscape:
 
     def nearest(self, config: Mapping[str, Any]) -> npt.NDArray[np.int64]:
         """Indices of all rows, the one most like ``config`` first."""
-        code_P = self._encode({name: config[name] for name in self.space.active(config)})
+        code_P = self.encode({name: config[name] for name in self.space.active(config)})
         gaps_NP = np.abs(self._codes_NP - code_P)
         # NaN is an inactive parameter: like another inactive one, unlike any value.
         gaps_NP[np.isnan(self._codes_NP) & np.isnan(code_P)] = 0.0
@@ -107,7 +107,8 @@ class TableLandscape:
             self._taken[key] = next((int(index) for index in order if int(index) not in taken), int(order[0]))
         return self.rows[self._taken[key]]
 
-    def _encode(self, params: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+    def encode(self, params: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+        """The values of a configuration's active parameters as numbers, on scales from 0 to 1; NaN for the others."""
         parameters = self.space.parameters.items()
         return np.array([_scaled(parameter, params[name]) if name in params else np.nan for name, parameter in parameters])
 
