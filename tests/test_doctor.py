@@ -377,6 +377,13 @@ class TestSpotWatcher:
         assert watcher.seconds_left("aws", "http://127.0.0.1:9") is None
 
 
+def test_machines_install_what_the_project_needs():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    needed = {re.match(r"[\w-]+", line)[0] for line in project}
+    lines = (CLUSTER / "node" / "requirements.txt").read_text().splitlines()
+    assert needed <= {found[0] for line in lines if (found := re.match(r"[\w-]+", line))}
+
+
 class Group:
     """An EC2 client with one security group, as Ray leaves it."""
 
