@@ -7,7 +7,9 @@ import http.server
 import importlib.util
 import json
 import os
+import re
 import threading
+import tomllib
 from pathlib import Path
 
 import jsonschema
