@@ -19,7 +19,8 @@ SEARCH = (
     "space=imixer",
     "address=auto",
     STORAGE,
-    "trials=6",
+    "trials=12",
+    "pruner=none",
     "train.epochs=9",
     "trial.cpus=1.5",
 )
@@ -55,7 +56,7 @@ def test_a_search_and_a_training_over_several_machines(operator, network):
         assert job.wait(600) == 0, job.text[-3000:]
         print(f"search over three machines: {time.monotonic() - began:.0f} s")
         view = StudyView.open(network.shared / "studies" / "imixer-digits")
-        assert [record.number for record in view.counted()] == list(range(6))
+        assert [record.number for record in view.counted()] == list(range(12))
         assert not [record for record in view.counted() if record.state in (State.RUNNING, State.FAILED)]
         busy = [
             machine.name for machine in (head, *workers) if machine.run("find", "/home/ubuntu", "-name", "epochs.log").strip()
