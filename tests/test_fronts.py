@@ -6,7 +6,7 @@ from statistics import median
 
 import pytest
 
-from hopsearch.study.evidence import Rung
+from hopsearch.study.evidence import Agreement, Rung
 from hopsearch.study.fronts import crowding_distances, dominates, fronts
 
 POINTS = ((0.9, -5.0), (0.8, -3.0), (0.7, -4.0), (0.5, -1.0), (0.4, -2.0), (0.4, -2.0))
@@ -82,6 +82,30 @@ def test_a_rung_kept_as_trials_come_and_go_agrees_with_the_definition(objectives
         assert rung.standing() == [100 - i for i in order]
         expected = next(((100 - i, rank) for rank, i in enumerate(order, start=1) if i in waiting), None)
         assert rung.first_waiting() == expected
+
+
+@pytest.mark.parametrize("objectives", [1, 2])
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.5])
+def test_agreement_of_two_rungs_agrees_with_the_definition(objectives, noise):
+    random, below, above, answers = Random(4), Rung(), Rung(), set()
+    agreement = Agreement(below, above)
+    for number in range(120):
+        values = tuple(
+            round(random.random(), 2) for _ in range(objectives)
+        )  # rounded, so that differences are often just as allowed
+        below.add(number, values, paused=True)
+        if random.random() < 0.4:
+            above.add(number, (values[0] + random.uniform(-noise, noise), *values[1:]), paused=True)
+        elif random.random() < 0.1:
+            above.add(1000 + number, values, paused=True)  # was never looked at below
+        if random.random() < 0.7:
+            known = [one[0] for one in below.values.values()]
+            slack = 0.025 * (max(known) - min(known))
+            firsts = [below.values[one][0] for one in above.standing() if one in below.values]
+            stable = all(first + slack >= max(firsts[place:]) for place, first in enumerate(firsts))
+            assert agreement.holds(0.025) == stable
+            answers.add(stable)
+    assert answers == ({True} if noise == 0 and objectives == 1 else {True, False})
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 8])

@@ -5,6 +5,8 @@ a small one, but for the logarithm.
 """
 
 import bisect
+import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -76,6 +78,11 @@ class Rung:
         return 1 + bisect.bisect_left(self._places, (-values[0], -1))
 
     @property
+    def several(self) -> bool:
+        """Whether there are several objectives."""
+        return self._fronts is not None
+
+    @property
     def range(self) -> float:
         """How far the best is from the worst, in the first objective."""
         return self._places[-1][0] - self._places[0][0] if self._places else 0.0
@@ -85,6 +92,10 @@ class Rung:
         """Of the first objective; there must be a trial."""
         above, below = self._places[(len(self) - 1) // 2][0], self._places[len(self) // 2][0]
         return -above if len(self) % 2 else (-above - below) / 2
+
+    def since(self, turn: int) -> list[int]:
+        """Numbers of those that came after so many others."""
+        return self._numbers[turn:]
 
     def standing(self) -> list[int]:
         """All numbers, best first."""
@@ -104,6 +115,46 @@ class Rung:
         return self._numbers[place[1]], 1 + bisect.bisect_left(self._places, place)
 
 
+class Agreement:
+    """Whether trials stand in a rung as they stood in a lower one, by the first objective there.
+
+    The range of values below only grows, and with it what counts as equal. So two that agreed once agree for good, and only those
+    that have come since are compared with the others.
+    """
+
+    def __init__(self, below: Rung, above: Rung) -> None:
+        self._below, self._above = below, above
+        self._compared, self._held = 0, True
+        self._order: list[tuple[float, int]] = []  # as the rung above has it, of those that were below
+        self._firsts: list[float] = []  # their values below
+
+    def holds(self, tolerance: float) -> bool:
+        """Whether nobody was worse below, by more than this share of the range there, than one who stands behind it above."""
+        slack = tolerance * self._below.range
+        if self._above.several and self._compared < len(self._above):
+            known = self._below.values
+            self._firsts = [known[number][0] for number in self._above.standing() if number in known]
+            self._held = False  # each that comes may change the order of all
+        elif not self._above.several:
+            for turn, number in enumerate(self._above.since(self._compared), start=self._compared):
+                self._held = self._compare(number, turn, slack) and self._held
+        self._compared = len(self._above)
+        if not self._held:
+            best_after = itertools.accumulate(reversed(self._firsts), max)
+            self._held = all(first + slack >= best for first, best in zip(reversed(self._firsts), best_after, strict=True))
+        return self._held
+
+    def _compare(self, number: int, turn: int, slack: float) -> bool:
+        if number not in self._below.values:
+            return True
+        first, place = self._below.values[number][0], (-self._above.values[number][0], turn)
+        index = bisect.bisect(self._order, place)
+        better, worse = self._firsts[:index], self._firsts[index:]
+        self._order.insert(index, place)
+        self._firsts.insert(index, first)
+        return min(better, default=math.inf) + slack >= first and first + slack >= max(worse, default=-math.inf)
+
+
 class Evidence:
     """All rungs of a study, as one rule's brackets divide them.
 
@@ -114,6 +165,7 @@ class Evidence:
     def __init__(self, bracket: Callable[[int], int]) -> None:
         self._bracket = bracket
         self._rungs: dict[tuple[int, int], Rung] = {}
+        self._agreements: dict[tuple[int, int], Agreement] = {}
 
     def rung(self, epoch: int, bracket: int = 0) -> Rung:
         """The rung at ``epoch``; an empty one where nobody has come yet."""
@@ -126,6 +178,18 @@ class Evidence:
     def add(self, arrival: Arrival, paused: bool) -> None:
         """A trial came to a rung and was let go on, stopped, or paused."""
         self.of(arrival).add(arrival.number, arrival.values, paused)
+
+    def stable(self, lower: int, upper: int, tolerance: float) -> bool:
+        """Whether trials stand at one epoch as they stood at an earlier one, by the first objective there.
+
+        Args:
+            lower, upper: the two epochs, of the first bracket.
+            tolerance: share of the lower rung's range of values within which two trials counted as equal there.
+        """
+        key = lower, upper
+        if key not in self._agreements:
+            self._agreements[key] = Agreement(self.rung(lower), self.rung(upper))
+        return self._agreements[key].holds(tolerance)
 
     def leave(self, number: int, epoch: int) -> None:
         """A trial that was paused at ``epoch`` goes on, or has ended."""

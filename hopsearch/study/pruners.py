@@ -6,7 +6,6 @@ A trial that is stopped has ended; a paused one waits, with its checkpoint, unti
 """
 
 import enum
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -190,15 +189,7 @@ class Pasha(AshaPromotion):
         place = rungs.index(epoch)
         if place == 0 or len(evidence.rung(rungs[place + 1])):
             return True  # below the first cap, or the cap was raised before
-        return not self._stable(rungs[place - 1], epoch, evidence)
-
-    def _stable(self, lower: int, upper: int, evidence: Evidence) -> bool:
-        below, above = evidence.rung(lower), evidence.rung(upper).standing()
-        slack = self.tolerance * below.range
-        # In the order above, best first: nobody may have been clearly worse below than one who follows.
-        firsts = [below.values[number][0] for number in above if number in below.values]
-        best_after = itertools.accumulate(reversed(firsts), max)
-        return all(first + slack >= best for first, best in zip(reversed(firsts), best_after, strict=True))
+        return not evidence.stable(rungs[place - 1], epoch, self.tolerance)
 
 
 @dataclass(frozen=True)
