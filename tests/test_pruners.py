@@ -5,7 +5,7 @@ import pytest
 from hopsearch.errors import ConfigError
 from hopsearch.space import Fidelity
 from hopsearch.study import PRUNERS, Verdict, make_pruner
-from hopsearch.study.evidence import Arrival, Evidence, best_first, crowding_distances, dominates, fronts
+from hopsearch.study.evidence import Arrival, Evidence
 
 FIDELITY = Fidelity(1, 27, 3)
 GO, STOP, PAUSE = Verdict.GO, Verdict.STOP, Verdict.PAUSE
@@ -218,33 +218,6 @@ def test_unknown():
 
 class TestSeveralObjectives:
     POINTS = ((0.9, -5.0), (0.8, -3.0), (0.7, -4.0), (0.5, -1.0), (0.4, -2.0), (0.4, -2.0))
-
-    def test_domination(self):
-        assert dominates((1.0, 1.0), (1.0, 0.5))
-        assert not dominates((1.0, 1.0), (1.0, 1.0))
-        assert not dominates((1.0, 0.0), (0.0, 1.0))
-
-    def test_fronts(self):
-        assert [sorted(front) for front in fronts(self.POINTS)] == [[0, 1, 3], [2, 4, 5]]
-
-    def test_fronts_agree_with_the_definition(self):
-        from random import Random
-
-        random = Random(0)
-        points = [tuple(random.randrange(6) / 5 for _ in range(3)) for _ in range(60)]
-        left, expected = set(range(60)), []
-        while left:
-            front = {i for i in left if not any(dominates(points[j], points[i]) for j in left)}
-            expected.append(front)
-            left -= front
-        assert [set(front) for front in fronts(points)] == expected
-
-    def test_crowding(self):
-        inf = float("inf")
-        assert crowding_distances([(0.0, 4.0), (1.0, 3.0), (4.0, 0.0)]) == [inf, pytest.approx(2.0), inf]
-
-    def test_the_ends_of_a_front_come_first(self):
-        assert best_first(self.POINTS)[:3] == [0, 3, 1]
 
     def test_asha_keeps_the_front(self):
         desk = Desk("asha")

@@ -155,6 +155,26 @@ def test_preemptions_cost_epochs_and_change_no_curve(tmp_path):
     assert curves[0] == curves[1]
 
 
+@pytest.mark.parametrize("pruner", ["asha_promotion", "hyperband"])
+def test_what_is_kept_as_trials_come_and_go_agrees_with_the_records(tmp_path, pruner):
+    def check(study):
+        assert study.waiting() == StudyView.waiting(study)
+        assert study.epochs == StudyView.epochs.fget(study)
+        for state, numbers in study._open.items():
+            assert numbers == {number for number, record in study.records.items() if record.state == state}
+
+    study = open_study(tmp_path, "random", pruner)
+    simulation = Choosy(study, Hills(), 4, 30, Faults(failure=0.05, preemption=0.1))
+    for turn, _ in enumerate(simulation.events()):
+        check(simulation.study)
+        if turn % 25 == 24:
+            simulation.study.close()
+            simulation.study = open_study(tmp_path, "random", pruner)
+            check(simulation.study)
+    check(simulation.study)
+    simulation.study.close()
+
+
 def test_waiting_trials_are_promoted_after_the_budget_was_raised(tmp_path):
     with open_study(tmp_path, "random", "asha_promotion") as study:
         simulation = Simulation(study, Hills(), 1, 8)

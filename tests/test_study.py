@@ -307,3 +307,29 @@ class TestBoard:
         assert {"_hparams_/session_start_info", "_hparams_/session_end_info"} <= set(events.summary_metadata)
         top = self.read(tmp_path / "test" / "tensorboard" / "study")
         assert [round(point.value, 3) for point in top.Scalars("study/best_val_acc_by_trials")] == [0.7]
+
+
+def test_the_journal_finds_trials_that_wait_to_be_asked_for(tmp_path):
+    waits = (optuna.trial.TrialState.WAITING,)
+    with open_study(tmp_path, "random", "asha") as study:
+        storage, study_id = study.optuna._storage, study.optuna._study_id
+
+        def waiting():
+            found = [trial.number for trial in storage.get_all_trials(study_id, states=waits)]
+            assert found == [trial.number for trial in JournalStorage.get_all_trials(storage, study_id, states=waits)]
+            return found
+
+        assert len(waiting()) == len(SPACE["first"])
+        for _ in range(3):
+            study.ask(admit_all)
+            waiting()
+        study.optuna.enqueue_trial({"model.depth": 1})
+        study.optuna.enqueue_trial({"model.depth": 2})
+        first, second = waiting()
+        assert study.ask(admit_all).number == first
+        assert waiting() == [second]
+    with open_study(tmp_path, "random", "asha") as study:
+        storage, study_id = study.optuna._storage, study.optuna._study_id
+        assert waiting() == [second]
+        assert study.ask(admit_all).number == second
+        assert waiting() == []

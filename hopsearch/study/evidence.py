@@ -1,16 +1,16 @@
 """What a stopping rule may look at: with which values trials came to each epoch at which they are compared.
 
-Values are oriented so that larger is better, one a objective. With several objectives trials are ranked by non-dominated sorting,
-and within a front by how much of it would be left empty without them (Deb et al. 2002, NSGA-II, sections III.A and III.B).
+All of it is kept in order as trials come, since every decision asks for a rank: a decision costs no more in a large study than in
+a small one, but for the logarithm.
 """
 
 import bisect
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-Values = tuple[float, ...]
-"""Of a trial at an epoch, one an objective, larger is better."""
+from hopsearch.study.fronts import Fronts, Values
 
 
 @dataclass(frozen=True)
@@ -41,53 +41,118 @@ class Rung:
     def __init__(self) -> None:
         self.values: dict[int, Values] = {}
         self.waiting: set[int] = set()
-        # Of one objective: (-value, turn), so that the best is first, and the earlier of two that are equal. Kept in order, since
-        # every decision asks for a rank. With several objectives ranks are worked out each time.
+        # By the first objective: (-value, turn), so that the best is first, and the earlier of two that are equal.
         self._numbers: list[int] = []
+        self._turns: dict[int, int] = {}
         self._places: list[tuple[float, int]] = []
         self._queue: list[tuple[float, int]] = []
-        self._several = False
+        self._fronts: Fronts | None = None  # where there are several objectives
 
     def __len__(self) -> int:
         return len(self.values)
 
     def add(self, number: int, values: Values, paused: bool) -> None:
         """A trial came, and perhaps waits here."""
-        place = (-values[0], len(self._numbers))
-        self.values[number], self._several = values, len(values) > 1
+        turn = len(self._numbers)
+        place = (-values[0], turn)
+        self.values[number], self._turns[number] = values, turn
         self._numbers.append(number)
         bisect.insort(self._places, place)
         if paused:
             self.waiting.add(number)
             bisect.insort(self._queue, place)
+        if len(values) > 1:
+            self._fronts = self._fronts or Fronts()
+            self._fronts.add(turn, values, paused)
 
     def leave(self, number: int) -> None:
         """A trial that waited goes on, or has ended."""
         self.waiting.discard(number)
+        if self._fronts is not None and number in self._turns:
+            self._fronts.leave(self._turns[number])
 
     def rank(self, values: Values) -> int:
         """Where a trial with these values would stand, 1 for the best; it is put ahead of its equals."""
-        if len(values) == 1:
-            return 1 + bisect.bisect_left(self._places, (-values[0], -1))
-        return 1 + best_first([values, *self.values.values()]).index(0)
+        if len(values) > 1:
+            return self._fronts.rank(values) if self._fronts is not None else 1
+        return 1 + bisect.bisect_left(self._places, (-values[0], -1))
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several objectives."""
+        return self._fronts is not None
+
+    @property
+    def range(self) -> float:
+        """How far the best is from the worst, in the first objective."""
+        return self._places[-1][0] - self._places[0][0] if self._places else 0.0
+
+    @property
+    def median(self) -> float:
+        """Of the first objective; there must be a trial."""
+        above, below = self._places[(len(self) - 1) // 2][0], self._places[len(self) // 2][0]
+        return -above if len(self) % 2 else (-above - below) / 2
+
+    def since(self, turn: int) -> list[int]:
+        """Numbers of those that came after so many others."""
+        return self._numbers[turn:]
 
     def standing(self) -> list[int]:
         """All numbers, best first."""
-        if self._several:
-            return [self._numbers[turn] for turn in best_first(list(self.values.values()))]
-        return [self._numbers[turn] for _, turn in self._places]
+        turns = self._fronts.standing() if self._fronts is not None else [turn for _, turn in self._places]
+        return [self._numbers[turn] for turn in turns]
 
     def first_waiting(self) -> tuple[int, int] | None:
         """Number and rank of the best that waits, if any does."""
         if not self.waiting:
             return None
-        if self._several:
-            order = self.standing()
-            return next((number, rank) for rank, number in enumerate(order, start=1) if number in self.waiting)
+        if self._fronts is not None:
+            turn, rank = self._fronts.first_waiting()
+            return self._numbers[turn], rank
         while self._numbers[self._queue[0][1]] not in self.waiting:  # it has left
             del self._queue[0]
         place = self._queue[0]
         return self._numbers[place[1]], 1 + bisect.bisect_left(self._places, place)
+
+
+class Agreement:
+    """Whether trials stand in a rung as they stood in a lower one, by the first objective there.
+
+    The range of values below only grows, and with it what counts as equal. So two that agreed once agree for good, and only those
+    that have come since are compared with the others.
+    """
+
+    def __init__(self, below: Rung, above: Rung) -> None:
+        self._below, self._above = below, above
+        self._compared, self._held = 0, True
+        self._order: list[tuple[float, int]] = []  # as the rung above has it, of those that were below
+        self._firsts: list[float] = []  # their values below
+
+    def holds(self, tolerance: float) -> bool:
+        """Whether nobody was worse below, by more than this share of the range there, than one who stands behind it above."""
+        slack = tolerance * self._below.range
+        if self._above.several and self._compared < len(self._above):
+            known = self._below.values
+            self._firsts = [known[number][0] for number in self._above.standing() if number in known]
+            self._held = False  # each that comes may change the order of all
+        elif not self._above.several:
+            for turn, number in enumerate(self._above.since(self._compared), start=self._compared):
+                self._held = self._compare(number, turn, slack) and self._held
+        self._compared = len(self._above)
+        if not self._held:
+            best_after = itertools.accumulate(reversed(self._firsts), max)
+            self._held = all(first + slack >= best for first, best in zip(reversed(self._firsts), best_after, strict=True))
+        return self._held
+
+    def _compare(self, number: int, turn: int, slack: float) -> bool:
+        if number not in self._below.values:
+            return True
+        first, place = self._below.values[number][0], (-self._above.values[number][0], turn)
+        index = bisect.bisect(self._order, place)
+        better, worse = self._firsts[:index], self._firsts[index:]
+        self._order.insert(index, place)
+        self._firsts.insert(index, first)
+        return min(better, default=math.inf) + slack >= first and first + slack >= max(worse, default=-math.inf)
 
 
 class Evidence:
@@ -100,6 +165,7 @@ class Evidence:
     def __init__(self, bracket: Callable[[int], int]) -> None:
         self._bracket = bracket
         self._rungs: dict[tuple[int, int], Rung] = {}
+        self._agreements: dict[tuple[int, int], Agreement] = {}
 
     def rung(self, epoch: int, bracket: int = 0) -> Rung:
         """The rung at ``epoch``; an empty one where nobody has come yet."""
@@ -113,50 +179,18 @@ class Evidence:
         """A trial came to a rung and was let go on, stopped, or paused."""
         self.of(arrival).add(arrival.number, arrival.values, paused)
 
+    def stable(self, lower: int, upper: int, tolerance: float) -> bool:
+        """Whether trials stand at one epoch as they stood at an earlier one, by the first objective there.
+
+        Args:
+            lower, upper: the two epochs, of the first bracket.
+            tolerance: share of the lower rung's range of values within which two trials counted as equal there.
+        """
+        key = lower, upper
+        if key not in self._agreements:
+            self._agreements[key] = Agreement(self.rung(lower), self.rung(upper))
+        return self._agreements[key].holds(tolerance)
+
     def leave(self, number: int, epoch: int) -> None:
         """A trial that was paused at ``epoch`` goes on, or has ended."""
         self.rung(epoch, self._bracket(number)).leave(number)
-
-
-def best_first(points: Sequence[Values]) -> list[int]:
-    """Indices of ``points``, best first: by front, then the loneliest of a front first; equal ones in their own order."""
-    if not points or len(points[0]) == 1:
-        return sorted(range(len(points)), key=lambda index: (-points[index][0], index))
-    order: list[int] = []
-    for front in fronts(points):
-        loneliness = crowding_distances([points[index] for index in front])
-        order += [index for _, index in sorted(zip(loneliness, front, strict=True), key=lambda pair: (-pair[0], pair[1]))]
-    return order
-
-
-def dominates(a: Values, b: Values) -> bool:
-    """Whether ``a`` is at least as good in every objective and better in one."""
-    return a != b and all(x >= y for x, y in zip(a, b, strict=True))
-
-
-def fronts(points: Sequence[Values]) -> list[list[int]]:
-    """Indices by non-domination: the first front is dominated by nobody, the second by the first only, and so on."""
-    # Sorted, a point can be dominated by earlier ones only, so that a front is found by looking at itself (Kung et al. 1975).
-    left = sorted(range(len(points)), key=lambda index: (tuple(-value for value in points[index]), index))
-    found: list[list[int]] = []
-    while left:
-        front: list[int] = []
-        rest: list[int] = []
-        for index in left:
-            dominated = any(dominates(points[other], points[index]) for other in front)
-            (rest if dominated else front).append(index)
-        found.append(front)
-        left = rest
-    return found
-
-
-def crowding_distances(points: Sequence[Values]) -> list[float]:
-    """Of each point of a front, the sides of the box between its neighbours, relative to the front's; ends are infinite."""
-    distances = [0.0] * len(points)
-    for axis in range(len(points[0])):
-        order = sorted(range(len(points)), key=lambda index: points[index][axis])
-        span = points[order[-1]][axis] - points[order[0]][axis]
-        distances[order[0]] = distances[order[-1]] = math.inf
-        for before, index, after in zip(order, order[1:], order[2:], strict=False):
-            distances[index] += (points[after][axis] - points[before][axis]) / span if span else 0.0
-    return distances

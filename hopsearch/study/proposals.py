@@ -96,7 +96,8 @@ class Proposals:
         return self._begin(optuna.trial.Trial(self._optuna, trial_id), admit)
 
     def _believed(self) -> dict[str, Any] | None:
-        if self._optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        storage, study_id = self._optuna._storage, self._optuna._study_id  # the study would look at all of its trials
+        if storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,)):
             return None  # first points come first, and so does a belief that was written down before the process ended
         return self._prior.draw(self._identity.space, self._identity.seed, len(self._records), self.count)
 

@@ -6,7 +6,6 @@ A trial that is stopped has ended; a paused one waits, with its checkpoint, unti
 """
 
 import enum
-import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -190,15 +189,7 @@ class Pasha(AshaPromotion):
         place = rungs.index(epoch)
         if place == 0 or len(evidence.rung(rungs[place + 1])):
             return True  # below the first cap, or the cap was raised before
-        return not self._stable(rungs[place - 1], epoch, evidence)
-
-    def _stable(self, lower: int, upper: int, evidence: Evidence) -> bool:
-        below, above = evidence.rung(lower).values, evidence.rung(upper).standing()
-        known = [values[0] for values in below.values()]
-        slack = self.tolerance * (max(known) - min(known)) if known else 0.0
-        # In the order above, best first: nobody may have been clearly worse below than one who follows.
-        firsts = [below[number][0] for number in above if number in below]
-        return all(first + slack >= max(firsts[place:]) for place, first in enumerate(firsts))
+        return not evidence.stable(rungs[place - 1], epoch, self.tolerance)
 
 
 @dataclass(frozen=True)
@@ -242,10 +233,8 @@ class Median(_Rule):
         rung = evidence.of(arrival)
         if len(rung) < self.startup:
             return Verdict.GO
-        if len(arrival.values) > 1:
-            below = rung.rank(arrival.values) > (len(rung) + 1) / 2
-        else:
-            below = arrival.values[0] < statistics.median(values[0] for values in rung.values.values())
+        several = len(arrival.values) > 1
+        below = rung.rank(arrival.values) > (len(rung) + 1) / 2 if several else arrival.values[0] < rung.median
         return Verdict.STOP if below else Verdict.GO
 
 

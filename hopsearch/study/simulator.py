@@ -114,7 +114,11 @@ class Simulation:
             if number is None:
                 self._idle.append(worker)
             else:
-                yield self._hear_of(worker, self.study.records[number])
+                record = self.study.records[number]
+                event = self._hear_of(worker, record)
+                if record.state.ended:
+                    del self._trainings[number]
+                yield event
             self._hand_out()
         self.study.retire()
 

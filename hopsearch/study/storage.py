@@ -1,13 +1,16 @@
 """Where a study is kept: an append-only journal in its folder, or any Optuna storage; one writer at a time."""
 
+import copy
 import fcntl
 import os
+from collections.abc import Container
 from pathlib import Path
 from typing import Any, TextIO
 
 from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, get_storage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, TrialState
 
 from hopsearch.errors import StudyError
 
@@ -46,6 +49,38 @@ class _Journal(JournalFileBackend):
         except OSError as error:
             hint = "Free some space and run the same command again; all before is saved"
             raise StudyError(str(self._path), f"the journal must be writable, got: {error.strerror}", hint) from error
+
+
+class _Storage(JournalStorage):
+    """The journal's trials; those that wait to be asked for are found without a look at all.
+
+    Optuna looks for one at every proposal, and has this in its storage in memory only.
+    """
+
+    def __init__(self, journal: _Journal) -> None:
+        super().__init__(journal)
+        self._passed: dict[int, int] = {}  # by study: so many first trials do not wait, and so never will again
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """As in Optuna."""
+        if states != (TrialState.WAITING,):
+            return super().get_all_trials(study_id, deepcopy, states)
+        passed = self._passed.get(study_id, 0)
+        trials = self._from(study_id, passed) if passed else super().get_all_trials(study_id, deepcopy=False)
+        waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+        self._passed[study_id] = waiting[0].number if waiting else passed + len(trials)
+        return copy.deepcopy(waiting) if deepcopy else waiting
+
+    def _from(self, study_id: int, number: int) -> list[FrozenTrial]:
+        found: list[FrozenTrial] = []
+        while True:
+            try:
+                trial_id = self.get_trial_id_from_study_id_trial_number(study_id, number + len(found))
+            except KeyError:
+                return found
+            found.append(self.get_trial(trial_id))
 
 
 class StudyLock:
@@ -108,7 +143,7 @@ def open_storage(folder: Path, database: str | None, writer: bool) -> BaseStorag
             _drop_torn_line(journal)
         elif not journal.exists():
             raise StudyError(str(folder), "must hold a study, got no journal.log", "Give the folder's parent with storage=")
-        return JournalStorage(_Journal(journal))
+        return _Storage(_Journal(journal))
     except (OSError, OptunaError, ValueError) as error:
         place = database or str(folder / JOURNAL)
         raise StudyError(

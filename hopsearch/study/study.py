@@ -67,6 +67,11 @@ class Study(StudyView):
         self._proposals = Proposals(
             informed(study, sampler, self.objectives), identity, sampler, self.records, str(folder), prior or Prior()
         )
+        # Kept as trials come and go, since every free worker asks for them: who runs, who waits, and what was trained.
+        self._open: dict[State, set[int]] = {State.RUNNING: set(), State.PAUSED: set()}
+        for record in self.records.values():
+            self._enter(record, record.state)
+        self._epochs = super().epochs
         self._evidence, self._made = Evidence(self._pruner.bracket), 0
         for record, made in in_order(self.records.values()):
             take_in(self._evidence, record, made, self.objectives)
@@ -86,6 +91,15 @@ class Study(StudyView):
     def count(self) -> int:
         """How many trials count towards ``trials=``."""
         return self._proposals.count
+
+    @property
+    def epochs(self) -> int:
+        """As in `StudyView`, without a look at all trials."""
+        return self._epochs
+
+    def waiting(self) -> list[TrialRecord]:
+        """As in `StudyView`, without a look at all trials."""
+        return [self.records[number] for number in sorted(self._open[State.PAUSED])]
 
     def next(self, admit: Admit, trials: int) -> TrialRecord | None:
         """What a free worker is to train: a paused trial that is promoted, else a new one while there are fewer than ``trials``.
@@ -115,7 +129,10 @@ class Study(StudyView):
         Raises:
             StudyError: no configuration of the space meets the constraints.
         """
-        return self._proposals.ask(admit)
+        record = self._proposals.ask(admit)
+        if record is not None:
+            self._enter(record, State.RUNNING)
+        return record
 
     def promote(self, over: bool) -> TrialRecord | None:
         """The paused trial that the rule lets go on, if there is one.
@@ -128,7 +145,7 @@ class Study(StudyView):
             return None
         record = self.records[chosen[0]]
         self._note_promotion(record, chosen[1], over, retired=False)
-        record.state = State.RUNNING
+        self._enter(record, State.RUNNING)
         return record
 
     def retire(self) -> list[TrialRecord]:
@@ -147,7 +164,8 @@ class Study(StudyView):
         """
         for record in list(self.records.values()):
             if record.state == State.RUNNING and not record.config:
-                self._proposals.go_on(record, admit)
+                again = self._proposals.go_on(record, admit)
+                self._enter(again, again.state)
             elif record.state == State.RUNNING and record.curve:
                 self._settle(record)
         return [record for record in self.counted() if record.state == State.RUNNING]
@@ -183,6 +201,7 @@ class Study(StudyView):
         progress = {"seconds": round(seconds, 4), "checkpoint": checkpoint} | ({"metrics": kept} if kept else {})
         self._set(number, "progress", progress)
         self._storage.set_trial_intermediate_value(self._id(number), epoch, value)
+        self._epochs += epoch - record.epoch
         record.curve[epoch], record.seconds, record.checkpoint, record.metrics = value, seconds, checkpoint, kept
         self._settle(record)
         return record
@@ -246,15 +265,14 @@ class Study(StudyView):
         if epoch in record.decisions and record.decisions[epoch].stop:
             self._end(record, State.PRUNED)
         elif record.waits:
-            record.state = State.PAUSED
+            self._enter(record, State.PAUSED)
 
     def _settled(self) -> bool:
         last = self.identity.space.fidelity.max_epochs
         return not any(
-            self._pruner.decides_at(epoch, record.number)
-            for record in self.records.values()
-            if record.state == State.RUNNING
-            for epoch in range(record.epoch + 1, last)
+            self._pruner.decides_at(epoch, number)
+            for number in self._open[State.RUNNING]
+            for epoch in range(self.records[number].epoch + 1, last)
         )
 
     def _note_promotion(self, record: TrialRecord, epoch: int, over: bool, retired: bool) -> None:
@@ -273,8 +291,14 @@ class Study(StudyView):
         if state == State.COMPLETE:
             values = [objective.sign * value for objective, value in zip(self.objectives, self._values(record), strict=True)]
         self.optuna.tell(record.number, values, state=told)
-        record.state, record.ended = state, time.time()
+        record.ended = time.time()
+        self._enter(record, state)
         return record
+
+    def _enter(self, record: TrialRecord, state: State) -> None:
+        record.state = state
+        for one, numbers in self._open.items():
+            (numbers.add if one == state else numbers.discard)(record.number)
 
     def _id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)

@@ -74,11 +74,12 @@ class TableLandscape:
         self._codes_NP = np.array([self.encode(repeats[0]["params"]) for repeats in self.rows])
         self.best = max(float(np.mean([max(repeat[metric], default=0.0) for repeat in repeats])) for repeats in self.rows)
         self._taken: dict[str, int] = {}
+        self._used: set[int] = set()
 
     def fresh(self) -> "TableLandscape":
         """The same table for another search."""
         other = copy.copy(self)
-        other._taken = {}
+        other._taken, other._used = {}, set()
         return other
 
     def nearest(self, config: Mapping[str, Any]) -> npt.NDArray[np.int64]:
@@ -103,8 +104,9 @@ class TableLandscape:
     def _row(self, config: Mapping[str, Any]) -> list[dict[str, Any]]:
         key = self.space.canonical(config)
         if key not in self._taken:
-            order, taken = self.nearest(config), set(self._taken.values())
-            self._taken[key] = next((int(index) for index in order if int(index) not in taken), int(order[0]))
+            order = [int(index) for index in self.nearest(config)]
+            self._taken[key] = next((index for index in order if index not in self._used), order[0])
+            self._used.add(self._taken[key])
         return self.rows[self._taken[key]]
 
     def encode(self, params: Mapping[str, Any]) -> npt.NDArray[np.float64]:

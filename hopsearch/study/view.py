@@ -10,7 +10,8 @@ from optuna.storages import BaseStorage
 
 from hopsearch.errors import StudyError
 from hopsearch.space import Objective, Space
-from hopsearch.study.evidence import Arrival, Evidence, Values, fronts
+from hopsearch.study.evidence import Arrival, Evidence
+from hopsearch.study.fronts import Values, fronts
 from hopsearch.study.pruners import Pruner, Verdict, make_pruner
 from hopsearch.study.records import Decision, Promotion, State, TrialRecord, from_optuna
 from hopsearch.study.storage import JOURNAL, open_storage
