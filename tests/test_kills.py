@@ -56,7 +56,7 @@ def kill_all(pid: int) -> None:
 def test_killed_with_all_its_processes(tmp_path, sampler, pruner):
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(SPACE))
     words = [f"space={tmp_path / 'tiny.yaml'}", "study=mine", f"sampler={sampler}", f"pruner={pruner}", f"trials={TRIALS}"]
-    words += ["finish=false"]
+    words += ["finish=false", "checkpoint.keep=2"]
     folder = tmp_path / "runs" / "mine"
     target = 4 + derive("kill", sampler, pruner) % 10
     first = start(tmp_path, *words)
@@ -71,7 +71,10 @@ def test_killed_with_all_its_processes(tmp_path, sampler, pruner):
     second = start(tmp_path, *words)
     assert second.wait(timeout=200) == 0, (tmp_path / "log.txt").read_text()[-3000:]
     check_nothing_lost(folder, TRIALS, disturbances=1)
-    check_unchanged(known, StudyView.open(folder))
+    view = StudyView.open(folder)
+    check_unchanged(known, view)
+    best = [record.number for record in view.ranked()[:2]]
+    assert {int(file.parent.name) for file in folder.glob("trials/*/*.pt")} == set(best) == set(view.kept)
     assert set(reports(folder / "journal.log").values()) == {1}
     again = begun(folder)
     for record in known.waiting():  # one that went on did so from its checkpoint
