@@ -152,7 +152,7 @@ class Dispatcher:
         for record in self.study.retire():
             self._ended(record)
         if not self._full():
-            self._stop("every configuration of the space has been tried")
+            self._stop("every configuration of the space has been tried, or breaks the constraints")
 
     def _take(self, number: int, progress: Progress) -> bool:
         if number not in self._live:
