@@ -100,7 +100,8 @@ class Proposals:
         return sum(1 for _ in itertools.islice(refused, _RECORDED_REJECTIONS))
 
     def _first_points(self) -> bool:
-        return bool(self._optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+        storage, study_id = self._optuna._storage, self._optuna._study_id  # the study would look at all of its trials
+        return bool(storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,)))
 
     def go_on(self, record: TrialRecord, admit: Admit) -> TrialRecord:
         """A proposal that was cut off by the end of its process, brought to its end."""
