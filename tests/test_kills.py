@@ -35,7 +35,7 @@ PAIRS = [(sampler or "tpe", pruner or "asha") for sampler, pruner in itertools.z
 
 
 def enough(sampler: str) -> int:
-    """Trials of which some are proposed from what was learnt: by tpe and gp from the eleventh on, by the genetic from the 21st."""
+    """Trials some of which are proposed from what was learnt: by tpe and gp from the eleventh on, the genetic from the 21st."""
     return 22 if sampler in GENETIC else 13
 
 
