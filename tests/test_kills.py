@@ -70,7 +70,7 @@ def test_killed_with_all_its_processes(tmp_path, sampler, pruner):
     first.wait()
     known = StudyView.open(folder)
     assert known.epochs >= target
-    assert len(known.counted()) < trials
+    assert len(known.counted()) < trials or any(not record.state.ended for record in known.counted())  # in its midst
     assert known.waiting() or pruner not in PAUSING
 
     second = start(tmp_path, *words)
