@@ -12,11 +12,12 @@ import yaml
 
 from hopsearch.seeds import derive
 from hopsearch.study import PRUNERS, SAMPLERS, State, StudyView
+from hopsearch.study.samplers import GENETIC
 from tests.processes import begun, check_nothing_lost, descendants, is_alive, start, wait_for, wait_gone
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
-# A grid can be laid over it, and enough of it is ordered for cmaes and gp. Epochs take some 50 ms.
+# A grid can be laid over it, and enough of it is ordered for cmaes and gp. An epoch takes a fraction of a second.
 SPACE = {
     "fidelity": {"min_epochs": 1, "max_epochs": 4, "reduction": 2},
     "fixed": {"model.family": "imixer", "model.dim": 16, "model.depth": 1, "model.patch_size": 4, "optim.batch_size": 256},
@@ -26,12 +27,16 @@ SPACE = {
         "model.h_ratio": {"type": "float", "low": 0.5, "high": 1.0, "step": 0.5, "when": {"model.n_iter": {"min": 1}}},
     },
 }
-TRIALS = 22  # tpe and gp propose by what they learnt from the eleventh on, the genetic samplers from the twenty-first
 PAUSING = ("asha_promotion", "pasha", "one_epoch")
 
 # Not the product: a sampler and a pruner share nothing but the journal, and how they go together is held by the simulator's
 # contract tests. Here each must survive with its processes once, so they are paired off; what is left over meets the default.
 PAIRS = [(sampler or "tpe", pruner or "asha") for sampler, pruner in itertools.zip_longest(sorted(SAMPLERS), sorted(PRUNERS))]
+
+
+def enough(sampler: str) -> int:
+    """Trials some of which are proposed from what was learnt: by tpe and gp from the eleventh on, the genetic from the 21st."""
+    return 22 if sampler in GENETIC else 13
 
 
 def reports(journal: Path) -> Counter:
@@ -55,22 +60,22 @@ def kill_all(pid: int) -> None:
 @pytest.mark.parametrize(("sampler", "pruner"), PAIRS)
 def test_killed_with_all_its_processes(tmp_path, sampler, pruner):
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(SPACE))
-    words = [f"space={tmp_path / 'tiny.yaml'}", "study=mine", f"sampler={sampler}", f"pruner={pruner}", f"trials={TRIALS}"]
+    trials, target = enough(sampler), 4 + derive("kill", sampler, pruner) % 6
+    words = [f"space={tmp_path / 'tiny.yaml'}", "study=mine", f"sampler={sampler}", f"pruner={pruner}", f"trials={trials}"]
     words += ["finish=false", "checkpoint.keep=2"]
     folder = tmp_path / "runs" / "mine"
-    target = 4 + derive("kill", sampler, pruner) % 10
     first = start(tmp_path, *words)
     assert wait_for(lambda: len(reports(folder / "journal.log")) >= target, first), (tmp_path / "log.txt").read_text()[-3000:]
     kill_all(first.pid)
     first.wait()
     known = StudyView.open(folder)
     assert known.epochs >= target
-    assert len(known.counted()) < TRIALS
+    assert len(known.counted()) < trials or any(not record.state.ended for record in known.counted())  # in its midst
     assert known.waiting() or pruner not in PAUSING
 
     second = start(tmp_path, *words)
     assert second.wait(timeout=200) == 0, (tmp_path / "log.txt").read_text()[-3000:]
-    check_nothing_lost(folder, TRIALS, disturbances=1)
+    check_nothing_lost(folder, trials, disturbances=1)
     view = StudyView.open(folder)
     check_unchanged(known, view)
     best = [record.number for record in view.ranked()[:2]]
@@ -85,8 +90,9 @@ def check_unchanged(known: StudyView, view: StudyView) -> None:
     """What was known before the kill is known after it, and has become longer only."""
     for number, before in known.records.items():
         after = view.records[number]
-        for fact in ("params", "config", "seed", "source"):
-            assert getattr(before, fact) in ({}, "", getattr(after, fact))  # empty: the kill came in the midst of a proposal
+        for fact in ("config", "seed", "source"):  # none yet: the kill came in the midst of a proposal
+            assert getattr(before, fact) in (getattr(after, fact), {}, 0, "")
+        assert before.params.items() <= after.params.items()
         assert before.curve.items() <= after.curve.items()
         assert before.decisions.items() <= after.decisions.items()
         assert before.promotions.items() <= after.promotions.items()
