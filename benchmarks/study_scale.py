@@ -113,8 +113,8 @@ def main() -> None:
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     print(f"{machine()}; optuna {optuna.__version__}; {options.trials} trials a turn, {options.repeats} turns\n")
-    print("| trials | journal | sampler | ms a trial | reports a trial | Optuna alone, ms | ratio | s to open again | of the processor |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    titles = ["trials", "journal", "sampler", "ms a trial", "reports a trial", "Optuna alone, ms", "ratio"]
+    print("| " + " | ".join([*titles, "s to open again", "of the processor"]) + " |\n" + "|---" * (len(titles) + 2) + "|")
     with tempfile.TemporaryDirectory() as scratch:
         full = Path(scratch) / "full"
         for size in options.sizes:
