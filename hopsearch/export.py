@@ -32,7 +32,7 @@ class ExportConfig(Settings):
     to: str
     """Folder to write: new, empty, or of an earlier export."""
     trial: int | None = None
-    """Another trial than the winner; checkpoints are kept of the best three. Its test accuracy is not read."""
+    """Another trial than the winner, whose weights the search kept (checkpoint.keep). Its test accuracy is not read."""
     format: Literal["safetensors", "onnx"] = "safetensors"
     """safetensors with config and code, or one onnx file."""
     storage: str = "runs"
@@ -90,8 +90,7 @@ def _trial(view: StudyView, place: Place, number: int) -> tuple[Mixer, TrialConf
         Mirror(place.below("trials", folder.name)).pull(folder)
     best = CheckpointFolder(folder).load_best()
     if best is None:
-        kept = ", ".join(str(other.number) for other in view.ranked()[:3])
-        raise StudyError(str(folder), "the trial's best checkpoint must be there, got none", f"They are kept of trials {kept}")
+        raise _no_weights(view, record, folder)
     trial = TrialConfig.model_validate_json(best["config"])
     model = build(trial.model)
     averaged = best["ema"]  # the moving average is what was evaluated, where there is one
@@ -100,6 +99,15 @@ def _trial(view: StudyView, place: Place, number: int) -> tuple[Mixer, TrialConf
     row = best["history"][-1]
     results = {name: row[name] for name in ("val_acc", "val_loss")} | {"epoch": best["epoch"], "epochs": record.epoch}
     return model.eval(), trial, results | {"trial": number}
+
+
+def _no_weights(view: StudyView, record: TrialRecord, folder: Path) -> StudyError:
+    if not record.state.ended and not record.curve:
+        return StudyError(str(folder), "the trial must have trained an epoch, got none", "Wait for it")
+    why = "none: dropped when it had ended, by checkpoint.keep or checkpoint.quota" if record.number in view.dropped else "none"
+    again = f"python -m hopsearch.train from={view.identity.name}#{record.number} trains it again"
+    held = f"They are there of trials {', '.join(map(str, view.kept))}; " if view.kept else ""
+    return StudyError(str(folder), f"the trial's weights must be there, got {why}", f"{held}{again}")
 
 
 def _classes(view: StudyView) -> list[str]:

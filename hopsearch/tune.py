@@ -23,12 +23,13 @@ from hopsearch.command import Interrupted, run_verb
 from hopsearch.config import Settings, flatten, parse, read_words
 from hopsearch.data import DataConfig, DataFacts, load
 from hopsearch.distributed.budget import Budget, CostConfig
+from hopsearch.distributed.checkpoints import CheckpointConfig
 from hopsearch.distributed.cluster import MOST, TrialResources, connect, slots
 from hopsearch.distributed.dispatcher import Dispatcher, assess
 from hopsearch.distributed.driver import finish_winner, interrupted, run_search
 from hopsearch.distributed.growth import growth
 from hopsearch.distributed.live import LiveView
-from hopsearch.distributed.mirror import Place
+from hopsearch.distributed.mirror import JournalMirror, Place
 from hopsearch.distributed.plan import show_plan
 from hopsearch.errors import ConfigError, UserError
 from hopsearch.space import Space, load_space
@@ -101,6 +102,8 @@ class TuneConfig(Settings):
     """What a trial is given."""
     constraint: Constraint = Constraint()
     """Hard limits on a configuration's cost."""
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    """Whose checkpoints are kept."""
     address: str | None = None
     """Ray cluster to join (auto, or host:port); by default one of this machine's own."""
     finish: bool = True
@@ -188,9 +191,9 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
     if warm:
         console.print(str(warm), markup=False)
     how = (config.sampler, config.pruner, config.database, Prior(flatten(config.prior)), warm)
-    with place.journal(), Study(place.folder, identity, *how) as study:
+    with place.journal() as journal, Study(place.folder, identity, *how) as study:
         try:
-            _run(config, study, place, facts, console)
+            _run(config, study, place, journal, facts, console)
         except KeyboardInterrupt:
             raise Interrupted(interrupted(study)) from None
     return place.folder
@@ -215,7 +218,9 @@ def _plan(config: TuneConfig, identity: Identity, facts: DataFacts, console: Con
     show_plan(identity, config.data, _budget(config), config.pruner, slots, admit, console)
 
 
-def _run(config: TuneConfig, study: Study, place: Place, facts: DataFacts, console: Console) -> None:
+def _run(
+    config: TuneConfig, study: Study, place: Place, journal: JournalMirror | None, facts: DataFacts, console: Console
+) -> None:
     budget = _budget(config)
     threads = max(1, int(config.trial.cpus))
     known = len(study.counted())
@@ -228,7 +233,8 @@ def _run(config: TuneConfig, study: Study, place: Place, facts: DataFacts, conso
             capped = " (more with trial.concurrent=…)" if places == MOST and not config.trial.concurrent else ""
             console.print(f"the cluster grows to {grown}; up to {places} trials at once{capped}", markup=False)
         board, live = Board(study), LiveView(study, config.trials, places)
-        dispatcher = Dispatcher(study, config.data, facts, config.constraint, budget, (board, live), threads, place)
+        whose = (place, journal, config.checkpoint, live.say)
+        dispatcher = Dispatcher(study, config.data, facts, config.constraint, budget, (board, live), threads, *whose)
         live.budgets = lambda: dispatcher.left
         try:
             with live:
@@ -237,6 +243,7 @@ def _run(config: TuneConfig, study: Study, place: Place, facts: DataFacts, conso
                 console.print(f"stopped: {dispatcher.stopped}")
             if config.finish and study.ranked():
                 finish_winner(dispatcher, config.trial, console.print)
+            dispatcher.checkpoints.settle()
         finally:
             with contextlib.suppress(UserError, OSError):  # a full disk has been told of already
                 study.note("seconds", round(dispatcher.seconds, 2))

@@ -18,6 +18,8 @@ from hopsearch.space import Space
 from hopsearch.study import Admission, Board, Identity, Study
 from hopsearch.training import Constraint, TrialConfig, TrialRun, resolve
 
+pytest.register_assert_rewrite("tests.processes")
+
 SPACE = {
     "fidelity": {"min_epochs": 1, "max_epochs": 9, "reduction": 3},
     "fixed": {"model.family": "imixer"},

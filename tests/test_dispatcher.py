@@ -5,6 +5,7 @@ import resource
 import pytest
 
 from hopsearch.data import DataConfig
+from hopsearch.distributed.checkpoints import CheckpointConfig
 from hopsearch.distributed.dispatcher import Budget, Dispatcher
 from hopsearch.distributed.job import Progress
 from hopsearch.errors import StudyError
@@ -84,6 +85,22 @@ def test_an_observer_that_cannot_write_ends_the_search(desk):
     assert desk.next_job() is None
     assert desk.finished
     assert "it must be writable, got: No space left on device" in str(desk.error)
+
+
+def test_a_quota_minds_what_the_workers_say_they_hold(tmp_path, digits):
+    said: list[str] = []
+    with Study(tmp_path / "test", identity(space=SPACE), "random", "none") as study:
+        keeping = CheckpointConfig(quota=2500)
+        desk = Dispatcher(study, DataConfig(), digits.facts, Constraint(), Budget(trials=4), keeping=keeping, say=said.append)
+        jobs = [desk.next_job() for _ in range(4)]
+        for job, value in zip(jobs[:3], (0.5, 0.7, 0.6), strict=True):
+            for epoch in (1, 2, 3):
+                desk.take(job.number, Progress(rows=(row(epoch, value),), held=1000, done=epoch == 3))
+        assert (study.kept, said) == ([1, 2], [])
+        desk.take(jobs[3].number, Progress(rows=(row(1, 0.9),), held=2000))
+        desk.take(jobs[3].number, Progress(failure="trial", reason="diverged: too hot"))
+        assert (study.kept, said) == ([1, 2], [])
+        assert study.ranked()[0].number == 1
 
 
 def test_a_mistake_of_the_users_ends_the_search(desk):

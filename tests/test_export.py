@@ -224,7 +224,10 @@ class TestMistakes:
         assert "must have trial 99. It has 0 to 9" in exported("to=m", "trial=99")
         view = StudyView.open(searched)
         last = view.ranked()[-1].number
-        assert "the trial's best checkpoint must be there, got none. They are kept of trials" in exported("to=m", f"trial={last}")
+        rule = "the trial's weights must be there, got none: dropped when it had ended"
+        assert f"{last:04d}: {rule}, by checkpoint.keep or checkpoint.quota. They are there of trials" in exported(
+            "to=m", f"trial={last}"
+        )
         (tmp_path / "taken").mkdir()
         (tmp_path / "taken" / "thesis.tex").write_text("")
         assert "the folder must be new, empty, or of an earlier export" in exported("to=taken")

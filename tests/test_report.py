@@ -295,7 +295,11 @@ def test_a_real_search_of_all_families_in_a_browser(tmp_path, browser):
     assert done.returncode == 0, done.stderr
     figures = figures_in(written(tmp_path / "hopfield-digits"))
     assert {"history", "curves", "importance", "parallel", "grid", "n_iter", "h_ratio", "symmetry_breaking"} <= set(figures)
-    assert {"symmetry", "asymmetry", "breaking", "residuals"} <= set(figures)
+    assert {"asymmetry", "breaking", "residuals"} <= set(figures)
+    # Drawn only where the search happened to try two of the three often enough.
+    tried = Counter(r.config["model.family"] for r in StudyView.open(tmp_path / "hopfield-digits").counted() if r.epoch)
+    often = [family for family in ("symmixer", "paramixer", "asymmixer") if tried[family] >= 3]
+    assert ("symmetry" in figures) == (len(often) > 1)
     opened(browser, tmp_path / "hopfield-digits" / "report.html", len(figures))
 
 

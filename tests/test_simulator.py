@@ -28,6 +28,23 @@ from tests.conftest import SPACE, identity
 GRID = SPACE | {"parameters": {name: spec for name, spec in SPACE["parameters"].items() if name != "optim.lr"}, "first": []}
 
 
+# Nine configurations: three are refused as too deep, so nobody can propose much without repeating itself. The first points are
+# a pair of equals and a refused one.
+TINY = SPACE | {
+    "parameters": {
+        "model.depth": {"type": "int", "low": 6, "high": 8},
+        "model.n_iter": {"type": "int", "low": 0, "high": 1},
+        "model.h_ratio": {"type": "float", "low": 0.5, "high": 1.0, "step": 0.5, "when": {"model.n_iter": {"min": 1}}},
+    },
+    "first": [
+        {"model.depth": 6, "model.n_iter": 0},
+        {"model.depth": 6, "model.n_iter": 0},
+        {"model.depth": 8, "model.n_iter": 1, "model.h_ratio": 0.5},
+    ],
+}
+TINY_ADMITTED = 6
+
+
 class Hills:
     """A landscape with a best depth and learning rate; too high a rate diverges in its third epoch."""
 
@@ -75,8 +92,8 @@ def facts(study):
 @pytest.mark.parametrize("pruner", sorted(PRUNERS))
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
 class TestEverySamplerWithEveryPruner:
-    """The contract: conditional parameters, failures, divergence, preemption, duplicates, infeasible points, and a study that is
-    closed and opened again half-way decides what it would have decided.
+    """The contract: conditional parameters, failures, divergence, preemption, duplicates, infeasible points, a space that is
+    tried out, and a study that is closed and opened again half-way decides what it would have decided.
     """
 
     FAULTS = Faults(failure=0.02, preemption=0.25, away=2.0, seed=1)
@@ -97,6 +114,40 @@ class TestEverySamplerWithEveryPruner:
         view = StudyView.open(tmp_path / "again" / "test")
         assert facts(view) == straight
         assert view.audit() == []
+
+    def test_a_space_that_is_tried_out(self, tmp_path, sampler, pruner):
+        def opened(folder, database=None):
+            return Study(folder / "test", identity(space=TINY), sampler, pruner, database)
+
+        with opened(tmp_path / "straight", MEMORY) as study:
+            Choosy(study, Hills(), 3, 99, self.FAULTS).run()
+            self.check_tried_out(study, sampler)
+            straight = facts(study)
+        study = opened(tmp_path / "again")
+        simulation = Choosy(study, Hills(), 3, 99, self.FAULTS)
+        for turn, _ in enumerate(simulation.events()):
+            if turn in (3, 9):
+                simulation.study.close()
+                simulation.study = opened(tmp_path / "again")
+        assert facts(simulation.study) == straight
+        assert simulation.study.ask(simulation.admit) is None
+        simulation.study.close()
+        assert facts(StudyView.open(tmp_path / "again" / "test")) == straight  # asking once more has left nothing
+
+    def check_tried_out(self, study, sampler):
+        assert len(study.counted()) == TINY_ADMITTED
+        assert len({json.dumps(record.config, sort_keys=True) for record in study.counted()}) == TINY_ADMITTED
+        assert all(record.state.ended for record in study.records.values())
+        assert study.audit() == []
+        first, twin, deep = (study.records[number] for number in range(3))
+        assert first.state.counted
+        assert (twin.state, twin.reason) == (State.DUPLICATE, "same configuration as trial 0")
+        assert (deep.state, deep.reason) == (State.INFEASIBLE, "params <= 7000 must hold, got 8000")
+        proposed = {record.state for record in study.records.values() if record.source == sampler}
+        # A grid is walked over what is new and admitted only; every other sampler has repeated itself, too.
+        assert (State.DUPLICATE in proposed) == (sampler != "grid")
+        rejected = [record for record in study.records.values() if not record.state.counted]
+        assert not any(record.curve or record.made for record in rejected)
 
     def check(self, study):
         counted = study.counted()

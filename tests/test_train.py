@@ -19,7 +19,7 @@ from hopsearch.distributed.job import Job, JobRun, Progress, cause
 from hopsearch.study import StudyView
 from hopsearch.training import CheckpointFolder
 from tests.conftest import environment, finish, hear_interrupts, open_study
-from tests.test_search import begun, descendants, wait_for, wait_gone
+from tests.processes import begun, descendants, wait_for, wait_gone
 
 SMALL = ["model=imixer_s16_224", "model.dim=32", "model.depth=2", "model.patch_size=2", "name=mine"]
 SEARCH = ["space=imixer", "model.dim=32", "model.depth=2", "model.patch_size=2"]

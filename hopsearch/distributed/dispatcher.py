@@ -12,13 +12,13 @@ from typing import Any, Protocol
 
 from hopsearch.data import DataConfig, DataFacts
 from hopsearch.distributed.budget import Budget
+from hopsearch.distributed.checkpoints import CheckpointConfig, Checkpoints
 from hopsearch.distributed.job import Drawn, Job, Progress
-from hopsearch.distributed.mirror import Mirror, Place
+from hopsearch.distributed.mirror import JournalMirror, Place
 from hopsearch.errors import StudyError, UserError
 from hopsearch.study import Admission, Identity, State, Study, TrialRecord
-from hopsearch.training import CheckpointFolder, Constraint, Row, estimate_cost, resolve
+from hopsearch.training import Constraint, Row, estimate_cost, resolve
 
-_KEPT = 3  # checkpoints of finished trials are kept for so many of the best; the winner comes from them
 _LOSSES = 3  # workers lost in a row without a new epoch before a trial is given up: something in it kills them
 _BUGS = 3  # trials in a row that end in an error of ours before the search gives up
 
@@ -50,6 +50,9 @@ class Dispatcher:
         observers: told of every event.
         threads: CPU threads of a trial.
         place: where the study's copy is, if it has one.
+        journal: the copy of its journal, if it has one.
+        keeping: whose checkpoints are kept.
+        say: tells the user something.
         stopped: why no more work is handed out, empty while there is.
         error: the user's mistake that ended the search, if one did.
     """
@@ -62,6 +65,9 @@ class Dispatcher:
     observers: tuple[Observer, ...] = ()
     threads: int = 1
     place: Place = field(default_factory=lambda: Place(Path()))
+    journal: JournalMirror | None = None
+    keeping: CheckpointConfig = field(default_factory=CheckpointConfig)
+    say: Callable[[str], None] = print
     clock: Callable[[], float] = time.monotonic
     stopped: str = ""
     error: Exception | None = None
@@ -73,6 +79,7 @@ class Dispatcher:
     def __post_init__(self) -> None:
         self._began, self._before = self.clock(), self.study.seconds
         self._queue = [record.number for record in self.study.resume(self.admit)]
+        self.checkpoints = Checkpoints(self.study, self.place, self.keeping, self.journal, self.say)
 
     @property
     def live(self) -> int:
@@ -145,7 +152,7 @@ class Dispatcher:
         for record in self.study.retire():
             self._ended(record)
         if not self._full():
-            self._stop("every configuration of the space has been tried")
+            self._stop("every configuration of the space has been tried, or breaks the constraints")
 
     def _take(self, number: int, progress: Progress) -> bool:
         if number not in self._live:
@@ -157,6 +164,8 @@ class Dispatcher:
                 self._report(record, row)
         if record.epoch > known:
             self._lost.pop(number, None)
+        if progress.rows:
+            self.checkpoints.saved(number, progress.held)
         for observer in self.observers:
             observer.rows(record, progress.rows)
             if progress.pictures:
@@ -168,6 +177,8 @@ class Dispatcher:
             self._note_bug(record, progress)
         if record.state.ended:
             self._ended(record)
+        elif record.state == State.PAUSED:
+            self.checkpoints.sweep()
         goes_on = record.state == State.RUNNING and not self._why_stop()
         if not goes_on:
             self._live.discard(number)
@@ -205,17 +216,13 @@ class Dispatcher:
         self._queue += sorted(self._live)
         self._live.clear()
 
-    def folder(self, number: int) -> Path:
-        """Where a trial's checkpoints are."""
-        return self.study.folder / "trials" / f"{number:04d}"
-
     def job(self, record: TrialRecord, fresh: bool = False) -> Job:
         """The job that trains a record's configuration; see `Job.fresh`."""
         return Job(
             number=record.number,
             trial=resolve(record.config, self.facts, record.seed, self.study.identity.recipe),
             data=self.data,
-            folder=str(self.folder(record.number).resolve()),
+            folder=str(self.checkpoints.folder(record.number).resolve()),
             mirror=self.place.below("trials", f"{record.number:04d}"),
             fresh=fresh,
             objective=self.study.objective,
@@ -239,7 +246,7 @@ class Dispatcher:
             if "latency" in row and "latency" not in record.cost:
                 self.study.measure(record.number, {"latency": row["latency"]})
             epoch = int(row["epoch"])
-            newest = str((self.folder(record.number) / f"epoch_{epoch:04d}.pt").relative_to(self.study.folder))
+            newest = str((self.checkpoints.folder(record.number) / f"epoch_{epoch:04d}.pt").relative_to(self.study.folder))
             self.study.report(
                 record.number, epoch, value, record.seconds + row["seconds"], newest, _others(row, self.study.objective)
             )
@@ -247,8 +254,8 @@ class Dispatcher:
     def _note_bug(self, record: TrialRecord, progress: Progress) -> None:
         self._bugs = self._bugs + 1 if progress.trace else 0
         if progress.trace:
-            self.folder(record.number).mkdir(parents=True, exist_ok=True)
-            (self.folder(record.number) / "error.txt").write_text(progress.trace)
+            self.checkpoints.folder(record.number).mkdir(parents=True, exist_ok=True)
+            (self.checkpoints.folder(record.number) / "error.txt").write_text(progress.trace)
         if self._bugs >= _BUGS:
             self._stop(f"{_BUGS} trials in a row ended in an error", RuntimeError(f"{record.reason}\n{progress.trace}"))
 
@@ -257,13 +264,7 @@ class Dispatcher:
         for observer in self.observers:
             observer.end(record)
         self.study.note("seconds", round(self.seconds, 2))
-        kept = {other.number for other in (*self.study.ranked()[:_KEPT], *self.study.front())}
-        for other in self.study.counted():
-            if other.state.ended and other.checkpoint and other.number not in kept:
-                CheckpointFolder(self.folder(other.number)).remove()
-                if self.place.remote:
-                    Mirror(self.place.below("trials", f"{other.number:04d}")).clear()
-                other.checkpoint = ""
+        self.checkpoints.sweep()
 
     def _full(self) -> bool:
         return self.study.count >= self.budget.trials

@@ -67,6 +67,8 @@ class Progress(Settings):
     """Why, in a sentence."""
     trace: str = ""
     """The traceback of an error that is nobody's mistake but ours."""
+    held: int = 0
+    """Bytes of the trial's checkpoints, in its storage where it has one."""
     done: bool = False
     """Whether the trial is at full epochs."""
     paused: bool = False
@@ -162,7 +164,7 @@ class JobRun:
         if self._run is None:
             run, _ = self._built()
             if run.history:
-                return Progress(rows=tuple(run.history), pictures=self._drawn(), done=run.done)
+                return Progress(rows=tuple(run.history), pictures=self._drawn(), held=self._held(), done=run.done)
         run, _ = self._built()
         first = run.ranks.rank == 0
         if first:
@@ -176,13 +178,16 @@ class JobRun:
             row["latency"] = run.measure_latency()
         drawn = self._draw(run)
         self._save(run)
-        return Progress(rows=(row,), pictures=drawn, done=run.done)
+        return Progress(rows=(row,), pictures=drawn, held=self._held(), done=run.done)
 
     def _save(self, run: TrialRun) -> None:
         if run.ranks.rank == 0:
             run.save(self.folder, self.job.objective, self.job.maximize)
             if self._mirror:
                 self._mirror.push(self.folder.path)
+
+    def _held(self) -> int:
+        return self.folder.size(linked=self._mirror is None)
 
     def _draw(self, run: TrialRun) -> Drawn:
         if run.epoch not in self.job.pictures or run.ranks.rank > 0:
@@ -224,7 +229,9 @@ class JobRun:
             self._pictures.unlink(missing_ok=True)
             if self._mirror:
                 self._mirror.clear()
-        elif self._mirror:
+            return
+        self.folder.tidy()
+        if self._mirror:
             self._mirror.pull(self.folder.path)
 
 

@@ -50,6 +50,10 @@ class LiveView:
             self._draw(force=True)
             self._live.stop()
 
+    def say(self, text: str) -> None:
+        """A sentence, above the table where there is one."""
+        self._console.print(text, markup=False, highlight=False)
+
     def begin(self, record: TrialRecord) -> None:
         """A trial was handed out."""
         if self._live:

@@ -49,7 +49,7 @@ class Place:
         for folder in sorted((self.folder / part).glob("*/")):
             self.push(part, folder.name)
 
-    def journal(self, name: str = "journal.log") -> AbstractContextManager[object]:
+    def journal(self, name: str = "journal.log") -> "AbstractContextManager[JournalMirror | None]":
         """Keeps the copy of a study's journal, where there is a storage, for as long as it is entered."""
         return JournalMirror(self.folder / name, self.remote) if self.remote else nullcontext()
 
@@ -138,6 +138,15 @@ class Mirror:
         except (OSError, pyarrow.ArrowException) as error:
             raise self._lost(error) from error
 
+    def tree(self) -> dict[str, int]:
+        """Bytes of every file of the copy, its folders' too, by path below it; without what was cut off while it was written."""
+        try:
+            found = self._files.get_file_info(pyarrow.fs.FileSelector(self._root, allow_not_found=True, recursive=True))
+        except (OSError, pyarrow.ArrowException) as error:
+            raise self._lost(error) from error
+        files = [info for info in found if info.is_file and not info.base_name.startswith(".")]
+        return {info.path.removeprefix(self._root).lstrip("/"): info.size for info in files}
+
     def _names(self) -> list[str]:
         found = self._files.get_file_info(pyarrow.fs.FileSelector(self._root, allow_not_found=True))
         return [info.base_name for info in found if info.is_file and not info.base_name.startswith(".")]
@@ -204,9 +213,26 @@ class JournalMirror:
     def __init__(self, journal: Path, uri: str) -> None:
         bring_journal(journal, uri)
         self._journal, self._mirror, self._size = journal, Mirror(uri), -1
-        self._over = threading.Event()
+        self._over, self._copying = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
+
+    @property
+    def copied(self) -> int:
+        """Bytes of the journal that the copy holds."""
+        return max(0, self._size)
+
+    def size_here(self) -> int:
+        """Bytes of the journal."""
+        return self._journal.stat().st_size if self._journal.exists() else 0
+
+    def flush(self) -> None:
+        """Copy the journal as it is now, whatever was copied before: a line torn off at its end is grown over by others.
+
+        Raises:
+            ResourceError: the storage cannot be reached.
+        """
+        self._copy(anew=True)
 
     def __enter__(self) -> "JournalMirror":
         return self
@@ -231,8 +257,9 @@ class JournalMirror:
             except ResourceError:  # a storage may be away for a while; `close` has the last word
                 continue
 
-    def _copy(self) -> None:
-        size = self._journal.stat().st_size if self._journal.exists() else 0
-        if size > 0 and size != self._size:
-            self._mirror.write(self._journal)
-            self._size = size
+    def _copy(self, anew: bool = False) -> None:
+        with self._copying:
+            size = self.size_here()
+            if size > 0 and (anew or size != self._size):
+                self._mirror.write(self._journal)
+                self._size = size

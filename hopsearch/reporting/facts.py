@@ -30,6 +30,8 @@ class Facts:
         failures: ``reason``, ``trials``.
         refused: proposals that were never trained, by reason.
         winner: the finished winner; None before there is one.
+        kept: ended trials whose weights are kept, best first; None where that was never noted.
+        dropped: ended trials whose weights were let go.
     """
 
     study: dict[str, Any]
@@ -43,6 +45,8 @@ class Facts:
     failures: list[dict[str, Any]]
     refused: dict[str, int]
     winner: dict[str, Any] | None
+    kept: list[int] | None
+    dropped: list[int]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -65,6 +69,8 @@ def facts_of(view: StudyView) -> Facts:
         failures=_failures(view),
         refused=dict(Counter(_kind(r.reason) for r in view.records.values() if not r.state.counted)),
         winner=view.winner,
+        kept=view.kept,
+        dropped=view.dropped,
     )
 
 

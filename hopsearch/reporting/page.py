@@ -96,17 +96,24 @@ def _table(facts: Facts, view: StudyView) -> str:
         return title + '<p class="missing">No trials yet.</p>'
     names = facts.study["parameters"]
     heads = ["rank", "trial", "state", facts.study["objective"], "best epoch", "epochs", "seconds", "params"]
-    kept = {int(file.parent.name) for file in view.folder.glob("trials/*/best.pt")}
+    files = dict.fromkeys(facts.dropped, "dropped")
+    files |= {
+        int(file.parent.name): f'<a href="trials/{file.parent.name}/">checkpoints</a>'
+        for file in view.folder.glob("trials/*/best.pt")
+    }
     head = "".join(f"<th{_word_class(name)}>{_text(short(name))}</th>" for name in (*heads, *names, "files"))
-    rows = "\n".join(_row(row, names, row["trial"] in kept) for row in facts.leaderboard)
+    rows = "\n".join(_row(row, names, files.get(row["trial"], "")) for row in facts.leaderboard)
     note = "A click on a head sorts, one on a trial's number tells all of it. The best value on a trial's curve is its value."
+    if facts.dropped:
+        again = f"python -m hopsearch.train from={facts.study['name']}#<trial>"
+        note += f" A trial's checkpoints are dropped once it has ended behind others (checkpoint.keep); {again} trains it again."
     return (
-        f'{title}<p class="soft">{note}</p><div class="wide"><table class="sortable"><thead><tr>{head}</tr></thead>'
+        f'{title}<p class="soft">{_text(note)}</p><div class="wide"><table class="sortable"><thead><tr>{head}</tr></thead>'
         f'<tbody>\n{rows}\n</tbody></table></div>\n<pre id="detail" hidden></pre>'
     )
 
 
-def _row(row: dict[str, Any], names: Sequence[str], kept: bool) -> str:
+def _row(row: dict[str, Any], names: Sequence[str], files: str) -> str:
     value = "" if row["value"] is None else f"{row['value']:.4f}"
     number = row["trial"]
     cells = [
@@ -118,7 +125,7 @@ def _row(row: dict[str, Any], names: Sequence[str], kept: bool) -> str:
         _cell(round(row["seconds"], 1)),
         _cell(row["params"] or ""),
         *(_cell(row["parameters"].get(name, "")) for name in names),
-        f'<td class="word"><a href="trials/{number:04d}/">checkpoints</a></td>' if kept else "<td></td>",
+        f'<td class="word">{files}</td>',
     ]
     return f'<tr class="{row["state"]}">{"".join(cells)}</tr>'
 

@@ -7,6 +7,7 @@ from hopsearch.study.priors import Prior
 from hopsearch.study.proposals import Admission, Admit
 from hopsearch.study.pruners import PRUNERS, Pruner, Verdict, make_pruner
 from hopsearch.study.records import Decision, Promotion, State, TrialRecord
+from hopsearch.study.retention import Retention, retain
 from hopsearch.study.samplers import SAMPLERS, make_sampler
 from hopsearch.study.simulator import Event, Faults, Landscape, Simulation, Training
 from hopsearch.study.storage import MEMORY, StudyLock
@@ -30,6 +31,7 @@ __all__ = [
     "Prior",
     "Promotion",
     "Pruner",
+    "Retention",
     "Row",
     "Simulation",
     "State",
@@ -45,6 +47,7 @@ __all__ = [
     "make_console",
     "make_pruner",
     "make_sampler",
+    "retain",
     "show",
     "summary",
     "varied",

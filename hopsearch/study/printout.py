@@ -34,6 +34,10 @@ def show(view: StudyView, console: Console, top: int = 10) -> None:
     if len(view.objectives) > 1 and rows:
         words = ", ".join(f"{objective.name} {'up' if objective.sign > 0 else 'down'}" for objective in view.objectives)
         console.print(f"* Pareto front ({words}): {len(view.front())} trials; nobody beats one of them in all objectives")
+    if view.dropped:
+        kept = ", ".join(map(str, view.kept or ())) or "none"
+        again = f"python -m hopsearch.train from={view.identity.name}#<trial>"
+        console.print(f"weights are kept of ended trials {kept}; {again} trains another again", markup=False)
     if view.winner:
         winner = view.winner
         console.print(

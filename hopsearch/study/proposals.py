@@ -1,5 +1,6 @@
 """From a sampler to a trial that is worth training: not trained before, and within the constraints."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -66,6 +67,7 @@ class Proposals:
         counted = (record for record in records.values() if record.config and record.state.counted)
         self._seen = {identity.space.canonical(record.config): record.number for record in counted}
         self._grid = identity.space.grid() if sampler == "grid" else None
+        self._drawn_in_vain = -1  # trials there were when no point was found
         self._refused = sum(not record.state.counted for record in records.values())
 
     @property
@@ -75,19 +77,31 @@ class Proposals:
 
     def ask(self, admit: Admit) -> TrialRecord | None:
         """A new trial to train, or None where no configuration is left that is new and admitted; see `Study.ask`."""
-        for attempt in range(_RECORDED_REJECTIONS + 1):
-            if attempt == _RECORDED_REJECTIONS or self._grid is not None:
-                point = self._draw(admit)
-                if point is None:
-                    return None
-                self._optuna.enqueue_trial(point, user_attrs={"source": self._sampler if self._grid is not None else "random"})
-            elif attempt == 0 and (believed := self._believed()) is not None:
+        while True:
+            refused = self._refused_in_a_row()
+            if self._grid is not None or refused == _RECORDED_REJECTIONS:
+                if not self._first_points():
+                    point = self._draw(admit)
+                    if point is None:
+                        return None
+                    self._optuna.enqueue_trial(point, user_attrs={"source": "random" if self._grid is None else self._sampler})
+            elif refused == 0 and (believed := self._believed()) is not None:
                 self._optuna.enqueue_trial(believed, user_attrs={"source": "prior"})
             self._optuna.sampler = self._sampler_for(len(self._records))
             record = self._begin(self._optuna.ask(), admit)
             if record.state == State.RUNNING:
                 return record
-        return None
+
+    def _refused_in_a_row(self) -> int:
+        # Counted in the records, not in `ask`: a free worker asks again and again while others train, and where nothing is left
+        # to try each of its questions would leave more refusals in the journal. A restart in between goes on counting, too.
+        newest_first = reversed(self._records.values())
+        refused = itertools.takewhile(lambda record: record.state in (State.DUPLICATE, State.INFEASIBLE), newest_first)
+        return sum(1 for _ in itertools.islice(refused, _RECORDED_REJECTIONS))
+
+    def _first_points(self) -> bool:
+        storage, study_id = self._optuna._storage, self._optuna._study_id  # the study would look at all of its trials
+        return bool(storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,)))
 
     def go_on(self, record: TrialRecord, admit: Admit) -> TrialRecord:
         """A proposal that was cut off by the end of its process, brought to its end."""
@@ -106,6 +120,8 @@ class Proposals:
 
     def _draw(self, admit: Admit) -> dict[str, Any] | None:
         # Proposals that would be refused are not worth a trial number each: draw until one is new and admitted.
+        if self._drawn_in_vain == len(self._records):
+            return None  # nothing has changed since
         space, random = self._identity.space, Random(derive(self._identity.seed, "draw", len(self._records)))
         broken = ""
         for _ in range(_DRAWS) if self._grid is None else iter(int, 1):
@@ -120,7 +136,8 @@ class Proposals:
             broken = admit(config).broken
             if not broken:
                 return {name: config[name] for name in space.parameters if name in config}
-        if broken:
+        self._drawn_in_vain = len(self._records)
+        if broken and not self._seen:
             rule = f"some configuration must meet the constraints, got none in {_DRAWS} random ones; the last: {broken}"
             raise StudyError(self._place, rule, "Relax constraint.*, or give the space smaller models")
         return None

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from hopsearch.study.pruners import make_pruner
 from hopsearch.study.records import Decision, Promotion, State, TrialRecord
 from hopsearch.study.samplers import make_sampler
 from hopsearch.study.storage import StudyLock, open_storage
-from hopsearch.study.view import IDENTITY, Identity, StudyView, decide, in_order, load_study, take_in
+from hopsearch.study.view import CHECKPOINTS, IDENTITY, Identity, StudyView, decide, in_order, load_study, take_in
 from hopsearch.study.warm import WarmStart
 
 _DIRECTIONS = {1: StudyDirection.MAXIMIZE, -1: StudyDirection.MINIMIZE}
@@ -228,6 +228,10 @@ class Study(StudyView):
     def note(self, key: str, value: Any) -> None:
         """Keep a fact about the whole study: its winner, the seconds it took."""
         self.optuna.set_user_attr(key, value)
+
+    def keep(self, numbers: Sequence[int], rule: Mapping[str, Any]) -> None:
+        """Note of which ended trials the weights are kept, best first, and by which rule; any other's may go from then on."""
+        self.note(CHECKPOINTS, {"kept": list(numbers), **rule})
 
     def _load_or_create(self, folder: Path, identity: Identity, inherited: list[FrozenTrial]) -> optuna.Study:
         study = load_study(self._storage, identity.name)

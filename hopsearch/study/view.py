@@ -17,6 +17,7 @@ from hopsearch.study.records import Decision, Promotion, State, TrialRecord, fro
 from hopsearch.study.storage import JOURNAL, open_storage
 
 IDENTITY = "hopsearch"
+CHECKPOINTS = "checkpoints"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,15 +127,19 @@ class StudyView:
 
     def ranked(self) -> list[TrialRecord]:
         """Trials with a value, best first; a failed trial has none. With several objectives front by front (see `fronts`)."""
-        valued = [record for record in self.counted() if record.curve and record.state != State.FAILED]
+        return self.rank(self.counted())
+
+    def rank(self, records: Iterable[TrialRecord]) -> list[TrialRecord]:
+        """Those of ``records`` that count and have a value, best first among themselves; see `ranked`."""
+        valued = [record for record in records if record.state.counted and record.curve and record.state != State.FAILED]
         valued.sort(key=lambda record: (-self.sign * self.value(record), record.number))
         if len(self.objectives) == 1:
             return valued
         return [valued[index] for front in fronts([self._values(record) for record in valued]) for index in sorted(front)]
 
-    def front(self) -> list[TrialRecord]:
-        """The trials that no other beats in all objectives, best first; of one objective the best alone."""
-        ranked = self.ranked()
+    def front(self, among: Iterable[TrialRecord] | None = None) -> list[TrialRecord]:
+        """The trials, or ``among`` some, that no other beats in all objectives, best first; of one objective the best alone."""
+        ranked = self.ranked() if among is None else self.rank(among)
         if len(self.objectives) == 1 or not ranked:
             return ranked[:1]
         return [ranked[index] for index in sorted(fronts([self._values(record) for record in ranked])[0])]
@@ -159,6 +164,21 @@ class StudyView:
         """What is known of the finished winner: trial, validation and test accuracy, folder."""
         found: dict[str, Any] | None = self.optuna.user_attrs.get("winner")
         return found
+
+    @property
+    def kept(self) -> list[int] | None:
+        """Ended trials whose weights are kept, best first; None where that was never noted. Trials that run have theirs."""
+        found: dict[str, Any] | None = self.optuna.user_attrs.get(CHECKPOINTS)
+        return None if found is None else list(found["kept"])
+
+    @property
+    def dropped(self) -> list[int]:
+        """Trials whose weights were let go once they had ended, in order: they can only be trained again."""
+        kept = self.kept
+        if kept is None:
+            return []
+        ended = (record for record in self.counted() if record.state.ended and record.curve)
+        return [record.number for record in ended if record.number not in kept]
 
     @property
     def seconds(self) -> float:

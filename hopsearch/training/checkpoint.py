@@ -1,5 +1,6 @@
 """Checkpoints of one trial: written whole or not at all, the last two and the best kept, read without pickle."""
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -63,14 +64,35 @@ class CheckpointFolder:
         """The checkpoint of the best epoch, or None where there is none to read."""
         return next(self._readable([self.path / "best.pt"]), None)
 
+    def size(self, linked: bool = True) -> int:
+        """Bytes that the trial's checkpoints take, with what was cut off while it was written; 0 where there is none.
+
+        Args:
+            linked: count ``best.pt`` and the epoch of which it is another name once, as on this disk; a copy has both.
+        """
+        found: dict[Any, int] = {}
+        for file in (*self.path.glob("*.pt"), *self._scratch()):
+            with contextlib.suppress(FileNotFoundError):
+                facts = file.stat()
+                found[facts.st_ino if linked else file.name] = facts.st_size
+        return sum(found.values())
+
+    def tidy(self) -> None:
+        """Delete what a killed process was writing; for the one that now trains the trial."""
+        for file in self._scratch():
+            file.unlink(missing_ok=True)
+
     def remove(self) -> None:
         """Delete all checkpoints of the trial."""
         for file in self.path.glob("*.pt"):
             file.unlink(missing_ok=True)
-        for scratch in self.path.glob(".*"):
-            scratch.unlink(missing_ok=True)
+        self.tidy()
         if self.path.exists() and not any(self.path.iterdir()):
             self.path.rmdir()
+
+    def _scratch(self) -> Iterator[Path]:
+        yield from self.path.glob(".epoch_*")
+        yield from self.path.glob(".best.*")
 
     def _newest_first(self) -> list[Path]:
         found = [(int(match[1]), file) for file in self.path.glob("epoch_*.pt") if (match := _NAME.fullmatch(file.name))]
