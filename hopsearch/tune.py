@@ -81,8 +81,8 @@ class TuneConfig(Settings):
     """Print the plan (rungs, expected epochs, hours and money, share of infeasible configurations) and start nothing."""
     sampler: str = "tpe"
     """tpe, random, gp, cmaes, qmc, nsgaii, nsgaiii or grid."""
-    pruner: str = "asha"
-    """asha, asha_promotion, hyperband, pasha, median, patience, one_epoch or none."""
+    pruner: str = "asha_promotion"
+    """asha_promotion, asha, hyperband, pasha, median, patience, one_epoch or none."""
     prior: dict[str, Any] = Field(default_factory=dict)
     """Beliefs about good values, by parameter, e.g. prior.optim.lr=2e-3; they fade as trials come in."""
     warm_start: str | None = None
