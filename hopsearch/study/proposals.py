@@ -80,7 +80,7 @@ class Proposals:
         while True:
             refused = self._refused_in_a_row()
             if self._grid is not None or refused == _RECORDED_REJECTIONS:
-                if not self._first_points():
+                if not self._given():
                     point = self._draw(admit)
                     if point is None:
                         return None
@@ -99,7 +99,9 @@ class Proposals:
         refused = itertools.takewhile(lambda record: record.state in (State.DUPLICATE, State.INFEASIBLE), newest_first)
         return sum(1 for _ in itertools.islice(refused, _RECORDED_REJECTIONS))
 
-    def _first_points(self) -> bool:
+    def _given(self) -> bool:
+        # Whether a point waits that was written down before: first points come first, and so does a belief or a drawn point whose
+        # process ended before it was asked for.
         storage, study_id = self._optuna._storage, self._optuna._study_id  # the study would look at all of its trials
         return bool(storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,)))
 
@@ -110,9 +112,8 @@ class Proposals:
         return self._begin(optuna.trial.Trial(self._optuna, trial_id), admit)
 
     def _believed(self) -> dict[str, Any] | None:
-        storage, study_id = self._optuna._storage, self._optuna._study_id  # the study would look at all of its trials
-        if storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,)):
-            return None  # first points come first, and so does a belief that was written down before the process ended
+        if self._given():
+            return None
         return self._prior.draw(self._identity.space, self._identity.seed, len(self._records), self.count)
 
     def _sampler_for(self, number: int) -> optuna.samplers.BaseSampler:
