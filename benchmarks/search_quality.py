@@ -1,6 +1,7 @@
 """How many epochs a search takes to find a good model: our combinations against others, many seeds, in simulated time.
 
     python benchmarks/search_quality.py run [--problems digits …] [--contestants tpe+asha …] [--workers 1 4 16] [--seeds 30]
+            [--jobs 2]
     python benchmarks/search_quality.py report
 
 `run` adds a line a search to ``results/search_quality.jsonl``, and leaves out what is there; `report` prints the tables and
@@ -13,12 +14,14 @@ reported so far, whatever its epoch. No search is given the space's first points
 """
 
 import argparse
+import functools
 import itertools
 import json
+import multiprocessing
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,16 +104,19 @@ def read() -> list[dict[str, Any]]:
 
 def run(options: argparse.Namespace) -> None:
     """Do what is missing, seed by seed, so that an interrupted run has a few of everything."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     done = {key(line) for line in read()}
-    for seed, name, workers, contestant in itertools.product(
-        range(options.seeds), options.problems, options.workers, options.contestants
-    ):
-        if (name, contestant, workers, seed) in done:
-            continue
-        line = search(name, contestant, workers, seed)
-        with LINES.open("a") as file:
+    wanted = itertools.product(range(options.seeds), options.problems, options.workers, options.contestants)
+    searches = ((name, contestant, workers, seed) for seed, name, workers, contestant in wanted)
+    missing = [what for what in searches if what not in done]
+    quiet = functools.partial(optuna.logging.set_verbosity, optuna.logging.ERROR)
+    with multiprocessing.get_context("spawn").Pool(options.jobs, quiet) as pool, LINES.open("a") as file:
+        for line in pool.imap_unordered(_search, missing):
             file.write(json.dumps(line, separators=(",", ":")) + "\n")
+            file.flush()
+
+
+def _search(what: Sequence[Any]) -> dict[str, Any]:
+    return search(*what)
 
 
 def quartiles(found: list[int | None]) -> tuple[float, float, float]:
@@ -192,6 +198,7 @@ def main() -> None:
     parser.add_argument("--contestants", nargs="+", default=CONTESTANTS, help="names, or sampler+pruner")
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 4, 16])
     parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     options = parser.parse_args()
     run(options) if options.verb == "run" else report()
 
