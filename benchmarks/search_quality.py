@@ -30,6 +30,7 @@ import matplotlib.pyplot as plt
 import optuna
 from landscapes import PROBLEMS, Problem
 from rivals import PlainOptuna, RayTune, simulate
+from scipy.stats import mannwhitneyu
 
 from hopsearch.study import MEMORY, Event, Identity, Simulation, Study
 
@@ -39,6 +40,8 @@ LINES = RESULTS / "search_quality.jsonl"
 BUDGET = 1350
 EARLY = 270  # epochs, ten full trainings: what is missing to the best then is told beside
 RIVALS = {"optuna": PlainOptuna, "ray": RayTune}
+DEFAULT = "tpe+asha_promotion"
+BASELINES = ("random", "random+asha", "one_epoch", *RIVALS)
 NAMES = {"random": "random+none", "one_epoch": "random+one_epoch"}
 CONTESTANTS = [
     "random",
@@ -152,7 +155,7 @@ def draw(name: str, lines: list[dict[str, Any]]) -> None:
             continue
         missing = [[best - value for value in curve(line, grid, 0.0)] for line in chosen]
         middle = [max(1e-3, statistics.median(column)) for column in zip(*missing, strict=True)]
-        style = "--" if contestant in (*RIVALS, "random", "random+asha", "one_epoch") else "-"
+        style = "--" if contestant in BASELINES else "-"
         axes.plot(grid, middle, style, label=f"{contestant} ({len(chosen)} seeds)", linewidth=1.4)
     axes.axhline(problem.target, color="grey", linewidth=0.6)
     axes.set(xscale="log", yscale="log", xlabel="epochs spent", ylabel="missing to the best (median)", title=f"{name}, 4 workers")
@@ -165,6 +168,7 @@ def draw(name: str, lines: list[dict[str, Any]]) -> None:
 def report() -> None:
     """Print a table a problem, and draw a picture of each."""
     lines = read()
+    goals(lines)
     for name in [name for name in PROBLEMS if any(line["problem"] == name for line in lines)]:
         own = [line for line in lines if line["problem"] == name]
         draw(name, own)
@@ -176,6 +180,41 @@ def report() -> None:
         for contestant in dict.fromkeys(line["contestant"] for line in own):
             cells = [shown([line for line in own if key(line)[1:3] == (contestant, count)]) for count in counts]
             print(f"| {contestant} | " + " | ".join(cells) + " |")
+
+
+def goals(lines: list[dict[str, Any]]) -> None:
+    """Print the default's median against random's and the best rival's, and how sure it is that it is not theirs."""
+    print(f"\n## {DEFAULT}\n\n| problem | workers | of random's | of the best rival's | and that is | p | p to random+asha |")
+    print("|---" * 7 + "|")
+    for name, count in dict.fromkeys((line["problem"], line["workers"]) for line in lines):
+        found = {
+            contestant: [line["found"] for line in lines if key(line)[:3] == (name, contestant, count)]
+            for contestant in (DEFAULT, *BASELINES)
+        }
+        found = {contestant: epochs for contestant, epochs in found.items() if epochs}
+        rivals = [contestant for contestant in found if contestant not in (DEFAULT, "random")]
+        if DEFAULT in found and "random" in found and rivals:
+            best = min(rivals, key=lambda contestant: quartiles(found[contestant]))
+            ours, random, theirs = (quartiles(found[contestant])[0] for contestant in (DEFAULT, "random", best))
+            ratios = f"{ratio(ours, random)} | {ratio(ours, theirs)} | {best}"
+            tests = " | ".join(likelihood(found[DEFAULT], found.get(contestant, [])) for contestant in (best, "random+asha"))
+            print(f"| {name} | {count} | {ratios} | {tests} |")
+
+
+def ratio(ours: float, theirs: float) -> str:
+    """Of two medians, either of which may be more than all epochs there were."""
+    if ours == float("inf"):
+        return "both ∞" if theirs == ours else "∞"
+    return f"{ours / theirs:.2f}" if theirs < float("inf") else f"< {ours / BUDGET:.2f}"
+
+
+def likelihood(ours: list[int | None], theirs: list[int | None]) -> str:
+    """The probability of such a difference by chance (Mann and Whitney's test, two-sided), and whose epochs are fewer."""
+    if not theirs:
+        return ""
+    mine, others = ([2 * 4 * BUDGET if epochs is None else epochs for epochs in found] for found in (ours, theirs))
+    statistic, p = mannwhitneyu(mine, others)
+    return f"{p:.3f} {'better' if statistic < len(mine) * len(others) / 2 else 'worse'}"
 
 
 def shown(lines: list[dict[str, Any]]) -> str:

@@ -1,62 +1,79 @@
 """What a sampler gets to see of a study.
 
-Optuna's samplers know a trial that runs, one that ended, and one that was pruned. Between them they lose what we know: a trial
-that runs, or waits at a rung, already has a curve, yet TPE's constant liar counts it among the bad ones; and with several
-objectives, or in a genetic sampler, a pruned trial counts for nothing.
+Optuna's samplers know a trial that runs, one that ended, and one that was pruned. Between them they lose what we know: TPE counts
+a trial that runs or waits at a rung among the bad ones, though it has a curve, and puts any that ended before any that was
+stopped, whatever their values. Genetic samplers, Gaussian processes, and all with several objectives look at no stopped trial.
 """
 
 import copy
 from collections.abc import Container, Sequence
 
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from hopsearch.space import Objective
-from hopsearch.study.samplers import GENETIC
+from hopsearch.study.records import State
 
 _UNFINISHED = (TrialState.RUNNING, TrialState.PRUNED)
 
 
 class InformedStudy(optuna.Study):
-    """Optuna's study, in which a trial that has a curve and has not ended is seen as one that was pruned there.
+    """Optuna's study, in which a trial that has a curve is seen as complete, with its best value so far.
 
-    It is as good as its last value, as far as it has come: TPE ranks those with more epochs first, then by value. A trial without
-    an epoch stays what it is, so that workers asked at the same time do not propose the same point. Where nobody looks at pruned
-    trials, they are seen as complete, with the values that they have.
+    That this is better than a rank by epochs was measured: `benchmarks/results/search_quality.md`. A trial without an epoch stays
+    what it is, so that workers asked at the same time do not propose the same point.
+
+    A trial taken over from another study is seen with the value that has the same quantile here as its own has there, since other
+    data have other values (Salinas et al. 2020, A Quantile-based Approach for Hyperparameter Transfer Learning, section 4).
     """
 
     objectives: Sequence[Objective] = ()
-    as_complete: bool = False
+
+    def __init__(self, study_name: str, storage: optuna.storages.BaseStorage) -> None:
+        super().__init__(study_name, storage)
+        self._stopped: dict[int, FrozenTrial] = {}  # a pruned trial does not change any more
 
     def _get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
     ) -> list[FrozenTrial]:
         seen = [self._seen(trial) for trial in super()._get_trials(deepcopy, None, use_cache)]
+        inherited = [trial for trial in seen if _inherited(trial)]
+        if inherited:
+            self._translate(inherited, [trial for trial in seen if trial.values and not _inherited(trial)])
         return [trial for trial in seen if states is None or trial.state in states]
 
     def _seen(self, trial: FrozenTrial) -> FrozenTrial:
         if trial.state not in _UNFINISHED or not trial.intermediate_values:
             return trial
-        if not self.as_complete:
-            return trial if trial.state == TrialState.PRUNED else _changed(trial, TrialState.PRUNED)
+        if trial.number in self._stopped:
+            return self._stopped[trial.number]
         first, *costs = self.objectives
         known = trial.user_attrs.get("cost", {}) | trial.user_attrs.get("measured", {})
         if any(objective.name not in known for objective in costs):
             return trial
-        shown = _changed(trial, TrialState.COMPLETE)
         best = max(first.sign * value for value in trial.intermediate_values.values())
+        shown = copy.copy(trial)
+        shown.state = TrialState.COMPLETE
         shown.values = [first.sign * best, *(known[objective.name] for objective in costs)]
+        if trial.state == TrialState.PRUNED and not _inherited(trial):
+            self._stopped[trial.number] = shown
         return shown
 
+    def _translate(self, inherited: list[FrozenTrial], own: list[FrozenTrial]) -> None:
+        if own:
+            theirs = sorted(trial.values[0] for trial in inherited)
+            quantiles = [(np.searchsorted(theirs, trial.values[0]) + 0.5) / len(theirs) for trial in inherited]
+            for trial, value in zip(inherited, np.quantile([trial.values[0] for trial in own], quantiles), strict=True):
+                trial.values = [float(value), *trial.values[1:]]
 
-def informed(study: optuna.Study, sampler: str, objectives: Sequence[Objective]) -> InformedStudy:
+
+def _inherited(trial: FrozenTrial) -> bool:
+    return bool(trial.values) and trial.user_attrs.get("rejected") == State.INHERITED
+
+
+def informed(study: optuna.Study, objectives: Sequence[Objective]) -> InformedStudy:
     """The same study, as a sampler is to see it."""
     seen = InformedStudy(study.study_name, study._storage)
-    seen.objectives, seen.as_complete = objectives, len(objectives) > 1 or sampler in GENETIC
+    seen.objectives = objectives
     return seen
-
-
-def _changed(trial: FrozenTrial, state: TrialState) -> FrozenTrial:
-    shown = copy.copy(trial)
-    shown.state = state
-    return shown

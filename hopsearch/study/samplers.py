@@ -54,7 +54,7 @@ def _gp(space: Space, seed: int, number: int) -> BaseSampler:
 
 
 def _cmaes(space: Space, seed: int, number: int) -> BaseSampler:
-    return CmaEsSampler(seed=derive(seed, "cmaes", number), warn_independent_sampling=False, consider_pruned_trials=True)
+    return CmaEsSampler(seed=derive(seed, "cmaes", number), warn_independent_sampling=False)
 
 
 def _qmc(space: Space, seed: int, number: int) -> BaseSampler:

@@ -65,7 +65,7 @@ class Study(StudyView):
             raise
         self._study_id = self._storage.get_study_id_from_name(study.study_name)
         self._proposals = Proposals(
-            informed(study, sampler, self.objectives), identity, sampler, self.records, str(folder), prior or Prior()
+            informed(study, self.objectives), identity, sampler, self.records, str(folder), prior or Prior()
         )
         # Kept as trials come and go, since every free worker asks for them: who runs, who waits, and what was trained.
         self._open: dict[State, set[int]] = {State.RUNNING: set(), State.PAUSED: set()}

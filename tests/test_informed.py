@@ -1,0 +1,57 @@
+"""What a sampler gets to see of a study: curves as far as they have come, in the values of this study."""
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from hopsearch.study import Study, StudyView, WarmStart
+from hopsearch.study.informed import informed
+from tests.conftest import SPACE, admit_all, drive, identity, open_study
+
+
+def seen(study: Study) -> dict[int, optuna.trial.FrozenTrial]:
+    trials = informed(study.optuna, study.objectives).get_trials(deepcopy=False)
+    return {trial.number: trial for trial in trials if trial.state != TrialState.WAITING}
+
+
+@pytest.mark.parametrize(("direction", "best"), [("maximize", 0.6), ("minimize", 0.2)])
+def test_a_curve_is_worth_its_best_value(tmp_path, direction, best):
+    with open_study(tmp_path, pruner="none", space=SPACE | {"direction": direction}) as study:
+        runs, asked, failed = (study.ask(admit_all).number for _ in range(3))
+        for epoch, value in enumerate((0.4, 0.6, 0.2), start=1):
+            study.report(runs, epoch, value, seconds=1.0)
+        study.report(failed, 1, 0.9, seconds=1.0)
+        study.fail(failed, "diverged")
+        shown = seen(study)
+        assert (shown[runs].state, shown[runs].values) == (TrialState.COMPLETE, [best])
+        assert (shown[asked].state, shown[asked].values) == (TrialState.RUNNING, None)
+        assert shown[failed].state == TrialState.FAIL
+        assert study.optuna.trials[runs].state == TrialState.RUNNING, "the study itself is as it was"
+
+
+def test_a_stopped_trial_is_worth_what_it_reached(tmp_path):
+    with open_study(tmp_path) as study:
+        drive(study, 12)
+        stopped = [trial.number for trial in study.optuna.trials if trial.state == TrialState.PRUNED]
+        shown = seen(study)
+        assert stopped
+        for number in stopped:
+            assert shown[number].state == TrialState.COMPLETE
+            assert shown[number].value == max(study.records[number].curve.values())
+
+
+def test_another_study_speaks_in_the_values_of_this_one(tmp_path):
+    """There all is better than 0.9, here all is worse than 0.5: untranslated, the other study would be all that counts."""
+    with open_study(tmp_path / "old") as old:
+        for value in (0.95, 0.91, 0.99):
+            old.report(old.ask(admit_all).number, 1, value, seconds=1.0)
+    warm = WarmStart(StudyView.open(tmp_path / "old" / "test"), identity().space)
+    with Study(tmp_path / "new" / "test", identity(), "tpe", "asha_promotion", warm_start=warm) as study:
+        assert [trial.value for trial in seen(study).values()] == [0.95, 0.91, 0.99], "nothing to compare with yet"
+        own = [0.1, 0.5, 0.2, 0.4, 0.3]
+        for value in own:
+            study.report(study.ask(admit_all).number, 1, value, seconds=1.0)
+        values = [trial.value for trial in seen(study).values()]
+        assert values[:3] == pytest.approx(np.quantile(own, [0.5, 1 / 6, 5 / 6]))
+        assert values[3:] == own
