@@ -232,7 +232,7 @@ def _run(
         if grown:
             capped = " (more with trial.concurrent=…)" if places == MOST and not config.trial.concurrent else ""
             console.print(f"the cluster grows to {grown}; up to {places} trials at once{capped}", markup=False)
-        board, live = Board(study), LiveView(study, config.trials, places)
+        board, live = Board(study), LiveView(study, config.trials, places, config.pruner)
         whose = (place, journal, config.checkpoint, live.say)
         dispatcher = Dispatcher(study, config.data, facts, config.constraint, budget, (board, live), threads, *whose)
         live.budgets = lambda: dispatcher.left
