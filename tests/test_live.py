@@ -51,7 +51,7 @@ class Watched:
                 for event in Simulation(study, Crossing(), 4, trials).events():
                     self.clock = event.clock
                     record = study.records[event.number]
-                    view.rows(record, ())
+                    view.rows(record, [{"epoch": event.epoch}])
                     if record.state.ended:
                         view.end(record)
                     if len(self.left) < len(marks) and self.clock >= marks[len(self.left)]:
@@ -91,7 +91,7 @@ def test_counts_and_budgets_are_in_the_headline(tmp_path):
         simulation = Simulation(study, Crossing(), 2, 6)
         for event in simulation.events():
             clock[0] = event.clock
-            view.rows(study.records[event.number], ())
+            view.rows(study.records[event.number], [{"epoch": event.epoch}])
             if len(study.counted()) == 5:
                 break
         with view:
@@ -131,5 +131,5 @@ def test_a_worker_that_repeats_its_epochs_is_told_of_once(tmp_path):
         for epoch in (1, 2, 3):
             study.report(record.number, epoch, 0.5, 1.0)
             for _ in range(2):
-                view.rows(record, ())
+                view.rows(record, [{"epoch": epoch}])
     assert out.getvalue().splitlines() == [f"trial 0 goes on from {epochs}, val_acc 0.5000" for epochs in ("1 epoch", "3 epochs")]

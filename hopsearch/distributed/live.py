@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TextIO
 
@@ -56,6 +56,7 @@ class LiveView:
         self._drawn = self._began
         self._told = {record.number: record.epoch for record in view.counted()}  # a worker may repeat its epochs
         self._looked, self._busy = self._began, 0.0
+        self._first: int | None = None  # epochs when the first came in: until then workers were starting
         self._over = False  # the winner's training is told of by others
         self._ahead: tuple[float, float] | None = None  # when the search will have ended, and until when that is believed
 
@@ -78,8 +79,10 @@ class LiveView:
         """A trial was handed out."""
         self._draw()
 
-    def rows(self, record: TrialRecord, rows: Iterable[Row]) -> None:
+    def rows(self, record: TrialRecord, rows: Sequence[Row]) -> None:
         """Epochs came in."""
+        if self._first is None and rows:
+            self._first, self._busy, self._looked = self._view.epochs, 0.0, self._now()
         known, self._told[record.number] = self._told.get(record.number, 0), record.epoch
         rungs = self._view.identity.space.fidelity.rungs
         come = record.state == State.PAUSED or any(known < rung <= record.epoch for rung in rungs)
@@ -138,9 +141,8 @@ class LiveView:
         return f"; budget left: {', '.join(words)}" if words else ""
 
     def left(self) -> float | None:
-        """Seconds until the search will have ended, by its trials; None before the first epoch and after the last."""
-        counted, epochs = self._view.counted(), self._view.epochs - self._epochs_before
-        running = sum(record.state == State.RUNNING for record in counted)
+        """Seconds until the search will have ended, by its trials; None before the second epoch and after the last."""
+        counted, epochs = self._view.counted(), 0 if self._first is None else self._view.epochs - self._first
         if not epochs or (len(counted) >= self._trials and all(record.state.ended for record in counted)):
             return None
         now = self._now()
@@ -148,9 +150,8 @@ class LiveView:
             began = time.monotonic()
             _, steps = forecast(self._view, self._pruner, self._trials, self._slots)
             cost = time.monotonic() - began
-            an_epoch = self._busy / (epochs + min(self._slots, running) / 2)  # those that run are half through one
             hold = max(min(_AHEAD, (now - self._began) / 10), cost / _SHARE)
-            self._ahead = now + steps * an_epoch, now + hold
+            self._ahead = now + steps * self._busy / epochs, now + hold
         return max(0.0, self._ahead[0] - now)
 
     def _table(self) -> Table:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hopsearch.reporting.pareto import pareto_front
-from hopsearch.study import State, StudyView, TrialRecord, leaderboard, summary
+from hopsearch.study import State, StudyView, TrialRecord, chronicle, leaderboard, summary
 
 COSTS = {"params": "parameters", "flops": "FLOPs of an image", "latency": "latency in seconds"}
 """What a model's quality is weighed against in the Pareto fronts, where it is known."""
@@ -24,7 +24,8 @@ class Facts:
         cost: ``epochs`` trained, ``full_epochs`` without early stopping, ``saved_share``, ``saved_seconds`` (at each stopped
             trial's own pace), ``training_seconds`` over all trials, ``wall_seconds`` of the search, ``failed_epochs``.
         leaderboard: a row a trial, best first.
-        history: after each ended trial: ``trial``, ``epochs`` and ``seconds`` so far, ``value`` and the ``best`` so far.
+        history: each report that was the best so far, or (``peak``) its trial's best, and the last: ``trial``, its ``epoch``, its
+            ``value``; ``epochs`` of all trials and ``seconds`` of search until then, and the ``best`` so far.
         stops: how many trials were stopped early after so many epochs.
         fronts: the Pareto front of the objective against each known one of `COSTS`: trial numbers, cheapest first.
         failures: ``reason``, ``trials``.
@@ -72,23 +73,6 @@ def facts_of(view: StudyView) -> Facts:
         kept=view.kept,
         dropped=view.dropped,
     )
-
-
-def active_seconds(records: Iterable[TrialRecord]) -> dict[int, float]:
-    """By trial, the seconds of search until it ended: since the first trial began, without pauses in which none was open."""
-    spans = sorted((r.started, r.ended) for r in records if r.started and r.ended)
-    pauses: list[tuple[float, float]] = []  # (when it ended, its length)
-    reach = spans[0][0] if spans else 0.0
-    for started, ended in spans:
-        if started > reach:
-            pauses.append((started, started - reach))
-        reach = max(reach, ended)
-    first = spans[0][0] if spans else 0.0
-    return {
-        r.number: r.ended - first - sum(length for over, length in pauses if over <= r.ended)
-        for r in records
-        if r.started and r.ended
-    }
 
 
 def _about(view: StudyView) -> dict[str, Any]:
@@ -144,15 +128,17 @@ def _row(rank: int, record: TrialRecord, value: float | None, best_epoch: int) -
 
 
 def _history(view: StudyView) -> Iterable[dict[str, Any]]:
-    ended = sorted((r for r in view.counted() if r.ended and r.state != State.RUNNING), key=lambda r: (r.ended, r.number))
-    clock, epochs, best = active_seconds(view.counted()), 0, None
-    for record in ended:
-        epochs += record.epoch
-        found = record.best(view.sign) if record.state != State.FAILED else None
-        if found is not None and (best is None or view.sign * found[1] > view.sign * best):
-            best = found[1]
-        value = None if found is None else found[1]
-        yield {"trial": record.number, "epochs": epochs, "seconds": clock[record.number], "value": value, "best": best}
+    # What a trial that failed had reached counts for nothing, but its epochs were trained.
+    peaks = {record.number: best[0] for record in view.ranked() if (best := record.best(view.sign))}
+    reports, best = chronicle(view), None
+    for report in reports:
+        value = report.value if report.number in peaks else None
+        rises = value is not None and (best is None or view.sign * value > view.sign * best)
+        best = value if rises else best
+        peak = peaks.get(report.number) == report.epoch
+        if rises or peak or report is reports[-1]:
+            at = {"trial": report.number, "epoch": report.epoch, "epochs": report.epochs, "seconds": report.seconds}
+            yield at | {"value": value, "peak": peak, "best": best}
 
 
 def _front(view: StudyView, cost: str) -> list[int]:

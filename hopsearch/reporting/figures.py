@@ -26,7 +26,7 @@ def history(facts: Facts, others: Iterable[Facts] = ()) -> go.Figure | None:
             )
             best.showlegend = column == 1
             figure.add_trace(best, 1, column)
-            valued = [point for point in one.history if point["value"] is not None]
+            valued = [point for point in one.history if point["peak"]]
             dots = {"size": 5, "color": colour, "opacity": 0.45}
             text = [f"trial {point['trial']}: {point['value']:.4f}" for point in valued]
             x, y = [point[key] * scale for point in valued], [point["value"] for point in valued]

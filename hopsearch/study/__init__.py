@@ -1,6 +1,7 @@
 """What is known: the study over an Optuna storage, its samplers and pruners, its leaderboard and its picture in TensorBoard."""
 
 from hopsearch.study.board import Board
+from hopsearch.study.chronicle import Report, chronicle
 from hopsearch.study.leaderboard import Row, leaderboard, summary, varied, write_csv
 from hopsearch.study.printout import make_console, show
 from hopsearch.study.priors import Prior
@@ -31,6 +32,7 @@ __all__ = [
     "Prior",
     "Promotion",
     "Pruner",
+    "Report",
     "Retention",
     "Row",
     "Simulation",
@@ -43,6 +45,7 @@ __all__ = [
     "TrialRecord",
     "Verdict",
     "WarmStart",
+    "chronicle",
     "leaderboard",
     "make_console",
     "make_pruner",
