@@ -78,7 +78,7 @@ def _lines(entries: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, _Line]]:
     for entry in entries:
         process = str(entry.get("worker_id", "")).rpartition("-")[0]
         number = entry.get("trial_id", begun)
-        begun += "distributions" in entry or "datetime_start" in entry and "trial_id" not in entry
+        begun += "distributions" in entry or ("datetime_start" in entry and "trial_id" not in entry)
         seconds = (entry.get("user_attr") or {}).get("progress", {}).get("seconds")
         if seconds is not None:
             told[number] = seconds
