@@ -23,8 +23,8 @@ class Facts:
     """A study in numbers, as plain JSON.
 
     Attributes:
-        study: name, objective, direction, objectives (``name``, ``direction`` of each), full epochs, rungs, data, recipe, constraint,
-            seed, images, origin.
+        study: name, objective, direction, objectives (``name``, ``direction`` of each), full epochs, rungs, data, recipe,
+            constraint, seed, images, origin.
         written: when, UTC.
         counts: trials by state.
         cost: ``epochs`` trained, ``full_epochs`` without early stopping, ``saved_share``, ``saved_seconds`` (at each stopped
