@@ -308,6 +308,23 @@ class TestBoard:
         top = self.read(tmp_path / "test" / "tensorboard" / "study")
         assert [round(point.value, 3) for point in top.Scalars("study/best_val_acc_by_trials")] == [0.7]
 
+    def test_the_best_rises_after_the_epochs_of_all_trials(self, tmp_path):
+        with open_study(tmp_path, pruner="none") as study:
+            board, records = Board(study), [study.ask(admit_all) for _ in range(2)]
+            for epoch, values in ((1, (0.3, 0.2)), (2, (0.4, 0.5))):
+                for record, value in zip(records, values, strict=True):
+                    study.report(record.number, epoch, value, 1.0)
+                    board.rows(record, [{"epoch": epoch, "val_acc": value}])
+            board.close()
+
+            def rises():
+                top = self.read(tmp_path / "test" / "tensorboard" / "study")
+                return [(point.step, round(point.value, 3)) for point in top.Scalars("study/best_val_acc_by_epochs")]
+
+            assert rises() == [(1, 0.3), (3, 0.4), (4, 0.5), (4, 0.5)]
+            Board(study).close()  # after a restart the same, from the journal
+            assert rises() == [(1, 0.3), (3, 0.4), (4, 0.5), (4, 0.5)]
+
 
 def test_the_journal_finds_trials_that_wait_to_be_asked_for(tmp_path):
     waits = (optuna.trial.TrialState.WAITING,)

@@ -22,6 +22,7 @@ from torch.utils.tensorboard.summary import custom_scalars
 from torch.utils.tensorboard.summary import text as text_summary
 
 from hopsearch.space import Categorical, Float, Int, Parameter, Space
+from hopsearch.study.chronicle import chronicle
 from hopsearch.study.records import State, TrialRecord
 from hopsearch.study.view import StudyView
 
@@ -76,8 +77,13 @@ class Board:
         self._study.summary(_layout(view.objective))
         self._study.summary(text_summary("study", _as_text(about)))
         self._study.summary(text_summary("space", _as_text(view.identity.space.to_dict())))
-        self._best: float | None = None
-        self._ended, self._epochs = 0, 0
+        self._best: float | None = None  # of the trials that have ended
+        self._top: float | None = None  # of all reports
+        self._ended = 0
+        valued = {record.number for record in view.ranked()}
+        for report in chronicle(view):
+            if report.number in valued:
+                self._rise(report.value, report.epochs)
         for record in sorted(view.counted(), key=lambda record: record.ended):
             if record.state.ended:
                 self._rewrite_if_cut_off(record)
@@ -111,6 +117,8 @@ class Board:
             run.scalars(epoch, values)
             self._written[record.number] = epoch
         run.flush()
+        if (known := record.best(self._view.sign)) is not None and record.state != State.FAILED:
+            self._rise(known[1], self._view.epochs)
 
     def pictures(self, record: TrialRecord, drawn: Mapping[int, Mapping[str, str]]) -> None:
         """Add pictures to a trial's run, by epoch and tag, PNG in base64; epochs it holds already are passed over."""
@@ -132,6 +140,8 @@ class Board:
 
     def close(self) -> None:
         """Close all files."""
+        if self._top is not None:
+            self._study.scalars(self._view.epochs, {self._by_epochs: self._top})
         for run in (*self._runs.values(), self._study):
             run.close()
         self._runs.clear()
@@ -160,14 +170,23 @@ class Board:
         (self._folder / _name(record) / _DONE).touch()
 
     def _advance(self, record: TrialRecord) -> None:
-        self._ended, self._epochs = self._ended + 1, self._epochs + record.epoch
+        self._ended += 1
         best = record.best(self._view.sign)
         if best is not None and (self._best is None or self._view.sign * best[1] > self._view.sign * self._best):
             self._best = best[1]
         if self._best is not None:
-            objective, wall = self._view.objective, record.ended or time.time()
-            self._study.scalars(self._ended, {f"study/best_{objective}_by_trials": self._best}, wall)
-            self._study.scalars(self._epochs, {f"study/best_{objective}_by_epochs": self._best}, wall)
+            name = f"study/best_{self._view.objective}_by_trials"
+            self._study.scalars(self._ended, {name: self._best}, record.ended or time.time())
+
+    @property
+    def _by_epochs(self) -> str:
+        return f"study/best_{self._view.objective}_by_epochs"
+
+    def _rise(self, value: float, epochs: int) -> None:
+        if self._top is None or self._view.sign * value > self._view.sign * self._top:
+            self._top = value
+            self._study.scalars(epochs, {self._by_epochs: value})
+            self._study.flush()
 
 
 def tag_of(metric: str) -> str:
