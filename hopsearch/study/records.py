@@ -106,6 +106,8 @@ class TrialRecord:
         seconds: training time spent on the epochs of the curve.
         losses: how often its worker was lost.
         checkpoint: path of its newest checkpoint, relative to the study's folder.
+        came: epochs of the whole study when its first one was reported, that one included; 0 in a study of an older version.
+        rose: the same, when its best value was.
         started, ended: seconds since the epoch; 0 where it has not.
     """
 
@@ -124,6 +126,8 @@ class TrialRecord:
     seconds: float = 0.0
     losses: int = 0
     checkpoint: str = ""
+    came: int = 0
+    rose: int = 0
     started: float = 0.0
     ended: float = 0.0
 
@@ -179,6 +183,8 @@ def from_optuna(trial: FrozenTrial) -> TrialRecord:
         seconds=float(progress.get("seconds", 0.0)),
         losses=int(attrs.get("losses", 0)),
         checkpoint=str(progress.get("checkpoint", "")),
+        came=int(progress.get("came", 0)),
+        rose=int(progress.get("rose", 0)),
         started=trial.datetime_start.timestamp() if trial.datetime_start else 0.0,
         ended=trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0,
     )

@@ -259,7 +259,7 @@ def decide(
     rung, verdict = evidence.of(came), pruner.verdict(came, evidence)
     value = objectives[0].sign * came.values[0]
     stop, pause = verdict == Verdict.STOP, verdict == Verdict.PAUSE
-    return Decision(epoch, value, order, rung.rank(came.values), len(rung) + 1, stop, pruner.name, pause)
+    return Decision(epoch, value, order, rung.rank(came.values, pruner.behind), len(rung) + 1, stop, pruner.name, pause)
 
 
 def load_study(storage: BaseStorage, name: str) -> optuna.Study | None:
