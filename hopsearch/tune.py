@@ -76,7 +76,7 @@ class TuneConfig(Settings):
     cost: CostConfig = CostConfig()
     """Budget of money."""
     plateau: int | None = Field(default=None, gt=0)
-    """Stop when so many trials in a row have ended without a better one."""
+    """Stop when so many trials have come to their first epoch since the best value was reached."""
     dry_run: bool = False
     """Print the plan (rungs, expected epochs, hours and money, share of infeasible configurations) and start nothing."""
     sampler: str = "tpe"

@@ -7,6 +7,7 @@ from hopsearch.command import DONE, MISTAKE, run_verb
 from hopsearch.distributed.budget import Budget
 from hopsearch.distributed.plan import expected_epochs
 from hopsearch.space import Space
+from hopsearch.study import State, StudyView
 from tests.conftest import SPACE, admit_all, open_study
 
 
@@ -39,18 +40,30 @@ def test_every_budget(study, budget, spent, left):
     assert budget.left(study, 60.0) == [left]
 
 
-def test_a_plateau_counts_the_trials_that_ended_since_the_best(study):
+def test_a_plateau_counts_the_trials_that_came_since_the_best(study):
+    spent = "the last 1 trials brought nothing better"
     budget = Budget(9, plateau=1)
-    assert budget.over(study, 0.0) == ""
-    study.fail(1, "diverged: after its best epoch")  # a failed trial is no best
-    study.fail(0, "error")
-    assert budget.over(study, 0.0) == ""  # the best of the rest still runs
-    for number in (2,):
-        for epoch in range(3, 10):
-            study.report(number, epoch, 0.9, 900.0)
-    assert budget.over(study, 0.0) == ""
-    study.fail(study.ask(admit_all).number, "error")
-    assert budget.over(study, 0.0) == "the last 1 trials brought nothing better"
+    assert budget.over(study, 0.0) == spent  # trial 2 came after trial 1 had its best
+    study.report(0, 3, 0.9, 900.0)
+    assert budget.over(study, 0.0) == ""  # an old trial may become the best
+    study.report(0, 4, 0.8, 900.0)
+    study.report(2, 3, 0.3, 900.0)
+    assert budget.left(study, 0.0) == ["1 trials to a plateau"]  # nobody new
+    study.report(study.ask(admit_all).number, 1, 0.5, 900.0)
+    assert budget.over(study, 0.0) == spent
+
+
+@pytest.mark.parametrize("pruner", ["asha", "asha_promotion", "one_epoch", "pasha"])
+def test_a_plateau_is_reached_where_trials_wait(tmp_path, pruner):
+    """None of them ends before the search is over; and a study that is opened again says the same."""
+    budget = Budget(99, plateau=12)
+    with open_study(tmp_path, pruner=pruner) as study:
+        while not budget.over(study, 0.0):
+            record = study.next(admit_all, 99)
+            while record.state == State.RUNNING:
+                study.report(record.number, record.epoch + 1, 1 / (1 + record.number) + record.epoch / 100, 1.0)
+        assert 12 <= study.count < 40
+        assert budget.left(study, 0.0) == budget.left(StudyView.open(tmp_path / "test"), 0.0)
 
 
 def test_no_budget_is_never_spent(study):

@@ -9,7 +9,7 @@ from hopsearch.distributed.checkpoints import CheckpointConfig
 from hopsearch.distributed.dispatcher import Budget, Dispatcher
 from hopsearch.distributed.job import Progress
 from hopsearch.errors import StudyError
-from hopsearch.study import State, Study
+from hopsearch.study import State, Study, StudyView
 from hopsearch.training import Constraint
 from tests.conftest import identity
 
@@ -85,6 +85,18 @@ def test_an_observer_that_cannot_write_ends_the_search(desk):
     assert desk.next_job() is None
     assert desk.finished
     assert "it must be writable, got: No space left on device" in str(desk.error)
+
+
+def test_the_time_it_took_is_known_though_it_was_killed_before_any_trial_ended(tmp_path, digits):
+    now = [100.0]
+    for spent in (30.0, 60.0):
+        with Study(tmp_path / "test", identity(space=SPACE), "random", "asha_promotion") as study:
+            desk = Dispatcher(study, DataConfig(), digits.facts, Constraint(), Budget(trials=9), clock=lambda: now[0])
+            job = desk.next_job()
+            now[0] += 30
+            desk.take(job.number, Progress(rows=(row(study.records[job.number].epoch + 1),)))
+            assert not any(record.state.ended for record in study.counted())
+        assert StudyView.open(tmp_path / "test").seconds == spent
 
 
 def test_a_quota_minds_what_the_workers_say_they_hold(tmp_path, digits):
