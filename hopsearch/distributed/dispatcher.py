@@ -231,7 +231,7 @@ class Dispatcher:
             fresh=fresh,
             objective=self.study.objective,
             maximize=self.study.sign > 0,
-            latency=any(objective.name == "latency" for objective in self.study.objectives),
+            latency=bool(self.constraint.max_latency or any(costs.name == "latency" for costs in self.study.objectives)),
             threads=self.threads,
             pictures=self.study.identity.space.fidelity.rungs[1:],  # most trials end at the first
         )
@@ -247,8 +247,12 @@ class Dispatcher:
         elif value != value or abs(value) == float("inf"):
             self.study.fail(record.number, f"diverged: {self.study.objective} is {value}")
         else:
-            if "latency" in row and "latency" not in record.cost:
-                self.study.measure(record.number, {"latency": row["latency"]})
+            if "latency" in row:
+                if "latency" not in record.cost:
+                    self.study.measure(record.number, {"latency": row["latency"]})
+                if broken := self.constraint.too_slow(record.cost["latency"]):
+                    self.study.exclude(record.number, "latency", *broken)
+                    return
             epoch = int(row["epoch"])
             newest = str((self.checkpoints.folder(record.number) / f"epoch_{epoch:04d}.pt").relative_to(self.study.folder))
             self.study.report(

@@ -118,6 +118,12 @@ class Proposals:
         self._optuna.sampler = self._sampler_for(record.number)
         return self._begin(optuna.trial.Trial(self._optuna, self._id(record.number)), admit)
 
+    def learn(self, number: int, name: str, excess: float) -> None:
+        """Tell the sampler of a limit that a trial breaks, if it can make anything of it."""
+        trial = optuna.trial.Trial(self._optuna, self._id(number))
+        if self._sampler in CONSTRAINED and name not in self._frozen(trial).constraints:
+            trial.set_constraint(name, excess)
+
     def _id(self, number: int) -> int:
         return self._optuna._storage.get_trial_id_from_study_id_trial_number(self._optuna._study_id, number)
 
@@ -164,8 +170,7 @@ class Proposals:
         elif admission.broken:
             state, reason = State.INFEASIBLE, admission.broken
             # The sampler learns which region to leave; Optuna keeps a trial without values as the worst there is.
-            if self._sampler in CONSTRAINED and "cost" not in self._frozen(trial).constraints:
-                trial.set_constraint("cost", admission.excess)
+            self.learn(trial.number, "cost", admission.excess)
         facts: dict[str, Any] = {"seed": derive(self._identity.seed, trial.number), "cost": admission.cost}
         facts["source"] = trial.user_attrs.get("source", self._sampler)
         if state != State.RUNNING:

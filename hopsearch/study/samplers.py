@@ -84,8 +84,8 @@ SAMPLERS: dict[str, Callable[[Space, int, int], BaseSampler]] = {
 }
 
 
-CONSTRAINED = ("tpe", "gp")
-"""Samplers that learn from broken constraints; the others warn if they are told."""
+CONSTRAINED = ("tpe",)
+"""Samplers that learn from broken constraints. Optuna's GP knows those of complete trials only; others warn if they are told."""
 
 GENETIC = ("nsgaii", "nsgaiii")
 """Samplers that breed from complete trials and look at no others."""

@@ -212,6 +212,20 @@ class Study(StudyView):
         self.records[number].reason = reason
         return self._end(self.records[number], State.FAILED)
 
+    def exclude(self, number: int, name: str, reason: str, excess: float) -> TrialRecord:
+        """End a trial that breaks a limit which can be measured only where it trains; the sampler learns from it.
+
+        Args:
+            number: the trial.
+            name: what is limited.
+            reason: the broken rule.
+            excess: by how much, relative.
+        """
+        self._proposals.learn(number, name, excess)
+        self._set(number, "broken", excess)
+        self.records[number].broken = excess
+        return self.fail(number, reason)
+
     def measure(self, number: int, facts: dict[str, float]) -> None:
         """Note what a trial's own worker measured of its model, e.g. ``latency``; it is part of the trial's cost from then on."""
         record = self.records[number]
@@ -273,6 +287,8 @@ class Study(StudyView):
     def _end(self, record: TrialRecord, state: State) -> TrialRecord:
         told = {State.COMPLETE: TrialState.COMPLETE, State.PRUNED: TrialState.PRUNED, State.FAILED: TrialState.FAIL}[state]
         values = None
+        if record.broken:
+            told = TrialState.PRUNED  # of a failed one no sampler learns anything
         if state == State.COMPLETE:
             values = [objective.sign * value for objective, value in zip(self.objectives, self._values(record), strict=True)]
         self.optuna.tell(record.number, values, state=told)
