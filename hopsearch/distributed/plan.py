@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -115,7 +116,7 @@ class Plan:
             trial = resolve(config, splits.facts, 0, self.identity.recipe)
             if not self.resources.gpus and trial.train.device == "auto":  # Ray shows such a trial no GPU
                 trial = trial.model_copy(update={"train": trial.train.model_copy(update={"device": "cpu"})})
-            with _threads(self.resources.threads):
+            with _threads(min(self.resources.threads, os.cpu_count() or 1)):
                 seconds.append(TrialRun(trial, splits).time_epoch(_STEPS))
             cost = f"{verdict.cost['params']:>12,} params  {verdict.cost['flops']:>14,} flops  {seconds[-1]:6.1f} s an epoch"
             words = (f"{name.rpartition('.')[2]} {_short(config[name])}" for name in self.identity.space.active(config))
@@ -127,8 +128,11 @@ class Plan:
         expected = [f"{hours * left / self.at_once:.2g} hours with {self.at_once} at once"]
         expected += [f"{hours * left * budget.gpus:.2g} GPU-hours"] if budget.gpus else []
         expected += [f"{hours * left * budget.per_hour:.2g} money"] if budget.per_hour else []
-        worker = f" and one worker of a trial's {self.resources.workers}" if self.resources.workers > 1 else ""
-        say(f"expected, at the speed of this machine{worker}: {', '.join(expected)}")
+        threads, cores = self.resources.threads, os.cpu_count() or 1
+        slower = f" with {cores} threads of a trial's {threads}" if threads > cores else ""
+        slower += " without a GPU" if self.resources.gpus and not torch.cuda.is_available() else ""
+        slower += f" and of one worker of a trial's {self.resources.workers}" if self.resources.workers > 1 else ""
+        say(f"expected, at the speed of this machine{slower}: {', '.join(expected)}")
         if allowed := budget_epochs(budget, self.begun, hours, self.at_once):
             name, most = min(allowed.items(), key=lambda pair: pair[1])
             if most < left:
