@@ -200,6 +200,7 @@ def test_an_epoch_is_timed_with_the_threads_of_a_trial(tell, monkeypatch):
         (["prior.model.depth=2"], "a belief must be about what is searched, got one about a parameter that is fixed to 2"),
         (["prior.model.n_power=4", "model.n_power=4"], "got one about a parameter that is fixed to 4"),
         (["prior.model.n_iter=2", "sampler=grid"], "got model.n_iter with a grid, which tries all in the file's order"),
+        (["trial.gpus=64"], "trial.gpus: a machine of the cluster must have 64 GPU for a worker"),
         (["constraint.max_params=10"], "some configuration must meet the constraints, got none in 500 random ones"),
         (["gpu_hours=1"], "trials must have GPUs for a budget of them"),
     ],
