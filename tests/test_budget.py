@@ -74,7 +74,14 @@ def test_expected_epochs(pruner, least, most):
 
 def test_a_dry_run_starts_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    words = ["space=imixer", "model.depth=2", "model.dim=32", "model.patch_size=2", "constraint.max_flops=1.2e6"]
+    words = [
+        "space=imixer",
+        "model.depth=2",
+        "model.dim=32",
+        "model.patch_size=2",
+        "model.h_ratio=2.0",
+        "constraint.max_flops=1.2e6",
+    ]
     assert run_verb(tune.main, tune.TuneConfig, "about", [*words, "dry_run=true", "trials=6", "cost.per_hour=2"]) == DONE
     said = capsys.readouterr().out
     assert "rungs: 1, 3, 9, 27 epochs" in said
@@ -145,6 +152,14 @@ def test_a_plan_takes_off_what_is_done(tell):
     assert "epochs=15 ends it first, after about 3 of these 6 epochs (50%)" in said
     code, said = tell(*words, "recipe=paper")
     assert (code, "must be searched as it was begun" in said) == (MISTAKE, True)
+
+
+def test_a_plan_of_a_study_in_a_database(tell, tmp_path):
+    words = [*SMALL[:-1], "trials=1", "database=sqlite:///study.db"]
+    assert tell(*words, "dry_run=true")[0] == DONE
+    assert not (tmp_path / "study.db").exists()
+    begin(words, 1)
+    assert "begun: all 1 trials are over, " in tell(*words, "dry_run=true")[1]
 
 
 def test_a_plan_of_a_finished_study(tell):
