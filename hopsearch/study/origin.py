@@ -1,47 +1,35 @@
-"""How a study begins: its name, first points, and what it takes over."""
+"""What a study keeps of where it comes from; for the reader, not compared."""
 
+import importlib.metadata
+import platform
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
-import optuna
-from optuna.storages import BaseStorage
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial
-
-from hopsearch.errors import StudyError
-from hopsearch.study.view import IDENTITY, Identity, load_study
-
-_DIRECTIONS = {1: StudyDirection.MAXIMIZE, -1: StudyDirection.MINIMIZE}
+import hopsearch
+from hopsearch.data import DataConfig, DataFacts
 
 
-def load_or_create(storage: BaseStorage, folder: Path, identity: Identity, inherited: list[FrozenTrial]) -> optuna.Study:
-    """The study of that identity in a storage, begun if it is not there, or was not begun to the end.
+def origin() -> dict[str, Any]:
+    """Where a study comes from: versions, code revision, command. For the reader; not compared."""
+    packages = {name: importlib.metadata.version(name) for name in ("ray", "optuna", "torch", "timm")}
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        revision = subprocess.run(git, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        revision = ""
+    command = " ".join(sys.argv[1:])
+    return {
+        "hopsearch": hopsearch.__version__,
+        "revision": revision,
+        "python": platform.python_version(),
+        **packages,
+        "command": command,
+    }
 
-    Args:
-        storage: open for writing.
-        folder: first words of an error.
-        identity: what the study is.
-        inherited: trials of another study, which a new one begins with.
 
-    Raises:
-        StudyError: there is another study of that name, with the difference.
-    """
-    study = load_study(storage, identity.name)
-    if study is None:
-        study = optuna.create_study(
-            storage=storage,
-            study_name=identity.name,
-            directions=[_DIRECTIONS[objective.sign] for objective in identity.space.objectives],
-            load_if_exists=True,
-        )
-    stored = study.user_attrs.get(IDENTITY)
-    if stored is None:  # new, or killed before it was named
-        known = len(study.get_trials(deepcopy=False))
-        for trial in inherited[known:]:
-            study.add_trial(trial)
-        for point in identity.space.first[max(0, known - len(inherited)) :]:
-            study.enqueue_trial(dict(point), user_attrs={"source": "first point"})
-        study.set_user_attr(IDENTITY, identity.to_dict())
-    elif lines := identity.difference(Identity.from_dict(stored)):
-        rule = f"the study must be searched as it was begun, got (asked for != begun with) {'; '.join(lines)}"
-        raise StudyError(str(folder), rule, "Give the search another name with study=<name>, or take the change back")
-    return study
+def about_data(data: DataConfig, facts: DataFacts) -> dict[str, Any]:
+    """What a model card and a report say of the data, where the images themselves may not be at hand."""
+    images = {"train": facts.n_train, "val": facts.n_val, "test": facts.n_test}
+    return {"data": data.model_dump(exclude={"cache", "memory_limit"}), "images": images, "classes": list(facts.classes)}

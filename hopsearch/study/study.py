@@ -9,9 +9,9 @@ from typing import Any
 
 from optuna.trial import TrialState
 
+from hopsearch.study.beginning import load_or_create
 from hopsearch.study.evidence import Evidence
 from hopsearch.study.informed import informed
-from hopsearch.study.origin import load_or_create
 from hopsearch.study.priors import Prior
 from hopsearch.study.proposals import Admit, Proposals
 from hopsearch.study.pruners import make_pruner
