@@ -267,7 +267,7 @@ def _run(config: TuneConfig, ready: _Prepared, study: Study, journal: JournalMir
         if grown:
             capped = " (more with trial.concurrent=…)" if places == MOST and not config.trial.concurrent else ""
             console.print(f"the cluster grows to {grown}; up to {places} trials at once{capped}", markup=False)
-        board, live = Board(study), LiveView(study, config.trials, places)
+        board, live = Board(study), LiveView(study, config.trials, places, config.pruner)
         whose = (place, journal, config.checkpoint, live.say)
         dispatcher = Dispatcher(study, config.data, facts, config.constraint, budget, (board, live), config.trial.threads, *whose)
         live.budgets = lambda: dispatcher.left

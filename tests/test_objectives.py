@@ -1,12 +1,30 @@
 """Several objectives: how they are written, how trials are ranked, stopped and proposed with them."""
 
+import csv
+import json
 import os
+import re
 
 import pytest
 
 from hopsearch.errors import ConfigError, SpaceError, StudyError
+from hopsearch.report import write_report
+from hopsearch.reporting import facts_of
 from hopsearch.space import Space
-from hopsearch.study import MEMORY, Faults, Simulation, State, Study, Training, leaderboard, write_csv
+from hopsearch.study import (
+    MEMORY,
+    Admission,
+    Faults,
+    Simulation,
+    State,
+    Study,
+    Training,
+    leaderboard,
+    make_console,
+    show,
+    write_csv,
+)
+from hopsearch.study.frame import trials_frame
 from hopsearch.training import TrialRun
 from tests.conftest import SPACE, identity
 
@@ -82,6 +100,45 @@ class TestEverySamplerThatTakesSeveral:
                 simulation.study = open_study(tmp_path / "again", sampler, pruner)
         assert {number: (record.curve, record.decisions) for number, record in simulation.study.records.items()} == straight
         simulation.study.close()
+
+
+@pytest.mark.parametrize("direction", ["maximize,minimize", "minimize,maximize"])
+def test_the_front_is_the_same_everywhere(tmp_path, direction, capsys):
+    space = SPACE | {"objective": "val_acc,latency", "direction": direction}
+    with open_study(tmp_path, "random", "none", space=space) as study:
+        for turn in range(7):
+            record = study.ask(lambda config: Admission({"params": 1000, "flops": 1, "memory": 8}))
+            study.measure(record.number, {"latency": 0.001 * (turn % 4 + 1)})
+            study.report(record.number, 1, 0.1 * ((turn * 3) % 7 + 1), 1.0)
+        front = {record.number for record in study.front()}
+        assert 1 < len(front) < 7
+        facts = facts_of(study)
+        assert {row["trial"] for row in facts.leaderboard if row["front"]} == front == set(facts.fronts["latency"])
+        assert [one["direction"] for one in facts.study["objectives"]] == direction.split(",")
+        frame = trials_frame(study)
+        assert set(frame.index[frame["front"]]) == front
+        assert frame["latency"].to_dict() == {number: record.cost["latency"] for number, record in study.records.items()}
+        with write_csv(study).open() as file:
+            rows = list(csv.DictReader(file))
+        assert {int(row["trial"]) for row in rows if row["front"]} == front
+        assert all((float(row["latency"]), row["memory"]) == (facts.leaderboard[i]["latency"], "8") for i, row in enumerate(rows))
+        text = write_report(study, "md").read_text()
+        head, _, *lines = re.search(r"(?s)## Leaderboard\n\n(.*?)\n\n", text)[1].splitlines()
+        assert head.startswith("| rank | trial | state | val_acc | epochs | params | latency |")
+        cells = [[cell.strip() for cell in line.split("|")] for line in lines]
+        assert {int(row[2]) for row in cells if row[1].endswith(" *")} == front
+        assert {row[7] for row in cells} == {"0.001", "0.002", "0.003", "0.004"}
+        assert (
+            f"Pareto front (val_acc {'up, latency down' if direction[1] == 'a' else 'down, latency up'}): {len(front)} trials"
+            in text
+        )
+        page = write_report(study, "html").read_text()
+        assert {int(n) for n in re.findall(r'<td data-value="\d+">\d+ \*</td>\n?<td data-value="(\d+)">', page)} == front
+        assert f"{direction.split(',')[0][:3]}imum of val_acc and the {direction.split(',')[1][:3]}imum of latency" in page
+        assert json.loads(write_report(study, "json").read_text())["fronts"]["latency"] == facts.fronts["latency"]
+        show(study, make_console())
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert {int(words[2]) for words in printed if words[1:2] == ["*"]} == front
 
 
 def test_the_front_is_nobodys_inferior(tmp_path):

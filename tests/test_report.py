@@ -19,7 +19,6 @@ from hopsearch.command import MISTAKE, run_verb
 from hopsearch.errors import StudyError
 from hopsearch.reporting import facts_of, pareto_front
 from hopsearch.reporting.effects import at_equal_parameters, mean_of
-from hopsearch.reporting.facts import active_seconds
 from hopsearch.space import load_space
 from hopsearch.study import Admission, State, Study, StudyView, TrialRecord
 from tests.browser import Browser
@@ -45,7 +44,7 @@ class Journal:
     """The study by Optuna's journal alone, read line by line: no code of hopsearch or Optuna."""
 
     def __init__(self, folder: Path) -> None:
-        self.state, self.curve, self.attrs, self.ended = {}, {}, {}, {}
+        self.state, self.curve, self.attrs, self.reports = {}, {}, {}, []
         for line in (folder / "journal.log").read_text().splitlines():
             entry = json.loads(line)
             trial = entry.get("trial_id")
@@ -54,9 +53,9 @@ class Journal:
                 self.state[trial], self.curve[trial], self.attrs[trial] = entry.get("state", 0), {}, {}
             elif entry["op_code"] == 6:  # its state changes
                 self.state[trial] = entry["state"]
-                self.ended[trial] = entry.get("datetime_complete")
             elif entry["op_code"] == 7:
                 self.curve[trial][entry["step"]] = entry["intermediate_value"]
+                self.reports.append((trial, entry["step"], entry["intermediate_value"]))
             elif entry["op_code"] == 8:
                 self.attrs[trial] |= entry["user_attr"]
 
@@ -92,11 +91,14 @@ def test_numbers_are_those_of_the_journal(tmp_path):
 
     front = [trial for trial in order if not beaten(trial)]
     assert sorted(facts["fronts"]["params"]) == sorted(front)
-    so_far, spent = [], 0
-    for trial in sorted((trial for trial in counted if journal.ended.get(trial)), key=lambda trial: journal.ended[trial]):
-        spent += len(journal.curve[trial])
-        so_far.append((trial, spent, max((best[one[0]] for one in [*so_far, (trial,)] if one[0] in best), default=None)))
-    assert [(point["trial"], point["epochs"], point["best"]) for point in facts["history"]] == so_far
+    so_far, top = [], -math.inf
+    for spent, (trial, epoch, value) in enumerate(journal.reports, start=1):
+        if value > top or value == best[trial] or spent == epochs:
+            top = max(top, value)
+            so_far.append((trial, epoch, spent, value, top))
+    keys = ("trial", "epoch", "epochs", "value", "best")
+    assert [tuple(point[key] for key in keys) for point in facts["history"]] == so_far
+    assert {point["trial"] for point in facts["history"] if point["peak"]} == set(order)
     assert facts["failures"] == [{"reason": "diverged: too hot", "trials": [counted[-1]]}]
 
 
@@ -195,12 +197,6 @@ def test_the_front_of_several_metrics():
     points = [(0, (0.9, 10, 1)), (1, (0.8, 5, 1)), (2, (0.8, 6, 1)), (3, (0.7, 20, 0)), (4, (0.9, 10, 1)), (5, (0.1, 99, 9))]
     assert pareto_front(points, (1, -1, -1)) == [0, 1, 3, 4]
     assert pareto_front([], (1, -1)) == []
-
-
-def test_time_without_pauses():
-    spans = [(100, 110), (105, 120), (1000, 1010), (1005, 1006)]
-    records = [TrialRecord(number, State.COMPLETE, started=a, ended=b) for number, (a, b) in enumerate(spans)]
-    assert active_seconds([*records, TrialRecord(9, State.RUNNING, started=1)]) == {0: 10, 1: 20, 2: 30, 3: 26}
 
 
 def test_a_mean_and_its_interval():

@@ -152,8 +152,11 @@ class Dispatcher:
         return job
 
     def _over(self) -> None:
-        for record in self.study.retire():
+        retired = self.study.retire()
+        for record in retired:
             self._ended(record)
+        if retired:
+            self.say(f"trials that waited to the end: {len(retired)}")
         if not self._full():
             self._stop("every configuration of the space has been tried, or breaks the constraints")
 

@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TextIO
 
@@ -11,12 +12,16 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from hopsearch.distributed.forecast import forecast
 from hopsearch.distributed.job import Drawn
 from hopsearch.study import State, StudyView, TrialRecord
 from hopsearch.training import Row
 
 _STYLES = {State.COMPLETE: "green", State.PRUNED: "yellow", State.FAILED: "red", State.RUNNING: "cyan", State.PAUSED: "blue"}
 _SHOWN = 12  # rows of the live table: running trials, then the best
+_EVERY = 30.0  # seconds between two lines of how the search stands, off a terminal
+_AHEAD = 10.0  # seconds between two forecasts; a large study's cost more, and are made less often
+_SHARE = 0.02  # of the time, at most, that goes into them
 
 
 class LiveView:
@@ -26,19 +31,34 @@ class LiveView:
         view: the study.
         trials: how many trials are asked for.
         slots: how many run at once; for the estimate of the time left.
+        pruner: the rule of early stopping, by name; for the same.
         out: where to; by default standard output.
+        now: a clock, in seconds.
 
     Attributes:
         budgets: tells what is left of the budgets, in words.
     """
 
-    def __init__(self, view: StudyView, trials: int, slots: int, out: TextIO | None = None) -> None:
-        self._view, self._trials, self._slots = view, trials, slots
+    def __init__(
+        self,
+        view: StudyView,
+        trials: int,
+        slots: int,
+        pruner: str = "asha_promotion",
+        out: TextIO | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._view, self._trials, self._slots, self._pruner, self._now = view, trials, slots, pruner, now
         self._console = Console(file=out or sys.stdout, soft_wrap=True)
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
         self.budgets: Callable[[], list[str]] = list
-        self._began, self._epochs_before = time.monotonic(), view.epochs
-        self._drawn = 0.0
+        self._began, self._epochs_before = now(), view.epochs
+        self._drawn = self._began
+        self._told = {record.number: record.epoch for record in view.counted()}  # a worker may repeat its epochs
+        self._looked, self._busy = self._began, 0.0
+        self._first: int | None = None  # epochs when the first came in: until then workers were starting
+        self._over = False  # the winner's training is told of by others
+        self._ahead: tuple[float, float] | None = None  # when the search will have ended, and until when that is believed
 
     def __enter__(self) -> "LiveView":
         if self._live:
@@ -46,8 +66,9 @@ class LiveView:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._draw(force=True)
+        self._over = True
         if self._live:
-            self._draw(force=True)
             self._live.stop()
 
     def say(self, text: str) -> None:
@@ -56,64 +77,82 @@ class LiveView:
 
     def begin(self, record: TrialRecord) -> None:
         """A trial was handed out."""
-        if self._live:
-            self._draw()
+        self._draw()
 
-    def rows(self, record: TrialRecord, rows: Iterable[Row]) -> None:
+    def rows(self, record: TrialRecord, rows: Sequence[Row]) -> None:
         """Epochs came in."""
-        if self._live:
-            self._draw()
+        if self._first is None and rows:
+            self._first, self._busy, self._looked = self._view.epochs, 0.0, self._now()
+        known, self._told[record.number] = self._told.get(record.number, 0), record.epoch
+        rungs = self._view.identity.space.fidelity.rungs
+        come = record.state == State.PAUSED or any(known < rung <= record.epoch for rung in rungs)
+        if not self._live and record.epoch > known and come and not record.state.ended:
+            self._line(record, "waits at" if record.state == State.PAUSED else "goes on from")
+        self._draw()
 
     def pictures(self, record: TrialRecord, drawn: Drawn) -> None:
         """Nothing: a terminal has no place for them."""
 
     def end(self, record: TrialRecord) -> None:
         """A trial reached its end."""
-        if self._live:
-            self._draw()
-        else:
-            self._line(record)
+        waited = record.epoch in record.promotions and record.promotions[record.epoch].retired
+        if not self._live and not waited:  # those that waited end all at once, and who ends them says so
+            self._line(record, f"{record.state.value} after")
+        self._draw()
 
-    def _line(self, record: TrialRecord) -> None:
+    def _line(self, record: TrialRecord, what: str) -> None:
         best = record.best(self._view.sign)
         value = f", {self._view.objective} {best[1]:.4f}" if best else ""
         why = f" ({record.reason})" if record.reason else ""
-        self._console.print(
-            f"trial {record.number} {record.state.value} after {record.epoch} epochs{value}{why}; {self._headline()}",
-            highlight=False,
-            markup=False,
-        )
+        self.say(f"trial {record.number} {what} {record.epoch} epoch{'s' if record.epoch != 1 else ''}{value}{why}")
 
     def _draw(self, force: bool = False) -> None:
-        now = time.monotonic()
-        if self._live and (force or now - self._drawn > 0.2):  # faster than the eye follows costs the trials their cores
-            self._drawn = now
+        if self._over:
+            return
+        now = self._now()
+        self._busy += (now - self._looked) * min(self._slots, sum(r.state == State.RUNNING for r in self._view.counted()))
+        self._looked = now
+        every = 0.2 if self._live else _EVERY  # faster than the eye follows costs the trials their cores
+        if not force and now - self._drawn <= every:
+            return
+        self._drawn = now
+        if self._live:
             self._live.update(Group(Text(self._headline(), style="bold"), self._table()), refresh=True)
+        else:
+            self.say(self._headline())
 
     def _headline(self) -> str:
-        ended = sum(record.state.ended for record in self._view.counted())
+        counted = self._view.counted()
+        states = Counter("waiting" if r.state == State.PAUSED else "ended" if r.state.ended else "running" for r in counted)
+        stand = ", ".join(f"{states[word]} {word}" for word in ("running", "waiting", "ended") if states[word])
+        begun = f"{len(counted)} of {self._trials} trials begun" + (f" ({stand})" if stand else "")
         ranked = self._view.ranked()
         best = f"best {self._view.value(ranked[0]):.4f} (trial {ranked[0].number})" if ranked else "no value yet"
-        seconds = time.monotonic() - self._began
+        seconds = self._now() - self._began
         epochs = self._view.epochs - self._epochs_before
-        rate = epochs / seconds
+        rate = epochs / seconds if seconds else 0.0
         speed = f"{rate:.1f} epochs/s" if rate >= 0.5 else f"{60 * rate:.1f} epochs/min" if epochs else "starting"
-        spent = f"{clock(seconds)} so far{self._left(ended, epochs, seconds)}{self._budgets()}"
-        return f"{ended}/{self._trials} trials, {best}, {speed}, {spent}"
+        left = self.left()
+        ahead = "" if left is None else f", about {clock(left)} left" if left >= 1 else ", nearly done"
+        return f"{begun}, {best}, {speed}, {clock(seconds)} so far{ahead}{self._budgets()}"
 
     def _budgets(self) -> str:
         words = self.budgets()
         return f"; budget left: {', '.join(words)}" if words else ""
 
-    def _left(self, ended: int, epochs: int, seconds: float) -> str:
-        # The mean length of the trials that have ended, stopped ones included, at the speed of this run.
-        done = [record for record in self._view.counted() if record.state.ended]
-        if not done or not epochs or ended >= self._trials:
-            return ""
-        mean = sum(record.epoch for record in done) / len(done)
-        running = sum(record.epoch for record in self._view.counted() if not record.state.ended)
-        left = max(0.0, (self._trials - ended) * mean - running)
-        return f", about {clock(left * seconds / epochs)} left"
+    def left(self) -> float | None:
+        """Seconds until the search will have ended, by its trials; None before the second epoch and after the last."""
+        counted, epochs = self._view.counted(), 0 if self._first is None else self._view.epochs - self._first
+        if not epochs or (len(counted) >= self._trials and all(record.state.ended for record in counted)):
+            return None
+        now = self._now()
+        if self._ahead is None or now >= self._ahead[1]:
+            began = time.monotonic()
+            _, steps = forecast(self._view, self._pruner, self._trials, self._slots)
+            cost = time.monotonic() - began
+            hold = max(min(_AHEAD, (now - self._began) / 10), cost / _SHARE)
+            self._ahead = now + steps * self._busy / epochs, now + hold
+        return max(0.0, self._ahead[0] - now)
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, header_style="dim")

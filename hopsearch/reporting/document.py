@@ -2,8 +2,9 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hopsearch.errors import StudyError
 from hopsearch.reporting.facts import Facts
@@ -59,6 +60,26 @@ def winner_of(facts: Facts) -> str:
     return f"{text}. The test split was read for {winner['test_reads']} winner(s)."
 
 
+def extra_costs(facts: Facts) -> list[str]:
+    """Costs that are searched for and have no column of their own in every leaderboard."""
+    return [objective["name"] for objective in facts.study["objectives"][1:] if objective["name"] != "params"]
+
+
+def ranked(row: Mapping[str, Any], facts: Facts) -> str:
+    """A row's rank, with a star on the Pareto front of several objectives; empty without a value."""
+    several = len(facts.study["objectives"]) > 1
+    return f"{row['rank']}{' *' if several and row['front'] else ''}" if row["rank"] else ""
+
+
+def front_of(facts: Facts) -> str:
+    """What the star means; empty where there is one objective or no trial with a value."""
+    objectives, front = facts.study["objectives"], sum(row["front"] for row in facts.leaderboard)
+    if len(objectives) == 1 or not front:
+        return ""
+    words = ", ".join(f"{one['name']} {'up' if one['direction'] == 'maximize' else 'down'}" for one in objectives)
+    return f"* Pareto front ({words}): {front} trials; nobody beats one of them in all objectives."
+
+
 def compared_lines(all_facts: Sequence[Facts]) -> list[str]:
     """A Markdown table of studies."""
     lines = [
@@ -111,14 +132,16 @@ def _leaderboard(facts: Facts) -> str:
     if not rows:
         return ""
     names = facts.study["parameters"]
-    head = ["rank", "trial", "state", facts.study["objective"], "epochs", "params", *names]
+    costs = extra_costs(facts)
+    head = ["rank", "trial", "state", facts.study["objectives"][0]["name"], "epochs", "params", *costs, *names]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
         value = "" if row["value"] is None else f"{row['value']:.4f}"
-        cells = [row["rank"] or "-", row["trial"], row["state"], value, row["epochs"], row["params"]]
+        cells = [ranked(row, facts) or "-", row["trial"], row["state"], value, row["epochs"], row["params"]]
+        cells += ["" if row[name] is None else _short(row[name]) for name in costs]
         cells += [_short(row["parameters"].get(name, "")) for name in names]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "## Leaderboard\n\n" + "\n".join(lines)
+    return "\n\n".join(["## Leaderboard", "\n".join(lines), *([f"\\{front_of(facts)}"] if front_of(facts) else [])])
 
 
 def _failures(facts: Facts) -> str:

@@ -7,10 +7,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hopsearch.reporting.pareto import pareto_front
-from hopsearch.study import State, StudyView, TrialRecord, leaderboard, summary
+from hopsearch.study import Row, State, StudyView, chronicle, leaderboard, summary
 
-COSTS = {"params": "parameters", "flops": "FLOPs of an image", "latency": "latency in seconds"}
-"""What a model's quality is weighed against in the Pareto fronts, where it is known."""
+COSTS = {
+    "params": "parameters",
+    "flops": "FLOPs of an image",
+    "memory": "bytes of memory in training",
+    "latency": "latency in seconds",
+}
+"""What a model's quality is weighed against in the Pareto fronts, where it is known (memory: where it is searched for)."""
 
 
 @dataclass(frozen=True)
@@ -18,13 +23,15 @@ class Facts:
     """A study in numbers, as plain JSON.
 
     Attributes:
-        study: name, objective, direction, full epochs, rungs, data, recipe, constraint, seed, images, origin.
+        study: name, objective, direction, objectives (``name``, ``direction`` of each), full epochs, rungs, data, recipe,
+            constraint, seed, images, origin.
         written: when, UTC.
         counts: trials by state.
         cost: ``epochs`` trained, ``full_epochs`` without early stopping, ``saved_share``, ``saved_seconds`` (at each stopped
             trial's own pace), ``training_seconds`` over all trials, ``wall_seconds`` of the search, ``failed_epochs``.
-        leaderboard: a row a trial, best first.
-        history: after each ended trial: ``trial``, ``epochs`` and ``seconds`` so far, ``value`` and the ``best`` so far.
+        leaderboard: a row a trial, best first; ``front`` is true where no other beats it in all objectives.
+        history: each report that was the best so far, or (``peak``) its trial's best, and the last: ``trial``, its ``epoch``, its
+            ``value``; ``epochs`` of all trials and ``seconds`` of search until then, and the ``best`` so far.
         stops: how many trials were stopped early after so many epochs.
         fronts: the Pareto front of the objective against each known one of `COSTS`: trial numbers, cheapest first.
         failures: ``reason``, ``trials``.
@@ -62,33 +69,16 @@ def facts_of(view: StudyView) -> Facts:
         written=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         counts=counts,
         cost=_cost(view, cost["epochs"], cost["full_epochs"]),
-        leaderboard=[_row(row.rank, row.record, row.value, row.best_epoch) for row in leaderboard(view)],
+        leaderboard=[_row(row) for row in leaderboard(view)],
         history=list(_history(view)),
         stops=dict(sorted(Counter(record.epoch for record in view.counted() if record.state == State.PRUNED).items())),
-        fronts={name: _front(view, name) for name in COSTS if any(name in record.cost for record in view.ranked())},
+        fronts={name: _front(view, name) for name in _costs(view)},
         failures=_failures(view),
         refused=dict(Counter(_kind(r.reason) for r in view.records.values() if not r.state.counted)),
         winner=view.winner,
         kept=view.kept,
         dropped=view.dropped,
     )
-
-
-def active_seconds(records: Iterable[TrialRecord]) -> dict[int, float]:
-    """By trial, the seconds of search until it ended: since the first trial began, without pauses in which none was open."""
-    spans = sorted((r.started, r.ended) for r in records if r.started and r.ended)
-    pauses: list[tuple[float, float]] = []  # (when it ended, its length)
-    reach = spans[0][0] if spans else 0.0
-    for started, ended in spans:
-        if started > reach:
-            pauses.append((started, started - reach))
-        reach = max(reach, ended)
-    first = spans[0][0] if spans else 0.0
-    return {
-        r.number: r.ended - first - sum(length for over, length in pauses if over <= r.ended)
-        for r in records
-        if r.started and r.ended
-    }
 
 
 def _about(view: StudyView) -> dict[str, Any]:
@@ -98,6 +88,7 @@ def _about(view: StudyView) -> dict[str, Any]:
         "name": identity.name,
         "objective": view.objective,
         "direction": identity.space.direction,
+        "objectives": [{"name": one.name, "direction": "maximize" if one.sign > 0 else "minimize"} for one in view.objectives],
         "full_epochs": fidelity.max_epochs,
         "rungs": list(fidelity.rungs),
         "parameters": list(identity.space.parameters),
@@ -124,17 +115,21 @@ def _cost(view: StudyView, epochs: int, full: int) -> dict[str, float]:
     }
 
 
-def _row(rank: int, record: TrialRecord, value: float | None, best_epoch: int) -> dict[str, Any]:
+def _row(row: Row) -> dict[str, Any]:
+    record = row.record
     return {
-        "rank": rank,
+        "rank": row.rank,
+        "front": bool(row.front),
         "trial": record.number,
         "state": record.state.value,
-        "value": value,
-        "best_epoch": best_epoch,
+        "value": row.value,
+        "best_epoch": row.best_epoch,
         "epochs": record.epoch,
         "seconds": record.seconds,
         "params": record.cost.get("params"),
         "flops": record.cost.get("flops"),
+        "memory": record.cost.get("memory"),
+        "latency": record.cost.get("latency"),
         "seed": record.seed,
         "source": record.source,
         "reason": record.reason,
@@ -144,20 +139,30 @@ def _row(rank: int, record: TrialRecord, value: float | None, best_epoch: int) -
 
 
 def _history(view: StudyView) -> Iterable[dict[str, Any]]:
-    ended = sorted((r for r in view.counted() if r.ended and r.state != State.RUNNING), key=lambda r: (r.ended, r.number))
-    clock, epochs, best = active_seconds(view.counted()), 0, None
-    for record in ended:
-        epochs += record.epoch
-        found = record.best(view.sign) if record.state != State.FAILED else None
-        if found is not None and (best is None or view.sign * found[1] > view.sign * best):
-            best = found[1]
-        value = None if found is None else found[1]
-        yield {"trial": record.number, "epochs": epochs, "seconds": clock[record.number], "value": value, "best": best}
+    # What a trial that failed had reached counts for nothing, but its epochs were trained.
+    peaks = {record.number: top[0] for record in view.ranked() if (top := record.best(view.sign))}
+    reports = chronicle(view)
+    best: float | None = None
+    for report in reports:
+        value = report.value if report.number in peaks else None
+        rises = value is not None and (best is None or view.sign * value > view.sign * best)
+        best = value if rises else best
+        peak = peaks.get(report.number) == report.epoch
+        if rises or peak or report is reports[-1]:
+            at = {"trial": report.number, "epoch": report.epoch, "epochs": report.epochs, "seconds": report.seconds}
+            yield at | {"value": value, "peak": peak, "best": best}
+
+
+def _costs(view: StudyView) -> list[str]:
+    known = {name for record in view.ranked() for name in record.cost}
+    searched = {objective.name for objective in view.objectives}
+    return [name for name in COSTS if name in known and (name != "memory" or name in searched)]
 
 
 def _front(view: StudyView, cost: str) -> list[int]:
+    sign = next((objective.sign for objective in view.objectives if objective.name == cost), -1)
     ranked = [r for r in view.ranked() if cost in r.cost]
-    front = pareto_front([(r.number, (view.value(r), r.cost[cost])) for r in ranked], (view.sign, -1))
+    front = pareto_front([(r.number, (view.value(r), r.cost[cost])) for r in ranked], (view.sign, sign))
     return sorted(front, key=lambda number: (view.records[number].cost[cost], number))
 
 

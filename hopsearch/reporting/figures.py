@@ -26,7 +26,7 @@ def history(facts: Facts, others: Iterable[Facts] = ()) -> go.Figure | None:
             )
             best.showlegend = column == 1
             figure.add_trace(best, 1, column)
-            valued = [point for point in one.history if point["value"] is not None]
+            valued = [point for point in one.history if point["peak"]]
             dots = {"size": 5, "color": colour, "opacity": 0.45}
             text = [f"trial {point['trial']}: {point['value']:.4f}" for point in valued]
             x, y = [point[key] * scale for point in valued], [point["value"] for point in valued]
@@ -191,7 +191,8 @@ def fronts(view: StudyView, facts: Facts) -> go.Figure | None:
             dots = go.Scatter(x=x, y=y, mode="markers", marker=marker, name=family, legendgroup=family, showlegend=column == 1)
             figure.add_trace(dots.update(text=[about(view, record) for record in own], hoverinfo="text"), 1, column)
         front = [view.records[number] for number in facts.fronts[cost]]
-        line = {"shape": "hv", "color": "#222", "width": 1.5}
+        larger = any(objective.name == cost and objective.sign > 0 for objective in view.objectives)
+        line = {"shape": "vh" if larger else "hv", "color": "#222", "width": 1.5}
         x, y = [record.cost[cost] for record in front], [view.value(record) for record in front]
         best = go.Scatter(x=x, y=y, mode="lines", line=line, name="Pareto front", hoverinfo="skip", showlegend=column == 1)
         figure.add_trace(best, 1, column)

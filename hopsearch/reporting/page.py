@@ -10,7 +10,16 @@ from typing import Any
 from plotly.io import to_json
 from plotly.offline import get_plotlyjs
 
-from hopsearch.reporting.document import compared_cells, spoken, summary_of, winner_of, write_whole
+from hopsearch.reporting.document import (
+    compared_cells,
+    extra_costs,
+    front_of,
+    ranked,
+    spoken,
+    summary_of,
+    winner_of,
+    write_whole,
+)
 from hopsearch.reporting.facts import Facts
 from hopsearch.reporting.sections import Section, parameter_sections, research_sections, search_sections
 from hopsearch.reporting.style import short
@@ -67,7 +76,7 @@ def _head(facts: Facts) -> str:
     study = facts.study
     best = next((row for row in facts.leaderboard if row["value"] is not None), None)
     cards = [
-        ("best " + study["objective"], "-" if best is None else f"{best['value']:.4f}"),
+        ("best " + study["objectives"][0]["name"], "-" if best is None else f"{best['value']:.4f}"),
         ("winner's test accuracy", f"{facts.winner['test_acc']:.4f}" if facts.winner else "-"),
         ("trials", str(len(facts.leaderboard))),
         ("epochs trained", str(facts.cost["epochs"])),
@@ -76,14 +85,14 @@ def _head(facts: Facts) -> str:
     ]
     shown = "".join(f'<div class="card"><b>{_text(value)}</b><span>{_text(name)}</span></div>' for name, value in cards)
     source = study["data"].get("source", "")
-    running = (
-        f" {facts.counts['running']} trials are not finished: this is how things stood then." if facts.counts["running"] else ""
-    )
+    aims = " and the ".join(f"{one['direction'].removesuffix('imize')}imum of {one['name']}" for one in study["objectives"])
+    unfinished = facts.counts["running"] + facts.counts["paused"]
+    running = f" {unfinished} trials are not finished: this is how things stood then." if unfinished else ""
     winner = f"<p><b>Winner.</b> {_text(winner_of(facts))}</p>" if facts.winner else ""
     return (
         f"<h1>{_text(study['name'])}</h1>\n"
-        f'<p class="soft">A search of {_text(source)} for the {_text(study["direction"].removesuffix("imize"))}imum of '
-        f"{_text(study['objective'])}, seed {study['seed']}; written {_text(facts.written)}.{running}</p>\n"
+        f'<p class="soft">A search of {_text(source)} for the {_text(aims)}, seed {study["seed"]}; '
+        f"written {_text(facts.written)}.{running}</p>\n"
         f'<nav><a href="#leaderboard">Leaderboard</a><a href="#history">Search</a><a href="#importance">Settings</a>'
         f'<a href="#asymmetry">Models</a><a href="#origin">Origin</a></nav>\n'
         f'<div class="cards">{shown}</div>\n<p>{_text(summary_of(facts))}</p>\n{winner}'
@@ -95,15 +104,17 @@ def _table(facts: Facts, view: StudyView) -> str:
     if not facts.leaderboard:
         return title + '<p class="missing">No trials yet.</p>'
     names = facts.study["parameters"]
-    heads = ["rank", "trial", "state", facts.study["objective"], "best epoch", "epochs", "seconds", "params"]
+    costs = extra_costs(facts)
+    heads = ["rank", "trial", "state", facts.study["objectives"][0]["name"], "best epoch", "epochs", "seconds", "params", *costs]
     files = dict.fromkeys(facts.dropped, "dropped")
     files |= {
         int(file.parent.name): f'<a href="trials/{file.parent.name}/">checkpoints</a>'
         for file in view.folder.glob("trials/*/best.pt")
     }
     head = "".join(f"<th{_word_class(name)}>{_text(short(name))}</th>" for name in (*heads, *names, "files"))
-    rows = "\n".join(_row(row, names, files.get(row["trial"], "")) for row in facts.leaderboard)
+    rows = "\n".join(_row(row, facts, files.get(row["trial"], "")) for row in facts.leaderboard)
     note = "A click on a head sorts, one on a trial's number tells all of it. The best value on a trial's curve is its value."
+    note += f" {front_of(facts)}" if front_of(facts) else ""
     if facts.dropped:
         again = f"python -m hopsearch.train from={facts.study['name']}#<trial>"
         note += f" A trial's checkpoints are dropped once it has ended behind others (checkpoint.keep); {again} trains it again."
@@ -113,18 +124,18 @@ def _table(facts: Facts, view: StudyView) -> str:
     )
 
 
-def _row(row: dict[str, Any], names: Sequence[str], files: str) -> str:
+def _row(row: dict[str, Any], facts: Facts, files: str) -> str:
     value = "" if row["value"] is None else f"{row['value']:.4f}"
     number = row["trial"]
     cells = [
-        _cell(row["rank"] or ""),
+        f'<td data-value="{row["rank"] or ""}">{ranked(row, facts)}</td>',
         f'<td data-value="{number}"><a href="#trial-{number}" id="row-{number}">{number}</a></td>',
         _cell(row["state"]),
         f'<td data-value="{"" if row["value"] is None else row["value"]}">{value}</td>',
         *(_cell(row[name] or "") for name in ("best_epoch", "epochs")),
         _cell(round(row["seconds"], 1)),
-        _cell(row["params"] or ""),
-        *(_cell(row["parameters"].get(name, "")) for name in names),
+        *(_cell(row[name] or "") for name in ("params", *extra_costs(facts))),
+        *(_cell(row["parameters"].get(name, "")) for name in facts.study["parameters"]),
         f'<td class="word">{files}</td>',
     ]
     return f'<tr class="{row["state"]}">{"".join(cells)}</tr>'

@@ -37,9 +37,9 @@ def search_sections(view: StudyView, facts: Facts, others: Sequence[Facts]) -> I
     yield Section(
         "history",
         "Best so far",
-        "The line is the best value found so far, the dots are the trials, each where it ended.",
+        "The line is the best value found so far, the dots are the trials, each when it reported its best.",
         figures.history(facts, others),
-        "No trial has ended yet.",
+        "No trial has a value yet.",
     )
     yield Section(
         "curves",

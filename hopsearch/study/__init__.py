@@ -1,6 +1,7 @@
 """What is known: the study over an Optuna storage, its samplers and pruners, its leaderboard and its picture in TensorBoard."""
 
 from hopsearch.study.board import Board
+from hopsearch.study.chronicle import Report, chronicle
 from hopsearch.study.leaderboard import Row, leaderboard, summary, varied, write_csv
 from hopsearch.study.origin import about_data, origin
 from hopsearch.study.printout import make_console, show
@@ -34,6 +35,7 @@ __all__ = [
     "Prior",
     "Promotion",
     "Pruner",
+    "Report",
     "Retention",
     "Row",
     "Simulation",
@@ -47,6 +49,7 @@ __all__ = [
     "Verdict",
     "WarmStart",
     "about_data",
+    "chronicle",
     "leaderboard",
     "make_console",
     "make_pruner",

@@ -12,18 +12,20 @@ def trials_frame(view: StudyView) -> pd.DataFrame:
     """All counted trials, best first, one a row, indexed by the trial's number.
 
     Columns: ``rank`` (missing without a value), ``state``, the objective's name (the best value on the curve), ``best_epoch``,
-    ``epochs``, ``seconds``, ``params``, ``flops``, ``memory``, ``seed``, ``source``, ``reason``, ``started`` and ``ended`` (UTC);
-    then the searched parameters by their dotted names, missing where a trial has no such parameter; then the newest epoch's
-    other metrics.
+    ``epochs``, ``seconds``, ``front`` (nobody beats it in all objectives; of one objective the best alone), ``params``,
+    ``flops``, ``memory``, ``latency`` (seconds, missing where it was not measured), ``seed``, ``source``, ``reason``,
+    ``started`` and ``ended`` (UTC); then the searched parameters by their dotted names, missing where a trial has no such
+    parameter; then the newest epoch's other metrics.
     """
     rows = [_row(view, entry) for entry in leaderboard(view)]
     metrics = sorted({name for record in view.counted() for name in record.metrics})
-    columns = ["trial", "rank", "state", view.objective, "best_epoch", "epochs", "seconds", "params", "flops", "memory", "seed"]
-    columns += ["source", "reason", "started", "ended", *varied(view), *metrics]
+    columns = ["trial", "rank", "state", view.objective, "best_epoch", "epochs", "seconds", "front"]
+    columns += ["params", "flops", "memory", "latency", "seed", "source", "reason", "started", "ended", *varied(view), *metrics]
     frame = pd.DataFrame(rows, columns=columns).set_index("trial")
     for name in ("started", "ended"):
         frame[name] = pd.to_datetime(frame[name], unit="s", utc=True)
-    return frame.astype(dict.fromkeys(("rank", "best_epoch", "params", "flops", "memory"), "Int64"))
+    whole = dict.fromkeys(("rank", "best_epoch", "params", "flops", "memory"), "Int64")
+    return frame.astype({**whole, "latency": "float64"})
 
 
 def curves_frame(view: StudyView) -> pd.DataFrame:
@@ -42,12 +44,13 @@ def _row(view: StudyView, entry: Any) -> dict[str, Any]:
         "best_epoch": entry.best_epoch or None,
         "epochs": record.epoch,
         "seconds": record.seconds,
+        "front": bool(entry.front),
         "seed": record.seed,
         "source": record.source,
         "reason": record.reason,
         "started": record.started or None,
         "ended": record.ended or None,
-        **{name: record.cost.get(name) for name in ("params", "flops", "memory")},
+        **{name: record.cost.get(name) for name in ("params", "flops", "memory", "latency")},
         **record.params,
         **record.metrics,
     }

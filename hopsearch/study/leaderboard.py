@@ -69,6 +69,7 @@ def write_csv(view: StudyView, path: Path | None = None) -> Path:
                 "reason",
                 "front",
                 "latency",
+                "memory",
                 *names,
             ]
         )
@@ -91,7 +92,7 @@ def _cells(row: Row, names: list[str]) -> list[Any]:
         record.epoch,
         f"{record.seconds:.2f}",
     ]
-    more = [row.front or "", record.cost.get("latency", "")]
+    more = [row.front or "", record.cost.get("latency", ""), record.cost.get("memory", "")]
     return [*facts, *cost, record.seed, record.reason, *more, *(record.params.get(name, "") for name in names)]
 
 

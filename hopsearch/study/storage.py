@@ -151,6 +151,11 @@ def open_storage(folder: Path, database: str | None, writer: bool) -> BaseStorag
         ) from error
 
 
+def read_journal(journal: Path) -> list[dict[str, Any]]:
+    """The journal's lines, in the order in which they were written; half a line at its end is left out."""
+    return list(_Journal(journal).read_logs(0))
+
+
 def _drop_torn_line(journal: Path) -> None:
     # A process killed while it wrote leaves half a line, which nobody was told of. Optuna skips it as long as it is the last,
     # but would append to it and so spoil the next line too.

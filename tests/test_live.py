@@ -1,0 +1,135 @@
+"""What is seen of a search that runs: the estimate of its end, its counts, its lines in a log."""
+
+import io
+import math
+import os
+import statistics
+
+import pytest
+
+from hopsearch.data import DataConfig
+from hopsearch.distributed import live
+from hopsearch.distributed.dispatcher import Budget, Dispatcher
+from hopsearch.distributed.job import Progress
+from hopsearch.distributed.live import LiveView
+from hopsearch.seeds import derive
+from hopsearch.study import MEMORY, PRUNERS, Simulation, Study, Training
+from hopsearch.training import Constraint
+from tests.conftest import SPACE, identity
+
+OURS = SPACE | {"first": []}
+
+
+class Crossing:
+    """Curves that differ in level and pace, with some noise, so that the first epochs do not tell all."""
+
+    def cost(self, config):
+        return {"params": 1, "flops": 1}
+
+    def train(self, config, seed):
+        level, pace = derive("level", seed) / 2**31, 0.5 + 0.4 * derive("pace", seed) / 2**31
+        noise = [0.02 * derive("noise", seed, epoch) / 2**31 for epoch in range(1, 10)]
+        return Training([level * (1 - pace**epoch) + noise[epoch - 1] for epoch in range(1, 10)], [1.0] * 9)
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+
+
+class Watched:
+    """A simulated search beside a live view, on the simulation's clock.
+
+    ``left`` is what the view said when the clock first came to each of ``marks``.
+    """
+
+    def __init__(self, folder, pruner, trials, seed=0, marks=()):
+        self.clock, self.out, self.left = 0.0, io.StringIO(), []
+        with Study(folder / "test", identity(space=OURS, seed=seed), "random", pruner, MEMORY) as study:
+            view = LiveView(study, trials, 4, pruner, self.out, lambda: self.clock)
+            with view:
+                for event in Simulation(study, Crossing(), 4, trials).events():
+                    self.clock = event.clock
+                    record = study.records[event.number]
+                    view.rows(record, [{"epoch": event.epoch}])
+                    if record.state.ended:
+                        view.end(record)
+                    if len(self.left) < len(marks) and self.clock >= marks[len(self.left)]:
+                        self.left.append((self.clock, view.left()))
+        self.lines = self.out.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_the_time_left_is_right_from_a_third_of_the_search_on(tmp_path, pruner, monkeypatch):
+    monkeypatch.setattr(live, "_EVERY", math.inf)
+    ratios = []
+    for seed in range(3):
+        with Study(tmp_path / f"{seed}" / "test", identity(space=OURS, seed=seed), "random", pruner, MEMORY) as study:
+            end = Simulation(study, Crossing(), 4, 40).run()[-1].clock
+        search = Watched(tmp_path / f"{seed}", pruner, 40, seed, [share * end for share in (0.34, 0.5, 0.67, 0.8)])
+        ratios.append([left / (end - clock) for clock, left in search.left])
+    for at_mark in zip(*ratios, strict=True):
+        assert 1 / 1.5 < statistics.geometric_mean(at_mark) < 1.5, ratios
+
+
+def test_lines_come_while_nothing_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(live, "_EVERY", 3.0)
+    search = Watched(tmp_path, "asha_promotion", 24)
+    assert any(line.startswith("trial 1 waits at 1 epoch, val_acc 0.") for line in search.lines)
+    assert sum(" waits at " in line for line in search.lines) >= 20
+    stands = [line for line in search.lines if " of 24 trials begun" in line]
+    assert len(stands) >= search.clock / 4
+    assert any("waiting" in line and "ended" not in line and "left" in line for line in stands)
+    assert max(map(len, (line for line in search.lines if line.startswith("trial ")))) < 100
+
+
+def test_counts_and_budgets_are_in_the_headline(tmp_path):
+    out, clock = io.StringIO(), [0.0]
+    with Study(tmp_path / "test", identity(space=OURS), "random", "asha_promotion", MEMORY) as study:
+        view = LiveView(study, 6, 2, "asha_promotion", out, lambda: clock[0])
+        view.budgets = lambda: ["7 epochs"]
+        simulation = Simulation(study, Crossing(), 2, 6)
+        for event in simulation.events():
+            clock[0] = event.clock
+            view.rows(study.records[event.number], [{"epoch": event.epoch}])
+            if len(study.counted()) == 5:
+                break
+        with view:
+            pass
+    assert "5 of 6 trials begun (" in out.getvalue()
+    assert " waiting)" in out.getvalue()
+    assert "; budget left: 7 epochs" in out.getvalue()
+
+
+def test_the_waiting_ones_end_in_one_line(tmp_path, digits):
+    space = {
+        "fidelity": {"min_epochs": 1, "max_epochs": 3, "reduction": 3},
+        "fixed": {"model.family": "imixer", "model.dim": 16, "model.patch_size": 4},
+        "parameters": {"optim.lr": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True}},
+    }
+    out = io.StringIO()
+    with Study(tmp_path / "test", identity(space=space), "random", "asha_promotion") as study:
+        view = LiveView(study, 9, 1, "asha_promotion", out)
+        desk = Dispatcher(study, DataConfig(), digits.facts, Constraint(), Budget(9), (view,), say=view.say)
+        while job := desk.next_job():
+            goes_on = True
+            while goes_on:
+                row = {"epoch": study.records[job.number].epoch + 1, "val_acc": 0.1 * job.number, "seconds": 1.0}
+                goes_on = desk.take(job.number, Progress(rows=(row,)))
+        retired = sum(record.state == "pruned" for record in study.counted())
+    lines = out.getvalue().splitlines()
+    assert retired > 1
+    assert f"trials that waited to the end: {retired}" in lines
+    assert not any("pruned" in line for line in lines)
+
+
+def test_a_worker_that_repeats_its_epochs_is_told_of_once(tmp_path):
+    out = io.StringIO()
+    with Study(tmp_path / "test", identity(space=OURS), "random", "none", MEMORY) as study:
+        view = LiveView(study, 1, 1, "none", out)
+        record = study.ask(lambda config: Simulation(study, Crossing(), 0, 1).admit(config))
+        for epoch in (1, 2, 3):
+            study.report(record.number, epoch, 0.5, 1.0)
+            for _ in range(2):
+                view.rows(record, [{"epoch": epoch}])
+    assert out.getvalue().splitlines() == [f"trial 0 goes on from {epochs}, val_acc 0.5000" for epochs in ("1 epoch", "3 epochs")]
