@@ -32,6 +32,7 @@ from landscapes import PROBLEMS, Problem
 from rivals import PlainOptuna, RayTune, simulate
 from scipy.stats import mannwhitneyu
 
+from hopsearch.seeds import derive
 from hopsearch.study import MEMORY, Event, Identity, Simulation, Study
 
 matplotlib.use("svg")
@@ -55,21 +56,19 @@ CONTESTANTS = [
     "tpe+hyperband",
     "tpe+pasha",
 ]
-_A_ROUND = 100  # trials of which one_epoch keeps the best; if they are not good enough, a hundred more
+_A_ROUND = 100  # trials of which one_epoch trains the best to the end; if they are not good enough, another hundred
 
 
 def ours(problem: Problem, words: str, workers: int, seed: int) -> Iterator[Event]:
     """A search by our own study, without end."""
     sampler, pruner = words.split("+")
-    with tempfile.TemporaryDirectory() as folder:
-        identity = Identity("quality", problem.space, {}, "default", {}, seed)
-        with Study(Path(folder) / "study", identity, sampler, pruner, MEMORY) as study:
-            spent = 0
-            for turn in itertools.count(1):
-                trials = turn * _A_ROUND if pruner == "one_epoch" else 10**9
-                for event in Simulation(study, problem.landscape, workers, trials).events():
-                    yield Event(event.clock, spent + event.epochs, event.number, event.epoch, event.value)
-                spent = sum(record.epoch for record in study.records.values())
+    trials, spent = _A_ROUND if pruner == "one_epoch" else 10**9, 0
+    for turn in itertools.count():
+        identity = Identity("quality", problem.space, {}, "default", {}, derive(seed, turn) if turn else seed)
+        with tempfile.TemporaryDirectory() as folder, Study(Path(folder) / "study", identity, sampler, pruner, MEMORY) as study:
+            for event in Simulation(study, problem.landscape, workers, trials).events():
+                yield Event(event.clock, spent + event.epochs, event.number, event.epoch, event.value)
+            spent += study.epochs
 
 
 def search(name: str, contestant: str, workers: int, seed: int) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def read_words(words: Sequence[str], place: str = "command line", shorthand: Map
         shorthand: keys that stand for a longer one, e.g. ``{"data": "data.source"}``.
 
     Raises:
-        ConfigError: a word without ``=``, a key given twice, a value that is not YAML.
+        ConfigError: a word without ``=``, a key without a value, one given twice, a value that is not YAML.
     """
     seen: set[str] = set()
     pairs = []
@@ -67,6 +67,8 @@ def read_words(words: Sequence[str], place: str = "command line", shorthand: Map
         key, equals, value = word.partition("=")
         if not equals or not key:
             raise ConfigError(place, f"every word must read key=value, got {word!r}", "See --help for the keys")
+        if not value.strip():
+            raise ConfigError(place, f"{key} must have a value, got nothing after its =", f"Give one, or leave {key}= out")
         key = (shorthand or {}).get(key, key)
         if key in seen:
             raise ConfigError(place, f"{key} must be given once, got it twice", "Drop one of the two")

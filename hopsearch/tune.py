@@ -4,50 +4,49 @@ Words below model., optim., augment. and train. fix what the space would search,
 """
 
 import contextlib
-import importlib.metadata
-import os
-import platform
 import re
-import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator
 from rich.console import Console
 
-import hopsearch
 from hopsearch.command import Interrupted, run_verb
 from hopsearch.config import Settings, flatten, parse, read_words
 from hopsearch.data import DataConfig, DataFacts, load
 from hopsearch.distributed.budget import Budget, CostConfig
 from hopsearch.distributed.checkpoints import CheckpointConfig
-from hopsearch.distributed.cluster import MOST, TrialResources, connect, slots
+from hopsearch.distributed.cluster import MOST, TrialResources, connect, slots, this_machine
 from hopsearch.distributed.dispatcher import Dispatcher, assess
 from hopsearch.distributed.driver import finish_winner, interrupted, run_search
 from hopsearch.distributed.growth import growth
 from hopsearch.distributed.live import LiveView
 from hopsearch.distributed.mirror import JournalMirror, Place
-from hopsearch.distributed.plan import show_plan
+from hopsearch.distributed.plan import Plan
 from hopsearch.errors import ConfigError, UserError
-from hopsearch.space import Space, load_space
+from hopsearch.space import Space
 from hopsearch.study import (
+    LEARNING,
+    SAMPLERS,
     Admission,
     Board,
     Identity,
     Prior,
+    State,
     Study,
     StudyView,
     WarmStart,
+    about_data,
     make_console,
-    make_pruner,
-    make_sampler,
+    origin,
+    rehearse,
     show,
     write_csv,
 )
-from hopsearch.training import Constraint, recipe, resolve
+from hopsearch.training import Constraint, open_space, require_metric
 
 _SECTIONS = ("model", "optim", "augment", "train")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -60,7 +59,7 @@ class TuneConfig(Settings):
     """Search space: a shipped one by name, or the path of a YAML file."""
     data: DataConfig = DataConfig()
     """Images; data=<source> is short for data.source=<source>."""
-    objective: str | None = None
+    objective: str | None = Field(default=None, min_length=1)
     """Metric to search for instead of the space's, or several: val_acc,params finds the best compromises. After the first,
     a metric of the epochs, come costs: params, flops, memory, latency."""
     direction: str | None = None
@@ -76,7 +75,7 @@ class TuneConfig(Settings):
     cost: CostConfig = CostConfig()
     """Budget of money."""
     plateau: int | None = Field(default=None, gt=0)
-    """Stop when so many trials in a row have ended without a better one."""
+    """Stop when so many trials have come to their first epoch since the best value was reached."""
     dry_run: bool = False
     """Print the plan (rungs, expected epochs, hours and money, share of infeasible configurations) and start nothing."""
     sampler: str = "tpe"
@@ -85,7 +84,7 @@ class TuneConfig(Settings):
     """asha_promotion, asha, hyperband, pasha, median, patience, one_epoch or none."""
     prior: dict[str, Any] = Field(default_factory=dict)
     """Beliefs about good values, by parameter, e.g. prior.optim.lr=2e-3; they fade as trials come in."""
-    warm_start: str | None = None
+    warm_start: str | None = Field(default=None, min_length=1)
     """Another study (its name, beside this one) whose trials the sampler learns from."""
     seed: int = Field(default=0, ge=0)
     """The study's seed; everything random follows from it."""
@@ -112,45 +111,39 @@ class TuneConfig(Settings):
     @field_validator("time", mode="before")
     @classmethod
     def _in_seconds(cls, value: Any) -> Any:
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value) if isinstance(value, str) else None
-        if isinstance(value, str) and not match:
+        if value is None:
+            return None
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value))
+        if not match:
             raise ValueError("must be a number with a unit s, m, h or d; Write e.g. time=15m")
-        return float(match[1]) * _UNITS[match[2]] if match else value
+        return float(match[1]) * _UNITS[match[2]]
 
 
-def open_space(name: str, facts: DataFacts, fixed: dict[str, Any], recipe_name: str) -> Space:
-    """The space for this data with the command line's values taken out of the search, checked against the configs.
+@dataclass(frozen=True)
+class _Prepared:
+    """A search of which all is checked that can be before anything is begun or written.
 
-    Raises:
-        UserError: an unknown space, or a value that no trial could have.
+    Attributes:
+        identity: the study.
+        facts: what it is trained on.
+        budget: when it stops.
+        place: where the study is.
+        begun: the study as it is, where it has begun.
+        how: sampler, pruner, database, beliefs and the study to learn from, as of `Study`.
+        first: a configuration that would be trained.
     """
-    about = {"image_size": facts.image_size, "channels": facts.channels, "classes": len(facts.classes), "n_train": facts.n_train}
-    space = load_space(name).resolve({f"data.{key}": value for key, value in about.items()})
-    epochs = fixed.pop("train.epochs", None)
-    if epochs is None:
-        epochs = recipe(recipe_name, "").get("train.epochs")
-    if epochs is not None:
-        least = min(space.fidelity.min_epochs, epochs)
-        fidelity = type(space.fidelity)(least, epochs, space.fidelity.reduction)
-        space = Space.from_dict(space.to_dict() | {"fidelity": fidelity.to_dict()}, space.source)
-    space = space.override({**fixed, "train.epochs": space.fidelity.max_epochs})
-    for point in _corners(space):
-        resolve(point, facts, 0, recipe_name, space.source)
-    return space
 
+    identity: Identity
+    facts: DataFacts
+    budget: Budget
+    place: Place
+    begun: StudyView | None
+    how: tuple[str, str, str | None, Prior, WarmStart | None]
+    first: dict[str, Any]
 
-def _corners(space: Space) -> list[dict[str, Any]]:
-    """A configuration a value of each discrete parameter: enough to meet every family and every bound once."""
-    sizes = [len(values) for parameter in space.parameters.values() if (values := parameter.values()) is not None]
-
-    def pick(turn: int) -> dict[str, Any]:
-        def value(name: str, parameter: Any) -> Any:
-            values = parameter.values()
-            return parameter.low if values is None else values[turn % len(values)]
-
-        return space.walk(value)
-
-    return [pick(turn) for turn in range(min(16, max(sizes, default=1)))]
+    def admit(self, values: dict[str, Any]) -> Admission:
+        """As `Dispatcher.admit`."""
+        return assess(values, self.facts, Constraint(**self.identity.constraint), self.identity)
 
 
 def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
@@ -165,6 +158,38 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
         Interrupted: Ctrl-C or SIGTERM; everything finished is saved.
     """
     console = make_console()
+    ready = _prepare(config, fixed, console)
+    place = ready.place
+    if config.dry_run:
+        _plan(config, ready, console)
+        return place.folder
+    with place.journal() as journal, Study(place.folder, ready.identity, *ready.how) as study:
+        try:
+            _run(config, ready, study, journal, console)
+        except KeyboardInterrupt:
+            raise Interrupted(interrupted(study)) from None
+    return place.folder
+
+
+def _prepare(config: TuneConfig, fixed: dict[str, Any], console: Console) -> _Prepared:
+    identity, facts = _identity(config, fixed, console)
+    budget, place, prior = _budget(config), Place.of(config.storage, identity.name), Prior(flatten(config.prior))
+    if not config.address:
+        slots(config.trial, alone=this_machine())
+    if prior.values and config.sampler == "grid":
+        rule = f"beliefs must be able to matter, got {', '.join(prior.values)} with a grid, which tries all in the file's order"
+        raise ConfigError("prior", rule, "Leave prior.* out, or take another sampler")
+    place.bring_journal()
+    begun = StudyView.find(place.folder, config.database)
+    if begun:
+        identity.require_same(begun.identity, str(place.folder))
+    warm = _warm_start(config, identity.space, begun, console)
+    ready = _Prepared(identity, facts, budget, place, begun, (config.sampler, config.pruner, config.database, prior, warm), {})
+    first = rehearse(identity, config.sampler, config.pruner, prior, warm, ready.admit, str(place.folder))
+    return replace(ready, first=first.config)
+
+
+def _identity(config: TuneConfig, fixed: dict[str, Any], console: Console) -> tuple[Identity, DataFacts]:
     facts = load(config.data).facts
     if facts.skipped:
         console.print(f"skipped {len(facts.skipped)} unreadable images: {', '.join(facts.skipped[:3])} …", markup=False)
@@ -173,6 +198,7 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
         objective = config.objective or space.objective
         guess = "minimize" if objective.partition(",")[0].endswith("loss") else "maximize"
         space = replace(space, objective=objective, direction=config.direction or guess)
+    require_metric(space, facts, config.recipe, "command line" if config.objective else space.source)
     name = config.study or f"{Path(config.space).stem}-{_slug(config.data.source)}"
     identity = Identity(
         name=name,
@@ -183,20 +209,30 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
         seed=config.seed,
         origin=origin() | about_data(config.data, facts),
     )
-    if config.dry_run:
-        _plan(config, identity, facts, console)
-        return Place.of(config.storage, name).folder
-    place = Place.of(config.storage, name)
-    warm = WarmStart(StudyView.open(place.folder.parent / config.warm_start), space) if config.warm_start else None
-    if warm:
-        console.print(str(warm), markup=False)
-    how = (config.sampler, config.pruner, config.database, Prior(flatten(config.prior)), warm)
-    with place.journal() as journal, Study(place.folder, identity, *how) as study:
-        try:
-            _run(config, study, place, journal, facts, console)
-        except KeyboardInterrupt:
-            raise Interrupted(interrupted(study)) from None
-    return place.folder
+    return identity, facts
+
+
+def _warm_start(config: TuneConfig, space: Space, begun: StudyView | None, console: Console) -> WarmStart | None:
+    """The study to learn from, if this one has not begun: what it begins with is part of it from then on."""
+    other = config.warm_start
+    if not other:
+        return None
+    if begun:
+        inherited = [record for record in begun.records.values() if record.state == State.INHERITED]
+        known = sum(record.reason.endswith(f" of study {other}") for record in inherited)
+        name = begun.identity.name
+        said = f"warm start: {known} trials of study {other} were taken over when study {name} began"
+        late = f"warm_start={other}: not taken over, study {name} had begun; a new one, study=<name>, would learn from it"
+        console.print(said if known else late, markup=False)
+        return None
+    if config.sampler in SAMPLERS and config.sampler not in LEARNING:
+        rule = f"the sampler must be one that learns from another study, got {config.sampler}"
+        raise ConfigError("warm_start", rule, f"Take sampler={' or '.join(LEARNING)}, or leave warm_start={other} out")
+    place = Place.of(config.storage, other)
+    place.bring_journal()
+    warm = WarmStart(StudyView.open(place.folder), space)
+    console.print(str(warm), markup=False)
+    return warm
 
 
 def _budget(config: TuneConfig) -> Budget:
@@ -207,22 +243,21 @@ def _budget(config: TuneConfig) -> Budget:
     return Budget(config.trials, config.time, config.epochs, config.gpu_hours, gpus, money, per_hour, config.plateau)
 
 
-def _plan(config: TuneConfig, identity: Identity, facts: DataFacts, console: Console) -> None:
-    make_sampler(config.sampler, identity.space, config.seed, 0)
-    make_pruner(config.pruner, identity.space.fidelity)
+def _plan(config: TuneConfig, ready: _Prepared, console: Console) -> None:
+    if config.address:
+        at_once = config.trial.concurrent or 1
+        note = "" if config.trial.concurrent else "; planned with 1 trial at once, trial.concurrent=… plans with more"
+        console.print(
+            f"address={config.address}: not asked, so whether trials fit the cluster was not checked{note}", markup=False
+        )
+    else:
+        at_once = slots(config.trial, alone=this_machine())
+    plan = Plan(ready.identity, config.data, ready.budget, config.pruner, at_once, config.trial, ready.begun)
+    plan.show(ready.admit, ready.first, console)
 
-    def admit(values: dict[str, Any]) -> Admission:
-        return assess(values, facts, config.constraint, identity)
 
-    slots = config.trial.concurrent or max(1, int((os.cpu_count() or 1) // config.trial.cpus))
-    show_plan(identity, config.data, _budget(config), config.pruner, slots, admit, console)
-
-
-def _run(
-    config: TuneConfig, study: Study, place: Place, journal: JournalMirror | None, facts: DataFacts, console: Console
-) -> None:
-    budget = _budget(config)
-    threads = max(1, int(config.trial.cpus))
+def _run(config: TuneConfig, ready: _Prepared, study: Study, journal: JournalMirror | None, console: Console) -> None:
+    place, facts, budget = ready.place, ready.facts, ready.budget
     known = len(study.counted())
     console.print(f"study {study.folder}: {'begins' if not known else f'goes on from {known} trials, {study.epochs} epochs'}")
     console.print(f"watch it: tensorboard --logdir {study.folder / 'tensorboard'}")
@@ -234,7 +269,7 @@ def _run(
             console.print(f"the cluster grows to {grown}; up to {places} trials at once{capped}", markup=False)
         board, live = Board(study), LiveView(study, config.trials, places, config.pruner)
         whose = (place, journal, config.checkpoint, live.say)
-        dispatcher = Dispatcher(study, config.data, facts, config.constraint, budget, (board, live), threads, *whose)
+        dispatcher = Dispatcher(study, config.data, facts, config.constraint, budget, (board, live), config.trial.threads, *whose)
         live.budgets = lambda: dispatcher.left
         try:
             with live:
@@ -253,30 +288,6 @@ def _run(
     console.print(f"all trials: {write_csv(study)}")
     place.push()
     place.push_tree("tensorboard")
-
-
-def origin() -> dict[str, Any]:
-    """Where a study comes from: versions, code revision, command. For the reader; not compared."""
-    packages = {name: importlib.metadata.version(name) for name in ("ray", "optuna", "torch", "timm")}
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    try:
-        revision = subprocess.run(git, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        revision = ""
-    command = " ".join(sys.argv[1:])
-    return {
-        "hopsearch": hopsearch.__version__,
-        "revision": revision,
-        "python": platform.python_version(),
-        **packages,
-        "command": command,
-    }
-
-
-def about_data(data: DataConfig, facts: DataFacts) -> dict[str, Any]:
-    """What a model card and a report say of the data, where the images themselves may not be at hand."""
-    images = {"train": facts.n_train, "val": facts.n_val, "test": facts.n_test}
-    return {"data": data.model_dump(exclude={"cache", "memory_limit"}), "images": images, "classes": list(facts.classes)}
 
 
 def _slug(source: str) -> str:

@@ -1,12 +1,20 @@
 """Budgets: when each is spent, what is left; and the plan of a search that is not started."""
 
+import re
+
 import pytest
+import torch
 
 from hopsearch import tune
 from hopsearch.command import DONE, MISTAKE, run_verb
+from hopsearch.config import flatten, parse, read_words
 from hopsearch.distributed.budget import Budget
-from hopsearch.distributed.plan import expected_epochs
+from hopsearch.distributed.cluster import TrialResources, slots
+from hopsearch.distributed.plan import budget_epochs, expected_epochs
+from hopsearch.errors import ResourceError
 from hopsearch.space import Space
+from hopsearch.study import Simulation, State, Study, StudyView, Training, make_console
+from hopsearch.training import TrialRun
 from tests.conftest import SPACE, admit_all, open_study
 
 
@@ -39,18 +47,30 @@ def test_every_budget(study, budget, spent, left):
     assert budget.left(study, 60.0) == [left]
 
 
-def test_a_plateau_counts_the_trials_that_ended_since_the_best(study):
+def test_a_plateau_counts_the_trials_that_came_since_the_best(study):
+    spent = "the last 1 trials brought nothing better"
     budget = Budget(9, plateau=1)
-    assert budget.over(study, 0.0) == ""
-    study.fail(1, "diverged: after its best epoch")  # a failed trial is no best
-    study.fail(0, "error")
-    assert budget.over(study, 0.0) == ""  # the best of the rest still runs
-    for number in (2,):
-        for epoch in range(3, 10):
-            study.report(number, epoch, 0.9, 900.0)
-    assert budget.over(study, 0.0) == ""
-    study.fail(study.ask(admit_all).number, "error")
-    assert budget.over(study, 0.0) == "the last 1 trials brought nothing better"
+    assert budget.over(study, 0.0) == spent  # trial 2 came after trial 1 had its best
+    study.report(0, 3, 0.9, 900.0)
+    assert budget.over(study, 0.0) == ""  # an old trial may become the best
+    study.report(0, 4, 0.8, 900.0)
+    study.report(2, 3, 0.3, 900.0)
+    assert budget.left(study, 0.0) == ["1 trials to a plateau"]  # nobody new
+    study.report(study.ask(admit_all).number, 1, 0.5, 900.0)
+    assert budget.over(study, 0.0) == spent
+
+
+@pytest.mark.parametrize("pruner", ["asha", "asha_promotion", "one_epoch", "pasha"])
+def test_a_plateau_is_reached_where_trials_wait(tmp_path, pruner):
+    """None of them ends before the search is over; and a study that is opened again says the same."""
+    budget = Budget(99, plateau=12)
+    with open_study(tmp_path, pruner=pruner) as study:
+        while not budget.over(study, 0.0):
+            record = study.next(admit_all, 99)
+            while record.state == State.RUNNING:
+                study.report(record.number, record.epoch + 1, 1 / (1 + record.number) + record.epoch / 100, 1.0)
+        assert 12 <= study.count < 40
+        assert budget.left(study, 0.0) == budget.left(StudyView.open(tmp_path / "test"), 0.0)
 
 
 def test_no_budget_is_never_spent(study):
@@ -66,7 +86,14 @@ def test_expected_epochs(pruner, least, most):
 
 def test_a_dry_run_starts_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    words = ["space=imixer", "model.depth=2", "model.dim=32", "model.patch_size=2", "constraint.max_flops=1.2e6"]
+    words = [
+        "space=imixer",
+        "model.depth=2",
+        "model.dim=32",
+        "model.patch_size=2",
+        "model.h_ratio=2.0",
+        "constraint.max_flops=1.2e6",
+    ]
     assert run_verb(tune.main, tune.TuneConfig, "about", [*words, "dry_run=true", "trials=6", "cost.per_hour=2"]) == DONE
     said = capsys.readouterr().out
     assert "rungs: 1, 3, 9, 27 epochs" in said
@@ -76,6 +103,159 @@ def test_a_dry_run_starts_nothing(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "runs").exists()
 
 
+SMALL = ["space=imixer", "model.depth=2", "model.dim=32", "model.patch_size=2", "train.epochs=3", "trials=6"]
+
+
+@pytest.fixture
+def tell(tmp_path, monkeypatch, capsys):
+    """Runs tune in an empty folder; returns its exit code and what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> tuple[int, str]:
+        code = run_verb(tune.main, tune.TuneConfig, "about", words)
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return run
+
+
+def begin(words: list[str], trials: int, **how) -> None:
+    """Begin the study that these words mean, with made-up curves."""
+    values = read_words(words)
+    fixed = flatten({section: values.pop(section) for section in ("model", "train")})
+    ready = tune._prepare(parse(tune.TuneConfig, values, "test"), fixed, make_console())
+    with Study(ready.place.folder, ready.identity, *ready.how) as study:
+        Simulation(study, Level(), 1, trials).run()
+
+
+class Level:
+    """The best trial is the last."""
+
+    def cost(self, config):
+        return {"params": 1, "flops": 1, "memory": 1}
+
+    def train(self, config, seed):
+        return Training([0.1, 0.2, 0.3], [36.0] * 3)
+
+
+def test_epochs_that_budgets_are_enough_for(study):
+    """The study has 6 epochs in 1.5 hours; an epoch takes another half."""
+    budget = Budget(9, seconds=7200, epochs=20, gpu_hours=10, gpus=2, money=2, per_hour=2)
+    study.note("seconds", 3600)
+    fresh, left = (budget_epochs(budget, begun, hours=0.5, at_once=3) for begun in (None, study))
+    assert fresh == {"epochs=20": 20, "time=7200s": 12, "gpu_hours=10": 10, "cost.limit=2": 2}
+    assert left == {"epochs=20": 14, "time=7200s": 6, "gpu_hours=10": 7, "cost.limit=2": 0}
+
+
+def test_a_plan_tells_which_budget_is_spent_first(tell):
+    code, said = tell(*SMALL, "dry_run=true", "epochs=5", "time=9d", "plateau=2")
+    assert code == DONE
+    assert re.search(r"budgets: epochs=5 ends it first, after about 5 of these \d+ epochs \(\d+%\)", said)
+    assert "plateau=2 may end it earlier" in said
+    assert "none ends it before; the nearest, time=777600s" in tell(*SMALL, "dry_run=true", "time=9d")[1]
+
+
+def test_a_plan_takes_off_what_is_done(tell):
+    begin([*SMALL, "pruner=none"], 4)
+    words = [*SMALL, "pruner=none", "dry_run=true", "epochs=15"]
+    code, said = tell(*words)
+    assert code == DONE
+    assert "begun: 4 trials, 12 epochs; what follows is for the 6 or so epochs left" in said
+    assert "epochs=15 ends it first, after about 3 of these 6 epochs (50%)" in said
+    code, said = tell(*words, "recipe=paper")
+    assert (code, "must be searched as it was begun" in said) == (MISTAKE, True)
+
+
+def test_a_plan_of_a_study_in_a_database(tell, tmp_path):
+    words = [*SMALL[:-1], "trials=1", "database=sqlite:///study.db"]
+    assert tell(*words, "dry_run=true")[0] == DONE
+    assert not (tmp_path / "study.db").exists()
+    begin(words, 1)
+    assert "begun: all 1 trials are over, " in tell(*words, "dry_run=true")[1]
+
+
+def test_a_plan_of_a_finished_study(tell):
+    begin(SMALL, 6)
+    assert "begun: all 6 trials are over, " in tell(*SMALL, "dry_run=true")[1]
+
+
+@pytest.mark.parametrize(
+    ("resources", "machine", "count"),
+    [
+        (TrialResources(), {"CPU": 8.0}, 8),
+        (TrialResources(cpus=3), {"CPU": 8.0}, 2),
+        (TrialResources(cpus=2, workers=2), {"CPU": 8.0}, 2),
+        (TrialResources(gpus=1), {"CPU": 8.0, "GPU": 2.0}, 2),
+        (TrialResources(gpus=0.5), {"CPU": 8.0, "GPU": 2.0}, 4),
+        (TrialResources(gpus=1, workers=2), {"CPU": 8.0, "GPU": 2.0}, 1),
+        (TrialResources(concurrent=3), {"CPU": 8.0}, 3),
+        (TrialResources(concurrent=30), {"CPU": 8.0}, 8),
+    ],
+)
+def test_trials_at_once_on_a_machine_alone(resources, machine, count):
+    assert slots(resources, alone=machine) == count
+
+
+def test_what_a_machine_alone_has_not(tell):
+    with pytest.raises(ResourceError, match=r"trial.gpus: .* must have 1 GPU for a worker, got 0 at most"):
+        slots(TrialResources(gpus=1, concurrent=2), alone={"CPU": 8.0, "GPU": 0.0})
+    for words in (["trial.cpus=4096"], ["trial.cpus=4096", "dry_run=true"]):
+        code, said = tell(*SMALL, *words)
+        assert (code, "must have 4096 CPU for a worker" in said) == (MISTAKE, True)
+    code, said = tell(*SMALL, "trial.gpus=1", "dry_run=true", "address=auto")
+    assert (code, "address=auto: not asked, so whether trials fit the cluster was not checked" in said) == (DONE, True)
+    assert torch.cuda.is_available() or "at the speed of this machine without a GPU" in said
+
+
+def test_an_epoch_is_timed_with_the_threads_of_a_trial(tell, monkeypatch):
+    counts = []
+    monkeypatch.setattr(TrialRun, "time_epoch", lambda run, steps: counts.append(torch.get_num_threads()) or 1.0)
+    before = torch.get_num_threads()
+    tell(*SMALL, "dry_run=true", "trial.cpus=2", "address=auto")
+    assert counts == [2] * 5
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["objective=val_accuracy"], "objective: must be a metric of the epochs, got 'val_accuracy'. Did you mean val_acc?"),
+        (["objective=fixed_point/residual/mean"], "which imixer with n_iter 0 has not. Take val_acc or val_loss"),
+        (["prior.optim.lr=99"], "prior: optim.lr: must be a number from 0.0003 to 0.01"),
+        (["warm_start=nosuch"], "runs/nosuch: must hold a study"),
+        (["warm_start=nosuch", "sampler=qmc"], "must be one that learns from another study, got qmc. Take sampler=tpe or gp"),
+        (["prior.model.depth=2"], "a belief must be about what is searched, got one about a parameter that is fixed to 2"),
+        (["prior.model.n_power=4", "model.n_power=4"], "got one about a parameter that is fixed to 4"),
+        (["prior.model.n_iter=2", "sampler=grid"], "got model.n_iter with a grid, which tries all in the file's order"),
+        (["trial.gpus=64"], "trial.gpus: a machine of the cluster must have 64 GPU for a worker"),
+        (["constraint.max_params=10"], "some configuration must meet the constraints, got none in 500 random ones"),
+        (["gpu_hours=1"], "trials must have GPUs for a budget of them"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_search_does_and_neither_leaves_anything(tell, tmp_path, words, message):
+    for dry in ([], ["dry_run=true"]):
+        code, said = tell(*SMALL, *words, *dry)
+        assert (code, message in said) == (MISTAKE, True), said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_grid_of_which_nothing_is_admitted(tell, tmp_path):
+    parameters = "parameters: {model.depth: {type: int, low: 1, high: 3}}"
+    (tmp_path / "grid.yaml").write_text(f"fixed: {{model.family: imixer, model.patch_size: 4}}\n{parameters}")
+    code, said = tell("space=grid.yaml", "sampler=grid", "constraint.max_params=10", "dry_run=true")
+    assert (code, "got none in the whole grid. Relax constraint.*" in said) == (MISTAKE, True)
+
+
+def test_a_warm_start_that_comes_too_late(tell):
+    begin([*SMALL, "study=old"], 3)
+    begin([*SMALL, "study=new"], 3)
+    begin([*SMALL, "study=warm", "warm_start=old"], 3)
+    assert "warm start: 3 trials of study old (on digits)" in tell(*SMALL, "study=third", "warm_start=old", "dry_run=true")[1]
+    assert "warm_start=old: not taken over, study new had begun" in tell(*SMALL, "study=new", "warm_start=old", "dry_run=true")[1]
+    said = tell(*SMALL, "study=warm", "warm_start=old", "dry_run=true")[1]
+    assert "warm start: 3 trials of study old were taken over when study warm began" in said
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -83,6 +263,10 @@ def test_a_dry_run_starts_nothing(tmp_path, monkeypatch, capsys):
         (["gpu_hours=0", "trial.gpus=1"], "gpu_hours: input should be greater than 0"),
         (["gpu_hours=1"], "trials must have GPUs for a budget of them, got trial.gpus=0. Give trial.gpus=1"),
         (["cost.limit=5"], "cost.limit needs a price. Give cost.per_hour="),
+        (["objective="], "command line: objective must have a value, got nothing after its =. Give one, or leave objective= out"),
+        (["warm_start="], "command line: warm_start must have a value"),
+        (["time=5"], "time: must be a number with a unit s, m, h or d, got 5. Write e.g. time=15m"),
+        (["time=0s"], "time: input should be greater than 0"),
         (["plateau=0"], "plateau: input should be greater than 0"),
         (["objective=val_acc,parms"], "Did you mean params?"),
         (["objective=val_acc,params", "sampler=cmaes"], "cmaes takes one objective"),

@@ -9,7 +9,7 @@ from hopsearch.distributed.checkpoints import CheckpointConfig
 from hopsearch.distributed.dispatcher import Budget, Dispatcher
 from hopsearch.distributed.job import Progress
 from hopsearch.errors import StudyError
-from hopsearch.study import State, Study
+from hopsearch.study import State, Study, StudyView
 from hopsearch.training import Constraint
 from tests.conftest import identity
 
@@ -85,6 +85,41 @@ def test_an_observer_that_cannot_write_ends_the_search(desk):
     assert desk.next_job() is None
     assert desk.finished
     assert "it must be writable, got: No space left on device" in str(desk.error)
+
+
+def test_the_time_it_took_is_known_though_it_was_killed_before_any_trial_ended(tmp_path, digits):
+    now = [100.0]
+    for spent in (30.0, 60.0):
+        with Study(tmp_path / "test", identity(space=SPACE), "random", "asha_promotion") as study:
+            desk = Dispatcher(study, DataConfig(), digits.facts, Constraint(), Budget(trials=9), clock=lambda: now[0])
+            job = desk.next_job()
+            now[0] += 30
+            desk.take(job.number, Progress(rows=(row(study.records[job.number].epoch + 1),)))
+            assert not any(record.state.ended for record in study.counted())
+        assert StudyView.open(tmp_path / "test").seconds == spent
+
+
+def test_a_limit_on_what_is_measured_ends_trials_and_the_sampler_is_told(tmp_path, digits):
+    space = SPACE | {"parameters": {"model.depth": {"type": "int", "low": 1, "high": 40}}}
+    with Study(tmp_path / "test", identity(space=space), "tpe", "asha_promotion") as study:
+        limit = Constraint(max_latency=0.02)
+        desk = Dispatcher(study, DataConfig(), digits.facts, limit, Budget(trials=18))
+        while job := desk.next_job():
+            assert job.latency
+            depth, epoch, goes_on = study.records[job.number].config["model.depth"], study.records[job.number].epoch, True
+            while goes_on:
+                epoch += 1
+                more = {"latency": depth / 1000} if epoch == 1 else {}
+                goes_on = desk.take(job.number, Progress(rows=(row(epoch, depth / 50) | more,), done=epoch == 3))
+    view = StudyView.open(tmp_path / "test")
+    slow = [record for record in view.counted() if record.config["model.depth"] > 20]
+    assert len(view.counted()) == 18
+    assert {(record.state, record.epoch) for record in slow} == {(State.FAILED, 0)}
+    assert slow[0].reason == f"latency <= 0.02 must hold, got {slow[0].cost['latency']:.4g}"
+    assert all(record.config["model.depth"] <= 20 for record in view.ranked())
+    told = {trial.number: trial.constraints for trial in view.optuna.trials if trial.constraints}
+    assert told == {record.number: {"latency": pytest.approx(record.cost["latency"] / 0.02 - 1)} for record in slow}
+    assert view.audit() == []
 
 
 def test_a_quota_minds_what_the_workers_say_they_hold(tmp_path, digits):

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from hopsearch.models import FAMILIES, build, fold, measure, parse_model
+from hopsearch.models import FAMILIES, build, fold, measure, measured, parse_model
 
 X = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -87,6 +87,11 @@ class TestMeasure:
         values = [blocks["fixed_point/residual/block0"], blocks["fixed_point/residual/block1"]]
         assert blocks["fixed_point/residual/mean"] == pytest.approx(sum(values) / 2)
         assert blocks["fixed_point/residual/max"] == max(values)
+
+    @pytest.mark.parametrize(("family", "values"), [*((family, {}) for family in FAMILIES), ("imixer", {"n_iter": 0})])
+    def test_names_are_known_before(self, family, values):
+        model = tiny(family, **values)
+        assert set(measured(model.config)) == set(measure(model, X))
 
     def test_residual_falls_with_iterations(self):
         model = tiny("imixer", n_iter=1, spectral_coeff=0.8)

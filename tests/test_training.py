@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from hopsearch.errors import CheckpointError, ConfigError, Diverged, ResourceError
-from hopsearch.models import build
-from hopsearch.training import CheckpointFolder, Constraint, OptimConfig, TrialRun, estimate_cost, resolve
+from hopsearch.models import build, measured
+from hopsearch.training import METRICS, CheckpointFolder, Constraint, OptimConfig, TrialRun, estimate_cost, resolve
 from hopsearch.training.optimizer import build_optimizer, learning_rate
 
 CURVE = ("train_loss", "val_loss", "val_acc", "lr")
@@ -41,6 +41,10 @@ def test_save_load_continue_is_bit_for_bit(tiny, digits, tmp_path, ema):
     parts += curve_of(again, 2)
     assert parts == straight
     assert [row["epoch"] for row in again.history] == [1, 2, 3, 4]
+
+
+def test_what_an_epoch_reports_is_known_before(trial):
+    assert set(trial.step()) == {"epoch", *METRICS, *measured(trial.config.model)}
 
 
 def test_learns_digits(digits):

@@ -35,7 +35,8 @@ class Budget:
         gpus: of a trial.
         money: over all trials, while they trained.
         per_hour: the price of a trial's hour.
-        plateau: trials that ended since the best one did (with several objectives: since one joined the front).
+        plateau: trials that came to their first epoch since the best value was reached (with several objectives: the newest best
+            value of the front).
     """
 
     trials: int
@@ -92,7 +93,5 @@ class Budget:
 
     def _since_best(self, view: StudyView) -> int:
         leaders = view.front()
-        if not leaders or not all(record.state.ended for record in leaders):
-            return 0
-        newest = max(record.ended for record in leaders)
-        return sum(record.state.ended and record.ended > newest for record in view.counted())
+        newest = max((record.rose for record in leaders), default=0)
+        return sum(record.came > newest for record in view.counted()) if leaders else 0

@@ -9,10 +9,15 @@ from typing import Any
 
 import ray
 from pydantic import Field
+from ray._private.accelerators import get_accelerator_manager_for_resource
+from ray._private.utils import get_num_cpus
 
 from hopsearch.config import Settings
 from hopsearch.distributed.growth import HEAD, Growth
 from hopsearch.errors import ResourceError
+
+Machine = dict[str, float]
+"""Its resources in Ray's words, e.g. ``{"CPU": 4, "GPU": 1}``."""
 
 MOST = 64
 """Trials at once on a cluster that could grow to more, unless asked for: a sampler that waits for so many learns late."""
@@ -30,6 +35,11 @@ class TrialResources(Settings):
 
     concurrent: int | None = Field(default=None, gt=0)
     """Trials at once; the cluster grows for them. By default as many as it has room for, grown as far as its autoscaler may."""
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of a worker."""
+        return max(1, int(self.cpus))
 
     def bundles(self) -> list[dict[str, float]]:
         """What to reserve for a trial, together or not at all: a bundle a worker."""
@@ -76,13 +86,22 @@ def _require_answer(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
-def slots(resources: TrialResources, grown: Growth | None = None, trials: int | None = None) -> int:
+def this_machine() -> Machine:
+    """What Ray would count on this machine, asked of Ray's own parts without starting it (it has no public way, seen at 2.60)."""
+    gpus = get_accelerator_manager_for_resource("GPU")
+    visible = gpus.get_current_process_visible_accelerator_ids()
+    found = gpus.get_current_node_num_accelerators()
+    return {"CPU": float(get_num_cpus()), "GPU": float(found if visible is None else min(found, len(visible)))}
+
+
+def slots(resources: TrialResources, grown: Growth | None = None, trials: int | None = None, alone: Machine | None = None) -> int:
     """How many trials to run at once: as many as there is room for, all workers of each, so none waits for another's.
 
     Args:
         resources: what a trial is given.
         grown: what the cluster can grow to, where that is known.
         trials: trials in all; more at once than these are not needed.
+        alone: the machine that the search will have for itself, instead of the connected cluster's.
 
     Raises:
         ResourceError: not even one can ever be placed.
@@ -90,32 +109,33 @@ def slots(resources: TrialResources, grown: Growth | None = None, trials: int | 
     if resources.workers > 1 and resources.gpus % 1:
         rule = f"several workers of a trial must have whole GPUs, got {resources.gpus:g} each"
         raise ResourceError("trial.gpus", rule, "Give each one GPU, or the trial one worker")
-    if resources.concurrent and grown is None:
-        return resources.concurrent
-    room = places(resources, "trial.", grown)
+    if resources.concurrent and grown is None and alone is None:
+        return resources.concurrent  # machines may yet join
+    room = places(resources, "trial.", grown, alone)
     if resources.workers > room:
         when = f"when grown to {grown}" if grown else "now"
         rule = f"the cluster must have room for the {resources.workers} workers of a trial, got {room} {when}"
         hint = "Lower it, or trial.cpus, or join a larger cluster: address=…"
-        raise ResourceError("trial.workers", rule, hint if grown else f"{hint}; trial.concurrent=… waits for machines")
-    if resources.concurrent:
-        return resources.concurrent
+        raise ResourceError("trial.workers", rule, hint if grown or alone else f"{hint}; trial.concurrent=… waits for machines")
     most = room // resources.workers
+    if resources.concurrent:
+        return resources.concurrent if alone is None else min(resources.concurrent, most)
     return most if grown is None else min(most, MOST, trials or most)
 
 
-def places(resources: TrialResources, section: str = "", grown: Growth | None = None) -> int:
+def places(resources: TrialResources, section: str = "", grown: Growth | None = None, alone: Machine | None = None) -> int:
     """For how many workers the cluster has room when nothing runs, machine by machine.
 
     Args:
         resources: what a worker is given.
         section: before the names of settings in an error.
         grown: what the cluster can grow to; without it, what is there now counts.
+        alone: as in `slots`.
 
     Raises:
         ResourceError: no machine has room for even one.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [alone] if alone else [node["Resources"] for node in ray.nodes() if node["Alive"]]
     machines = [("", node) for node in nodes] + [(str(each), each.resources) for each in (grown.types if grown else ())]
     for key, wanted, unit in (("gpus", resources.gpus, "GPU"), ("cpus", resources.cpus, "CPU")):
         name, largest = max(machines, key=lambda machine: machine[1].get(unit, 0.0))

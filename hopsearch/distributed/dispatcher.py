@@ -20,6 +20,7 @@ from hopsearch.study import Admission, Identity, State, Study, TrialRecord
 from hopsearch.training import Constraint, Row, estimate_cost, resolve
 
 _LOSSES = 3  # workers lost in a row without a new epoch before a trial is given up: something in it kills them
+_NOTE_SECONDS = 5  # at least between two notes of how long the search has taken
 _BUGS = 3  # trials in a row that end in an error of ours before the search gives up
 
 
@@ -75,9 +76,11 @@ class Dispatcher:
     _live: set[int] = field(default_factory=set)
     _lost: dict[int, int] = field(default_factory=dict)  # losses since the last new epoch
     _bugs: int = 0
+    _noted: float = 0.0  # seconds, as the study knows them
 
     def __post_init__(self) -> None:
         self._began, self._before = self.clock(), self.study.seconds
+        self._noted = self._before
         self._queue = [record.number for record in self.study.resume(self.admit)]
         self.checkpoints = Checkpoints(self.study, self.place, self.keeping, self.journal, self.say)
 
@@ -182,6 +185,7 @@ class Dispatcher:
             self._ended(record)
         elif record.state == State.PAUSED:
             self.checkpoints.sweep()
+        self._note_time()
         goes_on = record.state == State.RUNNING and not self._why_stop()
         if not goes_on:
             self._live.discard(number)
@@ -230,7 +234,7 @@ class Dispatcher:
             fresh=fresh,
             objective=self.study.objective,
             maximize=self.study.sign > 0,
-            latency=any(objective.name == "latency" for objective in self.study.objectives),
+            latency=bool(self.constraint.max_latency or any(costs.name == "latency" for costs in self.study.objectives)),
             threads=self.threads,
             pictures=self.study.identity.space.fidelity.rungs[1:],  # most trials end at the first
         )
@@ -246,8 +250,12 @@ class Dispatcher:
         elif value != value or abs(value) == float("inf"):
             self.study.fail(record.number, f"diverged: {self.study.objective} is {value}")
         else:
-            if "latency" in row and "latency" not in record.cost:
-                self.study.measure(record.number, {"latency": row["latency"]})
+            if "latency" in row:
+                if "latency" not in record.cost:
+                    self.study.measure(record.number, {"latency": row["latency"]})
+                if broken := self.constraint.too_slow(record.cost["latency"]):
+                    self.study.exclude(record.number, "latency", *broken)
+                    return
             epoch = int(row["epoch"])
             newest = str((self.checkpoints.folder(record.number) / f"epoch_{epoch:04d}.pt").relative_to(self.study.folder))
             self.study.report(
@@ -266,8 +274,13 @@ class Dispatcher:
         self._live.discard(record.number)
         for observer in self.observers:
             observer.end(record)
-        self.study.note("seconds", round(self.seconds, 2))
         self.checkpoints.sweep()
+
+    def _note_time(self) -> None:
+        # Also while nothing ends: a search that is killed again and again would otherwise have its time budget anew each time.
+        if self.seconds >= self._noted + _NOTE_SECONDS:
+            self._noted = self.seconds
+            self.study.note("seconds", round(self._noted, 2))
 
     def _full(self) -> bool:
         return self.study.count >= self.budget.trials

@@ -1,20 +1,25 @@
 """What a search would do, before it does it: rungs, epochs, hours, money, and what configurations look like. Starts no trial."""
 
+import contextlib
+import functools
+import os
 import statistics
 import tempfile
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from hopsearch.data import DataConfig, load
 from hopsearch.distributed.budget import Budget
+from hopsearch.distributed.cluster import TrialResources
 from hopsearch.seeds import derive
 from hopsearch.space import Space
-from hopsearch.study import MEMORY, Admission, Admit, Identity, Simulation, Study, Training
+from hopsearch.study import MEMORY, Admission, Admit, Identity, Simulation, Study, StudyView, Training
 from hopsearch.training import TrialRun, resolve
 
 _DRAWN = 200  # configurations to tell the infeasible share: within 7 points of it, 19 times in 20
@@ -46,53 +51,129 @@ def expected_epochs(space: Space, pruner: str, trials: int, slots: int, seed: in
             return study.epochs
 
 
-def show_plan(
-    identity: Identity, data: DataConfig, budget: Budget, pruner: str, slots: int, admit: Admit, console: Console
-) -> None:
-    """Print the plan of a search.
+@dataclass(frozen=True)
+class Plan:
+    """What a search would do.
+
+    Attributes:
+        identity: the study that would be, or is.
+        data: what it trains on.
+        budget: when it stops.
+        pruner: by name.
+        at_once: trials at once.
+        resources: what a trial is given.
+        begun: the study as it is, where it has begun: what is done is taken off.
+    """
+
+    identity: Identity
+    data: DataConfig
+    budget: Budget
+    pruner: str
+    at_once: int
+    resources: TrialResources
+    begun: StudyView | None = None
+
+    def show(self, admit: Admit, first: dict[str, Any], console: Console) -> None:
+        """Print it.
+
+        Args:
+            admit: tells a configuration's cost and whether it meets the constraints.
+            first: a configuration that meets them.
+            console: where to.
+        """
+        space, budget, say = self.identity.space, self.budget, functools.partial(console.print, markup=False)
+        configs = [space.draw(Random(derive(self.identity.seed, "plan", number))) for number in range(_DRAWN)]
+        verdicts = [(config, admit(config)) for config in configs]
+        feasible = [(config, verdict) for config, verdict in verdicts if not verdict.broken]
+        say(f"plan of study {self.identity.name}: {budget.trials} trials, {self.at_once} at once; nothing is started")
+        size = "infinitely many" if space.size is None else f"{space.size:,}"
+        say(f"space: {len(space.parameters)} parameters, {size} configurations; objective {space.objective}")
+        say(f"infeasible: {1 - len(feasible) / _DRAWN:.0%} of {_DRAWN} drawn at random, refused before they are trained")
+        epochs = expected_epochs(space, self.pruner, budget.trials, self.at_once, self.identity.seed)
+        full, rungs = budget.trials * space.fidelity.max_epochs, ", ".join(map(str, space.fidelity.rungs))
+        say(f"rungs: {rungs} epochs; {self.pruner} would train about {epochs} epochs, {epochs / full:.0%} of the {full} in all")
+        left = self._left(epochs, say)
+        if left:
+            seconds = self._show_samples((feasible or [(first, admit(first))])[:_SHOWN], console)
+            self._show_hours(left, statistics.mean(seconds) / 3600, say)
+
+    def _left(self, epochs: int, say: Callable[[str], None]) -> int:
+        if not self.begun:
+            return epochs
+        known = self.begun.counted()
+        ahead = max(0, self.budget.trials - len(known))
+        if not ahead and all(record.state.ended for record in known):
+            say(f"begun: all {len(known)} trials are over, {self.begun.epochs} epochs; nothing is left, more with trials=")
+            return 0
+        left = max(epochs - self.begun.epochs, ahead * self.identity.space.fidelity.min_epochs, 1)
+        say(f"begun: {len(known)} trials, {self.begun.epochs} epochs; what follows is for the {left} or so epochs left")
+        return left
+
+    def _show_samples(self, samples: Sequence[tuple[dict[str, Any], Admission]], console: Console) -> list[float]:
+        """Print some configurations with what they cost; returns the seconds of an epoch of each."""
+        splits, seconds = load(self.data), list[float]()
+        for config, verdict in samples:
+            trial = resolve(config, splits.facts, 0, self.identity.recipe)
+            if not self.resources.gpus and trial.train.device == "auto":  # Ray shows such a trial no GPU
+                trial = trial.model_copy(update={"train": trial.train.model_copy(update={"device": "cpu"})})
+            with _threads(min(self.resources.threads, os.cpu_count() or 1)):
+                seconds.append(TrialRun(trial, splits).time_epoch(_STEPS))
+            cost = f"{verdict.cost['params']:>12,} params  {verdict.cost['flops']:>14,} flops  {seconds[-1]:6.1f} s an epoch"
+            words = (f"{name.rpartition('.')[2]} {_short(config[name])}" for name in self.identity.space.active(config))
+            console.print(f"{cost}  {', '.join(words)}", markup=False)
+        return seconds
+
+    def _show_hours(self, left: int, hours: float, say: Callable[[str], None]) -> None:
+        budget = self.budget
+        expected = [f"{hours * left / self.at_once:.2g} hours with {self.at_once} at once"]
+        expected += [f"{hours * left * budget.gpus:.2g} GPU-hours"] if budget.gpus else []
+        expected += [f"{hours * left * budget.per_hour:.2g} money"] if budget.per_hour else []
+        threads, cores = self.resources.threads, os.cpu_count() or 1
+        slower = f" with {cores} threads of a trial's {threads}" if threads > cores else ""
+        slower += " without a GPU" if self.resources.gpus and not torch.cuda.is_available() else ""
+        slower += f" and of one worker of a trial's {self.resources.workers}" if self.resources.workers > 1 else ""
+        say(f"expected, at the speed of this machine{slower}: {', '.join(expected)}")
+        if allowed := budget_epochs(budget, self.begun, hours, self.at_once):
+            name, most = min(allowed.items(), key=lambda pair: pair[1])
+            if most < left:
+                say(f"budgets: {name} ends it first, after about {most:.0f} of these {left} epochs ({most / left:.0%})")
+            else:
+                say(f"budgets: none ends it before; the nearest, {name}, is enough for about {most:.0f} epochs")
+        if budget.plateau is not None:
+            say(f"budgets: plateau={budget.plateau} may end it earlier; when cannot be told, it hangs on the values")
+
+
+def budget_epochs(budget: Budget, begun: StudyView | None, hours: float, at_once: int) -> dict[str, float]:
+    """How many more epochs each budget is enough for, by its name; those of trials and of a plateau are not told in epochs.
 
     Args:
-        identity: the study that would be.
-        data: what it would train on.
-        budget: when it would stop.
-        pruner: by name.
-        slots: trials at once.
-        admit: tells a configuration's cost and whether it meets the constraints.
-        console: where to.
+        budget: the budgets.
+        begun: the study so far; what it has used is taken off.
+        hours: of an epoch, of one trial.
+        at_once: trials at once.
     """
-    space, say = identity.space, console.print
-    configs = [space.draw(Random(derive(identity.seed, "plan", number))) for number in range(_DRAWN)]
-    verdicts = [admit(config) for config in configs]
-    feasible = [(config, verdict) for config, verdict in zip(configs, verdicts, strict=True) if not verdict.broken]
-    say(f"plan of study {identity.name}: {budget.trials} trials, {slots} at once; nothing is started")
-    size = "infinitely many" if space.size is None else f"{space.size:,}"
-    say(f"space: {len(space.parameters)} parameters, {size} configurations; objective {space.objective}")
-    say(f"infeasible: {1 - len(feasible) / _DRAWN:.0%} of {_DRAWN} drawn at random, refused before they are trained")
-    epochs = expected_epochs(space, pruner, budget.trials, slots, identity.seed)
-    full = budget.trials * space.fidelity.max_epochs
-    rungs = ", ".join(map(str, space.fidelity.rungs))
-    say(f"rungs: {rungs} epochs; {pruner} would train about {epochs} epochs, {epochs / full:.0%} of the {full} without stopping")
-    seconds = _show_samples(identity, data, feasible[:_SHOWN], console)
-    if seconds:
-        hours = statistics.mean(seconds) * epochs / 3600
-        expected = [f"{hours / slots:.2g} hours with {slots} at once"]
-        expected += [f"{hours * budget.gpus:.2g} GPU-hours"] if budget.gpus else []
-        expected += [f"{hours * budget.per_hour:.2g} money"] if budget.per_hour else []
-        say(f"expected, at the speed of this machine: {', '.join(expected)}")
+    seconds, epochs = (begun.seconds, begun.epochs) if begun else (0.0, 0)
+    trained = sum(record.seconds for record in begun.records.values()) / 3600 if begun else 0.0
+    allowed: dict[str, float] = {}
+    if budget.epochs is not None:
+        allowed[f"epochs={budget.epochs}"] = budget.epochs - epochs
+    if budget.seconds is not None:
+        allowed[f"time={budget.seconds:g}s"] = (budget.seconds - seconds) / 3600 / hours * at_once
+    if budget.gpu_hours is not None:
+        allowed[f"gpu_hours={budget.gpu_hours:g}"] = (budget.gpu_hours / budget.gpus - trained) / hours
+    if budget.money is not None:
+        allowed[f"cost.limit={budget.money:g}"] = (budget.money / budget.per_hour - trained) / hours
+    return {name: max(0.0, most) for name, most in allowed.items()}
 
 
-def _show_samples(
-    identity: Identity, data: DataConfig, samples: Sequence[tuple[dict[str, Any], Admission]], console: Console
-) -> list[float]:
-    """Print some configurations with what they cost; returns the seconds of an epoch of each."""
-    splits, seconds = load(data), list[float]()
-    for config, verdict in samples:
-        run = TrialRun(resolve(config, splits.facts, 0, identity.recipe), splits)
-        seconds.append(run.time_epoch(_STEPS))
-        cost = f"{verdict.cost['params']:>12,} params  {verdict.cost['flops']:>14,} flops  {seconds[-1]:6.1f} s an epoch"
-        words = (f"{name.rpartition('.')[2]} {_short(config[name])}" for name in identity.space.active(config))
-        console.print(f"{cost}  {', '.join(words)}", markup=False)
-    return seconds
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _short(value: Any) -> str:

@@ -13,7 +13,7 @@ from hopsearch.models.families import (
     VanillaMixerConfig,
     parse_model,
 )
-from hopsearch.models.measures import measure
+from hopsearch.models.measures import measure, measured
 from hopsearch.models.mixer import Mixer
 from hopsearch.models.presets import preset, to_timm
 
@@ -31,6 +31,7 @@ __all__ = [
     "build",
     "fold",
     "measure",
+    "measured",
     "parse_model",
     "preset",
     "to_timm",

@@ -24,9 +24,20 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from hopsearch.models.families import AsymMixerConfig, IMixerConfig, ModelConfig
 from hopsearch.models.mixer import Mixer
 from hopsearch.models.mlps import AsymmetricMlp, IteratedMlp, Mlp
 from hopsearch.models.spectral import SpectralLinear
+
+
+def measured(config: ModelConfig) -> tuple[str, ...]:
+    """Names of what `measure` finds in a model of ``config``, without those of single blocks."""
+    names = [f"{quantity}/{where}" for quantity in ("asymmetry", "cosine") for where in ("tokens", "channels")]
+    if isinstance(config, AsymMixerConfig):
+        names += ["breaking/tokens", "breaking/channels"]
+    if isinstance(config, IMixerConfig) and config.n_iter > 0:
+        names += ["fixed_point/residual", "spectral/fc_sn1", "spectral/fc_sn2"]
+    return tuple(f"{name}/{summary}" for name in names for summary in ("mean", "max"))
 
 
 @torch.no_grad()

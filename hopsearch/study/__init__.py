@@ -3,13 +3,15 @@
 from hopsearch.study.board import Board
 from hopsearch.study.chronicle import Report, chronicle
 from hopsearch.study.leaderboard import Row, leaderboard, summary, varied, write_csv
+from hopsearch.study.origin import about_data, origin
 from hopsearch.study.printout import make_console, show
 from hopsearch.study.priors import Prior
 from hopsearch.study.proposals import Admission, Admit
 from hopsearch.study.pruners import PRUNERS, Pruner, Verdict, make_pruner
 from hopsearch.study.records import Decision, Promotion, State, TrialRecord
+from hopsearch.study.rehearsal import rehearse
 from hopsearch.study.retention import Retention, retain
-from hopsearch.study.samplers import SAMPLERS, make_sampler
+from hopsearch.study.samplers import LEARNING, SAMPLERS, make_sampler
 from hopsearch.study.simulator import Event, Faults, Landscape, Simulation, Training
 from hopsearch.study.storage import MEMORY, StudyLock
 from hopsearch.study.study import Study
@@ -18,6 +20,7 @@ from hopsearch.study.view import Identity, StudyView
 from hopsearch.study.warm import WarmStart
 
 __all__ = [
+    "LEARNING",
     "MEMORY",
     "PRUNERS",
     "SAMPLERS",
@@ -45,11 +48,14 @@ __all__ = [
     "TrialRecord",
     "Verdict",
     "WarmStart",
+    "about_data",
     "chronicle",
     "leaderboard",
     "make_console",
     "make_pruner",
     "make_sampler",
+    "origin",
+    "rehearse",
     "retain",
     "show",
     "summary",

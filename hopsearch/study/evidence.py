@@ -71,11 +71,11 @@ class Rung:
         if self._fronts is not None and number in self._turns:
             self._fronts.leave(self._turns[number])
 
-    def rank(self, values: Values) -> int:
-        """Where a trial with these values would stand, 1 for the best; it is put ahead of its equals."""
+    def rank(self, values: Values, behind: bool = False) -> int:
+        """Where a trial with these values would stand, 1 for the best; ahead of its equals, or ``behind`` them."""
         if len(values) > 1:
-            return self._fronts.rank(values) if self._fronts is not None else 1
-        return 1 + bisect.bisect_left(self._places, (-values[0], -1))
+            return self._fronts.rank(values, behind) if self._fronts is not None else 1
+        return 1 + bisect.bisect_left(self._places, (-values[0], math.inf if behind else -1))
 
     @property
     def several(self) -> bool:

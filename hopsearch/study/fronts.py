@@ -79,14 +79,14 @@ class Fronts:
         for waiting in self._waiting:
             waiting.discard(turn)
 
-    def rank(self, values: Values) -> int:
-        """Where a trial with these values would stand, 1 for the best; it is put ahead of its equals."""
-        new = _negated(values)
+    def rank(self, values: Values, behind: bool) -> int:
+        """Where a trial with these values would stand, 1 for the best; ahead of its equals, or ``behind`` them."""
+        new, turn = _negated(values), sum(map(len, self._fronts)) if behind else -1
         place = _place(self._fronts, new)
         front = self._fronts[place] if place < len(self._fronts) else []
         beaten = set(_beaten(front, new))
-        front = sorted([(new, -1), *(member for index, member in enumerate(front) if index not in beaten)])
-        return self._before(place) + 1 + _best_first(front).index(-1)
+        front = sorted([(new, turn), *(member for index, member in enumerate(front) if index not in beaten)])
+        return self._before(place) + 1 + _best_first(front).index(turn)
 
     def standing(self) -> list[int]:
         """All turns, best first."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from hopsearch.errors import SpaceError
 from hopsearch.seeds import derive
 from hopsearch.space import Categorical, Float, Int, Parameter, Space, Value
 
@@ -33,10 +34,14 @@ class Prior:
         """Refuse a belief that no configuration can have.
 
         Raises:
-            SpaceError: an unknown parameter, or a value outside its range.
+            SpaceError: an unknown parameter, one that is not searched, or a value outside its range.
         """
         for name, value in self.values.items():
             space.check({name: value}, complete=False, place="prior")
+            values = space.parameters[name].values() if name in space.parameters else [value]
+            if values is not None and len(values) == 1:  # an inactive one given a value is a choice of one
+                rule = f"a belief must be about what is searched, got one about a parameter that is fixed to {value}"
+                raise SpaceError(f"prior: {name}", rule, f"Leave out prior.{name}, or the fixed value")
 
     def chance(self, trials: int) -> float:
         """How likely the next proposal is drawn from the beliefs, after so many trials."""

@@ -18,6 +18,7 @@ from hopsearch.study.samplers import CONSTRAINED, make_sampler, suggest_value
 from hopsearch.study.view import Identity
 
 _RECORDED_REJECTIONS = 8  # refused proposals a trial that the sampler learns from; then points are drawn at random
+_REFUSED = (State.DUPLICATE, State.INFEASIBLE)
 _DRAWS = 500  # random points tried before the search is said to be at its end
 
 
@@ -96,7 +97,7 @@ class Proposals:
         # Counted in the records, not in `ask`: a free worker asks again and again while others train, and where nothing is left
         # to try each of its questions would leave more refusals in the journal. A restart in between goes on counting, too.
         newest_first = reversed(self._records.values())
-        refused = itertools.takewhile(lambda record: record.state in (State.DUPLICATE, State.INFEASIBLE), newest_first)
+        refused = itertools.takewhile(lambda record: record.state in _REFUSED, newest_first)
         return sum(1 for _ in itertools.islice(refused, _RECORDED_REJECTIONS))
 
     def _given(self) -> bool:
@@ -105,11 +106,26 @@ class Proposals:
         storage, study_id = self._optuna._storage, self._optuna._study_id  # the study would look at all of its trials
         return bool(storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,)))
 
+    def cut_off(self, record: TrialRecord) -> bool:
+        """Whether a proposal was begun and not finished: its configuration is unknown, or Optuna not told that it is refused."""
+        if record.config and record.state not in _REFUSED:
+            return False
+        return self._optuna._storage.get_trial(self._id(record.number)).state == TrialState.RUNNING
+
     def go_on(self, record: TrialRecord, admit: Admit) -> TrialRecord:
         """A proposal that was cut off by the end of its process, brought to its end."""
+        self._refused -= not record.state.counted
         self._optuna.sampler = self._sampler_for(record.number)
-        trial_id = self._optuna._storage.get_trial_id_from_study_id_trial_number(self._optuna._study_id, record.number)
-        return self._begin(optuna.trial.Trial(self._optuna, trial_id), admit)
+        return self._begin(optuna.trial.Trial(self._optuna, self._id(record.number)), admit)
+
+    def learn(self, number: int, name: str, excess: float) -> None:
+        """Tell the sampler of a limit that a trial breaks, if it can make anything of it."""
+        trial = optuna.trial.Trial(self._optuna, self._id(number))
+        if self._sampler in CONSTRAINED and name not in self._frozen(trial).constraints:
+            trial.set_constraint(name, excess)
+
+    def _id(self, number: int) -> int:
+        return self._optuna._storage.get_trial_id_from_study_id_trial_number(self._optuna._study_id, number)
 
     def _believed(self) -> dict[str, Any] | None:
         if self._given():
@@ -154,12 +170,12 @@ class Proposals:
         elif admission.broken:
             state, reason = State.INFEASIBLE, admission.broken
             # The sampler learns which region to leave; Optuna keeps a trial without values as the worst there is.
-            if self._sampler in CONSTRAINED:
-                trial.set_constraint("cost", admission.excess)
-        facts: dict[str, Any] = {"seed": derive(self._identity.seed, trial.number), "cost": admission.cost, "config": config}
+            self.learn(trial.number, "cost", admission.excess)
+        facts: dict[str, Any] = {"seed": derive(self._identity.seed, trial.number), "cost": admission.cost}
         facts["source"] = trial.user_attrs.get("source", self._sampler)
         if state != State.RUNNING:
             facts |= {"reason": reason, "rejected": state.value}
+        facts["config"] = config  # last: without it a proposal was cut off
         for name, value in facts.items():
             if name not in trial.user_attrs:
                 trial.set_user_attr(name, value)

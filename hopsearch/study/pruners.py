@@ -8,7 +8,7 @@ A trial that is stopped has ended; a paused one waits, with its checkpoint, unti
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from hopsearch.config import did_you_mean
 from hopsearch.errors import ConfigError
@@ -31,6 +31,10 @@ class Pruner(Protocol):
     @property
     def name(self) -> str:
         """The word for it on the command line and in decisions."""
+
+    @property
+    def behind(self) -> bool:
+        """Whether a trial stands behind those that came before it with the same values, or ahead of them."""
 
     def decides_at(self, epoch: int, number: int) -> bool:
         """Whether the rule looks at trial ``number`` at ``epoch`` (full epochs are never asked for)."""
@@ -55,6 +59,7 @@ class _Rule:
     """What most rules share: one bracket, nobody paused, every epoch looked at from ``min_epochs`` on."""
 
     fidelity: Fidelity
+    behind: ClassVar[bool] = False
 
     def decides_at(self, epoch: int, number: int) -> bool:
         """From min_epochs on."""
@@ -137,10 +142,12 @@ class AshaPromotion(_Rule):
 
     At each rung a trial waits until it is among the best 1/reduction of those that have come there. Others are begun meanwhile,
     so the first comers are not trained to the end for want of rivals. When the search is over, the best of the highest rung
-    goes on if nobody has from there, so that there is always one with full epochs.
+    goes on if nobody has from there, so that there is always one with full epochs. Of equals the first that came is the best:
+    where all are at chance level, no more than 1/reduction of them go on.
     """
 
     name: str = "asha_promotion"
+    behind: ClassVar[bool] = True
 
     def decides_at(self, epoch: int, number: int) -> bool:
         """At every rung but the last."""
@@ -149,7 +156,7 @@ class AshaPromotion(_Rule):
     def verdict(self, arrival: Arrival, evidence: Evidence) -> Verdict:
         """Pause unless among the best 1/reduction already."""
         rung = evidence.of(arrival)
-        among = rung.rank(arrival.values) <= (len(rung) + 1) // self.fidelity.reduction
+        among = rung.rank(arrival.values, self.behind) <= (len(rung) + 1) // self.fidelity.reduction
         return Verdict.GO if among and self._allowed(arrival.epoch, evidence) else Verdict.PAUSE
 
     def promotion(self, evidence: Evidence, over: bool) -> tuple[int, int] | None:

@@ -104,8 +104,11 @@ class TrialRecord:
         promotions: by the epoch at which it had been paused.
         reason: why it failed or was never trained; empty otherwise.
         seconds: training time spent on the epochs of the curve.
+        broken: by how much it breaks a limit that was measured while it trained, relative; 0 for none. It has failed then.
         losses: how often its worker was lost.
         checkpoint: path of its newest checkpoint, relative to the study's folder.
+        came: epochs of the whole study when its first one was reported, that one included; 0 in a study of an older version.
+        rose: the same, when its best value was.
         started, ended: seconds since the epoch; 0 where it has not.
     """
 
@@ -122,8 +125,11 @@ class TrialRecord:
     promotions: dict[int, Promotion] = field(default_factory=dict)
     reason: str = ""
     seconds: float = 0.0
+    broken: float = 0.0
     losses: int = 0
     checkpoint: str = ""
+    came: int = 0
+    rose: int = 0
     started: float = 0.0
     ended: float = 0.0
 
@@ -177,11 +183,16 @@ def from_optuna(trial: FrozenTrial) -> TrialRecord:
         promotions={promotion.epoch: promotion for promotion in sorted(promotions, key=lambda promotion: promotion.epoch)},
         reason=str(attrs.get("reason", "")),
         seconds=float(progress.get("seconds", 0.0)),
+        broken=float(attrs.get("broken", 0.0)),
         losses=int(attrs.get("losses", 0)),
         checkpoint=str(progress.get("checkpoint", "")),
+        came=int(progress.get("came", 0)),
+        rose=int(progress.get("rose", 0)),
         started=trial.datetime_start.timestamp() if trial.datetime_start else 0.0,
         ended=trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0,
     )
-    if state == State.RUNNING and record.waits:
+    if state == State.PRUNED and record.broken:
+        record.state = State.FAILED
+    elif state == State.RUNNING and record.waits:
         record.state = State.PAUSED
     return record

@@ -84,8 +84,12 @@ SAMPLERS: dict[str, Callable[[Space, int, int], BaseSampler]] = {
 }
 
 
-CONSTRAINED = ("tpe", "gp")
-"""Samplers that learn from broken constraints; the others warn if they are told."""
+CONSTRAINED = ("tpe",)
+"""Samplers that learn from broken constraints. Optuna's GP knows those of complete trials only; others warn if they are told."""
+
+LEARNING = ("tpe", "gp")
+"""Samplers that learn from trials of another study. The genetic ones and cmaes look at those only that they proposed themselves;
+random, qmc and grid at none."""
 
 GENETIC = ("nsgaii", "nsgaiii")
 """Samplers that breed from complete trials and look at no others."""

@@ -7,11 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import optuna
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from hopsearch.errors import StudyError
+from hopsearch.study.beginning import load_or_create
 from hopsearch.study.evidence import Evidence
 from hopsearch.study.informed import informed
 from hopsearch.study.priors import Prior
@@ -20,10 +18,8 @@ from hopsearch.study.pruners import make_pruner
 from hopsearch.study.records import Decision, Promotion, State, TrialRecord
 from hopsearch.study.samplers import make_sampler
 from hopsearch.study.storage import StudyLock, open_storage
-from hopsearch.study.view import CHECKPOINTS, IDENTITY, Identity, StudyView, decide, in_order, load_study, take_in
+from hopsearch.study.view import CHECKPOINTS, Identity, StudyView, decide, in_order, take_in
 from hopsearch.study.warm import WarmStart
-
-_DIRECTIONS = {1: StudyDirection.MAXIMIZE, -1: StudyDirection.MINIMIZE}
 
 
 class Study(StudyView):
@@ -58,7 +54,7 @@ class Study(StudyView):
         self._lock = StudyLock(folder)
         try:
             self._storage = open_storage(folder, database, writer=True)
-            study = self._load_or_create(folder, identity, warm_start.trials() if warm_start else [])
+            study = load_or_create(self._storage, folder, identity, warm_start.trials() if warm_start else [])
             super().__init__(folder, study, identity)
         except BaseException:
             self._lock.release()
@@ -163,9 +159,11 @@ class Study(StudyView):
             admit: as in `ask`, for a trial whose proposal was cut off.
         """
         for record in list(self.records.values()):
-            if record.state == State.RUNNING and not record.config:
+            if self._proposals.cut_off(record):
                 again = self._proposals.go_on(record, admit)
                 self._enter(again, again.state)
+            elif record.state == State.RUNNING and record.reason:
+                self._end(record, State.FAILED)
             elif record.state == State.RUNNING and record.curve:
                 self._settle(record)
         return [record for record in self.counted() if record.state == State.RUNNING]
@@ -198,19 +196,35 @@ class Study(StudyView):
         if record.state != State.RUNNING or epoch <= record.epoch:
             return record
         kept = {name: float(f"{known:.5g}") for name, known in (metrics or {}).items() if math.isfinite(known)}
-        progress = {"seconds": round(seconds, 4), "checkpoint": checkpoint} | ({"metrics": kept} if kept else {})
-        self._set(number, "progress", progress)
+        spent, best = self._epochs + epoch - record.epoch, record.best(self.sign)
+        came, rose = record.came or spent, record.rose if best and self.sign * (value - best[1]) <= 0 else spent
+        progress = {"seconds": round(seconds, 4), "checkpoint": checkpoint, "came": came, "rose": rose}
+        self._set(number, "progress", progress | ({"metrics": kept} if kept else {}))
         self._storage.set_trial_intermediate_value(self._id(number), epoch, value)
-        self._epochs += epoch - record.epoch
+        self._epochs, record.came, record.rose = spent, came, rose
         record.curve[epoch], record.seconds, record.checkpoint, record.metrics = value, seconds, checkpoint, kept
         self._settle(record)
         return record
 
     def fail(self, number: int, reason: str) -> TrialRecord:
         """End a trial that cannot go on: diverged, out of memory, an error."""
-        self._set(number, "reason", reason)
+        self._set(number, "reason", reason)  # first: if it is cut off after this, `resume` ends the trial
         self.records[number].reason = reason
         return self._end(self.records[number], State.FAILED)
+
+    def exclude(self, number: int, name: str, reason: str, excess: float) -> TrialRecord:
+        """End a trial that breaks a limit which can be measured only where it trains; the sampler learns from it.
+
+        Args:
+            number: the trial.
+            name: what is limited.
+            reason: the broken rule.
+            excess: by how much, relative.
+        """
+        self._proposals.learn(number, name, excess)
+        self._set(number, "broken", excess)
+        self.records[number].broken = excess
+        return self.fail(number, reason)
 
     def measure(self, number: int, facts: dict[str, float]) -> None:
         """Note what a trial's own worker measured of its model, e.g. ``latency``; it is part of the trial's cost from then on."""
@@ -233,31 +247,12 @@ class Study(StudyView):
         """Note of which ended trials the weights are kept, best first, and by which rule; any other's may go from then on."""
         self.note(CHECKPOINTS, {"kept": list(numbers), **rule})
 
-    def _load_or_create(self, folder: Path, identity: Identity, inherited: list[FrozenTrial]) -> optuna.Study:
-        study = load_study(self._storage, identity.name)
-        if study is None:
-            study = optuna.create_study(
-                storage=self._storage,
-                study_name=identity.name,
-                directions=[_DIRECTIONS[objective.sign] for objective in identity.space.objectives],
-                load_if_exists=True,
-            )
-        stored = study.user_attrs.get(IDENTITY)
-        if stored is None:  # new, or killed before it was named
-            known = len(study.get_trials(deepcopy=False))
-            for trial in inherited[known:]:
-                study.add_trial(trial)
-            for point in identity.space.first[max(0, known - len(inherited)) :]:
-                study.enqueue_trial(dict(point), user_attrs={"source": "first point"})
-            study.set_user_attr(IDENTITY, identity.to_dict())
-        elif lines := identity.difference(Identity.from_dict(stored)):
-            rule = f"the study must be searched as it was begun, got (asked for != begun with) {'; '.join(lines)}"
-            raise StudyError(str(folder), rule, "Give the search another name with study=<name>, or take the change back")
-        return study
-
     def _settle(self, record: TrialRecord) -> None:
         # Also run after a restart: a trial may have been left between its report and the decision on it.
         epoch = record.epoch
+        if epoch in record.promotions and record.promotions[epoch].retired:
+            self._end(record, State.PRUNED)
+            return
         if epoch >= self.identity.space.fidelity.max_epochs:
             self._end(record, State.COMPLETE)
             return
@@ -292,6 +287,8 @@ class Study(StudyView):
     def _end(self, record: TrialRecord, state: State) -> TrialRecord:
         told = {State.COMPLETE: TrialState.COMPLETE, State.PRUNED: TrialState.PRUNED, State.FAILED: TrialState.FAIL}[state]
         values = None
+        if record.broken:
+            told = TrialState.PRUNED  # of a failed one no sampler learns anything
         if state == State.COMPLETE:
             values = [objective.sign * value for objective, value in zip(self.objectives, self._values(record), strict=True)]
         self.optuna.tell(record.number, values, state=told)

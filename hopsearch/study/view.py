@@ -18,6 +18,7 @@ from hopsearch.study.storage import JOURNAL, open_storage
 
 IDENTITY = "hopsearch"
 CHECKPOINTS = "checkpoints"
+_SQLITE = "sqlite:///"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +64,20 @@ class Identity:
                 lines.append(f"{name}: {getattr(self, name)} != {getattr(other, name)}")
         return lines
 
+    def require_same(self, begun: "Identity", place: str) -> None:
+        """Refuse to go on with a study that was begun as another one.
+
+        Args:
+            begun: what the study is.
+            place: its folder, the first words of the error.
+
+        Raises:
+            StudyError: the two differ; it says in what.
+        """
+        if lines := self.difference(begun):
+            rule = f"the study must be searched as it was begun, got (asked for != begun with) {'; '.join(lines)}"
+            raise StudyError(place, rule, "Give the search another name with study=<name>, or take the change back")
+
 
 class StudyView:
     """The study in ``folder``, for reading; it may be written to by another process meanwhile.
@@ -89,12 +104,29 @@ class StudyView:
         Raises:
             StudyError: there is no study, or its storage cannot be read.
         """
-        study = load_study(open_storage(folder, database, writer=False), folder.name)
-        stored = study.user_attrs.get(IDENTITY) if study else None
-        if study is None or stored is None:
+        view = cls._begun(folder, database)
+        if view is None:
             hint = "Give the study of a search that has begun: study=<name> storage=<folder>"
             raise StudyError(str(folder), f"must hold a study, got an empty {JOURNAL}", hint)
-        return cls(folder, study, Identity.from_dict(stored))
+        return view
+
+    @classmethod
+    def find(cls, folder: Path, database: str | None = None) -> "StudyView | None":
+        """As `open`; None where no study has begun yet. Nothing is made, not even a file of a database that is none yet.
+
+        Raises:
+            StudyError: its storage cannot be read.
+        """
+        file = Path(database.removeprefix(_SQLITE)) if database and database.startswith(_SQLITE) else folder / JOURNAL
+        if not file.exists() and (not database or database.startswith(_SQLITE)):
+            return None
+        return cls._begun(folder, database)
+
+    @classmethod
+    def _begun(cls, folder: Path, database: str | None) -> "StudyView | None":
+        study = load_study(open_storage(folder, database, writer=False), folder.name)
+        stored = study.user_attrs.get(IDENTITY) if study else None
+        return None if study is None or stored is None else cls(folder, study, Identity.from_dict(stored))
 
     def refresh(self) -> None:
         """Read the trials again from the storage."""
@@ -259,7 +291,7 @@ def decide(
     rung, verdict = evidence.of(came), pruner.verdict(came, evidence)
     value = objectives[0].sign * came.values[0]
     stop, pause = verdict == Verdict.STOP, verdict == Verdict.PAUSE
-    return Decision(epoch, value, order, rung.rank(came.values), len(rung) + 1, stop, pruner.name, pause)
+    return Decision(epoch, value, order, rung.rank(came.values, pruner.behind), len(rung) + 1, stop, pruner.name, pause)
 
 
 def load_study(storage: BaseStorage, name: str) -> optuna.Study | None:

@@ -5,9 +5,11 @@ from hopsearch.training.cost import Constraint, Cost, estimate_cost
 from hopsearch.training.loop import Evaluation, evaluate
 from hopsearch.training.ranks import Ranks
 from hopsearch.training.recipe import RECIPES, OptimConfig, TrainConfig, TrialConfig, recipe, resolve
-from hopsearch.training.trial import Paused, Row, TrialRun, pick_device
+from hopsearch.training.spaces import open_space, require_metric
+from hopsearch.training.trial import METRICS, Paused, Row, TrialRun, pick_device
 
 __all__ = [
+    "METRICS",
     "RECIPES",
     "CheckpointFolder",
     "Constraint",
@@ -23,7 +25,9 @@ __all__ = [
     "estimate_cost",
     "evaluate",
     "load_checkpoint",
+    "open_space",
     "pick_device",
     "recipe",
+    "require_metric",
     "resolve",
 ]

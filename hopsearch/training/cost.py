@@ -35,7 +35,7 @@ class Cost:
 
 
 class Constraint(Settings):
-    """Hard limits on a configuration's cost; one that breaks a limit is re-sampled, never trained."""
+    """Limits on a configuration's cost. One that breaks a limit is re-sampled, never trained; ``max_latency`` alone is soft."""
 
     max_params: float | None = Field(default=None, gt=0)
     """Most trainable parameters, e.g. 5e6."""
@@ -43,14 +43,26 @@ class Constraint(Settings):
     """Most floating-point operations of one image's forward pass, e.g. 1e9."""
     max_memory: float | None = Field(default=None, gt=0)
     """Most bytes of a training step at its peak, e.g. 8e9."""
+    max_latency: float | None = Field(default=None, gt=0)
+    """Most seconds of one image's forward pass on a trial's own device, e.g. 2e-3: measured after its first epoch, where a trial
+    that breaks it ends, and the sampler learns from it."""
 
     def violation(self, cost: Cost) -> tuple[str, float] | None:
         """The first broken limit as a sentence, with its relative excess (0.1 is ten per cent over); None if all hold."""
         for name, limit in (("params", self.max_params), ("flops", self.max_flops), ("memory", self.max_memory)):
             value = getattr(cost, name)
             if limit is not None and value > limit:
-                return f"{name} <= {limit:.4g} must hold, got {value:.4g}", value / limit - 1.0
+                return _broken(name, value, limit)
         return None
+
+    def too_slow(self, latency: float) -> tuple[str, float] | None:
+        """As `violation`, of what is measured while it trains."""
+        limit = self.max_latency
+        return _broken("latency", latency, limit) if limit is not None and latency > limit else None
+
+
+def _broken(name: str, value: float, limit: float) -> tuple[str, float]:
+    return f"{name} <= {limit:.4g} must hold, got {value:.4g}", value / limit - 1.0
 
 
 def estimate_cost(config: TrialConfig) -> Cost:

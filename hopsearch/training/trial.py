@@ -24,6 +24,9 @@ from hopsearch.training.recipe import TrialConfig
 Row = dict[str, float]
 """The metrics of one epoch by name; ``epoch`` counts from 1."""
 
+METRICS = ("val_acc", "val_loss", "train_loss", "lr", "images_per_s", "seconds")
+"""What every epoch of every model reports, beside the model's own measures; see `TrialRun.step`."""
+
 # Reading a loss waits for the device, and for the other ranks: look at every step only where that is free.
 _CHECK_EVERY = {"cpu": 1, "cuda": 50}
 _ASK_EVERY = 20  # steps between two looks at whether to stop

@@ -1,0 +1,64 @@
+"""Killed between any two writes of the journal, and opened again: the study decides what it would have decided."""
+
+import os
+
+import pytest
+
+from hopsearch.study import PRUNERS, Study, storage
+from tests.conftest import identity
+from tests.test_simulator import TINY, Choosy, Hills, facts
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it. That a torn last line is survived is tested with the storage."""
+
+
+@pytest.fixture
+def journal(monkeypatch):
+    """Counts the writes, and kills before the one after ``journal.lives``."""
+
+    class Journal:
+        lives, writes = 10**9, 0
+
+    append = storage._Journal.append_logs
+
+    def counted(self, logs):
+        if Journal.writes == Journal.lives:
+            raise Killed
+        Journal.writes += 1
+        append(self, logs)
+
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+    monkeypatch.setattr(storage._Journal, "append_logs", counted)
+    return Journal
+
+
+def search(folder, sampler, pruner, space):
+    with Study(folder / "test", identity(space=space), sampler, pruner) as study:
+        Choosy(study, Hills(), 1, 4 if space else 6).run()
+        assert study.audit() == []
+        return facts(study), study.epochs
+
+
+@pytest.mark.parametrize("pruner", sorted(PRUNERS))
+def test_every_rule(tmp_path, journal, pruner):
+    check(tmp_path, journal, "random", pruner, None, 1 if pruner == "asha_promotion" else 7)
+
+
+def test_refusals(tmp_path, journal):
+    check(tmp_path, journal, "random", "asha_promotion", TINY, 1)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsgaii", "cmaes"])
+def test_samplers_that_learn(tmp_path, journal, sampler):
+    check(tmp_path, journal, sampler, "asha_promotion", None, 13)
+
+
+def check(tmp_path, journal, sampler, pruner, space, step):
+    straight = search(tmp_path / "straight", sampler, pruner, space)
+    for lives in range(0, journal.writes, step):
+        folder, journal.lives, journal.writes = tmp_path / str(lives), lives, 0
+        with pytest.raises(Killed):
+            search(folder, sampler, pruner, space)
+        journal.lives = 10**9
+        assert search(folder, sampler, pruner, space) == straight, f"killed after {lives} writes"
