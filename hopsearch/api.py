@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hopsearch.artifact import load_model as load
-from hopsearch.errors import StudyError
+from hopsearch.errors import ConfigError, StudyError
 from hopsearch.study import StudyView
 from hopsearch.study.frame import curves_frame, trials_frame
 
@@ -180,6 +180,9 @@ def search(
 
     source = {"source": data} if isinstance(data, str) else dict(data)
     config = parse(tune.TuneConfig, {"space": space, "data": source, "trials": trials, **settings}, "search()")
+    if config.dry_run:
+        hint = "Print the plan with python -m hopsearch.tune … dry_run=true"
+        raise ConfigError("search(): dry_run", "must be False where a study is to be returned, got True", hint)
     try:
         folder = tune.search(config, dict(fixed or {}))
     except Interrupted as stop:

@@ -96,6 +96,8 @@ class TestStudy:
 def test_a_mistake_names_the_setting():
     with pytest.raises(ConfigError, match=r"search\(\): samplr: unknown key. Did you mean sampler\?"):
         hopsearch.search(space="imixer", samplr="gp")
+    with pytest.raises(ConfigError, match=r"search\(\): dry_run: must be False where a study is to be returned, got True"):
+        hopsearch.search(space="imixer", dry_run=True)
 
 
 @pytest.mark.ray
