@@ -7,7 +7,6 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from hopsearch.errors import StudyError
 from hopsearch.study.view import IDENTITY, Identity, load_study
 
 _DIRECTIONS = {1: StudyDirection.MAXIMIZE, -1: StudyDirection.MINIMIZE}
@@ -41,7 +40,6 @@ def load_or_create(storage: BaseStorage, folder: Path, identity: Identity, inher
         for point in identity.space.first[max(0, known - len(inherited)) :]:
             study.enqueue_trial(dict(point), user_attrs={"source": "first point"})
         study.set_user_attr(IDENTITY, identity.to_dict())
-    elif lines := identity.difference(Identity.from_dict(stored)):
-        rule = f"the study must be searched as it was begun, got (asked for != begun with) {'; '.join(lines)}"
-        raise StudyError(str(folder), rule, "Give the search another name with study=<name>, or take the change back")
+    else:
+        identity.require_same(Identity.from_dict(stored), str(folder))
     return study
