@@ -172,7 +172,7 @@ def test_a_cluster_grows_for_a_search_and_is_let_go(tmp_path):
     assert 0 in between(rows, elsewhere["ended"], killed["began"])  # idle machines go
     # While the last trial runs, the machine that has none left is let go; a driver that is killed leaves no demand behind.
     assert killed["code"] == -9
-    assert "1/2 trials" in killed["output"]
+    assert "2 of 2 trials begun (1 running, 1 ended" in killed["output"]
     assert max(between(rows, killed["began"], killed["ended"])) == 2
     assert rows[-1][1] == 0
 
