@@ -172,7 +172,8 @@ def test_a_cluster_grows_for_a_search_and_is_let_go(tmp_path):
     assert 0 in between(rows, elsewhere["ended"], killed["began"])  # idle machines go
     # While the last trial runs, the machine that has none left is let go; a driver that is killed leaves no demand behind.
     assert killed["code"] == -9
-    assert "2 of 2 trials begun (1 running, 1 ended" in killed["output"]
+    assert "trial 1 complete after 30 epochs" in killed["output"]
+    assert "trial 0 complete" not in killed["output"]
     assert max(between(rows, killed["began"], killed["ended"])) == 2
     assert rows[-1][1] == 0
 
