@@ -12,9 +12,11 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from hopsearch.seeds import derive
 from hopsearch.space import Objective
 from hopsearch.study.records import State
 
+_HALVING = 10  # trials, as of a prior's chance
 _UNFINISHED = (TrialState.RUNNING, TrialState.PRUNED)
 
 
@@ -25,7 +27,8 @@ class InformedStudy(optuna.Study):
     what it is, so that workers asked at the same time do not propose the same point.
 
     A trial taken over from another study is seen with the value that has the same quantile here as its own has there, since other
-    data have other values (Salinas et al. 2020, A Quantile-based Approach for Hyperparameter Transfer Learning, section 4).
+    data have other values (Salinas et al. 2020, A Quantile-based Approach for Hyperparameter Transfer Learning, section 4). Of
+    those trials half as many are seen after every ten of this study: what was best there need not be best here.
     """
 
     objectives: Sequence[Objective] = ()
@@ -40,7 +43,11 @@ class InformedStudy(optuna.Study):
         seen = [self._seen(trial) for trial in super()._get_trials(deepcopy, None, use_cache)]
         inherited = [trial for trial in seen if _inherited(trial)]
         if inherited:
-            self._translate(inherited, [trial for trial in seen if trial.values and not _inherited(trial)])
+            own = [trial for trial in seen if trial.values and not _inherited(trial)]
+            fading = sorted(inherited, key=lambda trial: derive("inherited", trial.number))
+            gone = {trial.number for trial in fading[round(len(fading) * 0.5 ** (len(own) / _HALVING)) :]}
+            self._translate(inherited, own)
+            seen = [trial for trial in seen if trial.number not in gone]
         return [trial for trial in seen if states is None or trial.state in states]
 
     def _seen(self, trial: FrozenTrial) -> FrozenTrial:
