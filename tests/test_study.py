@@ -350,3 +350,14 @@ def test_the_journal_finds_trials_that_wait_to_be_asked_for(tmp_path):
         assert waiting() == [second]
         assert study.ask(admit_all).number == second
         assert waiting() == []
+
+
+@pytest.mark.parametrize("pruner", ["asha_promotion", "pasha"])
+def test_of_equals_no_more_than_a_third_go_on(tmp_path, pruner):
+    """As at chance level on many classes; before, all of them were trained to the end."""
+    with open_study(tmp_path, pruner=pruner) as study:
+        while (record := study.next(admit_all, 30)) is not None:
+            while record.state == State.RUNNING:
+                study.report(record.number, record.epoch + 1, 0.1, seconds=1.0)
+        assert sum(record.epoch > 1 for record in study.counted()) <= 10
+        assert study.audit() == []
