@@ -21,7 +21,8 @@ from hopsearch.distributed.budget import Budget, CostConfig
 from hopsearch.distributed.checkpoints import CheckpointConfig
 from hopsearch.distributed.cluster import MOST, TrialResources, connect, slots, this_machine
 from hopsearch.distributed.dispatcher import Dispatcher, assess
-from hopsearch.distributed.driver import finish_winner, interrupted, run_search
+from hopsearch.distributed.driver import interrupted, run_search
+from hopsearch.distributed.finishing import finish_winner
 from hopsearch.distributed.growth import growth
 from hopsearch.distributed.live import LiveView
 from hopsearch.distributed.mirror import JournalMirror, Place
