@@ -4,6 +4,7 @@ Shapes: N images, C channels, H/W height and width.
 """
 
 import functools
+import io
 import itertools
 import os
 import struct
@@ -16,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageOps
 
-from hopsearch.data.parts import ArrayPart, Part, Pixels
+from hopsearch.data.parts import ArrayPart, FilePart, Part, Pixels
 from hopsearch.errors import DataError
 
 T = TypeVar("T")
@@ -88,7 +89,8 @@ def refuse_corrupt(part: Part, index: int, reason: str) -> DataError:
 
 def _decode_or_reason(part: Part, index: int, size: int, channels: int) -> Pixels | str:
     try:
-        with part.open(index) as image:
+        # Read whole, which hashes the contents on the way.
+        with Image.open(io.BytesIO(part.read(index))) if isinstance(part, FilePart) else part.open(index) as image:
             return to_pixels(image, size, channels)
     except UNREADABLE as error:
         return " ".join(str(error).split()) or type(error).__name__

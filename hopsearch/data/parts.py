@@ -6,7 +6,7 @@ Shapes: N images, H/W height and width, C channels.
 import hashlib
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from PIL import Image
 from hopsearch.data.split import Indices
 
 Pixels = npt.NDArray[np.uint8]
+SUM = 16
+"""Bytes of a hash of a file's contents."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,20 @@ class FilePart:
 
     folder: Path
     names: tuple[str, ...]
-    """Paths below ``folder``, with ``/`` on every system."""
+    """Paths below ``folder``, with ``/`` on every system; absolute where an image lies elsewhere."""
     sizes: tuple[int, ...]
     """Bytes of each file."""
     mtimes: tuple[int, ...]
     """Modification times in nanoseconds."""
     labels_N: Indices
+    stamps: tuple[tuple[int, int], ...] = ()
+    """Inode and time of the last change to it of each file: they tell a replaced file whose size and time are the old one's."""
+    sums_N: npt.NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, SUM), dtype=np.uint8), repr=False, compare=False)
+    """Hash of each file's contents, `SUM` bytes; zeros where the file has not been read yet."""
+
+    def __post_init__(self) -> None:
+        if len(self.sums_N) != len(self.names):
+            object.__setattr__(self, "sums_N", np.zeros((len(self.names), SUM), dtype=np.uint8))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -39,7 +49,22 @@ class FilePart:
         """The listed images only, in that order."""
         picked = index_M.tolist()
         names, sizes, mtimes = (tuple(column[i] for i in picked) for column in (self.names, self.sizes, self.mtimes))
-        return FilePart(self.folder, names, sizes, mtimes, self.labels_N[index_M])
+        stamps = tuple(self.stamps[i] for i in picked) if self.stamps else ()
+        return FilePart(self.folder, names, sizes, mtimes, self.labels_N[index_M], stamps, self.sums_N[index_M])
+
+    def followed_by(self, other: "FilePart") -> "FilePart":
+        """The images of both, this part's first."""
+        names = other.names
+        if other.folder != self.folder:
+            names = tuple((other.folder.absolute() / name).as_posix() for name in names)
+        return FilePart(
+            self.folder,
+            self.names + names,
+            self.sizes + other.sizes,
+            self.mtimes + other.mtimes,
+            np.concatenate([self.labels_N, other.labels_N]),
+            self.stamps + other.stamps,
+        )
 
     def open(self, index: int) -> Image.Image:
         """Open an image; its pixels are read later.
@@ -48,6 +73,17 @@ class FilePart:
             OSError: not an image, or not readable.
         """
         return Image.open(self.folder / self.names[index])
+
+    def read(self, index: int) -> bytes:
+        """The file's contents; their hash is kept in ``sums_N``.
+
+        Raises:
+            OSError: not readable.
+        """
+        contents = (self.folder / self.names[index]).read_bytes()
+        # A file of no bytes has a hash too, so that zeros always mean "not read".
+        self.sums_N[index] = np.frombuffer(hashlib.blake2b(contents, digest_size=SUM).digest(), dtype=np.uint8)
+        return contents
 
     def name(self, index: int) -> str:
         """For messages."""
@@ -58,8 +94,8 @@ class FilePart:
         return digest([*zip(self.names, self.sizes, self.labels_N.tolist(), strict=True)])
 
     def version(self) -> str:
-        """Hash of `identity`, place and modification times: changes with every edit of a file on this machine."""
-        return digest([self.identity(), str(self.folder.resolve()), self.mtimes])
+        """Hash of `identity`, place, times and inodes: changes with every edit or exchange of a file on this machine."""
+        return digest([self.identity(), str(self.folder.resolve()), self.mtimes, self.stamps])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,50 @@
+"""What the name of a folder says of it: a part of a split (train, val, test), or nothing."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["train", "val", "test"]
+_WORDS: dict[str, Role] = {
+    **dict.fromkeys(("train", "training", "trn", "trainset", "trainingset", "trainval"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "devel", "development", "valset", "devset"), "val"),
+    **dict.fromkeys(("test", "testing", "tst", "testset", "holdout", "eval", "evaluation"), "test"),
+}
+_TOKEN = re.compile(r"[^\W\d_]+")
+_CAMEL = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_HOLD_OUT = re.compile("hold[-_ ]out", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a folder's name is read."""
+
+    role: Role | None
+    """The part that the name speaks of; None for an ordinary name, or where it speaks of several."""
+    whole: bool
+    """Whether the name is nothing but that word: ``Test`` and not ``crash_test``."""
+    several: bool = False
+    """Whether it speaks of several parts, as ``val_test`` does."""
+
+
+def normal(name: str) -> str:
+    """The name in Unicode's composed form (NFC): macOS writes é as e and an accent, which looks the same and is not equal."""
+    return unicodedata.normalize("NFC", name)
+
+
+def read_name(name: str) -> Reading:
+    """Read a folder's name: in any case, with anything before and after, as in ``seg_train``, ``TestImages``, ``val2017``.
+
+    ``train_val`` and ``trainval`` are the training part: sets that have such a folder cut the validation part off it.
+    """
+    pieces = []
+    for token in _TOKEN.findall(_HOLD_OUT.sub("holdout", normal(name))):
+        pieces += [token.lower()] if token.lower() in _WORDS else [piece.lower() for piece in _CAMEL.findall(token)] or [token]
+    roles = [_WORDS[piece] for piece in pieces if piece in _WORDS]
+    found = set(roles)
+    if roles == ["train", "val"]:
+        return Reading("train", whole=len(pieces) == 2)
+    if len(found) > 1:
+        return Reading(None, whole=False, several=True)
+    return Reading(roles[0] if roles else None, whole=len(pieces) == 1 and bool(roles))
