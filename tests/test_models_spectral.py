@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from hopsearch.models import build, fold, parse_model
-from hopsearch.models.spectral import SpectralLinear, normalized_weights, power_iterate
+from hopsearch.models.spectral import SpectralLinear, normalized_weights, power_iterate, settle, spectral_norm
 
 SHAPES = [(12, 8), (8, 8), (40, 3), (1, 1)]
 
@@ -58,6 +58,26 @@ def test_a_few_steps_find_the_norm_of_an_svd(scale):
     for layer in (*tall, *wide):
         exact = torch.linalg.matrix_norm(layer.weight_orig, 2)
         torch.testing.assert_close(layer.weight_sigma[0], exact, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(24, 16), (16, 24), (5, 5), (1, 3)], ids=str)
+def test_settled_vectors_are_those_of_the_weight_as_it_is(shape):
+    torch.manual_seed(7)
+    layer = SpectralLinear(shape[1], shape[0])
+    weight = layer.weight_orig.detach().clone()
+    settle([layer])
+    exact = torch.linalg.matrix_norm(weight, 2)
+    assert torch.equal(layer.weight_orig, weight)
+    torch.testing.assert_close(layer.weight_u @ weight @ layer.weight_v, exact, rtol=1e-5, atol=0)
+    torch.testing.assert_close(layer.weight_sigma[0], exact, rtol=1e-5, atol=0)
+    torch.testing.assert_close(spectral_norm(weight), exact, rtol=1e-6, atol=0)
+
+
+def test_settled_zero_weights_stay_finite():
+    layer = SpectralLinear(4, 6)
+    layer.weight_orig.data.zero_()
+    settle([layer])
+    assert all(buffer.isfinite().all() for buffer in layer.buffers())
 
 
 def test_many_power_iterations_stay_finite_on_wide_spectra():

@@ -6,7 +6,7 @@ Keys are ``quantity/where/mean`` and ``quantity/where/max`` over the blocks, for
 ``fixed_point/residual`` (iMixer)
     ‖y_n − y_{n−1}‖ / ‖y_n‖ of the token MLP's iteration, over the batch.
 ``spectral/fc_sn1``, ``spectral/fc_sn2`` (iMixer)
-    Spectral norm of the effective weight: at most ``spectral_coeff`` once u and v have converged.
+    Spectral norm of the effective weight, exact: at most ``spectral_coeff`` once u and v have converged, above it before.
 ``asymmetry/tokens``, ``asymmetry/channels``
     ‖W2 − W1ᵀ‖ / (‖W1‖ + ‖W2‖), Frobenius: 0 symmetric, about 0.7 unrelated, 1 opposite.
 ``cosine/tokens``, ``cosine/channels``
@@ -27,7 +27,7 @@ from torch import Tensor
 from hopsearch.models.families import AsymMixerConfig, IMixerConfig, ModelConfig
 from hopsearch.models.mixer import Mixer
 from hopsearch.models.mlps import AsymmetricMlp, IteratedMlp, Mlp
-from hopsearch.models.spectral import SpectralLinear
+from hopsearch.models.spectral import spectral_norm
 
 
 def measured(config: ModelConfig) -> tuple[str, ...]:
@@ -41,14 +41,13 @@ def measured(config: ModelConfig) -> tuple[str, ...]:
 
 
 @torch.no_grad()
-def measure(model: Mixer, x_BCHW: Tensor, per_block: bool = False, exact: bool = False) -> dict[str, float]:
+def measure(model: Mixer, x_BCHW: Tensor, per_block: bool = False) -> dict[str, float]:
     """Measure ``model``, with one forward over ``x_BCHW`` where it iterates; a small batch will do.
 
     Args:
         model: the model, not its compiled or distributed wrapper; left in the mode it was in.
         x_BCHW: images, prepared as for evaluation.
         per_block: add the keys of single blocks.
-        exact: take spectral norms from an SVD instead of the running estimate uᵀ W v.
     """
     training = model.training
     model.eval()
@@ -56,7 +55,7 @@ def measure(model: Mixer, x_BCHW: Tensor, per_block: bool = False, exact: bool =
         found = _weight_measures(model)
         if isinstance(model.blocks[0].mlp_tokens, IteratedMlp):
             found["fixed_point/residual"] = _residuals(model, x_BCHW)
-            for name, values in _spectral_norms(model, exact).items():
+            for name, values in _spectral_norms(model).items():
                 found[f"spectral/{name}"] = values
     finally:
         model.train(training)
@@ -92,16 +91,12 @@ def _residuals(model: Mixer, x_BCHW: Tensor) -> list[Tensor]:
     return residuals
 
 
-def _spectral_norms(model: Mixer, exact: bool) -> dict[str, list[Tensor]]:
+def _spectral_norms(model: Mixer) -> dict[str, list[Tensor]]:
+    # Not the running estimate uᵀ W v: wherever u and v are behind, it says spectral_coeff and the weight is larger.
     found = defaultdict(list)
-    for block, weights in zip(model.blocks, model.token_weights(), strict=True):
+    for weights in model.token_weights():
         for name, weight_OI in zip(("fc_sn1", "fc_sn2"), weights, strict=True):
-            layer = getattr(block.mlp_tokens, name)
-            if exact or not isinstance(layer, SpectralLinear):  # a folded model has no running estimate
-                norm = torch.linalg.matrix_norm(weight_OI, 2)
-            else:
-                norm = layer.weight_u @ weight_OI @ layer.weight_v
-            found[name].append(norm)
+            found[name].append(spectral_norm(weight_OI))
     return found
 
 

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from hopsearch.errors import ConfigError
 from hopsearch.models.families import AsymMixerConfig, IMixerConfig, MixerConfig
 from hopsearch.models.mlps import AsymmetricMlp, IteratedMlp
-from hopsearch.models.spectral import SpectralLinear, normalized_weights
+from hopsearch.models.spectral import SpectralLinear, normalized_weights, settle
 
 
 class PatchEmbed(nn.Module):
@@ -133,6 +133,14 @@ class Mixer(nn.Module):
             tall, wide, config.spectral_coeff, config.n_power, update=self.training and not self.norms_held
         )
         return list(zip(*(normed if tall is first else reversed(normed)), strict=True))
+
+    def settle_norms(self) -> None:
+        """Find the singular vectors of the weights as they are now, exactly.
+
+        For weights that no training step has made, such as a moving average: iMixer's normalisation would otherwise use the
+        vectors of other weights, and let a norm pass that is above ``spectral_coeff``. Nothing to do in other families.
+        """
+        settle([module for module in self.modules() if isinstance(module, SpectralLinear)])
 
     def regularization(self) -> Tensor:
         """The symmetry-breaking penalty to add to the loss: λ Σ_blocks (‖tokens.fc2‖² + ‖channels.fc2‖²) (arXiv 2406.12220).

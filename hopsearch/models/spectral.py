@@ -5,6 +5,8 @@ Shapes: L = layers, O = outputs, I = inputs, X = the larger of the two, R = the 
 The authors of iMixer (arXiv 2304.13061) run the power iteration in every application of a layer, n_iter times a step, although
 the weight has not changed in between. Here it runs once a training forward, for the layers of all blocks in one batched
 product. It tends to the same singular vectors: u and v are kept from step to step, and weights change little in one.
+
+u and v belong to the weights they were found for. Weights that come from elsewhere (a moving average) need their own: `settle`.
 """
 
 from collections.abc import Sequence
@@ -79,6 +81,29 @@ def normalized_weights(
         _store(wide, small_LR[len(tall) :], large_LX[len(tall) :], sigma_L[len(tall) :])
     effective = effective_LXR.unbind()
     return effective[: len(tall)], tuple(weight_XR.T for weight_XR in effective[len(tall) :])
+
+
+@torch.no_grad()
+def settle(layers: Sequence[SpectralLinear]) -> None:
+    """Give each layer the first singular vectors and the norm of the weight it has now, exactly; nothing else changes."""
+    for layer in layers:
+        weight_OI = layer.weight_orig.double()
+        wide = weight_OI.shape[1] > weight_OI.shape[0]
+        a_XR = weight_OI.T if wide else weight_OI
+        small_R = torch.linalg.eigh(a_XR.T @ a_XR).eigenvectors[:, -1]
+        large_X = F.normalize(a_XR @ small_R, dim=0)
+        u_O, v_I = (small_R, large_X) if wide else (large_X, small_R)
+        layer.weight_u.copy_(u_O)
+        layer.weight_v.copy_(v_I)
+        layer.weight_sigma.copy_(u_O @ weight_OI @ v_I)
+
+
+def spectral_norm(weight_OI: Tensor) -> Tensor:
+    """The largest singular value, exact to float32: of the small Gram matrix in double precision, faster than an SVD."""
+    a_OI = weight_OI.double()
+    gram_RR = a_OI.T @ a_OI if a_OI.shape[0] > a_OI.shape[1] else a_OI @ a_OI.T
+    norm: Tensor = torch.linalg.eigvalsh(gram_RR)[-1].clamp(min=0).sqrt()
+    return norm.to(weight_OI.dtype)
 
 
 def power_iterate(a_LXR: Tensor, large_LX: Tensor, small_LR: Tensor, n_tall: int, n_power: int) -> tuple[Tensor, Tensor]:

@@ -53,7 +53,8 @@ class TrainConfig(Settings):
     compile: bool = False
     """torch.compile the model; off by default, since for short trials compiling costs more than it saves."""
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
-    """Decay of an exponential moving average of the weights, which is then what is evaluated and exported."""
+    """Decay of an exponential moving average of the weights, which is then what is evaluated and exported; in the first steps,
+    t of them, it is (1 + t) / (10 + t) where that is less."""
     micro_batch: int | None = Field(default=None, gt=0)
     """Most images a process takes through the model at once; a larger share of the batch is accumulated. None: all of it."""
     grad_checkpointing: bool = False

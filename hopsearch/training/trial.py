@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from hopsearch.data import Augment, ImageSet, Splits, epoch_batches
 from hopsearch.errors import CheckpointError, Diverged, ResourceError
 from hopsearch.models import Mixer, build, measure
 from hopsearch.seeds import derive
+from hopsearch.training.average import MovingAverage
 from hopsearch.training.checkpoint import CheckpointFolder
 from hopsearch.training.loop import Evaluation, evaluate, failures, require_finite, soft_cross_entropy
 from hopsearch.training.optimizer import build_optimizer, learning_rate
@@ -90,13 +90,13 @@ class TrialRun:
         compiled = cast(nn.Module, torch.compile(self.model)) if config.train.compile else self.model
         self._net = self.ranks.wrap(compiled)
         decay = config.train.ema_decay
-        self._ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
+        self._ema = MovingAverage(self.model, decay) if decay else None
         self._amp = config.train.amp and self.device.type == "cuda" and torch.cuda.is_bf16_supported()
 
     @property
     def evaluated(self) -> Mixer:
         """The weights that are evaluated and exported: the moving average where there is one."""
-        return cast(Mixer, self._ema.module) if self._ema else self.model
+        return self._ema.module if self._ema else self.model
 
     @property
     def done(self) -> bool:
@@ -122,6 +122,8 @@ class TrialRun:
         with failures(f"epoch {self.epoch + 1}"):
             self._net.train()
             train_loss = self._train_epoch(stop)
+            if self._ema:
+                self._ema.settle()
             trained = time.perf_counter()
             validation = self.evaluate_validation()
             measures = measure(self.evaluated, self.augment.normalize(self.val_set.images_NCHW[:_MEASURED_IMAGES]))
@@ -192,6 +194,7 @@ class TrialRun:
         self.optimizer.load_state_dict(state["optimizer"])
         if self._ema and state["ema"] is not None:
             self._ema.load_state_dict(state["ema"])
+            self._ema.settle()  # checkpoints of earlier versions have the live model's singular vectors here
         self.epoch, self.history = int(state["epoch"]), list(state["history"])
         self.position = int(state["position"])
         self._loss_sum = torch.tensor(float(state["loss_sum"]) / self.ranks.world, device=self.device)
@@ -288,4 +291,4 @@ class TrialRun:
             nn.utils.clip_grad_norm_(self.model.parameters(), optim.clip_grad)
         self.optimizer.step()
         if self._ema:
-            self._ema.update_parameters(self.model)
+            self._ema.update(self.model)

@@ -1,0 +1,45 @@
+"""The moving average of the weights, which is what is evaluated and exported where ``train.ema_decay`` is set."""
+
+from copy import deepcopy
+
+import torch
+from torch import nn
+
+from hopsearch.models import Mixer
+
+
+class MovingAverage(nn.Module):
+    """Exponential moving average of a model's weights.
+
+    The decay warms up: after t steps it is min(decay, (1 + t) / (10 + t)), so that the first rungs do not judge the initial
+    weights. State-dict keys are those of torch's ``AveragedModel``.
+
+    Args:
+        model: what is averaged.
+        decay: of the average, once it has warmed up.
+
+    Attributes:
+        module: the averaged model. What is derived from weights (iMixer's singular vectors) is its own after `settle`.
+    """
+
+    n_averaged: torch.Tensor
+
+    def __init__(self, model: Mixer, decay: float) -> None:
+        super().__init__()
+        self.module = deepcopy(model)
+        self._decay = decay
+        self.register_buffer("n_averaged", torch.tensor(0, dtype=torch.long))  # on the CPU: reading it waits for no device
+
+    @torch.no_grad()
+    def update(self, model: Mixer) -> None:
+        """Take in the weights after one more step."""
+        steps = int(self.n_averaged)
+        # The first step's weights are taken as they are.
+        decay = min(self._decay, (1 + steps) / (10 + steps)) if steps else 0.0
+        torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), 1 - decay)
+        self.n_averaged += 1
+
+    def settle(self) -> Mixer:
+        """The averaged model, ready to be evaluated."""
+        self.module.settle_norms()
+        return self.module

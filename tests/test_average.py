@@ -1,0 +1,83 @@
+"""The moving average: its own spectral norms, a decay that warms up, checkpoints of before, what is exported."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hopsearch.artifact import load_model
+from hopsearch.distributed.job import write_model
+from hopsearch.models import fold, measure
+from hopsearch.models.spectral import SpectralLinear
+from hopsearch.training import TrialRun, resolve
+from hopsearch.training.average import MovingAverage
+
+VALUES = {"model.family": "imixer", "model.depth": 2, "model.dim": 32, "model.patch_size": 2, "optim.lr": 1e-2, "train.epochs": 2}
+
+
+def norms(model, images):
+    return [measure(model, images)[f"spectral/fc_sn{layer}/max"] for layer in (1, 2)]
+
+
+@pytest.fixture
+def averaged(digits):
+    run = TrialRun(resolve(VALUES | {"train.ema_decay": 0.99}, digits.facts, 0), digits)
+    run.step()
+    return run
+
+
+def test_the_averages_norms_are_its_own(averaged, digits, tmp_path):
+    """Logged, true, folded and exported norms are one number, at most spectral_coeff (before: logged 0.900, true up to 1.27)."""
+    images = averaged.augment.normalize(digits.val.images_NCHW[:8])
+    row = averaged.history[-1]
+    weights = averaged.evaluated.eval().token_weights()
+    true = [max(torch.linalg.matrix_norm(pair[layer], 2).item() for pair in weights) for layer in (0, 1)]
+    assert [row["spectral/fc_sn1/max"], row["spectral/fc_sn2/max"]] == pytest.approx(true, rel=1e-5)
+    assert max(true) <= 0.9 * (1 + 1e-5)
+    assert norms(fold(averaged.evaluated), images) == pytest.approx(true, rel=1e-5)
+    write_model(averaged, tmp_path)
+    assert norms(load_model(tmp_path), images) == pytest.approx(true, rel=1e-5)
+    assert load_file(tmp_path / "model.safetensors")["blocks.0.mlp_tokens.fc_sn1.weight_sigma"] > 0
+
+
+def test_a_checkpoint_with_anothers_vectors_is_settled_when_loaded(averaged, digits):
+    """As versions before wrote them: the average beside the live model's singular vectors."""
+    state = averaged.state_dict()
+    state["ema"] = {name: tensor.clone() for name, tensor in state["ema"].items()}
+    for name, tensor in averaged.model.state_dict().items():
+        if name.endswith(("weight_u", "weight_v", "weight_sigma")):
+            state["ema"][f"module.{name}"] = tensor
+    again = TrialRun(averaged.config, digits)
+    again.load_state_dict(state)
+    images = again.augment.normalize(digits.val.images_NCHW[:8])
+    assert max(norms(again.evaluated, images)) <= 0.9 * (1 + 1e-5)
+    assert again.evaluate_validation() == averaged.evaluate_validation()
+
+
+def test_the_live_model_is_not_touched(digits):
+    """An average looks on: with and without it the training is the same."""
+    runs = [TrialRun(resolve(VALUES | extra, digits.facts, 0), digits) for extra in ({}, {"train.ema_decay": 0.99})]
+    for run in runs:
+        run.step()
+    states = [run.model.state_dict() for run in runs]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    vectors = [module.weight_u for run in runs for module in (run.model.modules()) if isinstance(module, SpectralLinear)]
+    assert torch.equal(vectors[0], vectors[len(vectors) // 2])
+
+
+def test_the_decay_warms_up(digits):
+    model = TrialRun(resolve(VALUES, digits.facts, 0), digits).model
+    average = MovingAverage(model, 0.9999)
+    parameter, seen = model.head.bias, average.module.head.bias
+    expected = None
+    for step in range(40):
+        parameter.data.fill_(float(step + 1))
+        average.update(model)
+        decay = min(0.9999, (1 + step) / (10 + step)) if step else 0.0
+        expected = float(step + 1) if expected is None else decay * expected + (1 - decay) * (step + 1)
+        assert seen[0].item() == pytest.approx(expected, rel=1e-5)
+    assert expected > 30  # without a warm-up: 1.08
+
+
+def test_a_slow_average_is_not_the_initial_model_at_the_first_rung(digits):
+    run = TrialRun(resolve(VALUES | {"train.ema_decay": 0.9999}, digits.facts, 0), digits)
+    assert run.step()["val_acc"] > 0.3  # without a warm-up: 0.1
