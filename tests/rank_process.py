@@ -45,7 +45,7 @@ def work(folder: Path) -> None:
             torch.save(gradients, folder / f"{name}_{world}.pt")
     run = TrialRun(config(), splits)
     validation = run.evaluate_validation()
-    found["validation"] = [validation.loss, validation.accuracy]
+    found["validation"] = [validation.loss, validation.accuracy, validation.hits, validation.images]
     found["curve"] = [run.step()["train_loss"] for _ in range(3)]
     found["val_acc"] = run.history[-1]["val_acc"]
     if Ranks().rank == 0:

@@ -4,13 +4,32 @@ import math
 import os
 import resource
 from collections import OrderedDict
+from dataclasses import replace
 
 import pytest
 import torch
 
+from hopsearch.data import ImageSet, Splits
+from hopsearch.data.mixing import soft_targets
 from hopsearch.errors import CheckpointError, ConfigError, Diverged, ResourceError
 from hopsearch.models import build, measured
-from hopsearch.training import METRICS, CheckpointFolder, Constraint, OptimConfig, TrialRun, estimate_cost, resolve
+from hopsearch.training import (
+    METRICS,
+    MOST_CLASSES,
+    CheckpointFolder,
+    Constraint,
+    Evaluation,
+    OptimConfig,
+    Ranks,
+    TrialRun,
+    confusions,
+    estimate_cost,
+    evaluate,
+    recall_names,
+    resolve,
+)
+from hopsearch.training.classes import class_weights, recall_row
+from hopsearch.training.loop import soft_cross_entropy
 from hopsearch.training.optimizer import build_optimizer, learning_rate
 
 CURVE = ("train_loss", "val_loss", "val_acc", "lr")
@@ -44,7 +63,7 @@ def test_save_load_continue_is_bit_for_bit(tiny, digits, tmp_path, ema):
 
 
 def test_what_an_epoch_reports_is_known_before(trial):
-    assert set(trial.step()) == {"epoch", *METRICS, *measured(trial.config.model)}
+    assert set(trial.step()) == {"epoch", *METRICS, *recall_names(trial.facts.classes), *measured(trial.config.model)}
 
 
 def test_learns_digits(digits):
@@ -209,3 +228,74 @@ def test_computing_activations_again_changes_memory_alone(tiny, digits):
     ]
     assert (deep[0].params, deep[0].flops) == (deep[1].params, deep[1].flops)
     assert deep[1].memory < deep[0].memory / 2
+
+
+class TestClasses:
+    """Recall by class, and weights in the loss."""
+
+    def test_recalls_are_those_counted_by_hand(self, trial):
+        row = trial.step()
+        labels, found = trial.val_set.labels_N, trial.evaluate_validation()
+        recalls = [float((found.said_N[labels == label] == label).double().mean()) for label in range(10)]
+        assert found.recalls == pytest.approx(recalls, abs=1e-12)
+        assert row["val_balanced_acc"] == pytest.approx(sum(recalls) / 10, abs=1e-12)
+        assert row["val_worst_recall"] == min(found.recalls)
+        assert [row[f"recall/{name}"] for name in trial.facts.classes] == found.recalls
+        assert row["val_acc"] == float((found.said_N == labels).double().mean())
+
+    def test_always_the_majority_is_one_over_the_number_of_classes(self, digits):
+        labels = torch.tensor([0] * 12 + [1] * 3 + [2] * 5)
+        always = lambda x: torch.nn.functional.one_hot(torch.zeros(len(x), dtype=torch.long), 4).float()  # noqa: E731
+        net = torch.nn.Module()
+        net.forward = always
+        data = ImageSet(torch.zeros(20, 1, 2, 2, dtype=torch.uint8), labels)
+        found = evaluate(net, data, torch.Tensor.float, 7, 4, Ranks())
+        assert (found.accuracy, found.balanced_accuracy) == (12 / 20, pytest.approx(1 / 3))
+        assert found.recalls == [1.0, 0.0, 0.0, None], "a class that the split lacks has no recall and counts for nothing"
+        assert confusions(labels, found.said_N) == [[2, 0, 5], [1, 0, 3]]
+
+    def test_of_many_classes_only_mean_and_worst_are_reported(self):
+        names = [str(number) for number in range(MOST_CLASSES + 1)]
+        found = Evaluation(0.0, tuple([1] * len(names)), tuple([2] * len(names)), torch.zeros(0))
+        assert recall_row(found, names) == {"val_balanced_acc": 0.5, "val_worst_recall": 0.5}
+
+    @pytest.mark.parametrize("smoothing", [0.0, 0.1])
+    def test_balanced_weights_are_the_loss_of_a_set_with_small_classes_repeated(self, smoothing):
+        labels = torch.tensor([0] * 12 + [1] * 3 + [2] * 4)
+        again = torch.cat([torch.arange(12), torch.arange(12, 15).repeat(4), torch.arange(15, 19).repeat(3)])
+        weights = class_weights(labels, 3, "balanced")
+        assert weights.tolist() == pytest.approx([19 / 36, 19 / 9, 19 / 12])  # golden: N / (K n), as scikit-learn's "balanced"
+        assert float(weights[labels].mean()) == pytest.approx(1.0)
+        torch.manual_seed(0)
+        logits = torch.randn(19, 3, requires_grad=True)
+        targets = soft_targets(labels, 3, 0.0)
+        losses = [soft_cross_entropy(logits, targets, weights), soft_cross_entropy(logits[again], targets[again])]
+        gradients = [torch.autograd.grad(loss, logits)[0] for loss in losses]
+        assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-6)
+        assert torch.allclose(*gradients, rtol=1e-5, atol=1e-7)
+        # Mixed and smoothed targets: golden by hand, the weighted share of each class, the mean over images.
+        mixed = torch.lerp(soft_targets(labels, 3, smoothing), soft_targets(labels.flip(0), 3, smoothing), 0.3)
+        by_hand = -(mixed * weights * logits.log_softmax(1)).sum(1).mean()
+        assert soft_cross_entropy(logits, mixed, weights).item() == pytest.approx(by_hand.item(), rel=1e-6)
+
+    def test_none_weighs_nothing_and_balanced_does(self, tiny, digits):
+        assert class_weights(digits.train.labels_N, 10, "none") is None
+        weighted = tiny.model_copy(update={"train": tiny.train.model_copy(update={"class_weights": "balanced"})})
+        assert curve_of(TrialRun(weighted, digits), 1) != curve_of(TrialRun(tiny, digits), 1)
+
+    def test_weights_help_a_small_class(self, digits):
+        # A set of its own: 300 zeros against 15 eights.
+        kept = {
+            part: ImageSet(data.images_NCHW[chosen], (data.labels_N[chosen] == 8).long())
+            for part, data, most in (("train", digits.train, 12), ("val", digits.val, 20))
+            for chosen in [torch.cat([(data.labels_N != 8).nonzero()[:300, 0], (data.labels_N == 8).nonzero()[:most, 0]])]
+        }
+        facts = replace(digits.facts, classes=("other", "eight"))
+        splits = Splits(facts, kept["train"], kept["val"], lambda: kept["val"])
+        values = {"model.family": "mlpmixer", "model.depth": 1, "model.dim": 16, "model.patch_size": 4, "optim.lr": 3e-3}
+        found = {}
+        for rule in ("none", "balanced"):
+            run = TrialRun(resolve(values | {"train.epochs": 4, "train.class_weights": rule}, facts, 0), splits)
+            found[rule] = [run.step() for _ in range(4)][-1]
+        assert found["balanced"]["recall/eight"] > found["none"]["recall/eight"] + 0.2
+        assert found["balanced"]["val_balanced_acc"] > found["none"]["val_balanced_acc"] + 0.1

@@ -61,3 +61,5 @@ class DataFacts:
     for other data or another split."""
     skipped: tuple[str, ...] = ()
     """Names of the training images left out because they cannot be read."""
+    val_by_class: tuple[int, ...] = ()
+    """Images to search on, by class."""

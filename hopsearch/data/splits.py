@@ -119,6 +119,7 @@ def _load(config: DataConfig) -> Splits:
         flip=source.flip,
         fingerprint=_fingerprint(source, config, size, channels, decoded.skipped),
         skipped=skipped,
+        val_by_class=tuple(np.bincount(labels_N[:n_val], minlength=len(source.classes)).tolist()),
     )
     return Splits(facts, _cut(whole, n_val, None), _cut(whole, 0, n_val), lambda: _read_test(test, config, size, channels, place))
 

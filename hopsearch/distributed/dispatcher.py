@@ -3,7 +3,6 @@
 It knows no Ray, so a search can be driven by Ray Tune, by a plain loop in a test, or by a simulator.
 """
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from hopsearch.data import DataConfig, DataFacts
 from hopsearch.distributed.budget import Budget
 from hopsearch.distributed.checkpoints import CheckpointConfig, Checkpoints
 from hopsearch.distributed.job import Drawn, Job, Progress
+from hopsearch.distributed.metrics import journalled
 from hopsearch.distributed.mirror import JournalMirror, Place
 from hopsearch.errors import StudyError, UserError
 from hopsearch.study import Admission, Identity, State, Study, TrialRecord
@@ -258,9 +258,8 @@ class Dispatcher:
                     return
             epoch = int(row["epoch"])
             newest = str((self.checkpoints.folder(record.number) / f"epoch_{epoch:04d}.pt").relative_to(self.study.folder))
-            self.study.report(
-                record.number, epoch, value, record.seconds + row["seconds"], newest, _others(row, self.study.objective)
-            )
+            seconds, kept = record.seconds + row["seconds"], journalled(row, self.study.objective)
+            self.study.report(record.number, epoch, value, seconds, newest, *kept)
 
     def _note_bug(self, record: TrialRecord, progress: Progress) -> None:
         self._bugs = self._bugs + 1 if progress.trace else 0
@@ -305,9 +304,3 @@ def assess(config: dict[str, Any], facts: DataFacts, constraint: Constraint, ide
     cost = estimate_cost(trial)
     text, excess = constraint.violation(cost) or ("", 0.0)
     return Admission({"params": cost.params, "flops": cost.flops, "memory": cost.memory}, text, excess)
-
-
-def _others(row: Row, objective: str) -> Row:
-    # For the report. A block's own values and the largest of all are TensorBoard's: the journal is read as a whole, and often.
-    known = ("epoch", "seconds", objective)
-    return {name: value for name, value in row.items() if name not in known and not re.search(r"/(max|block\d+)$", name)}

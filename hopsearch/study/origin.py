@@ -32,4 +32,8 @@ def origin() -> dict[str, Any]:
 def about_data(data: DataConfig, facts: DataFacts) -> dict[str, Any]:
     """What a model card and a report say of the data, where the images themselves may not be at hand."""
     images = {"train": facts.n_train, "val": facts.n_val, "test": facts.n_test}
-    return {"data": data.model_dump(exclude={"cache", "memory_limit"}), "images": images, "classes": list(facts.classes)}
+    return {"data": data.model_dump(exclude={"cache", "memory_limit"}), "images": images, **_classes(facts)}
+
+
+def _classes(facts: DataFacts) -> dict[str, Any]:
+    return {"classes": list(facts.classes), "val_by_class": list(facts.val_by_class)}

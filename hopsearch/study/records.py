@@ -100,6 +100,7 @@ class TrialRecord:
         cost: ``params``, ``flops``, ``memory``, as computed before the trial ran, and what was measured since: ``latency``.
         curve: objective by epoch.
         metrics: the newest epoch's other metrics by name, to five digits: losses, and means of the model's own measures.
+        peak: of the epoch with the best value: accuracies, loss, and the recall of each class where there are not many.
         decisions: by epoch.
         promotions: by the epoch at which it had been paused.
         reason: why it failed or was never trained; empty otherwise.
@@ -121,6 +122,7 @@ class TrialRecord:
     cost: dict[str, float] = field(default_factory=dict)
     curve: dict[int, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    peak: dict[str, float] = field(default_factory=dict)
     decisions: dict[int, Decision] = field(default_factory=dict)
     promotions: dict[int, Promotion] = field(default_factory=dict)
     reason: str = ""
@@ -179,6 +181,7 @@ def from_optuna(trial: FrozenTrial) -> TrialRecord:
         cost=attrs.get("cost", {}) | attrs.get("measured", {}),
         curve={int(step): float(value) for step, value in sorted(trial.intermediate_values.items())},
         metrics=dict(progress.get("metrics", {})),
+        peak=dict(progress.get("peak", {})),
         decisions={decision.epoch: decision for decision in sorted(decisions, key=lambda decision: decision.epoch)},
         promotions={promotion.epoch: promotion for promotion in sorted(promotions, key=lambda promotion: promotion.epoch)},
         reason=str(attrs.get("reason", "")),

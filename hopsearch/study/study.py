@@ -176,6 +176,7 @@ class Study(StudyView):
         seconds: float,
         checkpoint: str = "",
         metrics: Mapping[str, float] | None = None,
+        peak: Mapping[str, float] | None = None,
     ) -> TrialRecord:
         """Take in a trial's objective after an epoch, decide, and end the trial where that is due.
 
@@ -188,6 +189,7 @@ class Study(StudyView):
             seconds: training time of the trial so far.
             checkpoint: path of the checkpoint that holds this epoch, relative to the study's folder.
             metrics: what else is known of this epoch; the study keeps the newest epoch's.
+            peak: the same; the study keeps the best epoch's.
 
         Returns:
             The record; its state says whether to go on.
@@ -195,13 +197,14 @@ class Study(StudyView):
         record = self.records[number]
         if record.state != State.RUNNING or epoch <= record.epoch:
             return record
-        kept = {name: float(f"{known:.5g}") for name, known in (metrics or {}).items() if math.isfinite(known)}
+        kept = _short(metrics)
         spent, best = self._epochs + epoch - record.epoch, record.best(self.sign)
-        came, rose = record.came or spent, record.rose if best and self.sign * (value - best[1]) <= 0 else spent
+        rises = not (best and self.sign * (value - best[1]) <= 0)
+        came, rose, top = record.came or spent, spent if rises else record.rose, _short(peak) if rises else record.peak
         progress = {"seconds": round(seconds, 4), "checkpoint": checkpoint, "came": came, "rose": rose}
-        self._set(number, "progress", progress | ({"metrics": kept} if kept else {}))
+        self._set(number, "progress", progress | ({"metrics": kept} if kept else {}) | ({"peak": top} if top else {}))
         self._storage.set_trial_intermediate_value(self._id(number), epoch, value)
-        self._epochs, record.came, record.rose = spent, came, rose
+        self._epochs, record.came, record.rose, record.peak = spent, came, rose, top
         record.curve[epoch], record.seconds, record.checkpoint, record.metrics = value, seconds, checkpoint, kept
         self._settle(record)
         return record
@@ -306,3 +309,8 @@ class Study(StudyView):
 
     def _set(self, number: int, key: str, value: Any) -> None:
         self._storage.set_trial_user_attr(self._id(number), key, value)
+
+
+def _short(metrics: Mapping[str, float] | None) -> dict[str, float]:
+    # To five digits: the journal is read as a whole, and often.
+    return {name: float(f"{known:.5g}") for name, known in (metrics or {}).items() if math.isfinite(known)}

@@ -1,6 +1,7 @@
 """How a mixer is trained: recipe, optimizer, loop, checkpoints, and what a configuration costs before it runs."""
 
 from hopsearch.training.checkpoint import CheckpointFolder, load_checkpoint
+from hopsearch.training.classes import MOST_CLASSES, confusions, recall_names
 from hopsearch.training.cost import Constraint, Cost, estimate_cost
 from hopsearch.training.loop import Evaluation, evaluate
 from hopsearch.training.ranks import Ranks
@@ -10,6 +11,7 @@ from hopsearch.training.trial import METRICS, Paused, Row, TrialRun, pick_device
 
 __all__ = [
     "METRICS",
+    "MOST_CLASSES",
     "RECIPES",
     "CheckpointFolder",
     "Constraint",
@@ -22,11 +24,13 @@ __all__ = [
     "TrainConfig",
     "TrialConfig",
     "TrialRun",
+    "confusions",
     "estimate_cost",
     "evaluate",
     "load_checkpoint",
     "open_space",
     "pick_device",
+    "recall_names",
     "recipe",
     "require_metric",
     "resolve",

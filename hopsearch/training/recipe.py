@@ -59,6 +59,8 @@ class TrainConfig(Settings):
     """Most images a process takes through the model at once; a larger share of the batch is accumulated. None: all of it."""
     grad_checkpointing: bool = False
     """Keep only the blocks' inputs for the backward pass and compute the blocks again there: less memory, more time."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: in the training loss each class counts as much as any other, however few images it has; none: each image does."""
     eval_batch_size: int = Field(default=512, gt=0)
     """Images a forward pass in evaluation."""
 

@@ -7,6 +7,7 @@ from hopsearch.data import DataFacts
 from hopsearch.errors import SpaceError
 from hopsearch.models import measured
 from hopsearch.space import Space, load_space
+from hopsearch.training.classes import recall_names
 from hopsearch.training.recipe import recipe, resolve
 from hopsearch.training.trial import METRICS
 
@@ -39,7 +40,8 @@ def require_metric(space: Space, facts: DataFacts, recipe_name: str, place: str)
         SpaceError: a metric that no trial reports, or some do not; its place begins with ``place``.
     """
     wanted = space.objectives[0].name
-    if wanted in METRICS:
+    every = [*METRICS, *recall_names(facts.classes)]
+    if wanted in every:
         return
     models = [resolve(point, facts, 0, recipe_name, space.source).model for point in _corners(space)]
     without = [model for model in models if wanted not in measured(model)]
@@ -50,7 +52,7 @@ def require_metric(space: Space, facts: DataFacts, recipe_name: str, place: str)
         about = f"{one.family} with n_iter {one.n_iter}" if hasattr(one, "n_iter") else one.family
         rule = f"must be reported by every trial, got {wanted!r}, which {about} has not"
         raise SpaceError(f"{place}: objective", rule, "Take val_acc or val_loss, or fix the model's settings that decide it")
-    known = [*METRICS, *(name for model in models for name in measured(model))]
+    known = [*every, *(name for model in models for name in measured(model))]
     raise SpaceError(f"{place}: objective", f"must be a metric of the epochs, got {wanted!r}", did_you_mean(wanted, set(known)))
 
 

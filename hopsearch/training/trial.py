@@ -16,6 +16,7 @@ from hopsearch.models import Mixer, build, measure
 from hopsearch.seeds import derive
 from hopsearch.training.average import MovingAverage
 from hopsearch.training.checkpoint import CheckpointFolder
+from hopsearch.training.classes import class_weights, recall_row
 from hopsearch.training.loop import Evaluation, evaluate, failures, require_finite, soft_cross_entropy
 from hopsearch.training.optimizer import build_optimizer, learning_rate
 from hopsearch.training.ranks import Ranks
@@ -24,8 +25,8 @@ from hopsearch.training.recipe import TrialConfig
 Row = dict[str, float]
 """The metrics of one epoch by name; ``epoch`` counts from 1."""
 
-METRICS = ("val_acc", "val_loss", "train_loss", "lr", "images_per_s", "seconds")
-"""What every epoch of every model reports, beside the model's own measures; see `TrialRun.step`."""
+METRICS = ("val_acc", "val_balanced_acc", "val_worst_recall", "val_loss", "train_loss", "lr", "images_per_s", "seconds")
+"""What every epoch of every model reports, beside the recall of each class and the model's own measures; see `TrialRun.step`."""
 
 # Reading a loss waits for the device, and for the other ranks: look at every step only where that is free.
 _CHECK_EVERY = {"cpu": 1, "cuda": 50}
@@ -77,6 +78,7 @@ class TrialRun:
         self.device = pick_device(config.train.device)
         self.train_set, self.val_set = splits.train.to(self.device), splits.val.to(self.device)
         self.augment = Augment(config.augment, splits.facts)
+        self._weights_K = class_weights(self.train_set.labels_N, config.model.classes, config.train.class_weights)
         self.ranks = Ranks()
         self.epoch = self.position = 0
         self.history: list[Row] = []
@@ -111,7 +113,8 @@ class TrialRun:
 
         Returns:
             ``epoch``, ``train_loss`` and ``val_loss`` (nats), ``val_acc`` (0 to 1), ``lr`` (of the epoch's last step),
-            ``images_per_s`` (training only), ``seconds`` (the whole epoch) and the model's own measures.
+            ``val_balanced_acc`` (mean of the classes' recalls), ``val_worst_recall``, ``recall/<class>`` (up to
+            `MOST_CLASSES`), ``images_per_s`` (training only), ``seconds`` (the whole epoch) and the model's own measures.
 
         Raises:
             Diverged: a loss is not finite; the trial cannot go on.
@@ -137,6 +140,7 @@ class TrialRun:
             "train_loss": train_loss,
             "val_loss": validation.loss,
             "val_acc": validation.accuracy,
+            **recall_row(validation, self.facts.classes),
             "lr": self.optimizer.param_groups[0]["lr"],
             "images_per_s": images / (trained - started),
             "seconds": time.perf_counter() - started,
@@ -147,13 +151,15 @@ class TrialRun:
 
     def evaluate_validation(self) -> Evaluation:
         """Evaluate on the validation split."""
-        return evaluate(self.evaluated, self.val_set, self.augment.normalize, self.config.train.eval_batch_size, self.ranks)
+        return self._evaluate(self.val_set)
 
     def evaluate_test(self, test: ImageSet) -> Evaluation:
         """Evaluate on the test split; for finished winners only."""
-        return evaluate(
-            self.evaluated, test.to(self.device), self.augment.normalize, self.config.train.eval_batch_size, self.ranks
-        )
+        return self._evaluate(test.to(self.device))
+
+    def _evaluate(self, data: ImageSet) -> Evaluation:
+        size, classes = self.config.train.eval_batch_size, self.config.model.classes
+        return evaluate(self.evaluated, data, self.augment.normalize, size, classes, self.ranks)
 
     def save(self, folder: CheckpointFolder, metric: str = "val_acc", maximize: bool = True) -> Path:
         """Write a checkpoint of where the training stands; a whole epoch is also kept as the best where ``metric`` says so.
@@ -280,7 +286,7 @@ class TrialRun:
     def _loss(self, x_BCHW: torch.Tensor, targets_BK: torch.Tensor) -> torch.Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._amp):
             logits_BK = self._net(x_BCHW)
-        return soft_cross_entropy(logits_BK, targets_BK) + self.model.regularization()
+        return soft_cross_entropy(logits_BK, targets_BK, self._weights_K) + self.model.regularization()
 
     def _update(self, step: int, steps_per_epoch: int) -> None:
         optim = self.config.optim
