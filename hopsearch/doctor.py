@@ -11,7 +11,7 @@ from pydantic import Field
 
 from hopsearch.command import run_verb
 from hopsearch.config import Settings, parse, read_words
-from hopsearch.distributed.checks import examine
+from hopsearch.distributed.checks import examine, unchecked
 from hopsearch.distributed.clusterfile import read_cluster_file
 from hopsearch.distributed.prices import REGIONS, SOURCE, most_per_hour
 from hopsearch.errors import ConfigError
@@ -46,16 +46,18 @@ def main(words: Sequence[str]) -> None:
     gpus = 1.0 if config.trial.gpus is None else config.trial.gpus
     file = read_cluster_file(config.file, (config.trial.cpus, gpus))
     findings = examine(file)
-    dollars, unknown = most_per_hour(file)
-    if dollars:
-        where = f"in {', '.join(REGIONS)}"
-        print(f"{config.file}: at most {dollars:.2f} $ an hour {where}, everything running and nothing on spot ({SOURCE})")
-    if unknown:
-        print(f"{config.file}: no price is known for {', '.join(unknown)}")
+    if not any(finding.structural for finding in findings):
+        dollars, unknown = most_per_hour(file)
+        if dollars:
+            print(f"{config.file}: up to ${dollars:.2f}/hour at on-demand prices in {', '.join(REGIONS)} ({SOURCE})")
+        if unknown:
+            print(f"{config.file}: no price is known for {', '.join(unknown)}")
+    for sentence in unchecked(file):
+        print(f"{config.file}: {sentence}")
     if findings:
-        count = "1 finding" if len(findings) == 1 else f"{len(findings)} findings"
-        raise ConfigError(str(config.file), "\n  ".join([f"{count}", *map(str, findings)]))
-    print(f"{config.file}: nothing wrong that can be seen from here")
+        count = "1 problem" if len(findings) == 1 else f"{len(findings)} problems"
+        raise ConfigError(str(config.file), "\n  ".join([count, *map(str, findings)]))
+    print(f"{config.file}: no problems found (offline checks)")
 
 
 if __name__ == "__main__":

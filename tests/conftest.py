@@ -39,6 +39,17 @@ def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("HOPSEARCH_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.fixture
+def at_home(tmp_path_factory, monkeypatch):
+    """In the project's root, with a token and a key in a home of its own, as ``ray up`` is run."""
+    home = tmp_path_factory.mktemp("home")
+    (home / ".ray" / "hopsearch").mkdir(parents=True)
+    (home / ".ssh").mkdir()
+    (home / ".ssh" / "id_ed25519").touch(mode=0o600)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(Path(__file__).parents[1])
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     torch.set_num_threads(1)

@@ -1,36 +1,59 @@
 """Which checks a cluster file goes through, by its kind."""
 
+import importlib.util
 from collections.abc import Callable, Iterator
 
 from hopsearch.config import did_you_mean
-from hopsearch.distributed import cloudapis, clusterfile, kuberay
+from hopsearch.distributed import addresses, cloudapis, clusterrules, kuberay, launch, startcommands
 from hopsearch.distributed.clusterfile import ClusterFile, Finding
 from hopsearch.errors import ConfigError
 
+Check = Callable[[ClusterFile], Iterator[Finding]]
+
+_RAYS = (launch.docker, launch.keys, launch.mounts, addresses.name, startcommands.starts)
 _CLOUD = (
-    clusterfile.schema,
-    clusterfile.bounds,
-    clusterfile.doors,
-    clusterfile.token,
-    clusterfile.versions,
-    clusterfile.images,
-    clusterfile.placement,
+    *_RAYS,
+    addresses.zones,
+    addresses.visitors,
+    clusterrules.bounds,
+    clusterrules.doors,
+    clusterrules.token,
+    clusterrules.versions,
+    clusterrules.images,
+    clusterrules.placement,
+    clusterrules.sizes,
 )
-CHECKS: dict[str, tuple[Callable[[ClusterFile], Iterator[Finding]], ...]] = {
+CHECKS: dict[str, tuple[Check, ...]] = {
     "aws": (*_CLOUD, cloudapis.amazon),
     "gcp": (*_CLOUD, cloudapis.google),
-    "local": (clusterfile.schema, clusterfile.token, clusterfile.versions),
-    "kuberay": (kuberay.fields, kuberay.cluster, kuberay.groups),
+    "local": (*_RAYS, addresses.machines, clusterrules.token, clusterrules.versions),
+    "kuberay": (kuberay.fields, kuberay.names, kuberay.cluster, kuberay.groups),
 }
-"""Checks by kind of file."""
+"""Checks by kind of file, after those of its shape; Ray's own come first."""
 
 
 def examine(file: ClusterFile) -> list[Finding]:
-    """All that is wrong with ``file``.
+    """All that is wrong with ``file``; where its shape is wrong, only that, since the rest cannot be judged.
 
     Raises:
         ConfigError: a kind of file that is not known.
     """
     if file.kind not in CHECKS:
         raise ConfigError(f"{file.path}: provider.type", f"must be known, got {file.kind!r}", did_you_mean(file.kind, CHECKS))
-    return [finding for check in CHECKS[file.kind] for finding in check(file)]
+    findings = list(kuberay.shape(file) if file.kind == "kuberay" else launch.schema(file))
+    if any(finding.structural for finding in findings):
+        return [*file.repeated, *findings]
+    if file.kind != "kuberay" and not findings:
+        findings += launch.preparation(file)
+    findings += file.repeated
+    for check in CHECKS[file.kind]:
+        findings += [finding for finding in check(file) if finding not in findings]
+    return findings
+
+
+def unchecked(file: ClusterFile) -> list[str]:
+    """What could not be checked on this machine, in a sentence each."""
+    library = {"aws": "botocore", "gcp": "googleapiclient"}.get(file.kind)
+    if library is None or importlib.util.find_spec(library) is not None:
+        return []
+    return [f"node_config was not checked, since {library} is not installed: pip install 'hopsearch[{file.kind}]'"]

@@ -14,7 +14,7 @@ import jsonschema
 
 from hopsearch.config import did_you_mean
 from hopsearch.distributed.clusterfile import ClusterFile, Finding
-from hopsearch.distributed.spot_pool import chain
+from hopsearch.distributed.fallbacks import chain
 
 _RAYS_OWN = {"SubnetIds"}  # read by Ray's AWS provider, not passed on
 _COUNTS = {"MinCount": 1, "MaxCount": 1}  # Ray's to set

@@ -9,12 +9,13 @@ Ray opens SSH to the whole world in every security group it makes, whatever the 
 again that has rules. Here the addresses that may come in are the file's, at every ``ray up``.
 """
 
-import copy
 from typing import Any
 
 import boto3
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler.node_launch_exception import NodeLaunchException
+
+from hopsearch.distributed.fallbacks import chain, describe
 
 CAPACITY = frozenset(
     {
@@ -85,17 +86,3 @@ def _doors(permissions: list[dict[str, Any]]) -> set[tuple[str, int, int, str]]:
 
 def _permission(protocol: str, first: int, last: int, source: str) -> dict[str, Any]:
     return {"IpProtocol": protocol, "FromPort": first, "ToPort": last, "IpRanges": [{"CidrIp": source}]}
-
-
-def chain(node_config: dict[str, Any]) -> list[dict[str, Any]]:
-    """The node configs to try, in order: the type's own, then each fallback laid over it."""
-    own = copy.deepcopy(node_config)
-    fallbacks = own.pop("Fallbacks", [])
-    choices = [own, *({**own, **fallback} for fallback in fallbacks)]
-    return [{key: value for key, value in choice.items() if value is not None} for choice in choices]
-
-
-def describe(choice: dict[str, Any]) -> str:
-    """Type and market in words."""
-    market = (choice.get("InstanceMarketOptions") or {}).get("MarketType", "on-demand")
-    return f"{choice.get('InstanceType', 'machine')} ({market})"
