@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hopsearch.data import DataConfig, ImageSet, cache, decode, load, splits
+from hopsearch.data import DataConfig, ImageSet, cache, load, splits, view
 from hopsearch.errors import DataError
 from tests.test_data_sources import fill, picture
 
@@ -20,7 +20,7 @@ RAMP = np.linspace(0, 255, 64).astype(np.uint8).reshape(8, 8)
 def pixels(image: Image.Image, path: Path, channels: int = 3, size: int = 8) -> np.ndarray:
     image.save(path)
     with Image.open(path) as opened:
-        return decode.to_pixels(opened, size, channels)
+        return view.to_pixels(opened, size, channels)
 
 
 # Kinds of images
@@ -60,19 +60,8 @@ def test_photos_are_turned_upright(tmp_path):
     exif[0x0112] = 6  # the camera was held sideways
     image.save(tmp_path / "a.png", exif=exif)
     with Image.open(tmp_path / "a.png") as opened:
-        turned = decode.to_pixels(opened, 8, 1)[0]
+        turned = view.to_pixels(opened, 8, 1)[0]
     assert np.array_equal(turned, np.rot90(RAMP, -1))
-
-
-@pytest.mark.parametrize("size", [(40, 20), (20, 40), (3, 5), (1, 1), (21, 20)])
-def test_the_shorter_side_is_resized_and_the_centre_cut_out(tmp_path, size):
-    image = picture(3, size, "L")
-    got = pixels(image, tmp_path / "a.png", channels=1, size=10)
-    scale = 10 / min(size)
-    width, height = (max(10, round(side * scale)) for side in size)
-    left, top = (width - 10) // 2, (height - 10) // 2
-    expected = image.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + 10, top + 10))
-    assert np.array_equal(got[0], np.asarray(expected))
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ import torch
 from PIL import Image
 
 from hopsearch.data import Augment
-from hopsearch.data.decode import UNREADABLE, to_pixels
-from hopsearch.data.parts import Pixels
+from hopsearch.data.view import UNREADABLE, Pixels, to_pixels
 from hopsearch.errors import DataError
 from hopsearch.models import Mixer
 

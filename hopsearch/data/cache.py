@@ -20,10 +20,11 @@ import numpy as np
 from filelock import FileLock
 
 from hopsearch.data.decode import decode_all, refuse_corrupt
-from hopsearch.data.parts import Part, Pixels, digest
+from hopsearch.data.parts import Part, digest
+from hopsearch.data.view import Pixels
 from hopsearch.errors import DataError
 
-_LAYOUT_VERSION = 1  # part of every key: change it with the meaning of the files
+_LAYOUT_VERSION = 2  # part of every key: change it with the meaning of the files
 
 
 @dataclass(frozen=True)

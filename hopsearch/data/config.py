@@ -7,6 +7,9 @@ from pydantic import Field
 
 from hopsearch.config import Settings
 
+MOST_PIXELS = 4096
+"""Pixels a side of the largest images that can be trained on."""
+
 
 class DataConfig(Settings):
     """Where the images come from and how they are split.
@@ -18,7 +21,7 @@ class DataConfig(Settings):
     """``digits``, ``cifar10:<dir>``, ``cifar100:<dir>``, ``fashion_mnist:<dir>``, ``imagenet:<dir>``, or an image folder:
     ``train/<class>/*`` and ``test/<class>/*`` (or ``val/``), or ``<class>/*`` alone. Without ``:<dir>`` a set that can be
     downloaded lies in the cache."""
-    image_size: int | None = Field(default=None, ge=1, le=4096)
+    image_size: int | None = Field(default=None, ge=1, le=MOST_PIXELS)
     """Pixels a side: the shorter side is resized to it (bicubic), then the centre is cut out. None: the images' own size if
     all are square and share one, else 224."""
     val_fraction: float = Field(default=0.15, gt=0, lt=1)

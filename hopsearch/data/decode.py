@@ -1,4 +1,4 @@
-"""From an image file to uint8 pixels of one size, in a thread pool (PIL lets go of the interpreter lock while it decodes).
+"""From image files to uint8 pixels of one size, in a thread on every core: decoders let go of the interpreter lock.
 
 Shapes: N images, C channels, H/W height and width.
 """
@@ -7,27 +7,25 @@ import functools
 import io
 import itertools
 import os
-import struct
-import zlib
+import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from hopsearch.data.parts import ArrayPart, FilePart, Part, Pixels
+from hopsearch.data.config import MOST_PIXELS
+from hopsearch.data.parts import ArrayPart, FilePart, Part
+from hopsearch.data.view import UNREADABLE, Pixels, to_pixels, upright_size
 from hopsearch.errors import DataError
 
 T = TypeVar("T")
 FALLBACK_SIZE = 224
 """Pixels a side where images differ in size and none is asked for."""
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error, Image.DecompressionBombError)
-"""What PIL raises on damaged files."""
 _GREY_MODES = ("1", "L", "I", "I;16", "I;16B", "I;16L", "I;16N")
-_EXIF_ORIENTATION, _SIDEWAYS = 0x0112, (5, 6, 7, 8)
-_MOST_THREADS = 16
+_MOST_THREADS = 32  # more of them would wait for the interpreter lock, which opening a file holds
 _RUN = 32  # images a thread takes at once: small ones cost less than handing them over one by one
 
 
@@ -53,33 +51,16 @@ def natural_format(part: Part, image_size: int | None) -> tuple[int, int]:
     if size is None:
         width, height = next(iter(own_sizes), (0, 1))
         size = width if width == height else FALLBACK_SIZE
+        if size > MOST_PIXELS:
+            rule = f"images are used at their own size up to {MOST_PIXELS} pixels a side, these have {size}"
+            raise DataError(part.name(0), rule, "Set data.image_size, e.g. data.image_size=224")
     return size, channels
 
 
-def decode_all(part: Part, size: int, channels: int) -> Iterator[Pixels | str]:
-    """Decoded images (C, H, W) in order, or the reason for one that cannot be read."""
-    return _in_threads(functools.partial(_decode_or_reason, part, size=size, channels=channels), len(part))
-
-
-def to_pixels(image: Image.Image, size: int, channels: int) -> Pixels:
-    """Upright, 8 bits a channel, shorter side resized to ``size`` (bicubic), centre cut out: (C, size, size).
-
-    16-bit grey is scaled to 8 bits; transparent pixels show white; CMYK, palette and other colour modes become RGB.
-
-    Raises:
-        OSError, ValueError, …: see `UNREADABLE`.
-    """
-    ImageOps.exif_transpose(image, in_place=True)
-    image = _to_mode(image, "L" if channels == 1 else "RGB")
-    width, height = image.size
-    if (width, height) != (size, size):
-        scale = size / min(width, height)
-        width, height = max(size, round(width * scale)), max(size, round(height * scale))
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-        left, top = (width - size) // 2, (height - size) // 2
-        image = image.crop((left, top, left + size, top + size))
-    pixels = np.asarray(image, dtype=np.uint8)
-    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+def decode_all(part: Part, size: int, channels: int, crop_pct: float = 1.0) -> Iterator[Pixels | str]:
+    """Decoded images (C, H, W) in order, or the reason for one that cannot be read; see `to_pixels`."""
+    task = functools.partial(_decode_or_reason, part, size=size, channels=channels, crop_pct=crop_pct)
+    return _in_threads(task, len(part))
 
 
 def refuse_corrupt(part: Part, index: int, reason: str) -> DataError:
@@ -87,11 +68,11 @@ def refuse_corrupt(part: Part, index: int, reason: str) -> DataError:
     return DataError(part.name(index), f"the image cannot be read: {reason}", "Replace or remove it, or set data.on_corrupt=skip")
 
 
-def _decode_or_reason(part: Part, index: int, size: int, channels: int) -> Pixels | str:
+def _decode_or_reason(part: Part, index: int, size: int, channels: int, crop_pct: float) -> Pixels | str:
     try:
         # Read whole, which hashes the contents on the way.
         with Image.open(io.BytesIO(part.read(index))) if isinstance(part, FilePart) else part.open(index) as image:
-            return to_pixels(image, size, channels)
+            return to_pixels(image, size, channels, crop_pct)
     except UNREADABLE as error:
         return " ".join(str(error).split()) or type(error).__name__
 
@@ -99,39 +80,38 @@ def _decode_or_reason(part: Part, index: int, size: int, channels: int) -> Pixel
 def _peek(part: Part, index: int) -> tuple[tuple[int, int], int] | None:
     try:
         with part.open(index) as image:
-            width, height = image.size
-            if image.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS:
-                width, height = height, width
-            return (width, height), 1 if image.mode in _GREY_MODES else 3
+            return upright_size(image), 1 if image.mode in _GREY_MODES else 3
     except UNREADABLE:
         return None
 
 
-def _to_mode(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey; PIL's own conversion cuts it off at 255
-        wide = np.asarray(image).astype(np.int64)
-        shift = 8 if wide.size and wide.max() > 255 else 0
-        image = Image.fromarray(np.clip(wide >> shift, 0, 255).astype(np.uint8))
-    if image.mode == "F":
-        raise ValueError("floating-point images have no fixed range; save them with 8 or 16 bits")
-    if image.has_transparency_data:
-        ground = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(ground, image.convert("RGBA"))
-    return image if image.mode == mode else image.convert(mode)
-
-
 def _in_threads(task: Callable[[int], T], count: int) -> Iterator[T]:
-    """Results of ``task(0)``, ``task(1)``, … in order; work stops when nobody asks for more."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = min(_MOST_THREADS, cores)
+    """Results of ``task(0)``, ``task(1)``, … in order.
+
+    Work stops when the results are no longer wanted, by Ctrl-C too: an image that a thread has started on is not waited for.
+    """
     runs = (range(start, min(start + _RUN, count)) for start in range(0, count, _RUN))
-    with ThreadPoolExecutor(threads) as pool:
-        ahead = deque(pool.submit(_run, task, run) for run in itertools.islice(runs, 2 * threads))
-        while ahead:
-            results = ahead.popleft().result()
-            ahead.extend(pool.submit(_run, task, run) for run in itertools.islice(runs, 1))
-            yield from results
+    stop, pool = threading.Event(), ThreadPoolExecutor(min(_MOST_THREADS, _cores()), "decode")
+    run = functools.partial(_run, task, stop=stop)
+    # Here and not in the threads, whose filters are those of the process.
+    with warnings.catch_warnings():
+        # PIL warns of what may be wrong: damaged metadata, 90 million pixels. What counts is whether there are pixels: it refuses
+        # images with 180 million, and what it cannot decode.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        try:
+            ahead = deque(pool.submit(run, indices) for indices in itertools.islice(runs, 2 * _cores()))
+            while ahead:
+                results = ahead.popleft().result()
+                ahead.extend(pool.submit(run, indices) for indices in itertools.islice(runs, 1))
+                yield from results
+        finally:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _run(task: Callable[[int], T], indices: range) -> list[T]:
-    return [task(index) for index in indices]
+def _run(task: Callable[[int], T], indices: range, stop: threading.Event) -> list[T]:
+    return [task(index) for index in indices if not stop.is_set()]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from hopsearch.data.split import Indices
+from hopsearch.data.view import Pixels
 
-Pixels = npt.NDArray[np.uint8]
 SUM = 16
 """Bytes of a hash of a file's contents."""
 

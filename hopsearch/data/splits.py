@@ -15,9 +15,10 @@ import torch
 from hopsearch.data.cache import Decoded, cache_folder, cached_format, part_key, read_part
 from hopsearch.data.config import DataConfig, DataFacts
 from hopsearch.data.decode import natural_format
-from hopsearch.data.parts import ArrayPart, HeldOut, Part, Pixels, Source, digest
+from hopsearch.data.parts import ArrayPart, HeldOut, Part, Source, digest
 from hopsearch.data.sources import open_source
 from hopsearch.data.split import Indices, prefix_length, require_per_class, stratified_order
+from hopsearch.data.view import Pixels
 
 _REMEMBERED = 4  # data sets a process keeps; a worker uses one
 

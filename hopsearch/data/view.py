@@ -1,0 +1,196 @@
+"""From one image file to the uint8 pixels that a network sees: upright, 8 bits per channel, resized, the centre cut out.
+
+The rule is torchvision's Resize (bicubic, antialiased) and CenterCrop. The work is bounded by the result, not by the file: a JPEG
+is decoded at 1/2, 1/4 or 1/8 where that leaves at least twice the pixels needed a side, and of an elongated image only the part
+that is cut out is resized.
+
+Shapes: C channels, H/W height and width.
+"""
+
+import functools
+import math
+import struct
+import threading
+import zlib
+from contextlib import nullcontext
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
+
+Pixels = npt.NDArray[np.uint8]
+
+UNREADABLE = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error),
+    *(MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning),  # the latter: with python -W error
+)
+"""What PIL raises on images that are damaged, or too large to decode."""
+EXIF_ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
+_LARGE = 2**25  # pixels: above it a process decodes one image at a time, since each takes 100 MB and more
+_ELONGATED = 4  # times the result's pixels that resizing a whole image may give
+_SPARE = 2  # times the resized pixels a side that a scaled-down JPEG must still have
+_one_large = threading.Lock()
+
+
+@dataclass(frozen=True)
+class View:
+    """What to resize an upright image to, and where the square is cut out of that.
+
+    Attributes:
+        width, height: of the whole image, resized.
+        left, top: of the square in it.
+        size: pixels a side of the square.
+    """
+
+    width: int
+    height: int
+    left: int
+    top: int
+    size: int
+
+    @classmethod
+    def of(cls, width: int, height: int, size: int, crop_pct: float = 1.0) -> "View":
+        """The shorter side becomes ``size / crop_pct``, rounded down, and the centre ``size`` × ``size`` is cut out."""
+        short = math.floor(size / crop_pct)
+        # Rounded as torchvision does it, so that a model meets the pixels that other tools give it.
+        long = int(short * max(width, height) / min(width, height))
+        width, height = (short, long) if width <= height else (long, short)
+        return cls(width, height, round((width - size) / 2), round((height - size) / 2), size)
+
+    @property
+    def shorter(self) -> int:
+        """Pixels of the resized image's shorter side."""
+        return min(self.width, self.height)
+
+
+def to_pixels(image: Image.Image, size: int, channels: int, crop_pct: float = 1.0) -> Pixels:
+    """The pixels (C, size, size) of an opened image; of an animation or a document the first frame.
+
+    16-bit grey is scaled to 8 bits; transparent pixels show white; CMYK, palette and other colour modes become RGB.
+
+    Args:
+        image: opened, not yet loaded: what is not needed of a JPEG is then not decoded.
+        size: pixels a side.
+        channels: 1 (grey) or 3 (RGB).
+        crop_pct: share of the resized image's shorter side that is cut out.
+
+    Raises:
+        OSError, ValueError, …: see `UNREADABLE`.
+    """
+    upright_width, upright_height = upright_size(image)
+    view, mode = View.of(upright_width, upright_height, size, crop_pct), "L" if channels == 1 else "RGB"
+    scale = _jpeg_scale(image, view)
+    large = image.width * image.height > _LARGE * scale**2
+    try:
+        with _one_large if large else nullcontext():
+            decoded = _decode_jpeg(image, mode, scale)
+            pixels_HWC = _cut_out(_decode_with_pil(image, mode, scale) if decoded is None else decoded, view, large)
+    except MemoryError:
+        raise MemoryError(f"not enough memory to decode {image.width} × {image.height} pixels") from None
+    return np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1))
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height once the image is turned as its EXIF says, from the header alone."""
+    return (image.height, image.width) if _orientation(image) in SIDEWAYS else image.size
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(EXIF_ORIENTATION, 1))
+    except (*UNREADABLE, TypeError):
+        return 1  # damaged EXIF: the pixels are as good as ever
+
+
+# Decoding
+
+
+def _jpeg_scale(image: Image.Image, view: View) -> int:
+    """1, 2, 4 or 8: what a JPEG may be decoded smaller by; 1 for other formats."""
+    if image.format not in ("JPEG", "MPO"):
+        return 1
+    spare = min(image.size) // (_SPARE * view.shorter)
+    return max(scale for scale in (1, 2, 4, 8) if scale <= max(spare, 1))
+
+
+def _decode_jpeg(image: Image.Image, mode: str, scale: int) -> Pixels | None:
+    """Decode with libjpeg-turbo itself, twice as fast as through PIL; None where PIL must do it, or say what is wrong."""
+    file: Any = getattr(image, "fp", None)
+    decoder = _simplejpeg()
+    plain = image.mode in ("L", mode) and _orientation(image) == 1
+    if decoder is None or file is None or not plain or image.format not in ("JPEG", "MPO"):
+        return None
+    at = file.tell()
+    try:
+        file.seek(0)
+        least = (-(-side // scale) for side in image.size)  # exactly 1/scale: the result does not hang on the library
+        width, height = least
+        pixels: Pixels = decoder.decode_jpeg(
+            file.read(), colorspace="GRAY" if mode == "L" else "RGB", min_width=width, min_height=height
+        )
+    except ValueError:
+        return None
+    finally:
+        file.seek(at)
+    return pixels if pixels.shape[:2] == (height, width) else None
+
+
+@functools.cache
+def _simplejpeg() -> ModuleType | None:
+    try:
+        import simplejpeg
+    except ImportError:  # no wheel for this machine: PIL is slower and gives the same pixels
+        return None
+    return cast(ModuleType, simplejpeg)
+
+
+def _decode_with_pil(image: Image.Image, mode: str, scale: int) -> Image.Image:
+    if scale > 1:
+        image.draft(None, (image.width // scale, image.height // scale))
+    if _orientation(image) != 1:
+        ImageOps.exif_transpose(image, in_place=True)
+    return _to_mode(image, mode)
+
+
+def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey; PIL's own conversion cuts it off at 255
+        wide = np.asarray(image)
+        shift = 8 if wide.size and wide.max() > 255 else 0
+        image = Image.fromarray(np.clip(wide >> shift, 0, 255).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("floating-point images have no fixed range; save them with 8 or 16 bits")
+    if image.has_transparency_data:
+        ground = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(ground, image.convert("RGBA"))
+    return image if image.mode == mode else image.convert(mode)
+
+
+# Resizing
+
+
+def _cut_out(image: Image.Image | Pixels, view: View, large: bool) -> Pixels:
+    """The square (size, size, C) of a whole upright image (H, W, C)."""
+    elongated = view.width * view.height > _ELONGATED * view.size**2
+    if elongated or large:
+        return _cut_out_with_pil(image if isinstance(image, Image.Image) else Image.fromarray(image.squeeze()), view)
+    pixels_HWC = np.atleast_3d(np.asarray(image, dtype=np.uint8))
+    if pixels_HWC.shape[:2] != (view.height, view.width):
+        # torch on bytes is PIL's bicubic to one grey level, three times as fast, in this thread and without the interpreter lock.
+        x_1CHW = torch.from_numpy(np.require(pixels_HWC, requirements=["C", "W"])).permute(2, 0, 1)[None]
+        x_1CHW = F.interpolate(x_1CHW, (view.height, view.width), mode="bicubic", antialias=True, align_corners=False)
+        pixels_HWC = x_1CHW[0].permute(1, 2, 0).numpy()
+    return pixels_HWC[view.top : view.top + view.size, view.left : view.left + view.size]
+
+
+def _cut_out_with_pil(image: Image.Image, view: View) -> Pixels:
+    """The same, looking only at the part of the image that the square shows."""
+    across, down = image.width / view.width, image.height / view.height
+    right, bottom = (view.left + view.size) * across, (view.top + view.size) * down
+    box = (view.left * across, view.top * down, min(right, image.width), min(bottom, image.height))
+    pixels = np.asarray(image.resize((view.size, view.size), Image.Resampling.BICUBIC, box=box), dtype=np.uint8)
+    return np.atleast_3d(pixels)
