@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hopsearch.artifact import load_model as load
 from hopsearch.errors import ConfigError, StudyError
+from hopsearch.names import require_name
 from hopsearch.study import StudyView
 from hopsearch.study.frame import curves_frame, trials_frame
 
@@ -61,7 +62,7 @@ class Study:
         Raises:
             StudyError: there is none.
         """
-        return cls(StudyView.open(Path(storage) / name, database))
+        return cls(StudyView.open(Path(storage) / require_name(name), database))
 
     @property
     def name(self) -> str:

@@ -1,14 +1,12 @@
-"""Settings: frozen pydantic models, read from ``key=value`` words, with errors a person can act on."""
+"""Settings: frozen pydantic models with errors a person can act on. `hopsearch.words` reads them from ``key=value`` words."""
 
 import difflib
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, TypeVar
 
-import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hopsearch.errors import ConfigError
@@ -33,13 +31,15 @@ class Settings(BaseModel):
 S = TypeVar("S", bound=Settings)
 
 
-def parse(schema: type[S], values: Mapping[str, Any], place: str) -> S:
+def parse(schema: type[S], values: Mapping[str, Any], place: str, below: str = "", beside: Iterable[str] = ()) -> S:
     """Validate nested ``values`` as ``schema``.
 
     Args:
         schema: the settings class.
-        values: nested mapping, as from `read_words` or a YAML file.
+        values: nested mapping, as from `hopsearch.words.read_words` or a YAML file.
         place: where the values come from, the first words of an error.
+        below: what the user writes before each key, e.g. ``optim.``.
+        beside: other words that could have been meant by an unknown key: sections that are read elsewhere.
 
     Raises:
         ConfigError: unknown key (with the nearest known one), wrong type, or broken rule; the first one found.
@@ -47,41 +47,7 @@ def parse(schema: type[S], values: Mapping[str, Any], place: str) -> S:
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        raise _explain(error, schema, place) from None
-
-
-def read_words(words: Sequence[str], place: str = "command line", shorthand: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Read ``key=value`` words with dotted keys into a nested dict; values are read as YAML (``1e-3`` is a number).
-
-    Args:
-        words: e.g. ``["space=imixer", "optim.lr=1e-3"]``.
-        place: first words of an error.
-        shorthand: keys that stand for a longer one, e.g. ``{"data": "data.source"}``.
-
-    Raises:
-        ConfigError: a word without ``=``, a key without a value, one given twice, a value that is not YAML.
-    """
-    seen: set[str] = set()
-    pairs = []
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not key:
-            raise ConfigError(place, f"every word must read key=value, got {word!r}", "See --help for the keys")
-        if not value.strip():
-            raise ConfigError(place, f"{key} must have a value, got nothing after its =", f"Give one, or leave {key}= out")
-        key = (shorthand or {}).get(key, key)
-        if key in seen:
-            raise ConfigError(place, f"{key} must be given once, got it twice", "Drop one of the two")
-        seen.add(key)
-        pairs.append(f"{key}={value}")
-    try:
-        tree = OmegaConf.to_container(OmegaConf.from_dotlist(pairs), resolve=False)
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
-        text = " ".join(str(error).split())
-        raise ConfigError(place, f"values must be YAML: {text}", "Quote values with special characters") from None
-    if not isinstance(tree, dict):
-        raise ConfigError(place, "keys must be names", "See --help for the keys")
-    return {str(key): value for key, value in tree.items()}
+        raise _explain(error, schema, place, below, list(beside)) from None
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -110,45 +76,92 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint for an unknown word: the nearest known one, else the list of all."""
     names = sorted(known)
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(names)}"
+    near = nearest(word, names)
+    return f"Did you mean {near}?" if near else f"Known: {', '.join(names)}"
+
+
+def choices(word: str, known: Iterable[str]) -> str:
+    """A hint for an unknown word where all that there is fits a line: the nearest known one, and the list."""
+    names = sorted(known)
+    near = nearest(word, names)
+    listed = f"Known: {', '.join(names) or 'none'}"
+    return f"Did you mean {near}? {listed}" if near else listed
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that is most like ``word``, upper case or not; empty where none is."""
+    names = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), list(names), n=1, cutoff=0.6)
+    return names[near[0]] if near else ""
+
+
+def brief(value: Any) -> str:
+    """A value for a message: short, whatever its size."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
 
 
 def describe(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """Every key of ``schema`` as (dotted key, default, docstring), for ``--help``."""
     for python_name, field in schema.model_fields.items():
         name = field.alias or python_name
-        inner = _settings_in(field.annotation)
+        inner = settings_in(field.annotation)
         if inner is not None:
             yield from describe(inner, f"{prefix}{name}.")
         else:
-            default = "(needed)" if field.is_required() else str(field.get_default(call_default_factory=True))
+            default = "required" if field.is_required() else _written(field.get_default(call_default_factory=True))
             yield f"{prefix}{name}", default, " ".join((field.description or "").split())
 
 
-def _settings_in(annotation: Any) -> type[BaseModel] | None:
+def _written(value: Any) -> str:
+    """A default as one would write it on the command line."""
+    if value is None or value == {}:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def settings_in(annotation: Any) -> type[BaseModel] | None:
+    """The settings class of a field that is a group of settings."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        found = [inner for inner in map(_settings_in, typing.get_args(annotation)) if inner is not None]
+        found = [inner for inner in map(settings_in, typing.get_args(annotation)) if inner is not None]
         return found[0] if len(found) == 1 else None
     return None
 
 
-def _explain(error: ValidationError, schema: type[BaseModel], place: str) -> ConfigError:
-    # One error only: the rest often follow from it, and a person mends one at a time. A misspelt key is the likeliest cause.
+def kinds_of(annotation: Any) -> set[type]:
+    """What plain types a setting may have, ``None`` apart; of a Literal those of its values; ``object`` for anything else."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return kinds_of(arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        return set().union(*map(kinds_of, arguments))
+    if origin is typing.Literal:
+        return {type(value) for value in arguments} - {types.NoneType}
+    if annotation is types.NoneType:
+        return set()
+    if isinstance(annotation, type) and issubclass(annotation, PurePath):
+        return {str}
+    return {annotation} if annotation in (str, bool, int, float) else {object}
+
+
+def _explain(error: ValidationError, schema: type[BaseModel], place: str, below: str, beside: Sequence[str]) -> ConfigError:
+    # One error only: the rest often follow from it, and a person fixes one at a time. A misspelt key is the likeliest cause.
     first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     path = [str(part) for part in first["loc"]]
-    key = ".".join(path)
+    key = below + ".".join(path) if path else below.rstrip(".")
     where = f"{place}: {key}" if key else place
     if first["type"] == "extra_forbidden":
-        known = _known_beside(schema, path)
+        known = [*_known_beside(schema, path), *(beside if len(path) == 1 else ())]
         return ConfigError(where, "unknown key", did_you_mean(path[-1], known))
     if first["type"] == "missing":
         return ConfigError(where, "must be given", f"Add {key}=…")
     rule = first["msg"].removeprefix("Value error, ")
     rule, _, hint = rule.partition("; ")  # our own validators write "rule; remedy"
-    got = "" if isinstance(first["input"], Mapping) else f", got {first['input']!r}"
+    got = "" if isinstance(first["input"], Mapping) else f", got {brief(first['input'])}"
     return ConfigError(where, f"{rule[:1].lower()}{rule[1:]}{got}", hint)
 
 
@@ -156,7 +169,7 @@ def _known_beside(schema: type[BaseModel], path: Sequence[str]) -> list[str]:
     node: type[BaseModel] = schema
     for part in path[:-1]:
         field = node.model_fields.get(part)
-        inner = _settings_in(field.annotation) if field else None
+        inner = settings_in(field.annotation) if field else None
         if inner is None:
             break  # below a union of several settings: the keys of the last known level are the best list there is
         node = inner

@@ -10,11 +10,12 @@ from pathlib import Path
 from pydantic import Field
 
 from hopsearch.command import run_verb
-from hopsearch.config import Settings, parse, read_words
+from hopsearch.config import Settings, parse
 from hopsearch.distributed.checks import examine, unchecked
 from hopsearch.distributed.clusterfile import read_cluster_file
 from hopsearch.distributed.prices import REGIONS, SOURCE, most_per_hour
 from hopsearch.errors import ConfigError
+from hopsearch.words import read_words
 
 
 class TrialNeeds(Settings):
@@ -42,7 +43,7 @@ def main(words: Sequence[str]) -> None:
         ConfigError: something is wrong with the file; the message has all findings.
     """
     named = [word if "=" in word else f"file={word}" for word in words]
-    config = parse(DoctorConfig, read_words(named), "command line")
+    config = parse(DoctorConfig, read_words(named, DoctorConfig), "command line")
     gpus = 1.0 if config.trial.gpus is None else config.trial.gpus
     file = read_cluster_file(config.file, (config.trial.cpus, gpus))
     findings = examine(file)

@@ -16,18 +16,20 @@ from hopsearch.artifact import Provenance, config_of, load_model, model_card, re
 from hopsearch.artifact.folder import CARD, CONFIG, move_into, require_free
 from hopsearch.artifact.graph import require_onnx
 from hopsearch.command import run_verb
-from hopsearch.config import Settings, parse, read_words
+from hopsearch.config import Settings, parse
 from hopsearch.distributed.mirror import Mirror, Place
 from hopsearch.errors import StudyError
 from hopsearch.models import Mixer, build, fold
+from hopsearch.names import Name
 from hopsearch.study import StudyView, TrialRecord, make_console
 from hopsearch.training import CheckpointFolder, TrialConfig
+from hopsearch.words import read_words
 
 
 class ExportConfig(Settings):
     """What to export, and where to."""
 
-    study: str
+    study: Name
     """Name of the study: its folder below `storage`."""
     to: str
     """Folder to write: new, empty, or of an earlier export."""
@@ -147,7 +149,7 @@ def _write_onnx(target: Path, model: Mixer, about: dict[str, Any], card: str) ->
 
 def main(words: Sequence[str]) -> None:
     """Read the command line and export."""
-    config = parse(ExportConfig, read_words(words), "command line")
+    config = parse(ExportConfig, read_words(words, ExportConfig), "command line")
     require_free(Path(config.to).expanduser().absolute())  # before anything is brought from a storage
     place = Place.of(config.storage, config.study)
     place.bring_journal()

@@ -14,9 +14,10 @@ from pydantic import Field
 
 from hopsearch.artifact import Prediction, load_model, predict
 from hopsearch.command import run_verb
-from hopsearch.config import Settings, parse, read_words
+from hopsearch.config import Settings, parse
 from hopsearch.data.folders import IMAGE_SUFFIXES
 from hopsearch.errors import ConfigError, DataError
+from hopsearch.words import read_words
 
 
 class PredictConfig(Settings):
@@ -65,7 +66,7 @@ def main(words: Sequence[str]) -> None:
     """Read the command line and predict."""
     # A path may have an equals sign in it; a file that is there is meant as one.
     images = [word for word in words if "=" not in word or Path(word).exists()]
-    config = parse(PredictConfig, read_words([word for word in words if word not in images]), "command line")
+    config = parse(PredictConfig, read_words([word for word in words if word not in images], PredictConfig), "command line")
     if not images:
         raise ConfigError("command line", "images must be given, got none", "Add their paths: model=<folder> photo.png …")
     write(predict(load_model(config.model), images_of(images)), config.top, config.format)

@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import Literal
 
 from hopsearch.command import run_verb
-from hopsearch.config import Settings, parse, read_words
+from hopsearch.config import Settings, parse
 from hopsearch.distributed.mirror import Place
 from hopsearch.errors import StudyError
+from hopsearch.names import Name
 from hopsearch.study import StudyView, make_console, show, write_csv
+from hopsearch.words import read_words
 
 
 class ReportConfig(Settings):
     """Which study to look at, and how closely."""
 
-    study: str
+    study: Name
     """Name of the study: its folder below `storage`."""
-    compare: str | None = None
+    compare: Name | None = None
     """Another study of the same storage, to show beside it."""
     format: Literal["html", "csv", "json", "md"] = "html"
     """What to write beside the table: html, csv, json or md."""
@@ -75,7 +77,7 @@ def write_report(view: StudyView, layout: str = "html", target: Path | None = No
 
 def main(words: Sequence[str]) -> None:
     """Read the command line, print, write."""
-    config = parse(ReportConfig, read_words(words), "command line")
+    config = parse(ReportConfig, read_words(words, ReportConfig), "command line")
     view = open_view(config.storage, config.study, config.database)
     others = [open_view(config.storage, config.compare, config.database)] if config.compare else []
     console = make_console()

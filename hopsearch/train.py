@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 from rich.console import Console
 
 from hopsearch.command import Interrupted, run_verb
-from hopsearch.config import Settings, flatten, parse, read_words
+from hopsearch.config import Settings, flatten, parse
 from hopsearch.data import DataConfig, DataFacts, load
 from hopsearch.distributed.cluster import TrialResources, connect, places
 from hopsearch.distributed.growth import growth
@@ -25,11 +25,13 @@ from hopsearch.distributed.progress import Curve
 from hopsearch.distributed.training import finish_training, run_training
 from hopsearch.errors import ConfigError, ResourceError, StudyError
 from hopsearch.models import preset
+from hopsearch.names import Name, check_name, derive_name
 from hopsearch.study import StudyLock, StudyView, make_console
-from hopsearch.training import TrialConfig, resolve
+from hopsearch.training import SETTINGS, TrialConfig, resolve
+from hopsearch.words import read_words
 
-_SECTIONS = ("model", "optim", "augment", "train")
 _WHAT = "training.json"
+_PRESET = "model="
 
 
 class TrainingConfig(Settings):
@@ -58,10 +60,18 @@ class TrainingConfig(Settings):
     storage: str = "runs"
     """Folder of the studies and trainings, or a storage, e.g. s3://bucket/path, which is then kept alike with ./runs; on several
     machines a storage, or a folder that all of them reach."""
-    name: str | None = None
+    name: Name | None = None
     """The training's name; by default made from what is trained and the data."""
     address: str | None = None
     """Ray cluster to join (auto, or host:port); by default one of this machine's own."""
+
+    @field_validator("from_")
+    @classmethod
+    def _named(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        study, hash_, number = value.partition("#")
+        return check_name(study) + hash_ + number
 
     @field_validator("workers", mode="before")
     @classmethod
@@ -113,7 +123,7 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
     facts = load(config.data).facts
     trial = what_to_train(config, facts, fixed)
     source = Path(config.data.source.partition(":")[0]).name
-    name = config.name or re.sub(r"[^A-Za-z0-9_.]+", "-", f"{config.model or config.from_}-{source}")
+    name = config.name or derive_name(re.sub(r"[^A-Za-z0-9_.]+", "-", f"{config.model or config.from_}-{source}"))
     place = Place.of(config.storage, name)
     folder = place.folder
     lock = StudyLock(folder)
@@ -186,11 +196,12 @@ def require_same(file: Path, trial: TrialConfig, facts: DataFacts) -> None:
 
 def main(words: Sequence[str]) -> None:
     """Read the command line and train."""
-    values = read_words(words, shorthand={"data": "data.source", "model": "preset"})
-    fixed = flatten({section: values.pop(section) for section in _SECTIONS if section in values})
-    if "preset" in values:
-        values["model"] = values.pop("preset")
-    train(parse(TrainingConfig, values, "command line"), fixed)
+    # The word model= names a preset, words below model. are settings of it: kept apart while they are read.
+    values = read_words(words, TrainingConfig, SETTINGS, {"data": "data.source", "model": _PRESET})
+    fixed = flatten({section: values.pop(section) for section in SETTINGS if section in values})
+    if _PRESET in values:
+        values["model"] = values.pop(_PRESET)
+    train(parse(TrainingConfig, values, "command line", beside=SETTINGS), fixed)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 from rich.console import Console
 
 from hopsearch.command import Interrupted, run_verb
-from hopsearch.config import Settings, flatten, parse, read_words
+from hopsearch.config import Settings, flatten, parse
 from hopsearch.data import DataConfig, DataFacts, load
 from hopsearch.distributed.budget import Budget, CostConfig
 from hopsearch.distributed.checkpoints import CheckpointConfig
@@ -28,6 +28,7 @@ from hopsearch.distributed.live import LiveView
 from hopsearch.distributed.mirror import JournalMirror, Place
 from hopsearch.distributed.plan import Plan
 from hopsearch.errors import ConfigError, UserError
+from hopsearch.names import Name, derive_name
 from hopsearch.space import Space
 from hopsearch.study import (
     LEARNING,
@@ -47,9 +48,9 @@ from hopsearch.study import (
     show,
     write_csv,
 )
-from hopsearch.training import Constraint, open_space, require_metric
+from hopsearch.training import SETTINGS, Constraint, open_space, require_metric
+from hopsearch.words import read_words
 
-_SECTIONS = ("model", "optim", "augment", "train")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -85,7 +86,7 @@ class TuneConfig(Settings):
     """asha_promotion, asha, hyperband, pasha, median, patience, one_epoch or none."""
     prior: dict[str, Any] = Field(default_factory=dict)
     """Beliefs about good values, by parameter, e.g. prior.optim.lr=2e-3; they fade as trials come in."""
-    warm_start: str | None = Field(default=None, min_length=1)
+    warm_start: Name | None = None
     """Another study (its name, beside this one) whose trials the sampler learns from."""
     seed: int = Field(default=0, ge=0)
     """The study's seed; everything random follows from it."""
@@ -94,7 +95,7 @@ class TuneConfig(Settings):
     storage: str = "runs"
     """Folder of the studies, or a storage, e.g. s3://bucket/path, which is then kept alike with ./runs: for machines that may be
     lost, and for workers on several machines."""
-    study: str | None = None
+    study: Name | None = None
     """Name of the study; by default made from space and data."""
     database: str | None = None
     """Optuna storage URL, e.g. sqlite:///study.db, instead of the study's journal."""
@@ -200,7 +201,7 @@ def _identity(config: TuneConfig, fixed: dict[str, Any], console: Console) -> tu
         guess = "minimize" if objective.partition(",")[0].endswith("loss") else "maximize"
         space = replace(space, objective=objective, direction=config.direction or guess)
     require_metric(space, facts, config.recipe, "command line" if config.objective else space.source)
-    name = config.study or f"{Path(config.space).stem}-{_slug(config.data.source)}"
+    name = config.study or derive_name(Path(config.space).stem, _slug(config.data.source))
     identity = Identity(
         name=name,
         space=space,
@@ -297,9 +298,9 @@ def _slug(source: str) -> str:
 
 def main(words: Sequence[str]) -> None:
     """Read the command line and search."""
-    values = read_words(words, shorthand={"data": "data.source"})
-    fixed = flatten({section: values.pop(section) for section in _SECTIONS if section in values})
-    search(parse(TuneConfig, values, "command line"), fixed)
+    values = read_words(words, TuneConfig, SETTINGS, {"data": "data.source"})
+    fixed = flatten({section: values.pop(section) for section in SETTINGS if section in values})
+    search(parse(TuneConfig, values, "command line", beside=SETTINGS), fixed)
 
 
 if __name__ == "__main__":

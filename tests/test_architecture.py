@@ -10,7 +10,9 @@ SOURCES = sorted((ROOT / "hopsearch").rglob("*.py"))
 # A package may import from those on its own line's left only (and from itself).
 LAYERS = [
     {"errors", "seeds", "chance"},
+    {"names", "yaml_reader"},
     {"config"},
+    {"words"},
     {"space", "models", "data"},
     {"training", "study", "artifact"},
     {"reporting"},

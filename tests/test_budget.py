@@ -7,14 +7,15 @@ import torch
 
 from hopsearch import tune
 from hopsearch.command import DONE, MISTAKE, run_verb
-from hopsearch.config import flatten, parse, read_words
+from hopsearch.config import flatten, parse
 from hopsearch.distributed.budget import Budget
 from hopsearch.distributed.cluster import TrialResources, slots
 from hopsearch.distributed.plan import budget_epochs, expected_epochs
 from hopsearch.errors import ResourceError
 from hopsearch.space import Space
 from hopsearch.study import Simulation, State, Study, StudyView, Training, make_console
-from hopsearch.training import TrialRun
+from hopsearch.training import SETTINGS, TrialRun
+from hopsearch.words import read_words
 from tests.conftest import SPACE, admit_all, open_study
 
 
@@ -121,7 +122,7 @@ def tell(tmp_path, monkeypatch, capsys):
 
 def begin(words: list[str], trials: int, **how) -> None:
     """Begin the study that these words mean, with made-up curves."""
-    values = read_words(words)
+    values = read_words(words, tune.TuneConfig, SETTINGS)
     fixed = flatten({section: values.pop(section) for section in ("model", "train")})
     ready = tune._prepare(parse(tune.TuneConfig, values, "test"), fixed, make_console())
     with Study(ready.place.folder, ready.identity, *ready.how) as study:

@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field
 
 from hopsearch.command import BUG, DONE, INTERRUPTED, MISTAKE, Interrupted, run_verb
-from hopsearch.config import Settings, describe, flatten, parse, read_words, unflatten
+from hopsearch.config import Settings, describe, flatten, parse, unflatten
 from hopsearch.errors import CheckpointError, ConfigError, Diverged, HopsearchError, SpaceError, UserError
 from hopsearch.report import ReportConfig
 from hopsearch.tune import TuneConfig
@@ -31,32 +31,10 @@ class Outer(Settings):
     """Below."""
 
 
-class TestWords:
-    def test_values_are_yaml(self):
-        words = ["a=1e-3", "b.c=4", "b.d=true", "e=word", "f=[1, 2]", "g=a=b"]
-        assert read_words(words) == {"a": 1e-3, "b": {"c": 4, "d": True}, "e": "word", "f": [1, 2], "g": "a=b"}
-
-    def test_shorthand(self):
-        assert read_words(["data=digits"], shorthand={"data": "data.source"}) == {"data": {"source": "digits"}}
-
-    @pytest.mark.parametrize(
-        ("words", "message"),
-        [
-            (["imixer"], "command line: every word must read key=value, got 'imixer'. See --help for the keys"),
-            (["=3"], "command line: every word must read key=value, got '=3'"),
-            (["a=1", "a=2"], "command line: a must be given once, got it twice. Drop one of the two"),
-            (["a={1: "], "command line: values must be YAML"),
-        ],
-    )
-    def test_mistakes(self, words, message):
-        with pytest.raises(ConfigError) as caught:
-            read_words(words)
-        assert str(caught.value).startswith(message)
-
-    def test_flatten_and_back(self):
-        tree = {"a": {"b": 1, "c": {"d": 2}}, "e": 3}
-        assert flatten(tree) == {"a.b": 1, "a.c.d": 2, "e": 3}
-        assert unflatten(flatten(tree)) == tree
+def test_flatten_and_back():
+    tree = {"a": {"b": 1, "c": {"d": 2}}, "e": 3}
+    assert flatten(tree) == {"a.b": 1, "a.c.d": 2, "e": 3}
+    assert unflatten(flatten(tree)) == tree
 
 
 class TestParse:

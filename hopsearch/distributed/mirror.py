@@ -5,10 +5,12 @@ import uuid
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import pyarrow.fs
 
 from hopsearch.errors import ResourceError, StudyError
+from hopsearch.names import require_name
 
 _BLOCK = 1 << 22
 _SOON = 2.0  # seconds at most that a lost machine takes with it
@@ -28,10 +30,15 @@ class Place:
 
     @classmethod
     def of(cls, storage: str, name: str) -> "Place":
-        """From ``storage=`` and a name; beside a storage the folder is ``runs/<name>``."""
+        """From ``storage=`` and a name; beside a storage the folder is ``runs/<name>``.
+
+        Raises:
+            StudyError: the name is none; no name leads out of the storage.
+        """
+        name = require_name(name)
         if "://" not in storage:
             return cls(Path(storage) / name)
-        return cls(Path("runs") / name, f"{storage.rstrip('/')}/{name}")
+        return cls(Path("runs") / name, f"{storage.rstrip('/')}/{quote(name, safe='@+=,')}")
 
     def below(self, *parts: str) -> str:
         """The copy of something below the folder; empty where there is no copy."""

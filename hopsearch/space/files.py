@@ -12,7 +12,7 @@ from hopsearch.space.parameters import Parameter
 from hopsearch.space.schema import Parts, read_parts
 from hopsearch.space.space import Space
 from hopsearch.space.structure import parents_first, settle
-from hopsearch.space.yaml_reader import read_yaml
+from hopsearch.yaml_reader import read_yaml
 
 _SUFFIXES = (".yaml", ".yml")
 
@@ -103,7 +103,7 @@ def _shipped() -> Path:
 
 
 def _read(path: Path, source: str) -> SpaceFile:
-    parts = read_parts(read_yaml(path, source), source)
+    parts = read_parts(read_yaml(path, source).data, source)
     if not parts.parameters:
         rule = "must name at least one parameter, got none"
         raise SpaceError(f"{source}: parameters", rule, "Move one from fixed to parameters, or train a single model instead")

@@ -6,6 +6,7 @@ from hopsearch.training.cost import Constraint, Cost, estimate_cost
 from hopsearch.training.loop import Evaluation, evaluate
 from hopsearch.training.ranks import Ranks
 from hopsearch.training.recipe import RECIPES, OptimConfig, TrainConfig, TrialConfig, recipe, resolve
+from hopsearch.training.sections import SETTINGS
 from hopsearch.training.spaces import open_space, require_metric
 from hopsearch.training.trial import METRICS, Paused, Row, TrialRun, pick_device
 
@@ -13,6 +14,7 @@ __all__ = [
     "METRICS",
     "MOST_CLASSES",
     "RECIPES",
+    "SETTINGS",
     "CheckpointFolder",
     "Constraint",
     "Cost",

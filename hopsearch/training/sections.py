@@ -1,0 +1,13 @@
+"""The settings of a trial by the first part of their names: what the command line reads and ``--help`` lists."""
+
+from hopsearch.data import AugmentConfig
+from hopsearch.models import FAMILIES
+from hopsearch.training.recipe import OptimConfig, TrainConfig
+from hopsearch.words import Sections
+
+SETTINGS: Sections = {
+    "model": tuple(FAMILIES.values()),
+    "optim": (OptimConfig,),
+    "augment": (AugmentConfig,),
+    "train": (TrainConfig,),
+}
