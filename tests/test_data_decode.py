@@ -183,7 +183,7 @@ def test_nothing_unfinished_is_left(folder, tmp_path):
     forget()
     with pytest.raises(DataError):
         load(DataConfig(source=str(folder), memory_limit=0))
-    assert not [path.name for path in (tmp_path / "cache").iterdir() if path.suffix not in (".npy", ".json", ".lock")]
+    assert not [path.name for path in (tmp_path / "cache").iterdir() if path.suffix not in (".npy", ".json", ".lock", ".sums")]
 
 
 def full_disk(*_, **__):

@@ -40,9 +40,9 @@ def two_folders(tmp_path: Path) -> str:
     return str(tmp_path / "set")
 
 
-def grey_and_val(tmp_path: Path) -> str:
+def grey_and_test(tmp_path: Path) -> str:
     fill(tmp_path / "set" / "train", {"0": 10, "1": 9}, mode="L")
-    fill(tmp_path / "set" / "val", {"0": 2, "1": 2}, mode="L")
+    fill(tmp_path / "set" / "test", {"0": 2, "1": 2}, mode="L")
     return str(tmp_path / "set")
 
 
@@ -69,7 +69,7 @@ SOURCES = {
     "digits": lambda _: "digits",
     "one folder": one_folder,
     "train and test": two_folders,
-    "grey train and val": grey_and_val,
+    "grey train and test": grey_and_test,
     "nested classes": nested,
     "fashion_mnist": fashion_mnist,
 }
@@ -206,10 +206,14 @@ def test_no_images(tmp_path):
     refused(tmp_path, "no images found")
 
 
-def test_empty_class_folder(tmp_path):
-    fill(tmp_path, {"cat": 5, "dog": 5})
-    (tmp_path / "eel").mkdir()
-    refused(tmp_path, "eel: every class folder must hold images")
+def test_an_empty_folder_is_no_class_and_it_is_said(tmp_path):
+    root = fill(tmp_path / "images", {"cat": 5, "dog": 5})
+    (root / "eel").mkdir()
+    facts = load(DataConfig(source=str(root))).facts
+    assert facts.classes == ("cat", "dog")
+    assert "1 folder without images" in facts.summary[-1]
+    (root / "eel" / "notes.txt").write_text("none yet")
+    refused(root, r"eel: every class folder must hold images, this one has none, but 1 \.txt", image_size=8)
 
 
 def test_a_class_too_small_to_split(tmp_path):
@@ -230,7 +234,9 @@ def test_classes_of_test_and_train_differ(tmp_path):
 
 
 def test_test_without_train(tmp_path):
-    refused(fill(tmp_path, {"test": 3, "other": 3}), "test/ must have train/ too")
+    refused(fill(tmp_path / "a", {"test": 3, "other": 3}), "test/ is called like a part of a split")
+    fill(tmp_path / "b" / "test", {"cat": 3, "dog": 3})
+    refused(fill(tmp_path / "b", {"cat": 3, "dog": 3}), "test/ must have train/ too")
 
 
 def test_broken_link(tmp_path):
@@ -266,13 +272,6 @@ def test_hidden_and_other_files_are_passed_over(tmp_path):
     facts = load(DataConfig(source=str(tmp_path))).facts
     assert facts.classes == ("cat", "dog")
     assert facts.n_train + facts.n_val + facts.n_test == 10
-
-
-def test_val_beside_test_is_told_to_be_left_out(tmp_path):
-    for part in ("train", "val", "test"):
-        fill(tmp_path / part, {"cat": 3, "dog": 3})
-    with pytest.warns(UserWarning, match="val/ is not read"):
-        load(DataConfig(source=str(tmp_path)))
 
 
 def test_a_corrupt_image_is_named(tmp_path):

@@ -8,7 +8,6 @@ from decoding what the first is decoding, and where the file system knows no loc
 import contextlib
 import json
 import os
-import tempfile
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -19,8 +18,10 @@ from typing import IO
 import numpy as np
 from filelock import FileLock
 
+from hopsearch.data.contents import keep_sums, renamed
 from hopsearch.data.decode import decode_all, refuse_corrupt
-from hopsearch.data.parts import Part, digest
+from hopsearch.data.parts import FilePart, Part, digest
+from hopsearch.data.progress import counted
 from hopsearch.data.view import Pixels
 from hopsearch.errors import DataError
 
@@ -77,10 +78,12 @@ def read_part(folder: Path, key: str, part: Part, size: int, channels: int, skip
             return found
         if needed > memory_limit:
             _decode_to_disk(folder, key, part, size, channels, skip)
+            _keep_sums(folder, part)
             if found := _read(folder, key, memory_limit):
                 return found
             raise DataError(str(folder), "the cache was damaged right after it was written", "Check the disk, or set data.cache")
         decoded = _decode_to_memory(part, size, channels, skip)
+        _keep_sums(folder, part)
         try:
             _write(folder, key, [decoded.images_NCHW], len(part), decoded.skipped)
         except OSError as error:
@@ -88,6 +91,11 @@ def read_part(folder: Path, key: str, part: Part, size: int, channels: int, skip
                 f"{folder}: decoded images cannot be kept ({error.strerror}); they are decoded at every start", stacklevel=3
             )
         return decoded
+
+
+def _keep_sums(folder: Path, part: Part) -> None:
+    if isinstance(part, FilePart):
+        keep_sums(folder, part)
 
 
 def _decode_to_memory(part: Part, size: int, channels: int, skip: bool) -> Decoded:
@@ -112,7 +120,7 @@ def _decode_to_disk(folder: Path, key: str, part: Part, size: int, channels: int
 
 
 def _good_rows(part: Part, size: int, channels: int, skip: bool, skipped: list[int]) -> Iterator[Pixels]:
-    for index, row in enumerate(decode_all(part, size, channels)):
+    for index, row in enumerate(counted("decoding", decode_all(part, size, channels), len(part))):
         if not isinstance(row, str):
             yield row
         elif skip:
@@ -131,7 +139,7 @@ def _write(
 ) -> None:
     """Write blocks of rows one after the other; ``skipped`` is read when they are all there."""
     folder.mkdir(parents=True, exist_ok=True)
-    with _renamed(folder / f"{key}.npy") as file:
+    with renamed(folder / f"{key}.npy") as file:
         shape, crc, rows, header = (0,), 0, 0, 0
         for block in blocks:
             block = np.ascontiguousarray(block)
@@ -143,28 +151,13 @@ def _write(
             raise DataError(str(folder / key), f"at least one image must be readable, {most} are not", "Check the files")
         file.seek(0)
         _write_header(file, (rows, *shape))  # numpy leaves room for the first axis to grow: the length is the same
-    with _renamed(folder / f"{key}.json") as file:
+    with renamed(folder / f"{key}.json") as file:
         file.write(json.dumps(asdict(_Manifest((rows, *shape), crc, tuple(skipped)))).encode())
 
 
 def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> int:
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
     return file.tell()
-
-
-@contextlib.contextmanager
-def _renamed(target: Path) -> Iterator[IO[bytes]]:
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
 
 
 def _read(folder: Path, key: str, memory_limit: int) -> Decoded | None:

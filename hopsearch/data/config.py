@@ -1,6 +1,6 @@
 """What data a study is trained on (`DataConfig`) and what the rest of the program may know about it (`DataFacts`)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import Field
@@ -19,13 +19,18 @@ class DataConfig(Settings):
 
     source: str = "digits"
     """``digits``, ``cifar10:<dir>``, ``cifar100:<dir>``, ``fashion_mnist:<dir>``, ``imagenet:<dir>``, or an image folder:
-    ``train/<class>/*`` and ``test/<class>/*`` (or ``val/``), or ``<class>/*`` alone. Without ``:<dir>`` a set that can be
-    downloaded lies in the cache."""
+    ``<class>/*`` alone, or ``train/<class>/*`` with ``val/<class>/*`` and ``test/<class>/*`` (Training, valid, seg_test, … too).
+    Without ``:<dir>`` a set that can be downloaded lies in the cache."""
+    val: str | None = Field(default=None, min_length=1)
+    """Folder of the validation images (``<class>/*``), where it is not in the image folder. ``none``: cut them off the training
+    images, even if there is a folder."""
+    test: str | None = Field(default=None, min_length=1)
+    """Folder of the test images, likewise."""
     image_size: int | None = Field(default=None, ge=1, le=MOST_PIXELS)
     """Pixels a side: the shorter side is resized to it (bicubic), then the centre is cut out. None: the images' own size if
     all are square and share one, else 224."""
     val_fraction: float = Field(default=0.15, gt=0, lt=1)
-    """Share of the training images that searches measure on, the same in every class."""
+    """Share of the training images that searches measure on, the same in every class; used only without a validation folder."""
     test_fraction: float = Field(default=0.15, gt=0, lt=1)
     """Share of all images kept for the final test; used only where the source has no test part of its own."""
     split_seed: int = Field(default=0, ge=0)
@@ -60,9 +65,15 @@ class DataFacts:
     flip: bool
     """Whether a mirrored image keeps its label (false for digits and the MNIST-like sets)."""
     fingerprint: str
-    """Hash of image names, file sizes, classes, size and split: equal on every machine that holds the same data, different
+    """Hash of the images' contents, classes, size and split: equal wherever the same data lies under whatever name, different
     for other data or another split."""
     skipped: tuple[str, ...] = ()
     """Names of the training images left out because they cannot be read."""
+    train_by_class: tuple[int, ...] = ()
+    """Images to train on, by class."""
     val_by_class: tuple[int, ...] = ()
     """Images to search on, by class."""
+    former_fingerprint: str = field(default="", compare=False)
+    """The same by the rule of studies up to 0.1, of names and file sizes; empty where those split the folder otherwise."""
+    summary: tuple[str, ...] = field(default=(), compare=False)
+    """What was found, in lines to print; warnings about images that are there twice are among them."""

@@ -40,7 +40,7 @@ def natural_format(part: Part, image_size: int | None) -> tuple[int, int]:
         own = height if height == width else FALLBACK_SIZE
         return image_size or own, 1 if part.pixels.ndim == 3 else 3
     size, own_sizes, channels = image_size, set(), 1
-    for found in _in_threads(functools.partial(_peek, part), len(part)):
+    for found in in_threads(functools.partial(_peek, part), len(part)):
         if found:
             own_sizes.add(found[0])
             channels = max(channels, found[1])
@@ -60,7 +60,7 @@ def natural_format(part: Part, image_size: int | None) -> tuple[int, int]:
 def decode_all(part: Part, size: int, channels: int, crop_pct: float = 1.0) -> Iterator[Pixels | str]:
     """Decoded images (C, H, W) in order, or the reason for one that cannot be read; see `to_pixels`."""
     task = functools.partial(_decode_or_reason, part, size=size, channels=channels, crop_pct=crop_pct)
-    return _in_threads(task, len(part))
+    return in_threads(task, len(part))
 
 
 def refuse_corrupt(part: Part, index: int, reason: str) -> DataError:
@@ -85,7 +85,7 @@ def _peek(part: Part, index: int) -> tuple[tuple[int, int], int] | None:
         return None
 
 
-def _in_threads(task: Callable[[int], T], count: int) -> Iterator[T]:
+def in_threads(task: Callable[[int], T], count: int) -> Iterator[T]:
     """Results of ``task(0)``, ``task(1)``, … in order.
 
     Work stops when the results are no longer wanted, by Ctrl-C too: an image that a thread has started on is not waited for.

@@ -1,99 +1,180 @@
-"""Image folders: ``train/<class>/*`` with ``test/<class>/*`` (or ``val/``), or ``<class>/*`` alone."""
+"""Image folders as a `Source`: parts, classes and images are listed; no image is opened.
 
-import os
-import warnings
-from collections.abc import Iterator
+Any folder of class folders, with or without ``train/``, ``val/`` and ``test/`` above them; see `hopsearch.data.layouts`.
+"""
+
 from pathlib import Path
 
 import numpy as np
 
-from hopsearch.data.parts import FilePart, HeldOut, Source
+from hopsearch.data.layouts import ADVICE, Layout, find_layout
+from hopsearch.data.listing import (
+    IMAGE_SUFFIXES,
+    PassedOver,
+    Row,
+    each_once,
+    file_part,
+    folders_in,
+    holds_images,
+    images_in,
+    walk,
+)
+from hopsearch.data.names import normal, read_name
+from hopsearch.data.parts import FilePart, Found, HeldOut, Source
 from hopsearch.errors import DataError
 
-IMAGE_SUFFIXES = frozenset([".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
-_LAYOUT = "Lay the images out as <folder>/<class>/<image>, or <folder>/train/<class>/<image> beside <folder>/test/<class>/<image>"
+__all__ = ["IMAGE_SUFFIXES", "open_folder"]
+_NONE = "none"
 
 
-def open_folder(root: Path) -> Source:
+def open_folder(root: Path, val: str | None = None, test: str | None = None) -> Source:
     """List the images below ``root``; no image is opened.
 
-    Hidden files and folders and files that are no images by their suffix (in any case) are passed over. Class folders may have
-    folders of their own.
+    Hidden files and folders and files that are no images by their suffix (in any case) are passed over and counted. Class
+    folders may have folders of their own.
+
+    Args:
+        root: the folder.
+        val: folder of the validation images, where it is not in ``root``; ``none`` to have them cut off the training images.
+        test: likewise for the test images.
 
     Raises:
-        DataError: not a folder, no images, fewer than two classes, a class without images, or test classes that are not
-            the training classes.
+        DataError: not a folder, no images, fewer than two classes, a class without images, classes that differ between the
+            parts, or folders that look like parts and are not understood.
     """
-    if not root.is_dir():
-        if root.exists():
-            rule = "must be a folder of class folders, got a file"
-            raise DataError(str(root), rule, "Give the folder that holds one folder for each class")
-        raise DataError(str(root), "the image folder must exist, got nothing there", "Check the path")
-    parts = {path.name: path for path in _folders_in(root)}
-    if "train" not in parts:
-        if held := [name for name in ("test", "val") if name in parts]:
-            raise DataError(str(root), f"a folder with {held[0]}/ must have train/ too", _LAYOUT)
-        classes, part = _list_part(root, root)
-        return Source(root.resolve().name, classes, True, part, None)
-    classes, train = _list_part(parts["train"], root)
-    if {"test", "val"} <= parts.keys():
-        warnings.warn(f"{root}: val/ is not read; the validation part is split off train/", stacklevel=2)
-    folder = parts.get("test", parts.get("val"))
-    return Source(root.resolve().name, classes, True, train, None if folder is None else _held_out(folder, root, classes))
+    _require_folder(root, "data.source")
+    elsewhere: dict[str, Path | None] = {}
+    for part, text in (("val", val), ("test", test)):
+        if text is not None:
+            elsewhere[part] = None if text == _NONE else Path(text).expanduser()
+            if path := elsewhere[part]:
+                _require_folder(path, f"data.{part}", root)
+    passed = PassedOver()
+    layout = find_layout(root, elsewhere, passed)
+    classes, rows = _list_parts(root, layout, passed)
+    kept = each_once(rows, passed)
+    parts = {part: file_part(root, [row for row in kept if row.part == part]) for part in ("train", "val", "test")}
+    _require_images(layout, parts, classes)
+    folders = {"train": layout.train, "val": layout.val, "test": layout.test}
+    where = {part: _shown(path, root) for part, path in folders.items() if path}
+    found = Found(where, tuple(layout.notes), str(passed), _as_before(root, layout))
+    held_out = parts["test"]
+    test_part = HeldOut(len(held_out), held_out.identity(), lambda: held_out, held_out) if layout.test else None
+    return Source(root.resolve().name, classes, True, parts["train"], test_part, parts["val"] if layout.val else None, found)
 
 
-def _list_part(folder: Path, root: Path) -> tuple[tuple[str, ...], FilePart]:
-    class_folders = _folders_in(folder)
-    if len(class_folders) < 2:
-        found = f"one, {class_folders[0].name!r}" if class_folders else "none"
-        if not class_folders and next(_images_in(folder), None):
-            found = "images without a class"
-        raise DataError(str(folder), f"at least two class folders are needed, got {found}", _LAYOUT)
-    listed = [_stat_images(class_folder, root) for class_folder in class_folders]
-    rows, counts = [row for rows in listed for row in rows], [len(rows) for rows in listed]
-    if not rows:
-        raise DataError(str(folder), f"no images found (files ending in {', '.join(sorted(IMAGE_SUFFIXES))})", _LAYOUT)
-    if 0 in counts:
-        empty = class_folders[counts.index(0)]
-        raise DataError(str(empty), "every class folder must hold images, this one has none", "Add images, or remove the folder")
-    names, sizes, mtimes = zip(*rows, strict=True)
-    return tuple(path.name for path in class_folders), FilePart(
-        root, names, sizes, mtimes, np.repeat(np.arange(len(counts)), counts)
-    )
+def _require_folder(path: Path, key: str, root: Path | None = None) -> None:
+    if path.is_dir():
+        return
+    if path.exists():
+        rule = "must be a folder of class folders, got a file"
+        raise DataError(str(path), rule, "Give the folder that holds one folder for each class")
+    inside = root / path if root else path
+    hint = f"Did you mean {key}={inside}?" if inside.is_dir() else "Check the path"
+    raise DataError(str(path), "the image folder must exist, got nothing there", hint)
 
 
-def _held_out(folder: Path, root: Path, classes: tuple[str, ...]) -> HeldOut:
-    test_classes, part = _list_part(folder, root)
-    if test_classes != classes:
-        missing, extra = sorted(set(classes) - set(test_classes)), sorted(set(test_classes) - set(classes))
-        told = [f"missing {', '.join(missing[:5])}"] * bool(missing) + [f"not in train/: {', '.join(extra[:5])}"] * bool(extra)
-        raise DataError(str(folder), f"the classes must be those of train/; {'; '.join(told)}", "Rename or add class folders")
-    return HeldOut(len(part), part.identity(), lambda: part)
+def _list_parts(root: Path, layout: Layout, passed: PassedOver) -> tuple[tuple[str, ...], list[Row]]:
+    names: tuple[str, ...] = ()
+    rows: list[Row] = []
+    for part, folder in (("train", layout.train), ("val", layout.val), ("test", layout.test)):
+        if folder is None:
+            continue
+        classes = _class_folders(folder, layout.aside, passed, part)
+        if part == "train":
+            names = tuple(classes)
+        elif tuple(classes) != names:
+            raise _other_classes(folder, names, tuple(classes), part)
+        for label, class_folder in enumerate(classes.values()):
+            listed = [
+                Row(path, part, label, stat, linked)
+                for path, stat, linked in walk(class_folder, passed, _is_linked(class_folder, root))
+            ]
+            rows += sorted(listed, key=lambda row: normal(row.path.as_posix()))
+    return names, rows
 
 
-def _stat_images(folder: Path, root: Path) -> list[tuple[str, int, int]]:
-    """Name below ``root``, size in bytes and modification time in ns of each image in ``folder``, sorted by name."""
-    rows = []
-    for path in _images_in(folder):
-        try:
-            stat = path.stat()
-        except OSError as error:
-            raise DataError(str(path), f"every listed image must be there: {error.strerror}", "Mend or remove the link") from None
-        rows.append((path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns))
-    return sorted(rows)
+def _is_linked(folder: Path, root: Path) -> bool:
+    """Whether a symbolic link leads to a folder, from the data set's folder on."""
+    return any(path.is_symlink() for path in (folder, *folder.parents) if path != root and path.is_relative_to(root))
 
 
-def _folders_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path.name))
+def _class_folders(folder: Path, aside: set[Path], passed: PassedOver, part: str) -> dict[str, Path]:
+    """Class folders by name (NFC), sorted; those without any file are no classes and are counted."""
+    classes: dict[str, Path] = {}
+    for path in folders_in(folder):
+        name = normal(path.name)
+        if path.resolve() in aside:
+            continue
+        if not holds_images(path) and not _holds_files(path):
+            passed.empty.append(f"{path.relative_to(folder.parent).as_posix()}/")
+            continue
+        if name in classes:
+            rule = f"two folders are called {name!r}: their names differ only in how the accents are stored (Unicode NFC and NFD)"
+            raise DataError(str(path), rule, "Rename one, or put their images together")
+        _refuse_parts_inside(path)
+        classes[name] = path
+    direct = images_in(folder)
+    if len(classes) < 2:
+        found = f"one, {next(iter(classes))!r}" if classes else "images without a class" if direct else "none"
+        raise DataError(str(folder), f"at least two class folders are needed, got {found}", ADVICE)
+    passed.outside += len(direct)
+    return dict(sorted(classes.items()))
 
 
-def _images_in(folder: Path) -> Iterator[Path]:
-    for place, inner, files in os.walk(folder, followlinks=True):
-        inner[:] = [name for name in inner if not _is_hidden(name)]
-        for name in files:
-            if not _is_hidden(name) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
-                yield Path(place, name)
+def _refuse_parts_inside(class_folder: Path) -> None:
+    inner = folders_in(class_folder)
+    readings = [read_name(path.name) for path in inner]
+    roles = {reading.role for reading in readings if reading.role}
+    if len(roles) > 1 or any(reading.whole and reading.role != "train" for reading in readings):
+        named = " and ".join(f"{path.name}/" for path, reading in zip(inner, readings, strict=True) if reading.role)
+        rule = f"the parts of a split must lie above the classes, got {named} inside the class"
+        raise DataError(str(class_folder), rule, f"{ADVICE}; if it is no part, rename it")
 
 
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
+def _holds_files(folder: Path) -> bool:
+    probe = PassedOver()
+    for _ in walk(folder, probe):
+        break
+    return bool(probe.suffixes)
+
+
+def _require_images(layout: Layout, parts: dict[str, FilePart], classes: tuple[str, ...]) -> None:
+    for part, folder in (("train", layout.train), ("val", layout.val), ("test", layout.test)):
+        if folder is None:
+            continue
+        if not len(parts[part]):
+            rule = f"no images found (files ending in {', '.join(sorted(IMAGE_SUFFIXES))})"
+            linked = "; links to images that are listed elsewhere in the data set do not count"
+            raise DataError(str(folder), rule + linked * holds_images(folder), ADVICE)
+        counts = np.bincount(parts[part].labels_N, minlength=len(classes)).tolist()
+        if 0 in counts:
+            place = folder / classes[counts.index(0)]
+            told = PassedOver()
+            list(walk(place, told)) if place.is_dir() else None
+            rule = "every class folder must hold images, this one has none" + (f", but {told}" if str(told) else "")
+            raise DataError(str(place), rule, "Add images, or remove the folder")
+
+
+def _other_classes(folder: Path, wanted: tuple[str, ...], got: tuple[str, ...], part: str) -> DataError:
+    missing, extra = sorted(set(wanted) - set(got)), sorted(set(got) - set(wanted))
+    told = [f"missing {', '.join(missing[:5])}"] * bool(missing) + [f"not in train/: {', '.join(extra[:5])}"] * bool(extra)
+    hint = "Rename or add class folders"
+    if {name.casefold() for name in missing} & {name.casefold() for name in extra}:
+        hint = "Write the names in the same case"
+    rule = f"the classes must be those of train/; {'; '.join(told)}"
+    return DataError(str(folder), rule, f"{hint}, or cut that part off the training images: data.{part}=none")
+
+
+def _shown(path: Path, root: Path) -> str:
+    inside = path.relative_to(root) if path.is_relative_to(root) else path
+    return f"{inside}/" if str(inside) != "." else ""
+
+
+def _as_before(root: Path, layout: Layout) -> bool:
+    """Whether versions that hashed names and sizes split this folder as it is split now: `Source.found`."""
+    if layout.val:
+        return False
+    if layout.train == root:
+        return not layout.test and not layout.aside
+    return layout.train == root / "train" and layout.test in (None, root / "test")

@@ -144,6 +144,22 @@ class HeldOut:
     """Enters the fingerprint; must not need the pixels."""
     open: Callable[[], Part]
     """Lists, and for packed formats reads, the part."""
+    listed: "Part | None" = None
+    """The part, where it could be listed without reading it; its files' contents are then compared with the training images'."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """How a data set was read, for the summary."""
+
+    where: dict[str, str] = field(default_factory=dict)
+    """Folders of ``train``, ``val``, ``test`` in words; empty text for the data set's folder itself."""
+    notes: tuple[str, ...] = ()
+    """What was decided, in sentences."""
+    passed_over: str = ""
+    """What lies there and is not used, in words."""
+    as_before: bool = True
+    """Whether versions that knew ``train/`` and ``test/`` alone split it alike."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +172,9 @@ class Source:
     train: Part
     test: HeldOut | None
     """None: a test part is split off ``train``."""
+    val: FilePart | None = None
+    """None: a validation part is split off ``train``."""
+    found: Found = Found()
 
 
 def digest(value: Any) -> str:

@@ -15,12 +15,13 @@ from hopsearch.data.parts import ArrayPart, FilePart, HeldOut, Source
 from hopsearch.errors import DataError
 
 
-def open_source(text: str, downloads: Path) -> Source:
+def open_source(text: str, downloads: Path, val: str | None = None, test: str | None = None) -> Source:
     """Find and list a data set. A known name wins over a folder of that name, which can be written ``./<name>``.
 
     Args:
         text: ``digits``, ``<set>:<dir>`` for a torchvision set, or an image folder.
         downloads: where a torchvision set lies if no folder is given.
+        val, test: folders of an image folder's parts, see `open_folder`.
 
     Raises:
         DataError: unknown name, missing folder, a set that is neither there nor can be downloaded, or see `open_folder`.
@@ -31,12 +32,14 @@ def open_source(text: str, downloads: Path) -> Source:
             raise DataError(f"data.source={text}", "digits are embedded and take no folder", "Write digits")
         if name == "imagenet" and not folder:
             raise DataError(f"data.source={text}", "imagenet needs the folder it lies in", "Write imagenet:<folder>")
+        if given := [f"data.{part}" for part, value in (("val", val), ("test", test)) if value]:
+            raise DataError(given[0], f"only an image folder has parts in other folders, got data.source={text}", "Leave it out")
         return SOURCES[name](Path(folder).expanduser() if folder else downloads)
     path = Path(text).expanduser()
     if not text or not (path.exists() or _looks_like_path(text)):
         rule = "neither a known data set nor a folder" if text else "a data set is needed, got nothing"
         raise DataError(f"data.source={text}", rule, did_you_mean(name, SOURCES))
-    return open_folder(path)
+    return open_folder(path, val, test)
 
 
 def _looks_like_path(text: str) -> bool:

@@ -7,7 +7,7 @@ import functools
 import threading
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -15,9 +15,11 @@ import torch
 from hopsearch.data.cache import Decoded, cache_folder, cached_format, part_key, read_part
 from hopsearch.data.config import DataConfig, DataFacts
 from hopsearch.data.decode import natural_format
-from hopsearch.data.parts import ArrayPart, HeldOut, Part, Source, digest
+from hopsearch.data.fingerprint import Prints
+from hopsearch.data.parts import ArrayPart, FilePart, HeldOut, Part, Source, digest
 from hopsearch.data.sources import open_source
 from hopsearch.data.split import Indices, prefix_length, require_per_class, stratified_order
+from hopsearch.data.summary import summary
 from hopsearch.data.view import Pixels
 
 _REMEMBERED = 4  # data sets a process keeps; a worker uses one
@@ -94,21 +96,21 @@ _LOADING = threading.Lock()  # two threads that ask at once read once
 
 @functools.lru_cache(maxsize=_REMEMBERED)
 def _load(config: DataConfig) -> Splits:
-    source = open_source(config.source, cache_folder(config.cache) / "torchvision")
+    source = open_source(config.source, cache_folder(config.cache) / "torchvision", config.val, config.test)
     place = f"data.source={config.source}"
-    require_per_class(source.train.labels_N, source.classes, 2 if source.test else 3, place)
+    require_per_class(source.train.labels_N, source.classes, 1 + (not source.test) + (not source.val), place)
     pool, test = _hold_out(source, config)
-    order_N = stratified_order(pool.labels_N, config.split_seed)
-    pool = pool.take(order_N)
+    pool, n_val = _order(source, pool, config)
     size, channels, decoded = _decode(pool, config)
     kept = np.delete(np.arange(len(pool)), decoded.skipped)
-    n_val = int(np.count_nonzero(kept < prefix_length(pool.labels_N, config.val_fraction)))
+    n_val = int(np.count_nonzero(kept < n_val))
     labels_N = pool.labels_N[kept]
     skipped = tuple(pool.name(index) for index in decoded.skipped)
     _report_skipped(skipped, place)
     for labels, part in ((labels_N[:n_val], "validation"), (labels_N[n_val:], "training")):
         require_per_class(labels, source.classes, 1, f"{place}: {part} part")
     whole = _image_set(decoded, labels_N)
+    print_of = Prints(source, config, pool, test, n_val, size, channels, decoded.skipped)
     facts = DataFacts(
         name=source.name,
         image_size=size,
@@ -118,10 +120,13 @@ def _load(config: DataConfig) -> Splits:
         n_val=n_val,
         n_test=test.count,
         flip=source.flip,
-        fingerprint=_fingerprint(source, config, size, channels, decoded.skipped),
+        fingerprint=print_of.contents(),
         skipped=skipped,
-        val_by_class=tuple(np.bincount(labels_N[:n_val], minlength=len(source.classes)).tolist()),
+        val_by_class=_by_class(labels_N[:n_val], source),
+        train_by_class=_by_class(labels_N[n_val:], source),
+        former_fingerprint=print_of.names(),
     )
+    facts = replace(facts, summary=(*summary(config, source, facts), *print_of.warnings(kept)))
     return Splits(facts, _cut(whole, n_val, None), _cut(whole, 0, n_val), lambda: _read_test(test, config, size, channels, place))
 
 
@@ -130,12 +135,26 @@ def _hold_out(source: Source, config: DataConfig) -> tuple[Part, HeldOut]:
         return source.train, source.test
     labels_N = source.train.labels_N
     order_N = stratified_order(labels_N, config.split_seed)
-    # Each class must be left with two images, one to train and one to validate on.
+    # Each class must be left with an image to train on, and another where the validation part is cut off too.
     end = prefix_length(labels_N, config.test_fraction)
     test_M, pool_M = np.sort(order_N[:end]), np.sort(order_N[end:])
-    require_per_class(labels_N[pool_M], source.classes, 2, f"data.source={config.source}: left by data.test_fraction")
+    least = 1 if source.val else 2
+    require_per_class(labels_N[pool_M], source.classes, least, f"data.source={config.source}: left by data.test_fraction")
     held_out = source.train.take(test_M)
-    return source.train.take(pool_M), HeldOut(len(held_out), held_out.identity(), lambda: held_out)
+    return source.train.take(pool_M), HeldOut(len(held_out), held_out.identity(), lambda: held_out, listed=held_out)
+
+
+def _order(source: Source, pool: Part, config: DataConfig) -> tuple[Part, int]:
+    """The images in the order in which they are decoded, and how many at its beginning are for validation."""
+    pool = pool.take(stratified_order(pool.labels_N, config.split_seed))
+    if source.val is None:
+        return pool, prefix_length(pool.labels_N, config.val_fraction)
+    assert isinstance(pool, FilePart), "a validation folder belongs to image files"
+    return source.val.followed_by(pool), len(source.val)
+
+
+def _by_class(labels_N: Indices, source: Source) -> tuple[int, ...]:
+    return tuple(np.bincount(labels_N, minlength=len(source.classes)).tolist())
 
 
 def _decode(part: Part, config: DataConfig, size: int | None = None, channels: int | None = None) -> tuple[int, int, Decoded]:
@@ -175,8 +194,3 @@ def _image_set(decoded: Decoded, labels_N: Indices) -> ImageSet:
 
 def _cut(whole: ImageSet, start: int, end: int | None) -> ImageSet:
     return ImageSet(whole.images_NCHW[start:end], whole.labels_N[start:end], whole.mapped)  # views: no pixel is copied
-
-
-def _fingerprint(source: Source, config: DataConfig, size: int, channels: int, skipped: tuple[int, ...]) -> str:
-    split = [config.val_fraction, config.split_seed, config.test_fraction if source.test is None else source.test.identity]
-    return digest([source.train.identity(), source.classes, size, channels, split, skipped])

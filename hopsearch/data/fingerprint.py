@@ -1,0 +1,89 @@
+"""What a data set and its split are, as a hash of the images' contents; and the images that are in it twice."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hopsearch.data.cache import cache_folder
+from hopsearch.data.config import DataConfig
+from hopsearch.data.contents import Listed, sums_of, twice, two_classes
+from hopsearch.data.parts import FilePart, HeldOut, Part, Source, digest
+from hopsearch.data.split import Indices
+
+BY_CONTENTS = "2:"
+"""What fingerprints of contents begin with; those of names and file sizes have no such mark."""
+
+
+@dataclass(frozen=True)
+class Prints:
+    """All that a fingerprint is made from.
+
+    Attributes:
+        source: the data set as listed.
+        config: how it is split.
+        pool: the images that are decoded, those for validation first.
+        test: the test part.
+        n_val: how many of the readable images are for validation.
+        size, channels: of the decoded images.
+        skipped: positions in ``pool`` of those that cannot be read.
+    """
+
+    source: Source
+    config: DataConfig
+    pool: Part
+    test: HeldOut
+    n_val: int
+    size: int
+    channels: int
+    skipped: tuple[int, ...]
+
+    def contents(self) -> str:
+        """The fingerprint: equal wherever the same contents are split alike, whatever the folder is called.
+
+        Sets whose pixels are in memory keep the rule that they always had, which hashes pixels.
+        """
+        if not isinstance(self.pool, FilePart):
+            return self._before()
+        test = self.test.listed
+        held_out: Any = self.test.identity
+        if isinstance(test, FilePart):
+            held_out = sorted(zip(test.labels_N.tolist(), self._sums(test), strict=True))
+        pool = [self.pool.labels_N.tolist(), self._sums(self.pool)]
+        shape = [self.source.classes, self.size, self.channels, self.n_val, self.skipped]
+        return BY_CONTENTS + digest([shape, pool, held_out])
+
+    def names(self) -> str:
+        """The fingerprint of names and file sizes, as studies have it that are older than `contents`."""
+        return self._before() if self.source.found.as_before else ""
+
+    def _before(self) -> str:
+        config, source = self.config, self.source
+        test = config.test_fraction if source.test is None else source.test.identity
+        split = [config.val_fraction, config.split_seed, test]
+        return digest([source.train.identity(), source.classes, self.size, self.channels, split, self.skipped])
+
+    def warnings(self, kept: Indices) -> list[str]:
+        """Sentences about images that are in two parts or two classes; none for sets whose pixels are in memory.
+
+        Args:
+            kept: positions in ``pool`` of the readable images.
+        """
+        if not isinstance(self.pool, FilePart):
+            return []
+        lists = [Listed("validation", self.pool, kept[: self.n_val]), Listed("training", self.pool, kept[self.n_val :])]
+        test = self.test.listed
+        if isinstance(test, FilePart):
+            self._sums(test)
+            lists.append(Listed("test", test, np.flatnonzero(np.array(test.sizes))))
+        val, train, *tests = lists
+        said = [twice(train, val), *(twice(other, one) for one in tests for other in (train, val))]
+        return [line for line in (*said, two_classes(lists, self.source.classes)) if line]
+
+    def _sums(self, part: FilePart) -> list[bytes]:
+        return [row.tobytes() for row in sums_of(self._folder, part)]
+
+    @property
+    def _folder(self) -> Path:
+        return cache_folder(self.config.cache)

@@ -1,0 +1,186 @@
+"""Walking through folders of images: each file once, links that lead back passed over, and all that is passed over counted."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from stat import S_ISREG
+
+import numpy as np
+
+from hopsearch.data.parts import FilePart
+from hopsearch.errors import DataError
+
+IMAGE_SUFFIXES = frozenset([".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
+
+
+@dataclass(frozen=True)
+class Row:
+    """An image file as listed."""
+
+    path: Path
+    part: str
+    """train, val or test."""
+    label: int
+    stat: os.stat_result
+    linked: bool
+    """Whether a symbolic link below the data set's folder leads to it."""
+
+
+@dataclass
+class PassedOver:
+    """What lies in the folders and is not used."""
+
+    suffixes: Counter[str] = field(default_factory=Counter)
+    """Files that are no images by their suffix, by suffix."""
+    hidden: int = 0
+    """Files and folders whose names begin with a dot, and macOS's."""
+    outside: int = 0
+    """Images beside the class folders instead of in one."""
+    empty: list[str] = field(default_factory=list)
+    """Folders without any image."""
+    loops: int = 0
+    """Links to a folder above them."""
+    twice: int = 0
+    """Links to images that are listed where they lie."""
+
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in self.suffixes.most_common(6))
+        shown = ", ".join(self.empty[:3]) + (", …" if len(self.empty) > 3 else "")
+        said = [f"{kinds} (no image format that is read)"] * bool(self.suffixes)
+        said += [f"{self.hidden:,} hidden"] * bool(self.hidden)
+        said += [f"{self.outside:,} images outside every class folder"] * bool(self.outside)
+        said += [f"{len(self.empty):,} folder{'s' * (len(self.empty) > 1)} without images ({shown})"] * bool(self.empty)
+        said += [f"{self.loops:,} link{'s' * (self.loops > 1)} to a folder above"] * bool(self.loops)
+        said += [f"{self.twice:,} second path{'s' * (self.twice > 1)} to a file listed already"] * bool(self.twice)
+        return ", ".join(said)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether files and folders of that name are passed over."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is an image by its suffix, in any case."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def folders_in(folder: Path, passed: PassedOver | None = None) -> list[Path]:
+    """Visible folders in ``folder``, sorted; without links to a folder above, which are counted in ``passed``."""
+    found, passed = [], passed or PassedOver()
+    for entry in _entries(folder):
+        if is_hidden(entry.name):
+            passed.hidden += 1
+        elif entry.is_dir():
+            if _leads_back(entry):
+                passed.loops += 1
+            else:
+                found.append(Path(entry))
+    return found
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Visible images that lie directly in ``folder``."""
+    return [Path(one) for one in _entries(folder) if not is_hidden(one.name) and is_image(one.name) and not one.is_dir()]
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether there is an image in ``folder`` or below."""
+    return next(walk(folder, PassedOver()), None) is not None
+
+
+def walk(folder: Path, passed: PassedOver, linked: bool = False) -> Iterator[tuple[Path, os.stat_result, bool]]:
+    """Every visible image in ``folder`` and below: path, status, and whether a symbolic link leads to it.
+
+    Args:
+        folder: where to begin.
+        passed: counts what is passed over.
+        linked: whether a link leads to ``folder`` itself.
+
+    Raises:
+        DataError: a link to nothing, or a folder that cannot be read.
+    """
+    seen = set()  # folders by device and inode: one that is reached twice is gone through once
+    waiting = [(folder, linked)]
+    while waiting:
+        place, linked = waiting.pop()
+        here = place.stat()
+        if (here.st_dev, here.st_ino) in seen:
+            passed.loops += 1
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        for entry in _entries(place):
+            link = linked or entry.is_symlink()
+            if is_hidden(entry.name):
+                passed.hidden += 1
+            elif entry.is_dir():
+                if _leads_back(entry):
+                    passed.loops += 1
+                else:
+                    waiting.append((Path(entry), link))
+            elif is_image(entry.name) and (stat := _status(entry)):
+                yield Path(entry), stat, link
+            else:
+                passed.suffixes[os.path.splitext(entry.name)[1].lower() or "without a suffix"] += 1
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """The status of a file; None of what is no file, e.g. a pipe, which would never end."""
+    try:
+        stat = entry.stat()
+    except OSError as error:
+        rule = f"every listed image must be there: {error.strerror}"
+        raise DataError(entry.path, rule, "Repair or remove the link") from None
+    return stat if S_ISREG(stat.st_mode) else None
+
+
+def _leads_back(entry: os.DirEntry[str]) -> bool:
+    """Whether a link leads to a folder that it lies in, or above."""
+    if not entry.is_symlink():
+        return False
+    here = Path(os.path.realpath(os.path.dirname(entry.path)))
+    return Path(os.path.realpath(entry.path)) in (here, *here.parents)
+
+
+def each_once(rows: Sequence[Row], passed: PassedOver) -> list[Row]:
+    """Without the links to files that are listed where they lie, and each file once in a class of a part.
+
+    A file that several classes or parts hold alike (hard links, links to a file elsewhere) stays in each: comparing contents
+    finds it, and says so.
+    """
+    real = {(row.stat.st_dev, row.stat.st_ino) for row in rows if not row.linked and row.stat.st_ino}
+    kept, seen = [], set()
+    for row in rows:
+        file = row.stat.st_dev, row.stat.st_ino
+        if file[1] and ((row.linked and file in real) or (file, row.part, row.label) in seen):
+            passed.twice += 1
+            continue
+        seen.add((file, row.part, row.label))
+        kept.append(row)
+    return kept
+
+
+def file_part(root: Path, rows: Sequence[Row]) -> FilePart:
+    """Rows as a part, named below ``root`` where they lie below it."""
+    names = []
+    for row in rows:
+        inside = row.path.is_relative_to(root)
+        names.append((row.path.relative_to(root) if inside else row.path.absolute()).as_posix())
+    return FilePart(
+        root,
+        tuple(names),
+        tuple(row.stat.st_size for row in rows),
+        tuple(row.stat.st_mtime_ns for row in rows),
+        np.array([row.label for row in rows], dtype=np.int64),
+        tuple((row.stat.st_ino, row.stat.st_ctime_ns) for row in rows),
+    )
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(str(folder), f"the folder must be readable: {error.strerror}", "Check its permissions") from None

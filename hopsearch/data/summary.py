@@ -1,0 +1,56 @@
+"""What was found in a data set, in a few lines: printed by every verb that reads one."""
+
+from hopsearch.data.config import DataConfig, DataFacts
+from hopsearch.data.parts import Source
+
+_SHOWN = 8  # class names
+
+
+def summary(config: DataConfig, source: Source, facts: DataFacts) -> tuple[str, ...]:
+    """The lines, without the warnings about images that are there twice."""
+    names = ", ".join(facts.classes[:_SHOWN]) + (", …" if len(facts.classes) > _SHOWN else "")
+    total = facts.n_train + facts.n_val + facts.n_test
+    largest = max(range(len(facts.classes)), key=lambda label: facts.train_by_class[label])
+    share = facts.train_by_class[largest] / facts.n_train
+    colours = "RGB" if facts.channels == 3 else "grey"
+    lines = [
+        f"data {config.source}: {total:,} images, {len(facts.classes)} classes ({names}), "
+        f"{facts.image_size} × {facts.image_size} px, {colours}",
+        f"  training {facts.n_train:,}{_from(source, 'train')}; validation {facts.n_val:,}{_val(config, source)}; "
+        f"test {facts.n_test:,}{_test(config, source)}",
+        f"  largest class: {facts.classes[largest]}, {share:.0%} of the training images",
+    ]
+    lines += [f"  {note}" for note in (*source.found.notes, *_unused(config, source))]
+    if source.found.passed_over:
+        lines.append(f"  passed over: {source.found.passed_over}")
+    return tuple(lines)
+
+
+def _from(source: Source, part: str) -> str:
+    where = source.found.where.get(part, "")
+    return f" ({where})" if where else ""
+
+
+def _val(config: DataConfig, source: Source) -> str:
+    if source.val:
+        return _from(source, "val")
+    return f" ({config.val_fraction:.0%} cut off {source.found.where.get('train') or 'the training images'} by data.split_seed)"
+
+
+def _test(config: DataConfig, source: Source) -> str:
+    if source.test:
+        return _from(source, "test") or " (the set's own)"
+    if not source.found.where:
+        return f" ({config.test_fraction:.0%} cut off by data.split_seed)"
+    where = source.found.where.get("train") or "all images"
+    return f" ({config.test_fraction:.0%} cut off {where} by data.split_seed: there is no test folder)"
+
+
+def _unused(config: DataConfig, source: Source) -> list[str]:
+    """Settings that have no effect, where the user gave them."""
+    given = {"val_fraction": source.val, "test_fraction": source.test}
+    return [
+        f"data.{name} has no effect: that part is a folder"
+        for name, part in given.items()
+        if part and name in config.model_fields_set
+    ]
