@@ -63,7 +63,7 @@ class Budget:
             return f"the budget of {self.gpu_hours:g} GPU-hours is spent"
         if self.money is not None and self._money(view) >= self.money:
             return f"the budget of {self.money:g} money is spent"
-        if self.plateau is not None and self._since_best(view) >= self.plateau:
+        if self.plateau is not None and view.since_best >= self.plateau:
             return f"the last {self.plateau} trials brought nothing better"
         return ""
 
@@ -79,19 +79,11 @@ class Budget:
         if self.money is not None:
             words.append(f"{max(0.0, self.money - self._money(view)):.2f} money")
         if self.plateau is not None:
-            words.append(f"{max(0, self.plateau - self._since_best(view))} trials to a plateau")
+            words.append(f"{max(0, self.plateau - view.since_best)} trials to a plateau")
         return words
 
-    def _hours(self, view: StudyView) -> float:
-        return sum(record.seconds for record in view.records.values()) / 3600
-
     def _gpu_hours(self, view: StudyView) -> float:
-        return self._hours(view) * self.gpus
+        return view.trained_seconds / 3600 * self.gpus
 
     def _money(self, view: StudyView) -> float:
-        return self._hours(view) * self.per_hour
-
-    def _since_best(self, view: StudyView) -> int:
-        leaders = view.front()
-        newest = max((record.rose for record in leaders), default=0)
-        return sum(record.came > newest for record in view.counted()) if leaders else 0
+        return view.trained_seconds / 3600 * self.per_hour

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hopsearch.data import DataConfig, DataFacts
+from hopsearch.distributed.booking import Booking
 from hopsearch.distributed.budget import Budget
 from hopsearch.distributed.checkpoints import CheckpointConfig, Checkpoints
 from hopsearch.distributed.job import Drawn, Job, Progress
@@ -81,7 +82,11 @@ class Dispatcher:
     def __post_init__(self) -> None:
         self._began, self._before = self.clock(), self.study.seconds
         self._noted = self._before
-        self._queue = [record.number for record in self.study.resume(self.admit)]
+        self._booking = Booking(self.study, self.clock)
+        again = self.study.resume(self.admit)
+        for record in again:
+            self._booking.resumed(record)
+        self._queue = [record.number for record in again]
         self.checkpoints = Checkpoints(self.study, self.place, self.keeping, self.journal, self.say)
 
     @property
@@ -149,6 +154,7 @@ class Dispatcher:
             observer.begin(record)
         job = self.job(record, fresh=not again and not record.curve)
         self._live.add(record.number)
+        self._booking.handed_out(record.number)
         return job
 
     def _over(self) -> None:
@@ -165,9 +171,12 @@ class Dispatcher:
             return False  # Tune tells of a trial's end once more
         record = self.study.records[number]
         known = record.epoch
+        self._booking.heard(number)
         for row in progress.rows:
             if record.state == State.RUNNING and int(row["epoch"]) > record.epoch:
                 self._report(record, row)
+            elif not progress.history:
+                self._booking.again(number, row["seconds"])
         if record.epoch > known:
             self._lost.pop(number, None)
         if progress.rows:
@@ -177,9 +186,10 @@ class Dispatcher:
             if progress.pictures:
                 observer.pictures(record, progress.pictures)
         if progress.failure == "search":
+            self.study.waste(number, progress.failed_epochs, progress.failed_seconds)
             self._stop(progress.reason, UserError(f"trial {number}", progress.reason))
         elif progress.failure == "trial" and record.state == State.RUNNING:
-            self.study.fail(number, progress.reason)
+            self.study.fail(number, progress.reason, not progress.trace, progress.failed_epochs, progress.failed_seconds)
             self._note_bug(record, progress)
         if record.state.ended:
             self._ended(record)
@@ -207,7 +217,7 @@ class Dispatcher:
         if number not in self._live:
             return
         self._live.discard(number)
-        self.study.lose(number)
+        self._booking.lost(self.study.records[number], saved)
         if saved:
             self._queue.append(number)
             return
@@ -215,7 +225,8 @@ class Dispatcher:
         if self._lost[number] < _LOSSES:
             self._queue.append(number)
             return
-        record = self.study.fail(number, f"lost: its worker died {_LOSSES} times in a row without finishing an epoch")
+        reason = f"lost: its worker died {_LOSSES} times in a row without finishing an epoch"
+        record = self.study.fail(number, reason, learn=False)
         self._ended(record)
 
     def requeue(self) -> None:
@@ -248,13 +259,14 @@ class Dispatcher:
             )
             self._stop(str(error), error)
         elif value != value or abs(value) == float("inf"):
-            self.study.fail(record.number, f"diverged: {self.study.objective} is {value}")
+            reason = f"diverged: {self.study.objective} is {value}"
+            self.study.fail(record.number, reason, epochs=1, seconds=row["seconds"])
         else:
             if "latency" in row:
                 if "latency" not in record.cost:
                     self.study.measure(record.number, {"latency": row["latency"]})
                 if broken := self.constraint.too_slow(record.cost["latency"]):
-                    self.study.exclude(record.number, "latency", *broken)
+                    self.study.exclude(record.number, "latency", *broken, epochs=1, seconds=row["seconds"])
                     return
             epoch = int(row["epoch"])
             newest = str((self.checkpoints.folder(record.number) / f"epoch_{epoch:04d}.pt").relative_to(self.study.folder))

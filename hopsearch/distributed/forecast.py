@@ -9,10 +9,10 @@ import statistics
 from random import Random
 
 from hopsearch.study import StudyView, make_pruner
+from hopsearch.study.decisions import in_order, take_in
 from hopsearch.study.evidence import Arrival, Evidence
 from hopsearch.study.pruners import Pruner, Verdict
-from hopsearch.study.records import Decision
-from hopsearch.study.view import in_order, take_in
+from hopsearch.study.records import Decision, Failure
 
 _TIMES = 9  # continuations, of which the median counts; fewer in a large search, where they differ less
 _TRIALS = 300  # that are continued in all, for the same reason
@@ -118,8 +118,12 @@ class _Continuation:
                 self._standing[number] = standings[number, epoch] = standing
         for record, one in made:
             if isinstance(one, Decision):
-                came = Arrival(record.number, one.epoch, (standings[record.number, one.epoch],), 0)
+                came = Arrival(
+                    record.number, one.epoch, (standings.get((record.number, one.epoch), 0.0),), 0
+                )  # one that failed since stands nowhere
                 told.add(came, one.pause)
+            elif isinstance(one, Failure):
+                told.drop(record.number, record.decisions)
             else:
                 told.leave(record.number, one.epoch)
         return told

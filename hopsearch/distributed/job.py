@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import socket
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -65,6 +66,12 @@ class Progress(Settings):
     """``trial``: this trial cannot go on. ``search``: none can, the user must act (missing data, full disk)."""
     reason: str = ""
     """Why, in a sentence."""
+    failed_epochs: int = 0
+    """1 where an epoch had begun that it failed in."""
+    failed_seconds: float = 0.0
+    """How long that had trained."""
+    history: bool = False
+    """Whether the rows are what a checkpoint tells: nothing was trained for this word."""
     trace: str = ""
     """The traceback of an error that is nobody's mistake but ours."""
     held: int = 0
@@ -97,6 +104,7 @@ class JobRun:
         self._mirror = Mirror(job.mirror) if job.mirror else None
         self._pictures = Path(job.folder) / "pictures.json"
         self._run: TrialRun | None = None
+        self._stepped = 0.0  # when the current epoch began
 
     def advance(self, stop: Callable[[], bool] | None = None) -> Progress:
         """Train one epoch and save it; never raises for what is a fact about the trial or the user's to mend.
@@ -112,15 +120,20 @@ class JobRun:
         return progress
 
     def _told(self, stop: Callable[[], bool] | None) -> Progress:
+        self._stepped = 0.0
         try:
             return self._advance(stop)
         except TrialFailure as failure:
-            return Progress(failure="trial", reason=f"{failure.reason}: {failure}")
+            return self._failed("trial", f"{failure.reason}: {failure}")
         except (UserError, CheckpointError, OSError) as error:
-            return Progress(failure="search", reason=str(error))
+            return self._failed("search", str(error))
         except Exception as error:  # a bug of one configuration must not end the search; it is shown with its traceback
-            summary = f"error: {type(error).__name__}: {error}".splitlines()[0]
-            return Progress(failure="trial", reason=summary, trace=traceback.format_exc())
+            return self._failed("trial", f"error: {type(error).__name__}: {error}".splitlines()[0], traceback.format_exc())
+
+    def _failed(self, what: FailureKind, reason: str, trace: str = "") -> Progress:
+        begun = self._stepped > 0
+        seconds = time.perf_counter() - self._stepped if begun else 0.0
+        return Progress(failure=what, reason=reason, trace=trace, failed_epochs=int(begun), failed_seconds=seconds)
 
     def finish(self, target: Path, mirror: str = "") -> dict[str, Any]:
         """Take the best epoch's weights, read the test split once, and write the winner's files.
@@ -164,11 +177,12 @@ class JobRun:
         if self._run is None:
             run, _ = self._built()
             if run.history:
-                return Progress(rows=tuple(run.history), pictures=self._drawn(), held=self._held(), done=run.done)
+                return Progress(rows=tuple(run.history), pictures=self._drawn(), held=self._held(), done=run.done, history=True)
         run, _ = self._built()
         first = run.ranks.rank == 0
         if first:
             self._log(run.epoch + 1)
+        self._stepped = time.perf_counter()
         try:
             row = run.step(stop)
         except Paused:

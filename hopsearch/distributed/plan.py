@@ -153,7 +153,7 @@ def budget_epochs(budget: Budget, begun: StudyView | None, hours: float, at_once
         at_once: trials at once.
     """
     seconds, epochs = (begun.seconds, begun.epochs) if begun else (0.0, 0)
-    trained = sum(record.seconds for record in begun.records.values()) / 3600 if begun else 0.0
+    trained = begun.trained_seconds / 3600 if begun else 0.0
     allowed: dict[str, float] = {}
     if budget.epochs is not None:
         allowed[f"epochs={budget.epochs}"] = budget.epochs - epochs

@@ -109,9 +109,10 @@ def _cost(view: StudyView, epochs: int, full: int) -> dict[str, float]:
         "full_epochs": full,
         "saved_share": 1 - epochs / full if full else 0.0,
         "saved_seconds": sum(r.seconds / r.epoch * (last - r.epoch) for r in stopped),
-        "training_seconds": sum(r.seconds for r in view.counted()),
+        "training_seconds": view.trained_seconds,
         "wall_seconds": view.seconds,
-        "failed_epochs": sum(r.epoch for r in view.counted() if r.state == State.FAILED),
+        "failed_epochs": sum(r.epochs_trained for r in view.counted() if r.state == State.FAILED),
+        "wasted_epochs": view.wasted_epochs,
     }
 
 

@@ -118,7 +118,7 @@ class Board:
             self._written[record.number] = epoch
         run.flush()
         if (known := record.best(self._view.sign)) is not None and record.state != State.FAILED:
-            self._rise(known[1], self._view.epochs)
+            self._rise(known[1], self._reported)
 
     def pictures(self, record: TrialRecord, drawn: Mapping[int, Mapping[str, str]]) -> None:
         """Add pictures to a trial's run, by epoch and tag, PNG in base64; epochs it holds already are passed over."""
@@ -141,7 +141,7 @@ class Board:
     def close(self) -> None:
         """Close all files."""
         if self._top is not None:
-            self._study.scalars(self._view.epochs, {self._by_epochs: self._top})
+            self._study.scalars(self._reported, {self._by_epochs: self._top})
         for run in (*self._runs.values(), self._study):
             run.close()
         self._runs.clear()
@@ -181,6 +181,10 @@ class Board:
     @property
     def _by_epochs(self) -> str:
         return f"study/best_{self._view.objective}_by_epochs"
+
+    @property
+    def _reported(self) -> int:
+        return self._view.epochs - self._view.wasted_epochs  # as the journal tells it, see `chronicle`
 
     def _rise(self, value: float, epochs: int) -> None:
         if self._top is None or self._view.sign * value > self._view.sign * self._top:

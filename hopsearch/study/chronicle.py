@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from hopsearch.study.records import Decision, State, TrialRecord
+from hopsearch.study.decisions import in_order
+from hopsearch.study.records import Decision, Promotion, State, TrialRecord
 from hopsearch.study.storage import JOURNAL, read_journal
-from hopsearch.study.view import StudyView, in_order
+from hopsearch.study.view import StudyView
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _of_records(records: Iterable[TrialRecord]) -> list[tuple[int, int, float]]:
         if isinstance(made, Decision):
             train(record, made.epoch)
             clock = stand[record.number][1]
-        else:
+        elif isinstance(made, Promotion):
             stand[record.number] = made.epoch, clock
     clock = 0.0
     for record in records:

@@ -7,7 +7,7 @@ a small one, but for the logarithm.
 import bisect
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from hopsearch.study.fronts import Fronts, Values
@@ -34,7 +34,7 @@ class Rung:
     """The trials of one bracket that came to one epoch.
 
     Attributes:
-        values: by number, in the order of their coming.
+        values: by number, in the order of their coming; without those that have failed since.
         waiting: numbers of those that were paused here and have neither gone on nor ended.
     """
 
@@ -71,6 +71,22 @@ class Rung:
         if self._fronts is not None and number in self._turns:
             self._fronts.leave(self._turns[number])
 
+    def drop(self, number: int) -> None:
+        """A trial has failed: those that stood behind it move up."""
+        if number not in self.values:
+            return
+        self.leave(number)
+        self._places.remove((-self.values.pop(number)[0], self._turns[number]))
+        if self._fronts is not None:  # those that it alone had beaten may move up by several fronts
+            self._fronts = Fronts()
+            for other, values in self.values.items():
+                self._fronts.add(self._turns[other], values, other in self.waiting)
+
+    @property
+    def came(self) -> int:
+        """How many trials ever came here, those that failed since included."""
+        return len(self._numbers)
+
     def rank(self, values: Values, behind: bool = False) -> int:
         """Where a trial with these values would stand, 1 for the best; ahead of its equals, or ``behind`` them."""
         if len(values) > 1:
@@ -93,9 +109,10 @@ class Rung:
         above, below = self._places[(len(self) - 1) // 2][0], self._places[len(self) // 2][0]
         return -above if len(self) % 2 else (-above - below) / 2
 
-    def since(self, turn: int) -> list[int]:
-        """Numbers of those that came after so many others."""
-        return self._numbers[turn:]
+    def since(self, turn: int) -> list[tuple[int, int]]:
+        """Turns and numbers of those that came after so many others and have not failed."""
+        later = enumerate(self._numbers[turn:], start=turn)
+        return [(place, number) for place, number in later if number in self.values]
 
     def standing(self) -> list[int]:
         """All numbers, best first."""
@@ -131,14 +148,14 @@ class Agreement:
     def holds(self, tolerance: float) -> bool:
         """Whether nobody was worse below, by more than this share of the range there, than one who stands behind it above."""
         slack = tolerance * self._below.range
-        if self._above.several and self._compared < len(self._above):
+        if self._above.several and self._compared < self._above.came:
             known = self._below.values
             self._firsts = [known[number][0] for number in self._above.standing() if number in known]
             self._held = False  # each that comes may change the order of all
         elif not self._above.several:
-            for turn, number in enumerate(self._above.since(self._compared), start=self._compared):
+            for turn, number in self._above.since(self._compared):
                 self._held = self._compare(number, turn, slack) and self._held
-        self._compared = len(self._above)
+        self._compared = self._above.came
         if not self._held:
             best_after = itertools.accumulate(reversed(self._firsts), max)
             self._held = all(first + slack >= best for first, best in zip(reversed(self._firsts), best_after, strict=True))
@@ -194,3 +211,9 @@ class Evidence:
     def leave(self, number: int, epoch: int) -> None:
         """A trial that was paused at ``epoch`` goes on, or has ended."""
         self.rung(epoch, self._bracket(number)).leave(number)
+
+    def drop(self, number: int, epochs: Iterable[int]) -> None:
+        """A trial that came to these epochs has failed: it frees its places."""
+        for epoch in epochs:
+            self.rung(epoch, self._bracket(number)).drop(number)
+        self._agreements.clear()  # the range of values may have shrunk, and with it what counts as equal

@@ -53,10 +53,12 @@ class Fronts:
     def __init__(self) -> None:
         self._fronts: list[list[_Member]] = []
         self._waiting: list[set[int]] = []  # of each front, the turns of those that wait
+        self._latest = -1  # turn
 
     def add(self, turn: int, values: Values, paused: bool) -> None:
         """A trial came, and perhaps waits; it moves those that it dominates a front down, and they others."""
         new = _negated(values)
+        self._latest = max(self._latest, turn)
         coming, waiting, place = [(new, turn)], {turn} if paused else set(), _place(self._fronts, new)
         while coming:
             if place == len(self._fronts):
@@ -81,7 +83,7 @@ class Fronts:
 
     def rank(self, values: Values, behind: bool) -> int:
         """Where a trial with these values would stand, 1 for the best; ahead of its equals, or ``behind`` them."""
-        new, turn = _negated(values), sum(map(len, self._fronts)) if behind else -1
+        new, turn = _negated(values), self._latest + 1 if behind else -1
         place = _place(self._fronts, new)
         front = self._fronts[place] if place < len(self._fronts) else []
         beaten = set(_beaten(front, new))

@@ -3,6 +3,7 @@
 Optuna's samplers know a trial that runs, one that ended, and one that was pruned. Between them they lose what we know: TPE counts
 a trial that runs or waits at a rung among the bad ones, though it has a curve, and puts any that ended before any that was
 stopped, whatever their values. Genetic samplers, Gaussian processes, and all with several objectives look at no stopped trial.
+No sampler looks at a failed one, so each would propose again what diverges.
 """
 
 import copy
@@ -17,6 +18,8 @@ from hopsearch.space import Objective
 from hopsearch.study.records import State
 
 _HALVING = 10  # trials, as of a prior's chance
+BLAMED = ("diverged", "out_of_memory")
+"""First words of the reasons for which a trial fails by its own fault."""
 _UNFINISHED = (TrialState.RUNNING, TrialState.PRUNED)
 
 
@@ -25,6 +28,9 @@ class InformedStudy(optuna.Study):
 
     That this is better than a rank by epochs was measured: `benchmarks/results/search_quality.md`. A trial without an epoch stays
     what it is, so that workers asked at the same time do not propose the same point.
+
+    A trial that failed by its own fault (diverged, out of memory, a limit broken) is seen as complete, with the worst value that
+    any trial of the study has, in every objective. One whose machine was lost says nothing of its configuration and is left out.
 
     A trial taken over from another study is seen with the value that has the same quantile here as its own has there, since other
     data have other values (Salinas et al. 2020, A Quantile-based Approach for Hyperparameter Transfer Learning, section 4). Of
@@ -40,7 +46,7 @@ class InformedStudy(optuna.Study):
     def _get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
     ) -> list[FrozenTrial]:
-        seen = [self._seen(trial) for trial in super()._get_trials(deepcopy, None, use_cache)]
+        seen = self._with_failures([self._seen(trial) for trial in super()._get_trials(deepcopy, None, use_cache)])
         inherited = [trial for trial in seen if _inherited(trial)]
         if inherited:
             own = [trial for trial in seen if trial.values and not _inherited(trial)]
@@ -60,12 +66,18 @@ class InformedStudy(optuna.Study):
         if any(objective.name not in known for objective in costs):
             return trial
         best = max(first.sign * value for value in trial.intermediate_values.values())
-        shown = copy.copy(trial)
-        shown.state = TrialState.COMPLETE
-        shown.values = [first.sign * best, *(known[objective.name] for objective in costs)]
+        shown = _complete(trial, [first.sign * best, *(known[objective.name] for objective in costs)])
         if trial.state == TrialState.PRUNED and not _inherited(trial):
             self._stopped[trial.number] = shown
         return shown
+
+    def _with_failures(self, seen: list[FrozenTrial]) -> list[FrozenTrial]:
+        known = [trial.values for trial in seen if trial.state == TrialState.COMPLETE and not _inherited(trial)]
+        if not known:
+            return seen
+        signs = [objective.sign for objective in self.objectives]
+        worst = [sign * min(sign * values[place] for values in known) for place, sign in enumerate(signs)]
+        return [_complete(trial, worst) if _at_fault(trial) else trial for trial in seen]
 
     def _translate(self, inherited: list[FrozenTrial], own: list[FrozenTrial]) -> None:
         if own:
@@ -73,6 +85,21 @@ class InformedStudy(optuna.Study):
             quantiles = [(np.searchsorted(theirs, trial.values[0]) + 0.5) / len(theirs) for trial in inherited]
             for trial, value in zip(inherited, np.quantile([trial.values[0] for trial in own], quantiles), strict=True):
                 trial.values = [float(value), *trial.values[1:]]
+
+
+def _complete(trial: FrozenTrial, values: Sequence[float]) -> FrozenTrial:
+    shown = copy.copy(trial)
+    shown.state = TrialState.COMPLETE
+    shown.values = list(values)
+    return shown
+
+
+def _at_fault(trial: FrozenTrial) -> bool:
+    failure = trial.user_attrs.get("failure")
+    if failure is not None:
+        return bool(failure["learn"]) and trial.state.is_finished()
+    reason = str(trial.user_attrs.get("reason", ""))  # in a study of an older version
+    return bool(trial.user_attrs.get("broken")) or (trial.state == TrialState.FAIL and reason.startswith(BLAMED))
 
 
 def _inherited(trial: FrozenTrial) -> bool:

@@ -107,5 +107,5 @@ def summary(view: StudyView) -> dict[str, int]:
         counts[record.state.value] += 1
         if record.state.counted:
             ended = record.state in (State.COMPLETE, State.PRUNED)
-            full += view.identity.space.fidelity.max_epochs if ended else record.epoch
+            full += record.lost_epochs + view.identity.space.fidelity.max_epochs if ended else record.epochs_trained
     return counts | {"epochs": view.epochs, "full_epochs": full}

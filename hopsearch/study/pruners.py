@@ -3,6 +3,7 @@
 A rule looks at one trial at one epoch and at the trials that came to the same epochs before it (`Evidence`). It keeps no state of
 its own, so its decisions survive any restart by construction and can be made again from the journal (see `StudyView.audit`).
 A trial that is stopped has ended; a paused one waits, with its checkpoint, until the rule promotes it or the search is over.
+A trial that fails frees its places: it is compared with no longer, so the next one can be promoted in its stead.
 """
 
 import enum
@@ -194,7 +195,7 @@ class Pasha(AshaPromotion):
     def _allowed(self, epoch: int, evidence: Evidence) -> bool:
         rungs = self.fidelity.rungs
         place = rungs.index(epoch)
-        if place == 0 or len(evidence.rung(rungs[place + 1])):
+        if place == 0 or evidence.rung(rungs[place + 1]).came:
             return True  # below the first cap, or the cap was raised before
         return not evidence.stable(rungs[place - 1], epoch, self.tolerance)
 

@@ -86,6 +86,25 @@ class Promotion:
     retired: bool = False
 
 
+@dataclass(frozen=True)
+class Failure:
+    """The end of a trial that failed. It frees its places in the rungs: from then on others are compared without it.
+
+    Attributes:
+        reason: why, in words.
+        order: as in `Decision`.
+        learn: whether it is the configuration's fault, so that the sampler is to take it for the worst; not so for lost machines.
+        epochs: trained or begun, beyond those of the trial's curve.
+        seconds: what these took.
+    """
+
+    reason: str
+    order: int
+    learn: bool = True
+    epochs: int = 0
+    seconds: float = 0.0
+
+
 @dataclass
 class TrialRecord:
     """One trial as the study knows it.
@@ -104,9 +123,12 @@ class TrialRecord:
         decisions: by epoch.
         promotions: by the epoch at which it had been paused.
         reason: why it failed or was never trained; empty otherwise.
+        failure: how it failed; None where it has not, or in a study of an older version.
         seconds: training time spent on the epochs of the curve.
         broken: by how much it breaks a limit that was measured while it trained, relative; 0 for none. It has failed then.
         losses: how often its worker was lost.
+        lost_epochs, lost_seconds: trained by those workers and not in the curve, or trained once more.
+        lost_at: an epoch, and how often it had been begun when that was last noted.
         checkpoint: path of its newest checkpoint, relative to the study's folder.
         came: epochs of the whole study when its first one was reported, that one included; 0 in a study of an older version.
         rose: the same, when its best value was.
@@ -126,9 +148,13 @@ class TrialRecord:
     decisions: dict[int, Decision] = field(default_factory=dict)
     promotions: dict[int, Promotion] = field(default_factory=dict)
     reason: str = ""
+    failure: Failure | None = None
     seconds: float = 0.0
     broken: float = 0.0
     losses: int = 0
+    lost_epochs: int = 0
+    lost_seconds: float = 0.0
+    lost_at: tuple[int, int] = (0, 0)
     checkpoint: str = ""
     came: int = 0
     rose: int = 0
@@ -149,6 +175,16 @@ class TrialRecord:
         return epoch, known[epoch]
 
     @property
+    def epochs_trained(self) -> int:
+        """Epochs that were trained for it: those of its curve, those lost with workers, and the one on which it failed."""
+        return self.epoch + self.lost_epochs + (self.failure.epochs if self.failure else 0)
+
+    @property
+    def seconds_trained(self) -> float:
+        """What these took."""
+        return self.seconds + self.lost_seconds + (self.failure.seconds if self.failure else 0.0)
+
+    @property
     def made(self) -> list[Decision | Promotion]:
         """All that was decided about it."""
         return [*self.decisions.values(), *self.promotions.values()]
@@ -167,10 +203,13 @@ def from_optuna(trial: FrozenTrial) -> TrialRecord:
     """Read a record back from Optuna's trial."""
     attrs: Mapping[str, Any] = trial.user_attrs
     progress = attrs.get("progress", {})
+    losses = attrs.get("losses", 0)
+    lost: Mapping[str, Any] = losses if isinstance(losses, dict) else {"count": losses}  # a number in an older version
     rejected = attrs.get("rejected")
     state = State(rejected) if rejected else _STATES.get(trial.state, State.FAILED)
     decisions = [Decision(**value) for key, value in attrs.items() if key.startswith("decision:")]
     promotions = [Promotion(**value) for key, value in attrs.items() if key.startswith("promotion:")]
+    failure = Failure(**attrs["failure"]) if "failure" in attrs else None
     record = TrialRecord(
         number=trial.number,
         state=state,
@@ -184,10 +223,14 @@ def from_optuna(trial: FrozenTrial) -> TrialRecord:
         peak=dict(progress.get("peak", {})),
         decisions={decision.epoch: decision for decision in sorted(decisions, key=lambda decision: decision.epoch)},
         promotions={promotion.epoch: promotion for promotion in sorted(promotions, key=lambda promotion: promotion.epoch)},
-        reason=str(attrs.get("reason", "")),
+        reason=failure.reason if failure else str(attrs.get("reason", "")),
+        failure=failure,
         seconds=float(progress.get("seconds", 0.0)),
         broken=float(attrs.get("broken", 0.0)),
-        losses=int(attrs.get("losses", 0)),
+        losses=int(lost.get("count", 0)),
+        lost_epochs=int(lost.get("epochs", 0)),
+        lost_seconds=float(lost.get("seconds", 0.0)),
+        lost_at=(int(lost.get("epoch", 0)), int(lost.get("begun", 0))),
         checkpoint=str(progress.get("checkpoint", "")),
         came=int(progress.get("came", 0)),
         rose=int(progress.get("rose", 0)),

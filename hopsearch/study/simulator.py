@@ -131,9 +131,11 @@ class Simulation:
             self._begin_epoch(self._idle.pop(0), record)
 
     def _begin_epoch(self, worker: int, record: TrialRecord) -> None:
+        self._plan(self._seconds(record), worker, record.number)
+
+    def _seconds(self, record: TrialRecord) -> float:
         seconds = self._training(record).seconds
-        epoch = min(record.epoch, len(seconds) - 1)  # the one on which it diverges takes as long as the one before
-        self._plan(seconds[epoch], worker, record.number)
+        return seconds[min(record.epoch, len(seconds) - 1)]  # the one on which it diverges takes as long as the one before
 
     def _plan(self, seconds: float, worker: int, number: int | None) -> None:
         self._turn += 1
@@ -148,12 +150,12 @@ class Simulation:
         training, epoch = self._training(record), record.epoch + 1
         self._epochs += 1
         if self._faults.strikes(self._faults.preemption, "preemption", record.number, epoch, record.losses):
-            self.study.lose(record.number)
+            self.study.lose(record.number, epochs=1, seconds=self._seconds(record))
             self._interrupted.append(record.number)
             self._plan(self._faults.away, worker, None)
             return Event(self._clock, self._epochs, record.number, 0, None)
         if epoch > len(training.values) or self._faults.strikes(self._faults.failure, "failure", record.number, epoch):
-            self.study.fail(record.number, "diverged: made up")
+            self.study.fail(record.number, "diverged: made up", epochs=1, seconds=self._seconds(record))
             self._idle.append(worker)
             return Event(self._clock, self._epochs, record.number, 0, None)
         value = training.values[epoch - 1]

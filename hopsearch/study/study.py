@@ -1,28 +1,26 @@
 """The study, for the one process that writes it: ask, report, tell, and go on after any interruption."""
 
 import math
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-from optuna.trial import TrialState
 
 from hopsearch.study.beginning import load_or_create
+from hopsearch.study.decisions import Made, decide, in_order, take_in
 from hopsearch.study.evidence import Evidence
 from hopsearch.study.informed import informed
 from hopsearch.study.priors import Prior
 from hopsearch.study.proposals import Admit, Proposals
 from hopsearch.study.pruners import make_pruner
-from hopsearch.study.records import Decision, Promotion, State, TrialRecord
+from hopsearch.study.records import Failure, Promotion, State, TrialRecord
 from hopsearch.study.samplers import make_sampler
 from hopsearch.study.storage import StudyLock, open_storage
-from hopsearch.study.view import CHECKPOINTS, Identity, StudyView, decide, in_order, take_in
+from hopsearch.study.view import Identity
 from hopsearch.study.warm import WarmStart
+from hopsearch.study.writing import Writer
 
 
-class Study(StudyView):
+class Study(Writer):
     """The one truth about a search, durable after every call. Use it as a context manager: it holds the study's lock.
 
     Args:
@@ -53,21 +51,15 @@ class Study(StudyView):
         make_sampler(sampler, identity.space, identity.seed, 0)  # an unknown name is refused before anything is written
         self._lock = StudyLock(folder)
         try:
-            self._storage = open_storage(folder, database, writer=True)
-            study = load_or_create(self._storage, folder, identity, warm_start.trials() if warm_start else [])
+            storage = open_storage(folder, database, writer=True)
+            study = load_or_create(storage, folder, identity, warm_start.trials() if warm_start else [])
             super().__init__(folder, study, identity)
         except BaseException:
             self._lock.release()
             raise
-        self._study_id = self._storage.get_study_id_from_name(study.study_name)
         self._proposals = Proposals(
             informed(study, self.objectives), identity, sampler, self.records, str(folder), prior or Prior()
         )
-        # Kept as trials come and go, since every free worker asks for them: who runs, who waits, and what was trained.
-        self._open: dict[State, set[int]] = {State.RUNNING: set(), State.PAUSED: set()}
-        for record in self.records.values():
-            self._enter(record, record.state)
-        self._epochs = super().epochs
         self._evidence, self._made = Evidence(self._pruner.bracket), 0
         for record, made in in_order(self.records.values()):
             take_in(self._evidence, record, made, self.objectives)
@@ -87,15 +79,6 @@ class Study(StudyView):
     def count(self) -> int:
         """How many trials count towards ``trials=``."""
         return self._proposals.count
-
-    @property
-    def epochs(self) -> int:
-        """As in `StudyView`, without a look at all trials."""
-        return self._epochs
-
-    def waiting(self) -> list[TrialRecord]:
-        """As in `StudyView`, without a look at all trials."""
-        return [self.records[number] for number in sorted(self._open[State.PAUSED])]
 
     def next(self, admit: Admit, trials: int) -> TrialRecord | None:
         """What a free worker is to train: a paused trial that is promoted, else a new one while there are fewer than ``trials``.
@@ -199,23 +182,43 @@ class Study(StudyView):
             return record
         kept = _short(metrics)
         spent, best = self._epochs + epoch - record.epoch, record.best(self.sign)
-        rises = not (best and self.sign * (value - best[1]) <= 0)
+        rises = best is None or self.sign * (value - best[1]) > 0
         came, rose, top = record.came or spent, spent if rises else record.rose, _short(peak) if rises else record.peak
         progress = {"seconds": round(seconds, 4), "checkpoint": checkpoint, "came": came, "rose": rose}
         self._set(number, "progress", progress | ({"metrics": kept} if kept else {}) | ({"peak": top} if top else {}))
         self._storage.set_trial_intermediate_value(self._id(number), epoch, value)
-        self._epochs, record.came, record.rose, record.peak = spent, came, rose, top
+        self._trained += seconds - record.seconds
+        self._epochs, record.rose, record.peak = spent, rose, top
         record.curve[epoch], record.seconds, record.checkpoint, record.metrics = value, seconds, checkpoint, kept
+        if not record.came:
+            record.came = came
+            self._leaders.come(came)
+        if rises:
+            self._leaders.rise(number, self._values(record))
         self._settle(record)
         return record
 
-    def fail(self, number: int, reason: str) -> TrialRecord:
-        """End a trial that cannot go on: diverged, out of memory, an error."""
-        self._set(number, "reason", reason)  # first: if it is cut off after this, `resume` ends the trial
-        self.records[number].reason = reason
-        return self._end(self.records[number], State.FAILED)
+    def fail(self, number: int, reason: str, learn: bool = True, epochs: int = 0, seconds: float = 0.0) -> TrialRecord:
+        """End a trial that cannot go on: diverged, out of memory, an error. It frees its places in the rungs.
 
-    def exclude(self, number: int, name: str, reason: str, excess: float) -> TrialRecord:
+        Args:
+            number: the trial.
+            reason: why, in words.
+            learn: whether the configuration is to blame: the sampler then takes it for the worst.
+            epochs: trained or begun since the last report; they count in every budget.
+            seconds: what these took.
+        """
+        record, made = self.records[number], Failure(reason, self._made, learn, epochs, round(seconds, 4))
+        self._set(number, "failure", asdict(made))  # first: if it is cut off after this, `resume` ends the trial
+        record.reason, record.failure = reason, made
+        self._take_in(record, made)
+        self._book(epochs, seconds)
+        self._end(record, State.FAILED)
+        if number in self._leaders.values:
+            self._lead_again()
+        return record
+
+    def exclude(self, number: int, name: str, reason: str, excess: float, epochs: int = 0, seconds: float = 0.0) -> TrialRecord:
         """End a trial that breaks a limit which can be measured only where it trains; the sampler learns from it.
 
         Args:
@@ -223,32 +226,12 @@ class Study(StudyView):
             name: what is limited.
             reason: the broken rule.
             excess: by how much, relative.
+            epochs, seconds: as of `fail`.
         """
         self._proposals.learn(number, name, excess)
         self._set(number, "broken", excess)
         self.records[number].broken = excess
-        return self.fail(number, reason)
-
-    def measure(self, number: int, facts: dict[str, float]) -> None:
-        """Note what a trial's own worker measured of its model, e.g. ``latency``; it is part of the trial's cost from then on."""
-        record = self.records[number]
-        self._set(number, "measured", facts)
-        record.cost |= facts
-
-    def lose(self, number: int) -> int:
-        """Note that a trial's worker was lost; the trial stays running. Returns how often that has happened to it."""
-        record = self.records[number]
-        record.losses += 1
-        self._set(number, "losses", record.losses)
-        return record.losses
-
-    def note(self, key: str, value: Any) -> None:
-        """Keep a fact about the whole study: its winner, the seconds it took."""
-        self.optuna.set_user_attr(key, value)
-
-    def keep(self, numbers: Sequence[int], rule: Mapping[str, Any]) -> None:
-        """Note of which ended trials the weights are kept, best first, and by which rule; any other's may go from then on."""
-        self.note(CHECKPOINTS, {"kept": list(numbers), **rule})
+        return self.fail(number, reason, epochs=epochs, seconds=seconds)
 
     def _settle(self, record: TrialRecord) -> None:
         # Also run after a restart: a trial may have been left between its report and the decision on it.
@@ -283,32 +266,9 @@ class Study(StudyView):
         record.promotions[epoch] = made
         self._take_in(record, made)
 
-    def _take_in(self, record: TrialRecord, made: Decision | Promotion) -> None:
+    def _take_in(self, record: TrialRecord, made: Made) -> None:
         take_in(self._evidence, record, made, self.objectives)
         self._made = made.order + 1
-
-    def _end(self, record: TrialRecord, state: State) -> TrialRecord:
-        told = {State.COMPLETE: TrialState.COMPLETE, State.PRUNED: TrialState.PRUNED, State.FAILED: TrialState.FAIL}[state]
-        values = None
-        if record.broken:
-            told = TrialState.PRUNED  # of a failed one no sampler learns anything
-        if state == State.COMPLETE:
-            values = [objective.sign * value for objective, value in zip(self.objectives, self._values(record), strict=True)]
-        self.optuna.tell(record.number, values, state=told)
-        record.ended = time.time()
-        self._enter(record, state)
-        return record
-
-    def _enter(self, record: TrialRecord, state: State) -> None:
-        record.state = state
-        for one, numbers in self._open.items():
-            (numbers.add if one == state else numbers.discard)(record.number)
-
-    def _id(self, number: int) -> int:
-        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
-
-    def _set(self, number: int, key: str, value: Any) -> None:
-        self._storage.set_trial_user_attr(self._id(number), key, value)
 
 
 def _short(metrics: Mapping[str, float] | None) -> dict[str, float]:

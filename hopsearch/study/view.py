@@ -1,7 +1,7 @@
 """A study to look at: its records, its best, and whether its decisions can be made again from its own journal."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,11 @@ from optuna.storages import BaseStorage
 
 from hopsearch.errors import StudyError
 from hopsearch.space import Objective, Space
-from hopsearch.study.evidence import Arrival, Evidence
+from hopsearch.study.decisions import arrival, decide, in_order, take_in
+from hopsearch.study.evidence import Evidence
 from hopsearch.study.fronts import Values, fronts
-from hopsearch.study.pruners import Pruner, Verdict, make_pruner
-from hopsearch.study.records import Decision, Promotion, State, TrialRecord, from_optuna
+from hopsearch.study.pruners import Pruner, make_pruner
+from hopsearch.study.records import Decision, Failure, Promotion, State, TrialRecord, from_optuna
 from hopsearch.study.storage import JOURNAL, open_storage
 
 IDENTITY = "hopsearch"
@@ -188,8 +189,25 @@ class StudyView:
 
     @property
     def epochs(self) -> int:
-        """Epochs trained over all trials, as far as they are in the study."""
-        return sum(record.epoch for record in self.records.values() if record.state != State.INHERITED)
+        """Epochs trained over all trials, those that were lost or failed included."""
+        return sum(record.epochs_trained for record in self.records.values() if record.state != State.INHERITED)
+
+    @property
+    def wasted_epochs(self) -> int:
+        """Those of them that are on no curve: lost with a worker, trained once more, or the one on which a trial failed."""
+        return sum(record.epochs_trained - record.epoch for record in self.records.values())
+
+    @property
+    def trained_seconds(self) -> float:
+        """Seconds that all trials trained, one after the other."""
+        return sum(record.seconds_trained for record in self.records.values())
+
+    @property
+    def since_best(self) -> int:
+        """How many trials reported their first epoch since the best value (of several objectives: the front's newest)."""
+        leaders = self.front()
+        newest = max((record.rose for record in leaders), default=0)
+        return sum(record.came > newest for record in self.counted()) if leaders else 0
 
     @property
     def winner(self) -> dict[str, Any] | None:
@@ -226,72 +244,32 @@ class StudyView:
         evidence: dict[str, Evidence] = {}
         rules: dict[str, Pruner] = {}
         for record in self.records.values():
-            for made in record.made:
-                if made.rule not in rules:
-                    rules[made.rule] = make_pruner(made.rule, self.identity.space.fidelity)
-                    evidence[made.rule] = Evidence(rules[made.rule].bracket)
+            for name in {one.rule for one in record.made} - set(rules):
+                rules[name] = make_pruner(name, self.identity.space.fidelity)
+                evidence[name] = Evidence(rules[name].bracket)
         lines: list[str] = []
         for record, made in in_order(self.records.values()):
-            place, rule, seen = f"trial {record.number}, epoch {made.epoch}", rules[made.rule], evidence[made.rule]
-            if isinstance(made, Decision):
-                again = decide(rule, record, made.epoch, self.objectives, seen, made.order)
-                if again != made:
-                    lines.append(f"{place}: recorded {made}, recomputed {again}")
-                ended_here = record.state == State.PRUNED and record.epoch == made.epoch and not made.pause
-                if made.stop != ended_here:
-                    lines.append(f"{place}: decided stop={made.stop}, state {record.state}")
-            elif not made.retired and rule.promotion(seen, made.over) != (record.number, made.epoch):
-                lines.append(f"{place}: promoted, recomputed {rule.promotion(seen, made.over)}")
+            if not isinstance(made, Failure):
+                lines += self._differences(record, made, rules[made.rule], evidence[made.rule])
             for other in evidence.values():
                 take_in(other, record, made, self.objectives)
         return lines
 
-
-def in_order(records: Iterable[TrialRecord]) -> list[tuple[TrialRecord, Decision | Promotion]]:
-    """All decisions and promotions of a study, in the order in which they were made."""
-    made = [(record, one) for record in records for one in record.made]
-    return sorted(made, key=lambda pair: pair[1].order)
-
-
-def take_in(evidence: Evidence, record: TrialRecord, made: Decision | Promotion, objectives: Sequence[Objective]) -> None:
-    """Add what was decided to what the next decisions are made on."""
-    if isinstance(made, Decision):
-        evidence.add(arrival(record, made.epoch, objectives), made.pause)
-    else:
-        evidence.leave(record.number, made.epoch)
-
-
-def arrival(record: TrialRecord, epoch: int, objectives: Sequence[Objective]) -> Arrival:
-    """A trial as the rules see it at ``epoch``.
-
-    Raises:
-        StudyError: the trial has no value there, or a cost that is an objective is not known.
-    """
-    first, *costs = objectives
-    best = record.best(first.sign, up_to=epoch)
-    if best is None:
-        raise StudyError(f"trial {record.number}", f"must have a value at epoch {epoch}, got none", "Report before deciding")
-    for objective in costs:
-        if objective.name not in record.cost:
-            known = ", ".join(record.cost) or "nothing"
-            raise StudyError(f"trial {record.number}", f"objective {objective.name!r} must be measured", f"Known: {known}")
-    values = (first.sign * best[1], *(objective.sign * record.cost[objective.name] for objective in costs))
-    return Arrival(record.number, epoch, values, epoch - best[0])
-
-
-def decide(
-    pruner: Pruner, record: TrialRecord, epoch: int, objectives: Sequence[Objective], evidence: Evidence, order: int
-) -> Decision:
-    """One decision, from the trial's curve up to ``epoch`` and the decisions made before it.
-
-    Raises:
-        StudyError: the trial has no value at ``epoch``.
-    """
-    came = arrival(record, epoch, objectives)
-    rung, verdict = evidence.of(came), pruner.verdict(came, evidence)
-    value = objectives[0].sign * came.values[0]
-    stop, pause = verdict == Verdict.STOP, verdict == Verdict.PAUSE
-    return Decision(epoch, value, order, rung.rank(came.values, pruner.behind), len(rung) + 1, stop, pruner.name, pause)
+    def _differences(self, record: TrialRecord, made: Decision | Promotion, rule: Pruner, seen: Evidence) -> list[str]:
+        lines: list[str] = []
+        place = f"trial {record.number}, epoch {made.epoch}"
+        if isinstance(made, Decision):
+            again = decide(rule, record, made.epoch, self.objectives, seen, made.order)
+            if again != made:
+                lines.append(f"{place}: recorded {made}, recomputed {again}")
+            ended_here = record.state == State.PRUNED and record.epoch == made.epoch and not made.pause
+            if made.stop != ended_here:
+                lines.append(f"{place}: decided stop={made.stop}, state {record.state}")
+        elif not made.retired:
+            promoted = rule.promotion(seen, made.over)
+            if promoted != (record.number, made.epoch):
+                lines.append(f"{place}: promoted, recomputed {promoted}")
+        return lines
 
 
 def load_study(storage: BaseStorage, name: str) -> optuna.Study | None:

@@ -1,0 +1,80 @@
+"""Books what was trained beyond the curves: epochs lost with a worker or with the whole search, and those trained twice.
+
+Workers write down each epoch that they begin (``epochs.log`` in the trial's folder). Where that folder is on another machine,
+an epoch counts as begun as soon as its worker was heard of.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from hopsearch.study import Study, TrialRecord
+
+
+class Booking:
+    """Notes in the study what its trials cost beyond their curves.
+
+    Args:
+        study: the study, open for writing.
+        clock: seconds.
+    """
+
+    def __init__(self, study: Study, clock: Callable[[], float]) -> None:
+        self._study, self._clock = study, clock
+        self._since: dict[int, float] = {}  # by trial: when its worker was last heard of
+        self._heard: set[int] = set()
+
+    def resumed(self, record: TrialRecord) -> None:
+        """A trial goes on that was running when the search was cut off: the epoch it was in is lost, unless it was saved."""
+        begun, known = self._begun(record) or 0, self._known(record)
+        if begun > known and self._saved(record) <= record.epoch:
+            self._study.waste(record.number, begun - known, 0.0, begun)
+
+    def handed_out(self, number: int) -> None:
+        """A trial was given to a worker."""
+        self._since[number] = self._clock()
+        self._heard.discard(number)
+
+    def heard(self, number: int) -> None:
+        """Its worker has reported."""
+        self._since[number] = self._clock()
+        self._heard.add(number)
+
+    def lost(self, record: TrialRecord, saved: bool) -> None:
+        """Its worker was lost; the study is told so, with what it had trained since its last report.
+
+        Args:
+            record: the trial.
+            saved: the worker left by itself, with all it had done saved.
+        """
+        waited = self._clock() - self._since.pop(record.number, self._clock())
+        begun, known = self._begun(record), self._known(record)
+        if begun is None:
+            begun = known + int(record.number in self._heard)
+        lost = max(0, begun - known)
+        self._study.lose(record.number, 0 if saved else lost, waited if lost else 0.0, begun)
+
+    def again(self, number: int, seconds: float) -> None:
+        """An epoch was trained that the study knew: its checkpoint had been lost."""
+        self._study.waste(number, 1, seconds)
+
+    @staticmethod
+    def _known(record: TrialRecord) -> int:
+        """How often its next epoch was begun, as far as that is booked already."""
+        epoch, times = record.lost_at
+        return times if epoch == record.epoch + 1 else 0
+
+    def _folder(self, record: TrialRecord) -> Path:
+        return self._study.folder / "trials" / f"{record.number:04d}"
+
+    def _begun(self, record: TrialRecord) -> int | None:
+        """How often its next epoch was begun; None where that cannot be read here."""
+        try:
+            lines = (self._folder(record) / "epochs.log").read_text().splitlines()
+        except OSError:
+            return None
+        return sum(line.split(" ")[0] == str(record.epoch + 1) for line in lines)
+
+    def _saved(self, record: TrialRecord) -> int:
+        names = (re.fullmatch(r"epoch_(\d+)\.pt", file.name) for file in self._folder(record).glob("epoch_*.pt"))
+        return max((int(name[1]) for name in names if name), default=0)

@@ -1,0 +1,132 @@
+"""What a study's one writer keeps as reports come, so that no question needs a look at all trials, and how it writes."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from hopsearch.study.leaders import Leaders
+from hopsearch.study.records import State, TrialRecord
+from hopsearch.study.view import CHECKPOINTS, Identity, StudyView
+
+
+class Writer(StudyView):
+    """A study that this process alone writes to: its facts, its totals, and the ends of its trials.
+
+    Args:
+        folder, study, identity: as of `StudyView`; ``study`` is open for writing.
+    """
+
+    def __init__(self, folder: Path, study: optuna.Study, identity: Identity) -> None:
+        super().__init__(folder, study, identity)
+        self._storage, self._study_id = study._storage, study._study_id
+        self._open: dict[State, set[int]] = {State.RUNNING: set(), State.PAUSED: set()}
+        for record in self.records.values():
+            self._enter(record, record.state)
+        self._epochs, self._wasted, self._trained = super().epochs, super().wasted_epochs, super().trained_seconds
+        self._leaders = Leaders()
+        for record in self.counted():
+            if record.came:
+                self._leaders.come(record.came)
+        self._lead_again()
+
+    @property
+    def epochs(self) -> int:
+        """As in `StudyView`, without a look at all trials."""
+        return self._epochs
+
+    @property
+    def wasted_epochs(self) -> int:
+        """As in `StudyView`, without a look at all trials."""
+        return self._wasted
+
+    @property
+    def trained_seconds(self) -> float:
+        """As in `StudyView`, without a look at all trials."""
+        return self._trained
+
+    @property
+    def since_best(self) -> int:
+        """As in `StudyView`, without a look at all trials."""
+        leaders = self._leaders.values
+        return self._leaders.came_after(max(self.records[number].rose for number in leaders)) if leaders else 0
+
+    def waiting(self) -> list[TrialRecord]:
+        """As in `StudyView`, without a look at all trials."""
+        return [self.records[number] for number in sorted(self._open[State.PAUSED])]
+
+    def measure(self, number: int, facts: dict[str, float]) -> None:
+        """Note what a trial's own worker measured of its model, e.g. ``latency``; it is part of the trial's cost from then on."""
+        record = self.records[number]
+        self._set(number, "measured", facts)
+        record.cost |= facts
+
+    def lose(self, number: int, epochs: int = 0, seconds: float = 0.0, begun: int = 0) -> int:
+        """Note that a trial's worker was lost; the trial stays running. Returns how often that has happened to it.
+
+        Args:
+            number: the trial.
+            epochs, seconds, begun: as of `waste`.
+        """
+        self.records[number].losses += 1
+        self.waste(number, epochs, seconds, begun)
+        return self.records[number].losses
+
+    def waste(self, number: int, epochs: int, seconds: float, begun: int = 0) -> None:
+        """Note what was trained for a trial and is not in its curve: lost with a worker, or trained once more.
+
+        Args:
+            number: the trial.
+            epochs: how many; they count in every budget.
+            seconds: what these took.
+            begun: how often its next epoch was begun so far.
+        """
+        record = self.records[number]
+        record.lost_epochs += epochs
+        record.lost_seconds = round(record.lost_seconds + seconds, 4)
+        record.lost_at = (record.epoch + 1, begun) if begun else record.lost_at
+        lost = {"count": record.losses, "epochs": record.lost_epochs, "seconds": record.lost_seconds}
+        self._set(number, "losses", lost | dict(zip(("epoch", "begun"), record.lost_at, strict=True)))
+        self._book(epochs, seconds)
+
+    def note(self, key: str, value: Any) -> None:
+        """Keep a fact about the whole study: its winner, the seconds it took."""
+        self.optuna.set_user_attr(key, value)
+
+    def keep(self, numbers: Sequence[int], rule: Mapping[str, Any]) -> None:
+        """Note of which ended trials the weights are kept, best first, and by which rule; any other's may go from then on."""
+        self.note(CHECKPOINTS, {"kept": list(numbers), **rule})
+
+    def _book(self, epochs: int, seconds: float) -> None:
+        self._epochs += epochs
+        self._wasted += epochs
+        self._trained += seconds
+
+    def _lead_again(self) -> None:
+        self._leaders.again((record.number, self._values(record)) for record in self.front())
+
+    def _end(self, record: TrialRecord, state: State) -> TrialRecord:
+        told = {State.COMPLETE: TrialState.COMPLETE, State.PRUNED: TrialState.PRUNED, State.FAILED: TrialState.FAIL}[state]
+        values = None
+        if record.broken:
+            told = TrialState.PRUNED  # of a failed one no sampler learns anything
+        if state == State.COMPLETE:
+            values = [objective.sign * value for objective, value in zip(self.objectives, self._values(record), strict=True)]
+        self.optuna.tell(record.number, values, state=told)
+        record.ended = time.time()
+        self._enter(record, state)
+        return record
+
+    def _enter(self, record: TrialRecord, state: State) -> None:
+        record.state = state
+        for one, numbers in self._open.items():
+            (numbers.add if one == state else numbers.discard)(record.number)
+
+    def _id(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+
+    def _set(self, number: int, key: str, value: Any) -> None:
+        self._storage.set_trial_user_attr(self._id(number), key, value)
