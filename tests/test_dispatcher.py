@@ -172,3 +172,66 @@ def test_a_full_disk_ends_the_search_and_loses_nothing(desk, tmp_path, digits):
         again = Dispatcher(study, DataConfig(), digits.facts, Constraint(), Budget(trials=3))
         assert again.next_job().number == job.number
         assert study.records[job.number].epoch == 1
+
+
+class TestBooking:
+    """What was trained is counted, whether or not it is on a curve."""
+
+    def test_a_limit_that_is_broken(self, tmp_path, digits):
+        with Study(tmp_path / "test", identity(space=SPACE), "random", "none") as study:
+            desk = Dispatcher(study, DataConfig(), digits.facts, Constraint(max_latency=1e-9), Budget(trials=9, epochs=3))
+            while job := desk.next_job():
+                desk.take(job.number, Progress(rows=(row(1) | {"latency": 1.0},)))
+            assert desk.stopped == "the budget of 3 epochs is spent"
+            assert (study.epochs, study.wasted_epochs, study.trained_seconds) == (3, 3, 3.0)
+        view = StudyView.open(tmp_path / "test")
+        assert (view.epochs, view.wasted_epochs, view.trained_seconds) == (3, 3, 3.0)
+
+    def test_an_epoch_that_diverges(self, desk):
+        for failed in (
+            Progress(failure="trial", reason="diverged: too hot", failed_epochs=1, failed_seconds=0.5),
+            Progress(failure="trial", reason="out_of_memory: before its first step"),
+        ):
+            desk.take(desk.next_job().number, failed)
+        assert (desk.study.epochs, desk.study.trained_seconds) == (1, 0.5)
+
+    def test_epochs_lost_with_a_worker_or_trained_twice(self, desk):
+        now = 0.0
+        desk._booking._clock = lambda: now
+        job = desk.next_job()
+        desk.lose(job.number)  # not heard of: it had not begun
+        assert desk.study.epochs == 0
+        assert desk.next_job().number == job.number
+        desk.take(job.number, Progress(rows=(row(1),)))
+        now = 7.0
+        desk.lose(job.number)
+        assert (desk.study.epochs, desk.study.trained_seconds) == (2, 8.0)
+        desk.next_job()
+        desk.take(job.number, Progress(rows=(row(1),), history=True))
+        assert desk.study.epochs == 2  # told, not trained
+        desk.lose(job.number, saved=True)
+        assert desk.study.epochs == 2  # the rest of that epoch is still to come
+        desk.next_job()
+        desk.take(job.number, Progress(rows=(row(1),)))  # its checkpoint was gone: from the beginning
+        assert (desk.study.epochs, desk.study.records[job.number].epoch) == (3, 1)
+
+    def test_the_log_of_a_worker_tells_what_was_begun(self, tmp_path, digits):
+        def opened():
+            study = Study(tmp_path / "test", identity(space=SPACE), "random", "none")
+            return study, Dispatcher(study, DataConfig(), digits.facts, Constraint(), Budget(trials=3))
+
+        study, desk = opened()
+        log = desk.checkpoints.folder(desk.next_job().number) / "epochs.log"
+        log.parent.mkdir(parents=True)
+        log.write_text("1 here 1\n")
+        desk.take(0, Progress(rows=(row(1),)))
+        log.write_text("1 here 1\n2 here 1\n")  # and killed in it
+        for _ in range(2):
+            study.close()
+            study, desk = opened()
+            assert (study.epochs, study.records[0].epoch) == (2, 1)
+        log.write_text("1 here 1\n2 here 1\n2 here 2\n")  # begun again, and its worker is lost
+        desk.next_job()
+        desk.lose(0)
+        assert study.epochs == 3
+        study.close()

@@ -39,6 +39,8 @@ def summary_of(facts: Facts) -> str:
             f" {cost['epochs']} epochs were trained in {spoken(cost['training_seconds'])} of training"
             f" ({spoken(cost['wall_seconds'])} of wall-clock time)."
         )
+    if cost["wasted_epochs"]:
+        text += f" {cost['wasted_epochs']} of these epochs are on no curve: a trial failed in them, or its worker was lost."
     if counts["pruned"]:
         text += (
             f" Early stopping saved {cost['saved_share']:.0%} of the {cost['full_epochs']} epochs that the same trials would have"
