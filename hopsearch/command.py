@@ -1,15 +1,15 @@
 """What all verbs share: help, exit codes, and that a user's mistake is a sentence and not a traceback."""
 
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import NoReturn
 
+from hopsearch import signals
 from hopsearch.config import Settings, describe
 from hopsearch.errors import UserError
 
-DONE, BUG, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+DONE, BUG, MISTAKE, INTERRUPTED = 0, 1, 2, signals.INTERRUPTED
 
 
 class Interrupted(Exception):  # noqa: N818  # not an error: everything is saved
@@ -25,7 +25,6 @@ def run_verb(
         print(_help(schema, about))
         return DONE
     try:
-        signal.signal(signal.SIGTERM, _as_interrupt)  # a spot machine's notice, a scheduler's limit: the same as Ctrl-C
         main(words)
     except UserError as error:
         print(f"hopsearch: {error}", file=sys.stderr)
@@ -34,7 +33,10 @@ def run_verb(
         print(f"\nhopsearch: interrupted. {stop}", file=sys.stderr)
         return INTERRUPTED
     except KeyboardInterrupt:
-        print("\nhopsearch: interrupted before anything began.", file=sys.stderr)
+        signals.saving()
+        if signals.reader_gone():  # who reads us has enough
+            return DONE
+        print(f"\nhopsearch: {signals.NOTHING_BEGUN}", file=sys.stderr)
         return INTERRUPTED
     except Exception:
         traceback.print_exc()
@@ -43,8 +45,10 @@ def run_verb(
     return DONE
 
 
-def _as_interrupt(signum: int, frame: Any) -> None:
-    raise KeyboardInterrupt
+def run_as_program(main: Callable[[Sequence[str]], None], schema: type[Settings], about: str) -> NoReturn:
+    """As `run_verb`, for a verb that was started as a program: exits with the code."""
+    signals.listen()
+    signals.finish(run_verb(main, schema, about))
 
 
 def _help(schema: type[Settings], about: str, extra: Mapping[str, str] | None = None) -> str:

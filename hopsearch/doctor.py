@@ -3,13 +3,12 @@
 Words like trial.gpus=2 say what trials will ask for. Exit code 0: nothing found; 2: findings, each with its remedy.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field
 
-from hopsearch.command import run_verb
+from hopsearch.command import run_as_program
 from hopsearch.config import Settings, parse
 from hopsearch.distributed.checks import examine, unchecked
 from hopsearch.distributed.clusterfile import read_cluster_file
@@ -62,4 +61,4 @@ def main(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_verb(main, DoctorConfig, __doc__ or ""))
+    run_as_program(main, DoctorConfig, __doc__ or "")

@@ -7,7 +7,6 @@ format=onnx, an ONNX file that is checked with ONNX Runtime. Spectral norms are 
 import json
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from typing import Any, Literal
 from hopsearch.artifact import Provenance, config_of, load_model, model_card, read_config, write_folder, write_onnx
 from hopsearch.artifact.folder import CARD, CONFIG, move_into, require_free
 from hopsearch.artifact.graph import require_onnx
-from hopsearch.command import run_verb
+from hopsearch.command import run_as_program
 from hopsearch.config import Settings, parse
 from hopsearch.distributed.mirror import Mirror, Place
 from hopsearch.errors import StudyError
@@ -158,4 +157,4 @@ def main(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_verb(main, ExportConfig, __doc__ or ""))
+    run_as_program(main, ExportConfig, __doc__ or "")

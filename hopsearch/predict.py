@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import Field
 
 from hopsearch.artifact import Prediction, load_model, predict
-from hopsearch.command import run_verb
+from hopsearch.command import run_as_program
 from hopsearch.config import Settings, parse
 from hopsearch.data.folders import IMAGE_SUFFIXES
 from hopsearch.errors import ConfigError, DataError
@@ -73,4 +73,4 @@ def main(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_verb(main, PredictConfig, __doc__ or ""))
+    run_as_program(main, PredictConfig, __doc__ or "")

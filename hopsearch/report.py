@@ -4,12 +4,11 @@ Prints the leaderboard and writes it as CSV, and with it one HTML page that need
 (format=json), or a summary in Markdown (format=md).
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from hopsearch.command import run_verb
+from hopsearch.command import run_as_program
 from hopsearch.config import Settings, parse
 from hopsearch.distributed.mirror import Place
 from hopsearch.errors import StudyError
@@ -98,4 +97,4 @@ def main(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_verb(main, ReportConfig, __doc__ or ""))
+    run_as_program(main, ReportConfig, __doc__ or "")

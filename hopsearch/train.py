@@ -4,9 +4,13 @@
 train. overrule both. The same command again goes on from the last checkpoint.
 """
 
+from hopsearch import signals
+
+if __name__ == "__main__":
+    signals.supervise()  # before the imports: they take seconds
+
 import json
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,7 @@ from typing import Any
 from pydantic import Field, field_validator
 from rich.console import Console
 
-from hopsearch.command import Interrupted, run_verb
+from hopsearch.command import Interrupted, run_as_program
 from hopsearch.config import Settings, flatten, parse
 from hopsearch.data import DataConfig, DataFacts, load
 from hopsearch.distributed.cluster import TrialResources, connect, places
@@ -135,6 +139,7 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
         with connect(config.address):
             _run(config, trial, place, console)
     except KeyboardInterrupt:
+        signals.saving()
         raise Interrupted("Saved. Run the same command to go on.") from None
     finally:
         lock.release()
@@ -196,6 +201,7 @@ def require_same(file: Path, trial: TrialConfig, facts: DataFacts) -> None:
 
 def main(words: Sequence[str]) -> None:
     """Read the command line and train."""
+    signals.begin()
     # The word model= names a preset, words below model. are settings of it: kept apart while they are read.
     values = read_words(words, TrainingConfig, SETTINGS, {"data": "data.source", "model": _PRESET})
     fixed = flatten({section: values.pop(section) for section in SETTINGS if section in values})
@@ -205,4 +211,4 @@ def main(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_verb(main, TrainingConfig, __doc__ or ""))
+    run_as_program(main, TrainingConfig, __doc__ or "")

@@ -3,9 +3,13 @@
 Words below model., optim., augment. and train. fix what the space would search, e.g. model.depth=4.
 """
 
+from hopsearch import signals
+
+if __name__ == "__main__":
+    signals.supervise()  # before the imports: they take seconds
+
 import contextlib
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +18,7 @@ from typing import Any
 from pydantic import Field, field_validator
 from rich.console import Console
 
-from hopsearch.command import Interrupted, run_verb
+from hopsearch.command import Interrupted, run_as_program
 from hopsearch.config import Settings, flatten, parse
 from hopsearch.data import DataConfig, DataFacts, load
 from hopsearch.distributed.budget import Budget, CostConfig
@@ -165,11 +169,17 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
     if config.dry_run:
         _plan(config, ready, console)
         return place.folder
-    with place.journal() as journal, Study(place.folder, ready.identity, *ready.how) as study:
-        try:
-            _run(config, ready, study, journal, console)
-        except KeyboardInterrupt:
-            raise Interrupted(interrupted(study)) from None
+    study: Study | None = None
+    try:
+        with signals.closed_whole(place.journal()) as journal:
+            study = Study(place.folder, ready.identity, *ready.how)
+            with signals.closed_whole(study):
+                _run(config, ready, study, journal, console)
+    except KeyboardInterrupt:
+        signals.saving()
+        if study is None:
+            raise
+        raise Interrupted(interrupted(study)) from None
     return place.folder
 
 
@@ -282,7 +292,7 @@ def _run(config: TuneConfig, ready: _Prepared, study: Study, journal: JournalMir
                 finish_winner(dispatcher, config.trial, console.print)
             dispatcher.checkpoints.settle()
         finally:
-            with contextlib.suppress(UserError, OSError):  # a full disk has been told of already
+            with signals.held(), contextlib.suppress(UserError, OSError):  # a full disk has been told of already
                 study.note("seconds", round(dispatcher.seconds, 2))
                 board.close()
     study.refresh()
@@ -298,10 +308,11 @@ def _slug(source: str) -> str:
 
 def main(words: Sequence[str]) -> None:
     """Read the command line and search."""
+    signals.begin()
     values = read_words(words, TuneConfig, SETTINGS, {"data": "data.source"})
     fixed = flatten({section: values.pop(section) for section in SETTINGS if section in values})
     search(parse(TuneConfig, values, "command line", beside=SETTINGS), fixed)
 
 
 if __name__ == "__main__":
-    sys.exit(run_verb(main, TuneConfig, __doc__ or ""))
+    run_as_program(main, TuneConfig, __doc__ or "")

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import socket
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -12,12 +13,15 @@ from pydantic import Field
 from ray._private.accelerators import get_accelerator_manager_for_resource
 from ray._private.utils import get_num_cpus
 
+from hopsearch import signals
 from hopsearch.config import Settings
 from hopsearch.distributed.growth import HEAD, Growth
 from hopsearch.errors import ResourceError
 
 Machine = dict[str, float]
 """Its resources in Ray's words, e.g. ``{"CPU": 4, "GPU": 1}``."""
+
+_PATIENCE = 30.0  # seconds for Ray to end
 
 MOST = 64
 """Trials at once on a cluster that could grow to more, unless asked for: a sampler that waits for so many learns late."""
@@ -59,24 +63,70 @@ def connect(address: str | None = None, memory: int = 200_000_000) -> Iterator[N
     Raises:
         ResourceError: no cluster answers at ``address``.
     """
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Ray warns of its own future defaults
+    with signals.given_back():
+        keeper = _Keeper(address, memory)
         try:
-            if address:
-                _require_answer(address)
-                ray.init(address=address, **quiet)
-            else:
-                ray.init(address="local", include_dashboard=False, object_store_memory=memory, **quiet)
-        except (OSError, RuntimeError, ValueError) as error:
-            if not address:
-                raise
-            hint = "Start one with `ray start --head`, or leave address= out; one without tokens needs RAY_AUTH_MODE=disabled"
-            raise ResourceError("address", f"a Ray cluster must answer at {address}, got: {error}", hint) from None
-    try:
-        yield
-    finally:
+            keeper.wait()
+            yield
+        finally:
+            with signals.held():
+                keeper.end()
+
+
+class _Keeper(threading.Thread):
+    """Starts Ray, keeps it, and ends it, all on a thread of its own.
+
+    Ray takes signal handlers over where it is started on the main thread, and a signal would cut its start or its end off in
+    the middle. The thread lives as long as the cluster: Linux ends Ray's processes with the thread that started them.
+    """
+
+    def __init__(self, address: str | None, memory: int) -> None:
+        super().__init__(name="ray", daemon=True)
+        self._address, self._memory = address, memory
+        self._error: BaseException | None = None
+        self._up, self._leave = threading.Event(), threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        """Start Ray; end it when asked to."""
+        try:
+            self._init()
+        except BaseException as error:  # raised again where it is waited for
+            self._error = error
+        self._up.set()
+        self._leave.wait()
         ray.shutdown()
+
+    def wait(self) -> None:
+        """Wait until Ray has started.
+
+        Raises:
+            ResourceError: no cluster answers.
+        """
+        self._up.wait()
+        if self._error is None:
+            return
+        if not self._address or not isinstance(self._error, (OSError, RuntimeError, ValueError)):
+            raise self._error
+        hint = "Start one with `ray start --head`, or leave address= out; one without tokens needs RAY_AUTH_MODE=disabled"
+        raise ResourceError("address", f"a Ray cluster must answer at {self._address}, got: {self._error}", hint) from None
+
+    def end(self) -> None:
+        """End Ray; what does not end in time is left to end with this process."""
+        if signals.supervised() and not self._address:
+            return  # this process is about to end, and Ray's with it: quicker, and as orderly as they know
+        self._leave.set()
+        self.join(_PATIENCE)
+
+    def _init(self) -> None:
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Ray warns of its own future defaults
+            if self._address:
+                _require_answer(self._address)
+                ray.init(address=self._address, **quiet)
+            else:
+                ray.init(address="local", include_dashboard=False, object_store_memory=self._memory, **quiet)
 
 
 def _require_answer(address: str) -> None:

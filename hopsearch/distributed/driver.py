@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ray import tune
 
+from hopsearch import signals
 from hopsearch.distributed.adapter import StudyScheduler, StudySearch, StudySearcher
 from hopsearch.distributed.cluster import TrialResources
 from hopsearch.distributed.dispatcher import Dispatcher
@@ -52,20 +53,21 @@ def _fit(dispatcher: Dispatcher, resources: TrialResources, slots: int) -> None:
     searcher = StudySearcher(dispatcher, resources, slots)
     scratch = Path(tempfile.mkdtemp(prefix="hopsearch-tune-"))
     try:
-        tune.run(
-            tune.with_resources(TrialWorker, tune.PlacementGroupFactory(resources.bundles())),
-            name="search",
-            num_samples=-1,
-            search_alg=StudySearch(searcher, dispatcher),
-            scheduler=StudyScheduler(searcher, dispatcher),
-            storage_path=str(scratch),
-            reuse_actors=True,
-            max_failures=0,  # a lost worker is the dispatcher's to judge: it hands the trial out again
-            raise_on_failed_trial=False,
-            verbose=0,
-            trial_dirname_creator=lambda trial: trial.trial_id,
-            trial_name_creator=lambda trial: trial.trial_id,
-        )
+        with signals.given_back():
+            tune.run(
+                tune.with_resources(TrialWorker, tune.PlacementGroupFactory(resources.bundles())),
+                name="search",
+                num_samples=-1,
+                search_alg=StudySearch(searcher, dispatcher),
+                scheduler=StudyScheduler(searcher, dispatcher),
+                storage_path=str(scratch),
+                reuse_actors=True,
+                max_failures=0,  # a lost worker is the dispatcher's to judge: it hands the trial out again
+                raise_on_failed_trial=False,
+                verbose=0,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+                trial_name_creator=lambda trial: trial.trial_id,
+            )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

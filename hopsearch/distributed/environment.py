@@ -19,6 +19,7 @@ _QUIET = {
     "RAY_DEDUP_LOGS": "0",
     "RAY_enable_metrics_collection": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # it takes SIGTERM for a crash: a C++ stack, and abort after 3 seconds
     "RAY_AUTH_MODE": "token",
 }
 # Read by the C library of the workers, which inherit it: keep freed memory instead of faulting it in again at every step.

@@ -18,6 +18,7 @@ import ray.train
 from ray.train.torch import TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from hopsearch import signals
 from hopsearch.distributed.cluster import TrialResources
 from hopsearch.distributed.group import keep_to_assigned_gpus
 from hopsearch.distributed.interface import RanksConfig
@@ -122,6 +123,7 @@ class _Run:
                 self._look()
             self._look()
         except KeyboardInterrupt:
+            signals.saving()
             ray.get(self._mailbox.ask_to_stop.remote())
             if self._begun:
                 fitting.over.wait(_GRACE)

@@ -1,0 +1,293 @@
+"""How a command ends before its time: SIGINT, SIGTERM and SIGHUP, once or often and at any moment, mean "save and go".
+
+A command that has something to lose runs in two processes. The one that was started only waits and is the one that is signalled;
+its child does the work, in a process group of its own. Signal handlers belong to the whole process and libraries replace them;
+C code, such as an import, answers a signal late; and terminals, `timeout` and schedulers signal the whole group, which would
+take Ray's processes away before they have saved. The parent has no libraries, and tells the child alone.
+
+Imports nothing but the standard library: the first signal may come while the rest is still being imported.
+"""
+
+import contextlib
+import ctypes
+import errno
+import io
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+INTERRUPTED = 130
+"""Exit code of a command that was asked to end."""
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that ask for an end."""
+NOTHING_BEGUN = "interrupted. Nothing was begun, so nothing had to be saved. Run the same command to begin."
+_AGAIN = 5  # seconds after which a child that has not answered is told again
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # Linux
+_GONE = (errno.EPIPE, errno.EIO)  # a pipe without a reader, a terminal that was closed
+
+
+class _State:
+    """What this process knows of its end."""
+
+    supervised = False
+    begun = False  # from then on a signal is an exception, so that what was begun can be ended in order
+    heard = 0.0  # when the first signal came
+    saving = False
+    reader_gone = False
+
+
+def supervise() -> None:
+    """Go on in a child process; this one stays behind, takes the signals, and exits as the child does.
+
+    Call it first of all, before anything else is imported. Where a process cannot be forked, only the handlers are set.
+    """
+    write_to_the_end()
+    if not hasattr(os, "fork"):
+        _listen()
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # until both have their handlers
+    parent = os.getpid()
+    child = os.fork()
+    if child:
+        with contextlib.suppress(OSError):  # the child does it too; whoever comes first
+            os.setpgid(child, child)
+        _stay_behind(child)
+    with contextlib.suppress(OSError):
+        os.setpgid(0, 0)
+    _die_with(parent)
+    _State.supervised = True
+    _listen()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+
+
+def listen() -> None:
+    """For a command with nothing to lose: a signal is a KeyboardInterrupt, in this process."""
+    if not _State.supervised:
+        write_to_the_end()
+        begin()
+        _listen()
+
+
+def begin() -> None:
+    """From now on a signal is a KeyboardInterrupt in the main thread; before, it ends the process at once."""
+    _State.begun = True
+
+
+def saving() -> None:
+    """The KeyboardInterrupt has arrived: signals that come from now on change nothing."""
+    _State.saving = True
+
+
+def supervised() -> bool:
+    """Whether another process waits for this one and ends all that it leaves behind."""
+    return _State.supervised
+
+
+def reader_gone() -> bool:
+    """Whether the end was asked for because nobody reads the output any more."""
+    return _State.reader_gone
+
+
+def finish(code: int) -> NoReturn:
+    """Exit with ``code``. A supervised process skips the interpreter's own end, where libraries' threads crash."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    if _State.supervised:
+        os._exit(code)
+    sys.exit(code)
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Signals that come meanwhile wait until the end of the block."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in ENDING}
+    ours = {number: handler for number, handler in before.items() if callable(handler)}
+    for number in ours:
+        signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+        if came:
+            ours[signal.Signals(came[0])](came[0], None)
+
+
+@contextlib.contextmanager
+def closed_whole(inner: contextlib.AbstractContextManager[Any]) -> Iterator[Any]:
+    """A context manager whose end no signal cuts off."""
+    value = inner.__enter__()
+    try:
+        yield value
+    except BaseException:
+        with held():
+            if not inner.__exit__(*sys.exc_info()):
+                raise
+    else:
+        with held():
+            inner.__exit__(None, None, None)
+
+
+@contextlib.contextmanager
+def given_back() -> Iterator[None]:
+    """Signal handlers that the block replaces are set again after it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    watched = (*ENDING, signal.SIGUSR1)
+    before = {number: signal.getsignal(number) for number in watched}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # one set by C code cannot be set again
+                signal.signal(number, handler)  # also where it looks the same: C code may have put its own beneath
+
+
+def write_to_the_end() -> None:
+    """Characters that standard output or error cannot show are replaced, and a closed one takes all in silence."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper) and not isinstance(getattr(stream.buffer, "raw", None), _Outlet):
+            with contextlib.suppress(OSError):
+                stream.flush()
+            outlet = io.BufferedWriter(_Outlet(number, "w", closefd=False))
+            lines = number == 2 or stream.line_buffering
+            setattr(sys, name, io.TextIOWrapper(outlet, stream.encoding, "replace", line_buffering=lines, write_through=lines))
+
+
+class _Outlet(io.FileIO):
+    """A file that goes on when nobody reads it: what is written is dropped; a pipe's reader that left asks the command to end."""
+
+    def write(self, data: Any) -> int:
+        """As of a file."""
+        try:
+            return super().write(data) or 0
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            if error.errno == errno.EPIPE and self.fileno() == 1 and not _State.reader_gone:
+                _State.reader_gone = True
+                os.kill(os.getpid(), signal.SIGINT)
+            return len(data)
+
+
+def _listen() -> None:
+    for number in ENDING:
+        if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # `nohup` has one ignored
+            signal.signal(number, _heard)
+    if _State.supervised:
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # its group is not the terminal's, and it may write there
+
+
+def _heard(number: int, frame: FrameType | None) -> None:
+    if not _State.begun:
+        if not _State.reader_gone:
+            tell(NOTHING_BEGUN)
+        finish_at_once(0 if _State.reader_gone else INTERRUPTED)
+    now = time.monotonic()
+    first = not _State.heard
+    _State.heard = _State.heard or now
+    if not _State.saving and (first or now - _State.heard > _AGAIN - 1):  # C code swallows an exception now and then
+        raise KeyboardInterrupt
+
+
+def finish_at_once(code: int) -> NoReturn:
+    """Exit with ``code``, from anywhere."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # also one that is being written to at this moment
+            stream.flush()
+    os._exit(code)
+
+
+def tell(text: str) -> None:
+    """A sentence on standard error, past all buffers: safe in a signal handler."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"\nhopsearch: {text}\n".encode())
+
+
+def _die_with(parent: int) -> None:
+    _control(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was quicker
+        os._exit(INTERRUPTED)
+
+
+def _control(what: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(what, value, 0, 0, 0)
+
+
+def _stay_behind(child: int) -> NoReturn:
+    asked = 0
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            tell("still saving; a moment more.")
+        tell_child(number, frame)
+
+    def tell_child(number: int, frame: FrameType | None) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGINT)
+        signal.alarm(_AGAIN)
+
+    def rest(number: int, frame: FrameType | None) -> None:  # Ctrl-Z: all of them, and all again
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGCONT)
+
+    for number in ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, ask)
+    signal.signal(signal.SIGALRM, tell_child)
+    signal.signal(signal.SIGTSTP, rest)
+    _control(_PR_SET_CHILD_SUBREAPER, 1)  # what loses its parent becomes a child of this process
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    os._exit(_outcome(child))
+
+
+def _outcome(child: int) -> int:
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # not yet reaped, its group's number is still its own
+    signal.alarm(0)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child, signal.SIGKILL)  # Ray's own processes, where they are left
+    _, status = os.waitpid(child, 0)
+    _end_the_rest()
+    if not os.WIFSIGNALED(status):
+        return os.waitstatus_to_exitcode(status)
+    name = signal.Signals(os.WTERMSIG(status)).name
+    why = ", which is often the system short of memory" if name == "SIGKILL" else ""
+    tell(f"its process was ended by {name}{why}. What was finished is saved. Run the same command to go on.")
+    return 1
+
+
+def _end_the_rest() -> None:
+    # Ray gives its workers groups of their own. Orphans come to this process one after another, as their parents end.
+    until = time.monotonic() + _AGAIN
+    listed = Path(f"/proc/self/task/{os.getpid()}/children")
+    while time.monotonic() < until:
+        try:
+            left = [int(pid) for pid in listed.read_text().split()]
+        except OSError:  # not Linux: they end by themselves when they miss the others
+            return
+        if not left:
+            return
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(-1, 0)
