@@ -148,7 +148,7 @@ class Study:
         return f"<p>{repr(self)[1:-1]}</p>{table}"
 
     def _metrics(self) -> set[str]:
-        return {name for record in self._view.counted() for name in record.metrics}
+        return {name for record in self._view.counted() for name in (*record.metrics, *record.peak)}
 
 
 def search(

@@ -19,7 +19,7 @@ from hopsearch.data import DataConfig, Splits, load
 from hopsearch.distributed.mirror import Mirror
 from hopsearch.errors import CheckpointError, TrialFailure, UserError
 from hopsearch.models import to_timm
-from hopsearch.training import CheckpointFolder, Paused, Ranks, Row, TrialConfig, TrialRun
+from hopsearch.training import CheckpointFolder, Paused, Ranks, Row, TrialConfig, TrialRun, confusions, results_of
 from hopsearch.training.pictures import draw
 
 FailureKind = Literal["trial", "search"]
@@ -144,7 +144,9 @@ class JobRun:
             mirror: a storage for a copy of them.
 
         Returns:
-            ``epoch`` of the weights, ``epochs`` trained, ``val_acc``, ``val_loss``, ``test_acc``, ``test_loss``.
+            ``epoch`` of the weights, ``epochs`` trained, ``val_acc``, ``val_balanced_acc``, ``val_loss``, the same of the test
+            split, ``by_class`` (``hits`` and ``images`` of each split, a number a class) and ``confusions`` of the test split
+            (true class, class said, images).
 
         Raises:
             CheckpointError: the trial's best checkpoint is gone.
@@ -160,17 +162,21 @@ class JobRun:
             )
         epochs = run.epoch
         run.load_state_dict(best)
-        validation, test = run.evaluate_validation(), run.evaluate_test(splits.read_test())
+        held_out = splits.read_test()
+        validation, test = run.evaluate_validation(), run.evaluate_test(held_out)
         write_model(run, target)
         if mirror:
             Mirror(mirror).push(target)
+        noted = {name: run.history[-1][name] for name in ("val_acc", "val_balanced_acc", "val_loss") if name in run.history[-1]}
         return {
             "epoch": run.epoch,
             "epochs": epochs,
-            "val_acc": validation.accuracy,
-            "val_loss": validation.loss,
-            "test_acc": test.accuracy,
-            "test_loss": test.loss,
+            **(results_of("val", validation) | noted),  # with other threads a sum may round otherwise: the journal's value stands
+            **results_of("test", test),
+            "by_class": {
+                part: {"hits": each.hits, "images": each.images} for part, each in (("val", validation), ("test", test))
+            },
+            "confusions": confusions(held_out.labels_N.to(test.said_N.device), test.said_N),
         }
 
     def _advance(self, stop: Callable[[], bool] | None) -> Progress:

@@ -15,10 +15,11 @@ def trials_frame(view: StudyView) -> pd.DataFrame:
     ``epochs``, ``seconds``, ``front`` (nobody beats it in all objectives; of one objective the best alone), ``params``,
     ``flops``, ``memory``, ``latency`` (seconds, missing where it was not measured), ``seed``, ``source``, ``reason``,
     ``started`` and ``ended`` (UTC); then the searched parameters by their dotted names, missing where a trial has no such
-    parameter; then the newest epoch's other metrics.
+    parameter; then other metrics: accuracies, ``val_loss`` and the recall of each class of the epoch with the best value, all
+    others of the newest epoch.
     """
     rows = [_row(view, entry) for entry in leaderboard(view)]
-    metrics = sorted({name for record in view.counted() for name in record.metrics})
+    metrics = sorted({name for record in view.counted() for name in (*record.metrics, *record.peak)} - {view.objective})
     columns = ["trial", "rank", "state", view.objective, "best_epoch", "epochs", "seconds", "front"]
     columns += ["params", "flops", "memory", "latency", "seed", "source", "reason", "started", "ended", *varied(view), *metrics]
     frame = pd.DataFrame(rows, columns=columns).set_index("trial")
@@ -53,4 +54,5 @@ def _row(view: StudyView, entry: Any) -> dict[str, Any]:
         **{name: record.cost.get(name) for name in ("params", "flops", "memory", "latency")},
         **record.params,
         **record.metrics,
+        **record.peak,
     }

@@ -42,6 +42,14 @@ def leaderboard(view: StudyView) -> list[Row]:
     return rows + [Row(0, record, None, 0) for record in rest]
 
 
+def accuracies(view: StudyView) -> list[str]:
+    """What is known of trials at their best epoch beside the objective: accuracies, loss, then the recall of each class."""
+    names = dict.fromkeys(name for record in view.counted() for name in record.peak)
+    classes = [f"recall/{name}" for name in view.identity.origin.get("classes", [])]
+    order = {name: at for at, name in enumerate(["val_acc", "val_balanced_acc", "val_worst_recall", "val_loss", *classes])}
+    return sorted(names, key=lambda name: order.get(name, len(order)))
+
+
 def varied(view: StudyView) -> list[str]:
     """Names of the searched parameters, in the space's order."""
     return list(view.identity.space.parameters)
@@ -50,7 +58,7 @@ def varied(view: StudyView) -> list[str]:
 def write_csv(view: StudyView, path: Path | None = None) -> Path:
     """Write ``leaderboard.csv`` into the study's folder (or to ``path``), whole or not at all; returns where."""
     target = path or view.folder / "leaderboard.csv"
-    names = varied(view)
+    names, known = varied(view), accuracies(view)
     scratch = target.with_name(f".{target.name}.{os.getpid()}")
     with scratch.open("w", newline="") as file:
         out = csv.writer(file)
@@ -70,16 +78,17 @@ def write_csv(view: StudyView, path: Path | None = None) -> Path:
                 "front",
                 "latency",
                 "memory",
+                *known,
                 *names,
             ]
         )
         for row in leaderboard(view):
-            out.writerow(_cells(row, names))
+            out.writerow(_cells(row, names, known))
     os.replace(scratch, target)
     return target
 
 
-def _cells(row: Row, names: list[str]) -> list[Any]:
+def _cells(row: Row, names: list[str], known: list[str]) -> list[Any]:
     record = row.record
     value = "" if row.value is None else f"{row.value:.6g}"
     cost = [record.cost.get("params", ""), record.cost.get("flops", "")]
@@ -93,6 +102,7 @@ def _cells(row: Row, names: list[str]) -> list[Any]:
         f"{record.seconds:.2f}",
     ]
     more = [row.front or "", record.cost.get("latency", ""), record.cost.get("memory", "")]
+    more += [record.peak.get(name, "") for name in known]
     return [*facts, *cost, record.seed, record.reason, *more, *(record.params.get(name, "") for name in names)]
 
 

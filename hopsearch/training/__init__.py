@@ -1,7 +1,7 @@
 """How a mixer is trained: recipe, optimizer, loop, checkpoints, and what a configuration costs before it runs."""
 
 from hopsearch.training.checkpoint import CheckpointFolder, load_checkpoint
-from hopsearch.training.classes import MOST_CLASSES, confusions, recall_names
+from hopsearch.training.classes import MOST_CLASSES, confusions, recall_names, results_of
 from hopsearch.training.cost import Constraint, Cost, estimate_cost
 from hopsearch.training.loop import Evaluation, evaluate
 from hopsearch.training.ranks import Ranks
@@ -36,4 +36,5 @@ __all__ = [
     "recipe",
     "require_metric",
     "resolve",
+    "results_of",
 ]

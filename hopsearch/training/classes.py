@@ -4,6 +4,7 @@ Shapes: N = images, K = classes.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -24,6 +25,12 @@ def recall_row(validation: Evaluation, classes: Sequence[str]) -> dict[str, floa
     row = {"val_balanced_acc": validation.balanced_accuracy, "val_worst_recall": min(known)}
     named = zip(recall_names(classes), validation.recalls, strict=False)
     return row | {name: recall for name, recall in named if recall is not None}
+
+
+def results_of(part: str, found: Evaluation) -> dict[str, Any]:
+    """An evaluation as plain JSON: ``<part>_acc``, ``<part>_balanced_acc``, ``<part>_loss``."""
+    names = ("acc", "balanced_acc", "loss")
+    return dict(zip((f"{part}_{name}" for name in names), (found.accuracy, found.balanced_accuracy, found.loss), strict=True))
 
 
 def confusions(labels_N: torch.Tensor, said_N: torch.Tensor, most: int = 5000) -> list[list[int]]:

@@ -1,0 +1,156 @@
+"""What may be concluded from a study's accuracies, and what not: intervals, ties, and what always saying one class would give."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hopsearch.chance import SIGNIFICANT, Interval, equivalent_count, mean_recall_interval, p_value, wilson
+from hopsearch.study.records import TrialRecord
+from hopsearch.study.view import StudyView
+
+BALANCED = "val_balanced_acc"
+_SHOWN = 8  # trials at most that a sentence lists
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What a constant answer would give.
+
+    Attributes:
+        metric: the metric it is a value of: ``val_acc`` or ``val_balanced_acc``.
+        value: one over the number of classes for a balanced accuracy, else the largest class's share of the images.
+        label: the largest class.
+    """
+
+    metric: str
+    value: float
+    label: str
+
+    def __str__(self) -> str:
+        return f"always predicting {self.label}"
+
+
+def val_by_class(view: StudyView) -> list[int]:
+    """Images of the validation split by class; empty in a study of an older version."""
+    return list(view.identity.origin.get("val_by_class", ()))
+
+
+def baseline(view: StudyView) -> Baseline | None:
+    """What a constant answer gives in the objective, or in ``val_acc`` where that is no accuracy; None where it is not known."""
+    images, classes = val_by_class(view), view.identity.origin.get("classes", [])
+    if not images or len(images) != len(classes):
+        return None
+    label = classes[max(range(len(images)), key=images.__getitem__)]
+    if view.objective == BALANCED:
+        return Baseline(BALANCED, 1 / sum(count > 0 for count in images), label)
+    return Baseline("val_acc", max(images) / sum(images), label)
+
+
+def images_behind(view: StudyView, metric: str) -> float | None:
+    """On how many validation images a metric's value was measured, for a test; None of one that is no accuracy."""
+    images, classes = val_by_class(view), view.identity.origin.get("classes", [])
+    if metric == "val_acc":
+        return sum(images) or view.identity.origin.get("images", {}).get("val")
+    if metric == BALANCED:
+        return equivalent_count(images) if images else None
+    by_class = dict(zip((f"recall/{name}" for name in classes), images, strict=False))
+    return by_class.get(metric) or None
+
+
+def no_better(view: StudyView) -> list[TrialRecord]:
+    """Trials whose accuracy does not exceed that of a constant answer by more than chance, best first."""
+    constant = baseline(view)
+    count = images_behind(view, constant.metric) if constant else None
+    if constant is None or count is None:
+        return []
+    return [
+        record
+        for record in view.ranked()
+        if (value := _value(view, record, constant.metric)) is not None and wilson(value, count).low <= constant.value
+    ]
+
+
+def no_better_words(view: StudyView) -> str:
+    """`no_better` in a sentence; empty where all trials are better."""
+    found, constant = no_better(view), baseline(view)
+    if not found or constant is None:
+        return ""
+    numbers = ", ".join(str(record.number) for record in found[:_SHOWN]) + (", …" if len(found) > _SHOWN else "")
+    many = f"{len(found)} trials ({numbers}) are" if len(found) > 1 else f"trial {numbers} is"
+    return f"{many} no better than {constant}: {constant.metric} {constant.value:.4f}"
+
+
+def tied(view: StudyView) -> list[TrialRecord]:
+    """The best trial and those that do not differ from it by more than chance, best first; with several objectives of the front.
+
+    Trials are measured on the same images, so the test, which takes them for independent, calls a difference a tie too often
+    rather than too seldom. An objective that is no accuracy has no such test: the best alone.
+    """
+    ranked = view.front() if len(view.objectives) > 1 else view.ranked()
+    count = images_behind(view, view.objective)
+    if count is None or not ranked:
+        return ranked[:1]
+    best = view.value(ranked[0])
+    return [record for record in ranked if p_value(best, count, view.value(record), count) >= SIGNIFICANT]
+
+
+def interval_of(winner: Mapping[str, Any], part: str, metric: str, images: Mapping[str, int]) -> Interval | None:
+    """The interval of a winner's ``acc`` or ``balanced_acc`` on ``val`` or ``test``; None where the images are not known.
+
+    Args:
+        winner: what is known of it.
+        part: val or test.
+        metric: acc or balanced_acc.
+        images: how many images each part has, for a winner that does not have them by class.
+    """
+    value, known = winner.get(f"{part}_{metric}"), winner.get("by_class", {}).get(part)
+    if value is None:
+        return None
+    if metric == "balanced_acc":
+        return mean_recall_interval(known["hits"], known["images"]) if known else None
+    count = sum(known["images"]) if known else images.get(part)
+    return wilson(value, count) if count else None
+
+
+def winner_values(winner: Mapping[str, Any], images: Mapping[str, int]) -> str:
+    """A winner's accuracies in words, those of the test split with their intervals."""
+    words = [f"val_acc {winner['val_acc']:.4f} at epoch {winner['epoch']} of {winner['epochs']}"]
+    for metric in ("acc", "balanced_acc"):
+        if (value := winner.get(f"test_{metric}")) is not None:
+            interval = interval_of(winner, "test", metric, images)
+            words.append(f"test_{metric} {value:.4f}" + (f" (95 %: {interval})" if interval else ""))
+    return ", ".join(words)
+
+
+def winner_verdicts(winner: Mapping[str, Any], images: Mapping[str, int], classes: list[str]) -> list[str]:
+    """What must be said of a winner's accuracies, a sentence each: no better than a constant answer; a gap larger than chance."""
+    known = winner.get("by_class", {})
+    counts = {part: sum(known[part]["images"]) if part in known else images.get(part) for part in ("val", "test")}
+    said = []
+    if "test" in known and classes:
+        by_class = known["test"]["images"]
+        share = max(by_class) / sum(by_class)
+        if wilson(winner["test_acc"], sum(by_class)).low <= share:
+            label = classes[by_class.index(max(by_class))]
+            said.append(f"Its test_acc is no better than always predicting {label}, which gives {share:.4f}.")
+    if counts["val"] and counts["test"]:
+        gap = winner["test_acc"] - winner["val_acc"]
+        chance = p_value(winner["val_acc"], counts["val"], winner["test_acc"], counts["test"])
+        if chance < SIGNIFICANT:
+            said.append(_gap_words(gap, chance))
+    return said
+
+
+def _gap_words(gap: float, chance: float) -> str:
+    size = f"(p = {chance:.2g}, two-proportion test)"
+    if gap > 0:
+        why = "the test images are easier, or some were trained on"
+        return f"test_acc is {gap:.4f} above val_acc, more than chance explains {size}: {why}."
+    return (
+        f"test_acc is {-gap:.4f} below val_acc, more than chance explains {size}: the search fitted the validation images, "
+        "or the test images are of another kind. Expect test_acc of new images, not val_acc."
+    )
+
+
+def _value(view: StudyView, record: TrialRecord, metric: str) -> float | None:
+    return view.value(record) if metric == view.objective else record.peak.get(metric)
