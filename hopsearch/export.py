@@ -21,6 +21,7 @@ from hopsearch.errors import StudyError
 from hopsearch.models import Mixer, build, fold
 from hopsearch.names import Name
 from hopsearch.study import StudyView, TrialRecord, make_console
+from hopsearch.study.verdicts import winner_verdicts
 from hopsearch.training import CheckpointFolder, TrialConfig
 from hopsearch.words import read_words
 
@@ -120,7 +121,8 @@ def _classes(view: StudyView) -> list[str]:
 def _provenance(view: StudyView, record: TrialRecord, results: dict[str, Any]) -> Provenance:
     origin = dict(view.identity.origin)
     asked, images = origin.pop("data", {}), origin.pop("images", {})
-    origin.pop("classes", None)
+    for name in ("classes", "val_by_class"):
+        origin.pop(name, None)
     cost = {
         **record.cost,
         "seconds of the trial's epochs in the search": round(record.seconds, 1),
@@ -130,7 +132,8 @@ def _provenance(view: StudyView, record: TrialRecord, results: dict[str, Any]) -
     }
     cost.pop("memory", None)
     data = {**asked, **view.identity.data}
-    return Provenance(view.identity.name, record.number, view.identity.seed, results, data, images, cost, origin)
+    verdicts = winner_verdicts(results, images, _classes(view)) if "test_acc" in results else []
+    return Provenance(view.identity.name, record.number, view.identity.seed, results, data, images, cost, origin, verdicts)
 
 
 def _write_onnx(target: Path, model: Mixer, about: dict[str, Any], card: str) -> None:

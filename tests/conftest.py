@@ -111,14 +111,15 @@ def searched(tmp_path_factory, digits) -> Path:
     return search_little(tmp_path_factory.mktemp("runs") / "little", digits, FAMILIES_SPACE, 10)
 
 
-def search_little(folder: Path, digits, space: dict, trials: int) -> Path:
-    """Really search a space on digits in this process, without Ray, and finish the winner."""
-    origin = tune.origin() | tune.about_data(DataConfig(), digits.facts)
-    data = {"source": "digits", "image_size": 8, "fingerprint": digits.facts.fingerprint}
+def search_little(folder: Path, splits, space: dict, trials: int, config: DataConfig | None = None) -> Path:
+    """Really search a space on digits (or another data set) in this process, without Ray, and finish the winner."""
+    config, facts = config or DataConfig(), splits.facts
+    origin = tune.origin() | tune.about_data(config, facts)
+    data = {"source": config.source, "image_size": facts.image_size, "fingerprint": facts.fingerprint}
     about = Identity(folder.name, Space.from_dict(space), data, "default", {}, 0, origin)
     with Study(folder, about, "random", "asha") as study:
         board = Board(study)
-        desk = Dispatcher(study, DataConfig(), digits.facts, Constraint(), Budget(trials), (board,))
+        desk = Dispatcher(study, config, facts, Constraint(), Budget(trials), (board,))
         while job := desk.next_job():
             run = JobRun(job)
             while desk.take(job.number, run.advance()):

@@ -1,10 +1,11 @@
 """The model card: what a reader of an exported model must know of it, and where it comes from."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hopsearch.chance import mean_recall_interval, wilson
 from hopsearch.config import flatten
 
 _SOURCES = {
@@ -16,6 +17,8 @@ _SOURCES = {
     "asymmixer": "AsymMixer (arXiv 2406.12220)",
 }
 
+_CLASSES = 20  # most classes whose recall the card lists
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -25,11 +28,13 @@ class Provenance:
         study: name of the study.
         trial: the trial's number.
         seed: the study's seed.
-        results: ``val_acc``, ``test_acc``, …, as far as they are known; ``epoch`` of the weights, ``epochs`` trained.
+        results: ``val_acc``, ``test_acc``, ``by_class``, … as far as they are known; ``epoch`` of the weights, ``epochs``
+            trained.
         data: source, split and fingerprint.
         images: how many there are to train on, to search on, and for the test.
         cost: of the model: ``params``, ``flops``; of its training: ``seconds``, of the search: ``search_epochs``, ….
         origin: versions, code revision, command.
+        verdicts: what must be said of the results, a sentence each.
     """
 
     study: str
@@ -40,6 +45,7 @@ class Provenance:
     images: Mapping[str, int] = field(default_factory=dict)
     cost: Mapping[str, Any] = field(default_factory=dict)
     origin: Mapping[str, Any] = field(default_factory=dict)
+    verdicts: Sequence[str] = ()
 
 
 def model_card(provenance: Provenance, about: Mapping[str, Any], onnx: bool = False) -> str:
@@ -57,7 +63,7 @@ def model_card(provenance: Provenance, about: Mapping[str, Any], onnx: bool = Fa
         "---\nlibrary_name: timm\npipeline_tag: image-classification\ntags: [image-classification, hopsearch]\n---",
         f"# {provenance.study}, trial {provenance.trial}",
         f"{_SOURCES[model['family']]}, found and trained by hopsearch {provenance.origin.get('hopsearch', '')}".rstrip() + ".",
-        "## Results\n\n" + _results(provenance),
+        "## Results\n\n" + _results(provenance, about["pretrained_cfg"]["label_names"]),
         "## Use\n\n" + (_use_onnx(about) if onnx else _use(about)),
         "## Model\n\n" + _table(model | {name: provenance.cost[name] for name in ("params", "flops") if name in provenance.cost}),
         "## Data\n\n" + _table({**provenance.data, **{f"images, {part}": count for part, count in provenance.images.items()}}),
@@ -68,28 +74,43 @@ def model_card(provenance: Provenance, about: Mapping[str, Any], onnx: bool = Fa
     return "\n\n".join(parts) + "\n"
 
 
-def _results(provenance: Provenance) -> str:
+def _results(provenance: Provenance, classes: Sequence[str]) -> str:
+    known = provenance.results.get("by_class", {})
     lines = [
-        "| split | images | accuracy | ± chance | loss |",
-        "|---|---|---|---|---|",
-        _result(provenance, "validation", "val", "val"),
-        _result(provenance, "test", "test", "test"),
+        "| split | images | accuracy | 95 % interval | balanced accuracy | 95 % interval | loss |",
+        "|---|---|---|---|---|---|---|",
+        _result(provenance, "validation", "val"),
+        _result(provenance, "test", "test"),
     ]
     note = "The validation split chose the model and its epoch, so its accuracy is a little flattered."
     reads = provenance.results.get("test_reads")
     if "test_acc" in provenance.results:
         note += f" The test split was read once for each of {reads} winner(s)." if reads else " The test split was read once."
-    note += " ± chance: two standard errors of a proportion."
-    return "\n".join(lines) + "\n\n" + note
+    note += " Intervals are Wilson's; the balanced accuracy is the mean of the classes' recalls."
+    parts = ["\n".join(lines), note, *provenance.verdicts]
+    return "\n\n".join([*parts, *([_recalls(known["test"], classes)] if "test" in known else [])])
 
 
-def _result(provenance: Provenance, name: str, part: str, key: str) -> str:
-    accuracy, images = provenance.results.get(f"{key}_acc"), provenance.images.get(part)
+def _result(provenance: Provenance, name: str, part: str) -> str:
+    results, known = provenance.results, provenance.results.get("by_class", {}).get(part)
+    accuracy, balanced, loss = (results.get(f"{part}_{metric}") for metric in ("acc", "balanced_acc", "loss"))
+    images = sum(known["images"]) if known else provenance.images.get(part)
     if accuracy is None:
-        return f"| {name} | {images or ''} | not read | | |"
-    chance = f"{2 * (accuracy * (1 - accuracy) / images) ** 0.5:.4f}" if images else ""
-    loss = provenance.results.get(f"{key}_loss")
-    return f"| {name} | {images or ''} | {accuracy:.4f} | {chance} | {'' if loss is None else f'{loss:.4f}'} |"
+        return f"| {name} | {images or ''} | not read | | | | |"
+    cells = [name, images or "", f"{accuracy:.4f}", wilson(accuracy, images) if images else ""]
+    cells += ["" if balanced is None else f"{balanced:.4f}"]
+    cells += [mean_recall_interval(known["hits"], known["images"]) if known else "", "" if loss is None else f"{loss:.4f}"]
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _recalls(test: Mapping[str, Any], classes: Sequence[str]) -> str:
+    rows = [
+        (hits / images, images, name) for name, hits, images in zip(classes, test["hits"], test["images"], strict=False) if images
+    ]
+    lines = [f"| {_cell(name)} | {images} | {recall:.4f} | {wilson(recall, images)} |" for recall, images, name in sorted(rows)]
+    more = f" ({_CLASSES} of {len(lines)} classes)" if len(lines) > _CLASSES else ""
+    head = f"Recall by class on the test split, the worst first{more}:"
+    return "\n".join([head, "", "| class | images | recall | 95 % interval |", "|---|---|---|---|", *lines[:_CLASSES]])
 
 
 def _use(about: Mapping[str, Any]) -> str:

@@ -46,6 +46,9 @@ def summary_of(facts: Facts) -> str:
             f" Early stopping saved {cost['saved_share']:.0%} of the {cost['full_epochs']} epochs that the same trials would have"
             f" taken, about {spoken(cost['saved_seconds'])} of training."
         )
+    if facts.baseline and facts.baseline["words"]:
+        words = facts.baseline["words"]
+        text += f" {words[0].upper()}{words[1:]}."
     return text
 
 
@@ -54,17 +57,19 @@ def winner_of(facts: Facts) -> str:
     winner = facts.winner
     if not winner:
         return ""
-    text = f"Trial {winner['trial']}: val_acc {winner['val_acc']:.4f} at epoch {winner['epoch']} of {winner['epochs']}, "
-    text += f"test_acc {winner['test_acc']:.4f}"
-    images = facts.study["images"].get("test")
-    if images:
-        text += f" ± {2 * (winner['test_acc'] * (1 - winner['test_acc']) / images) ** 0.5:.4f} (two standard errors)"
-    return f"{text}. The test split was read for {winner['test_reads']} winner(s)."
+    text = f"Trial {winner['trial']}: {winner['values']}. The test split was read for {winner['test_reads']} winner(s)."
+    return " ".join([text, *winner["verdicts"]])
 
 
 def extra_costs(facts: Facts) -> list[str]:
     """Costs that are searched for and have no column of their own in every leaderboard."""
     return [objective["name"] for objective in facts.study["objectives"][1:] if objective["name"] != "params"]
+
+
+def beside_of(facts: Facts) -> list[str]:
+    """Accuracies that stand in the leaderboard beside the objective, as far as they are known."""
+    names = ("val_acc", "val_balanced_acc", "val_worst_recall")
+    return [name for name in names if any(name in row["peak"] for row in facts.leaderboard)]
 
 
 def ranked(row: Mapping[str, Any], facts: Facts) -> str:
@@ -135,11 +140,13 @@ def _leaderboard(facts: Facts) -> str:
         return ""
     names = facts.study["parameters"]
     costs = extra_costs(facts)
-    head = ["rank", "trial", "state", facts.study["objectives"][0]["name"], "epochs", "params", *costs, *names]
+    beside = beside_of(facts)
+    head = ["rank", "trial", "state", facts.study["objectives"][0]["name"], *beside, "epochs", "params", *costs, *names]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
         value = "" if row["value"] is None else f"{row['value']:.4f}"
-        cells = [ranked(row, facts) or "-", row["trial"], row["state"], value, row["epochs"], row["params"]]
+        others = [f"{row['peak'][name]:.4f}" if name in row["peak"] else "" for name in beside]
+        cells = [ranked(row, facts) or "-", row["trial"], row["state"], value, *others, row["epochs"], row["params"]]
         cells += ["" if row[name] is None else _short(row[name]) for name in costs]
         cells += [_short(row["parameters"].get(name, "")) for name in names]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
@@ -152,7 +159,21 @@ def _failures(facts: Facts) -> str:
 
 
 def _winner(facts: Facts) -> str:
-    return f"## Winner\n\n{winner_of(facts)}" if facts.winner else ""
+    if not facts.winner:
+        return ""
+    rows = facts.winner.get("recalls", [])[:_TOP]
+    lines = [
+        f"| {row['class']} | {row['images']} | {row['recall']:.4f} | {row['low']:.4f} to {row['high']:.4f} |" for row in rows
+    ]
+    table = [
+        "",
+        "Recall on the test split, worst classes first:",
+        "",
+        "| class | images | recall | 95 % |",
+        "|---|---|---|---|",
+        *lines,
+    ]
+    return "\n".join([f"## Winner\n\n{winner_of(facts)}", *(table if lines else [])])
 
 
 def _short(value: object) -> str:

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hopsearch.chance import wilson
 from hopsearch.reporting.pareto import pareto_front
 from hopsearch.study import Row, State, StudyView, chronicle, leaderboard, summary
+from hopsearch.study.verdicts import baseline, interval_of, no_better, no_better_words, winner_values, winner_verdicts
 
 COSTS = {
     "params": "parameters",
@@ -36,7 +38,10 @@ class Facts:
         fronts: the Pareto front of the objective against each known one of `COSTS`: trial numbers, cheapest first.
         failures: ``reason``, ``trials``.
         refused: proposals that were never trained, by reason.
-        winner: the finished winner; None before there is one.
+        baseline: what always predicting the largest class would give: ``metric``, ``value``, ``label``, the ``trials`` that are
+            no better, and that in ``words``; None where it is not known.
+        winner: the finished winner, with ``verdicts`` on its accuracies in sentences, the intervals ``test_acc_95`` and
+            ``test_balanced_acc_95``, and its recall by class: ``recalls``; None before there is one.
         kept: ended trials whose weights are kept, best first; None where that was never noted.
         dropped: ended trials whose weights were let go.
     """
@@ -51,6 +56,7 @@ class Facts:
     fronts: dict[str, list[int]]
     failures: list[dict[str, Any]]
     refused: dict[str, int]
+    baseline: dict[str, Any] | None
     winner: dict[str, Any] | None
     kept: list[int] | None
     dropped: list[int]
@@ -75,15 +81,45 @@ def facts_of(view: StudyView) -> Facts:
         fronts={name: _front(view, name) for name in _costs(view)},
         failures=_failures(view),
         refused=dict(Counter(_kind(r.reason) for r in view.records.values() if not r.state.counted)),
-        winner=view.winner,
+        baseline=_baseline(view),
+        winner=_winner(view),
         kept=view.kept,
         dropped=view.dropped,
     )
 
 
+def _baseline(view: StudyView) -> dict[str, Any] | None:
+    constant = baseline(view)
+    if constant is None:
+        return None
+    return asdict(constant) | {"trials": [record.number for record in no_better(view)], "words": no_better_words(view)}
+
+
+def _winner(view: StudyView) -> dict[str, Any] | None:
+    winner, classes = view.winner, view.identity.origin.get("classes", [])
+    if winner is None:
+        return None
+    images = view.identity.origin.get("images", {})
+    found = {f"test_{metric}_95": interval_of(winner, "test", metric, images) for metric in ("acc", "balanced_acc")}
+    intervals = {name: [known.low, known.high] for name, known in found.items() if known}
+    more = {"verdicts": winner_verdicts(winner, images, classes), "values": winner_values(winner, images)}
+    return winner | intervals | more | ({"recalls": recalls_of(winner, classes)} if "by_class" in winner else {})
+
+
+def recalls_of(winner: dict[str, Any], classes: list[str]) -> list[dict[str, Any]]:
+    """A winner's recall by class on the test split, the worst first: ``class``, ``images``, ``recall``, ``low``, ``high``."""
+    test = winner["by_class"]["test"]
+    rows = [
+        {"class": name, "images": count, "recall": hits / count, **asdict(wilson(hits / count, count))}
+        for name, hits, count in zip(classes, test["hits"], test["images"], strict=False)
+        if count
+    ]
+    return sorted(rows, key=lambda row: row["recall"])
+
+
 def _about(view: StudyView) -> dict[str, Any]:
     identity, fidelity = view.identity, view.identity.space.fidelity
-    origin = {name: value for name, value in identity.origin.items() if name not in ("classes", "images", "data")}
+    origin = {name: value for name, value in identity.origin.items() if name not in ("classes", "val_by_class", "images", "data")}
     return {
         "name": identity.name,
         "objective": view.objective,
@@ -136,6 +172,7 @@ def _row(row: Row) -> dict[str, Any]:
         "reason": record.reason,
         "parameters": record.params,
         "metrics": record.metrics,
+        "peak": record.peak,
     }
 
 

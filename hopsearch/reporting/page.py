@@ -11,6 +11,7 @@ from plotly.io import to_json
 from plotly.offline import get_plotlyjs
 
 from hopsearch.reporting.document import (
+    beside_of,
     compared_cells,
     extra_costs,
     front_of,
@@ -21,11 +22,11 @@ from hopsearch.reporting.document import (
     write_whole,
 )
 from hopsearch.reporting.facts import Facts
-from hopsearch.reporting.sections import Section, parameter_sections, research_sections, search_sections
+from hopsearch.reporting.sections import Section, parameter_sections, research_sections, search_sections, winner_sections
 from hopsearch.reporting.style import short
 from hopsearch.study import StudyView
 
-_CHAPTERS = ("The search", "The settings", "The models")
+_CHAPTERS = ("The winner", "The search", "The settings", "The models")
 
 
 def write_page(view: StudyView, facts: Facts, others: Sequence[Facts], target: Path) -> Path:
@@ -41,6 +42,7 @@ def write_page(view: StudyView, facts: Facts, others: Sequence[Facts], target: P
         StudyError: it cannot be written.
     """
     chapters = [
+        list(winner_sections(view, facts)),
         list(search_sections(view, facts, others)),
         list(parameter_sections(view)),
         list(research_sections(view)),
@@ -49,7 +51,7 @@ def write_page(view: StudyView, facts: Facts, others: Sequence[Facts], target: P
     figures = "{" + ",".join(f"{json.dumps(key)}:{to_json(figure, validate=False)}" for key, figure in drawn.items()) + "}"
     body = [_head(facts), _table(facts, view), _failures(facts), _compared([facts, *others]) if others else ""]
     for title, sections in zip(_CHAPTERS, chapters, strict=True):
-        body.append(f"<h2>{title}</h2>")
+        body += [f"<h2>{title}</h2>"] if sections else []
         body += [_section(one) for one in sections]
     body.append(_origin(facts))
     text = _document(facts.study["name"], "\n".join(body), facts, figures)
@@ -75,9 +77,11 @@ def _document(title: str, body: str, facts: Facts, figures: str) -> str:
 def _head(facts: Facts) -> str:
     study = facts.study
     best = next((row for row in facts.leaderboard if row["value"] is not None), None)
+    balanced = (facts.winner or {}).get("test_balanced_acc")
     cards = [
         ("best " + study["objectives"][0]["name"], "-" if best is None else f"{best['value']:.4f}"),
         ("winner's test accuracy", f"{facts.winner['test_acc']:.4f}" if facts.winner else "-"),
+        *([("its balanced accuracy", f"{balanced:.4f}")] if balanced is not None else []),
         ("trials", str(len(facts.leaderboard))),
         ("epochs trained", str(facts.cost["epochs"])),
         ("saved by early stopping", f"{facts.cost['saved_share']:.0%}"),
@@ -105,7 +109,8 @@ def _table(facts: Facts, view: StudyView) -> str:
         return title + '<p class="missing">No trials yet.</p>'
     names = facts.study["parameters"]
     costs = extra_costs(facts)
-    heads = ["rank", "trial", "state", facts.study["objectives"][0]["name"], "best epoch", "epochs", "seconds", "params", *costs]
+    heads = ["rank", "trial", "state", facts.study["objectives"][0]["name"], *beside_of(facts)]
+    heads += ["best epoch", "epochs", "seconds", "params", *costs]
     files = dict.fromkeys(facts.dropped, "dropped")
     files |= {
         int(file.parent.name): f'<a href="trials/{file.parent.name}/">checkpoints</a>'
@@ -132,6 +137,7 @@ def _row(row: dict[str, Any], facts: Facts, files: str) -> str:
         f'<td data-value="{number}"><a href="#trial-{number}" id="row-{number}">{number}</a></td>',
         _cell(row["state"]),
         f'<td data-value="{"" if row["value"] is None else row["value"]}">{value}</td>',
+        *(f"<td{_number(row['peak'].get(name))}</td>" for name in beside_of(facts)),
         *(_cell(row[name] or "") for name in ("best_epoch", "epochs")),
         _cell(round(row["seconds"], 1)),
         *(_cell(row[name] or "") for name in ("params", *extra_costs(facts))),
@@ -146,6 +152,10 @@ def _cell(value: Any) -> str:
         return f'<td class="word">{_text(value)}</td>' if value != "" else "<td></td>"
     text = f"{value:.3g}" if isinstance(value, float) and abs(value) < 1000 else f"{value:,}" if value >= 10_000 else str(value)
     return f'<td data-value="{value}">{text}</td>'
+
+
+def _number(value: float | None) -> str:
+    return ">" if value is None else f' data-value="{value}">{value:.4f}'
 
 
 def _word_class(name: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from hopsearch.reporting import effects, figures, measured
+from hopsearch.reporting import classes, effects, figures, measured
 from hopsearch.reporting.facts import Facts
 from hopsearch.study import StudyView
 from hopsearch.study.importances import importances
@@ -32,20 +32,41 @@ class Section:
     missing: str = "No trial has a value yet."
 
 
+def winner_sections(view: StudyView, facts: Facts) -> Iterator[Section]:
+    """What the winner does with each class; nothing before there is one, or of a study of an older version."""
+    if not facts.winner or "by_class" not in facts.winner:
+        return
+    mistakes = "; ".join(classes.most_confused(facts, view))
+    yield Section(
+        "confusion",
+        "What the winner confuses",
+        "Images of the test split: a row for each true class, a column for each class predicted. "
+        + (f"Most often: {mistakes}." if mistakes else "It makes no mistake there."),
+        classes.confusion(view, facts),
+    )
+    yield Section(
+        "recalls",
+        "Recall by class",
+        "The share of each class's test images that the winner recognises, the worst classes first. Classes with few images have "
+        "wide intervals.",
+        classes.recalls(facts),
+    )
+
+
 def search_sections(view: StudyView, facts: Facts, others: Sequence[Facts]) -> Iterator[Section]:
     """How the search went."""
     yield Section(
         "history",
         "Best so far",
         "The line is the best value found so far, the dots are the trials, each when it reported its best.",
-        figures.history(facts, others),
+        classes.mark_baseline(figures.history(facts, others), facts, 2),
         "No trial has a value yet.",
     )
     yield Section(
         "curves",
         "Learning curves",
         "A cross is a trial stopped early, at one of the rungs; a dot one that was trained to the end, or still is.",
-        figures.curves(view),
+        classes.mark_baseline(figures.curves(view), facts),
     )
     yield Section(
         "stops", "Where trials ended", "Early stopping spends few epochs on many trials and many on few.", figures.stops(facts)
