@@ -20,7 +20,7 @@ from rich.console import Console
 
 from hopsearch.command import Interrupted, run_as_program
 from hopsearch.config import Settings, flatten, parse
-from hopsearch.data import DataConfig, DataFacts, load
+from hopsearch.data import DataConfig, DataFacts
 from hopsearch.distributed.cluster import TrialResources, connect, places
 from hopsearch.distributed.growth import growth
 from hopsearch.distributed.job import Job
@@ -30,7 +30,7 @@ from hopsearch.distributed.training import finish_training, run_training
 from hopsearch.errors import ConfigError, ResourceError, StudyError
 from hopsearch.models import preset
 from hopsearch.names import Name, check_name, derive_name
-from hopsearch.study import StudyLock, StudyView, make_console
+from hopsearch.study import StudyLock, StudyView, make_console, read_images
 from hopsearch.training import SETTINGS, TrialConfig, resolve
 from hopsearch.words import read_words
 
@@ -124,10 +124,9 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
         Interrupted: Ctrl-C or SIGTERM; the epoch in progress is saved.
     """
     console = make_console()
-    facts = load(config.data).facts
+    facts = read_images(config.data, console).facts
     trial = what_to_train(config, facts, fixed)
-    source = Path(config.data.source.partition(":")[0]).name
-    name = config.name or derive_name(re.sub(r"[^A-Za-z0-9_.]+", "-", f"{config.model or config.from_}-{source}"))
+    name = config.name or derive_name(re.sub(r"[^A-Za-z0-9_.]+", "-", f"{config.model or config.from_}-{facts.name}"))
     place = Place.of(config.storage, name)
     folder = place.folder
     lock = StudyLock(folder)

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from hopsearch.command import Interrupted, run_as_program
 from hopsearch.config import Settings, flatten, parse
-from hopsearch.data import DataConfig, DataFacts, load
+from hopsearch.data import DataConfig, DataFacts
 from hopsearch.distributed.budget import Budget, CostConfig
 from hopsearch.distributed.checkpoints import CheckpointConfig
 from hopsearch.distributed.cluster import MOST, TrialResources, connect, slots, this_machine
@@ -48,6 +48,7 @@ from hopsearch.study import (
     about_data,
     make_console,
     origin,
+    read_images,
     rehearse,
     show,
     write_csv,
@@ -202,16 +203,14 @@ def _prepare(config: TuneConfig, fixed: dict[str, Any], console: Console) -> _Pr
 
 
 def _identity(config: TuneConfig, fixed: dict[str, Any], console: Console) -> tuple[Identity, DataFacts]:
-    facts = load(config.data).facts
-    if facts.skipped:
-        console.print(f"skipped {len(facts.skipped)} unreadable images: {', '.join(facts.skipped[:3])} …", markup=False)
+    facts = read_images(config.data, console).facts
     space = open_space(config.space, facts, fixed, config.recipe)
     if config.objective or config.direction:
         objective = config.objective or space.objective
         guess = "minimize" if objective.partition(",")[0].endswith("loss") else "maximize"
         space = replace(space, objective=objective, direction=config.direction or guess)
     require_metric(space, facts, config.recipe, "command line" if config.objective else space.source)
-    name = config.study or derive_name(Path(config.space).stem, _slug(config.data.source))
+    name = config.study or derive_name(Path(config.space).stem, _slug(facts.name))
     identity = Identity(
         name=name,
         space=space,
@@ -302,8 +301,8 @@ def _run(config: TuneConfig, ready: _Prepared, study: Study, journal: JournalMir
     place.push_tree("tensorboard")
 
 
-def _slug(source: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "-", Path(source.partition(":")[0]).name).strip("-") or "data"
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "data"
 
 
 def main(words: Sequence[str]) -> None:

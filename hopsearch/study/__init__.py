@@ -8,6 +8,7 @@ from hopsearch.study.printout import make_console, show
 from hopsearch.study.priors import Prior
 from hopsearch.study.proposals import Admission, Admit
 from hopsearch.study.pruners import PRUNERS, Pruner, Verdict, make_pruner
+from hopsearch.study.reading import read_images
 from hopsearch.study.records import Decision, Promotion, State, TrialRecord
 from hopsearch.study.rehearsal import rehearse
 from hopsearch.study.retention import Retention, retain
@@ -55,6 +56,7 @@ __all__ = [
     "make_pruner",
     "make_sampler",
     "origin",
+    "read_images",
     "rehearse",
     "retain",
     "show",
