@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hopsearch.data import DataConfig, ImageSet, cache, load, splits, view
+from hopsearch.data import DataConfig, cache, load, splits, view
 from hopsearch.errors import DataError
 from tests.test_data_sources import fill, picture
 
@@ -225,23 +225,3 @@ def test_processes_that_start_at_once_decode_once(folder, memory_limit):
         worker.join()
     assert sorted(calls for calls, _, _ in told) == [0, 1]
     assert len({rest for _, *rest in map(tuple, told) for rest in [tuple(rest)]}) == 1
-
-
-# Sets of images
-
-
-def test_a_set_is_moved_once():
-    images = ImageSet(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.arange(3))
-    assert images.to("cpu") is images
-    assert images.to("meta") is images.to(torch.device("meta"))
-    assert images.to("meta").images_NCHW.device.type == "meta"
-
-
-def test_a_mapped_set_stays_and_gives_batches():
-    images = ImageSet(torch.arange(12, dtype=torch.uint8).view(3, 1, 2, 2), torch.arange(3), mapped=True)
-    moved = images.to("meta")
-    assert moved.images_NCHW is images.images_NCHW
-    assert moved.batch(slice(0, 2))[0].device.type == "meta"
-    got_BCHW, labels_B = images.batch(torch.tensor([2, 0]))
-    assert torch.equal(got_BCHW, images.images_NCHW[[2, 0]])
-    assert labels_B.tolist() == [2, 0]

@@ -2,18 +2,19 @@
 
     splits = load(DataConfig(source="digits"))
     augment = Augment(AugmentConfig(crop_pad=1, mixup=0.2), splits.facts)
-    for index_B in epoch_batches(len(splits.train), 64, generator):
+    for index_B in epoch_batches(len(splits.train), 64, generator, device=splits.train.index_device):
         x_BCHW, targets_BK = augment(*splits.train.batch(index_B), generator)
 
-``config`` what is asked for and what is known; ``sources`` and ``folders`` list images, ``split`` orders them, ``decode`` and
-``cache`` turn them into arrays, ``splits`` puts it together. ``augment`` strings together ``geometry``, ``randaugment`` over
-``pixel_ops``, and ``mixing``. The test part is read by `Splits.read_test` alone.
+``config`` what is asked for and what is known; ``sources`` and ``folders`` list images, ``split`` orders them, ``view``,
+``decode`` and ``cache`` turn them into arrays, ``splits`` puts it together into ``images``. ``augment`` strings together
+``geometry``, ``randaugment`` over ``pixel_ops``, and ``mixing``. The test part is read by `Splits.read_test` alone.
 """
 
 from hopsearch.data.augment import PAPER_AUGMENT, Augment, AugmentConfig
 from hopsearch.data.batches import epoch_batches, ordered_batches
 from hopsearch.data.config import DataConfig, DataFacts
-from hopsearch.data.splits import ImageSet, Splits, load
+from hopsearch.data.images import ImageSet
+from hopsearch.data.splits import Splits, load
 
 __all__ = [
     "PAPER_AUGMENT",

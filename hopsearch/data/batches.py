@@ -1,4 +1,4 @@
-"""Which images make up each batch, as index tensors on the generator's device.
+"""Which images make up each batch, as index tensors.
 
 Shapes: B images of a batch.
 """
@@ -8,19 +8,23 @@ from collections.abc import Iterator
 import torch
 
 
-def epoch_batches(n: int, batch_size: int, generator: torch.Generator, drop_last: bool = False) -> Iterator[torch.Tensor]:
+def epoch_batches(
+    n: int, batch_size: int, generator: torch.Generator, drop_last: bool = False, device: torch.device | None = None
+) -> Iterator[torch.Tensor]:
     """Every image once, in a fresh random order.
 
     Args:
         n: images in the set.
         batch_size: images a batch; a set smaller than that gives one batch of ``n``, with ``drop_last`` too.
-        generator: decides the order; its device is the indices' device.
+        generator: decides the order.
         drop_last: leave out a last batch that is not full.
+        device: where the indices are wanted, see `ImageSet.index_device`; None: on the generator's device.
 
     Yields:
         int64 indices of shape (B,).
     """
     order_N = torch.randperm(n, generator=generator, device=generator.device)
+    order_N = order_N if device is None else order_N.to(device)
     end = n - n % batch_size if drop_last and n >= batch_size else n
     for start in range(0, end, batch_size):
         yield order_N[start : min(start + batch_size, end)]

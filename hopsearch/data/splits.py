@@ -7,7 +7,7 @@ import functools
 import threading
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from hopsearch.data.cache import Decoded, cache_folder, cached_format, part_key,
 from hopsearch.data.config import DataConfig, DataFacts
 from hopsearch.data.decode import natural_format
 from hopsearch.data.fingerprint import Prints
+from hopsearch.data.images import ImageSet
 from hopsearch.data.parts import ArrayPart, FilePart, HeldOut, Part, Source, digest
 from hopsearch.data.sources import open_source
 from hopsearch.data.split import Indices, prefix_length, require_per_class, stratified_order
@@ -23,41 +24,6 @@ from hopsearch.data.summary import summary
 from hopsearch.data.view import Pixels
 
 _REMEMBERED = 4  # data sets a process keeps; a worker uses one
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """Decoded images and their labels."""
-
-    images_NCHW: torch.Tensor
-    """uint8."""
-    labels_N: torch.Tensor
-    """int64, on the device that batches are wanted on."""
-    mapped: bool = False
-    """Whether the images stay on disk, shared by all processes of the machine; only batches of them move to a device."""
-    _elsewhere: dict[torch.device, "ImageSet"] = field(default_factory=dict, repr=False, compare=False)
-
-    def __len__(self) -> int:
-        return len(self.labels_N)
-
-    def to(self, device: torch.device | str) -> "ImageSet":
-        """This set on ``device``, copied there once a process. Mapped images stay where they are, see `batch`."""
-        device = torch.empty(0, device=device).device  # "cuda" becomes "cuda:0"
-        if self.labels_N.device == device:
-            return self
-        if device not in self._elsewhere:
-            images = self.images_NCHW if self.mapped else self.images_NCHW.to(device)
-            self._elsewhere[device] = ImageSet(images, self.labels_N.to(device), self.mapped)
-        return self._elsewhere[device]
-
-    def batch(self, index: torch.Tensor | slice) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images (B, C, H, W) and labels (B,) at ``index``, both on the set's device, wherever the images lie."""
-        device = self.labels_N.device
-        if isinstance(index, slice):
-            return self.images_NCHW[index].to(device), self.labels_N[index]
-        # index_select copies whole images; images[index] goes through them byte by byte, 16 times slower on a CPU.
-        images_BCHW = self.images_NCHW.index_select(0, index.to(self.images_NCHW.device)).to(device)
-        return images_BCHW, self.labels_N.index_select(0, index)
 
 
 class Splits:

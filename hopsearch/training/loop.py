@@ -99,7 +99,7 @@ def evaluate(
     """Loss and hits of ``net`` (put into evaluation mode and back) over all of ``data``, each image once over all ranks."""
     was_training = net.training
     net.eval()
-    device, part = data.labels_N.device, ranks.share(len(data))
+    device, part = data.device, ranks.share(len(data))
     loss, said = torch.zeros((), device=device, dtype=torch.float64), [torch.empty(0, device=device, dtype=torch.long)]
     for start in range(part.start, part.stop, batch_size):
         images_BCHW, labels_B = data.batch(slice(start, min(start + batch_size, part.stop)))

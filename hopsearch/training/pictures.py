@@ -41,7 +41,7 @@ def draw(run: TrialRun) -> dict[str, bytes]:
         pictures["validation/confusion"] = _png(confusion(labels_M, logits_MK.argmax(1), classes))
     wrong = _most_wrong(labels_M, logits_MK)
     if len(wrong):
-        images = run.val_set.images_NCHW[index_M[wrong].to(run.val_set.images_NCHW.device)].cpu().numpy()
+        images = run.val_set.batch(index_M[wrong])[0].cpu().numpy()
         said = [f"{classes[labels_M[at]]}, not {classes[logits_MK[at].argmax()]}" for at in wrong.tolist()]
         pictures["validation/wrong"] = _png(contact_sheet(images, said))
     return pictures

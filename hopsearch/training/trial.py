@@ -129,7 +129,7 @@ class TrialRun:
                 self._ema.settle()
             trained = time.perf_counter()
             validation = self.evaluate_validation()
-            measures = measure(self.evaluated, self.augment.normalize(self.val_set.images_NCHW[:_MEASURED_IMAGES]))
+            measures = measure(self.evaluated, self._first_images(_MEASURED_IMAGES))
         if validation.loss != validation.loss:
             raise Diverged(f"epoch {self.epoch + 1}", "the validation loss must be finite, got nan", "Lower optim.lr")
         images = max(0, len(self.train_set) - begun_at * self.config.optim.batch_size)
@@ -216,7 +216,7 @@ class TrialRun:
     @torch.inference_mode()
     def measure_latency(self, repeats: int = 20) -> float:
         """Seconds of one image's forward pass on the trial's device: the median of ``repeats``, after two to warm up."""
-        net, image_1CHW = self.evaluated, self.augment.normalize(self.val_set.images_NCHW[:1])
+        net, image_1CHW = self.evaluated, self._first_images(1)
         net.eval()
         times = []
         for _ in range(repeats + 2):
@@ -231,7 +231,7 @@ class TrialRun:
     def time_epoch(self, steps: int) -> float:
         """Seconds that an epoch's training would take, from so many steps after one to warm up; the training is spoilt by it."""
         order = torch.Generator(self.device).manual_seed(0)
-        batches = list(epoch_batches(len(self.train_set), self.config.optim.batch_size, order))
+        batches = self._batches(order)
         self._train_step(batches[0], 0, len(batches))
         started = time.perf_counter()
         for step in range(steps):
@@ -242,7 +242,7 @@ class TrialRun:
     def _train_epoch(self, stop: Callable[[], bool] | None) -> float:
         # The order is that of all ranks, whatever their number: a training may go on with more or fewer of them.
         order = torch.Generator(self.device).manual_seed(derive(self.config.seed, "order", self.epoch))
-        batches = list(epoch_batches(len(self.train_set), self.config.optim.batch_size, order))
+        batches = self._batches(order)
         check_every = _CHECK_EVERY.get(self.device.type, 50) if self.ranks.world == 1 else 50
         for step in range(self.position, len(batches)):
             self._loss_sum += self._train_step(batches[step], step, len(batches))
@@ -255,6 +255,14 @@ class TrialRun:
         total = self.ranks.sum(self._loss_sum)
         require_finite(total, self.position)
         return float(total) / len(self.train_set)
+
+    def _batches(self, order: torch.Generator) -> list[torch.Tensor]:
+        size, device = self.config.optim.batch_size, self.train_set.index_device
+        return list(epoch_batches(len(self.train_set), size, order, device=device))
+
+    def _first_images(self, count: int) -> torch.Tensor:
+        # Of the validation split, ready for the model.
+        return self.augment.normalize(self.val_set.batch(slice(0, count))[0])
 
     def _agreed(self, stop: bool) -> bool:
         # One rank knows by itself: nothing to wait for, no word from the device.
@@ -273,9 +281,7 @@ class TrialRun:
         for part, index in enumerate(parts):
             self.model.norms_held = part > 0
             with ranks.apart(self._net) if part < len(parts) - 1 else contextlib.nullcontext():
-                loss = self._loss(
-                    *self.augment(self.train_set.images_NCHW[index], self.train_set.labels_N[index], self._generator)
-                )
+                loss = self._loss(*self.augment(*self.train_set.batch(index), self._generator))
                 images = len(index) if len(mine_B) else 0
                 weight = images * ranks.world / len(index_B)  # ranks are averaged, so that images count alike wherever they are
                 (loss if weight == 1 else loss * weight).backward()
