@@ -1,22 +1,27 @@
-"""Fixtures shared by all tests: small real data, small real studies, and an environment of their own."""
+"""Fixtures shared by all tests: small real data, small real studies, and an environment of their own.
+
+Ray and Optuna are imported where a test needs them: the tests marked ``gpu`` also run on machines that have neither.
+"""
+
+from __future__ import annotations
 
 import os
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from hopsearch import tune
 from hopsearch.data import DataConfig, load
-from hopsearch.distributed.dispatcher import Budget, Dispatcher
-from hopsearch.distributed.job import JobRun
 from hopsearch.seeds import derive
 from hopsearch.space import Space
-from hopsearch.study import Admission, Board, Identity, Study
 from hopsearch.training import Constraint, TrialConfig, TrialRun, resolve
+
+if TYPE_CHECKING:
+    from hopsearch.study import Admission, Identity, Study
 
 pytest.register_assert_rewrite("tests.processes")
 
@@ -113,6 +118,11 @@ def searched(tmp_path_factory, digits) -> Path:
 
 def search_little(folder: Path, splits, space: dict, trials: int, config: DataConfig | None = None) -> Path:
     """Really search a space on digits (or another data set) in this process, without Ray, and finish the winner."""
+    from hopsearch import tune
+    from hopsearch.distributed.dispatcher import Budget, Dispatcher
+    from hopsearch.distributed.job import JobRun
+    from hopsearch.study import Board, Identity, Study
+
     config, facts = config or DataConfig(), splits.facts
     origin = tune.origin() | tune.about_data(config, facts)
     data = {"source": config.source, "image_size": facts.image_size, "fingerprint": facts.fingerprint}
@@ -132,14 +142,20 @@ def search_little(folder: Path, splits, space: dict, trials: int, config: DataCo
 
 
 def identity(name: str = "test", seed: int = 0, space: dict | None = None) -> Identity:
+    from hopsearch.study import Identity
+
     return Identity(name, Space.from_dict(space or SPACE), {"source": "digits", "fingerprint": "0"}, "default", {}, seed)
 
 
 def open_study(folder: Path, sampler: str = "random", pruner: str = "asha", **words) -> Study:
+    from hopsearch.study import Study
+
     return Study(folder / "test", identity(**words), sampler, pruner)
 
 
 def admit_all(config: dict) -> Admission:
+    from hopsearch.study import Admission
+
     return Admission({"params": 1000 * config["model.depth"], "flops": 1, "memory": 1})
 
 
