@@ -124,15 +124,27 @@ class Study:
         others = [compare._view] if compare is not None else []
         return write_report(self._view, layout, Path(to) if to is not None else None, others)
 
-    def export(self, to: str | Path, trial: int | None = None, layout: Literal["safetensors", "onnx"] = "safetensors") -> Path:
+    def export(
+        self,
+        to: str | Path,
+        trial: int | None = None,
+        layout: Literal["safetensors", "onnx"] = "safetensors",
+        origin: bool = False,
+    ) -> Path:
         """Write the winner, or another trial's model, as ``python -m hopsearch.export`` does, and return its folder.
+
+        Args:
+            to: the folder: new, empty, or of an earlier export.
+            trial: another trial than the winner.
+            layout: safetensors or onnx.
+            origin: whether the model card tells the search's command line and the data's folders.
 
         Raises:
             UserError: no winner or checkpoint, or a folder that cannot be written.
         """
         from hopsearch.export import write_export
 
-        return write_export(self._view, Path(to), trial, layout)
+        return write_export(self._view, Path(to), trial, layout, origin=origin)
 
     def __repr__(self) -> str:
         ranked = self._view.ranked()

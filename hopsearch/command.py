@@ -1,15 +1,19 @@
 """What all verbs share: help, exit codes, and that a user's mistake is a sentence and not a traceback."""
 
 import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from hopsearch import signals
 from hopsearch.config import Settings, describe
 from hopsearch.errors import UserError
+from hopsearch.redaction import formatted, guard_process, holds_secret
 
 DONE, BUG, MISTAKE, INTERRUPTED = 0, 1, 2, signals.INTERRUPTED
+_EXPOSED = (
+    "a password or key on the command line can be read by every user of this machine (ps); it is not stored. "
+    "Leave it out and give it as PGPASSWORD, in ~/.pgpass or ~/.my.cnf, or as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+)
 
 
 class Interrupted(Exception):  # noqa: N818  # not an error: everything is saved
@@ -20,10 +24,14 @@ def run_verb(
     main: Callable[[Sequence[str]], None], schema: type[Settings], about: str, words: Sequence[str] | None = None
 ) -> int:
     """Run a verb on the command line's words and return its exit code: see the names above."""
+    guard_process()
     words = sys.argv[1:] if words is None else words
+    exposed = [word.partition("=")[0] for word in words if holds_secret(word)]
     if any(word in ("-h", "--help", "help") for word in words):
         print(_help(schema, about))
         return DONE
+    if exposed:
+        print(f"hopsearch: {', '.join(exposed)}: {_EXPOSED}", file=sys.stderr)
     try:
         main(words)
     except UserError as error:
@@ -38,8 +46,8 @@ def run_verb(
             return DONE
         print(f"\nhopsearch: {signals.NOTHING_BEGUN}", file=sys.stderr)
         return INTERRUPTED
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        print(formatted(error), end="", file=sys.stderr)
         print("hopsearch: this is a bug of hopsearch; what was finished is in the study.", file=sys.stderr)
         return BUG
     return DONE

@@ -13,8 +13,10 @@ HopsearchError
     ├── Diverged         the loss is not finite
     └── OutOfMemory      the device's memory does not hold this configuration
 
-Every message names the place, the rule that was broken (with the value that broke it) and the remedy.
+Every message names the place, the rule that was broken (with the value that broke it) and the remedy. Passwords in it are hidden.
 """
+
+from hopsearch.redaction import redact
 
 
 class HopsearchError(Exception):
@@ -27,8 +29,8 @@ class HopsearchError(Exception):
     """
 
     def __init__(self, place: str, rule: str, hint: str = "") -> None:
-        self.place, self.rule, self.hint = place, rule, hint
-        super().__init__(place, rule, hint)  # all arguments, so that the error survives pickling between processes
+        self.place, self.rule, self.hint = redact(place), redact(rule), redact(hint)
+        super().__init__(self.place, self.rule, self.hint)  # all arguments, so that the error survives pickling between processes
 
     def __str__(self) -> str:
         text = f"{self.place}: {self.rule}"

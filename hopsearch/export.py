@@ -15,7 +15,7 @@ from hopsearch.artifact import Provenance, config_of, load_model, model_card, re
 from hopsearch.artifact.folder import CARD, CONFIG, move_into, require_free
 from hopsearch.artifact.graph import require_onnx
 from hopsearch.command import run_as_program
-from hopsearch.config import Settings, parse
+from hopsearch.config import Settings, flatten, parse
 from hopsearch.distributed.mirror import Mirror, Place
 from hopsearch.errors import StudyError
 from hopsearch.models import Mixer, build, fold
@@ -41,10 +41,17 @@ class ExportConfig(Settings):
     """Folder of the studies, or a storage, e.g. s3://bucket/path."""
     database: str | None = None
     """Optuna storage URL, where the study was searched with one."""
+    origin: bool = False
+    """Put the search's command line and the data's folders into the model card; by default a card names no path of yours."""
 
 
 def write_export(
-    view: StudyView, to: Path, number: int | None = None, layout: str = "safetensors", place: Place | None = None
+    view: StudyView,
+    to: Path,
+    number: int | None = None,
+    layout: str = "safetensors",
+    place: Place | None = None,
+    origin: bool = False,
 ) -> Path:
     """Write a study's winner, or another of its trials, and return the folder.
 
@@ -54,6 +61,7 @@ def write_export(
         number: the trial; None for the winner.
         layout: safetensors or onnx.
         place: where the study's files can be brought from, if they may not be here.
+        origin: whether the model card tells the search's command line and the data's folders.
 
     Raises:
         UserError: no such trial, no winner yet, no checkpoint, or a folder that cannot be written.
@@ -63,7 +71,7 @@ def write_export(
     place = place or Place(view.folder)
     model, trial, results = _winner(view, place) if number is None else _trial(view, place, number)
     about = config_of(trial.model, _classes(view), json.loads(trial.model_dump_json()))
-    card = model_card(_provenance(view, view.records[results["trial"]], results), about, onnx=layout == "onnx")
+    card = model_card(_provenance(view, view.records[results["trial"]], results, origin), about, onnx=layout == "onnx")
     folded = fold(model).eval()
     if layout == "onnx":
         _write_onnx(target, folded, about, card)
@@ -80,7 +88,9 @@ def _winner(view: StudyView, place: Place) -> tuple[Mixer, TrialConfig, dict[str
     if place.remote:
         Mirror(place.below(view.winner["folder"])).pull(folder)
     model = load_model(folder)
-    return model, TrialConfig.model_validate(read_config(folder)["hopsearch"]["trial"]), view.winner
+    trial = TrialConfig.model_validate(read_config(folder)["hopsearch"]["trial"])
+    _require_trial(view.records[view.winner["trial"]], trial, folder)
+    return model, trial, view.winner
 
 
 def _trial(view: StudyView, place: Place, number: int) -> tuple[Mixer, TrialConfig, dict[str, Any]]:
@@ -94,6 +104,7 @@ def _trial(view: StudyView, place: Place, number: int) -> tuple[Mixer, TrialConf
     if best is None:
         raise _no_weights(view, record, folder)
     trial = TrialConfig.model_validate_json(best["config"])
+    _require_trial(record, trial, folder)
     model = build(trial.model)
     averaged = best["ema"]  # the moving average is what was evaluated, where there is one
     weights = {name.removeprefix("module."): value for name, value in (averaged or best["model"]).items() if name != "n_averaged"}
@@ -101,6 +112,15 @@ def _trial(view: StudyView, place: Place, number: int) -> tuple[Mixer, TrialConf
     row = best["history"][-1]
     results = {name: row[name] for name in ("val_acc", "val_loss")} | {"epoch": best["epoch"], "epochs": record.epoch}
     return model.eval(), trial, results | {"trial": number}
+
+
+def _require_trial(record: TrialRecord, trial: TrialConfig, folder: Path) -> None:
+    # A folder that was copied, or is left from another study of that name: its weights would go out under this study's numbers.
+    found = flatten(json.loads(trial.model_dump_json()))
+    wrong = [f"{key}: {found[key]} != {value}" for key, value in record.config.items() if key in found and found[key] != value]
+    if wrong:
+        rule = f"the weights must be of trial {record.number}, got (theirs != the trial's) {'; '.join(wrong)}"
+        raise StudyError(str(folder), rule, "Remove the folder, and run the search again or bring the study's own copy")
 
 
 def _no_weights(view: StudyView, record: TrialRecord, folder: Path) -> StudyError:
@@ -118,7 +138,7 @@ def _classes(view: StudyView) -> list[str]:
     return known or (read_config(winner.parent)["pretrained_cfg"].get("label_names", []) if winner.is_file() else [])
 
 
-def _provenance(view: StudyView, record: TrialRecord, results: dict[str, Any]) -> Provenance:
+def _provenance(view: StudyView, record: TrialRecord, results: dict[str, Any], paths: bool) -> Provenance:
     origin = dict(view.identity.origin)
     asked, images = origin.pop("data", {}), origin.pop("images", {})
     for name in ("classes", "val_by_class"):
@@ -132,8 +152,19 @@ def _provenance(view: StudyView, record: TrialRecord, results: dict[str, Any]) -
     }
     cost.pop("memory", None)
     data = {**asked, **view.identity.data}
+    if not paths:
+        origin.pop("command", None)
+        data = {key: name_of(value) if isinstance(value, str) else value for key, value in data.items()}
     verdicts = winner_verdicts(results, images, _classes(view)) if "test_acc" in results else []
     return Provenance(view.identity.name, record.number, view.identity.seed, results, data, images, cost, origin, verdicts)
+
+
+def name_of(text: str) -> str:
+    """A setting for others to read: of a path its last part, of ``cifar10:<folder>`` the set's name."""
+    if "/" not in text and os.sep not in text:
+        return text
+    name, colon, _ = text.partition(":")
+    return name if colon and "/" not in name and os.sep not in name else Path(text).name
 
 
 def _write_onnx(target: Path, model: Mixer, about: dict[str, Any], card: str) -> None:
@@ -155,7 +186,8 @@ def main(words: Sequence[str]) -> None:
     require_free(Path(config.to).expanduser().absolute())  # before anything is brought from a storage
     place = Place.of(config.storage, config.study)
     place.bring_journal()
-    target = write_export(StudyView.open(place.folder, config.database), Path(config.to), config.trial, config.format, place)
+    view = StudyView.open(place.folder, config.database)
+    target = write_export(view, Path(config.to), config.trial, config.format, place, config.origin)
     make_console().print(f"exported to {target}: {', '.join(sorted(file.name for file in target.iterdir()))}", markup=False)
 
 

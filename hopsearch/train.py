@@ -11,7 +11,7 @@ if __name__ == "__main__":
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from rich.console import Console
 
 from hopsearch.command import Interrupted, run_as_program
 from hopsearch.config import Settings, flatten, parse
-from hopsearch.data import DataConfig, DataFacts
+from hopsearch.data import DataConfig, DataFacts, data_difference, data_identity
 from hopsearch.distributed.cluster import TrialResources, connect, places
 from hopsearch.distributed.growth import growth
 from hopsearch.distributed.job import Job
@@ -46,7 +46,9 @@ class TrainingConfig(Settings):
     from_: str | None = Field(default=None, alias="from")
     """What to train instead: the winner of a study by its name, or one of its trials: <study>#<trial>."""
     data: DataConfig = DataConfig()
-    """Images; data=<source> is short for data.source=<source>."""
+    """Images; data=<source> is short for data.source=<source>. With from= they are the study's, and its split too."""
+    database: str | None = None
+    """Optuna storage URL, where the study of from= was searched with one."""
     recipe: str = "default"
     """Recipe under the given values: default, or paper for the papers' settings."""
     epochs: int | None = Field(default=None, gt=0)
@@ -88,23 +90,47 @@ class TrainingConfig(Settings):
         return int(match[1]), int(match[2] or match[1])
 
 
+def study_of(config: TrainingConfig) -> StudyView | None:
+    """The study that the trial is taken from; None for a preset.
+
+    Raises:
+        UserError: neither or both of model and from, no such study, or a setting that from= would leave unused.
+    """
+    if (config.model is None) == (config.from_ is None):
+        raise ConfigError("command line", "one of model= and from= must be given", "Write e.g. model=imixer_s16_224")
+    if config.from_ is None:
+        return None
+    if unused := sorted({"recipe", "seed"} & config.model_fields_set):
+        got = ", ".join(f"{key}={getattr(config, key)}" for key in unused)
+        rule = f"{' and '.join(unused)} must come from the study, got {got}"
+        raise ConfigError("command line", rule, "Leave it out beside from=; train.*, optim.* and augment.* change the training")
+    place = Place.of(config.storage, config.from_.partition("#")[0])
+    place.bring_journal()
+    return StudyView.open(place.folder, config.database)
+
+
+def data_of_study(config: TrainingConfig, view: StudyView) -> DataConfig:
+    """The data settings of the study that a trial is taken from; what the command line says beside them goes first."""
+    known = view.identity.origin.get("data", {}) or {"source": view.identity.data.get("source", config.data.source)}
+    stored = {name: value for name, value in known.items() if name in DataConfig.model_fields}
+    said = {name: getattr(config.data, name) for name in config.data.model_fields_set}
+    return parse(DataConfig, {**stored, **said}, f"study {view.identity.name}: data")
+
+
 def what_to_train(config: TrainingConfig, facts: DataFacts, fixed: dict[str, Any]) -> TrialConfig:
     """The trial that the command line means.
 
     Raises:
-        UserError: neither or both of model and from, an unknown one of either, or a setting that cannot be.
+        UserError: neither or both of model and from, an unknown one of either, a setting that cannot be, or other data than
+            the study's.
     """
-    if (config.model is None) == (config.from_ is None):
-        raise ConfigError("command line", "one of model= and from= must be given", "Write e.g. model=imixer_s16_224")
+    view = study_of(config)
     if config.epochs is not None:
         fixed = fixed | {"train.epochs": config.epochs}
-    if config.model is not None:
-        named = {f"model.{key}": value for key, value in preset(config.model).items()}
+    if view is None:
+        named = {f"model.{key}": value for key, value in preset(str(config.model)).items()}
         return resolve({**named, **fixed}, facts, config.seed, config.recipe, "command line")
     study, _, number = str(config.from_).partition("#")
-    place = Place.of(config.storage, study)
-    place.bring_journal()
-    view = StudyView.open(place.folder)
     if number:
         record = view.records.get(int(number)) if number.isdigit() else None
         if record is None:
@@ -113,6 +139,7 @@ def what_to_train(config: TrainingConfig, facts: DataFacts, fixed: dict[str, Any
         if not view.ranked():
             raise StudyError(str(view.folder), "must have a trial with a value, got none", "Search first")
         record = view.ranked()[0]
+    view.identity.require_data(data_identity(config.data, facts), f"from={config.from_}")
     return resolve({**record.config, **fixed}, facts, record.seed, view.identity.recipe, f"study {study}, trial {record.number}")
 
 
@@ -124,6 +151,10 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
         Interrupted: Ctrl-C or SIGTERM; the epoch in progress is saved.
     """
     console = make_console()
+    if view := study_of(config):
+        config = config.model_copy(update={"data": data_of_study(config, view)})
+        said = f"data as in study {view.identity.name}: {config.data.source}, split_seed {config.data.split_seed}"
+        console.print(said, markup=False)
     facts = read_images(config.data, console).facts
     trial = what_to_train(config, facts, fixed)
     name = config.name or derive_name(re.sub(r"[^A-Za-z0-9_.]+", "-", f"{config.model or config.from_}-{facts.name}"))
@@ -132,7 +163,7 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
     lock = StudyLock(folder)
     try:
         place.pull()
-        require_same(folder / _WHAT, trial, facts)
+        require_same(folder / _WHAT, trial, data_identity(config.data, facts))
         place.push()
         console.print(f"training {folder}: watch it: tensorboard --logdir {folder / 'tensorboard'}")
         with connect(config.address):
@@ -173,13 +204,13 @@ def _run(config: TrainingConfig, trial: TrialConfig, place: Place, console: Cons
     )
 
 
-def require_same(file: Path, trial: TrialConfig, facts: DataFacts) -> None:
+def require_same(file: Path, trial: TrialConfig, data: Mapping[str, Any]) -> None:
     """Keep what is trained in ``file``, and refuse another training in the same folder.
 
     Raises:
         ConfigError: the folder holds another training; the message says what differs.
     """
-    now = {**flatten(json.loads(trial.model_dump_json())), "data.fingerprint": facts.fingerprint}
+    now = flatten(json.loads(trial.model_dump_json()))
     free = {
         "train.device",
         "train.amp",
@@ -190,12 +221,14 @@ def require_same(file: Path, trial: TrialConfig, facts: DataFacts) -> None:
     }
     if file.exists():
         before = json.loads(file.read_text())
+        begun = {key.removeprefix("data."): before.pop(key) for key in list(before) if key.startswith("data.")}
         keys = [key for key in sorted({*before, *now} - free) if before.get(key) != now.get(key)]
-        if keys:
-            lines = "; ".join(f"{key}: {now.get(key)} != {before.get(key)}" for key in keys)
-            rule = f"a training must go on as it was begun, got (asked for != begun with) {lines}"
+        lines = [f"{key}: {now.get(key)} != {before.get(key)}" for key in keys]
+        lines += data_difference({key: data.get(key) for key in begun}, begun)
+        if lines:
+            rule = f"a training must go on as it was begun, got (asked for != begun with) {'; '.join(lines)}"
             raise ConfigError(str(file.parent), rule, "Give it another name with name=<name>, or take the change back")
-    file.write_text(json.dumps(now, indent=2) + "\n")
+    file.write_text(json.dumps({**now, **flatten({"data": data})}, indent=2) + "\n")
 
 
 def main(words: Sequence[str]) -> None:

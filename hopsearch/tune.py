@@ -20,7 +20,7 @@ from rich.console import Console
 
 from hopsearch.command import Interrupted, run_as_program
 from hopsearch.config import Settings, flatten, parse
-from hopsearch.data import DataConfig, DataFacts
+from hopsearch.data import DataConfig, DataFacts, data_identity
 from hopsearch.distributed.budget import Budget, CostConfig
 from hopsearch.distributed.checkpoints import CheckpointConfig
 from hopsearch.distributed.cluster import MOST, TrialResources, connect, slots, this_machine
@@ -214,7 +214,7 @@ def _identity(config: TuneConfig, fixed: dict[str, Any], console: Console) -> tu
     identity = Identity(
         name=name,
         space=space,
-        data={"source": config.data.source, "image_size": facts.image_size, "fingerprint": facts.fingerprint},
+        data=data_identity(config.data, facts),
         recipe=config.recipe,
         constraint=config.constraint.model_dump(exclude_none=True),
         seed=config.seed,

@@ -13,12 +13,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from hopsearch import train
 from hopsearch.command import MISTAKE, run_verb
-from hopsearch.data import DataConfig
+from hopsearch.data import DataConfig, data_identity, load
 from hopsearch.distributed import job, training
 from hopsearch.distributed.job import Job, JobRun, Progress, cause
-from hopsearch.study import StudyView
+from hopsearch.space import Space
+from hopsearch.study import Identity, Study, StudyView, about_data
 from hopsearch.training import CheckpointFolder
-from tests.conftest import environment, finish, hear_interrupts, open_study
+from tests.conftest import SPACE, environment, finish, folder_of_images, hear_interrupts, open_study
 from tests.processes import begun, descendants, wait_for, wait_gone
 
 SMALL = ["model=imixer_s16_224", "model.dim=32", "model.depth=2", "model.patch_size=2", "name=mine"]
@@ -77,10 +78,13 @@ class TestMistakes:
             config = train.TrainingConfig.model_validate({"model": "imixer_s16_224"})
             return train.what_to_train(config, digits.facts, {"model.patch_size": 2, **dict(words)})
 
-        train.require_same(tmp_path / "training.json", trial(), digits.facts)
-        train.require_same(tmp_path / "training.json", trial(("train.micro_batch", 8)), digits.facts)
+        data = data_identity(DataConfig(), digits.facts)
+        train.require_same(tmp_path / "training.json", trial(), data)
+        train.require_same(tmp_path / "training.json", trial(("train.micro_batch", 8)), data)
         with pytest.raises(train.ConfigError, match=r"model.depth: 3 != 8"):
-            train.require_same(tmp_path / "training.json", trial(("model.depth", 3)), digits.facts)
+            train.require_same(tmp_path / "training.json", trial(("model.depth", 3)), data)
+        with pytest.raises(train.ConfigError, match=r"data.fingerprint: 0 != "):
+            train.require_same(tmp_path / "training.json", trial(), data | {"fingerprint": "0"})
 
     def test_a_trial_the_study_does_not_have(self, tmp_path, digits):
         with open_study(tmp_path) as study:
@@ -88,6 +92,44 @@ class TestMistakes:
         config = train.TrainingConfig.model_validate({"from": "test#7", "storage": str(tmp_path)})
         with pytest.raises(train.StudyError, match="must have trial 7"):
             train.what_to_train(config, digits.facts, {})
+
+
+class TestDataOfTheStudy:
+    """``from=`` takes the study's data and split with the trial, and refuses others."""
+
+    def words(self, searched, *more):
+        return [f"from={searched.name}", f"storage={searched.parent}", "epochs=1", *more]
+
+    def config(self, *words):
+        values = train.read_words(words, train.TrainingConfig, (), {"data": "data.source"})
+        return train.parse(train.TrainingConfig, values, "command line")
+
+    def test_the_settings_are_the_studys(self, tmp_path, digits):
+        splits = DataConfig(split_seed=7, val_fraction=0.2)
+        facts = load(splits).facts
+        about = Identity(
+            "seven", Space.from_dict(SPACE), data_identity(splits, facts), "default", {}, 0, about_data(splits, facts)
+        )
+        with Study(tmp_path / "seven", about, "random", "asha") as study:
+            finish(study, study.ask(lambda config: train_admission()).number)
+        view = train.study_of(config := self.config("from=seven", f"storage={tmp_path}"))
+        found = train.data_of_study(config, view)
+        assert (found.split_seed, found.val_fraction) == (7, 0.2)
+        other = self.config("from=seven", f"storage={tmp_path}", "data.split_seed=8")
+        found = train.data_of_study(other, view)
+        assert found.split_seed == 8
+        with pytest.raises(train.StudyError, match=r"the data must be those of study seven, .*fingerprint.*data.split_seed=7"):
+            train.what_to_train(other.model_copy(update={"data": found}), load(found).facts, {})
+
+    def test_another_source_is_refused(self, tmp_path, searched, capsys):
+        folder = folder_of_images(tmp_path / "photos", classes=10, images=8)
+        for words in ([f"data={folder}"], ["data.split_seed=1"], ["data.val_fraction=0.3"]):
+            assert run_verb(train.main, train.TrainingConfig, "about", self.words(searched, *words)) == MISTAKE
+            assert f"the data must be those of study {searched.name}" in capsys.readouterr().err
+
+    def test_what_it_would_not_use_is_refused(self, searched, capsys):
+        assert run_verb(train.main, train.TrainingConfig, "about", self.words(searched, "recipe=paper")) == MISTAKE
+        assert "recipe must come from the study, got recipe=paper" in capsys.readouterr().err
 
 
 def train_admission():

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from hopsearch.artifact import modeling
 from hopsearch.errors import ModelError
@@ -107,8 +108,7 @@ def write_folder(target: Path, model: Mixer, about: Mapping[str, Any], card: str
     scratch = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         scratch.mkdir(parents=True)
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        save_file(weights, scratch / WEIGHTS, metadata={"format": "pt"})
+        write_weights(scratch / WEIGHTS, model.state_dict())
         (scratch / CONFIG).write_text(json.dumps(about, indent=2) + "\n")
         (scratch / CARD).write_text(card)
         shutil.copyfile(inspect.getfile(modeling), scratch / CODE)
@@ -119,6 +119,12 @@ def write_folder(target: Path, model: Mixer, about: Mapping[str, Any], card: str
         ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_weights(file: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """Write a state as safetensors, with the rights that any new file has: the library's own writer keeps others out."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    file.write_bytes(save(weights, metadata={"format": "pt"}))
 
 
 def require_free(target: Path) -> None:

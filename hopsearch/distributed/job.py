@@ -5,20 +5,20 @@ import json
 import os
 import socket
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from safetensors.torch import save_file
 
+from hopsearch.artifact.folder import write_weights
 from hopsearch.config import Settings
 from hopsearch.data import DataConfig, Splits, load
 from hopsearch.distributed.mirror import Mirror
 from hopsearch.errors import CheckpointError, TrialFailure, UserError
 from hopsearch.models import to_timm
+from hopsearch.redaction import formatted, redact
 from hopsearch.training import CheckpointFolder, Paused, Ranks, Row, TrialConfig, TrialRun, confusions, results_of
 from hopsearch.training.pictures import draw
 
@@ -126,9 +126,10 @@ class JobRun:
         except TrialFailure as failure:
             return self._failed("trial", f"{failure.reason}: {failure}")
         except (UserError, CheckpointError, OSError) as error:
-            return self._failed("search", str(error))
+            return self._failed("search", redact(str(error)))
         except Exception as error:  # a bug of one configuration must not end the search; it is shown with its traceback
-            return self._failed("trial", f"error: {type(error).__name__}: {error}".splitlines()[0], traceback.format_exc())
+            summary = f"error: {type(error).__name__}: {redact(str(error))}".splitlines()[0]
+            return self._failed("trial", summary, formatted(error))
 
     def _failed(self, what: FailureKind, reason: str, trace: str = "") -> Progress:
         begun = self._stepped > 0
@@ -215,8 +216,8 @@ class JobRun:
         self.folder.path.mkdir(parents=True, exist_ok=True)
         try:
             drawn = {run.epoch: {tag: base64.b64encode(png).decode() for tag, png in draw(run).items()}}
-        except Exception:  # no picture is worth a trial
-            (self.folder.path / "pictures.error.txt").write_text(traceback.format_exc())
+        except Exception as error:  # no picture is worth a trial
+            (self.folder.path / "pictures.error.txt").write_text(formatted(error))
             return {}
         self._pictures.write_text(json.dumps(self._drawn() | drawn))
         return drawn
@@ -258,8 +259,7 @@ class JobRun:
 def write_model(run: TrialRun, target: Path) -> None:
     """Write the weights that are evaluated, and the config that builds their model, into ``target``."""
     target.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in run.evaluated.state_dict().items()}
-    save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
+    write_weights(target / "model.safetensors", run.evaluated.state_dict())
     model = run.config.model
     architecture, arguments = to_timm(model)
     about = {

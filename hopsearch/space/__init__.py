@@ -9,11 +9,13 @@ from hopsearch.space.fidelity import Fidelity
 from hopsearch.space.files import SpaceFile, list_spaces, load_space
 from hopsearch.space.objectives import COSTS, Objective
 from hopsearch.space.parameters import Categorical, Float, Int, Parameter
+from hopsearch.space.schema import SPACE_KEYS
 from hopsearch.space.space import Space, Suggest
 
 __all__ = [
     "COSTS",
     "FACTS",
+    "SPACE_KEYS",
     "Categorical",
     "Fidelity",
     "Float",

@@ -13,7 +13,7 @@ from hopsearch.space.fidelity import Fidelity
 from hopsearch.space.objectives import read_objectives
 from hopsearch.space.parameters import KINDS, Parameter
 
-_KEYS = ("objective", "direction", "fidelity", "fixed", "parameters", "first")
+SPACE_KEYS = ("objective", "direction", "fidelity", "fixed", "parameters", "first")
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
@@ -45,8 +45,8 @@ def read_parts(data: Any, source: str) -> Parts:
         SpaceError: the first mistake found; its place begins with ``source``.
     """
     if not isinstance(data, Mapping):
-        raise SpaceError(source, f"must be a mapping, got {noun(data)}", f"Begin with one of the keys {', '.join(_KEYS)}")
-    _refuse_unknown(data, _KEYS, source)
+        raise SpaceError(source, f"must be a mapping, got {noun(data)}", f"Begin with one of the keys {', '.join(SPACE_KEYS)}")
+    _refuse_unknown(data, SPACE_KEYS, source)
     parameters = data.get("parameters")
     if not isinstance(parameters, Mapping):
         rule = f"must map names to what is searched, got {noun(parameters)}"

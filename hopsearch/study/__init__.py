@@ -2,6 +2,7 @@
 
 from hopsearch.study.board import Board
 from hopsearch.study.chronicle import Report, chronicle
+from hopsearch.study.identity import Identity
 from hopsearch.study.leaderboard import Row, leaderboard, summary, varied, write_csv
 from hopsearch.study.origin import about_data, origin
 from hopsearch.study.printout import make_console, show
@@ -17,7 +18,7 @@ from hopsearch.study.simulator import Event, Faults, Landscape, Simulation, Trai
 from hopsearch.study.storage import MEMORY, StudyLock
 from hopsearch.study.study import Study
 from hopsearch.study.tables import TableLandscape
-from hopsearch.study.view import Identity, StudyView
+from hopsearch.study.view import StudyView
 from hopsearch.study.warm import WarmStart
 
 __all__ = [

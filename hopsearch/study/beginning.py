@@ -7,7 +7,8 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from hopsearch.study.view import IDENTITY, Identity, load_study
+from hopsearch.study.identity import IDENTITY, Identity
+from hopsearch.study.view import load_study
 
 _DIRECTIONS = {1: StudyDirection.MAXIMIZE, -1: StudyDirection.MINIMIZE}
 

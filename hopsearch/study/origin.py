@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import hopsearch
-from hopsearch.data import DataConfig, DataFacts
+from hopsearch.data import DataConfig, DataFacts, data_settings
+from hopsearch.redaction import redacted_words
 
 
 def origin() -> dict[str, Any]:
@@ -19,20 +20,19 @@ def origin() -> dict[str, Any]:
         revision = subprocess.run(git, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         revision = ""
-    command = " ".join(sys.argv[1:])
     return {
         "hopsearch": hopsearch.__version__,
         "revision": revision,
         "python": platform.python_version(),
         **packages,
-        "command": command,
+        "command": redacted_words(sys.argv[1:]),
     }
 
 
 def about_data(data: DataConfig, facts: DataFacts) -> dict[str, Any]:
     """What a model card and a report say of the data, where the images themselves may not be at hand."""
     images = {"train": facts.n_train, "val": facts.n_val, "test": facts.n_test}
-    return {"data": data.model_dump(exclude={"cache", "memory_limit"}), "images": images, **_classes(facts)}
+    return {"data": data_settings(data), "images": images, **_classes(facts)}
 
 
 def _classes(facts: DataFacts) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from optuna.trial import FrozenTrial, TrialState
 from hopsearch.errors import StudyError
 from hopsearch.seeds import derive
 from hopsearch.space import Parameter, Suggest
+from hopsearch.study.identity import Identity
 from hopsearch.study.priors import Prior
 from hopsearch.study.records import State, TrialRecord, from_optuna
 from hopsearch.study.samplers import CONSTRAINED, make_sampler, suggest_value
-from hopsearch.study.view import Identity
 
 _RECORDED_REJECTIONS = 8  # refused proposals a trial that the sampler learns from; then points are drawn at random
 _REFUSED = (State.DUPLICATE, State.INFEASIBLE)

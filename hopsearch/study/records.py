@@ -7,6 +7,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from hopsearch.study.format import known_fields
+
 
 class State(enum.StrEnum):
     """Where a trial stands.
@@ -207,9 +209,9 @@ def from_optuna(trial: FrozenTrial) -> TrialRecord:
     lost: Mapping[str, Any] = losses if isinstance(losses, dict) else {"count": losses}  # a number in an older version
     rejected = attrs.get("rejected")
     state = State(rejected) if rejected else _STATES.get(trial.state, State.FAILED)
-    decisions = [Decision(**value) for key, value in attrs.items() if key.startswith("decision:")]
-    promotions = [Promotion(**value) for key, value in attrs.items() if key.startswith("promotion:")]
-    failure = Failure(**attrs["failure"]) if "failure" in attrs else None
+    decisions = [known_fields(Decision, value) for key, value in attrs.items() if key.startswith("decision:")]
+    promotions = [known_fields(Promotion, value) for key, value in attrs.items() if key.startswith("promotion:")]
+    failure = known_fields(Failure, attrs["failure"]) if "failure" in attrs else None
     record = TrialRecord(
         number=trial.number,
         state=state,

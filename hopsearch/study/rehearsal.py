@@ -4,12 +4,12 @@ import tempfile
 from pathlib import Path
 
 from hopsearch.errors import StudyError
+from hopsearch.study.identity import Identity
 from hopsearch.study.priors import Prior
 from hopsearch.study.proposals import Admit
 from hopsearch.study.records import TrialRecord
 from hopsearch.study.storage import MEMORY
 from hopsearch.study.study import Study
-from hopsearch.study.view import Identity
 from hopsearch.study.warm import WarmStart
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from hopsearch.study.beginning import load_or_create
 from hopsearch.study.decisions import Made, decide, in_order, take_in
 from hopsearch.study.evidence import Evidence
+from hopsearch.study.identity import Identity
 from hopsearch.study.informed import informed
 from hopsearch.study.priors import Prior
 from hopsearch.study.proposals import Admit, Proposals
@@ -15,7 +16,6 @@ from hopsearch.study.pruners import make_pruner
 from hopsearch.study.records import Failure, Promotion, State, TrialRecord
 from hopsearch.study.samplers import make_sampler
 from hopsearch.study.storage import StudyLock, open_storage
-from hopsearch.study.view import Identity
 from hopsearch.study.warm import WarmStart
 from hopsearch.study.writing import Writer
 

@@ -1,7 +1,6 @@
 """A study to look at: its records, its best, and whether its decisions can be made again from its own journal."""
 
-import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,75 +8,17 @@ import optuna
 from optuna.storages import BaseStorage
 
 from hopsearch.errors import StudyError
-from hopsearch.space import Objective, Space
+from hopsearch.space import Objective
 from hopsearch.study.decisions import arrival, decide, in_order, take_in
 from hopsearch.study.evidence import Evidence
 from hopsearch.study.fronts import Values, fronts
+from hopsearch.study.identity import IDENTITY, Identity
 from hopsearch.study.pruners import Pruner, make_pruner
 from hopsearch.study.records import Decision, Failure, Promotion, State, TrialRecord, from_optuna
 from hopsearch.study.storage import JOURNAL, open_storage
 
-IDENTITY = "hopsearch"
 CHECKPOINTS = "checkpoints"
 _SQLITE = "sqlite:///"
-
-
-@dataclasses.dataclass(frozen=True)
-class Identity:
-    """What makes a study this study; a command that differs in any of it is refused.
-
-    Attributes:
-        name: the study's name.
-        space: the resolved search space, command-line overrides included.
-        data: what the trials are trained on: source, image size, fingerprint of the split.
-        recipe: the recipe under the trials' own values.
-        constraint: hard limits on a configuration's cost.
-        seed: the study's seed; every sampler's and trial's seed follows from it.
-        origin: versions of packages and code, the command; for the reader, not compared.
-    """
-
-    name: str
-    space: Space
-    data: dict[str, Any]
-    recipe: str
-    constraint: dict[str, Any]
-    seed: int
-    origin: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)} | {"space": self.space.to_dict()}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Identity":
-        """The inverse of `to_dict`."""
-        return cls(**{**values, "space": Space.from_dict(values["space"])})
-
-    def difference(self, other: "Identity") -> list[str]:
-        """Lines that say where ``other`` differs; empty where the two are the same study."""
-        lines = self.space.difference(other.space)
-        for name in ("data", "constraint"):
-            ours, theirs = getattr(self, name), getattr(other, name)
-            keys = sorted(set(ours) | set(theirs))
-            lines += [f"{name}.{key}: {ours.get(key)} != {theirs.get(key)}" for key in keys if ours.get(key) != theirs.get(key)]
-        for name in ("recipe", "seed"):
-            if getattr(self, name) != getattr(other, name):
-                lines.append(f"{name}: {getattr(self, name)} != {getattr(other, name)}")
-        return lines
-
-    def require_same(self, begun: "Identity", place: str) -> None:
-        """Refuse to go on with a study that was begun as another one.
-
-        Args:
-            begun: what the study is.
-            place: its folder, the first words of the error.
-
-        Raises:
-            StudyError: the two differ; it says in what.
-        """
-        if lines := self.difference(begun):
-            rule = f"the study must be searched as it was begun, got (asked for != begun with) {'; '.join(lines)}"
-            raise StudyError(place, rule, "Give the search another name with study=<name>, or take the change back")
 
 
 class StudyView:

@@ -8,9 +8,10 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from hopsearch.study.identity import Identity
 from hopsearch.study.leaders import Leaders
 from hopsearch.study.records import State, TrialRecord
-from hopsearch.study.view import CHECKPOINTS, Identity, StudyView
+from hopsearch.study.view import CHECKPOINTS, StudyView
 
 
 class Writer(StudyView):

@@ -1,0 +1,185 @@
+"""Passwords and keys: in nothing that is written, shown or given away."""
+
+import contextlib
+import json
+import os
+import shutil
+import stat
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+import pytest
+
+from hopsearch import export, report, tune
+from hopsearch.command import BUG, MISTAKE, run_verb
+from hopsearch.data import DataConfig, load
+from hopsearch.distributed.job import Job, JobRun
+from hopsearch.errors import ConfigError, StudyError
+from hopsearch.redaction import formatted, redact
+from hopsearch.study import Identity, StudyView
+from tests.conftest import FAMILIES_SPACE, folder_of_images, identity, search_little
+
+MARK = "mArKeD7secret"
+URLS = [
+    f"database=postgresql+psycopg://bob:{MARK}@db.host:5432/x?sslmode=require",
+    f"database=mysql+pymysql://root:{MARK}/with@slash@h/db",
+    f"storage=s3://AKIAEXAMPLE:{MARK}%2Fmore@bucket/path?endpoint_override=localhost",
+    f"storage=s3://bucket/path?access_key={MARK}&secret_key={MARK}&region=us-west-2",
+    f"AWS_SECRET_ACCESS_KEY={MARK} PGPASSWORD={MARK}",
+    f"{{'secret_key': '{MARK}', \"password\": \"{MARK}\"}}",
+    f"https://bucket.s3.amazonaws.com/x?X-Amz-Signature={MARK}&X-Amz-Security-Token={MARK}",
+    f"AccountKey={MARK};EndpointSuffix=core.windows.net",
+    f"https://{MARK}@example.org/x",
+]
+
+
+class TestRedaction:
+    @pytest.mark.parametrize("text", URLS)
+    def test_hides(self, text):
+        hidden = redact(text)
+        assert MARK not in hidden
+        assert "***" in hidden
+        assert redact(hidden) == hidden
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "sqlite:///study.db",
+            "postgresql://bob@host/x",
+            "s3://bucket/path?region=us-west-2&endpoint_override=http%3A%2F%2F127.0.0.1%3A5000",
+            "model.token_ratio=2 must hold, got tokens: 64",
+            "watch it: tensorboard --logdir runs/x/tensorboard, http://localhost:6006/",
+            "model.depth: 3 != 4; optim.lr: 0.1 != 0.2",
+            "key=value",
+        ],
+    )
+    def test_leaves_the_rest(self, text):
+        assert redact(text) == text
+
+    def test_what_was_a_password_once_is_hidden_alone(self):
+        redact("postgresql://bob:p%40ss-of-bob@host/x")
+        assert redact("FATAL: no entry for p@ss-of-bob, nor p%40ss-of-bob") == "FATAL: no entry for ***, nor ***"
+
+    def test_errors_and_what_led_to_them(self):
+        with contextlib.suppress(ConfigError):
+            try:
+                raise OSError(f"cannot reach {URLS[0]}")
+            except OSError as error:
+                again = ConfigError(URLS[1], f"got {URLS[2]}", f"try {URLS[3]}")
+                raised = again
+                raise again from error
+        assert MARK not in f"{raised!r} {raised} {formatted(raised)}"
+        assert "Traceback" in formatted(raised)
+
+    @pytest.mark.parametrize(("error", "code"), [(RuntimeError, BUG), (lambda text: ConfigError("place", text), MISTAKE)])
+    def test_a_verb_tells_none(self, capsys, monkeypatch, error, code):
+        monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+        monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+        monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+
+        def fails(words):
+            raise error(f"got {words[0]}")
+
+        assert run_verb(fails, tune.TuneConfig, "about", [URLS[0]]) == code
+        shown = capsys.readouterr()
+        assert MARK not in shown.out + shown.err
+        assert "database: a password or key on the command line can be read by every user" in shown.err
+
+
+def everything(folder: Path) -> bytes:
+    return b"\n".join(file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file())
+
+
+@pytest.fixture(scope="module")
+def marked(tmp_path_factory, digits):
+    folder = tmp_path_factory.mktemp("runs") / "secret"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["tune", "space=imixer", *URLS[:4], "data=/home/bob/private"])
+        search_little(folder, digits, FAMILIES_SPACE, 3)
+    return folder
+
+
+class TestASearch:
+    """A real little search whose command line held a password; with report, TensorBoard, and everything that it exports."""
+
+    def test_nothing_of_it_holds_the_secret(self, tmp_path, marked, capsys):
+        view = StudyView.open(marked)
+        assert "database=postgresql+psycopg://bob:***@db.host" in view.identity.origin["command"]
+        for layout in ("html", "json", "md", "csv"):
+            report.write_report(view, layout, tmp_path / f"report.{layout}")
+        export.write_export(view, tmp_path / "model")
+        export.write_export(view, tmp_path / "told", origin=True)
+        report.main([f"study={marked.name}", f"storage={marked.parent}", f"to={tmp_path / 'r.html'}"])
+        assert MARK.encode() not in everything(tmp_path) + everything(marked)
+        assert MARK not in capsys.readouterr().out
+
+    def test_an_export_names_no_path_and_no_command_unless_asked(self, tmp_path, marked):
+        view = StudyView.open(marked)
+        view.identity.origin["data"]["source"] = "/home/bob/private/photos"
+        view.identity.data["source"] = "/home/bob/private/photos"
+        card = (export.write_export(view, tmp_path / "model") / "README.md").read_text()
+        assert "| source | photos |" in card
+        assert "space=imixer" not in card
+        told = (export.write_export(view, tmp_path / "told", origin=True) / "README.md").read_text()
+        assert "space=imixer" in told
+        assert "| source | /home/bob/private/photos |" in told
+        for private in (b"/home/bob", str(marked).encode(), str(Path(__file__).parents[1]).encode()):
+            assert private not in everything(tmp_path / "model")
+
+    @pytest.mark.parametrize(("text", "name"), [("digits", "digits"), ("cifar10:/data/c", "cifar10"), ("../a/photos/", "photos")])
+    def test_names_of_data(self, text, name):
+        assert export.name_of(text) == name
+
+    def test_files_follow_the_umask(self, tmp_path, marked):
+        before = os.umask(0o022)
+        try:
+            export.write_export(StudyView.open(marked), tmp_path / "model")
+        finally:
+            os.umask(before)
+        for file in (tmp_path / "model").iterdir():
+            assert stat.S_IMODE(file.stat().st_mode) == 0o644, file
+        assert stat.S_IMODE((marked / "winner" / "model.safetensors").stat().st_mode) == 0o666 & ~before
+
+    def test_weights_of_another_study_are_refused(self, tmp_path, marked):
+        shutil.copytree(marked, tmp_path / "secret")
+        config = tmp_path / "secret" / "winner" / "config.json"
+        about = json.loads(config.read_text())
+        about["hopsearch"]["trial"]["optim"]["lr"] *= 2
+        config.write_text(json.dumps(about))
+        with pytest.raises(StudyError, match=r"the weights must be of trial \d+, got \(theirs != the trial's\) optim.lr"):
+            export.write_export(StudyView.open(tmp_path / "secret"), tmp_path / "model")
+
+
+def test_a_study_of_an_older_version_that_kept_one():
+    old = identity().to_dict() | {"origin": {"command": f"tune {URLS[0]}"}}
+    old.pop("format")
+    assert Identity.from_dict(old).origin["command"] == redact(f"tune {URLS[0]}")
+
+
+def test_a_workers_words(tmp_path, tiny, monkeypatch):
+    run = JobRun(Job(number=0, trial=tiny, data=DataConfig(), folder=str(tmp_path / "t")))
+
+    def fails(*_):
+        raise RuntimeError(f"cannot reach {URLS[2]}")
+
+    monkeypatch.setattr(run, "_built", fails)
+    assert MARK not in run.advance().model_dump_json()
+
+
+@pytest.mark.long
+def test_an_onnx_file_names_no_path(tmp_path, searched):
+    export.write_export(StudyView.open(searched), tmp_path / "model", layout="onnx")
+    assert str(Path(__file__).parents[1]).encode() not in everything(tmp_path / "model")
+    assert b"site-packages" not in everything(tmp_path / "model")
+
+
+def test_the_cache_can_be_shared(tmp_path):
+    folder_of_images(tmp_path / "photos")
+    load(DataConfig(source=str(tmp_path / "photos"), cache=str(tmp_path / "shared")))
+    mask = os.umask(0)
+    os.umask(mask)
+    files = [file for file in (tmp_path / "shared").iterdir() if file.suffix in (".npy", ".json")]
+    assert files
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o666 & ~mask}
