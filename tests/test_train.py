@@ -101,7 +101,7 @@ class TestDataOfTheStudy:
         return [f"from={searched.name}", f"storage={searched.parent}", "epochs=1", *more]
 
     def config(self, *words):
-        values = train.read_words(words, train.TrainingConfig, (), {"data": "data.source"})
+        values = train.read_words(words, train.TrainingConfig, None, {"data": "data.source"})
         return train.parse(train.TrainingConfig, values, "command line")
 
     def test_the_settings_are_the_studys(self, tmp_path, digits):
