@@ -75,14 +75,14 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint for an unknown word: the nearest known one, else the list of all."""
-    names = sorted(known)
+    names = sorted(set(known))
     near = nearest(word, names)
     return f"Did you mean {near}?" if near else f"Known: {', '.join(names)}"
 
 
 def choices(word: str, known: Iterable[str]) -> str:
     """A hint for an unknown word where all that there is fits a line: the nearest known one, and the list."""
-    names = sorted(known)
+    names = sorted(set(known))
     near = nearest(word, names)
     listed = f"Known: {', '.join(names) or 'none'}"
     return f"Did you mean {near}? {listed}" if near else listed

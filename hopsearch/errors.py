@@ -1,7 +1,7 @@
 """What can go wrong, in one tree.
 
 HopsearchError
-├── UserError            the user can mend it: exit code 2, never a traceback
+├── UserError            the user can fix it: exit code 2, never a traceback
 │   ├── ConfigError      a setting on the command line or in code
 │   ├── SpaceError       a search-space YAML file
 │   ├── DataError        a data set, an image folder, an image
@@ -23,13 +23,13 @@ class HopsearchError(Exception):
     """Root of all errors that hopsearch raises on purpose.
 
     Args:
-        place: where it happened, e.g. ``search_spaces/imixer.yaml: model.depth``.
+        place: where it happened, e.g. ``search_spaces/imixer.yaml:13:3: model.depth``.
         rule: what must hold and what was found, e.g. ``low <= high must hold, got low=8, high=2``.
         hint: what to do about it, one sentence; empty where there is nothing to add.
     """
 
-    def __init__(self, place: str, rule: str, hint: str = "") -> None:
-        self.place, self.rule, self.hint = redact(place), redact(rule), redact(hint)
+    def __init__(self, place: object, rule: str, hint: str = "") -> None:
+        self.place, self.rule, self.hint = redact(str(place)), redact(rule), redact(hint)
         super().__init__(self.place, self.rule, self.hint)  # all arguments, so that the error survives pickling between processes
 
     def __str__(self) -> str:
@@ -38,7 +38,7 @@ class HopsearchError(Exception):
 
 
 class UserError(HopsearchError):
-    """A mistake the user can mend; verbs print it without a traceback and exit with 2."""
+    """An error the user can fix; verbs print it without a traceback and exit with 2."""
 
 
 class ConfigError(UserError):

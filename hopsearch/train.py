@@ -31,7 +31,7 @@ from hopsearch.errors import ConfigError, ResourceError, StudyError
 from hopsearch.models import preset
 from hopsearch.names import Name, check_name, derive_name
 from hopsearch.study import StudyLock, StudyView, make_console, read_images
-from hopsearch.training import SETTINGS, TrialConfig, resolve
+from hopsearch.training import SETTINGS, TrialConfig, on_command_line, resolve
 from hopsearch.words import read_words
 
 _WHAT = "training.json"
@@ -156,7 +156,10 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
         said = f"data as in study {view.identity.name}: {config.data.source}, split_seed {config.data.split_seed}"
         console.print(said, markup=False)
     facts = read_images(config.data, console).facts
-    trial = what_to_train(config, facts, fixed)
+    try:
+        trial = what_to_train(config, facts, fixed)
+    except ConfigError as error:
+        raise on_command_line(error, fixed) from None
     name = config.name or derive_name(re.sub(r"[^A-Za-z0-9_.]+", "-", f"{config.model or config.from_}-{facts.name}"))
     place = Place.of(config.storage, name)
     folder = place.folder

@@ -33,7 +33,7 @@ from hopsearch.distributed.mirror import JournalMirror, Place
 from hopsearch.distributed.plan import Plan
 from hopsearch.errors import ConfigError, UserError
 from hopsearch.names import Name, derive_name
-from hopsearch.space import Space
+from hopsearch.space import Space, read_objectives
 from hopsearch.study import (
     LEARNING,
     SAMPLERS,
@@ -208,6 +208,7 @@ def _identity(config: TuneConfig, fixed: dict[str, Any], console: Console) -> tu
     if config.objective or config.direction:
         objective = config.objective or space.objective
         guess = "minimize" if objective.partition(",")[0].endswith("loss") else "maximize"
+        read_objectives(objective, config.direction or guess, "command line")
         space = replace(space, objective=objective, direction=config.direction or guess)
     require_metric(space, facts, config.recipe, "command line" if config.objective else space.source)
     name = config.study or derive_name(Path(config.space).stem, _slug(facts.name))

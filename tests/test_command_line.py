@@ -32,12 +32,50 @@ def tell(tmp_path, monkeypatch, capsys):
         (["space=imixr"], "Did you mean imixer?"),
         (["space=imixer", "trials=none"], "command line: trials: "),
         (["space=imixer", "time=soon"], "must be a number with a unit s, m, h or d, got 'soon'. Write e.g. time=15m"),
-        (["space=imixer", "model.dpth=3"], "model: dpth: unknown key. Did you mean depth?"),
-        (["space=imixer", "sampler=tpee"], "Did you mean tpe?"),
-        (["space=imixer", "pruner=ahsa"], "Did you mean asha?"),
-        (["space=imixer", "recipe=papers"], "Did you mean paper?"),
+        (["space=imixer", "model.dpth=3"], "hopsearch: command line: model.dpth: unknown key. Did you mean depth?"),
+        (
+            ["space=mlpmixer"],
+            "Known: asymmixer, hopfield, imixer, mixer, paramixer, symmixer; or give the path",
+        ),
+        (
+            ["space=mixer", "model.h_ratio=2"],
+            "model.h_ratio: mlpmixer has no such setting; only imixer has it. Leave it",
+        ),
+        (
+            ["space=mixer", "model.h_rato=2"],
+            "h_rato: unknown key, and mlpmixer has nothing like it; only imixer has h_ratio",
+        ),
+        (
+            ["space=mixer", "model.patch_size=3"],
+            "command line: model.patch_size: patch_size must divide image_size, got 3 and 8. Give "
+            "model.patch_size=1, 2, 4 or 8, or data.image_size=6 or 9",
+        ),
+        (
+            ["space=imixer", "optim.min_lr=1"],
+            "command line: optim.min_lr: optim.min_lr <= peak learning rate must hold",
+        ),
+        (["space=imixer", "optim.lr=fast"], "command line: optim.lr: input should be a valid number"),
+        (["space=imixer", "train.epochs=0"], "command line: train.epochs: "),
+        (["space=imixer", "train.epochs=many"], "command line: train.epochs: "),
+        (["space=imixer", "model.image_size=64"], "command line: model.image_size: comes from the data, which have 8, got 64"),
+        (["space=imixer", "modl.depth=4"], "command line: modl: unknown key. Did you mean model?"),
+        (
+            ["space=imixer", "model.family=imixr"],
+            "command line: model.family: must be a known family, got 'imixr'. Did you mean",
+        ),
+        (
+            ["space=imixer", "objective=val_ac"],
+            "command line: objective: must be a metric of the epochs, got 'val_ac'. Did",
+        ),
+        (["space=imixer", "objective=val_acc,parms"], "command line: objective: after the first must be what a model costs"),
+        (["space=imixer", "direction=up"], "command line: direction: must be maximize or minimize"),
+        (["space=imixer", "prior.optim.lrr=1"], "prior: optim.lrr: unknown parameter"),
+        (["space=imixer", "--trials=3"], "command line: settings are written without dashes, got '--trials=3'. Write trials=3"),
+        (["space=imixer", "sampler=tpee"], "Did you mean tpe? Known: cmaes, gp, grid"),
+        (["space=imixer", "pruner=ahsa"], "Did you mean asha? Known: asha, asha_promotion"),
+        (["space=imixer", "recipe=papers"], "Did you mean paper? Known: default"),
         (["space=imixer", "data=/no/such/folder"], "the image folder must exist, got nothing there. Check the path"),
-        (["space=imixer", "data=digit"], "Did you mean digits?"),
+        (["space=imixer", "data=digit"], "Did you mean digits? Known: cifar10"),
         (["space=imixer", "address=127.0.0.1:1"], "address: a Ray cluster must answer at 127.0.0.1:1"),
         (["imixer"], "every word must read key=value, got 'imixer'"),
     ],
@@ -76,8 +114,12 @@ def test_a_study_folder_that_cannot_be_made(tell, tmp_path):
     assert "the study's folder must be writable" in tell("space=imixer", "storage=taken")
 
 
-def test_a_report_without_a_study(tell):
-    assert "must hold a study, got no journal.log" in tell("study=none", verb=report, schema=report.ReportConfig)
+def test_a_report_without_a_study(tell, tmp_path):
+    (tmp_path / "runs" / "non").mkdir(parents=True)
+    (tmp_path / "runs" / "non" / "journal.log").write_text("{}")
+    assert "must hold a study, got no journal.log. Did you mean non? Known: non in runs" in tell(
+        "study=none", verb=report, schema=report.ReportConfig
+    )
 
 
 def test_from_the_shell(tmp_path):

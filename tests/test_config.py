@@ -1,8 +1,5 @@
 """Settings, the command line, exit codes: what a user types, and what they are told."""
 
-import os
-import signal
-
 import pytest
 from pydantic import Field
 
@@ -98,18 +95,6 @@ class TestExitCodes:
 
         assert self.run(main) == INTERRUPTED == 130
         assert capsys.readouterr().err == "\nhopsearch: interrupted. Saved: all.\n"
-
-    def test_sigterm_is_an_interrupt(self):
-        before = signal.getsignal(signal.SIGTERM)
-
-        def main(words):
-            os.kill(os.getpid(), signal.SIGTERM)
-            signal.pause()
-
-        try:
-            assert self.run(main) == INTERRUPTED
-        finally:
-            signal.signal(signal.SIGTERM, before)
 
 
 def test_errors_survive_a_process_boundary():

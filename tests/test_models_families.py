@@ -36,11 +36,14 @@ class TestParseModel:
             ({"family": "imixr"}, "space.yaml: family: must be a known family, got 'imixr'. Did you mean imixer?"),
             ({"family": ["imixer"]}, "space.yaml: family: must be a known family, got ['imixer']"),
             ({"family": "imixer", "n_itre": 2}, "space.yaml: n_itre: unknown key. Did you mean n_iter?"),
-            ({"family": "mlpmixer", "h_ratio": 2}, "space.yaml: h_ratio: unknown key"),
-            ({"family": "paramixer", "symmetry_breaking": 0.1}, "space.yaml: symmetry_breaking: unknown key"),
+            ({"family": "mlpmixer", "h_ratio": 2}, "space.yaml: h_ratio: mlpmixer has no such setting; only imixer has it"),
+            (
+                {"family": "paramixer", "symmetry_breaking": 0.1},
+                "space.yaml: symmetry_breaking: paramixer has no such setting; only asymmixer has it",
+            ),
             (
                 {"family": "symmixer", "image_size": 28, "patch_size": 8},
-                "patch_size must divide image_size, got 8 and 28. Choose a patch_size that leaves no rest",
+                "patch_size must divide image_size, got 8 and 28. Give model.patch_size=1, 2, 4, 7, 14 or 28, or data.image_size=24 or 32",
             ),
             ({"family": "symmixer", "dim": 1}, "int(token_ratio * dim) must be at least 1, got 0. Raise token_ratio or dim"),
             ({"family": "imixer", "dim": 4, "h_ratio": 0.1}, "must be at least 1, got 0. Raise h_ratio"),

@@ -1,18 +1,21 @@
 """Search spaces: what a file may say, what is left of it when the data is known, and what a mistake in it is told."""
 
 import json
+import re
 
 import pytest
 
 from hopsearch.data import DataConfig, load
-from hopsearch.errors import SpaceError
+from hopsearch.errors import SpaceError, UserError
 from hopsearch.models import FAMILIES
 from hopsearch.space import Space, load_space
 from hopsearch.space.files import list_spaces
-from hopsearch.training import resolve
+from hopsearch.training import open_space, resolve
 from tests.conftest import SPACE
 
 FAMILY_SPACES = {"imixer", "paramixer", "symmixer", "asymmixer", "mixer", "hopfield"}
+
+ONE = "parameters:\n  a: {type: int, low: 1, high: 2}\n"
 
 
 def facts(size: int, channels: int = 3, classes: int = 10) -> dict:
@@ -87,17 +90,17 @@ class TestMistakes:
         [
             (
                 "parameters:\n  model.depth: {type: int, low: 8, high: 2}\n",
-                "space.yaml: model.depth: low <= high must hold, got low=8, high=2. Swap them",
+                ": model.depth: low <= high must hold, got low=8, high=2. Swap them",
             ),
             ("parameters:\n  a: [1, 2\n", "space.yaml:3:1: must be YAML"),
             ("parameters:\n  model.depth: {type: int low: 2}\n", "space.yaml:2:"),
             ("paramters:\n  a: {type: int, low: 1, high: 2}\n", 'unknown key, got "paramters". Did you mean parameters?'),
             ("parameters: {}\n", "parameters: must name at least one parameter, got none"),
-            ("- 1\n", "space.yaml: must be a mapping"),
-            ("", "space.yaml: must be a mapping, got nothing"),
-            ("parameters:\n  a: {low: 1, high: 2}\n", "space.yaml: a: type must be given"),
+            ("- 1\n", "space.yaml:1:1: must be a mapping"),
+            ("", "space.yaml:1:1: must be a mapping, got nothing"),
+            ("parameters:\n  a: {low: 1, high: 2}\n", "space.yaml:2:3: a: type must be given"),
             ("parameters:\n  a: {type: itn, low: 1, high: 2}\n", "unknown type, got \"itn\". Did you mean int?"),
-            ("parameters:\n  a: {type: int, low: 1}\n", "space.yaml: a: high must be given"),
+            ("parameters:\n  a: {type: int, low: 1}\n", "space.yaml:2:3: a: high must be given"),
             ("parameters:\n  a: {type: int, low: 1, high: 2, hgih: 3}\n", 'unknown key, got "hgih". Did you mean high?'),
             ("parameters:\n  a: {type: int, low: 1.5, high: 2}\n", "low must be a whole number, got 1.5"),
             ("parameters:\n  a: {type: float, low: 0, high: 1, log: true}\n", "log needs low > 0, got low=0"),
@@ -111,7 +114,7 @@ class TestMistakes:
             ),
             (
                 "parameters:\n  a: {type: int, low: 1, high: 2, when: {b: 1}}\n",
-                "space.yaml: a: when names an unknown parameter, got 'b'",
+                "space.yaml:2:42: a: when names an unknown parameter, got 'b'",
             ),
             (
                 "parameters:\n  a: {type: int, low: 1, high: 2, when: {b: 1}}\n  b: {type: int, low: 1, high: 2, when: {a: 1}}\n",
@@ -119,7 +122,7 @@ class TestMistakes:
             ),
             (
                 "fixed: {a: 1}\nparameters:\n  a: {type: int, low: 1, high: 2}\n",
-                "space.yaml: a: must be fixed or searched, got both",
+                "space.yaml:3:3: a: must be fixed or searched, got both",
             ),
             (
                 "parameters:\n  a: {type: int, low: 1, high: 2}\n  b: {type: int, low: 1, high: 2, when: {a: 7}}\n",
@@ -137,13 +140,46 @@ class TestMistakes:
             ),
             ("parameters:\n  a: {type: int, low: 1, high: 2}\nfidelity: {reduction: 1}\n", "reduction must be a whole number"),
             ("a: !!python/object/apply:os.getcwd []\n", "space.yaml:1:"),
+            ("parameters:\n  a: 7\n", "space.yaml:2:3: a: must be a mapping with a type, got 7"),
+            ("parameters:\n  a: []\n", "space.yaml:2:3: a: a list of alternatives must not be empty"),
+            ("parameters:\n  a:\n    - {type: int, low: 1, high: 2}\n    - {type: int, low: 3, high: 2}\n", "4:19: a[2]: low <="),
+            ("parameters:\n  a b: {type: int, low: 1, high: 2}\n", "space.yaml:2:3: a b: names must be dotted words"),
+            ("parameters:\n  model:\n    depth: {type: int}\n", "model: type must be given. Write names with dots: model.depth"),
+            ("parameters:\n  a: {type: int, low: 1, high: 2, log: yes}\n", "2:35: a: log must be true or false"),
+            ("parameters:\n  a: {type: int, low: 1, high: 2, when: {b: {mni: 1}}}\n", "2:35: a: when b has the unknown key"),
+            (f"fixed: 7\n{ONE}", "space.yaml:1:1: fixed: must map names to values"),
+            (f"{ONE}first: {{a: 1}}\n", "space.yaml:3:1: first: must be a list of points"),
+            (f"{ONE}first:\n  - {{a: 1}}\n  - {{a: 9}}\n", "space.yaml:5:6: first point 2: a: must be a whole number"),
+            (f"{ONE}first:\n  - {{when: {{data.size: 1}}, a: 1}}\n", "space.yaml:4:5: first point 1: when may look at"),
+            (f"{ONE}fidelity: 9\n", "space.yaml:3:1: fidelity: must be a mapping"),
+            (f"{ONE}fidelity: {{epochs: 9}}\n", "space.yaml:3:12: fidelity: unknown key"),
+            (f"objective: [val_acc, x]\n{ONE}", "space.yaml:1:1: objective: after the first must be what a model costs"),
         ],
     )  # fmt: skip
     def test_is_a_sentence(self, tmp_path, text, message):
         with pytest.raises(SpaceError) as caught:
             read(tmp_path, text)
         assert message in str(caught.value)
-        assert "space.yaml" in str(caught.value)
+        assert re.match(r".*space\.yaml:\d+:\d+: ", str(caught.value))
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("model.dpth: {type: int, low: 1, high: 2}", "model.dpth: unknown key. Did you mean depth?"),
+            ("model.depth: {type: int, low: 0, high: 2}", "model.depth: input should be greater than or equal to 1"),
+            ("optim.lr: {type: categorical, choices: [fast]}", "optim.lr: input should be a valid number"),
+            ("modl.depth: {type: int, low: 1, high: 2}", "modl.depth: unknown section, got 'modl'. Did you mean model?"),
+            ("model.h_ratio: {type: categorical, choices: [2.0]}", "model.h_ratio: mlpmixer has no such setting; only imixer"),
+            ("model.patch_size: {type: categorical, choices: [3]}", "model.patch_size: patch_size must divide image_size"),
+            ("optim.min_lr: {type: categorical, choices: [0.5]}", "optim.min_lr: optim.min_lr <= peak learning rate"),
+            ("augment.randaugment: {type: categorical, choices: [ran]}", "augment.randaugment: randaugment must begin"),
+        ],
+    )
+    def test_a_trial_that_cannot_be_names_the_line(self, tmp_path, digits, text, message):
+        (tmp_path / "space.yaml").write_text(f"fixed: {{model.family: mlpmixer}}\nparameters:\n  {text}\n")
+        with pytest.raises(UserError) as caught:
+            open_space(str(tmp_path / "space.yaml"), digits.facts, {} if "patch" in text else {"model.patch_size": 1}, "default")
+        assert f"space.yaml:3:3: {message}" in str(caught.value)
 
     def test_unknown_space(self):
         with pytest.raises(

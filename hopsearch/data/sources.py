@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from hopsearch.config import did_you_mean
+from hopsearch.config import choices
 from hopsearch.data.folders import open_folder
 from hopsearch.data.parts import ArrayPart, FilePart, HeldOut, Source
 from hopsearch.errors import DataError
@@ -38,7 +38,7 @@ def open_source(text: str, downloads: Path, val: str | None = None, test: str | 
     path = Path(text).expanduser()
     if not text or not (path.exists() or _looks_like_path(text)):
         rule = "neither a known data set nor a folder" if text else "a data set is needed, got nothing"
-        raise DataError(f"data.source={text}", rule, did_you_mean(name, SOURCES))
+        raise DataError(f"data.source={text}", rule, f"{choices(name, SOURCES)}; or give an image folder by its path")
     return open_folder(path, val, test)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from hopsearch.config import Settings, did_you_mean, parse
+from hopsearch.config import Settings, choices, nearest, parse
 from hopsearch.errors import ConfigError
 
 
@@ -61,12 +61,23 @@ class MixerConfig(Settings):
         if self.image_size % self.patch_size:
             raise ValueError(
                 f"patch_size must divide image_size, got {self.patch_size} and {self.image_size}; "
-                "Choose a patch_size that leaves no rest"
+                f"{_remedies(self.patch_size, self.image_size)}"
             )
         for name, width in (("token_ratio", self.tokens_dim), ("channel_ratio", self.channels_dim)):
             if width < 1:
                 raise ValueError(f"int({name} * dim) must be at least 1, got {width}; Raise {name} or dim")
         return self
+
+
+def _remedies(patch: int, image: int) -> str:
+    """What fits these images, and which images would fit the patches."""
+    patches = [size for size in range(1, image + 1) if image % size == 0]
+    images = [size for size in (image // patch * patch, (image // patch + 1) * patch) if size]
+    return f"Give model.patch_size={_either(patches)}, or data.image_size={_either(images)}"
+
+
+def _either(sizes: list[int]) -> str:
+    return " or ".join(filter(None, [", ".join(map(str, sizes[:-1])), str(sizes[-1])]))
 
 
 class MlpMixerConfig(MixerConfig):
@@ -161,6 +172,24 @@ FAMILIES: dict[str, type[MixerConfig]] = {
 """The config class of every family, by name."""
 
 
+def _refuse_others(family: str, key: str, place: str) -> None:
+    """A key of other families is no typing error: it is said whose it is."""
+    if key in FAMILIES[family].model_fields:
+        return
+    everywhere = {name for config in FAMILIES.values() for name in config.model_fields}
+    meant = key if key in everywhere else nearest(key, everywhere)
+    owners = [name for name, config in FAMILIES.items() if meant in config.model_fields]
+    if not owners or family in owners:
+        return
+    whose = f"only {_all(owners)} {'has' if len(owners) == 1 else 'have'} {'it' if meant == key else meant}"
+    rule = f"{family} has no such setting" if meant == key else f"unknown key, and {family} has nothing like it"
+    raise ConfigError(f"{place}: {key}", f"{rule}; {whose}", f"Leave it out, or give model.family={owners[0]}")
+
+
+def _all(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
 def parse_model(values: Mapping[str, Any], place: str) -> ModelConfig:
     """Validate ``values`` as the config of the family they name.
 
@@ -175,5 +204,7 @@ def parse_model(values: Mapping[str, Any], place: str) -> ModelConfig:
     if family is None:
         raise ConfigError(f"{place}: family", "must be given", f"Known: {', '.join(sorted(FAMILIES))}")
     if not isinstance(family, str) or family not in FAMILIES:
-        raise ConfigError(f"{place}: family", f"must be a known family, got {family!r}", did_you_mean(str(family), FAMILIES))
+        raise ConfigError(f"{place}: family", f"must be a known family, got {family!r}", choices(str(family), FAMILIES))
+    for key in values:
+        _refuse_others(family, str(key), place)
     return parse(FAMILIES[family], values, place)  # type: ignore[return-value]  # every class of the table is in the union

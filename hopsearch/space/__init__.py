@@ -7,8 +7,9 @@ config = space.override({"model.depth": 4}).walk(lambda name, parameter: ask_a_s
 from hopsearch.space.conditions import FACTS, Value
 from hopsearch.space.fidelity import Fidelity
 from hopsearch.space.files import SpaceFile, list_spaces, load_space
-from hopsearch.space.objectives import COSTS, Objective
+from hopsearch.space.objectives import COSTS, Objective, read_objectives
 from hopsearch.space.parameters import Categorical, Float, Int, Parameter
+from hopsearch.space.places import Where
 from hopsearch.space.schema import SPACE_KEYS
 from hopsearch.space.space import Space, Suggest
 
@@ -26,6 +27,8 @@ __all__ = [
     "SpaceFile",
     "Suggest",
     "Value",
+    "Where",
     "list_spaces",
     "load_space",
+    "read_objectives",
 ]

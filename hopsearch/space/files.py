@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hopsearch.config import did_you_mean, flatten
+from hopsearch.config import brief, choices, did_you_mean, flatten
 from hopsearch.errors import SpaceError
 from hopsearch.space.conditions import FACTS, Value, When, holds, shown
 from hopsearch.space.parameters import Parameter
+from hopsearch.space.places import Where, read_source
 from hopsearch.space.schema import Parts, read_parts
 from hopsearch.space.space import Space
 from hopsearch.space.structure import parents_first, settle
-from hopsearch.yaml_reader import read_yaml
 
 _SUFFIXES = (".yaml", ".yml")
 
@@ -43,7 +43,7 @@ class SpaceFile:
         known = {name: value for name, value in flatten(facts).items() if name in FACTS}
         chosen: dict[str, Parameter] = {}
         for name, alternatives in self.parts.parameters.items():
-            place = f"{self.source}: {name}"
+            place = Where(self.source, ("parameters", name))
             fitting = next((one for one in alternatives if _fits(one.when, known, place)), None)
             if fitting is not None:
                 chosen[name] = fitting
@@ -64,7 +64,7 @@ class SpaceFile:
         dropped = self.parts.parameters.keys() - parameters.keys()
         points = []
         for number, (when, point) in enumerate(self.parts.first, start=1):
-            if _fits(when, known, f"{self.source}: first point {number}"):
+            if _fits(when, known, Where(self.source, ("first", number))):
                 points.append({name: value for name, value in point.items() if name not in dropped})
         return points
 
@@ -88,10 +88,10 @@ def load_space(name_or_path: str | Path) -> SpaceFile:
     if path.suffix in _SUFFIXES or len(path.parts) > 1:
         return _read(path, text)
     if text not in list_spaces():
-        known = ", ".join(list_spaces())
-        near = did_you_mean(text, list_spaces())
-        hint = near if near.startswith("Known") else f"{near} Known: {known}"
-        raise SpaceError("space", f"unknown search space, got {text!r}", f"{hint}; or give the path of a YAML file")
+        hint = choices(text, list_spaces())
+        raise SpaceError(
+            "command line: space", f"unknown search space, got {brief(text)}", f"{hint}; or give the path of a YAML file"
+        )
     return _read(_shipped() / f"{text}.yaml", f"search_spaces/{text}.yaml")
 
 
@@ -102,26 +102,28 @@ def _shipped() -> Path:
     return inside if inside.is_dir() else package.parent / "search_spaces"
 
 
-def _read(path: Path, source: str) -> SpaceFile:
-    parts = read_parts(read_yaml(path, source).data, source)
+def _read(path: Path, name: str) -> SpaceFile:
+    data, source = read_source(path, name)
+    parts, top = read_parts(data, source), Where(source)
     if not parts.parameters:
         rule = "must name at least one parameter, got none"
-        raise SpaceError(f"{source}: parameters", rule, "Move one from fixed to parameters, or train a single model instead")
-    for name, alternatives in parts.parameters.items():
-        if name in parts.fixed:
-            raise SpaceError(f"{source}: {name}", "must be fixed or searched, got both", "Drop one of the two")
-        for alternative in alternatives:
+        raise SpaceError(top / "parameters", rule, "Move one from fixed to parameters, or train a single model instead")
+    for parameter, alternatives in parts.parameters.items():
+        here = top / "parameters" / parameter
+        if parameter in parts.fixed:
+            raise SpaceError(here, "must be fixed or searched, got both", "Drop one of the two")
+        for turn, alternative in enumerate(alternatives, start=1):
             for parent, test in alternative.when.items():
-                _refuse_impossible(parent, test, parts, f"{source}: {name}")
+                _refuse_impossible(parent, test, parts, here / turn if len(alternatives) > 1 else here)
     for number, (when, _) in enumerate(parts.first, start=1):
         for fact in when:
             if fact not in FACTS:
                 rule = f"when may look at the data only, got {fact!r}"
-                raise SpaceError(f"{source}: first point {number}", rule, did_you_mean(fact, FACTS))
+                raise SpaceError(top / "first" / number, rule, did_you_mean(fact, FACTS))
     return SpaceFile(path.stem, source, parts)
 
 
-def _refuse_impossible(parent: str, test: Any, parts: Parts, place: str) -> None:
+def _refuse_impossible(parent: str, test: Any, parts: Parts, place: Where) -> None:
     """A condition that no value of its parent meets is a misspelt one."""
     alternatives = parts.parameters.get(parent, ())
     for one in test if isinstance(test, list) else [test]:
@@ -130,7 +132,7 @@ def _refuse_impossible(parent: str, test: Any, parts: Parts, place: str) -> None
             raise SpaceError(place, rule, f"{parent} is {alternatives[0].describe()}")
 
 
-def _fits(when: When, known: Mapping[str, Any], place: str) -> bool:
+def _fits(when: When, known: Mapping[str, Any], place: Where) -> bool:
     """Whether the part of a condition that looks at the data holds."""
     asked = {fact: test for fact, test in when.items() if fact in FACTS}
     for fact in asked:

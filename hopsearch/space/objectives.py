@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from hopsearch.config import did_you_mean
+from hopsearch.config import choices
 from hopsearch.errors import SpaceError
 from hopsearch.space.conditions import shown
+from hopsearch.space.places import Where
 
 COSTS = ("params", "flops", "memory", "latency")
 """What a configuration costs, whatever its epoch: the first three are computed before it runs, ``latency`` (seconds of one
@@ -36,24 +37,26 @@ def read_objectives(objective: Any, direction: Any, source: str) -> tuple[Object
         SpaceError: no word, a direction that is none, a further objective that is not a cost, or one named twice.
     """
     if not isinstance(objective, str) or not objective:
-        raise SpaceError(f"{source}: objective", f"must be the name of a metric, got {shown(objective)}", "Write e.g. val_acc")
+        raise SpaceError(
+            Where(source, ("objective",)), f"must be the name of a metric, got {shown(objective)}", "Write e.g. val_acc"
+        )
     names = [name.strip() for name in objective.split(",")]
     directions = [word.strip() for word in direction.split(",")] if isinstance(direction, str) else [direction]
     for word in directions:
         if word not in _DIRECTIONS:
             rule = f"must be maximize or minimize, got {shown(word)}"
-            raise SpaceError(f"{source}: direction", rule, "Write one of the two")
+            raise SpaceError(Where(source, ("direction",)), rule, "Write one of the two")
     if len(directions) > len(names):
-        rule = f"must be one an objective, got {len(directions)} for {len(names)}"
-        raise SpaceError(f"{source}: direction", rule, "Leave the last out")
+        rule = f"must be one per objective, got {len(directions)} for {len(names)}"
+        raise SpaceError(Where(source, ("direction",)), rule, "Leave the last out")
     directions += ["minimize"] * (len(names) - len(directions))
     for name in names[1:]:
         if name not in COSTS:
             rule = f"after the first must be what a model costs, got {shown(name)}"
-            raise SpaceError(f"{source}: objective", rule, did_you_mean(name, COSTS))
+            raise SpaceError(Where(source, ("objective",)), rule, choices(name, COSTS))
     if names[0] in COSTS:
         rule = f"must begin with a metric of the epochs, got {shown(names[0])}"
-        raise SpaceError(f"{source}: objective", rule, f"Write val_acc,{names[0]}; a cost alone needs no training")
+        raise SpaceError(Where(source, ("objective",)), rule, f"Write val_acc,{names[0]}; a cost alone needs no training")
     if len(set(names)) < len(names):
-        raise SpaceError(f"{source}: objective", f"must differ, got {shown(objective)}", "Drop one")
+        raise SpaceError(Where(source, ("objective",)), f"must differ, got {shown(objective)}", "Drop one")
     return tuple(Objective(name, 1 if word == "maximize" else -1) for name, word in zip(names, directions, strict=True))

@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
-from hopsearch.config import did_you_mean, flatten
+from hopsearch.config import choices, did_you_mean, flatten
 from hopsearch.errors import SpaceError
 from hopsearch.space.conditions import Value, read_when, shown
 from hopsearch.space.fidelity import Fidelity
 from hopsearch.space.objectives import read_objectives
 from hopsearch.space.parameters import KINDS, Parameter
+from hopsearch.space.places import Where
 
 SPACE_KEYS = ("objective", "direction", "fidelity", "fixed", "parameters", "first")
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -44,13 +45,14 @@ def read_parts(data: Any, source: str) -> Parts:
     Raises:
         SpaceError: the first mistake found; its place begins with ``source``.
     """
+    top = Where(source)
     if not isinstance(data, Mapping):
-        raise SpaceError(source, f"must be a mapping, got {noun(data)}", f"Begin with one of the keys {', '.join(SPACE_KEYS)}")
-    _refuse_unknown(data, SPACE_KEYS, source)
+        raise SpaceError(top, f"must be a mapping, got {noun(data)}", f"Begin with one of the keys {', '.join(SPACE_KEYS)}")
+    _refuse_unknown(data, SPACE_KEYS, top)
     parameters = data.get("parameters")
     if not isinstance(parameters, Mapping):
         rule = f"must map names to what is searched, got {noun(parameters)}"
-        raise SpaceError(f"{source}: parameters", rule, "Add e.g. model.depth: {type: int, low: 2, high: 8}")
+        raise SpaceError(top / "parameters", rule, "Add e.g. model.depth: {type: int, low: 2, high: 8}")
     objective, direction = data.get("objective", "val_acc"), data.get("direction", "maximize")
     objective = (
         ",".join(objective) if isinstance(objective, list) and all(isinstance(name, str) for name in objective) else objective
@@ -58,34 +60,34 @@ def read_parts(data: Any, source: str) -> Parts:
     read_objectives(objective, direction, source)
     return Parts(
         parameters={
-            _name(name, f"{source}: parameters"): _alternatives(spec, f"{source}: {name}") for name, spec in parameters.items()
+            _name(name, top / "parameters"): _alternatives(spec, top / "parameters" / name) for name, spec in parameters.items()
         },
-        fixed=_fixed(data.get("fixed"), f"{source}: fixed"),
-        first=_first(data.get("first"), source),
+        fixed=_fixed(data.get("fixed"), top / "fixed"),
+        first=_first(data.get("first"), top / "first"),
         objective=objective,
         direction=direction,
-        fidelity=_fidelity(data.get("fidelity"), f"{source}: fidelity"),
+        fidelity=_fidelity(data.get("fidelity"), top / "fidelity"),
     )
 
 
-def _alternatives(spec: Any, place: str) -> tuple[Parameter, ...]:
+def _alternatives(spec: Any, place: Where) -> tuple[Parameter, ...]:
     if isinstance(spec, list):
         if not spec:
             raise SpaceError(place, "a list of alternatives must not be empty, got []", "Add one, or drop the parameter")
-        return tuple(_parameter(one, f"{place}[{number}]") for number, one in enumerate(spec, start=1))
+        return tuple(_parameter(one, place / number) for number, one in enumerate(spec, start=1))
     return (_parameter(spec, place),)
 
 
-def _parameter(spec: Any, place: str) -> Parameter:
+def _parameter(spec: Any, place: Where) -> Parameter:
     if not isinstance(spec, Mapping):
         raise SpaceError(place, f"must be a mapping with a type, got {noun(spec)}", "Write e.g. {type: int, low: 2, high: 8}")
     if "type" not in spec:
         nested = next((key for key, value in spec.items() if isinstance(value, Mapping) and key != "when"), None)
-        hint = f"Write names with dots: {place.rpartition(': ')[2]}.{nested}" if nested else f"Add type: {' | '.join(KINDS)}"
+        hint = f"Write names with dots: {place.path[1]}.{nested}" if nested else f"Add type: {' | '.join(KINDS)}"
         raise SpaceError(place, "type must be given", hint)
     kind = KINDS.get(spec["type"]) if isinstance(spec["type"], str) else None
     if kind is None:
-        raise SpaceError(place, f"unknown type, got {shown(spec['type'])}", did_you_mean(str(spec["type"]), KINDS))
+        raise SpaceError(place / "type", f"unknown type, got {shown(spec['type'])}", choices(str(spec["type"]), KINDS))
     keys = {field.name: field for field in fields(kind)}
     _refuse_unknown(spec, ("type", *keys), place)
     for name, field in keys.items():
@@ -95,7 +97,7 @@ def _parameter(spec: Any, place: str) -> Parameter:
         return kind(**{key: value for key, value in spec.items() if key != "type"})
 
 
-def _fixed(data: Any, place: str) -> dict[str, Any]:
+def _fixed(data: Any, place: Where) -> dict[str, Any]:
     if data is None:
         return {}
     if not isinstance(data, Mapping):
@@ -103,22 +105,23 @@ def _fixed(data: Any, place: str) -> dict[str, Any]:
     return flatten({_name(name, place): value for name, value in data.items()})
 
 
-def _first(data: Any, source: str) -> tuple[tuple[dict[str, Any], dict[str, Value]], ...]:
+def _first(data: Any, place: Where) -> tuple[tuple[dict[str, Any], dict[str, Value]], ...]:
     if data is None:
         return ()
     if not isinstance(data, list):
-        raise SpaceError(f"{source}: first", f"must be a list of points, got {noun(data)}", "Write - {model.depth: 4}")
+        raise SpaceError(place, f"must be a list of points, got {noun(data)}", "Write - {model.depth: 4}")
     points = []
     for number, point in enumerate(data, start=1):
-        place = f"{source}: first point {number}"
+        here = place / number
         if not isinstance(point, Mapping):
-            raise SpaceError(place, f"must map names to values, got {noun(point)}", "Write - {model.depth: 4}")
-        when = read_when(point.get("when", {}), place)
-        points.append((when, {_name(name, place): value for name, value in point.items() if name != "when"}))
+            raise SpaceError(here, f"must map names to values, got {noun(point)}", "Write - {model.depth: 4}")
+        with _placed(here):
+            when = read_when(point.get("when", {}), "when")
+        points.append((when, {_name(name, here): value for name, value in point.items() if name != "when"}))
     return tuple(points)
 
 
-def _fidelity(data: Any, place: str) -> Fidelity:
+def _fidelity(data: Any, place: Where) -> Fidelity:
     if data is None:
         return Fidelity()
     if not isinstance(data, Mapping):
@@ -129,16 +132,16 @@ def _fidelity(data: Any, place: str) -> Fidelity:
         return Fidelity(**data)
 
 
-def _name(name: Any, place: str) -> str:
+def _name(name: Any, place: Where) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise SpaceError(place, f"names must be dotted words, got {shown(name)}", "Write e.g. model.depth")
+        raise SpaceError(place / name, f"names must be dotted words, got {shown(name)}", "Write e.g. model.depth")
     return name
 
 
-def _refuse_unknown(data: Mapping[Any, Any], known: tuple[str, ...], place: str) -> None:
+def _refuse_unknown(data: Mapping[Any, Any], known: tuple[str, ...], place: Where) -> None:
     for key in data:
         if key not in known:
-            raise SpaceError(place, f"unknown key, got {shown(key)}", did_you_mean(str(key), known))
+            raise SpaceError(place / key, f"unknown key, got {shown(key)}", did_you_mean(str(key), known))
 
 
 def noun(data: Any) -> str:
@@ -150,9 +153,9 @@ def noun(data: Any) -> str:
 
 
 @contextmanager
-def _placed(place: str) -> Iterator[None]:
+def _placed(place: Where) -> Iterator[None]:
     # A parameter does not know its name; the file does.
     try:
         yield
     except SpaceError as error:
-        raise SpaceError(place, error.rule, error.hint) from None
+        raise SpaceError(place.key(error.rule), error.rule, error.hint) from None

@@ -13,6 +13,7 @@ from hopsearch.space.conditions import Value, holds, passes, same, shown
 from hopsearch.space.fidelity import Fidelity
 from hopsearch.space.objectives import Objective, read_objectives
 from hopsearch.space.parameters import Parameter
+from hopsearch.space.places import Where
 from hopsearch.space.schema import read_parts
 from hopsearch.space.structure import count, expand, parents_first, settle
 
@@ -50,12 +51,12 @@ class Space:
         read_objectives(self.objective, self.direction, self.source)
         for name in self.parameters:
             if name in self.fixed:
-                raise SpaceError(f"{self.source}: {name}", "must be fixed or searched, got both", "Drop one of the two")
+                raise SpaceError(self._where(name), "must be fixed or searched, got both", "Drop one of the two")
         object.__setattr__(self, "parameters", parents_first(self.parameters, self.fixed, self.source))
         object.__setattr__(self, "fixed", dict(self.fixed))
         object.__setattr__(self, "first", tuple(dict(point) for point in self.first))
         for number, point in enumerate(self.first, start=1):
-            self.check(point, complete=False, place=f"{self.source}: first point {number}")
+            self.check(point, complete=False, place=Where(self.source, ("first", number)))
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -94,7 +95,7 @@ class Space:
         for name, parameter in self.parameters.items():
             if holds(parameter.when, config):
                 value = suggest(name, parameter)
-                self._check_value(f"{self.source}: {name}", name, value)
+                self._check_value(self._where(name), name, value)
                 config[name] = parameter.normalise(value)
         return config
 
@@ -111,7 +112,7 @@ class Space:
         for name, parameter in self.parameters.items():
             if parameter.values() is None:
                 rule = f"must have a step to have a grid, got {parameter.describe()}"
-                raise SpaceError(f"{self.source}: {name}", rule, "Add a step, list choices, or use another sampler")
+                raise SpaceError(self._where(name), rule, "Add a step, list choices, or use another sampler")
         return expand(list(self.parameters.items()), self.fixed)
 
     def active(self, config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -124,7 +125,7 @@ class Space:
                     known[name] = config[name]
         return tuple(names)
 
-    def check(self, point: Mapping[str, Any], complete: bool = True, place: str | None = None) -> None:
+    def check(self, point: Mapping[str, Any], complete: bool = True, place: Where | None = None) -> None:
         """Check that a configuration, or a point to try first, is inside the space.
 
         Args:
@@ -135,18 +136,18 @@ class Space:
         Raises:
             SpaceError: an unknown name, a value outside its range, one for a parameter that is inactive there, or one missing.
         """
-        place = place or self.source
+        place = place or Where(self.source)
         for name, value in point.items():
-            self._check_value(f"{place}: {name}", name, value)
+            self._check_value(place / name, name, value)
         for name, parameter in self.parameters.items():
             blocker = self._blocker(name, point, complete)
             if blocker and name in point:
                 value = point.get(blocker, self.fixed.get(blocker))
                 state = shown(value) if blocker in point or blocker in self.fixed else "left out"
                 rule = f"must be left out where {blocker} is {state}, got {shown(point[name])}"
-                raise SpaceError(f"{place}: {name}", rule, f"Drop it, or change {blocker}")
+                raise SpaceError(place / name, rule, f"Drop it, or change {blocker}")
             if complete and not blocker and name not in point:
-                raise SpaceError(f"{place}: {name}", "must be given", f"Give {parameter.describe()}")
+                raise SpaceError(place / name, "must be given", f"Give {parameter.describe()}")
 
     def override(self, values: Mapping[str, Any]) -> "Space":
         """Fix values, as the command line does.
@@ -200,7 +201,7 @@ class Space:
         for name, alternatives in parts.parameters.items():
             if len(alternatives) > 1:
                 rule = f"must have one form, got {len(alternatives)} alternatives"
-                raise SpaceError(f"{source}: {name}", rule, "Resolve the space with facts about the data first")
+                raise SpaceError(Where(source, ("parameters", name)), rule, "Resolve the space with facts about the data first")
         return cls(
             parameters={name: parameter for name, (parameter,) in parts.parameters.items()},
             fixed=parts.fixed,
@@ -228,7 +229,10 @@ class Space:
             labels[name] = parameter.describe() + (f" when {shown(parameter.when)}" if parameter.when else "")
         return labels
 
-    def _check_value(self, place: str, name: str, value: Any) -> None:
+    def _where(self, name: str) -> Where:
+        return Where(self.source, ("parameters", name))
+
+    def _check_value(self, place: Where, name: str, value: Any) -> None:
         if name in self.parameters:
             parameter = self.parameters[name]
             if not parameter.contains(value):

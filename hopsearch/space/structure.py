@@ -8,6 +8,7 @@ from hopsearch.config import did_you_mean
 from hopsearch.errors import SpaceError
 from hopsearch.space.conditions import holds, passes
 from hopsearch.space.parameters import Categorical, Parameter
+from hopsearch.space.places import Where
 
 Parameters = Mapping[str, Parameter]
 Items = Sequence[tuple[str, Parameter]]
@@ -27,9 +28,10 @@ def parents_first(parameters: Parameters, known: Mapping[str, Any], source: str)
     ordered: dict[str, Parameter] = {}
 
     def place(name: str, path: tuple[str, ...]) -> None:
+        here = Where(source, ("parameters", name))
         if name in path:
             chain = " -> ".join([*path[path.index(name) :], name])
-            raise SpaceError(f"{source}: {name}", f"conditions must not lead back to themselves, got {chain}", "Drop one `when`")
+            raise SpaceError(here, f"conditions must not lead back to themselves, got {chain}", "Drop one `when`")
         if name in ordered:
             return
         for parent in parameters[name].when:
@@ -37,7 +39,7 @@ def parents_first(parameters: Parameters, known: Mapping[str, Any], source: str)
                 place(parent, (*path, name))
             elif parent not in known:
                 hint = did_you_mean(parent, [*parameters, *known])
-                raise SpaceError(f"{source}: {name}", f"when names an unknown parameter, got {parent!r}", hint)
+                raise SpaceError(here / "when" / parent, f"when names an unknown parameter, got {parent!r}", hint)
         ordered[name] = parameters[name]
 
     for name in parameters:

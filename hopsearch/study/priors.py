@@ -12,7 +12,7 @@ from typing import Any
 
 from hopsearch.errors import SpaceError
 from hopsearch.seeds import derive
-from hopsearch.space import Categorical, Float, Int, Parameter, Space, Value
+from hopsearch.space import Categorical, Float, Int, Parameter, Space, Value, Where
 
 _FIRST = 0.5  # share of the first proposals that are drawn from the beliefs
 _HALVES = 10.0  # trials after which it is half of that
@@ -37,7 +37,7 @@ class Prior:
             SpaceError: an unknown parameter, one that is not searched, or a value outside its range.
         """
         for name, value in self.values.items():
-            space.check({name: value}, complete=False, place="prior")
+            space.check({name: value}, complete=False, place=Where("prior"))
             values = space.parameters[name].values() if name in space.parameters else [value]
             if values is not None and len(values) == 1:  # an inactive one given a value is a choice of one
                 rule = f"a belief must be about what is searched, got one about a parameter that is fixed to {value}"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from hopsearch.config import did_you_mean
+from hopsearch.config import choices
 from hopsearch.errors import ConfigError
 from hopsearch.seeds import derive
 from hopsearch.space import Fidelity
@@ -277,5 +277,5 @@ def make_pruner(name: str, fidelity: Fidelity, place: str = "pruner") -> Pruner:
         ConfigError: unknown name.
     """
     if name not in PRUNERS:
-        raise ConfigError(place, f"unknown pruner {name!r}", did_you_mean(name, PRUNERS))
+        raise ConfigError(place, f"unknown pruner {name!r}", choices(name, PRUNERS))
     return PRUNERS[name](fidelity)

@@ -23,7 +23,7 @@ from optuna.samplers import (
     TPESampler,
 )
 
-from hopsearch.config import did_you_mean
+from hopsearch.config import choices
 from hopsearch.errors import ConfigError
 from hopsearch.seeds import derive
 from hopsearch.space import Categorical, Float, Int, Parameter, Space
@@ -109,7 +109,7 @@ def make_sampler(name: str, space: Space, seed: int, number: int, place: str = "
         ConfigError: unknown name, or one that knows a single objective only where there are several.
     """
     if name not in SAMPLERS:
-        raise ConfigError(place, f"unknown sampler {name!r}", did_you_mean(name, SAMPLERS))
+        raise ConfigError(place, f"unknown sampler {name!r}", choices(name, SAMPLERS))
     if name == "cmaes" and len(space.objectives) > 1:
         raise ConfigError(place, f"cmaes takes one objective, got {space.objective}", "Take sampler=tpe or nsgaii")
     with warnings.catch_warnings():

@@ -12,6 +12,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, get_st
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
+from hopsearch.config import choices
 from hopsearch.errors import StudyError
 
 JOURNAL = "journal.log"
@@ -142,13 +143,19 @@ def open_storage(folder: Path, database: str | None, writer: bool) -> BaseStorag
         if writer:
             _drop_torn_line(journal)
         elif not journal.exists():
-            raise StudyError(str(folder), "must hold a study, got no journal.log", "Give the folder's parent with storage=")
+            raise StudyError(str(folder), f"must hold a study, got no {JOURNAL}", studies_beside(folder))
         return _Storage(_Journal(journal))
     except (OSError, OptunaError, ValueError) as error:
         place = database or str(folder / JOURNAL)
         raise StudyError(
             place, f"the study's storage must open, got: {error}", "Restore it from a copy, or start a new study"
         ) from error
+
+
+def studies_beside(folder: Path) -> str:
+    """A hint for a study that is not there: the studies in the same folder."""
+    others = [journal.parent.name for journal in folder.parent.glob(f"*/{JOURNAL}") if journal.stat().st_size]
+    return f"{choices(folder.name, others)} in {folder.parent}; another folder of studies is given with storage="
 
 
 def read_journal(journal: Path) -> list[dict[str, Any]]:

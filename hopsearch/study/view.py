@@ -15,7 +15,7 @@ from hopsearch.study.fronts import Values, fronts
 from hopsearch.study.identity import IDENTITY, Identity
 from hopsearch.study.pruners import Pruner, make_pruner
 from hopsearch.study.records import Decision, Failure, Promotion, State, TrialRecord, from_optuna
-from hopsearch.study.storage import JOURNAL, open_storage
+from hopsearch.study.storage import JOURNAL, open_storage, studies_beside
 
 CHECKPOINTS = "checkpoints"
 _SQLITE = "sqlite:///"
@@ -48,8 +48,7 @@ class StudyView:
         """
         view = cls._begun(folder, database)
         if view is None:
-            hint = "Give the study of a search that has begun: study=<name> storage=<folder>"
-            raise StudyError(str(folder), f"must hold a study, got an empty {JOURNAL}", hint)
+            raise StudyError(str(folder), f"must hold a study, got an empty {JOURNAL}", studies_beside(folder))
         return view
 
     @classmethod

@@ -1,5 +1,6 @@
 """How a mixer is trained: recipe, optimizer, loop, checkpoints, and what a configuration costs before it runs."""
 
+from hopsearch.training.blame import on_command_line
 from hopsearch.training.checkpoint import CheckpointFolder, load_checkpoint
 from hopsearch.training.classes import MOST_CLASSES, confusions, recall_names, results_of
 from hopsearch.training.cost import Constraint, Cost, estimate_cost
@@ -30,6 +31,7 @@ __all__ = [
     "estimate_cost",
     "evaluate",
     "load_checkpoint",
+    "on_command_line",
     "open_space",
     "pick_device",
     "recall_names",

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from hopsearch.config import Settings, did_you_mean, parse, unflatten
+from hopsearch.config import Settings, choices, parse, unflatten
 from hopsearch.data import AugmentConfig, DataFacts
 from hopsearch.errors import ConfigError
 from hopsearch.models import ModelConfig, parse_model
@@ -121,7 +121,7 @@ def recipe(name: str, family: str, place: str = "recipe") -> dict[str, Any]:
         ConfigError: unknown name.
     """
     if name not in RECIPES:
-        raise ConfigError(place, f"unknown recipe {name!r}", did_you_mean(name, RECIPES))
+        raise ConfigError(place, f"unknown recipe {name!r}", choices(name, RECIPES))
     if name == "default":
         return {}
     return _PAPER | (_PAPER_IMIXER if family == "imixer" else _PAPER_MIXERS)
@@ -146,12 +146,16 @@ def resolve(
     tree = unflatten({"model.family": family} | recipe(recipe_name, family, place) | dict(values))
     for section in tree:
         if section not in SECTIONS:
-            raise ConfigError(f"{place}: {section}", "unknown key", did_you_mean(section, SECTIONS))
+            raise ConfigError(f"{place}: {section}", f"unknown section, got {section!r}", choices(section, SECTIONS))
     sizes = {"image_size": facts.image_size, "channels": facts.channels, "classes": len(facts.classes)}
-    return TrialConfig(
-        model=parse_model(tree["model"] | sizes, f"{place}: model"),
-        optim=parse(OptimConfig, tree.get("optim", {}), f"{place}: optim"),
-        augment=parse(AugmentConfig, tree.get("augment", {}), f"{place}: augment"),
-        train=parse(TrainConfig, tree.get("train", {}), f"{place}: train"),
-        seed=seed,
-    )
+    for key, value in sizes.items():
+        if tree["model"].get(key, value) != value:
+            rule = f"comes from the data, which have {value}, got {tree['model'][key]!r}"
+            raise ConfigError(f"{place}: model: {key}", rule, "Leave it out; data.image_size= resizes the images")
+    parts = {
+        "model": parse_model(tree["model"] | sizes, f"{place}: model"),
+        "optim": parse(OptimConfig, tree.get("optim", {}), f"{place}: optim"),
+        "augment": parse(AugmentConfig, tree.get("augment", {}), f"{place}: augment"),
+        "train": parse(TrainConfig, tree.get("train", {}), f"{place}: train"),
+    }
+    return parse(TrialConfig, parts | {"seed": seed}, place)

@@ -2,16 +2,18 @@
 
 from typing import Any
 
-from hopsearch.config import did_you_mean
+from hopsearch.config import choices
 from hopsearch.data import DataFacts
 from hopsearch.errors import SpaceError
 from hopsearch.models import measured
-from hopsearch.space import Space, load_space
+from hopsearch.space import Space, Where, load_space
+from hopsearch.training.blame import names_its_place
 from hopsearch.training.classes import recall_names
 from hopsearch.training.recipe import recipe, resolve
 from hopsearch.training.trial import METRICS
 
 
+@names_its_place
 def open_space(name: str, facts: DataFacts, fixed: dict[str, Any], recipe_name: str) -> Space:
     """The space for this data with the command line's values taken out of the search, checked against the configs.
 
@@ -39,7 +41,7 @@ def require_metric(space: Space, facts: DataFacts, recipe_name: str, place: str)
     Raises:
         SpaceError: a metric that no trial reports, or some do not; its place begins with ``place``.
     """
-    wanted = space.objectives[0].name
+    wanted, here = space.objectives[0].name, Where(place, ("objective",))
     every = [*METRICS, *recall_names(facts.classes)]
     if wanted in every:
         return
@@ -51,9 +53,11 @@ def require_metric(space: Space, facts: DataFacts, recipe_name: str, place: str)
         one = without[0]
         about = f"{one.family} with n_iter {one.n_iter}" if hasattr(one, "n_iter") else one.family
         rule = f"must be reported by every trial, got {wanted!r}, which {about} has not"
-        raise SpaceError(f"{place}: objective", rule, "Take val_acc or val_loss, or fix the model's settings that decide it")
+        raise SpaceError(
+            Where(place, ("objective",)), rule, "Take val_acc or val_loss, or fix the model's settings that decide it"
+        )
     known = [*every, *(name for model in models for name in measured(model))]
-    raise SpaceError(f"{place}: objective", f"must be a metric of the epochs, got {wanted!r}", did_you_mean(wanted, set(known)))
+    raise SpaceError(here, f"must be a metric of the epochs, got {wanted!r}", choices(wanted, set(known)))
 
 
 def _corners(space: Space) -> list[dict[str, Any]]:

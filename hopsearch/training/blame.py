@@ -1,0 +1,68 @@
+"""Whose mistake it is: an error about a trial's settings names the place where the setting was written."""
+
+import functools
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from hopsearch.config import flatten, parse
+from hopsearch.data import DataFacts
+from hopsearch.errors import ConfigError, UserError
+from hopsearch.space import Where, load_space
+from hopsearch.training.recipe import TrainConfig
+
+T = TypeVar("T")
+Opens = Callable[[str, DataFacts, dict[str, Any], str], T]
+
+
+def names_its_place(opens: Opens[T]) -> Opens[T]:
+    """For functions that make trials of a space, given values and a recipe: errors about a setting name where it was written.
+
+    That is the command line for a given value, file and line for one of the space.
+    """
+
+    @functools.wraps(opens)
+    def wrapped(name: str, facts: DataFacts, fixed: dict[str, Any], recipe_name: str) -> T:
+        given = dict(fixed)
+        if "train.epochs" in given:  # they decide the rungs, before any trial is made
+            parse(TrainConfig, {"epochs": given["train.epochs"]}, "command line", below="train.")
+        try:
+            return opens(name, facts, fixed, recipe_name)
+        except ConfigError as error:
+            raise _placed(error, given, load_space(name).source, facts) from None
+
+    return wrapped
+
+
+def on_command_line(error: ConfigError, given: Mapping[str, Any]) -> UserError:
+    """The error, with the command line as its place where it is about one of the given values."""
+    return _placed(error, given, "", None)
+
+
+def _placed(error: ConfigError, given: Mapping[str, Any], source: str, facts: DataFacts | None) -> UserError:
+    head, *keys = error.place.split(": ")
+    key, flat, marks = ".".join(keys), flatten(given), getattr(source, "marks", {})
+    if "unknown section" in error.rule:
+        names = [name for name in [*flat, *(str(path[1]) for path in marks if len(path) == 2)] if name.startswith(f"{key}.")]
+    else:
+        names = [key] if "." in key else _named(error.rule, key)
+    for name in names:
+        if name in flat:
+            return ConfigError(f"command line: {name}", error.rule, error.hint)
+    for name in names:
+        for section in ("fixed", "parameters"):
+            if (section, name) in marks:
+                return ConfigError(Where(source, (section, name)), _why(name, section, error.rule, facts), error.hint)
+    return ConfigError(f"{head}: {key}" if key else head, error.rule, error.hint)
+
+
+def _named(rule: str, section: str) -> list[str]:
+    """The settings that a rule about several of them is about, in its order."""
+    words = re.findall(r"[A-Za-z_]\w*(?:\.\w+)*", rule)
+    return [word if "." in word else f"{section}.{word}" for word in words]
+
+
+def _why(name: str, section: str, rule: str, facts: DataFacts | None) -> str:
+    if name == "model.patch_size" and section == "parameters" and facts and "must divide image_size" in rule:
+        return f"{rule} (a value of its own for these images, or its default where none of its alternatives fits them)"
+    return rule
