@@ -286,6 +286,7 @@ def _run(config: TuneConfig, ready: _Prepared, study: Study, journal: JournalMir
         try:
             with live:
                 run_search(dispatcher, config.trial, places)
+                dispatcher.conclude()
             if dispatcher.stopped:
                 console.print(f"stopped: {dispatcher.stopped}")
             if config.finish and study.ranked():

@@ -33,7 +33,16 @@ def journal(monkeypatch):
     return Journal
 
 
-def search(folder, sampler, pruner, space):
+def search(folder, sampler, pruner, space, ends=()):
+    """To its end; before that, ended by a budget after so many epochs, and opened again."""
+    for epochs in ends:
+        with Study(folder / "test", identity(space=space), sampler, pruner) as study:
+            simulation = Choosy(study, Hills(), 1, 4 if space else 6)
+            if study.epochs < epochs:
+                for _ in simulation.events():
+                    if study.epochs >= epochs:
+                        break
+                study.conclude("stopped: a budget is spent")
     with Study(folder / "test", identity(space=space), sampler, pruner) as study:
         Choosy(study, Hills(), 1, 4 if space else 6).run()
         assert study.audit() == []
@@ -54,11 +63,20 @@ def test_samplers_that_learn(tmp_path, journal, sampler):
     check(tmp_path, journal, sampler, "asha_promotion", None, 13)
 
 
-def check(tmp_path, journal, sampler, pruner, space, step):
-    straight = search(tmp_path / "straight", sampler, pruner, space)
+@pytest.mark.parametrize(("sampler", "pruner"), [("random", "asha_promotion"), ("tpe", "pasha"), ("cmaes", "asha")])
+def test_budgets_that_end_it_thrice(tmp_path, journal, sampler, pruner):
+    """Between any two writes of closing what is open, and of carrying it on."""
+    straight = search(tmp_path / "never", sampler, pruner, None)
+    assert search(tmp_path / "ended", sampler, pruner, None, ends=(3, 7, 11)) == straight
+    journal.writes = 0
+    check(tmp_path, journal, sampler, pruner, None, 1 if sampler == "random" else 11, ends=(3, 7, 11))
+
+
+def check(tmp_path, journal, sampler, pruner, space, step, ends=()):
+    straight = search(tmp_path / "straight", sampler, pruner, space, ends)
     for lives in range(0, journal.writes, step):
         folder, journal.lives, journal.writes = tmp_path / str(lives), lives, 0
         with pytest.raises(Killed):
-            search(folder, sampler, pruner, space)
+            search(folder, sampler, pruner, space, ends)
         journal.lives = 10**9
-        assert search(folder, sampler, pruner, space) == straight, f"killed after {lives} writes"
+        assert search(folder, sampler, pruner, space, ends) == straight, f"killed after {lives} writes"

@@ -134,9 +134,10 @@ class Checkpoints:
         records, sizes = self._study.records, self._sizes
         by_state = {
             state: sum(sizes[number] for number in verdict.needed if number in records and records[number].state == state)
-            for state in (State.RUNNING, State.PAUSED)
+            for state in (State.RUNNING, State.PAUSED, State.OPEN)
         }
         held = {"trials that run": by_state[State.RUNNING], "trials that wait to be promoted": by_state[State.PAUSED]}
+        held |= {"trials that a budget left open": by_state[State.OPEN]}
         held |= {"the best that has ended": sizes[verdict.kept[0]]} if verdict.kept else {}
         crowded = by_state[State.PAUSED] > by_state[State.RUNNING]
         remedy = "take pruner=asha, which lets nobody wait" if crowded else "lower trial.concurrent"

@@ -7,15 +7,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from hopsearch.data import DataConfig, DataFacts
 from hopsearch.distributed.booking import Booking
 from hopsearch.distributed.budget import Budget
 from hopsearch.distributed.checkpoints import CheckpointConfig, Checkpoints
-from hopsearch.distributed.job import Drawn, Job, Progress
+from hopsearch.distributed.job import Job, Progress
 from hopsearch.distributed.metrics import journalled
 from hopsearch.distributed.mirror import JournalMirror, Place
+from hopsearch.distributed.observer import Observer
 from hopsearch.errors import StudyError, UserError
 from hopsearch.study import Admission, Identity, State, Study, TrialRecord
 from hopsearch.training import Constraint, Row, estimate_cost, resolve
@@ -23,22 +24,6 @@ from hopsearch.training import Constraint, Row, estimate_cost, resolve
 _LOSSES = 3  # workers lost in a row without a new epoch before a trial is given up: something in it kills them
 _NOTE_SECONDS = 5  # at least between two notes of how long the search has taken
 _BUGS = 3  # trials in a row that end in an error of ours before the search gives up
-
-
-class Observer(Protocol):
-    """Looks on: TensorBoard, the live table, a log."""
-
-    def begin(self, record: TrialRecord) -> None:
-        """A trial was handed out."""
-
-    def rows(self, record: TrialRecord, rows: tuple[Row, ...]) -> None:
-        """Epochs came in."""
-
-    def pictures(self, record: TrialRecord, drawn: Drawn) -> None:
-        """Pictures came in."""
-
-    def end(self, record: TrialRecord) -> None:
-        """A trial reached its end."""
 
 
 @dataclass
@@ -78,10 +63,11 @@ class Dispatcher:
     _lost: dict[int, int] = field(default_factory=dict)  # losses since the last new epoch
     _bugs: int = 0
     _noted: float = 0.0  # seconds, as the study knows them
+    _until: float | None = None  # when the search was over, by the clock
 
     def __post_init__(self) -> None:
         self._began, self._before = self.clock(), self.study.seconds
-        self._noted = self._before
+        self._noted, self._until = self._before, None
         self._booking = Booking(self.study, self.clock)
         again = self.study.resume(self.admit)
         for record in again:
@@ -97,7 +83,7 @@ class Dispatcher:
     @property
     def seconds(self) -> float:
         """Wall-clock seconds of this and all earlier runs of the search."""
-        return self._before + self.clock() - self._began
+        return self._before + (self.clock() if self._until is None else self._until) - self._began
 
     @property
     def finished(self) -> bool:
@@ -228,6 +214,17 @@ class Dispatcher:
         reason = f"lost: its worker died {_LOSSES} times in a row without finishing an epoch"
         record = self.study.fail(number, reason, learn=False)
         self._ended(record)
+
+    def conclude(self) -> None:
+        """The search is over for now: its clock stops, and trials that a budget has kept from their end are open from now on."""
+        self._until = self.clock()
+        self.study.note("seconds", round(self.seconds, 2))
+        left = self.study.conclude(f"stopped: {self.stopped}") if self.stopped else []
+        for record in left:
+            for observer in self.observers:
+                observer.end(record)
+        if left:
+            self.say(f"open trials: {len(left)}; they continue when the same command is given with a larger budget")
 
     def requeue(self) -> None:
         """All that is out did not come back: hand it out again."""

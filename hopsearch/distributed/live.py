@@ -96,7 +96,7 @@ class LiveView:
     def end(self, record: TrialRecord) -> None:
         """A trial reached its end."""
         waited = record.epoch in record.promotions and record.promotions[record.epoch].retired
-        if not self._live and not waited:  # those that waited end all at once, and who ends them says so
+        if not self._live and not waited and record.state.ended:  # those that waited end all at once, and who ends them says so
             self._line(record, f"{record.state.value} after")
         self._draw()
 

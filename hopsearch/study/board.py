@@ -132,8 +132,8 @@ class Board:
 
     def end(self, record: TrialRecord) -> None:
         """Close a trial's run with its status, and move the study's own curves on."""
-        if record.number not in self._runs:
-            self.begin(record)
+        if record.number not in self._runs:  # it waited, and another process had written its run
+            self._from_study(record)
         self._close(record)
         self._advance(record)
         self._study.flush()
@@ -156,9 +156,12 @@ class Board:
     def _rewrite_if_cut_off(self, record: TrialRecord) -> None:
         # Killed between the study's record and the run's last line: the objective's curve is in the study.
         if not (self._folder / _name(record) / _DONE).exists():
-            self.begin(record)
-            self.rows(record, [{"epoch": epoch, self._view.objective: value} for epoch, value in record.curve.items()])
+            self._from_study(record)
             self._close(record)
+
+    def _from_study(self, record: TrialRecord) -> None:
+        self.begin(record)
+        self.rows(record, [{"epoch": epoch, self._view.objective: value} for epoch, value in record.curve.items()])
 
     def _close(self, record: TrialRecord) -> None:
         run = self._runs.pop(record.number)

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from hopsearch.study.decisions import in_order
-from hopsearch.study.records import Decision, Promotion, State, TrialRecord
+from hopsearch.study.records import CONTINUES, Decision, Promotion, State, TrialRecord
 from hopsearch.study.storage import JOURNAL, read_journal
 from hopsearch.study.view import StudyView
 
@@ -75,11 +75,16 @@ def _lines(entries: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, _Line]]:
     """Lines with the process that wrote them."""
     spent: dict[int, float] = {}
     told: dict[int, float] = {}
+    ours: list[int] = []  # by Optuna's number; see `carriers`
     begun = 0
     for entry in entries:
         process = str(entry.get("worker_id", "")).rpartition("-")[0]
-        number = entry.get("trial_id", begun)
-        begun += "distributions" in entry or ("datetime_start" in entry and "trial_id" not in entry)
+        if ("distributions" in entry and "params" in entry) or ("datetime_start" in entry and "trial_id" not in entry):
+            continues = (entry.get("user_attrs") or {}).get(CONTINUES)
+            ours.append(begun if continues is None else continues)
+            begun += continues is None
+        theirs = entry.get("trial_id", len(ours) - 1)
+        number = ours[theirs] if 0 <= theirs < len(ours) else theirs
         seconds = (entry.get("user_attr") or {}).get("progress", {}).get("seconds")
         if seconds is not None:
             told[number] = seconds

@@ -40,10 +40,10 @@ def _row(view: StudyView, entry: Any) -> dict[str, Any]:
     return {
         "trial": record.number,
         "rank": entry.rank or None,
-        "state": record.state.value,
+        "state": entry.state,
         view.objective: entry.value,
         "best_epoch": entry.best_epoch or None,
-        "epochs": record.epoch,
+        "epochs": entry.epochs,
         "seconds": record.seconds,
         "front": bool(entry.front),
         "seed": record.seed,

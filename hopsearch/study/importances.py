@@ -47,7 +47,7 @@ def importances(view: StudyView, epoch: int) -> dict[str, Importance]:
     found: dict[str, Importance] = {}
     for numbers, names in having.items():
         if len(numbers) >= LEAST:
-            trials = [stored[number] for number in sorted(numbers)]
+            trials = [stored[view.carriers.theirs(number)] for number in sorted(numbers)]
             shares = _shares(trials, [_value(view, number, epoch) for number in sorted(numbers)])
             found |= {name: Importance(shares[name], len(numbers)) for name in names if name in shares}
     return dict(sorted(found.items(), key=lambda item: -item[1].share))

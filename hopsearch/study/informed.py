@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hopsearch.seeds import derive
 from hopsearch.space import Objective
+from hopsearch.study.carriers import Carriers, carried
 from hopsearch.study.records import State
 
 _HALVING = 10  # trials, as of a prior's chance
@@ -39,6 +40,10 @@ class InformedStudy(optuna.Study):
 
     objectives: Sequence[Objective] = ()
 
+    def ours(self, theirs: int) -> int:
+        """Our number of one of Optuna's trials."""
+        return Carriers(super()._get_trials(deepcopy=False)).ours(theirs)
+
     def __init__(self, study_name: str, storage: optuna.storages.BaseStorage) -> None:
         super().__init__(study_name, storage)
         self._stopped: dict[int, FrozenTrial] = {}  # a pruned trial does not change any more
@@ -46,7 +51,7 @@ class InformedStudy(optuna.Study):
     def _get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
     ) -> list[FrozenTrial]:
-        seen = self._with_failures([self._seen(trial) for trial in super()._get_trials(deepcopy, None, use_cache)])
+        seen = self._with_failures([self._seen(trial) for trial in carried(super()._get_trials(deepcopy, None, use_cache))])
         inherited = [trial for trial in seen if _inherited(trial)]
         if inherited:
             own = [trial for trial in seen if trial.values and not _inherited(trial)]

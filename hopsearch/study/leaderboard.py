@@ -19,6 +19,8 @@ class Row:
         record: the trial.
         value: the best objective value on its curve, None where there is none.
         best_epoch: the epoch of that value.
+        epochs: trained, in the search or, for the winner, after it.
+        state: where it stands, in a word; the finished winner is complete.
         front: 1 on the Pareto front of several objectives (nobody beats it in all of them); of one objective 1 is the best alone.
     """
 
@@ -26,6 +28,8 @@ class Row:
     record: TrialRecord
     value: float | None
     best_epoch: int
+    epochs: int
+    state: str
     front: int = 0
 
 
@@ -38,8 +42,20 @@ def leaderboard(view: StudyView) -> list[Row]:
     for rank, record in enumerate(ranked, start=1):
         best = record.best(view.sign)
         assert best is not None  # `ranked` holds trials with a curve only
-        rows.append(Row(rank, record, best[1], best[0], int(record.number in front)))
-    return rows + [Row(0, record, None, 0) for record in rest]
+        place = int(record.number in front)
+        if (finished := _finished(view, record)) is not None:
+            rows.append(Row(rank, record, *finished, State.COMPLETE.value, place))
+        else:
+            rows.append(Row(rank, record, best[1], best[0], record.epoch, record.state.value, place))
+    return rows + [Row(0, record, None, 0, record.epoch, record.state.value) for record in rest]
+
+
+def _finished(view: StudyView, record: TrialRecord) -> tuple[float, int, int] | None:
+    """Value, its epoch and all epochs of the winner, where it was trained further than the search had."""
+    winner = view.winner
+    if winner is None or winner["trial"] != record.number or winner["epochs"] <= record.epoch or view.objective not in winner:
+        return None
+    return winner[view.objective], winner["epoch"], winner["epochs"]
 
 
 def accuracies(view: StudyView) -> list[str]:
@@ -95,10 +111,10 @@ def _cells(row: Row, names: list[str], known: list[str]) -> list[Any]:
     facts = [
         row.rank or "",
         record.number,
-        record.state.value,
+        row.state,
         value,
         row.best_epoch or "",
-        record.epoch,
+        row.epochs,
         f"{record.seconds:.2f}",
     ]
     more = [row.front or "", record.cost.get("latency", ""), record.cost.get("memory", "")]
@@ -114,7 +130,7 @@ def summary(view: StudyView) -> dict[str, int]:
     counts = {state.value: 0 for state in State}
     full = 0
     for record in view.records.values():
-        counts[record.state.value] += 1
+        counts[State.COMPLETE.value if _finished(view, record) else record.state.value] += 1
         if record.state.counted:
             ended = record.state in (State.COMPLETE, State.PRUNED)
             full += record.lost_epochs + view.identity.space.fidelity.max_epochs if ended else record.epochs_trained

@@ -23,7 +23,7 @@ def show(view: StudyView, console: Console, top: int = 10) -> None:
     """Print the leaderboard and what the search cost."""
     counts = summary(view)
     states = ", ".join(
-        f"{counts[state]} {state}" for state in ("complete", "pruned", "failed", "running", "paused") if counts[state]
+        f"{counts[state]} {state}" for state in ("complete", "pruned", "failed", "open", "running", "paused") if counts[state]
     )
     refused = counts["infeasible"] + counts["duplicate"]
     console.print(
@@ -69,9 +69,9 @@ def _table(view: StudyView, rows: Sequence[Row]) -> Table:
     for row in rows:
         record = row.record
         rank = f"{row.rank or '-'}{' *' if row.front and len(view.objectives) > 1 else ''}"
-        cells = [rank, str(record.number), record.state.value, "" if row.value is None else f"{row.value:.4f}"]
+        cells = [rank, str(record.number), row.state, "" if row.value is None else f"{row.value:.4f}"]
         cells += [f"{record.peak[name]:.4f}" if name in record.peak else "" for name in beside]
-        cells += [str(record.epoch), f"{record.cost.get('params', 0):,}", *(_short(record.cost.get(name, "")) for name in costs)]
+        cells += [str(row.epochs), f"{record.cost.get('params', 0):,}", *(_short(record.cost.get(name, "")) for name in costs)]
         table.add_row(*cells, *(_short(record.params.get(name, "")) for name in names))
     return table
 

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hopsearch.errors import StudyError
 from hopsearch.seeds import derive
 from hopsearch.space import Parameter, Suggest
+from hopsearch.study.carriers import Carriers
 from hopsearch.study.identity import Identity
 from hopsearch.study.priors import Prior
 from hopsearch.study.records import State, TrialRecord, from_optuna
@@ -49,6 +50,7 @@ class Proposals:
         identity: what the study is.
         sampler: by name.
         records: the study's own, which each new trial is added to.
+        carriers: which of Optuna's trials holds which of them.
         place: first words of an error.
         prior: beliefs about good values.
     """
@@ -59,12 +61,14 @@ class Proposals:
         identity: Identity,
         sampler: str,
         records: dict[int, TrialRecord],
+        carriers: Carriers,
         place: str,
         prior: Prior,
     ) -> None:
         prior.check(identity.space)
         self._prior = prior
         self._optuna, self._identity, self._sampler, self._records, self._place = study, identity, sampler, records, place
+        self._carriers = carriers
         counted = (record for record in records.values() if record.config and record.state.counted)
         self._seen = {identity.space.canonical(record.config): record.number for record in counted}
         self._grid = identity.space.grid() if sampler == "grid" else None
@@ -125,7 +129,8 @@ class Proposals:
             trial.set_constraint(name, excess)
 
     def _id(self, number: int) -> int:
-        return self._optuna._storage.get_trial_id_from_study_id_trial_number(self._optuna._study_id, number)
+        theirs = self._carriers.theirs(number)
+        return self._optuna._storage.get_trial_id_from_study_id_trial_number(self._optuna._study_id, theirs)
 
     def _believed(self) -> dict[str, Any] | None:
         if self._given():
@@ -160,6 +165,7 @@ class Proposals:
         return None
 
     def _begin(self, trial: optuna.Trial, admit: Admit) -> TrialRecord:
+        number = self._carriers.ours(trial.number)
         config = self._identity.space.walk(self._suggester(trial))
         key = self._identity.space.canonical(config)
         twin = self._seen.get(key)
@@ -170,8 +176,8 @@ class Proposals:
         elif admission.broken:
             state, reason = State.INFEASIBLE, admission.broken
             # The sampler learns which region to leave; Optuna keeps a trial without values as the worst there is.
-            self.learn(trial.number, "cost", admission.excess)
-        facts: dict[str, Any] = {"seed": derive(self._identity.seed, trial.number), "cost": admission.cost}
+            self.learn(number, "cost", admission.excess)
+        facts: dict[str, Any] = {"seed": derive(self._identity.seed, number), "cost": admission.cost}
         facts["source"] = trial.user_attrs.get("source", self._sampler)
         if state != State.RUNNING:
             facts |= {"reason": reason, "rejected": state.value}
@@ -181,7 +187,7 @@ class Proposals:
                 trial.set_user_attr(name, value)
         if state != State.RUNNING:
             self._optuna.tell(trial, state=TrialState.FAIL if state == State.DUPLICATE else TrialState.PRUNED)
-        record = self._records[trial.number] = from_optuna(self._frozen(trial))
+        record = self._records[number] = from_optuna(self._frozen(trial), number)
         if state == State.RUNNING:
             self._seen[key] = record.number
         else:

@@ -20,6 +20,7 @@ class State(enum.StrEnum):
           resume │  │   ├─▶ FAILED       diverged, out of memory, or an error: `reason` says which
                  │  │   └─▶ PAUSED       waits at a rung: promoted it is RUNNING again, else PRUNED when the search is over
                  └──┘ killed, preempted, interrupted: stays RUNNING and goes on from its checkpoint
+        a budget ends the search ─▶ OPEN whatever was RUNNING or PAUSED, and is that again when the search goes on
         ask ─▶ INFEASIBLE | DUPLICATE    never trained, not counted as a trial
         another study ─▶ INHERITED       trained there; for the sampler to learn from, not counted either
     """
@@ -29,6 +30,7 @@ class State(enum.StrEnum):
     COMPLETE = "complete"
     PRUNED = "pruned"
     FAILED = "failed"
+    OPEN = "open"
     INFEASIBLE = "infeasible"
     DUPLICATE = "duplicate"
     INHERITED = "inherited"
@@ -41,7 +43,7 @@ class State(enum.StrEnum):
     @property
     def ended(self) -> bool:
         """Whether a trial in this state will never train again."""
-        return self not in (State.RUNNING, State.PAUSED)
+        return self not in (State.RUNNING, State.PAUSED, State.OPEN)
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class TrialRecord:
         peak: of the epoch with the best value: accuracies, loss, and the recall of each class where there are not many.
         decisions: by epoch.
         promotions: by the epoch at which it had been paused.
-        reason: why it failed or was never trained; empty otherwise.
+        reason: why it failed, was never trained, or is open; empty otherwise.
         failure: how it failed; None where it has not, or in a study of an older version.
         seconds: training time spent on the epochs of the curve.
         broken: by how much it breaks a limit that was measured while it trained, relative; 0 for none. It has failed then.
@@ -198,11 +200,20 @@ class TrialRecord:
         return made is not None and made.pause and made.epoch not in self.promotions
 
 
+CONTINUES, OPEN, STARTED = "continues", "open", "started"
+"""Attributes of Optuna's trials: which of ours it carries on, why it was closed, when ours began; see `carriers`."""
+
 _STATES = {TrialState.RUNNING: State.RUNNING, TrialState.COMPLETE: State.COMPLETE, TrialState.PRUNED: State.PRUNED}
 
 
-def from_optuna(trial: FrozenTrial) -> TrialRecord:
-    """Read a record back from Optuna's trial."""
+def from_optuna(trial: FrozenTrial, number: int, is_open: bool = False) -> TrialRecord:
+    """Read a record back from Optuna's trial.
+
+    Args:
+        trial: the one that holds it.
+        number: ours.
+        is_open: whether Optuna was told of an end only because a budget was spent.
+    """
     attrs: Mapping[str, Any] = trial.user_attrs
     progress = attrs.get("progress", {})
     losses = attrs.get("losses", 0)
@@ -213,7 +224,7 @@ def from_optuna(trial: FrozenTrial) -> TrialRecord:
     promotions = [known_fields(Promotion, value) for key, value in attrs.items() if key.startswith("promotion:")]
     failure = known_fields(Failure, attrs["failure"]) if "failure" in attrs else None
     record = TrialRecord(
-        number=trial.number,
+        number=number,
         state=state,
         config=dict(attrs.get("config", {})),
         params=dict(trial.params),
@@ -236,10 +247,12 @@ def from_optuna(trial: FrozenTrial) -> TrialRecord:
         checkpoint=str(progress.get("checkpoint", "")),
         came=int(progress.get("came", 0)),
         rose=int(progress.get("rose", 0)),
-        started=trial.datetime_start.timestamp() if trial.datetime_start else 0.0,
+        started=float(attrs.get(STARTED) or (trial.datetime_start.timestamp() if trial.datetime_start else 0.0)),
         ended=trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0,
     )
-    if state == State.PRUNED and record.broken:
+    if is_open:
+        record.state, record.reason, record.ended = State.OPEN, str(attrs[OPEN]["why"]), 0.0
+    elif state == State.PRUNED and record.broken:
         record.state = State.FAILED
     elif state == State.RUNNING and record.waits:
         record.state = State.PAUSED

@@ -5,6 +5,7 @@ that was killed and run again proposes what it would have proposed without the i
 seed for the whole sequence; their position in it is kept by Optuna in the study. ``grid`` has no randomness at all.
 """
 
+import copy
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -22,11 +23,13 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
+from optuna.trial import FrozenTrial
 
 from hopsearch.config import choices
 from hopsearch.errors import ConfigError
 from hopsearch.seeds import derive
 from hopsearch.space import Categorical, Float, Int, Parameter, Space
+from hopsearch.study.informed import InformedStudy
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -53,8 +56,21 @@ def _gp(space: Space, seed: int, number: int) -> BaseSampler:
     return GPSampler(seed=derive(seed, "gp", number), warn_independent_sampling=False)
 
 
+class _CmaEs(CmaEsSampler):
+    """Draws by the trial's number; by ours, since Optuna's differs once a search went on after a budget had ended it."""
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """As in Optuna."""
+        if isinstance(study, InformedStudy):
+            trial = copy.copy(trial)
+            trial.number = study.ours(trial.number)
+        return super().sample_relative(study, trial, search_space)
+
+
 def _cmaes(space: Space, seed: int, number: int) -> BaseSampler:
-    return CmaEsSampler(seed=derive(seed, "cmaes", number), warn_independent_sampling=False)
+    return _CmaEs(seed=derive(seed, "cmaes", number), warn_independent_sampling=False)
 
 
 def _qmc(space: Space, seed: int, number: int) -> BaseSampler:

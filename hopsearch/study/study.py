@@ -58,7 +58,7 @@ class Study(Writer):
             self._lock.release()
             raise
         self._proposals = Proposals(
-            informed(study, self.objectives), identity, sampler, self.records, str(folder), prior or Prior()
+            informed(study, self.objectives), identity, sampler, self.records, self.carriers, str(folder), prior or Prior()
         )
         self._evidence, self._made = Evidence(self._pruner.bracket), 0
         for record, made in in_order(self.records.values()):
@@ -228,6 +228,7 @@ class Study(Writer):
             excess: by how much, relative.
             epochs, seconds: as of `fail`.
         """
+        self._id(number)  # one that was closed is carried on first
         self._proposals.learn(number, name, excess)
         self._set(number, "broken", excess)
         self.records[number].broken = excess

@@ -9,6 +9,7 @@ from optuna.storages import BaseStorage
 
 from hopsearch.errors import StudyError
 from hopsearch.space import Objective
+from hopsearch.study.carriers import Carriers, is_open
 from hopsearch.study.decisions import arrival, decide, in_order, take_in
 from hopsearch.study.evidence import Evidence
 from hopsearch.study.fronts import Values, fronts
@@ -32,6 +33,7 @@ class StudyView:
         folder: the study's folder.
         identity: what the study is.
         records: every trial by number, as of opening.
+        carriers: which of Optuna's trials holds which of them.
     """
 
     def __init__(self, folder: Path, study: optuna.Study, identity: Identity) -> None:
@@ -72,8 +74,12 @@ class StudyView:
     def refresh(self) -> None:
         """Read the trials again from the storage."""
         trials = self.optuna.get_trials(deepcopy=False)
+        self.carriers = Carriers(trials)
         self.records.clear()
-        self.records |= {trial.number: from_optuna(trial) for trial in trials if trial.state != optuna.trial.TrialState.WAITING}
+        for trial in trials:
+            if trial.state != optuna.trial.TrialState.WAITING:
+                number = self.carriers.ours(trial.number)
+                self.records[number] = from_optuna(trial, number, is_open(trial))
 
     @property
     def objectives(self) -> tuple[Objective, ...]:

@@ -8,9 +8,10 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from hopsearch.study.carriers import carrier_of, mark_of
 from hopsearch.study.identity import Identity
 from hopsearch.study.leaders import Leaders
-from hopsearch.study.records import State, TrialRecord
+from hopsearch.study.records import OPEN, State, TrialRecord
 from hopsearch.study.view import CHECKPOINTS, StudyView
 
 
@@ -25,8 +26,9 @@ class Writer(StudyView):
         super().__init__(folder, study, identity)
         self._storage, self._study_id = study._storage, study._study_id
         self._open: dict[State, set[int]] = {State.RUNNING: set(), State.PAUSED: set()}
+        self._closed = {record.number for record in self.records.values() if record.state == State.OPEN}
         for record in self.records.values():
-            self._enter(record, record.state)
+            self._enter(record, self._reopened(record))
         self._epochs, self._wasted, self._trained = super().epochs, super().wasted_epochs, super().trained_seconds
         self._leaders = Leaders()
         for record in self.counted():
@@ -101,6 +103,36 @@ class Writer(StudyView):
         """Note of which ended trials the weights are kept, best first, and by which rule; any other's may go from then on."""
         self.note(CHECKPOINTS, {"kept": list(numbers), **rule})
 
+    def conclude(self, why: str) -> list[TrialRecord]:
+        """The search has ended before its trials: those that run or wait are open from now on, until the study is opened again.
+
+        To Optuna they are complete, with their best values so far, so that whoever reads its storage sees these.
+
+        Args:
+            why: what ended it, in words.
+
+        Returns:
+            The open trials.
+        """
+        left = [record for record in self.counted() if record.state in (State.RUNNING, State.PAUSED)]
+        for record in left:
+            if record.number not in self._closed:
+                self._set(record.number, OPEN, mark_of(record, why))
+                known = record.curve and all(objective.name in record.cost for objective in self.objectives[1:])
+                values = self._told(record) if known else None
+                theirs = self.carriers.theirs(record.number)
+                self.optuna.tell(theirs, values, state=TrialState.COMPLETE if known else TrialState.PRUNED)
+                self._closed.add(record.number)
+            self._enter(record, State.OPEN)
+            record.reason = why
+        return left
+
+    def _reopened(self, record: TrialRecord) -> State:
+        if record.state != State.OPEN:
+            return record.state
+        record.reason = ""
+        return State.PAUSED if record.waits else State.RUNNING
+
     def _book(self, epochs: int, seconds: float) -> None:
         self._epochs += epochs
         self._wasted += epochs
@@ -115,11 +147,15 @@ class Writer(StudyView):
         if record.broken:
             told = TrialState.PRUNED  # of a failed one no sampler learns anything
         if state == State.COMPLETE:
-            values = [objective.sign * value for objective, value in zip(self.objectives, self._values(record), strict=True)]
-        self.optuna.tell(record.number, values, state=told)
+            values = self._told(record)
+        self._id(record.number)  # one that was closed is carried on first
+        self.optuna.tell(self.carriers.theirs(record.number), values, state=told)
         record.ended = time.time()
         self._enter(record, state)
         return record
+
+    def _told(self, record: TrialRecord) -> list[float]:
+        return [objective.sign * value for objective, value in zip(self.objectives, self._values(record), strict=True)]
 
     def _enter(self, record: TrialRecord, state: State) -> None:
         record.state = state
@@ -127,7 +163,16 @@ class Writer(StudyView):
             (numbers.add if one == state else numbers.discard)(record.number)
 
     def _id(self, number: int) -> int:
-        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+        """Optuna's identifier of a trial that is to be written to; one that was closed gets a new carrier."""
+        if number in self._closed:
+            old = self._storage.get_trial(self._stored(number))
+            new = self._storage.create_new_trial(self._study_id, carrier_of(old, self.records[number]))
+            self.carriers.add(self._storage.get_trial_number_from_id(new), number)
+            self._closed.discard(number)
+        return self._stored(number)
+
+    def _stored(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, self.carriers.theirs(number))
 
     def _set(self, number: int, key: str, value: Any) -> None:
         self._storage.set_trial_user_attr(self._id(number), key, value)
