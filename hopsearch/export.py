@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hopsearch.artifact import Provenance, config_of, load_model, model_card, read_config, write_folder, write_onnx
-from hopsearch.artifact.folder import CARD, CONFIG, move_into, require_free
+from hopsearch.artifact.folder import CARD, CONFIG, GRAPH, move_into, require_free
 from hopsearch.artifact.graph import require_onnx
 from hopsearch.command import run_as_program
 from hopsearch.config import Settings, flatten, parse
@@ -172,7 +172,7 @@ def _write_onnx(target: Path, model: Mixer, about: dict[str, Any], card: str) ->
     scratch = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         scratch.mkdir(parents=True)
-        write_onnx(model, scratch / "model.onnx")
+        write_onnx(model, scratch / GRAPH, about)
         (scratch / CONFIG).write_text(json.dumps(about, indent=2) + "\n")
         (scratch / CARD).write_text(card)
         move_into(scratch, target)

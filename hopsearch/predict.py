@@ -1,21 +1,22 @@
 """``python -m hopsearch.predict model=<folder> <images…>``: the classes of image files by a trained model.
 
-The folder is an exported one, or a study's or a training's. Every word without = is an image, or a folder of images.
+The folder is an exported one (safetensors or ONNX), or a study's or a training's. Every word without = is an image, or a folder
+of images; hidden files are passed over. An unreadable image is skipped and named, and the exit code is then 2.
 """
 
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from hopsearch.artifact import Prediction, load_model, predict
+from hopsearch.artifact import Prediction, load_classifier, predict
 from hopsearch.command import run_as_program
 from hopsearch.config import Settings, parse
-from hopsearch.data.folders import IMAGE_SUFFIXES
+from hopsearch.data.listing import IMAGE_SUFFIXES, PassedOver, walk
 from hopsearch.errors import ConfigError, DataError
 from hopsearch.words import read_words
 
@@ -24,27 +25,34 @@ class PredictConfig(Settings):
     """Which model to ask, and how much it shall say."""
 
     model: str
-    """Folder of the model."""
+    """Folder of the model, or an .onnx file."""
     top: int = Field(default=3, ge=1)
     """Classes that are told of each image, the likeliest first."""
     format: Literal["text", "csv", "json"] = "text"
     """A line an image; or a CSV line an image and class; or a JSON line an image."""
 
 
-def images_of(words: Iterable[str]) -> Iterator[Path]:
-    """The image files that the words name, folders gone through.
+def images_of(words: Iterable[str], passed: PassedOver) -> list[Path]:
+    """The image files that the words name, folders gone through; hidden files and other files in them are passed over.
+
+    Args:
+        words: paths of images and of folders of images.
+        passed: counts what is passed over.
 
     Raises:
         DataError: nothing there, or a folder without images.
     """
+    images: list[Path] = []
     for word in words:
         path = Path(word)
         if not path.exists():
             raise DataError(word, "must be an image or a folder of images, got nothing there", "Check the path")
-        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES) if path.is_dir() else [path]
+        found = sorted(file for file, _, _ in walk(path, passed)) if path.is_dir() else [path]
         if not found:
-            raise DataError(word, "the folder must hold images, got none", f"Known: {', '.join(sorted(IMAGE_SUFFIXES))}")
-        yield from found
+            there = f", got {passed}" if str(passed) else ", got none"
+            raise DataError(word, f"the folder must hold images{there}", f"Known: {', '.join(sorted(IMAGE_SUFFIXES))}")
+        images += found
+    return images
 
 
 def write(predictions: Iterable[Prediction], top: int, layout: str) -> None:
@@ -69,7 +77,20 @@ def main(words: Sequence[str]) -> None:
     config = parse(PredictConfig, read_words([word for word in words if word not in images], PredictConfig), "command line")
     if not images:
         raise ConfigError("command line", "images must be given, got none", "Add their paths: model=<folder> photo.png …")
-    write(predict(load_model(config.model), images_of(images)), config.top, config.format)
+    passed, unreadable = PassedOver(), list[Path]()
+
+    def skip(file: Path, reason: str) -> None:
+        unreadable.append(file)
+        print(f"hopsearch: skipped {file}: {reason}", file=sys.stderr)
+
+    files = images_of(images, passed)
+    write(predict(load_classifier(config.model), files, skip if len(files) > 1 else None), config.top, config.format)
+    done = len(files) - len(unreadable)
+    summary = f"classified {done:,} of {len(files):,} images" + (f"; passed over: {passed}" if str(passed) else "")
+    print(f"hopsearch: {summary}", file=sys.stderr)
+    if unreadable:
+        rule = f"every image must be readable, {len(unreadable):,} of {len(files):,} are not, the first is {unreadable[0]}"
+        raise DataError("predict", rule, "The others are classified; repair these, or leave them out")
 
 
 if __name__ == "__main__":

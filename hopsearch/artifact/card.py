@@ -129,10 +129,13 @@ def _use(about: Mapping[str, Any]) -> str:
 def _use_onnx(about: Mapping[str, Any]) -> str:
     channels, size, _ = about["pretrained_cfg"]["input_size"]
     return (
-        "```python\nimport onnxruntime\n"
+        "```python\nimport json, onnxruntime\n"
         'session = onnxruntime.InferenceSession("model.onnx")\n'
         f"# pixels: uint8, (B, {channels}, {size}, {size})\n"
-        '(logits,) = session.run(["logits"], {"images": pixels.astype("float32") / 127.5 - 1})\n```'
+        '(logits,) = session.run(["logits"], {"images": pixels.astype("float32") / 127.5 - 1})\n'
+        "about = session.get_modelmeta().custom_metadata_map   # classes and preprocessing, as JSON\n"
+        'classes = json.loads(about["classes"])\n```\n\n'
+        "With hopsearch: `python -m hopsearch.predict model=FOLDER photo.png`, or `model=model.onnx`."
     )
 
 

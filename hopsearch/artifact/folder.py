@@ -17,6 +17,7 @@ from hopsearch.errors import ModelError
 from hopsearch.models import Mixer, ModelConfig, build, parse_model, to_timm
 
 CONFIG, WEIGHTS, CARD, CODE = "config.json", "model.safetensors", "README.md", "modeling.py"
+GRAPH = "model.onnx"
 _INSIDE = ("", "winner", "model")  # of a study's folder, of a training's
 
 
@@ -32,8 +33,11 @@ def load_model(path: str | Path) -> Mixer:
     Raises:
         ModelError: no model there, or a damaged one.
     """
-    folder = _find(Path(path))
+    folder = find_model(Path(path))
     about = read_config(folder)
+    if (folder / GRAPH).is_file() and not (folder / WEIGHTS).is_file():
+        hint = f"Export it with format=safetensors, or run {GRAPH} with onnxruntime or python -m hopsearch.predict"
+        raise ModelError(str(folder), f"torch needs {WEIGHTS}, got an ONNX export", hint)
     section = about["hopsearch"]
     model = build(parse_model(section["trial"]["model"], f"{folder / CONFIG}: model"), section.get("folded", False))
     try:
@@ -150,7 +154,12 @@ def move_into(scratch: Path, target: Path) -> None:
         os.replace(file, target / file.name)
 
 
-def _find(path: Path) -> Path:
+def find_model(path: Path) -> Path:
+    """The folder that holds the model: the given one, or that of a study's winner or of a training's model.
+
+    Raises:
+        ModelError: there is none.
+    """
     for part in _INSIDE:
         if (path / part / CONFIG).is_file():
             return path / part

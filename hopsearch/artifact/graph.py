@@ -3,9 +3,12 @@
 import contextlib
 import importlib.util
 import io
+import json
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,8 +33,13 @@ def require_onnx() -> None:
         raise ModelError("format=onnx", f"{', '.join(missing)} must be installed", 'Run pip install "hopsearch[onnx]"')
 
 
-def write_onnx(model: Mixer, file: Path) -> float:
+def write_onnx(model: Mixer, file: Path, about: Mapping[str, Any] | None = None) -> float:
     """Write a folded model as one ONNX file with any batch size: input ``images`` (B, C, H, W), output ``logits`` (B, K).
+
+    Args:
+        model: the model.
+        file: where to.
+        about: its ``config.json``: class names and how images are prepared become the file's metadata, see `metadata`.
 
     Returns:
         The largest difference of a logit between ONNX Runtime and ``model``, on random images.
@@ -60,15 +68,29 @@ def write_onnx(model: Mixer, file: Path) -> float:
             dynamo=True,
             verbose=False,
         )
-    _forget_paths(file)
+    _tidy(file, {} if about is None else metadata(about))
     difference = _difference(model, file, images_BCHW[:3])  # another batch size than that of the export
     if difference > TOLERANCE:
         raise RuntimeError(f"{file}: logits must be the model's to {TOLERANCE:g}, got a difference of {difference:g}")
     return difference
 
 
-def _forget_paths(file: Path) -> None:
-    # The exporter notes at every node which lines of which files on this machine made it.
+def metadata(about: Mapping[str, Any]) -> dict[str, str]:
+    """What an ONNX file says of itself, as JSON texts: ``classes`` in the order of the logits, and ``preprocessing``."""
+    prepared = about["pretrained_cfg"]
+    channels, size, _ = prepared["input_size"]
+    words = {
+        "input": f"images: float32, (batch, {channels}, {size}, {size}), {'RGB' if channels == 3 else 'grey'}",
+        "resize_shorter_side": int(size / prepared["crop_pct"]),
+        "center_crop": size,
+        "scale": "pixel / 255, then (x - mean) / std",
+        **{name: prepared[name] for name in ("input_size", "crop_pct", "interpolation", "mean", "std")},
+    }
+    return {"classes": json.dumps(prepared["label_names"]), "preprocessing": json.dumps(words)}
+
+
+def _tidy(file: Path, values: Mapping[str, str]) -> None:
+    """Put ``values`` into the file's metadata, and take out which lines of which files on this machine made each node."""
     import onnx
 
     graph = onnx.load(str(file))
@@ -76,6 +98,7 @@ def _forget_paths(file: Path) -> None:
         kept = [entry for entry in node.metadata_props if not entry.key.endswith("stack_trace")]
         del node.metadata_props[:]
         node.metadata_props.extend(kept)
+    onnx.helper.set_model_props(graph, dict(values))
     onnx.save(graph, str(file))
 
 

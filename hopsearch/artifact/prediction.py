@@ -1,16 +1,15 @@
 """Classes of image files by a trained model, prepared exactly as in training."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from hopsearch.data import Augment
+from hopsearch.artifact.runtime import Classifier, TorchClassifier
 from hopsearch.data.view import UNREADABLE, Pixels, to_pixels
 from hopsearch.errors import DataError
 from hopsearch.models import Mixer
@@ -36,35 +35,40 @@ class Prediction:
         return next(iter(self.classes))
 
 
-def predict(model: Mixer, files: Iterable[str | Path]) -> Iterator[Prediction]:
+def predict(
+    model: Mixer | Classifier, files: Iterable[str | Path], unreadable: Callable[[Path, str], None] | None = None
+) -> Iterator[Prediction]:
     """Classify image files of any size and mode, a batch at a time.
 
     Args:
-        model: from `load_model`; put into evaluation mode.
+        model: from `load_model` or `load_classifier`; put into evaluation mode.
         files: paths.
+        unreadable: called with a file that is no readable image and the reason; the others are classified. None: raise.
 
     Raises:
-        DataError: a file is missing or not an image.
+        DataError: a file is missing or not an image, and ``unreadable`` is not given.
     """
-    model.eval()
-    config = model.config
-    about: dict[str, Any] = getattr(model, "pretrained_cfg", {})
-    names = about.get("label_names") or [str(label) for label in range(config.classes)]
-    device = next(model.parameters()).device
-    waiting = (Path(file) for file in files)
-    while batch := list(islice(waiting, _BATCH)):
-        pixels_BCHW = np.stack([_read(file, config.image_size, config.channels) for file in batch])
-        with torch.inference_mode():
-            logits_BK = model(Augment.normalize(torch.from_numpy(pixels_BCHW).to(device)))
-        for file, probability_K in zip(batch, logits_BK.float().softmax(1).cpu(), strict=True):
+    classifier = TorchClassifier(model) if isinstance(model, Mixer) else model
+    readable = _pixels(files, classifier, unreadable)
+    while batch := list(islice(readable, _BATCH)):
+        logits_BK = torch.from_numpy(classifier.logits(np.stack([pixels for _, pixels in batch])))
+        for (file, _), probability_K in zip(batch, logits_BK.softmax(1), strict=True):
             order = probability_K.argsort(descending=True, stable=True).tolist()
-            yield Prediction(file, {names[label]: float(probability_K[label]) for label in order})
+            yield Prediction(file, {classifier.names[label]: float(probability_K[label]) for label in order})
 
 
-def _read(file: Path, size: int, channels: int) -> Pixels:
-    try:
-        with Image.open(file) as image:
-            return to_pixels(image, size, channels)
-    except UNREADABLE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(str(file), f"must be a readable image, got: {reason}", "Leave it out, or check the path") from error
+def _pixels(
+    files: Iterable[str | Path], model: Classifier, unreadable: Callable[[Path, str], None] | None
+) -> Iterator[tuple[Path, Pixels]]:
+    for file in map(Path, files):
+        try:
+            with Image.open(file) as image:
+                pixels = to_pixels(image, model.size, model.channels, model.crop_pct)
+        except UNREADABLE as error:
+            reason = (" ".join(str(error).split()) or type(error).__name__).removesuffix(f" {str(file)!r}")
+            if unreadable is None:
+                rule = f"must be a readable image, got: {reason}"
+                raise DataError(str(file), rule, "Leave it out, or check the path") from error
+            unreadable(file, reason)
+        else:
+            yield file, pixels
