@@ -23,7 +23,7 @@ NAMES = ["cat", "dog", "eel", "fox", "Känguru"]
 def models(tmp_path_factory) -> Path:
     """A folder with the same model as safetensors and as ONNX."""
     root = tmp_path_factory.mktemp("models")
-    model, trial = trained("imixer", channels=3)
+    model, trial = trained("imixer")
     model = fold(model).eval()
     about = config_of(model.config, NAMES, trial)
     write_folder(root / "torch", model, about, "card")
@@ -95,8 +95,8 @@ def test_an_onnx_file_knows_its_classes_and_preprocessing(models, tmp_path):
     stored = session.get_modelmeta().custom_metadata_map
     assert json.loads(stored["classes"]) == NAMES
     prepared = json.loads(stored["preprocessing"])
-    assert prepared["input_size"] == [3, 8, 8]
-    assert (prepared["mean"], prepared["std"], prepared["interpolation"]) == ([0.5] * 3, [0.5] * 3, "bicubic")
+    assert prepared["input_size"] == [1, 8, 8]
+    assert (prepared["mean"], prepared["std"], prepared["interpolation"]) == ([0.5], [0.5], "bicubic")
     assert (prepared["resize_shorter_side"], prepared["center_crop"]) == (8, 8)
     alone = tmp_path / "alone.onnx"
     os.link(models / "onnx" / "model.onnx", alone)
