@@ -20,7 +20,8 @@ from rich.console import Console
 
 from hopsearch.command import Interrupted, run_as_program
 from hopsearch.config import Settings, flatten, parse
-from hopsearch.data import DataConfig, DataFacts, data_difference, data_identity
+from hopsearch.data import DataConfig, DataFacts, accepted_by_names, data_difference, data_identity
+from hopsearch.data.identity import kept
 from hopsearch.distributed.cluster import TrialResources, connect, places
 from hopsearch.distributed.growth import growth
 from hopsearch.distributed.job import Job
@@ -166,7 +167,8 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
     lock = StudyLock(folder)
     try:
         place.pull()
-        require_same(folder / _WHAT, trial, data_identity(config.data, facts))
+        if said := require_same(folder / _WHAT, trial, data_identity(config.data, facts)):
+            console.print(said, markup=False)
         place.push()
         console.print(f"training {folder}: watch it: tensorboard --logdir {folder / 'tensorboard'}")
         with connect(config.address):
@@ -207,8 +209,11 @@ def _run(config: TrainingConfig, trial: TrialConfig, place: Place, console: Cons
     )
 
 
-def require_same(file: Path, trial: TrialConfig, data: Mapping[str, Any]) -> None:
+def require_same(file: Path, trial: TrialConfig, data: Mapping[str, Any]) -> str:
     """Keep what is trained in ``file``, and refuse another training in the same folder.
+
+    Returns:
+        What is to be said of how the data was compared; empty where nothing is.
 
     Raises:
         ConfigError: the folder holds another training; the message says what differs.
@@ -222,16 +227,19 @@ def require_same(file: Path, trial: TrialConfig, data: Mapping[str, Any]) -> Non
         "train.grad_checkpointing",
         "train.eval_batch_size",
     }
+    said = ""
     if file.exists():
         before = json.loads(file.read_text())
         begun = {key.removeprefix("data."): before.pop(key) for key in list(before) if key.startswith("data.")}
         keys = [key for key in sorted({*before, *now} - free) if before.get(key) != now.get(key)]
         lines = [f"{key}: {now.get(key)} != {before.get(key)}" for key in keys]
-        lines += data_difference({key: data.get(key) for key in begun}, begun)
+        lines += data_difference({key: value for key, value in data.items() if key in begun or key not in kept(data)}, begun)
+        said = accepted_by_names(data, begun)
         if lines:
             rule = f"a training must go on as it was begun, got (asked for != begun with) {'; '.join(lines)}"
             raise ConfigError(str(file.parent), rule, "Give it another name with name=<name>, or take the change back")
-    file.write_text(json.dumps({**now, **flatten({"data": data})}, indent=2) + "\n")
+    file.write_text(json.dumps({**now, **flatten({"data": kept(data)})}, indent=2) + "\n")
+    return said
 
 
 def main(words: Sequence[str]) -> None:

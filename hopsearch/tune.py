@@ -20,7 +20,7 @@ from rich.console import Console
 
 from hopsearch.command import Interrupted, run_as_program
 from hopsearch.config import Settings, flatten, parse
-from hopsearch.data import DataConfig, DataFacts, data_identity
+from hopsearch.data import DataConfig, DataFacts, accepted_by_names, data_identity
 from hopsearch.distributed.budget import Budget, CostConfig
 from hopsearch.distributed.checkpoints import CheckpointConfig
 from hopsearch.distributed.cluster import MOST, TrialResources, connect, slots, this_machine
@@ -196,6 +196,8 @@ def _prepare(config: TuneConfig, fixed: dict[str, Any], console: Console) -> _Pr
     begun = StudyView.find(place.folder, config.database)
     if begun:
         identity.require_same(begun.identity, str(place.folder))
+        if said := accepted_by_names(identity.data, begun.identity.data):
+            console.print(said, markup=False)
     warm = _warm_start(config, identity.space, begun, console)
     ready = _Prepared(identity, facts, budget, place, begun, (config.sampler, config.pruner, config.database, prior, warm), {})
     first = rehearse(identity, config.sampler, config.pruner, prior, warm, ready.admit, str(place.folder))

@@ -13,7 +13,7 @@
 from hopsearch.data.augment import PAPER_AUGMENT, Augment, AugmentConfig
 from hopsearch.data.batches import epoch_batches, ordered_batches
 from hopsearch.data.config import DataConfig, DataFacts
-from hopsearch.data.identity import data_difference, data_identity, data_settings
+from hopsearch.data.identity import accepted_by_names, data_difference, data_identity, data_settings
 from hopsearch.data.images import ImageSet
 from hopsearch.data.splits import Splits, load
 
@@ -25,6 +25,7 @@ __all__ = [
     "DataFacts",
     "ImageSet",
     "Splits",
+    "accepted_by_names",
     "data_difference",
     "data_identity",
     "data_settings",

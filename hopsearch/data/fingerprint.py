@@ -9,11 +9,9 @@ import numpy as np
 from hopsearch.data.cache import cache_folder
 from hopsearch.data.config import DataConfig
 from hopsearch.data.contents import Listed, sums_of, twice, two_classes
+from hopsearch.data.identity import BY_CONTENTS
 from hopsearch.data.parts import FilePart, HeldOut, Part, Source, digest
 from hopsearch.data.split import Indices
-
-BY_CONTENTS = "2:"
-"""What fingerprints of contents begin with; those of names and file sizes have no such mark."""
 
 
 @dataclass(frozen=True)

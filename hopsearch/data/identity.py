@@ -5,13 +5,22 @@ from typing import Any
 
 from hopsearch.data.config import DataConfig, DataFacts
 
+BY_CONTENTS = "2:"
+"""What fingerprints of image files' contents begin with; those of names and file sizes have no such mark."""
+_FORMER = "former_fingerprint"
 _NOT_SPLITTING = frozenset({"cache", "memory_limit"})
 """Settings that change where images lie or how they are held, not which they are."""
 
 
 def data_identity(config: DataConfig, facts: DataFacts) -> dict[str, Any]:
-    """What a study or a training keeps of its data, to be compared with `data_difference`."""
-    return {"source": config.source, "image_size": facts.image_size, "fingerprint": facts.fingerprint}
+    """What a study or a training is asked to train on, to be compared with `data_difference`; `kept` of it is stored."""
+    known = {"source": config.source, "image_size": facts.image_size, "fingerprint": facts.fingerprint}
+    return known | {_FORMER: facts.former_fingerprint}
+
+
+def kept(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What is stored of a `data_identity`: all but the fingerprint that only older studies are compared by."""
+    return {key: value for key, value in data.items() if key != _FORMER}
 
 
 def data_settings(config: DataConfig) -> dict[str, Any]:
@@ -22,9 +31,23 @@ def data_settings(config: DataConfig) -> dict[str, Any]:
 def data_difference(asked: Mapping[str, Any], begun: Mapping[str, Any]) -> list[str]:
     """Lines that say where ``asked`` differs from what was ``begun`` with; empty for the same images, split alike.
 
-    Where the fingerprints agree, the spelling of the source does not matter.
+    Where the fingerprints agree, the spelling of the source does not matter. A study that was begun with a fingerprint of names
+    and file sizes is compared by those, see `accepted_by_names`.
     """
-    keys = sorted(set(asked) | set(begun))
-    if asked.get("fingerprint") == begun.get("fingerprint"):
-        keys = [key for key in keys if key != "source"]
-    return [f"data.{key}: {asked.get(key)} != {begun.get(key)}" for key in keys if asked.get(key) != begun.get(key)]
+    ours, theirs = kept(asked), kept(begun)
+    keys = sorted(set(ours) | set(theirs))
+    if ours.get("fingerprint") == theirs.get("fingerprint") or accepted_by_names(asked, begun):
+        keys = [key for key in keys if key not in ("source", "fingerprint")]
+    lines = [f"data.{key}: {ours.get(key)} != {theirs.get(key)}" for key in keys if ours.get(key) != theirs.get(key)]
+    old = not str(theirs.get("fingerprint", "")).startswith(BY_CONTENTS)
+    if lines and old and asked.get(_FORMER) == "":
+        lines.append("an older version split this folder otherwise: it read val/ as the test part, or knew none of these names")
+    return lines
+
+
+def accepted_by_names(asked: Mapping[str, Any], begun: Mapping[str, Any]) -> str:
+    """A sentence, where the images are taken to be the same by their names and file sizes alone; empty otherwise."""
+    by_contents = [str(data.get("fingerprint", "")).startswith(BY_CONTENTS) for data in (asked, begun)]
+    if by_contents != [True, False] or begun.get("fingerprint") != asked.get(_FORMER):
+        return ""
+    return "data: compared by file names and sizes, as the version did that began this; the contents are not compared"

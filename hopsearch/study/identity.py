@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from hopsearch.data.identity import data_difference
+from hopsearch.data.identity import data_difference, kept
 from hopsearch.errors import StudyError
 from hopsearch.redaction import redact_all
 from hopsearch.space import SPACE_KEYS, Space
@@ -39,6 +39,7 @@ class Identity:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON, without the passwords of a command line."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values |= {"data": kept(self.data)}
         return values | {"space": self.space.to_dict(), "origin": redact_all(self.origin), "format": list(FORMAT)}
 
     @classmethod
