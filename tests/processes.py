@@ -1,5 +1,7 @@
 """Searches in processes of their own, to watch and to kill."""
 
+import contextlib
+import os
 import subprocess
 import sys
 import time
@@ -64,6 +66,29 @@ def descendants(pid: int) -> list[int]:
             if int(fields[1]) == pid:
                 found += [int(entry.name), *descendants(int(entry.name))]
     return found
+
+
+def listening(pid: int) -> dict[str, str]:
+    """Where a process and all below it wait for connections: address and port in the kernel's hexadecimal, and who."""
+    doors: dict[str, str] = {}
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A":
+                doors[f"socket:[{fields[9]}]"] = fields[1]
+    found = {}
+    for each in [pid, *descendants(pid)]:
+        with contextlib.suppress(OSError):
+            for handle in (Path("/proc") / str(each) / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    if (address := doors.get(os.readlink(handle))) is not None:
+                        found[address] = (Path("/proc") / str(each) / "cmdline").read_bytes().replace(b"\0", b" ")[:80].decode()
+    return found
+
+
+def is_loopback(address: str) -> bool:
+    """Of one that `listening` found: 127.0.0.1, ::ffff:127.0.0.1 or ::1, each 32 bits with its last byte first."""
+    return address.partition(":")[0] in ("0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000")
 
 
 def trainers(pid: int) -> list[int]:

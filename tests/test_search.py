@@ -18,7 +18,7 @@ import hopsearch.models  # noqa: F401  # registers our models with timm
 from hopsearch import report
 from hopsearch.study import State, StudyView
 from tests.conftest import environment, folder_of_images
-from tests.processes import begun, check_nothing_lost, command, start, trainers, wait_for, wait_gone
+from tests.processes import begun, check_nothing_lost, command, is_loopback, listening, start, trainers, wait_for, wait_gone
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -97,6 +97,9 @@ def test_killed_workers_lose_nothing(tmp_path):
         before = sum(begun(folder).values())
         if not wait_for(lambda: sum(begun(folder).values()) >= before + 2, process):  # noqa: B023
             break
+        doors = listening(process.pid)
+        assert len(doors) > 5
+        assert not {address: who for address, who in doors.items() if not is_loopback(address)}  # nobody else's machine comes in
         victims = trainers(process.pid)
         if victims:
             os.kill(victims[0], signal.SIGKILL)

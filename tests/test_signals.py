@@ -3,9 +3,11 @@
 import contextlib
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hopsearch.errors import ResourceError
 from hopsearch.study import StudyView
 from hopsearch.training import CheckpointFolder
 from tests.conftest import environment, hear_interrupts
@@ -302,6 +305,26 @@ def test_a_training_at_every_moment(tmp_path):
     assert state["position"] > 0  # the epoch is saved in its middle
     last = run()
     assert last.process.wait(timeout=200) == 0, last.log[-3000:]
+
+
+def test_the_folder_of_rays_sockets(tmp_path, monkeypatch):
+    from hopsearch.distributed import head
+
+    long = tmp_path / ("x" * 90)
+    long.mkdir()
+    short = Path(tempfile.mkdtemp(prefix="h", dir="/tmp"))
+    monkeypatch.setattr(head, "_PLACES", (str(long), "/nowhere", str(short)))
+    folder = head.ray_folder()
+    assert folder == short / f"hopsearch-{os.getuid()}" / "ray" == head.ray_folder()
+    assert folder.parent.stat().st_mode & 0o777 == 0o700
+    folder.parent.chmod(0o755)  # somebody else may have been in it
+    other = head.ray_folder()
+    assert other.parent != folder.parent
+    assert other.parent.stat().st_mode & 0o777 == 0o700
+    monkeypatch.setattr(head, "_PLACES", (str(long),))
+    with pytest.raises(ResourceError, match="TMPDIR: Ray's sockets need a folder whose path has at most 40 characters"):
+        head.ray_folder()
+    shutil.rmtree(short)
 
 
 def state(pid: int) -> str:

@@ -16,6 +16,7 @@ from ray._private.utils import get_num_cpus
 from hopsearch import signals
 from hopsearch.config import Settings
 from hopsearch.distributed.growth import HEAD, Growth
+from hopsearch.distributed.head import end_head, start_head
 from hopsearch.errors import ResourceError
 
 Machine = dict[str, float]
@@ -84,6 +85,7 @@ class _Keeper(threading.Thread):
         super().__init__(name="ray", daemon=True)
         self._address, self._memory = address, memory
         self._error: BaseException | None = None
+        self._head: Any = None
         self._up, self._leave = threading.Event(), threading.Event()
         self.start()
 
@@ -95,7 +97,10 @@ class _Keeper(threading.Thread):
             self._error = error
         self._up.set()
         self._leave.wait()
-        ray.shutdown()
+        if self._head is not None:
+            end_head(self._head)
+        else:
+            ray.shutdown()
 
     def wait(self) -> None:
         """Wait until Ray has started.
@@ -126,7 +131,7 @@ class _Keeper(threading.Thread):
                 _require_answer(self._address)
                 ray.init(address=self._address, **quiet)
             else:
-                ray.init(address="local", include_dashboard=False, object_store_memory=self._memory, **quiet)
+                self._head = start_head(self._memory, **quiet)
 
 
 def _require_answer(address: str) -> None:

@@ -5,6 +5,7 @@ They find each other through torch.distributed, and stay together until one of t
 
 import datetime
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,11 @@ class RankGroup:
     def _gather(self) -> None:
         Ranks().leave()
         host = ray.util.get_node_ip_address()
-        store = TCPStore(host, 0, self._world, is_master=True, timeout=_PATIENCE, wait_for_workers=False)
+        door = socket.create_server((host, 0))  # by itself the store would listen on every interface
+        port, handle = door.getsockname()[1], door.detach()
+        store = TCPStore(
+            host, port, self._world, is_master=True, timeout=_PATIENCE, wait_for_workers=False, master_listen_fd=handle
+        )
         coming = [rank.join.remote(number, self._world, host, store.port) for number, rank in enumerate(self._others, start=1)]
         _meet(0, store, self._world)
         ray.get(coming)
