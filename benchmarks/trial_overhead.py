@@ -62,7 +62,7 @@ class Ends:
 
 def space(depth: int) -> Space:
     fixed = {"model.depth": depth, "model.dim": 64, "model.patch_size": 2, "train.epochs": 1}
-    return open_space("imixer", load(DataConfig()).facts, fixed, "default")
+    return open_space("imixer", load(DataConfig()).facts, fixed, "default").space
 
 
 def search(folder: Path, trials: int, places: int | None, depth: int) -> tuple[float, Ends]:

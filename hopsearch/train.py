@@ -29,10 +29,10 @@ from hopsearch.distributed.mirror import Place
 from hopsearch.distributed.progress import Curve
 from hopsearch.distributed.training import finish_training, run_training
 from hopsearch.errors import ConfigError, ResourceError, StudyError
-from hopsearch.models import preset
+from hopsearch.models import preset, require_size
 from hopsearch.names import Name, check_name, derive_name
 from hopsearch.study import StudyLock, StudyView, make_console, read_images
-from hopsearch.training import SETTINGS, TrialConfig, on_command_line, resolve
+from hopsearch.training import SETTINGS, TrialConfig, on_command_line, opening, require_schedule, resolve, viewed
 from hopsearch.words import read_words
 
 _WHAT = "training.json"
@@ -51,7 +51,8 @@ class TrainingConfig(Settings):
     database: str | None = None
     """Optuna storage URL, where the study of from= was searched with one."""
     recipe: str = "default"
-    """Recipe under the given values: default, or paper for the papers' settings."""
+    """Recipe under the given values: default, imixer or paramixer (as the papers' authors trained), or paper for the one of the
+    model's own paper."""
     epochs: int | None = Field(default=None, gt=0)
     """Full length; short for train.epochs."""
     workers: tuple[int, int] = (1, 1)
@@ -130,7 +131,10 @@ def what_to_train(config: TrainingConfig, facts: DataFacts, fixed: dict[str, Any
         fixed = fixed | {"train.epochs": config.epochs}
     if view is None:
         named = {f"model.{key}": value for key, value in preset(str(config.model)).items()}
-        return resolve({**named, **fixed}, facts, config.seed, config.recipe, "command line")
+        trial = resolve({**named, **fixed}, facts, config.seed, config.recipe, "command line")
+        if "model.patch_size" not in fixed:
+            require_size(str(config.model), facts.image_size)
+        return trial
     study, _, number = str(config.from_).partition("#")
     if number:
         record = view.records.get(int(number)) if number.isdigit() else None
@@ -156,9 +160,12 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
         config = config.model_copy(update={"data": data_of_study(config, view)})
         said = f"data as in study {view.identity.name}: {config.data.source}, split_seed {config.data.split_seed}"
         console.print(said, markup=False)
+    else:
+        config = config.model_copy(update={"data": viewed(config.data, config.recipe)})
     facts = read_images(config.data, console).facts
     try:
         trial = what_to_train(config, facts, fixed)
+        require_schedule(trial, facts, "command line")
     except ConfigError as error:
         raise on_command_line(error, fixed) from None
     name = config.name or derive_name(re.sub(r"[^A-Za-z0-9_.]+", "-", f"{config.model or config.from_}-{facts.name}"))
@@ -171,6 +178,8 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
             console.print(said, markup=False)
         place.push()
         console.print(f"training {folder}: watch it: tensorboard --logdir {folder / 'tensorboard'}")
+        for sentence in opening(trial, facts, config.recipe if config.model else None, fixed):
+            console.print(sentence, markup=False)
         with connect(config.address):
             _run(config, trial, place, console)
     except KeyboardInterrupt:
@@ -229,7 +238,9 @@ def require_same(file: Path, trial: TrialConfig, data: Mapping[str, Any]) -> str
     }
     said = ""
     if file.exists():
-        before = json.loads(file.read_text())
+        # Settings that came in later had their defaults then.
+        defaults = TrialConfig(model=trial.model).model_dump(mode="json", exclude={"model"})
+        before = flatten(defaults) | json.loads(file.read_text())
         begun = {key.removeprefix("data."): before.pop(key) for key in list(before) if key.startswith("data.")}
         keys = [key for key in sorted({*before, *now} - free) if before.get(key) != now.get(key)]
         lines = [f"{key}: {now.get(key)} != {before.get(key)}" for key in keys]

@@ -33,7 +33,7 @@ from hopsearch.distributed.mirror import JournalMirror, Place
 from hopsearch.distributed.plan import Plan
 from hopsearch.errors import ConfigError, UserError
 from hopsearch.names import Name, derive_name
-from hopsearch.space import Space, read_objectives
+from hopsearch.space import Space
 from hopsearch.study import (
     LEARNING,
     SAMPLERS,
@@ -53,7 +53,7 @@ from hopsearch.study import (
     show,
     write_csv,
 )
-from hopsearch.training import SETTINGS, Constraint, open_space, require_metric
+from hopsearch.training import SETTINGS, Constraint, Later, open_search, viewed
 from hopsearch.words import read_words
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -96,7 +96,7 @@ class TuneConfig(Settings):
     seed: int = Field(default=0, ge=0)
     """The study's seed; everything random follows from it."""
     recipe: str = "default"
-    """Recipe under the space's values: default, or paper for the papers' settings."""
+    """Recipe under the space's values: default, imixer or paramixer (as the authors trained), or paper: the families' own."""
     storage: str = "runs"
     """Folder of the studies, or a storage, e.g. s3://bucket/path, which is then kept alike with ./runs: for machines that may be
     lost, and for workers on several machines."""
@@ -165,6 +165,7 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
         Interrupted: Ctrl-C or SIGTERM; everything finished is saved.
     """
     console = make_console()
+    config = config.model_copy(update={"data": viewed(config.data, config.recipe)})
     ready = _prepare(config, fixed, console)
     place = ready.place
     if config.dry_run:
@@ -185,7 +186,7 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
 
 
 def _prepare(config: TuneConfig, fixed: dict[str, Any], console: Console) -> _Prepared:
-    identity, facts = _identity(config, fixed, console)
+    identity, facts, later = _identity(config, fixed, console)
     budget, place, prior = _budget(config), Place.of(config.storage, identity.name), Prior(flatten(config.prior))
     if not config.address:
         slots(config.trial, alone=this_machine())
@@ -194,6 +195,9 @@ def _prepare(config: TuneConfig, fixed: dict[str, Any], console: Console) -> _Pr
         raise ConfigError("prior", rule, "Leave prior.* out, or take another sampler")
     place.bring_journal()
     begun = StudyView.find(place.folder, config.database)
+    if later and not (begun and begun.identity.space.fidelity == identity.space.fidelity):
+        identity = replace(identity, space=replace(identity.space, fidelity=later.fidelity))
+        console.print(later.why, markup=False)
     if begun:
         identity.require_same(begun.identity, str(place.folder))
         if said := accepted_by_names(identity.data, begun.identity.data):
@@ -204,26 +208,21 @@ def _prepare(config: TuneConfig, fixed: dict[str, Any], console: Console) -> _Pr
     return replace(ready, first=first.config)
 
 
-def _identity(config: TuneConfig, fixed: dict[str, Any], console: Console) -> tuple[Identity, DataFacts]:
+def _identity(config: TuneConfig, fixed: dict[str, Any], console: Console) -> tuple[Identity, DataFacts, Later | None]:
     facts = read_images(config.data, console).facts
-    space = open_space(config.space, facts, fixed, config.recipe)
-    if config.objective or config.direction:
-        objective = config.objective or space.objective
-        guess = "minimize" if objective.partition(",")[0].endswith("loss") else "maximize"
-        read_objectives(objective, config.direction or guess, "command line")
-        space = replace(space, objective=objective, direction=config.direction or guess)
-    require_metric(space, facts, config.recipe, "command line" if config.objective else space.source)
+    opened = open_search(config.space, facts, fixed, config.recipe, config.objective, config.direction)
+    console.print(*opened.said, sep="\n", markup=False)
     name = config.study or derive_name(Path(config.space).stem, _slug(facts.name))
     identity = Identity(
         name=name,
-        space=space,
+        space=opened.space,
         data=data_identity(config.data, facts),
-        recipe=config.recipe,
+        recipe=opened.recipe,
         constraint=config.constraint.model_dump(exclude_none=True),
         seed=config.seed,
-        origin=origin() | about_data(config.data, facts),
+        origin=origin() | about_data(config.data, facts) | {"learning_rate": opened.rates},
     )
-    return identity, facts
+    return identity, facts, opened.later
 
 
 def _warm_start(config: TuneConfig, space: Space, begun: StudyView | None, console: Console) -> WarmStart | None:

@@ -12,7 +12,9 @@ import torch.nn.functional as F
 
 ATTEMPTS = 10
 """Draws of a box before giving up, as timm."""
+_CUBIC_SHARE = {"bilinear": 0.0, "random": 0.5, "bicubic": 1.0}
 _PIECE = 2**18  # values
+_MOST_AT_ONCE = 512  # images whose filters are held at once on a GPU: some 200 MB at 224 px
 _LOG_RATIO = math.log(4 / 3)  # aspect ratios of a resized crop: 3/4 … 4/3
 
 
@@ -36,25 +38,98 @@ def warp(x_BCHW: torch.Tensor, matrix_B23: torch.Tensor, fill: float) -> torch.T
     return _sample(x_BCHW, positions[0], positions[1], fill)
 
 
-def resized_crop(x_BCHW: torch.Tensor, least_area: float, flip: bool, generator: torch.Generator) -> torch.Tensor:
-    """Cut a random box out of each (square) image, mirror it half of the time, and stretch it to the image's size.
+def resized_crop(
+    x_BCHW: torch.Tensor,
+    least_area: float,
+    flip: bool,
+    generator: torch.Generator,
+    size: int | None = None,
+    interpolation: str = "bilinear",
+) -> torch.Tensor:
+    """Cut a random box out of each (square) image, mirror it half of the time, and stretch it to ``size``.
 
     The box has a share of the area between ``least_area`` and 1 and an aspect ratio between 3/4 and 4/3; as in timm, boxes that
-    stick out are drawn again, up to `ATTEMPTS` times, then the whole image is taken. Bilinear, where timm draws bilinear or
-    bicubic.
+    stick out are drawn again, up to `ATTEMPTS` times, then the whole image is taken.
+
+    Args:
+        x_BCHW: uint8, square.
+        least_area: see above.
+        flip: whether to mirror at all.
+        generator: all randomness.
+        size: pixels a side of the result; the images' own by default.
+        interpolation: ``bilinear``, ``bicubic``, or ``random``: one of the two for each image, as timm.
     """
-    size, count, device = x_BCHW.shape[-1], len(x_BCHW), x_BCHW.device
+    own, count, device = x_BCHW.shape[-1], len(x_BCHW), x_BCHW.device
+    size = size or own
     draw_2AB = torch.rand(2, ATTEMPTS, count, generator=generator, device=device)
-    area_AB = (least_area + (1 - least_area) * draw_2AB[0]) * size**2
+    area_AB = (least_area + (1 - least_area) * draw_2AB[0]) * own**2
     ratio_AB = torch.exp((2 * draw_2AB[1] - 1) * _LOG_RATIO)
     width_AB, height_AB = (area_AB * ratio_AB).sqrt().round(), (area_AB / ratio_AB).sqrt().round()
-    width_B, height_B = first_fitting(width_AB, height_AB, size, size)
+    width_B, height_B = first_fitting(width_AB, height_AB, own, own)
     place_3B = torch.rand(3, count, generator=generator, device=device)
-    columns_BW = _inside(place_3B[0], width_B, size)
-    if flip:
-        columns_BW = torch.where(place_3B[2, :, None] < 0.5, columns_BW.flip(1), columns_BW)
-    rows_BH = _inside(place_3B[1], height_B, size)
-    return _sample(x_BCHW, columns_BW[:, None, :], rows_BH[:, :, None], None)
+    mirror_B = place_3B[2] < (0.5 if flip else 0.0)
+    if interpolation == "bilinear" and size == own:
+        columns_BW = _inside(place_3B[0], width_B, own)
+        columns_BW = torch.where(mirror_B[:, None], columns_BW.flip(1), columns_BW)
+        return _sample(x_BCHW, columns_BW[:, None, :], _inside(place_3B[1], height_B, own)[:, :, None], None)
+    cubic_B = torch.rand(count, generator=generator, device=device) < _CUBIC_SHARE[interpolation]
+    left_B, top_B = ((place * (own - length + 1)).floor() for place, length in zip(place_3B, (width_B, height_B), strict=False))
+    return resample(x_BCHW, size, (left_B, width_B), (top_B, height_B), cubic_B, mirror_B)
+
+
+def stretch(x_BCHW: torch.Tensor, size: int) -> torch.Tensor:
+    """The whole of each (square) image at another size, bicubic."""
+    start_B = torch.zeros(len(x_BCHW), device=x_BCHW.device)
+    whole, yes_B = (start_B, start_B + x_BCHW.shape[-1]), start_B == 0
+    return resample(x_BCHW, size, whole, whole, yes_B, ~yes_B)
+
+
+Span = tuple[torch.Tensor, torch.Tensor]
+"""Start and length (B,) of a box along one side, in whole pixels."""
+
+
+def resample(
+    x_BCHW: torch.Tensor, size: int, across: Span, down: Span, cubic_B: torch.Tensor, mirror_B: torch.Tensor
+) -> torch.Tensor:
+    """Boxes of uint8 images stretched or shrunk to ``size`` as PIL does it: crop, then resize, smoothed where it shrinks.
+
+    The filter is a matrix for each side of each image, and an image is two products with them, so that a whole batch with
+    boxes of its own is a few calls on any device. PIL's grey levels up to one: it rounds after each side, as here.
+
+    Args:
+        x_BCHW: uint8.
+        size: pixels a side of the result.
+        across: the boxes' columns.
+        down: their rows.
+        cubic_B: whether an image is stretched bicubic, else bilinear.
+        mirror_B: whether its columns come in reverse.
+    """
+    rows = max(1, _PIECE // (x_BCHW[0].numel() + size * size)) if x_BCHW.device.type == "cpu" else _MOST_AT_ONCE
+    if len(x_BCHW) > rows:
+        spans = [zip(*(part.split(rows) for part in span), strict=True) for span in (across, down)]
+        each = zip(x_BCHW.split(rows), *spans, cubic_B.split(rows), mirror_B.split(rows), strict=True)
+        return torch.cat([resample(x, size, *rest) for x, *rest in each])
+    columns_BOI = _filters(x_BCHW.shape[-1], size, across, cubic_B)
+    columns_BOI = torch.where(mirror_B[:, None, None], columns_BOI.flip(1), columns_BOI)
+    rows_BOI = _filters(x_BCHW.shape[-2], size, down, cubic_B)
+    wide_BCHO = torch.matmul(x_BCHW.float(), columns_BOI.mT[:, None]).add_(0.5).floor_().clamp_(0, 255)
+    return torch.matmul(rows_BOI[:, None], wide_BCHO).add_(0.5).clamp_(0, 255).to(torch.uint8)
+
+
+def _filters(own: int, size: int, span: Span, cubic_B: torch.Tensor) -> torch.Tensor:
+    """How much each of a side's own pixels I counts in each pixel O of the result, (B, O, I)."""
+    start_B, length_B = (value[:, None, None] for value in span)
+    scale_B = length_B / size
+    position_I = _centres(own, cubic_B.device)
+    wanted_BO = start_B + scale_B * _centres(size, cubic_B.device)[:, None]
+    distance_BOI = ((position_I - wanted_BO) / scale_B.clamp(min=1)).abs_()
+    linear_BOI = (1 - distance_BOI).clamp_(min=0)
+    near_BOI = ((1.5 * distance_BOI - 2.5) * distance_BOI).mul_(distance_BOI).add_(1)  # Keys' cubic, a = -1/2, as PIL
+    far_BOI = (((2.5 - 0.5 * distance_BOI) * distance_BOI - 4) * distance_BOI).add_(2)
+    cubic_BOI = torch.where(distance_BOI < 1, near_BOI, far_BOI).masked_fill_(distance_BOI >= 2, 0)
+    weight_BOI = torch.where(cubic_B[:, None, None], cubic_BOI, linear_BOI)
+    weight_BOI = weight_BOI.masked_fill((position_I < start_B) | (position_I >= start_B + length_B), 0)
+    return weight_BOI / weight_BOI.sum(2, keepdim=True)
 
 
 def _inside(place_B: torch.Tensor, length_B: torch.Tensor, size: int) -> torch.Tensor:

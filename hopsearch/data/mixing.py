@@ -1,7 +1,8 @@
 """Mixup, cutmix, label smoothing and random erasing, for a whole batch at once and without asking the device anything.
 
-Papers: mixup arXiv 1710.09412, cutmix arXiv 1905.04899, random erasing arXiv 1708.04896. As timm's: one weight a batch, each
-image is mixed with the one as far from the batch's other end, and one of the two is chosen with probability ½ where both are on.
+Papers: mixup arXiv 1710.09412, cutmix arXiv 1905.04899, random erasing arXiv 1708.04896. As timm's: one weight for a
+batch or group of it, each image is mixed with the one as far from the other end, and one of the two is chosen with probability ½
+where both are on.
 
 Shapes: B batch, C channels, H/W height and width, K classes, E images to erase, A attempts, Q quantiles.
 """
@@ -31,11 +32,14 @@ class Mix:
         self._tables = {alpha: _beta_quantiles(alpha) for alpha in (mixup, cutmix) if alpha > 0}
 
     def __call__(
-        self, x_BCHW: torch.Tensor, targets_BK: torch.Tensor, generator: torch.Generator
+        self, x_BCHW: torch.Tensor, targets_BK: torch.Tensor, generator: torch.Generator, groups: int = 1
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mix float images, in place, and their soft targets."""
+        """Mix float images, in place, and their soft targets; each of ``groups`` has draws and pairs of its own."""
         if not self._tables:
             return x_BCHW, targets_BK
+        if groups > 1:
+            parts = zip(x_BCHW.tensor_split(groups), targets_BK.tensor_split(groups), strict=True)
+            return x_BCHW, torch.cat([self(x, targets, generator)[1] for x, targets in parts if len(x)])
         weight_HW = self._weights(x_BCHW.shape[-1], x_BCHW.device, generator)
         share = weight_HW.mean()  # of the image itself; exact for a cut box too
         return x_BCHW.lerp_(x_BCHW.flip(0), 1 - weight_HW), torch.lerp(targets_BK.flip(0), targets_BK, share)

@@ -15,7 +15,7 @@ from hopsearch.models.families import (
 )
 from hopsearch.models.measures import measure, measured
 from hopsearch.models.mixer import Mixer
-from hopsearch.models.presets import preset, to_timm
+from hopsearch.models.presets import preset, require_size, to_timm
 
 __all__ = [
     "FAMILIES",
@@ -34,5 +34,6 @@ __all__ = [
     "measured",
     "parse_model",
     "preset",
+    "require_size",
     "to_timm",
 ]

@@ -24,6 +24,7 @@ SIZES: dict[str, dict[str, int]] = {
 """Depth and width of S, B and L (MLP-Mixer, arXiv 2105.01601, table 1); the ratios are (0.5, 4) in all."""
 
 _PATCH_SIZES = (16, 32)
+_FEWEST_TOKENS = 16  # of an image that a preset is used on without a word about it
 _TIMM_NAMES = {
     "num_classes": "classes",
     "img_size": "image_size",
@@ -45,6 +46,21 @@ def preset(name: str) -> dict[str, Any]:
     if name not in _PRESETS:
         raise ConfigError("model", f"must be a known preset, got {name!r}", did_you_mean(name, _PRESETS))
     return dict(_PRESETS[name])
+
+
+def require_size(name: str, image_size: int) -> None:
+    """Refuse to cut small images into the few large patches of a preset that is made for larger ones.
+
+    Raises:
+        ConfigError: the images are smaller than the preset's, and make fewer than 16 patches.
+    """
+    fields = preset(name)
+    made_for, patch = FAMILIES[fields["family"]].model_fields["image_size"].default, fields["patch_size"]
+    tokens = (image_size // patch) ** 2
+    if image_size < made_for and tokens < _FEWEST_TOKENS:
+        rule = f"{name} is made for images of {made_for} px, got {image_size} px, which are {tokens} patches of {patch} px"
+        smaller = next((size for size in (8, 4, 2, 1) if image_size % size == 0 and image_size // size >= 4), 1)
+        raise ConfigError("model", rule, f"Enlarge them with data.image_size={made_for}, or set model.patch_size={smaller}")
 
 
 def _translate(family: str, keywords: dict[str, Any]) -> dict[str, Any]:

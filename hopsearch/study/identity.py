@@ -12,6 +12,8 @@ from hopsearch.study.format import FORMAT, require_format
 
 IDENTITY = "hopsearch"
 """Name of Optuna's study attribute that holds it."""
+_RENAMED = {"paper": "paper-v1"}  # studies record a recipe's own name; what this one stood for at first has its own since
+_CONTINUES = " (recipe=paper meant {0} when the study was made; recipe={0} continues it)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Identity:
         require_format(values, f"study {values.get('name', '')}".strip())
         known = {field.name: values[field.name] for field in dataclasses.fields(cls) if field.name in values}
         space = {name: part for name, part in values["space"].items() if name in SPACE_KEYS}
+        known["recipe"] = _RENAMED.get(values["recipe"], values["recipe"])
         return cls(**{**known, "space": Space.from_dict(space), "origin": redact_all(values.get("origin", {}))})
 
     def difference(self, other: "Identity") -> list[str]:
@@ -63,7 +66,8 @@ class Identity:
         lines += [f"constraint.{key}: {ours.get(key)} != {theirs.get(key)}" for key in keys if ours.get(key) != theirs.get(key)]
         for name in ("recipe", "seed"):
             if getattr(self, name) != getattr(other, name):
-                lines.append(f"{name}: {getattr(self, name)} != {getattr(other, name)}")
+                note = _CONTINUES.format(other.recipe) if name == "recipe" and other.recipe in _RENAMED.values() else ""
+                lines.append(f"{name}: {getattr(self, name)} != {getattr(other, name)}{note}")
         return lines
 
     def require_same(self, begun: "Identity", place: str) -> None:

@@ -5,10 +5,12 @@ from hopsearch.training.checkpoint import CheckpointFolder, load_checkpoint
 from hopsearch.training.classes import MOST_CLASSES, confusions, recall_names, results_of
 from hopsearch.training.cost import Constraint, Cost, estimate_cost
 from hopsearch.training.loop import Evaluation, evaluate
+from hopsearch.training.papers import RECIPES, choose_recipe, recipe, viewed
 from hopsearch.training.ranks import Ranks
-from hopsearch.training.recipe import RECIPES, OptimConfig, TrainConfig, TrialConfig, recipe, resolve
+from hopsearch.training.recipe import OptimConfig, TrainConfig, TrialConfig, resolve
+from hopsearch.training.schedule import opening, require_schedule
 from hopsearch.training.sections import SETTINGS
-from hopsearch.training.spaces import open_space, require_metric
+from hopsearch.training.spaces import Later, Opened, open_search, open_space, require_metric
 from hopsearch.training.trial import METRICS, Paused, Row, TrialRun, pick_device
 
 __all__ = [
@@ -20,6 +22,8 @@ __all__ = [
     "Constraint",
     "Cost",
     "Evaluation",
+    "Later",
+    "Opened",
     "OptimConfig",
     "Paused",
     "Ranks",
@@ -27,16 +31,21 @@ __all__ = [
     "TrainConfig",
     "TrialConfig",
     "TrialRun",
+    "choose_recipe",
     "confusions",
     "estimate_cost",
     "evaluate",
     "load_checkpoint",
     "on_command_line",
+    "open_search",
     "open_space",
+    "opening",
     "pick_device",
     "recall_names",
     "recipe",
     "require_metric",
+    "require_schedule",
     "resolve",
     "results_of",
+    "viewed",
 ]

@@ -1,4 +1,4 @@
-"""The recipe: everything about a training that is not the model or the data, and the papers' own settings."""
+"""A trial's config: everything about a training that is not the data."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -9,10 +9,11 @@ from hopsearch.config import Settings, choices, parse, unflatten
 from hopsearch.data import AugmentConfig, DataFacts
 from hopsearch.errors import ConfigError
 from hopsearch.models import ModelConfig, parse_model
+from hopsearch.training.papers import fit_lengths, recipe
 
 
 class OptimConfig(Settings):
-    """AdamW and its schedule: linear warm-up, then a half cosine, both by optimizer step."""
+    """AdamW and its schedule: linear warm-up, then a half cosine, then a cooldown."""
 
     lr: float = Field(default=1e-3, gt=0)
     """Peak learning rate; absolute unless `lr_base_batch` is given."""
@@ -34,6 +35,14 @@ class OptimConfig(Settings):
     """Learning rate of the first step of the warm-up."""
     min_lr: float = Field(default=1e-6, ge=0)
     """Learning rate at the end of the cosine."""
+    cooldown_epochs: int = Field(default=0, ge=0)
+    """Last epochs of the training, which stay at `min_lr`."""
+    schedule: Literal["step", "epoch"] = "step"
+    """``step``: the rate changes with every optimizer step, and the cosine begins after the warm-up. ``epoch``: it is set once an
+    epoch, as timm's scripts do: the first epoch is all at `warmup_lr`, and the cosine's clock starts with the training, so that
+    the warm-up ends below the peak."""
+    drop_last: bool = False
+    """Leave out a last batch of an epoch that is not full."""
 
     @property
     def peak_lr(self) -> float:
@@ -49,7 +58,9 @@ class TrainConfig(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes the GPU where one is assigned."""
     amp: bool = True
-    """bf16 autocast where the device has it (a GPU from Ampere on); a CPU always trains in float32."""
+    """Autocast to `amp_dtype` on a GPU that has it (bfloat16: from Ampere on); a CPU always trains in float32."""
+    amp_dtype: Literal["bfloat16", "float16"] = "bfloat16"
+    """Autocast's type on a GPU; float16 with a scaled loss, as the papers' scripts."""
     compile: bool = False
     """torch.compile the model; off by default, since for short trials compiling costs more than it saves."""
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
@@ -83,48 +94,11 @@ class TrialConfig(Settings):
     def _schedule_fits(self) -> "TrialConfig":
         if self.optim.min_lr > self.optim.peak_lr:
             low, peak = self.optim.min_lr, self.optim.peak_lr
-            raise ValueError(f"optim.min_lr <= peak learning rate must hold, got {low} > {peak}; Lower optim.min_lr")
+            raise ValueError(f"optim.min_lr <= peak learning rate must hold, got {low} > {peak:g}; Lower optim.min_lr")
         return self
 
 
-RECIPES: tuple[str, ...] = ("default", "paper")
 SECTIONS: tuple[str, ...] = ("model", "optim", "augment", "train")
-
-# What both papers share (arXiv 2304.13061 and 2406.12220, the authors' training scripts).
-_PAPER: dict[str, Any] = {
-    "optim.lr": 5e-4,
-    "optim.weight_decay": 0.05,
-    "optim.warmup_epochs": 20,
-    "optim.warmup_lr": 1e-6,
-    "train.epochs": 300,
-    "model.drop_path": 0.1,
-    "augment.randaugment": "rand-m9-mstd0.5-inc1",
-    "augment.erasing": 0.25,
-    "augment.label_smoothing": 0.1,
-    "augment.mixup": 0.8,
-    "augment.cutmix": 1.0,
-}
-_PAPER_IMIXER: dict[str, Any] = {"optim.batch_size": 2048, "optim.min_lr": 1e-6}
-_PAPER_MIXERS: dict[str, Any] = {"optim.batch_size": 384, "optim.lr_base_batch": 512, "optim.min_lr": 0.0}
-
-
-def recipe(name: str, family: str, place: str = "recipe") -> dict[str, Any]:
-    """Dotted settings of a named recipe, to be laid under a trial's own values.
-
-    Args:
-        name: ``default`` (small images, short trainings) or ``paper``.
-        family: the papers differ: iMixer trained with batch 4 × 512 and an absolute rate, the mixers of 2406.12220 with
-            4 × 96 and the rate scaled linearly per 512.
-        place: first words of an error.
-
-    Raises:
-        ConfigError: unknown name.
-    """
-    if name not in RECIPES:
-        raise ConfigError(place, f"unknown recipe {name!r}", choices(name, RECIPES))
-    if name == "default":
-        return {}
-    return _PAPER | (_PAPER_IMIXER if family == "imixer" else _PAPER_MIXERS)
 
 
 def resolve(
@@ -136,14 +110,15 @@ def resolve(
         values: dotted names and values; must have ``model.family``.
         facts: the data set's image size, channels and classes fill the model's.
         seed: the trial's seed.
-        recipe_name: see `recipe`.
+        recipe_name: see `hopsearch.training.papers.recipe`.
         place: first words of an error.
 
     Raises:
         ConfigError: unknown name, wrong type, or a broken rule.
     """
     family = str(values.get("model.family", "imixer"))
-    tree = unflatten({"model.family": family} | recipe(recipe_name, family, place) | dict(values))
+    settings, _ = fit_lengths(recipe_name, recipe(recipe_name, family, place), values)
+    tree = unflatten({"model.family": family} | settings | dict(values))
     for section in tree:
         if section not in SECTIONS:
             raise ConfigError(f"{place}: {section}", f"unknown section, got {section!r}", choices(section, SECTIONS))

@@ -1,38 +1,138 @@
 """A search space made ready for a data set, and checked against what trials can be and what they report."""
 
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from hopsearch.config import choices
 from hopsearch.data import DataFacts
 from hopsearch.errors import SpaceError
 from hopsearch.models import measured
-from hopsearch.space import Space, Where, load_space
+from hopsearch.space import Fidelity, Space, Where, load_space, read_objectives
 from hopsearch.training.blame import names_its_place
 from hopsearch.training.classes import recall_names
-from hopsearch.training.recipe import recipe, resolve
+from hopsearch.training.papers import choose_recipe, fit_lengths, recipe
+from hopsearch.training.recipe import TrialConfig, resolve
+from hopsearch.training.schedule import after_warmup, rates, remarks, require_schedule
 from hopsearch.training.trial import METRICS
 
 
+class Later(NamedTuple):
+    """Rungs that come after the warm-up, and why."""
+
+    fidelity: Fidelity
+    why: str
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A space made ready, and what is to be said of it.
+
+    Attributes:
+        space: for these data, with given values taken out of the search.
+        recipe: the one that lies under all its trials.
+        rates: learning rates, a sentence for each family.
+        later: other rungs for a new study, where the first would lie inside the warm-up.
+        said: sentences about what was chosen or changed, and about the learning rates.
+    """
+
+    space: Space
+    recipe: str
+    rates: dict[str, str]
+    later: Later | None
+    said: tuple[str, ...]
+
+
 @names_its_place
-def open_space(name: str, facts: DataFacts, fixed: dict[str, Any], recipe_name: str) -> Space:
+def open_space(name: str, facts: DataFacts, fixed: dict[str, Any], recipe_name: str) -> Opened:
     """The space for this data with the command line's values taken out of the search, checked against the configs.
 
+    Args:
+        name: of a shipped space, or a file.
+        facts: the data.
+        fixed: settings that are not to be searched.
+        recipe_name: as asked for; ``paper`` becomes the one of the families' paper.
+
     Raises:
-        UserError: an unknown space, or a value that no trial could have.
+        UserError: an unknown space, a value that no trial could have, a schedule that makes no sense, or a recipe that would
+            train the families of the space in different ways.
     """
     about = {"image_size": facts.image_size, "channels": facts.channels, "classes": len(facts.classes), "n_train": facts.n_train}
     space = load_space(name).resolve({f"data.{key}": value for key, value in about.items()})
-    epochs = fixed.pop("train.epochs", None)
-    if epochs is None:
-        epochs = recipe(recipe_name, "").get("train.epochs")
+    space, families = _with_epochs(space, fixed, recipe_name)
+    chosen, why = choose_recipe(recipe_name, families, "command line")
+    space, uncropped = _without_padding(space, chosen, fixed)
+    points = _corners(space)
+    trials = [resolve(point, facts, 0, chosen, space.source) for point in points]
+    for trial in trials:
+        require_schedule(trial, facts, space.source)
+    shortened = fit_lengths(chosen, recipe(chosen, ""), points[0])[1]
+    noted = dict.fromkeys(remark for trial in trials for remark in remarks(trial, facts))
+    by_family: dict[str, list[TrialConfig]] = {}
+    for trial in trials:
+        by_family.setdefault(trial.model.family, []).append(trial)
+    of_family = {family: rates(ones) for family, ones in sorted(by_family.items())}
+    fidelity, moved = after_warmup(space.fidelity, trials)
+    said = (why, _overruled(space, chosen), uncropped, shortened, *noted, *_told(of_family))
+    return Opened(space, chosen, of_family, Later(fidelity, moved) if moved else None, tuple(filter(None, said)))
+
+
+def open_search(
+    name: str, facts: DataFacts, fixed: dict[str, Any], recipe_name: str, objective: str | None, direction: str | None
+) -> Opened:
+    """As `open_space`, with what is searched for: the space's own objective where ``objective`` and ``direction`` are None.
+
+    Raises:
+        UserError: as `open_space`, or a metric that not every trial reports.
+    """
+    opened = open_space(name, facts, fixed, recipe_name)
+    space = opened.space
+    if objective or direction:
+        wanted = objective or space.objective
+        guess = "minimize" if wanted.partition(",")[0].endswith("loss") else "maximize"
+        read_objectives(wanted, direction or guess, "command line")
+        space = replace(space, objective=wanted, direction=direction or guess)
+    require_metric(space, facts, opened.recipe, "command line" if objective else space.source)
+    return replace(opened, space=space)
+
+
+def _told(of_family: dict[str, str]) -> list[str]:
+    together: dict[str, list[str]] = {}
+    for family, sentence in of_family.items():
+        together.setdefault(sentence, []).append(family)
+    return [f"learning rate of {', '.join(families)}: {sentence}" for sentence, families in together.items()]
+
+
+def _with_epochs(space: Space, fixed: dict[str, Any], recipe_name: str) -> tuple[Space, list[str]]:
+    """The space with given values, its full epochs those that are given, else the recipe's; and its families."""
+    space = space.override(fixed)
+    found = space.parameters.get("model.family")
+    values = (found.values() if found else None) or [space.fixed.get("model.family", "imixer")]
+    families = [str(family) for family in values]
+    chosen, _ = choose_recipe(recipe_name, families, "command line")
+    epochs = fixed.get("train.epochs", recipe(chosen, families[0]).get("train.epochs"))
     if epochs is not None:
         least = min(space.fidelity.min_epochs, epochs)
         fidelity = type(space.fidelity)(least, epochs, space.fidelity.reduction)
         space = Space.from_dict(space.to_dict() | {"fidelity": fidelity.to_dict()}, space.source)
-    space = space.override({**fixed, "train.epochs": space.fidelity.max_epochs})
-    for point in _corners(space):
-        resolve(point, facts, 0, recipe_name, space.source)
-    return space
+    return space.override({"train.epochs": space.fidelity.max_epochs}), families
+
+
+def _without_padding(space: Space, chosen: str, fixed: dict[str, Any]) -> tuple[Space, str]:
+    """No search of the padded crop where the recipe cuts and stretches: only one of the two can be."""
+    name, other = "augment.crop_pad", "augment.resized_crop"
+    cut = {**recipe(chosen, ""), **space.fixed}.get(other)
+    if name not in space.parameters or cut in (None, "null"):
+        return space, ""
+    return space.override({name: 0}), f"{name} is 0, not searched: recipe={chosen} crops with {other} instead"
+
+
+def _overruled(space: Space, chosen: str) -> str:
+    settings = recipe(chosen, "")
+    other = {key: value for key, value in settings.items() if space.fixed.get(key, value) != value}
+    own = [f"{key}={space.fixed[key]} (recipe: {value})" for key, value in other.items()]
+    searched = [key for key in settings if key in space.parameters]
+    told = [f"fixed: {', '.join(own)}"] * bool(own) + [f"searched: {', '.join(searched)}"] * bool(searched)
+    return f"recipe={chosen}, but the space and the command line go before it; {'; '.join(told)}" if told else ""
 
 
 def require_metric(space: Space, facts: DataFacts, recipe_name: str, place: str) -> None:
@@ -61,14 +161,22 @@ def require_metric(space: Space, facts: DataFacts, recipe_name: str, place: str)
 
 
 def _corners(space: Space) -> list[dict[str, Any]]:
-    """A configuration a value of each discrete parameter: enough to meet every family and every bound once."""
+    """A configuration for each value of a discrete parameter: enough to meet every family and every bound once."""
     sizes = [len(values) for parameter in space.parameters.values() if (values := parameter.values()) is not None]
 
     def pick(turn: int) -> dict[str, Any]:
         def value(name: str, parameter: Any) -> Any:
             values = parameter.values()
-            return parameter.low if values is None else values[turn % len(values)]
+            if values is None:
+                return parameter.high if turn % 2 else parameter.low
+            return values[turn % len(values)]
 
         return space.walk(value)
 
-    return [pick(turn) for turn in range(min(16, max(sizes, default=1)))]
+    turns = range(max(2, min(16, max(sizes, default=1))))
+    return [pick(turn) for turn in turns] + [space.walk(lambda _, parameter: _last(parameter))]
+
+
+def _last(parameter: Any) -> Any:
+    values = parameter.values()
+    return parameter.high if values is None else values[-1]

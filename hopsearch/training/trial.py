@@ -19,13 +19,15 @@ from hopsearch.training.checkpoint import CheckpointFolder
 from hopsearch.training.classes import class_weights, recall_row
 from hopsearch.training.loop import Evaluation, evaluate, failures, require_finite, soft_cross_entropy
 from hopsearch.training.optimizer import build_optimizer, learning_rate
+from hopsearch.training.precision import Precision
 from hopsearch.training.ranks import Ranks
 from hopsearch.training.recipe import TrialConfig
 
 Row = dict[str, float]
 """The metrics of one epoch by name; ``epoch`` counts from 1."""
 
-METRICS = ("val_acc", "val_balanced_acc", "val_worst_recall", "val_loss", "train_loss", "lr", "images_per_s", "seconds")
+_VALIDATED = ("val_acc", "val_balanced_acc", "val_worst_recall", "val_loss")
+METRICS = (*_VALIDATED, "train_loss", "lr", "peak_lr", "images_per_s", "seconds")
 """What every epoch of every model reports, beside the recall of each class and the model's own measures; see `TrialRun.step`."""
 
 # Reading a loss waits for the device, and for the other ranks: look at every step only where that is free.
@@ -93,7 +95,7 @@ class TrialRun:
         self._net = self.ranks.wrap(compiled)
         decay = config.train.ema_decay
         self._ema = MovingAverage(self.model, decay) if decay else None
-        self._amp = config.train.amp and self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        self._precision = Precision(config.train, self.device)
 
     @property
     def evaluated(self) -> Mixer:
@@ -114,7 +116,8 @@ class TrialRun:
         Returns:
             ``epoch``, ``train_loss`` and ``val_loss`` (nats), ``val_acc`` (0 to 1), ``lr`` (of the epoch's last step),
             ``val_balanced_acc`` (mean of the classes' recalls), ``val_worst_recall``, ``recall/<class>`` (up to
-            `MOST_CLASSES`), ``images_per_s`` (training only), ``seconds`` (the whole epoch) and the model's own measures.
+            `MOST_CLASSES`), ``peak_lr`` (of the whole schedule, scaled to the batch), ``images_per_s`` (training only),
+            ``seconds`` (the whole epoch) and the model's own measures.
 
         Raises:
             Diverged: a loss is not finite; the trial cannot go on.
@@ -132,7 +135,9 @@ class TrialRun:
             measures = measure(self.evaluated, self._first_images(_MEASURED_IMAGES))
         if validation.loss != validation.loss:
             raise Diverged(f"epoch {self.epoch + 1}", "the validation loss must be finite, got nan", "Lower optim.lr")
-        images = max(0, len(self.train_set) - begun_at * self.config.optim.batch_size)
+        size = self.config.optim.batch_size
+        whole = len(self.train_set) // size * size if self.config.optim.drop_last else len(self.train_set)
+        images = max(0, whole - begun_at * size)
         self.epoch += 1
         self.position, self._loss_sum = 0, torch.zeros((), device=self.device)
         row: Row = {
@@ -142,6 +147,7 @@ class TrialRun:
             "val_acc": validation.accuracy,
             **recall_row(validation, self.facts.classes),
             "lr": self.optimizer.param_groups[0]["lr"],
+            "peak_lr": self.config.optim.peak_lr,
             "images_per_s": images / (trained - started),
             "seconds": time.perf_counter() - started,
             **measures,
@@ -184,6 +190,7 @@ class TrialRun:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "ema": self._ema.state_dict() if self._ema else None,
+            "scaler": self._precision.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -201,6 +208,7 @@ class TrialRun:
         if self._ema and state["ema"] is not None:
             self._ema.load_state_dict(state["ema"])
             self._ema.settle()  # checkpoints of earlier versions have the live model's singular vectors here
+        self._precision.load_state_dict(state.get("scaler", {}))
         self.epoch, self.history = int(state["epoch"]), list(state["history"])
         self.position = int(state["position"])
         self._loss_sum = torch.tensor(float(state["loss_sum"]) / self.ranks.world, device=self.device)
@@ -254,11 +262,11 @@ class TrialRun:
                 raise Paused
         total = self.ranks.sum(self._loss_sum)
         require_finite(total, self.position)
-        return float(total) / len(self.train_set)
+        return float(total) / sum(map(len, batches))
 
     def _batches(self, order: torch.Generator) -> list[torch.Tensor]:
-        size, device = self.config.optim.batch_size, self.train_set.index_device
-        return list(epoch_batches(len(self.train_set), size, order, device=device))
+        optim, device = self.config.optim, self.train_set.index_device
+        return list(epoch_batches(len(self.train_set), optim.batch_size, order, optim.drop_last, device=device))
 
     def _first_images(self, count: int) -> torch.Tensor:
         # Of the validation split, ready for the model.
@@ -281,16 +289,17 @@ class TrialRun:
         for part, index in enumerate(parts):
             self.model.norms_held = part > 0
             with ranks.apart(self._net) if part < len(parts) - 1 else contextlib.nullcontext():
-                loss = self._loss(*self.augment(*self.train_set.batch(index), self._generator))
+                batch = self.train_set.batch(index)
+                loss = self._loss(*self.augment(*batch, self._generator, len(index) / len(index_B)))
                 images = len(index) if len(mine_B) else 0
                 weight = images * ranks.world / len(index_B)  # ranks are averaged, so that images count alike wherever they are
-                (loss if weight == 1 else loss * weight).backward()
+                self._precision.backward(loss if weight == 1 else loss * weight)
                 total += loss.detach() * images
         self._update(self.epoch * steps + step, steps)
         return total
 
     def _loss(self, x_BCHW: torch.Tensor, targets_BK: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._amp):
+        with self._precision.autocast():
             logits_BK = self._net(x_BCHW)
         return soft_cross_entropy(logits_BK, targets_BK, self._weights_K) + self.model.regularization()
 
@@ -299,8 +308,6 @@ class TrialRun:
         rate = learning_rate(step, steps_per_epoch, self.config.train.epochs, optim)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        if optim.clip_grad:
-            nn.utils.clip_grad_norm_(self.model.parameters(), optim.clip_grad)
-        self.optimizer.step()
+        self._precision.step(self.optimizer, self.model, optim.clip_grad)
         if self._ema:
             self._ema.update(self.model)
