@@ -1,12 +1,13 @@
 """What all verbs share: help, exit codes, and that a user's mistake is a sentence and not a traceback."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from hopsearch import signals
-from hopsearch.config import Settings, describe
+from hopsearch.config import Settings
 from hopsearch.errors import UserError
+from hopsearch.helptext import help_text
 from hopsearch.redaction import formatted, guard_process, holds_secret
 
 DONE, BUG, MISTAKE, INTERRUPTED = 0, 1, 2, signals.INTERRUPTED
@@ -28,7 +29,7 @@ def run_verb(
     words = sys.argv[1:] if words is None else words
     exposed = [word.partition("=")[0] for word in words if holds_secret(word)]
     if any(word in ("-h", "--help", "help") for word in words):
-        print(_help(schema, about))
+        print(help_text(schema, about))
         return DONE
     if exposed:
         print(f"hopsearch: {', '.join(exposed)}: {_EXPOSED}", file=sys.stderr)
@@ -48,7 +49,7 @@ def run_verb(
         return INTERRUPTED
     except Exception as error:
         print(formatted(error), end="", file=sys.stderr)
-        print("hopsearch: this is a bug of hopsearch; what was finished is in the study.", file=sys.stderr)
+        print("hopsearch: unexpected error (a bug in hopsearch); completed epochs are saved.", file=sys.stderr)
         return BUG
     return DONE
 
@@ -57,11 +58,3 @@ def run_as_program(main: Callable[[Sequence[str]], None], schema: type[Settings]
     """As `run_verb`, for a verb that was started as a program: exits with the code."""
     signals.listen()
     signals.finish(run_verb(main, schema, about))
-
-
-def _help(schema: type[Settings], about: str, extra: Mapping[str, str] | None = None) -> str:
-    lines = [about.strip(), "", "Words read key=value:"]
-    rows = list(describe(schema))
-    width = max(len(key) for key, _, _ in rows)
-    lines += [f"  {key:<{width}}  {text} [{default}]" for key, default, text in rows]
-    return "\n".join(lines)

@@ -3,9 +3,9 @@
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -26,6 +26,15 @@ class Settings(BaseModel):
         use_attribute_docstrings=True,
         validate_default=True,
     )
+    sections: ClassVar[Mapping[str, Sequence[type[BaseModel]]]] = {}
+    """Of a verb that takes settings of trials: the first part of their keys to the classes that may have them."""
+    from_data: ClassVar[tuple[str, ...]] = ()
+    """Settings of those classes that follow from the data."""
+
+    @classmethod
+    def listings(cls) -> dict[str, list[tuple[str, str]]]:
+        """Of a verb: what its ``--help`` lists beside its settings, by title: names and what they are."""
+        return {}
 
 
 S = TypeVar("S", bound=Settings)
@@ -99,27 +108,6 @@ def brief(value: Any) -> str:
     """A value for a message: short, whatever its size."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}…"
-
-
-def describe(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Every key of ``schema`` as (dotted key, default, docstring), for ``--help``."""
-    for python_name, field in schema.model_fields.items():
-        name = field.alias or python_name
-        inner = settings_in(field.annotation)
-        if inner is not None:
-            yield from describe(inner, f"{prefix}{name}.")
-        else:
-            default = "required" if field.is_required() else _written(field.get_default(call_default_factory=True))
-            yield f"{prefix}{name}", default, " ".join((field.description or "").split())
-
-
-def _written(value: Any) -> str:
-    """A default as one would write it on the command line."""
-    if value is None or value == {}:
-        return "none"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def settings_in(annotation: Any) -> type[BaseModel] | None:

@@ -1,6 +1,9 @@
-"""``python -m hopsearch.doctor cluster/aws.yaml``: what is wrong with a cluster file, found offline, before it costs anything.
+"""``python -m hopsearch.doctor <file> [key=value …]``: check a cluster file offline, before it costs anything.
 
-Words like trial.gpus=2 say what trials will ask for. Exit code 0: nothing found; 2: findings, each with its remedy.
+    python -m hopsearch.doctor cluster/aws.yaml
+    python -m hopsearch.doctor cluster/aws.yaml trial.gpus=2
+
+Settings below trial. say what trials will ask for. Exit code 0: no problems found; 2: findings, each with its remedy.
 """
 
 from collections.abc import Sequence

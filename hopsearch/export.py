@@ -1,6 +1,9 @@
-"""``python -m hopsearch.export study=<name> to=<folder>``: a study's winner as a model that others can load.
+"""``python -m hopsearch.export study=<name> to=<folder> [key=value …]``: a study's winner as a model that others can load.
 
-Writes safetensors, ``config.json``, a model card and ``modeling.py``, with which torch and timm alone load it; or, with
+    python -m hopsearch.export study=imixer-digits to=model
+    python -m hopsearch.export study=imixer-digits to=model.onnx format=onnx
+
+Writes safetensors, config.json, a model card and modeling.py, with which torch and timm alone load it; or, with
 format=onnx, an ONNX file that is checked with ONNX Runtime. Spectral norms are folded into the weights.
 """
 

@@ -43,6 +43,11 @@ def derive_name(*parts: str) -> str:
     return name.strip(_INNER) or "study"
 
 
+def slug(name: str) -> str:
+    """A data set's name as part of a study's."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "data"
+
+
 def require_name(name: str) -> str:
     """As `check_name`, for names that do not come through a settings class.
 

@@ -1,4 +1,7 @@
-"""``python -m hopsearch.predict model=<folder> <images…>``: the classes of image files by a trained model.
+"""``python -m hopsearch.predict model=<folder> <images…> [key=value …]``: the classes of image files by a trained model.
+
+    python -m hopsearch.predict model=model photos/*.png
+    python -m hopsearch.predict model=runs/x/winner photos top=1 format=csv
 
 The folder is an exported one (safetensors or ONNX), or a study's or a training's. Every word without = is an image, or a folder
 of images; hidden files are passed over. An unreadable image is skipped and named, and the exit code is then 2.
@@ -22,14 +25,14 @@ from hopsearch.words import read_words
 
 
 class PredictConfig(Settings):
-    """Which model to ask, and how much it shall say."""
+    """The model to load and how many classes to print."""
 
     model: str
     """Folder of the model, or an .onnx file."""
     top: int = Field(default=3, ge=1)
-    """Classes that are told of each image, the likeliest first."""
+    """Classes that are printed for each image, the likeliest first."""
     format: Literal["text", "csv", "json"] = "text"
-    """A line an image; or a CSV line an image and class; or a JSON line an image."""
+    """One line per image; or one CSV line per image and class; or one JSON line per image."""
 
 
 def images_of(words: Iterable[str], passed: PassedOver) -> list[Path]:

@@ -1,4 +1,7 @@
-"""``python -m hopsearch.report study=<name>``: what a study has found, at any time, also while it runs.
+"""``python -m hopsearch.report study=<name> [key=value …]``: what a study has found, at any time, also while it runs.
+
+    python -m hopsearch.report study=imixer-digits
+    python -m hopsearch.report study=imixer-digits compare=mixer-digits format=md
 
 Prints the leaderboard and writes it as CSV, and with it one HTML page that needs no network (format=html), all numbers as JSON
 (format=json), or a summary in Markdown (format=md).

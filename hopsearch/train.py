@@ -1,7 +1,11 @@
-"""``python -m hopsearch.train model=imixer_s16_224 data=photos workers=4 gpus=1``: train one model on one or many machines.
+"""``python -m hopsearch.train model=<preset>|from=<study> [key=value …]``: train one model on one or many machines.
 
-``from=<study>`` takes a study's winner, ``from=<study>#<trial>`` any of its trials. Words below model., optim., augment. and
-train. overrule both. The same command again goes on from the last checkpoint.
+    python -m hopsearch.train model=imixer_s16_224 data=photos workers=4 gpus=1
+    python -m hopsearch.train from=imixer-digits epochs=300
+    python -m hopsearch.train from=imixer-digits#7
+
+from=<study> takes a study's winner, from=<study>#<trial> any of its trials. Settings below model., optim., augment. and
+train. overrule both. The same command again resumes from the last checkpoint.
 """
 
 from hopsearch import signals
@@ -19,7 +23,7 @@ from pydantic import Field, field_validator
 from rich.console import Console
 
 from hopsearch.command import Interrupted, run_as_program
-from hopsearch.config import Settings, flatten, parse
+from hopsearch.config import flatten, parse
 from hopsearch.data import DataConfig, DataFacts, accepted_by_names, data_difference, data_identity
 from hopsearch.data.identity import kept
 from hopsearch.distributed.cluster import TrialResources, connect, places
@@ -33,13 +37,14 @@ from hopsearch.models import preset, require_size
 from hopsearch.names import Name, check_name, derive_name
 from hopsearch.study import StudyLock, StudyView, make_console, read_images
 from hopsearch.training import SETTINGS, TrialConfig, on_command_line, opening, require_schedule, resolve, viewed
+from hopsearch.verbsettings import TrainingVerb
 from hopsearch.words import read_words
 
 _WHAT = "training.json"
 _PRESET = "model="
 
 
-class TrainingConfig(Settings):
+class TrainingConfig(TrainingVerb):
     """A training."""
 
     model: str | None = None
@@ -66,8 +71,8 @@ class TrainingConfig(Settings):
     seed: int = Field(default=0, ge=0)
     """Initial weights, order of images and augmentation follow from it; a trial of a study brings its own."""
     storage: str = "runs"
-    """Folder of the studies and trainings, or a storage, e.g. s3://bucket/path, which is then kept alike with ./runs; on several
-    machines a storage, or a folder that all of them reach."""
+    """Folder of the studies and trainings, or a storage, e.g. s3://bucket/path, which is then kept in sync with ./runs; on
+    several machines a storage, or a folder that all of them reach."""
     name: Name | None = None
     """The training's name; by default made from what is trained and the data."""
     address: str | None = None

@@ -1,6 +1,10 @@
-"""``python -m hopsearch.tune space=imixer``: search a space, go on where the same command left off, and finish the winner.
+"""``python -m hopsearch.tune space=<name> [key=value …]``: search a space, resume an earlier search, and finish the winner.
 
-Words below model., optim., augment. and train. fix what the space would search, e.g. model.depth=4.
+    python -m hopsearch.tune space=imixer
+    python -m hopsearch.tune space=hopfield data=photos trials=50 dry_run=true
+    python -m hopsearch.tune space=imixer model.depth=4 optim.lr=1e-3
+
+Settings below model., optim., augment. and train. fix what the space would search. The same command again resumes the search.
 """
 
 from hopsearch import signals
@@ -19,7 +23,7 @@ from pydantic import Field, field_validator
 from rich.console import Console
 
 from hopsearch.command import Interrupted, run_as_program
-from hopsearch.config import Settings, flatten, parse
+from hopsearch.config import flatten, parse
 from hopsearch.data import DataConfig, DataFacts, accepted_by_names, data_identity
 from hopsearch.distributed.budget import Budget, CostConfig
 from hopsearch.distributed.checkpoints import CheckpointConfig
@@ -32,7 +36,7 @@ from hopsearch.distributed.live import LiveView
 from hopsearch.distributed.mirror import JournalMirror, Place
 from hopsearch.distributed.plan import Plan
 from hopsearch.errors import ConfigError, UserError
-from hopsearch.names import Name, derive_name
+from hopsearch.names import Name, derive_name, slug
 from hopsearch.space import Space
 from hopsearch.study import (
     LEARNING,
@@ -54,12 +58,13 @@ from hopsearch.study import (
     write_csv,
 )
 from hopsearch.training import SETTINGS, Constraint, Later, open_search, viewed
+from hopsearch.verbsettings import SearchVerb
 from hopsearch.words import read_words
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-class TuneConfig(Settings):
+class TuneConfig(SearchVerb):
     """A search."""
 
     space: str
@@ -70,7 +75,7 @@ class TuneConfig(Settings):
     """Metric to search for instead of the space's, or several: val_acc,params finds the best compromises. After the first,
     a metric of the epochs, come costs: params, flops, memory, latency."""
     direction: str | None = None
-    """maximize or minimize, one an objective; costs are minimised without being told."""
+    """maximize or minimize, one per objective; costs are always minimized."""
     trials: int = Field(default=24, gt=0)
     """Trials of the study in all; raise it to extend a finished search."""
     time: float | None = Field(default=None, gt=0)
@@ -82,7 +87,7 @@ class TuneConfig(Settings):
     cost: CostConfig = CostConfig()
     """Budget of money."""
     plateau: int | None = Field(default=None, gt=0)
-    """Stop when so many trials have come to their first epoch since the best value was reached."""
+    """Stop after this many trials without improvement."""
     dry_run: bool = False
     """Print the plan (rungs, expected epochs, hours and money, share of infeasible configurations) and start nothing."""
     sampler: str = "tpe"
@@ -98,8 +103,8 @@ class TuneConfig(Settings):
     recipe: str = "default"
     """Recipe under the space's values: default, imixer or paramixer (as the authors trained), or paper: the families' own."""
     storage: str = "runs"
-    """Folder of the studies, or a storage, e.g. s3://bucket/path, which is then kept alike with ./runs: for machines that may be
-    lost, and for workers on several machines."""
+    """Folder of the studies, or a storage, e.g. s3://bucket/path, which is then kept in sync with ./runs: for machines that may
+    be lost, and for workers on several machines."""
     study: Name | None = None
     """Name of the study; by default made from space and data."""
     database: str | None = None
@@ -212,7 +217,7 @@ def _identity(config: TuneConfig, fixed: dict[str, Any], console: Console) -> tu
     facts = read_images(config.data, console).facts
     opened = open_search(config.space, facts, fixed, config.recipe, config.objective, config.direction)
     console.print(*opened.said, sep="\n", markup=False)
-    name = config.study or derive_name(Path(config.space).stem, _slug(facts.name))
+    name = config.study or derive_name(Path(config.space).stem, slug(facts.name))
     identity = Identity(
         name=name,
         space=opened.space,
@@ -233,9 +238,8 @@ def _warm_start(config: TuneConfig, space: Space, begun: StudyView | None, conso
     if begun:
         inherited = [record for record in begun.records.values() if record.state == State.INHERITED]
         known = sum(record.reason.endswith(f" of study {other}") for record in inherited)
-        name = begun.identity.name
-        said = f"warm start: {known} trials of study {other} were taken over when study {name} began"
-        late = f"warm_start={other}: not taken over, study {name} had begun; a new one, study=<name>, would learn from it"
+        said = f"warm start: {known} trials of study {other} were copied when study {begun.identity.name} started"
+        late = f"warm_start={other} ignored: study {begun.identity.name} already exists; a new one, study=<name>, would learn from it"
         console.print(said if known else late, markup=False)
         return None
     if config.sampler in SAMPLERS and config.sampler not in LEARNING:
@@ -252,8 +256,8 @@ def _budget(config: TuneConfig) -> Budget:
     gpus = config.trial.gpus * config.trial.workers
     if config.gpu_hours is not None and not gpus:
         raise ConfigError("gpu_hours", "trials must have GPUs for a budget of them, got trial.gpus=0", "Give trial.gpus=1")
-    money, per_hour = config.cost.limit, config.cost.per_hour or 0.0
-    return Budget(config.trials, config.time, config.epochs, config.gpu_hours, gpus, money, per_hour, config.plateau)
+    cost = (config.cost.limit, config.cost.per_hour or 0.0)
+    return Budget(config.trials, config.time, config.epochs, config.gpu_hours, gpus, *cost, config.plateau)
 
 
 def _plan(config: TuneConfig, ready: _Prepared, console: Console) -> None:
@@ -272,7 +276,7 @@ def _plan(config: TuneConfig, ready: _Prepared, console: Console) -> None:
 def _run(config: TuneConfig, ready: _Prepared, study: Study, journal: JournalMirror | None, console: Console) -> None:
     place, facts, budget = ready.place, ready.facts, ready.budget
     known = len(study.counted())
-    console.print(f"study {study.folder}: {'begins' if not known else f'goes on from {known} trials, {study.epochs} epochs'}")
+    console.print(f"study {study.folder}: {'starting' if not known else f'resuming with {known} trials, {study.epochs} epochs'}")
     console.print(f"watch it: tensorboard --logdir {study.folder / 'tensorboard'}")
     with connect(config.address):
         grown = growth() if config.address else None
@@ -304,14 +308,10 @@ def _run(config: TuneConfig, ready: _Prepared, study: Study, journal: JournalMir
     place.push_tree("tensorboard")
 
 
-def _slug(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "data"
-
-
 def main(words: Sequence[str]) -> None:
     """Read the command line and search."""
     signals.begin()
-    values = read_words(words, TuneConfig, SETTINGS, {"data": "data.source"})
+    values = read_words(words, TuneConfig, TuneConfig.sections, {"data": "data.source"})
     fixed = flatten({section: values.pop(section) for section in SETTINGS if section in values})
     search(parse(TuneConfig, values, "command line", beside=SETTINGS), fixed)
 

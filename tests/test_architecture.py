@@ -14,11 +14,12 @@ LAYERS = [
     {"names", "yaml_reader"},
     {"config"},
     {"words"},
+    {"helptext"},
     {"space", "models", "data"},
     {"training", "study", "artifact"},
     {"reporting"},
     {"distributed"},
-    {"command"},
+    {"command", "verbsettings"},
     {"tune", "train", "report", "export", "predict", "doctor"},
     {"api"},
 ]

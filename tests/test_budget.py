@@ -252,9 +252,9 @@ def test_a_warm_start_that_comes_too_late(tell):
     begin([*SMALL, "study=new"], 3)
     begin([*SMALL, "study=warm", "warm_start=old"], 3)
     assert "warm start: 3 trials of study old (on digits)" in tell(*SMALL, "study=third", "warm_start=old", "dry_run=true")[1]
-    assert "warm_start=old: not taken over, study new had begun" in tell(*SMALL, "study=new", "warm_start=old", "dry_run=true")[1]
+    assert "warm_start=old ignored: study new already exists" in tell(*SMALL, "study=new", "warm_start=old", "dry_run=true")[1]
     said = tell(*SMALL, "study=warm", "warm_start=old", "dry_run=true")[1]
-    assert "warm start: 3 trials of study old were taken over when study warm began" in said
+    assert "warm start: 3 trials of study old were copied when study warm started" in said
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ class TestParseModel:
             ),
             (
                 {"family": "symmixer", "image_size": 28, "patch_size": 8},
-                "patch_size must divide image_size, got 8 and 28. Give model.patch_size=1, 2, 4, 7, 14 or 28, or data.image_size=24 or 32",
+                "got 8 and 28. Give model.patch_size=1, 2, 4, 7, 14 or 28, or data.image_size=24 or 32",
             ),
             ({"family": "symmixer", "dim": 1}, "int(token_ratio * dim) must be at least 1, got 0. Raise token_ratio or dim"),
             ({"family": "imixer", "dim": 4, "h_ratio": 0.1}, "must be at least 1, got 0. Raise h_ratio"),

@@ -127,7 +127,7 @@ def test_interrupted_reported_finished_and_extended(tmp_path, capsys):
 
     done = run(tmp_path, *words)
     assert done.returncode == 0, done.stderr
-    assert "goes on from" in done.stdout
+    assert "resuming with" in done.stdout
     view = StudyView.open(folder)
     assert len(view.counted()) == 5
     assert view.winner["epochs"] == 9

@@ -191,12 +191,12 @@ def test_cost_is_that_of_the_model(digits, family):
     ("values", "message"),
     [
         ({"optim.lrr": 1}, "config: optim: lrr: unknown key. Did you mean lr?"),
-        ({"optm.lr": 1}, "config: optm: unknown key. Did you mean optim?"),
+        ({"optm.lr": 1}, "config: optm: unknown section, got 'optm'. Did you mean optim?"),
         ({"optim.lr": -1}, "config: optim: lr: input should be greater than 0, got -1"),
         ({"model.family": "imixr"}, "config: model: family: must be a known family, got 'imixr'. Did you mean imixer?"),
         (
             {"model.patch_size": 3},
-            "config: model: patch_size must divide image_size, got 3 and 8. Choose a patch_size that leaves no rest",
+            "config: model: patch_size must divide image_size, got 3 and 8. Give model.patch_size=1, 2, 4 or 8, or",
         ),
         ({"augment.randaugment": "rand9"}, "The papers' is rand-m9-mstd0.5-inc1"),
     ],

@@ -6,7 +6,7 @@ config = space.override({"model.depth": 4}).walk(lambda name, parameter: ask_a_s
 
 from hopsearch.space.conditions import FACTS, Value
 from hopsearch.space.fidelity import Fidelity
-from hopsearch.space.files import SpaceFile, list_spaces, load_space
+from hopsearch.space.files import SpaceFile, about_space, list_spaces, load_space
 from hopsearch.space.objectives import COSTS, Objective, read_objectives
 from hopsearch.space.parameters import Categorical, Float, Int, Parameter
 from hopsearch.space.places import Where
@@ -28,6 +28,7 @@ __all__ = [
     "Suggest",
     "Value",
     "Where",
+    "about_space",
     "list_spaces",
     "load_space",
     "read_objectives",

@@ -74,6 +74,12 @@ def list_spaces() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _shipped().glob("*.yaml")))
 
 
+def about_space(name: str) -> str:
+    """What a shipped space is for: the first line of its file."""
+    first = (_shipped() / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[0]
+    return first.lstrip("# ").rstrip()
+
+
 def load_space(name_or_path: str | Path) -> SpaceFile:
     """Read a shipped search space by its name, from any directory, or a user's by the path of its YAML file.
 

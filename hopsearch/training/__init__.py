@@ -9,11 +9,12 @@ from hopsearch.training.papers import RECIPES, choose_recipe, recipe, viewed
 from hopsearch.training.ranks import Ranks
 from hopsearch.training.recipe import OptimConfig, TrainConfig, TrialConfig, resolve
 from hopsearch.training.schedule import opening, require_schedule
-from hopsearch.training.sections import SETTINGS
+from hopsearch.training.sections import FROM_DATA, SETTINGS
 from hopsearch.training.spaces import Later, Opened, open_search, open_space, require_metric
 from hopsearch.training.trial import METRICS, Paused, Row, TrialRun, pick_device
 
 __all__ = [
+    "FROM_DATA",
     "METRICS",
     "MOST_CLASSES",
     "RECIPES",

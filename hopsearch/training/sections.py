@@ -5,6 +5,9 @@ from hopsearch.models import FAMILIES
 from hopsearch.training.recipe import OptimConfig, TrainConfig
 from hopsearch.words import Sections
 
+FROM_DATA = ("image_size", "channels", "classes")
+"""Settings of a model that the data decide."""
+
 SETTINGS: Sections = {
     "model": tuple(FAMILIES.values()),
     "optim": (OptimConfig,),

@@ -1,0 +1,72 @@
+"""``--help`` of every verb: all settings, readable defaults, examples, in 80 columns."""
+
+import pytest
+
+from hopsearch import doctor, export, predict, report, train, tune
+from hopsearch.command import DONE, run_verb
+from hopsearch.config import flatten
+from hopsearch.helptext import entries, help_text, section_entries
+from hopsearch.models import FAMILIES
+from hopsearch.space import list_spaces
+from hopsearch.study import PRUNERS, SAMPLERS
+from hopsearch.training import RECIPES, SETTINGS, TrialConfig
+
+VERBS = {
+    "tune": (tune, tune.TuneConfig),
+    "train": (train, train.TrainingConfig),
+    "report": (report, report.ReportConfig),
+    "export": (export, export.ExportConfig),
+    "predict": (predict, predict.PredictConfig),
+    "doctor": (doctor, doctor.DoctorConfig),
+}
+
+
+@pytest.fixture(params=VERBS)
+def shown(request, capsys):
+    verb, schema = VERBS[request.param]
+    assert run_verb(verb.main, schema, verb.__doc__, ["--help"]) == DONE
+    return request.param, schema, capsys.readouterr().out
+
+
+def test_fits_eighty_columns(shown):
+    assert [line for line in shown[2].splitlines() if len(line) > 80] == []
+
+
+def test_has_every_setting_with_kind_default_and_text(shown):
+    _, schema, text = shown
+    for entry in entries(schema):
+        assert f"  {entry.key}=<" in text
+        assert entry.text, entry.key
+    assert ("[required]" in text) is any(field.is_required() for field in schema.model_fields.values())
+    assert not any(word in text for word in ("None", "annotation", "``", "typing", "(needed)", "{}", " True", " False"))
+
+
+def test_says_how_to_call_it_with_examples(shown):
+    name, _, text = shown
+    assert text.startswith(f"Usage:\n  python -m hopsearch.{name} ")
+    assert text.count(f"  python -m hopsearch.{name} ") >= 3
+
+
+@pytest.mark.parametrize("verb", ["tune", "train"])
+def test_has_every_setting_of_a_trial(verb):
+    text = help_text(VERBS[verb][1], VERBS[verb][0].__doc__)
+    for family in FAMILIES.values():
+        config = TrialConfig(model=family(image_size=32, channels=3, classes=10))
+        for key in flatten(config.model_dump()):
+            if key not in ("seed", "model.image_size", "model.channels", "model.classes"):
+                assert f"  {key}=<" in text, key
+    assert "model.h_ratio=<number> [default: 2; only imixer]" in text
+    assert "augment.flip=<true|false>" in text
+
+
+def test_of_tune_lists_what_there_is():
+    text = help_text(tune.TuneConfig, tune.__doc__)
+    for name in (*list_spaces(), *SAMPLERS, *PRUNERS, *RECIPES):
+        assert name in text
+
+
+def test_a_default_that_differs_by_family_says_so():
+    entry = next(one for one in section_entries("model", SETTINGS["model"]) if one.key == "model.n_iter")
+    assert entry.default == "imixer 2, others 1"
+    assert entry.owners == "not mlpmixer"
+    assert entry.text.startswith("imixer: Fixed-point iterations")
