@@ -1,6 +1,6 @@
 """How close to its limit one GPU trains: images/s and utilisation per model, augmentation's share, many small trials at once.
 
-    python benchmarks/gpu.py [--repeats 20] [--compile] [--smoke]
+    python benchmarks/gpu.py [--repeats 20] [--compile] [--only mapped] [--smoke]
 
 Models: iMixer and MLP-Mixer at S/16 224 px and at CIFAR's size, beside timm's mixer_s16_224, iMixer written the published way,
 and an MLP-Mixer with as many FLOPs as iMixer. A step is forward under bf16 autocast, cross-entropy, backward,
@@ -9,16 +9,21 @@ fused AdamW. Rivals take turns; ratios are per turn, median and quartiles.
 Utilisation is 3 × the forward pass's FLOPs over the step's time, against the rate of one bf16 matrix product of 8192 × 8192
 measured in the same minute (power iterations are not counted as useful work). Augmentation's share is the time of the paper's
 augmentation of a batch over that plus the step's. Small trials: eight processes that train a digits-size iMixer at once, against
-one after the other. ``--smoke`` runs all of it on a CPU at toy sizes, to show that the script works.
+one after the other. Mapped images: a step of iMixer that fetches its own batch, from a set on the device and from one that stays
+mapped on disk; ``--only mapped`` measures that alone, in a minute. ``--smoke`` runs all of it on a CPU at toy sizes, to show that
+the script works.
 """
 
 import argparse
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
@@ -26,7 +31,7 @@ from machine import machine
 from model_step import ReferenceMixer, equal_flops, quartiles, turns
 from torch import nn
 
-from hopsearch.data import Augment, DataConfig, load
+from hopsearch.data import Augment, DataConfig, ImageSet, epoch_batches, load
 from hopsearch.data.augment import PAPER_AUGMENT
 from hopsearch.models import IMixerConfig, MlpMixerConfig, build
 from hopsearch.training import estimate_cost, resolve
@@ -112,6 +117,54 @@ def checkpointing(config: IMixerConfig, batch: int, options: argparse.Namespace)
     print(f"activations computed again at {config.image_size} px: {ratio} × the step{saved}\n")
 
 
+def mapped(config: IMixerConfig, batch: int, options: argparse.Namespace) -> None:
+    """What it costs that images stay on disk and move to the device a batch at a time."""
+    count, side = 8 * batch, config.image_size
+    labels_N = torch.zeros(count, dtype=torch.int64)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, "images.npy")
+        np.save(path, np.random.default_rng(0).integers(0, 256, (count, config.channels, side, side), dtype=np.uint8))
+        sets = {
+            "on the device": ImageSet(torch.from_numpy(np.load(path)), labels_N),
+            "mapped": ImageSet(torch.from_numpy(np.load(path, mmap_mode="c")), labels_N, mapped=True),
+        }
+        steps: dict[str, Callable[[], None]] = {}
+        for name, images in sets.items():
+            steps[name] = fetching_stepper(config, images.to(options.device), batch, options)
+            steps[f"{name}, fetching alone"] = fetching_stepper(None, images.to(options.device), batch, options)
+        times = turns(steps, 16, options.repeats, options.device)
+    for name, own in times.items():
+        over = quartiles([a / b for a, b in zip(own, times["on the device"], strict=True)])
+        print(f"images {name}: {1000 * statistics.median(own):.2f} ms a batch of {batch}, {over} × the step on the device")
+
+
+def fetching_stepper(
+    config: IMixerConfig | None, images: ImageSet, batch: int, options: argparse.Namespace
+) -> Callable[[], None]:
+    order = torch.Generator(images.device).manual_seed(0)
+    batches: list[torch.Tensor] = []
+
+    def fetch() -> torch.Tensor:
+        if not batches:
+            batches.extend(epoch_batches(len(images), batch, order, device=images.index_device))
+        return Augment.normalize(images.batch(batches.pop())[0])
+
+    if config is None:
+
+        def fetch_alone() -> None:
+            fetch()
+
+        return fetch_alone
+    x_BCHW = fetch()
+    step = stepper(build(config), x_BCHW, options.compile)
+
+    def fetch_and_step() -> None:
+        x_BCHW.copy_(fetch())
+        step()
+
+    return fetch_and_step
+
+
 def share(x_BCHW: torch.Tensor, step: float) -> float:
     """Of the paper's augmentation in augmentation + step."""
     facts = load(DataConfig()).facts
@@ -158,15 +211,21 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--smoke", action="store_true", help="on a CPU, at toy sizes")
+    parser.add_argument("--only", choices=("mapped",), help="measure this alone")
     options = parser.parse_args()
     options.device = "cpu" if options.smoke else "cuda"
     print(f"{machine(options.device)}; compile={options.compile}")
+    large = (TOY, 16) if options.smoke else (S16, 256)
+    if options.only == "mapped":
+        mapped(*large, options)
+        return
     rate = matmul_rate(options.device, 512 if options.smoke else 8192)
     print(f"one bf16 matrix product: {rate / 1e12:.2f} TFLOP/s\n")
     print("| model | side | batch | images/s | utilisation | iMixer's step over it |\n|---|---|---|---|---|---|")
     for config, batch in ((TOY, 16),) if options.smoke else ((S16, 256), (CIFAR, 512)):
         models(config, batch, options, rate)
         checkpointing(config, batch, options)
+    mapped(*large, options)
     trials, epochs = (2, 1) if options.smoke else (TRIALS, 10)
     alone = trials_together(1, epochs, options.device)
     together = trials_together(trials, epochs, options.device)

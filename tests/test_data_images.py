@@ -32,9 +32,10 @@ def mapped_from(images: ImageSet, folder: Path) -> ImageSet:
 INDICES = [slice(3, 11), slice(0, 0), [5], [], [39, 0, 7, 7, 2], list(range(39, -1, -1))]
 
 
+@pytest.mark.parametrize("side", [5, 80])
 @pytest.mark.parametrize("index", INDICES, ids=str)
-def test_a_batch_of_a_mapped_set_is_that_of_one_in_memory(tmp_path, index):
-    images = random_set()
+def test_a_batch_of_a_mapped_set_is_that_of_one_in_memory(tmp_path, index, side):
+    images = random_set(side=side)
     chosen = index if isinstance(index, slice) else torch.tensor(index, dtype=torch.int64)
     for found in (images, mapped_from(images, tmp_path)):
         images_BCHW, labels_B = found.batch(chosen)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+_LARGE_ROW = 2**14  # bytes
+
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -57,8 +59,11 @@ class ImageSet:
         return self.images_NCHW.index_select(0, index.to(self.device)), labels_B
 
     def _read(self, index_B: torch.Tensor) -> torch.Tensor:
-        """Rows of the mapped file, read in the order in which they lie there, each put in its place."""
-        wanted, images_BCHW = index_B.tolist(), self._room(len(index_B))
+        """Rows of the mapped file; large ones are read in the order in which they lie there, each put in its place."""
+        images_BCHW = self._room(len(index_B))
+        if self.images_NCHW[0].numel() < _LARGE_ROW:
+            return torch.index_select(self.images_NCHW, 0, index_B.to("cpu"), out=images_BCHW)
+        wanted = index_B.tolist()
         source, target = self.images_NCHW.numpy(), images_BCHW.numpy()
         for place in sorted(range(len(wanted)), key=wanted.__getitem__):
             target[place] = source[wanted[place]]
