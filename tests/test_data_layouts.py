@@ -48,6 +48,9 @@ def test_a_layout_gives_the_right_split(name, tmp_path):
     assert (found.facts.n_train, found.facts.n_val, found.facts.n_test) == tuple(map(len, parts.values()))
     for part, folder in given.items():
         assert LAYOUTS[name].data or not folder or f"({folder}/)" in said(found), f"the summary says where {part} is from"
+    for part, word in (("val", "validation part"), ("test", "test part")):
+        where = f"folder {Path(given[part]).name}" if part in given else "15% cut off the training images by split_seed"
+        assert found.facts.parts[word] == where, "so does whatever speaks of its accuracy"
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -339,4 +342,7 @@ def test_reading_is_told_while_it_goes_on(tmp_path):
     told: list[tuple[str, int, int]] = []
     with watched_by(lambda *words: told.append(words)):
         load(DataConfig(source=str(tmp_path / "photos"), image_size=8))
-    assert told == [("decoding", n, TOTAL) for n in range(1, TOTAL + 1)] + [("comparing", n, TOTAL) for n in range(1, TOTAL + 1)]
+    assert told[0] == ("looking at", 1, TOTAL), "of colour images of a given size one header is enough"
+    assert told[1:] == [("decoding", n, TOTAL) for n in range(1, TOTAL + 1)] + [
+        ("comparing", n, TOTAL) for n in range(1, TOTAL + 1)
+    ]

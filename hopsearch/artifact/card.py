@@ -86,6 +86,8 @@ def _results(provenance: Provenance, classes: Sequence[str]) -> str:
     reads = provenance.results.get("test_reads")
     if "test_acc" in provenance.results:
         note += f" The test split was read once for each of {reads} winner(s)." if reads else " The test split was read once."
+    if part := provenance.data.get("test part"):
+        note += f" The test split is: {part}."
     note += " Intervals are Wilson's; the balanced accuracy is the mean of the classes' recalls."
     parts = ["\n".join(lines), note, *provenance.verdicts]
     return "\n\n".join([*parts, *([_recalls(known["test"], classes)] if "test" in known else [])])

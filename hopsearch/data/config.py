@@ -75,5 +75,7 @@ class DataFacts:
     """Images to search on, by class."""
     former_fingerprint: str = field(default="", compare=False)
     """The same by the rule of studies up to 0.1, of names and file sizes; empty where those split the folder otherwise."""
+    parts: dict[str, str] = field(default_factory=dict, compare=False)
+    """Where the ``validation part`` and the ``test part`` are from, in words."""
     summary: tuple[str, ...] = field(default=(), compare=False)
     """What was found, in lines to print; warnings about images that are there twice are among them."""

@@ -18,6 +18,7 @@ from PIL import Image
 
 from hopsearch.data.config import MOST_PIXELS
 from hopsearch.data.parts import ArrayPart, FilePart, Part
+from hopsearch.data.progress import counted
 from hopsearch.data.view import UNREADABLE, Pixels, to_pixels, upright_size
 from hopsearch.errors import DataError
 
@@ -40,7 +41,7 @@ def natural_format(part: Part, image_size: int | None) -> tuple[int, int]:
         own = height if height == width else FALLBACK_SIZE
         return image_size or own, 1 if part.pixels.ndim == 3 else 3
     size, own_sizes, channels = image_size, set(), 1
-    for found in in_threads(functools.partial(_peek, part), len(part)):
+    for found in counted("looking at", in_threads(functools.partial(_peek, part), len(part)), len(part)):
         if found:
             own_sizes.add(found[0])
             channels = max(channels, found[1])

@@ -20,7 +20,7 @@ from hopsearch.data.images import ImageSet
 from hopsearch.data.parts import ArrayPart, FilePart, HeldOut, Part, Source, digest
 from hopsearch.data.sources import open_source
 from hopsearch.data.split import Indices, prefix_length, require_per_class, stratified_order
-from hopsearch.data.summary import summary
+from hopsearch.data.summary import part_words, summary
 from hopsearch.data.view import Pixels
 
 _REMEMBERED = 4  # data sets a process keeps; a worker uses one
@@ -91,6 +91,7 @@ def _load(config: DataConfig) -> Splits:
         val_by_class=_by_class(labels_N[:n_val], source),
         train_by_class=_by_class(labels_N[n_val:], source),
         former_fingerprint=print_of.names(),
+        parts=part_words(config, source),
     )
     facts = replace(facts, summary=(*summary(config, source, facts), *print_of.warnings(kept)))
     return Splits(facts, _cut(whole, n_val, None), _cut(whole, 0, n_val), lambda: _read_test(test, config, size, channels, place))

@@ -1,5 +1,7 @@
 """What was found in a data set, in a few lines: printed by every verb that reads one."""
 
+from pathlib import Path
+
 from hopsearch.data.config import DataConfig, DataFacts
 from hopsearch.data.parts import Source
 
@@ -24,6 +26,18 @@ def summary(config: DataConfig, source: Source, facts: DataFacts) -> tuple[str, 
     if source.found.passed_over:
         lines.append(f"  passed over: {source.found.passed_over}")
     return tuple(lines)
+
+
+def part_words(config: DataConfig, source: Source) -> dict[str, str]:
+    """Where the validation and the test images are from, for whoever reads an accuracy; without any path."""
+    words = {}
+    for part, given, fraction in (("val", source.val, config.val_fraction), ("test", source.test, config.test_fraction)):
+        name = "validation part" if part == "val" else "test part"
+        if given:
+            words[name] = f"folder {Path(source.found.where[part]).name}" if part in source.found.where else "the set's own"
+        else:
+            words[name] = f"{fraction:.0%} cut off the training images by split_seed"
+    return words
 
 
 def _from(source: Source, part: str) -> str:

@@ -58,6 +58,8 @@ def winner_of(facts: Facts) -> str:
     if not winner:
         return ""
     text = f"Trial {winner['trial']}: {winner['values']}. The test split was read for {winner['test_reads']} winner(s)."
+    if part := facts.study["data"].get("test part"):
+        text += f" It is: {part}."
     return " ".join([text, *winner["verdicts"]])
 
 

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from hopsearch.data import DataConfig
 from hopsearch.data.identity import data_difference, kept
 from hopsearch.errors import StudyError
 from hopsearch.redaction import redact_all
@@ -95,7 +96,8 @@ class Identity:
             StudyError: the two differ; it says in what.
         """
         if lines := data_difference(asked, self.data):
-            split = {name: value for name, value in self.origin.get("data", {}).items() if value is not None}
+            known = self.origin.get("data", {})
+            split = {name: known[name] for name in DataConfig.model_fields if known.get(name) is not None}
             settings = ", ".join(f"data.{name}={value}" for name, value in split.items())
             rule = f"the data must be those of study {self.name}, got (asked for != the study's) {'; '.join(lines)}"
             hint = "Leave data.* out: they come from the study, and its test images stay unseen"

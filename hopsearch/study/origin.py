@@ -32,7 +32,7 @@ def origin() -> dict[str, Any]:
 def about_data(data: DataConfig, facts: DataFacts) -> dict[str, Any]:
     """What a model card and a report say of the data, where the images themselves may not be at hand."""
     images = {"train": facts.n_train, "val": facts.n_val, "test": facts.n_test}
-    return {"data": data_settings(data), "images": images, **_classes(facts)}
+    return {"data": {**data_settings(data), **facts.parts}, "images": images, **_classes(facts)}
 
 
 def _classes(facts: DataFacts) -> dict[str, Any]:

@@ -50,7 +50,8 @@ def show(view: StudyView, console: Console, top: int = 10) -> None:
 
 def _winner(view: StudyView, winner: Mapping[str, Any], console: Console) -> None:
     images, classes = view.identity.origin.get("images", {}), view.identity.origin.get("classes", [])
-    reads = f"(test split read for {winner['test_reads']} winner(s))"
+    part = view.identity.origin.get("data", {}).get("test part")
+    reads = f"(test split read for {winner['test_reads']} winner(s)" + (f"; it is {part})" if part else ")")
     weights = f"weights in {view.folder / winner['folder']}"
     console.print(f"winner: trial {winner['trial']}, {winner_values(winner, images)} {reads}; {weights}", markup=False)
     for sentence in winner_verdicts(winner, images, classes):
