@@ -47,7 +47,7 @@ def test_a_search_on_a_folder_with_valid_and_testing(tmp_path):
     assert view.winner is not None
     assert json.loads((view.folder / "winner" / "config.json").read_text())["pretrained_cfg"]["label_names"] == ["cat", "dog"]
     (tmp_path / "photos").rename(tmp_path / "moved")
-    again = [*command, "data=moved", "study=little-photos"]
+    again = [*command, "data=moved", "study=little-photos", "dry_run=true"]
     again.remove("data=photos/")
     done = subprocess.run(again, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, "the same contents under another name: " + done.stderr

@@ -55,6 +55,15 @@ def test_the_summary_follows(tmp_path):
     assert "1 .heic" in out.getvalue()
 
 
+def test_a_second_search_in_a_process_looks_again(tmp_path):
+    photographs(tmp_path / "photos")
+    config, console = DataConfig(source=str(tmp_path / "photos"), image_size=8), Console(file=io.StringIO())
+    first = read_images(config, console).facts
+    assert read_images(config, console).facts == first
+    (tmp_path / "photos" / "cat" / "000.jpg").write_bytes((tmp_path / "photos" / "cat" / "001.jpg").read_bytes())
+    assert read_images(config, console).facts.fingerprint != first.fingerprint
+
+
 CELL = """
 import time
 from hopsearch.study import make_console

@@ -57,6 +57,12 @@ def load(config: DataConfig) -> Splits:
         return _load(config)
 
 
+def forget() -> None:
+    """Let `load` look again: files may have changed since, in a notebook that searches twice."""
+    with _LOADING:
+        _load.cache_clear()
+
+
 _LOADING = threading.Lock()  # two threads that ask at once read once
 
 

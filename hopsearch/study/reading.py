@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from hopsearch.data import DataConfig, Splits, load
 from hopsearch.data.progress import watched_by
+from hopsearch.data.splits import forget
 
 _QUIET = 0.5  # seconds in which nothing is shown: what is in the cache takes less
 _REDRAWN = 0.2
@@ -21,9 +22,12 @@ _WIDTH = 30  # characters of a notebook's bar
 def read_images(config: DataConfig, console: Console) -> Splits:
     """`load`, shown on ``console``: a bar with images per second and the time left, lines in a log; then the summary.
 
+    The folder is looked at again, also where this process has read it before.
+
     Raises:
         DataError: see `load`.
     """
+    forget()
     with ReadingView(console) as view, watched_by(view):
         splits = load(config)
     for line in splits.facts.summary:
