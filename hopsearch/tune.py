@@ -239,7 +239,7 @@ def _warm_start(config: TuneConfig, space: Space, begun: StudyView | None, conso
         inherited = [record for record in begun.records.values() if record.state == State.INHERITED]
         known = sum(record.reason.endswith(f" of study {other}") for record in inherited)
         said = f"warm start: {known} trials of study {other} were copied when study {begun.identity.name} started"
-        late = f"warm_start={other} ignored: study {begun.identity.name} already exists; a new one, study=<name>, would learn from it"
+        late = f"warm_start={other} ignored: study {begun.identity.name} already exists; a new study=<name> would learn from it"
         console.print(said if known else late, markup=False)
         return None
     if config.sampler in SAMPLERS and config.sampler not in LEARNING:
