@@ -30,6 +30,7 @@ from hopsearch.distributed.checkpoints import CheckpointConfig
 from hopsearch.distributed.cluster import MOST, TrialResources, connect, slots, this_machine
 from hopsearch.distributed.dispatcher import Dispatcher, assess
 from hopsearch.distributed.driver import interrupted, run_search
+from hopsearch.distributed.election import FinishConfig
 from hopsearch.distributed.finishing import finish_winner
 from hopsearch.distributed.growth import growth
 from hopsearch.distributed.live import LiveView
@@ -117,8 +118,8 @@ class TuneConfig(SearchVerb):
     """Whose checkpoints are kept."""
     address: str | None = None
     """Ray cluster to join (auto, or host:port); by default one of this machine's own."""
-    finish: bool = True
-    """Bring the winner to full epochs, beyond all budgets, and read its test accuracy."""
+    finish: FinishConfig = FinishConfig()
+    """What is done for the winner."""
 
     @field_validator("time", mode="before")
     @classmethod
@@ -294,8 +295,8 @@ def _run(config: TuneConfig, ready: _Prepared, study: Study, journal: JournalMir
                 dispatcher.conclude()
             if dispatcher.stopped:
                 console.print(f"stopped: {dispatcher.stopped}")
-            if config.finish and study.ranked():
-                finish_winner(dispatcher, config.trial, console.print)
+            if config.finish.enabled and study.ranked():
+                finish_winner(dispatcher, config.trial, config.finish, places, console.print)
             dispatcher.checkpoints.settle()
         finally:
             with signals.held(), contextlib.suppress(UserError, OSError):  # a full disk has been told of already
@@ -311,7 +312,7 @@ def _run(config: TuneConfig, ready: _Prepared, study: Study, journal: JournalMir
 def main(words: Sequence[str]) -> None:
     """Read the command line and search."""
     signals.begin()
-    values = read_words(words, TuneConfig, TuneConfig.sections, {"data": "data.source"})
+    values = read_words(words, TuneConfig, TuneConfig.sections, {"data": "data.source", "finish": "finish.enabled"})
     fixed = flatten({section: values.pop(section) for section in SETTINGS if section in values})
     search(parse(TuneConfig, values, "command line", beside=SETTINGS), fixed)
 

@@ -1,6 +1,7 @@
-"""After a search: its best trial is brought to full epochs, tested once, and written to files."""
+"""After a search: the winner is chosen, trained to full epochs, tested once, and written to files."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -10,42 +11,92 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from hopsearch.distributed.cluster import TrialResources
 from hopsearch.distributed.dispatcher import Dispatcher
+from hopsearch.distributed.election import Election, FinishConfig
 from hopsearch.distributed.group import Leaving
-from hopsearch.distributed.job import Progress
+from hopsearch.distributed.job import Job, Progress
 from hopsearch.distributed.live import clock
 from hopsearch.distributed.worker import Finisher, answer
 from hopsearch.errors import StudyError
 from hopsearch.study import TrialRecord
+from hopsearch.training import Row
 
-_RESTARTS = 3  # of the winner's training in a row
+_RESTARTS = 3  # of a training in a row
 _SAY_EVERY = 15  # seconds between two lines about the winner's training
+_ROOM = 15  # seconds to wait for a whole machine
 
 
-def finish_winner(dispatcher: Dispatcher, resources: TrialResources, say: Callable[[str], None]) -> dict[str, Any]:
-    """Bring the best trial to full epochs where it is not, read its test accuracy once, and write its files.
+class _Seat:
+    """A training's place on the cluster, and its processes."""
 
-    A winner that is finished already is not touched again, so the test split is read once a winner. Its epochs are not the
+    def __init__(self, job: Job, resources: TrialResources, whole: bool = False) -> None:
+        self.job, self.rows = job, dict[int, Row]()
+        self._place, given = _room(resources, whole)
+        strategy = PlacementGroupSchedulingStrategy(self._place, 0, placement_group_capture_child_tasks=True)
+        self._actor = Finisher.options(  # type: ignore[attr-defined]  # made by ray.remote
+            num_cpus=given.cpus, num_gpus=given.gpus, scheduling_strategy=strategy
+        ).remote(job.model_dump_json(), given.cpus, given.gpus)
+        self._threads = given.threads
+
+    def settle_threads(self) -> int:
+        """Train with all the cores there are, where that is faster; returns how many threads."""
+        if self._threads <= self.job.threads:
+            return self.job.threads
+        return int(answer(self._actor.settle_threads.remote(self._threads)))
+
+    def advance(self) -> Any:
+        """A reference to what comes of one epoch, to be given to `take`."""
+        return self._actor.advance.remote()
+
+    def take(self, reference: Any) -> Progress:
+        """What came of an epoch.
+
+        Raises:
+            RuntimeError: it ended in an error of ours.
+            RayActorError, Leaving: its machine is gone, or about to be.
+        """
+        progress = Progress.model_validate_json(answer(reference))
+        if progress.trace:
+            raise RuntimeError(f"the training of trial {self.job.number} ended in an error:\n{progress.trace}")
+        self.rows |= {int(row["epoch"]): row for row in progress.rows}
+        return progress
+
+    def finish(self, target: str, mirror: str) -> dict[str, Any]:
+        """See `JobRun.finish`."""
+        facts: dict[str, Any] = answer(self._actor.finish.remote(target, mirror))
+        return facts
+
+    def close(self) -> None:
+        """End its processes and give the place back."""
+        ray.kill(self._actor)
+        remove_placement_group(self._place)
+
+
+def finish_winner(
+    dispatcher: Dispatcher, resources: TrialResources, config: FinishConfig, slots: int, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Choose the winner, bring it to full epochs where it is not, read its test accuracy once, and write its files.
+
+    A winner that is finished already is not touched again, so the test split is read once per winner. Its epochs are not the
     search's: no budget bounds them.
 
     Args:
-        dispatcher: the desk.
-        resources: what the training is given.
+        dispatcher: hands out trials.
+        resources: what a training is given; the winner's has a whole machine.
+        config: how the winner is chosen.
+        slots: how many trainings may run at once.
         say: told of the training's progress, a line now and then.
 
     Returns:
-        What is then in the study as ``winner``: ``trial``, ``epoch``, ``epochs``, ``val_acc``, ``val_loss``, ``test_acc``,
-        ``test_loss``, ``folder``, and ``test_reads``, how many winners of this study have been tested so far.
+        What is then in the study as ``winner``: ``trial``, ``folder``, what `JobRun.finish` returns, ``finish_epochs`` and
+        ``finish_seconds`` of its training after the search, and ``test_reads``, how many winners of this study have been tested.
 
     Raises:
         StudyError: no trial has a value.
         UserError: the winner's training cannot go on.
     """
-    study = dispatcher.study
-    ranked = study.ranked()
-    if not ranked:
-        hint = f"See the reasons: python -m hopsearch.report study={study.identity.name}"
-        raise StudyError(str(study.folder), "a winner needs a trial with a value, got none", hint)
-    best = ranked[0]
+    study, election = dispatcher.study, Election(dispatcher, config)
+    _train_again(election, resources, slots, say)
+    best = election.decide()
     if study.winner is not None and study.winner["trial"] == best.number:
         return study.winner
     for attempt in range(1, _RESTARTS + 1):
@@ -62,32 +113,66 @@ def finish_winner(dispatcher: Dispatcher, resources: TrialResources, say: Callab
     return winner
 
 
-def _finish(dispatcher: Dispatcher, resources: TrialResources, best: TrialRecord, say: Callable[[str], None]) -> dict[str, Any]:
-    place = placement_group(resources.bundles())
-    strategy = PlacementGroupSchedulingStrategy(place, 0, placement_group_capture_child_tasks=True)
-    actor = Finisher.options(  # type: ignore[attr-defined]  # made by ray.remote
-        num_cpus=resources.cpus, num_gpus=resources.gpus, scheduling_strategy=strategy
-    ).remote(dispatcher.job(best).model_dump_json(), resources.cpus, resources.gpus)
+def _train_again(election: Election, resources: TrialResources, slots: int, say: Callable[[str], None]) -> None:
+    waiting, running, lost = election.missing(), dict[Any, _Seat](), Counter[str]()
+    if waiting:
+        numbers = ", ".join(str(record.number) for record in election.candidates)
+        say(f"winner: trials {numbers} are trained again with fresh seeds, {len(waiting)} trainings; Ctrl-C keeps what is done")
     try:
-        _train_to_the_end(actor, dispatcher, best, say)
-        facts: dict[str, Any] = answer(
-            actor.finish.remote(str((dispatcher.study.folder / "winner").resolve()), dispatcher.place.below("winner"))
-        )
+        while waiting or running:
+            while waiting and len(running) < slots:
+                seat = _Seat(waiting.pop(0), resources)
+                running[seat.advance()] = seat
+            (ready, *_), _ = ray.wait(list(running), num_returns=1)
+            seat = running.pop(ready)
+            try:
+                progress = seat.take(ready)
+            except (ray.exceptions.RayActorError, Leaving) as error:
+                seat.close()
+                lost[seat.job.folder] += 1
+                if lost[seat.job.folder] == _RESTARTS:
+                    rule = f"a training must live, got a lost worker {_RESTARTS} times in a row"
+                    raise StudyError(seat.job.folder, rule, "Run the same command again; what is trained is saved") from error
+                waiting.append(seat.job)
+                continue
+            if _over(seat, progress):
+                seat.close()
+                election.take(seat.job, list(seat.rows.values()), progress.reason)
+                say(f"winner: trial {seat.job.number} trained again, {len(waiting) + len(running)} trainings left")
+            else:
+                running[seat.advance()] = seat
     finally:
-        ray.kill(actor)
-        remove_placement_group(place)
-    return facts
+        for seat in running.values():
+            seat.close()
 
 
-def _train_to_the_end(actor: Any, dispatcher: Dispatcher, record: TrialRecord, say: Callable[[str], None]) -> None:
+def _over(seat: _Seat, progress: Progress) -> bool:
+    if progress.failure == "search":
+        seat.close()
+        raise StudyError(f"trial {seat.job.number}", f"its training must go on, got {progress.reason}", "Run the command again")
+    return progress.done or progress.failure is not None
+
+
+def _finish(dispatcher: Dispatcher, resources: TrialResources, best: TrialRecord, say: Callable[[str], None]) -> dict[str, Any]:
+    seat = _Seat(dispatcher.job(best), resources, whole=True)
+    try:
+        _train_to_the_end(seat, dispatcher, best, say)
+        facts = seat.finish(str((dispatcher.study.folder / "winner").resolve()), dispatcher.place.below("winner"))
+    finally:
+        seat.close()
+    more = [row["seconds"] for epoch, row in seat.rows.items() if epoch > best.epoch]
+    return facts | {"finish_epochs": len(more), "finish_seconds": round(sum(more), 2)}
+
+
+def _train_to_the_end(seat: _Seat, dispatcher: Dispatcher, record: TrialRecord, say: Callable[[str], None]) -> None:
     last = dispatcher.study.identity.space.fidelity.max_epochs
     first, began, said = record.epoch, time.monotonic(), 0.0
     if first < last:
-        say(f"winner: trial {record.number} goes on from epoch {first} to {last}; Ctrl-C keeps it, finish=false leaves it")
+        threads = seat.settle_threads()
+        on = f" on {threads} threads" if threads > 1 else ""
+        say(f"winner: trial {record.number} goes on from epoch {first} to {last}{on}; Ctrl-C keeps it, finish=false leaves it")
     while True:
-        progress = Progress.model_validate_json(answer(actor.advance.remote()))
-        if progress.trace:
-            raise RuntimeError(f"the winner's training ended in an error:\n{progress.trace}")
+        progress = seat.take(seat.advance())
         if progress.failure:
             place = f"winner, trial {record.number}"
             raise StudyError(place, f"its training must go on to full epochs, got {progress.reason}", "Run the command again")
@@ -102,3 +187,16 @@ def _train_to_the_end(actor: Any, dispatcher: Dispatcher, record: TrialRecord, s
             said, value = now, row[dispatcher.study.objective]
             left = clock((now - began) / (row["epoch"] - first) * (last - row["epoch"]))
             say(f"winner: epoch {row['epoch']:g} of {last}, {dispatcher.study.objective} {value:.4f}, about {left} left")
+
+
+def _room(resources: TrialResources, whole: bool) -> tuple[Any, TrialResources]:
+    """A placement group, and what it gives each process; with ``whole`` all cores of one machine, if it is free soon."""
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cores = [machine.get("CPU", 0.0) for machine in machines if machine.get("GPU", 0.0) >= resources.gpus]
+    if whole and resources.workers == 1 and max(cores, default=0.0) > resources.cpus:
+        wide = resources.model_copy(update={"cpus": max(cores)})
+        place = placement_group(wide.bundles())
+        if place.wait(_ROOM):
+            return place, wide
+        remove_placement_group(place)  # others are at work there
+    return placement_group(resources.bundles()), resources

@@ -96,6 +96,11 @@ class RankGroup:
             raise Leaving("this machine is about to be taken away; the trial goes on elsewhere")
         return cause(failed) if failed else told[0]
 
+    def settle_threads(self, most: int) -> int:
+        """See `JobRun.settle_threads`; for a group of one."""
+        assert self._work is not None, "start comes first"
+        return self._work.settle_threads(most)
+
     def finish(self, target: Path, mirror: str) -> dict[str, Any]:
         """See `JobRun.finish`; rank 0 does it alone."""
         assert self._work is not None, "start comes first"

@@ -25,6 +25,8 @@ from hopsearch.training.pictures import draw
 FailureKind = Literal["trial", "search"]
 Drawn = dict[int, dict[str, str]]
 
+_TIMED_STEPS = 5
+_FASTER = 1.1  # at least, for the price of a result that is not the same to the bit
 _OTHERS_GONE = ("gloo", "Gloo", "NCCL", "process group", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
 
 
@@ -135,6 +137,25 @@ class JobRun:
         begun = self._stepped > 0
         seconds = time.perf_counter() - self._stepped if begun else 0.0
         return Progress(failure=what, reason=reason, trace=trace, failed_epochs=int(begun), failed_seconds=seconds)
+
+    def settle_threads(self, most: int) -> int:
+        """Train with ``most`` threads from now on, if a few steps show that to be clearly faster; before the first `advance`.
+
+        A small model may be slower with more. The result is then the same but for the order in which sums are rounded.
+
+        Returns:
+            The number of threads.
+        """
+        splits, times = load(self.job.data), {}
+        for threads in (self.job.threads, most):
+            torch.set_num_threads(threads)
+            run = TrialRun(self.job.trial, splits)
+            if run.device.type != "cpu":
+                return self.job.threads
+            times[threads] = run.time_epoch(_TIMED_STEPS)
+        if times[most] * _FASTER < times[self.job.threads]:
+            self.job = self.job.model_copy(update={"threads": most})
+        return self.job.threads
 
     def finish(self, target: Path, mirror: str = "") -> dict[str, Any]:
         """Take the best epoch's weights, read the test split once, and write the winner's files.

@@ -70,6 +70,10 @@ class Finisher:
         self._group = RankGroup(cpus, gpus)
         self._group.start(job)
 
+    def settle_threads(self, most: int) -> int:
+        """See `JobRun.settle_threads`."""
+        return self._group.settle_threads(most)
+
     def advance(self) -> str:
         """One epoch, as `Progress` in JSON."""
         return self._group.advance().model_dump_json()

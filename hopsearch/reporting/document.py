@@ -46,6 +46,9 @@ def summary_of(facts: Facts) -> str:
             f" Early stopping saved {cost['saved_share']:.0%} of the {cost['full_epochs']} epochs that the same trials would have"
             f" taken, about {spoken(cost['saved_seconds'])} of training."
         )
+    if cost["finishing_epochs"]:
+        spent = spoken(cost["finishing_seconds"])
+        text += f" After the search {cost['finishing_epochs']:g} more epochs ({spent} of training) were spent on the winner."
     if facts.baseline and facts.baseline["words"]:
         words = facts.baseline["words"]
         text += f" {words[0].upper()}{words[1:]}."
@@ -60,7 +63,7 @@ def winner_of(facts: Facts) -> str:
     text = f"Trial {winner['trial']}: {winner['values']}. The test split was read for {winner['test_reads']} winner(s)."
     if part := facts.study["data"].get("test part"):
         text += f" It is: {part}."
-    return " ".join([text, *winner["verdicts"]])
+    return " ".join([text, *([winner["chosen"]] if winner["chosen"] else []), *winner["verdicts"]])
 
 
 def extra_costs(facts: Facts) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from hopsearch.chance import wilson
 from hopsearch.reporting.pareto import pareto_front
 from hopsearch.study import Row, State, StudyView, chronicle, leaderboard, summary
+from hopsearch.study.elections import ELECTION, election_words, finishing_cost
 from hopsearch.study.verdicts import baseline, interval_of, no_better, no_better_words, winner_values, winner_verdicts
 
 COSTS = {
@@ -30,7 +31,8 @@ class Facts:
         written: when, UTC.
         counts: trials by state.
         cost: ``epochs`` trained, ``full_epochs`` without early stopping, ``saved_share``, ``saved_seconds`` (at each stopped
-            trial's own pace), ``training_seconds`` over all trials, ``wall_seconds`` of the search, ``failed_epochs``.
+            trial's own pace), ``training_seconds`` over all trials, ``wall_seconds`` of the search, ``failed_epochs``;
+            ``finishing_epochs`` and ``finishing_seconds`` of training after the search, for the winner.
         leaderboard: a row a trial, best first; ``front`` is true where no other beats it in all objectives.
         history: each report that was the best so far, or (``peak``) its trial's best, and the last: ``trial``, its ``epoch``, its
             ``value``; ``epochs`` of all trials and ``seconds`` of search until then, and the ``best`` so far.
@@ -40,8 +42,8 @@ class Facts:
         refused: proposals that were never trained, by reason.
         baseline: what always predicting the largest class would give: ``metric``, ``value``, ``label``, the ``trials`` that are
             no better, and that in ``words``; None where it is not known.
-        winner: the finished winner, with ``verdicts`` on its accuracies in sentences, the intervals ``test_acc_95`` and
-            ``test_balanced_acc_95``, and its recall by class: ``recalls``; None before there is one.
+        winner: the finished winner, with how it was ``chosen`` and ``verdicts`` on its accuracies in sentences, the intervals
+            ``test_acc_95`` and ``test_balanced_acc_95``, and its ``recalls`` by class; None before there is one.
         kept: ended trials whose weights are kept, best first; None where that was never noted.
         dropped: ended trials whose weights were let go.
     """
@@ -102,7 +104,9 @@ def _winner(view: StudyView) -> dict[str, Any] | None:
     images = view.identity.origin.get("images", {})
     found = {f"test_{metric}_95": interval_of(winner, "test", metric, images) for metric in ("acc", "balanced_acc")}
     intervals = {name: [known.low, known.high] for name, known in found.items() if known}
-    more = {"verdicts": winner_verdicts(winner, images, classes), "values": winner_values(winner, images)}
+    how = election_words(view.optuna.user_attrs.get(ELECTION))
+    more: dict[str, Any] = {"election": view.optuna.user_attrs.get(ELECTION), "chosen": how}
+    more |= {"verdicts": winner_verdicts(winner, images, classes), "values": winner_values(winner, images)}
     return winner | intervals | more | ({"recalls": recalls_of(winner, classes)} if "by_class" in winner else {})
 
 
@@ -147,6 +151,7 @@ def _cost(view: StudyView, epochs: int, full: int) -> dict[str, float]:
         "saved_seconds": sum(r.seconds / r.epoch * (last - r.epoch) for r in stopped),
         "training_seconds": view.trained_seconds,
         "wall_seconds": view.seconds,
+        **finishing_cost(view),
         "failed_epochs": sum(r.epochs_trained for r in view.counted() if r.state == State.FAILED),
         "wasted_epochs": view.wasted_epochs,
     }

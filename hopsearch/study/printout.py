@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from hopsearch.study.elections import ELECTION, election_words
 from hopsearch.study.leaderboard import Row, leaderboard, summary, varied
 from hopsearch.study.verdicts import BALANCED, no_better_words, winner_values, winner_verdicts
 from hopsearch.study.view import StudyView
@@ -54,6 +55,8 @@ def _winner(view: StudyView, winner: Mapping[str, Any], console: Console) -> Non
     reads = f"(test split read for {winner['test_reads']} winner(s)" + (f"; it is {part})" if part else ")")
     weights = f"weights in {view.folder / winner['folder']}"
     console.print(f"winner: trial {winner['trial']}, {winner_values(winner, images)} {reads}; {weights}", markup=False)
+    if how := election_words(view.optuna.user_attrs.get(ELECTION)):
+        console.print(f"winner: {how}", markup=False)
     for sentence in winner_verdicts(winner, images, classes):
         console.print(f"winner: {sentence}", markup=False)
 

@@ -94,6 +94,13 @@ def tied(view: StudyView) -> list[TrialRecord]:
     return [record for record in ranked if p_value(best, count, view.value(record), count) >= SIGNIFICANT]
 
 
+def candidates(view: StudyView, otherwise: int) -> list[TrialRecord]:
+    """Trials among which the winner is chosen: `tied`; of an objective that is no accuracy, so many of the best."""
+    if images_behind(view, view.objective) is not None:
+        return tied(view)
+    return (view.front() if len(view.objectives) > 1 else view.ranked())[:otherwise]
+
+
 def interval_of(winner: Mapping[str, Any], part: str, metric: str, images: Mapping[str, int]) -> Interval | None:
     """The interval of a winner's ``acc`` or ``balanced_acc`` on ``val`` or ``test``; None where the images are not known.
 

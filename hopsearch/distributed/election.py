@@ -1,0 +1,110 @@
+"""Which trial becomes the winner: those that do not differ by more than chance are trained again, and the best mean is chosen.
+
+Knows no Ray: it says which trainings are missing, and takes in what came of each. Every result is in the study as soon as it is
+known, so an interrupted election goes on where it was.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from hopsearch.config import Settings
+from hopsearch.distributed.dispatcher import Dispatcher
+from hopsearch.distributed.job import Job
+from hopsearch.distributed.mirror import Mirror
+from hopsearch.errors import StudyError
+from hopsearch.seeds import derive
+from hopsearch.study import TrialRecord
+from hopsearch.study.elections import ELECTION, REPEATS, elect
+from hopsearch.study.verdicts import candidates
+from hopsearch.training import Row
+
+
+class FinishConfig(Settings):
+    """What is done for the winner once the search has ended. All of it is beyond the search's budgets."""
+
+    enabled: bool = True
+    """Train the winner to full epochs and read its test accuracy; finish=false is short for finish.enabled=false."""
+    repeats: int = Field(default=1, ge=1)
+    """Trainings with fresh seeds for each of the best trials that do not differ by more than chance; the best mean wins. 1: the
+    search's own training decides, and ties are only reported."""
+    candidates: int = Field(default=3, ge=2)
+    """Most trials that are trained again."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"enabled": value} if isinstance(value, bool) else value  # as it was written before it had settings
+
+
+class Election:
+    """The choice of a winner.
+
+    Args:
+        dispatcher: hands out trials, of a search that has ended; at least one must have a value.
+        config: how many trainings decide.
+
+    Attributes:
+        tied: trials that do not differ from the best by more than chance, best first.
+        candidates: those that are trained again; the best alone where nothing is.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, config: FinishConfig) -> None:
+        self._dispatcher, self._study, self._config = dispatcher, dispatcher.study, config
+        if not self._study.ranked():
+            hint = f"See the reasons: python -m hopsearch.report study={self._study.identity.name}"
+            raise StudyError(str(self._study.folder), "a winner needs a trial with a value, got none", hint)
+        self.tied = candidates(self._study, 1 if config.repeats == 1 else config.candidates)
+        self.candidates = self.tied[: config.candidates] if config.repeats > 1 else self.tied[:1]
+        self._known: dict[str, dict[str, Any]] = dict(self._study.optuna.user_attrs.get(REPEATS, {}))
+
+    def missing(self) -> list[Job]:
+        """The trainings that are still to be made; none where the gap to the second is clear, or only one is asked for."""
+        if len(self.candidates) < 2:
+            return []
+        jobs = []
+        for repeat in range(1, self._config.repeats + 1):  # one of each before the second of any: early results compare
+            jobs += [self._job(record, repeat) for record in self.candidates if f"{record.number}:{repeat}" not in self._known]
+        return jobs
+
+    def take(self, job: Job, rows: Sequence[Row], reason: str = "") -> None:
+        """A training has ended: note its best value, and remove its files.
+
+        Args:
+            job: which one.
+            rows: its epochs.
+            reason: why it failed, if it did.
+        """
+        key = Path(job.folder).name.replace("_", ":")
+        values = [row[self._study.objective] for row in rows]
+        best = None if reason or not values else self._study.sign * max(self._study.sign * value for value in values)
+        seconds = round(sum(row["seconds"] for row in rows), 2)
+        self._known[key] = {"value": best, "epochs": len(rows), "seconds": seconds} | ({"reason": reason} if reason else {})
+        self._study.note(REPEATS, self._known)
+        shutil.rmtree(job.folder, ignore_errors=True)
+        if job.mirror:
+            Mirror(job.mirror).clear()
+
+    def decide(self) -> TrialRecord:
+        """The winner; how it was chosen is noted in the study."""
+        asked = self._config.repeats if len(self.candidates) > 1 else 1
+        by_trial = {
+            record.number: [self._known[f"{record.number}:{repeat}"]["value"] for repeat in range(1, asked + 1)]
+            for record in self.candidates
+            if asked > 1
+        }
+        election = elect(self._study, self.tied, by_trial)
+        if election != self._study.optuna.user_attrs.get(ELECTION):
+            self._study.note(ELECTION, election)
+        return self._study.records[election["chosen"]]
+
+    def _job(self, record: TrialRecord, repeat: int) -> Job:
+        job, name = self._dispatcher.job(record), f"{record.number}_{repeat}"
+        seed = derive(record.seed, "repeat", repeat)
+        folder = str((self._study.folder / "finishing" / name).resolve())
+        mirror = self._dispatcher.place.below("finishing", name) if job.mirror else ""
+        trial = job.trial.model_copy(update={"seed": seed})
+        return job.model_copy(update={"trial": trial, "folder": folder, "mirror": mirror, "pictures": (), "latency": False})
