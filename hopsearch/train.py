@@ -36,6 +36,7 @@ from hopsearch.errors import ConfigError, ResourceError, StudyError
 from hopsearch.models import preset, require_size
 from hopsearch.names import Name, check_name, derive_name
 from hopsearch.study import StudyLock, StudyView, make_console, read_images
+from hopsearch.study.verdicts import winner_values, winner_verdicts
 from hopsearch.training import SETTINGS, TrialConfig, on_command_line, opening, require_schedule, resolve, viewed
 from hopsearch.verbsettings import TrainingVerb
 from hopsearch.words import read_words
@@ -186,7 +187,7 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
         for sentence in opening(trial, facts, config.recipe if config.model else None, fixed):
             console.print(sentence, markup=False)
         with connect(config.address):
-            _run(config, trial, place, console)
+            _run(config, trial, facts.classes, place, console)
     except KeyboardInterrupt:
         signals.saving()
         raise Interrupted("Saved. Run the same command to go on.") from None
@@ -194,7 +195,7 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
         lock.release()
 
 
-def _run(config: TrainingConfig, trial: TrialConfig, place: Place, console: Console) -> None:
+def _run(config: TrainingConfig, trial: TrialConfig, classes: Sequence[str], place: Place, console: Console) -> None:
     folder = place.folder
     resources = TrialResources(workers=config.workers[0], cpus=config.cpus, gpus=config.gpus)
     grown = growth() if config.address else None
@@ -217,10 +218,9 @@ def _run(config: TrainingConfig, trial: TrialConfig, place: Place, console: Cons
     (folder / "result.json").write_text(json.dumps(facts, indent=2) + "\n")
     place.push()
     place.push("tensorboard")
-    console.print(
-        f"trained {facts['epochs']} epochs: val_acc {facts['val_acc']:.4f} at epoch {facts['epoch']}, "
-        f"test_acc {facts['test_acc']:.4f}; weights in {folder / 'model'}"
-    )
+    console.print(f"trained {facts['epochs']} epochs: {winner_values(facts, {})}; weights in {folder / 'model'}", markup=False)
+    for sentence in winner_verdicts(facts, {}, list(classes)):
+        console.print(sentence, markup=False)
 
 
 def require_same(file: Path, trial: TrialConfig, data: Mapping[str, Any]) -> str:

@@ -179,3 +179,22 @@ def test_images_of_ones_own(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "skipped 1 unreadable images" in done.stdout
     assert "winner: trial" in done.stdout
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_trials_that_tie_are_trained_again_side_by_side(tmp_path):
+    tie = ["pruner=none", "train.epochs=2", "optim.lr=5e-3", "optim.weight_decay=0.05", "trials=3", "finish.repeats=2"]
+    done = run(tmp_path, *SMALL[:-1], *tie, "finish.candidates=2")
+    assert done.returncode == 0, done.stderr[-3000:]
+    view = StudyView.open(tmp_path / "runs" / "imixer-digits")
+    election, repeats = (view.optuna.user_attrs[key] for key in ("election", "repeats"))
+    assert len(election["values"]) == 2, "this close after two epochs"
+    assert {(one["epochs"], one["value"] is None) for one in repeats.values()} == {(2, False)}
+    assert len(repeats) == 4
+    assert view.winner["trial"] == election["chosen"]
+    assert "each was trained 2 times with fresh seeds" in done.stdout
+    again = run(tmp_path, *SMALL[:-1], *tie, "finish.candidates=2")
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert "trained again with fresh seeds, " not in again.stdout, "what is known is not trained again"
+    assert StudyView.open(view.folder).winner == view.winner

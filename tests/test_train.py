@@ -85,6 +85,12 @@ class TestMistakes:
             train.require_same(tmp_path / "training.json", trial(("model.depth", 3)), data)
         with pytest.raises(train.ConfigError, match=r"data.fingerprint: 0 != "):
             train.require_same(tmp_path / "training.json", trial(), data | {"fingerprint": "0"})
+        older = json.loads((tmp_path / "training.json").read_text())
+        del older["train.class_weights"]  # a setting that came later
+        (tmp_path / "training.json").write_text(json.dumps(older))
+        train.require_same(tmp_path / "training.json", trial(), data)
+        with pytest.raises(train.ConfigError, match="class_weights: balanced != none"):
+            train.require_same(tmp_path / "training.json", trial(("train.class_weights", "balanced")), data)
 
     def test_a_trial_the_study_does_not_have(self, tmp_path, digits):
         with open_study(tmp_path) as study:

@@ -230,6 +230,8 @@ def _layout(objective: str) -> Summary:
             "search": {
                 objective: ["Multiline", [tag_of(objective)]],
                 f"best {objective}": ["Multiline", [f"best/{objective}"]],
+                "balanced accuracy": ["Multiline", ["validation/val_balanced_acc", "validation/val_worst_recall"]],
+                "recall by class": ["Multiline", ["recall/.*"]],
                 "loss": ["Multiline", ["train/train_loss", "validation/val_loss"]],
             },
             "symmetry": {
