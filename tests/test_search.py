@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+import yaml
 from safetensors.torch import load_file
 
 import hopsearch.models  # noqa: F401  # registers our models with timm
@@ -184,17 +185,22 @@ def test_images_of_ones_own(tmp_path):
 @pytest.mark.long
 @pytest.mark.timeout(300)
 def test_trials_that_tie_are_trained_again_side_by_side(tmp_path):
-    tie = ["pruner=none", "train.epochs=2", "optim.lr=5e-3", "optim.weight_decay=0.05", "trials=3", "finish.repeats=2"]
-    done = run(tmp_path, *SMALL[:-1], *tie, "finish.candidates=2")
+    sizes = {"family": "mlpmixer", "depth": 1, "dim": 16, "patch_size": 4}
+    fixed = {f"model.{name}": value for name, value in sizes.items()} | {"train.epochs": 2, "optim.lr": 5e-3}
+    alike = {"augment.label_smoothing": {"type": "categorical", "choices": [0.0, 0.01, 0.02]}}
+    fidelity = {"min_epochs": 2, "max_epochs": 2}
+    (tmp_path / "alike.yaml").write_text(yaml.safe_dump({"fixed": fixed, "parameters": alike, "fidelity": fidelity}))
+    tie = [f"space={tmp_path / 'alike.yaml'}", "trials=3", "finish.repeats=2", "finish.candidates=2"]
+    done = run(tmp_path, *tie)
     assert done.returncode == 0, done.stderr[-3000:]
-    view = StudyView.open(tmp_path / "runs" / "imixer-digits")
+    view = StudyView.open(tmp_path / "runs" / "alike-digits")
     election, repeats = (view.optuna.user_attrs[key] for key in ("election", "repeats"))
-    assert len(election["values"]) == 2, "this close after two epochs"
+    assert len(election["values"]) == 2, "trials this alike tie"
     assert {(one["epochs"], one["value"] is None) for one in repeats.values()} == {(2, False)}
     assert len(repeats) == 4
     assert view.winner["trial"] == election["chosen"]
     assert "each was trained 2 times with fresh seeds" in done.stdout
-    again = run(tmp_path, *SMALL[:-1], *tie, "finish.candidates=2")
+    again = run(tmp_path, *tie)
     assert again.returncode == 0, again.stderr[-3000:]
     assert "trained again with fresh seeds, " not in again.stdout, "what is known is not trained again"
     assert StudyView.open(view.folder).winner == view.winner
