@@ -30,8 +30,7 @@ from hopsearch.distributed.checkpoints import CheckpointConfig
 from hopsearch.distributed.cluster import MOST, TrialResources, connect, slots, this_machine
 from hopsearch.distributed.dispatcher import Dispatcher, assess
 from hopsearch.distributed.driver import interrupted, run_search
-from hopsearch.distributed.election import FinishConfig
-from hopsearch.distributed.finishing import finish_winner
+from hopsearch.distributed.finishing import FinishConfig, finish_winner
 from hopsearch.distributed.growth import growth
 from hopsearch.distributed.live import LiveView
 from hopsearch.distributed.mirror import JournalMirror, Place
@@ -295,8 +294,7 @@ def _run(config: TuneConfig, ready: _Prepared, study: Study, journal: JournalMir
                 dispatcher.conclude()
             if dispatcher.stopped:
                 console.print(f"stopped: {dispatcher.stopped}")
-            if config.finish.enabled and study.ranked():
-                finish_winner(dispatcher, config.trial, config.finish, places, console.print)
+            finish_winner(dispatcher, config.trial, config.finish, places, console.print)
             dispatcher.checkpoints.settle()
         finally:
             with signals.held(), contextlib.suppress(UserError, OSError):  # a full disk has been told of already

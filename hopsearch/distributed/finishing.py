@@ -20,6 +20,8 @@ from hopsearch.errors import StudyError
 from hopsearch.study import TrialRecord
 from hopsearch.training import Row
 
+__all__ = ["FinishConfig", "finish_winner"]
+
 _RESTARTS = 3  # of a training in a row
 _SAY_EVERY = 15  # seconds between two lines about the winner's training
 _ROOM = 15  # seconds to wait for a whole machine
@@ -73,7 +75,7 @@ class _Seat:
 
 def finish_winner(
     dispatcher: Dispatcher, resources: TrialResources, config: FinishConfig, slots: int, say: Callable[[str], None]
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Choose the winner, bring it to full epochs where it is not, read its test accuracy once, and write its files.
 
     A winner that is finished already is not touched again, so the test split is read once per winner. Its epochs are not the
@@ -89,12 +91,15 @@ def finish_winner(
     Returns:
         What is then in the study as ``winner``: ``trial``, ``folder``, what `JobRun.finish` returns, ``finish_epochs`` and
         ``finish_seconds`` of its training after the search, and ``test_reads``, how many winners of this study have been tested.
+        None where it is not asked for, or no trial has a value.
 
     Raises:
-        StudyError: no trial has a value.
         UserError: the winner's training cannot go on.
     """
-    study, election = dispatcher.study, Election(dispatcher, config)
+    study = dispatcher.study
+    if not config.enabled or not study.ranked():
+        return None
+    election = Election(dispatcher, config)
     _train_again(election, resources, slots, say)
     best = election.decide()
     if study.winner is not None and study.winner["trial"] == best.number:
