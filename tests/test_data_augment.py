@@ -212,6 +212,7 @@ def test_flips_follow_the_data_unless_told():
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # torch says once that it does not see every wait
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_is_never_waited_for():
     images_BCHW, labels_B = noise(64).cuda(), torch.arange(64, device="cuda") % 7

@@ -1,6 +1,6 @@
 """On a CUDA device: training on images that stay mapped on disk. Needs neither Ray nor Optuna:
 
-python -m pytest -c /dev/null --noconftest tests/test_gpu.py
+python -m pytest -m gpu tests/test_gpu.py tests/test_data_augment.py
 """
 
 from pathlib import Path
@@ -18,6 +18,7 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
     pytest.mark.filterwarnings("ignore:Unknown pytest.mark"),
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode"),  # torch says once that it does not see every wait
 ]
 VALUES = {
     "model.family": "imixer",
