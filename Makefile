@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 ARGS ?=
 
-.PHONY: setup browser search test test-all test-cluster test-fast lint format clean
+.PHONY: setup browser services search test test-all test-cluster test-fast lint format clean
 setup: $(READY)
 
 # uv where it is there (a tenth of the time), plain venv + pip elsewhere. The stamp makes it a no-op until pyproject.toml changes.
@@ -23,6 +23,11 @@ $(READY): pyproject.toml
 browser:
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
 	{ S=$$([ "$$(id -u)" = 0 ] || echo sudo); $$S apt-get update -q && $$S apt-get install -y -q chromium chromium-driver; }
+
+# The database server that the tests of shared studies start one of their own from; without it those are skipped.
+services:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
+	{ S=$$([ "$$(id -u)" = 0 ] || echo sudo); $$S apt-get update -q && $$S apt-get install -y -q --no-install-recommends postgresql; }
 
 # The main job: 24 trials of space=imixer on the embedded digits. More words: make search ARGS='trials=48 sampler=gp'
 search: $(READY)

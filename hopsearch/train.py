@@ -35,7 +35,7 @@ from hopsearch.distributed.training import finish_training, run_training
 from hopsearch.errors import ConfigError, ResourceError, StudyError
 from hopsearch.models import preset, require_size
 from hopsearch.names import Name, check_name, derive_name
-from hopsearch.study import StudyLock, StudyView, make_console, read_images
+from hopsearch.study import StudyLock, StudyView, make_console, plain, read_images
 from hopsearch.study.verdicts import winner_values, winner_verdicts
 from hopsearch.training import SETTINGS, TrialConfig, on_command_line, opening, require_schedule, resolve, viewed
 from hopsearch.verbsettings import TrainingVerb
@@ -179,15 +179,17 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
     folder = place.folder
     lock = StudyLock(folder)
     try:
-        place.pull()
-        if said := require_same(folder / _WHAT, trial, data_identity(config.data, facts)):
-            console.print(said, markup=False)
-        place.push()
-        console.print(f"training {folder}: watch it: tensorboard --logdir {folder / 'tensorboard'}")
-        for sentence in opening(trial, facts, config.recipe if config.model else None, fixed):
-            console.print(sentence, markup=False)
-        with connect(config.address):
-            _run(config, trial, facts.classes, place, console)
+        say = plain(console)
+        with signals.closed_whole(place.owned(say)) as owned:
+            owned.pull()
+            if said := require_same(folder / _WHAT, trial, data_identity(config.data, facts)):
+                say(said)
+            owned.push()
+            say(f"training {folder}: watch it: tensorboard --logdir {folder / 'tensorboard'}")
+            for sentence in opening(trial, facts, config.recipe if config.model else None, fixed):
+                say(sentence)
+            with connect(config.address):
+                _run(config, trial, facts.classes, owned, console)
     except KeyboardInterrupt:
         signals.saving()
         raise Interrupted("Saved. Run the same command to go on.") from None
@@ -210,6 +212,7 @@ def _run(config: TrainingConfig, trial: TrialConfig, classes: Sequence[str], pla
         data=config.data,
         folder=str((folder / "checkpoints").resolve()),
         mirror=place.below("checkpoints"),
+        fence=place.fence,
         threads=max(1, int(config.cpus)),
     )
     with Curve(folder / "tensorboard", trial, console) as curve:

@@ -52,6 +52,7 @@ from hopsearch.study import (
     about_data,
     make_console,
     origin,
+    plain,
     read_images,
     rehearse,
     show,
@@ -178,10 +179,10 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
         return place.folder
     study: Study | None = None
     try:
-        with signals.closed_whole(place.journal()) as journal:
-            study = Study(place.folder, ready.identity, *ready.how)
+        with signals.closed_whole(place.owned(plain(console))) as owned, signals.closed_whole(owned.journal()) as journal:
+            study = Study(place.folder, ready.identity, *ready.how, guard=owned.guard, say=plain(console))
             with signals.closed_whole(study):
-                _run(config, ready, study, journal, console)
+                _run(config, replace(ready, place=owned), study, journal, console)
     except KeyboardInterrupt:
         signals.saving()
         if study is None:

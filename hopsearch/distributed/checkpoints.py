@@ -124,7 +124,7 @@ class Checkpoints:
             try:
                 CheckpointFolder(self.folder(number)).remove()
                 if self._place.remote:
-                    Mirror(self._place.below("trials", f"{number:04d}")).clear()
+                    Mirror(self._place.below("trials", f"{number:04d}"), self._place.fence).clear()
             except (OSError, ResourceError) as error:  # a storage may be away for a while; what is left takes room, nothing else
                 self._trouble = error
                 return

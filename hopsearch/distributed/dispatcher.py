@@ -239,6 +239,7 @@ class Dispatcher:
             data=self.data,
             folder=str(self.checkpoints.folder(record.number).resolve()),
             mirror=self.place.below("trials", f"{record.number:04d}"),
+            fence=self.place.fence,
             fresh=fresh,
             objective=self.study.objective,
             maximize=self.study.sign > 0,

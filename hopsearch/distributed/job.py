@@ -16,6 +16,7 @@ from hopsearch.artifact.folder import write_weights
 from hopsearch.config import Settings
 from hopsearch.data import DataConfig, Splits, load
 from hopsearch.distributed.mirror import Mirror
+from hopsearch.distributed.ownership import Fence
 from hopsearch.errors import CheckpointError, TrialFailure, UserError
 from hopsearch.models import to_timm
 from hopsearch.redaction import formatted, redact
@@ -41,6 +42,8 @@ class Job(Settings):
     """What to train it on."""
     folder: str
     """Where its checkpoints go."""
+    fence: Fence | None = None
+    """What each write to the mirror is checked against."""
     mirror: str = ""
     """A storage that keeps a copy of the folder, e.g. s3://bucket/path, where the machine may not outlive the training."""
     fresh: bool = False
@@ -103,7 +106,7 @@ class JobRun:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.folder = CheckpointFolder(Path(job.folder))
-        self._mirror = Mirror(job.mirror) if job.mirror else None
+        self._mirror = Mirror(job.mirror, job.fence) if job.mirror else None
         self._pictures = Path(job.folder) / "pictures.json"
         self._run: TrialRun | None = None
         self._stepped = 0.0  # when the current epoch began
@@ -188,7 +191,7 @@ class JobRun:
         validation, test = run.evaluate_validation(), run.evaluate_test(held_out)
         write_model(run, target)
         if mirror:
-            Mirror(mirror).push(target)
+            Mirror(mirror, self.job.fence).push(target)
         noted = {name: run.history[-1][name] for name in ("val_acc", "val_balanced_acc", "val_loss") if name in run.history[-1]}
         return {
             "epoch": run.epoch,

@@ -2,15 +2,18 @@
 
 import threading
 import uuid
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
 import pyarrow.fs
 
-from hopsearch.errors import ResourceError, StudyError
+from hopsearch.distributed.ownership import Fence, StorageLease, below
+from hopsearch.errors import HopsearchError, ResourceError, StudyError
 from hopsearch.names import require_name
+from hopsearch.study import LostLease
 
 _BLOCK = 1 << 22
 _SOON = 2.0  # seconds at most that a lost machine takes with it
@@ -23,10 +26,12 @@ class Place:
     Attributes:
         folder: on this machine.
         remote: its copy, e.g. ``s3://bucket/path/name``; empty where there is none.
+        lease: the right to write to the copy, where this process has it; see `owned`.
     """
 
     folder: Path
     remote: str = ""
+    lease: StorageLease | None = None
 
     @classmethod
     def of(cls, storage: str, name: str) -> "Place":
@@ -38,17 +43,41 @@ class Place:
         name = require_name(name)
         if "://" not in storage:
             return cls(Path(storage) / name)
-        return cls(Path("runs") / name, f"{storage.rstrip('/')}/{quote(name, safe='@+=,')}")
+        return cls(Path("runs") / name, below(storage, quote(name, safe="@+=,")))
 
     def below(self, *parts: str) -> str:
         """The copy of something below the folder; empty where there is no copy."""
-        return "/".join((self.remote, *parts)) if self.remote else ""
+        return below(self.remote, *parts) if self.remote else ""
+
+    @contextmanager
+    def owned(self, say: Callable[[str], None]) -> "Iterator[Place]":
+        """This place with the right to write to its copy, for as long as it is entered; without a copy just this place.
+
+        Raises:
+            StudyError: another process has it.
+            ResourceError: the storage cannot be reached.
+        """
+        if not self.remote:
+            yield self
+            return
+        with StorageLease(self.remote, say) as lease:
+            yield replace(self, lease=lease)
+
+    @property
+    def fence(self) -> Fence | None:
+        """What each write to the copy is checked against."""
+        return self.lease.fence if self.lease else None
+
+    @property
+    def guard(self) -> Callable[[], None] | None:
+        """To be called before each write to the folder's journal; raises where another process has taken the copy over."""
+        return self.lease.require if self.lease else None
 
     def push(self, *parts: str) -> None:
         """Copy the files of a folder below, where there is a storage."""
         folder = self.folder.joinpath(*parts)
         if self.remote and folder.is_dir():
-            Mirror(self.below(*parts)).push(folder)
+            Mirror(self.below(*parts), self.fence).push(folder)
 
     def push_tree(self, part: str) -> None:
         """Copy a folder below and its folders."""
@@ -58,7 +87,7 @@ class Place:
 
     def journal(self, name: str = "journal.log") -> "AbstractContextManager[JournalMirror | None]":
         """Keeps the copy of a study's journal, where there is a storage, for as long as it is entered."""
-        return JournalMirror(self.folder / name, self.remote) if self.remote else nullcontext()
+        return JournalMirror(self.folder / name, self.remote, self.fence) if self.remote else nullcontext()
 
     def bring_journal(self, name: str = "journal.log") -> None:
         """Bring a study's journal, to look at, where the storage's is further."""
@@ -76,13 +105,14 @@ class Mirror:
 
     Args:
         uri: where the copy is.
+        fence: what each write is checked against, where the copy has an owner.
 
     Raises:
         ResourceError: the storage cannot be reached or is of an unknown kind.
     """
 
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
+    def __init__(self, uri: str, fence: Fence | None = None) -> None:
+        self._uri, self._fence = uri, fence
         try:
             self._files, self._root = pyarrow.fs.FileSystem.from_uri(uri)
         except (OSError, ValueError, pyarrow.ArrowException) as error:
@@ -101,6 +131,7 @@ class Mirror:
                 if self._pushed.get(name) != here[name]:
                     self._copy_up(folder / name, f"{self._root}/{name}")
             for name in set(self._names()) - set(here):
+                self._require_ours()
                 self._files.delete_file(f"{self._root}/{name}")
         except (OSError, pyarrow.ArrowException) as error:
             raise self._lost(error) from error
@@ -122,6 +153,7 @@ class Mirror:
 
     def clear(self) -> None:
         """Remove the copy."""
+        self._require_ours()
         try:
             self._files.delete_dir_contents(self._root, missing_dir_ok=True)
         except (OSError, pyarrow.ArrowException) as error:
@@ -165,7 +197,16 @@ class Mirror:
         with source.open("rb") as file, self._files.open_output_stream(scratch) as out:
             while block := file.read(_BLOCK):
                 out.write(block)
+        try:
+            self._require_ours()  # as late as can be: an upload may take minutes
+        except HopsearchError:
+            self._files.delete_file(scratch)
+            raise
         self._files.move(scratch, target)
+
+    def _require_ours(self) -> None:
+        if self._fence:
+            self._fence.check()
 
     def _copy_down(self, source: str, target: Path) -> None:
         scratch = target.with_name(f".{target.name}")
@@ -211,15 +252,16 @@ class JournalMirror:
     Args:
         journal: the file; brought from the storage where it is further there, e.g. on a new head.
         uri: the folder of the copy.
+        fence: what each write of the copy is checked against.
 
     Raises:
         StudyError: the two have gone different ways.
         ResourceError: the storage cannot be reached.
     """
 
-    def __init__(self, journal: Path, uri: str) -> None:
+    def __init__(self, journal: Path, uri: str, fence: Fence | None = None) -> None:
         bring_journal(journal, uri)
-        self._journal, self._mirror, self._size = journal, Mirror(uri), -1
+        self._journal, self._mirror, self._size = journal, Mirror(uri, fence), -1
         self._over, self._copying = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
@@ -263,6 +305,8 @@ class JournalMirror:
                 self._copy()
             except ResourceError:  # a storage may be away for a while; `close` has the last word
                 continue
+            except LostLease:  # told by whoever writes next
+                return
 
     def _copy(self, anew: bool = False) -> None:
         with self._copying:

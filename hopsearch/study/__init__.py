@@ -2,10 +2,11 @@
 
 from hopsearch.study.board import Board
 from hopsearch.study.chronicle import Report, chronicle
+from hopsearch.study.holder import Holder, Lease, LostLease, Seen
 from hopsearch.study.identity import Identity
 from hopsearch.study.leaderboard import Row, leaderboard, summary, varied, write_csv
 from hopsearch.study.origin import about_data, origin
-from hopsearch.study.printout import make_console, show
+from hopsearch.study.printout import make_console, plain, show
 from hopsearch.study.priors import Prior
 from hopsearch.study.proposals import Admission, Admit
 from hopsearch.study.pruners import PRUNERS, Pruner, Verdict, make_pruner
@@ -32,14 +33,18 @@ __all__ = [
     "Decision",
     "Event",
     "Faults",
+    "Holder",
     "Identity",
     "Landscape",
+    "Lease",
+    "LostLease",
     "Prior",
     "Promotion",
     "Pruner",
     "Report",
     "Retention",
     "Row",
+    "Seen",
     "Simulation",
     "State",
     "Study",
@@ -57,6 +62,7 @@ __all__ = [
     "make_pruner",
     "make_sampler",
     "origin",
+    "plain",
     "read_images",
     "rehearse",
     "retain",

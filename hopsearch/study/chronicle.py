@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from hopsearch.study.decisions import in_order
+from hopsearch.study.journal import read_journal
 from hopsearch.study.records import CONTINUES, Decision, Promotion, State, TrialRecord
-from hopsearch.study.storage import JOURNAL, read_journal
+from hopsearch.study.storage import JOURNAL
 from hopsearch.study.view import StudyView
 
 

@@ -1,6 +1,7 @@
 """The study in words and a table, for a terminal or a file."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -18,6 +19,11 @@ def make_console() -> Console:
     """Standard output; a file or a pipe has no width to fit into."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=240)
+
+
+def plain(console: Console) -> Callable[[str], None]:
+    """Prints sentences in which square brackets mean themselves."""
+    return functools.partial(console.print, markup=False)
 
 
 def show(view: StudyView, console: Console, top: int = 10) -> None:

@@ -1,55 +1,28 @@
 """Where a study is kept: an append-only journal in its folder, or any Optuna storage; one writer at a time."""
 
 import copy
+import errno
 import fcntl
-import os
-from collections.abc import Container
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any, TextIO
 
 from optuna.exceptions import OptunaError
-from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, get_storage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage, get_storage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from hopsearch.config import choices
 from hopsearch.errors import StudyError
+from hopsearch.study.holder import Holder
+from hopsearch.study.journal import Journal, drop_torn_line
+from hopsearch.study.lease import tell_plainly
 
 JOURNAL = "journal.log"
 MEMORY = "memory:"
 """Instead of a database's URL: a study that lives as long as its process, for simulations."""
-
-
-class _HeldByStudy(JournalFileOpenLock):
-    """No lock an operation: `StudyLock` already makes this process the only writer for as long as the study is open.
-
-    Optuna's own locks are files that a killed process leaves behind, and the next one waits half a minute for.
-    """
-
-    def acquire(self) -> bool:
-        return True
-
-    def release(self) -> None:
-        return None
-
-
-class _Journal(JournalFileBackend):
-    """The journal's file; a full disk is told in a sentence.
-
-    Raises:
-        StudyError: from `append_logs`, where the journal cannot be written.
-    """
-
-    def __init__(self, file: Path) -> None:
-        super().__init__(str(file), lock_obj=_HeldByStudy(str(file)))
-        self._path = file
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        try:
-            super().append_logs(logs)
-        except OSError as error:
-            hint = "Free some space and run the same command again; all before is saved"
-            raise StudyError(str(self._path), f"the journal must be writable, got: {error.strerror}", hint) from error
 
 
 class _Storage(JournalStorage):
@@ -58,7 +31,7 @@ class _Storage(JournalStorage):
     Optuna looks for one at every proposal, and has this in its storage in memory only.
     """
 
-    def __init__(self, journal: _Journal) -> None:
+    def __init__(self, journal: Journal) -> None:
         super().__init__(journal)
         self._passed: dict[int, int] = {}  # by study: so many first trials do not wait, and so never will again
 
@@ -105,16 +78,20 @@ class StudyLock:
             raise StudyError(str(folder), f"the study's folder must be writable, got: {error.strerror}", hint) from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):  # e.g. NFS without its lock service
+                file.close()
+                hint = "Put storage=<folder> on a disk with locks, or use storage=file://<folder> or a database=, which need none"
+                raise StudyError(str(folder), f"its file system must know locks, got: {error.strerror}", hint) from None
             file.seek(0)
-            holder = file.read().strip() or "another process"
+            holder = Holder.read(text := file.read().strip()) or text or "another process"
             file.close()
             hint = "Wait for it, stop it, or give this search another name with study=<name>"
             raise StudyError(
                 str(folder), f"one search at a time writes to a study, got a second one beside {holder}", hint
             ) from None
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {os.uname().nodename}")
+        file.write(Holder.me().text)
         file.flush()
         return file
 
@@ -123,13 +100,14 @@ class StudyLock:
         self._file.close()
 
 
-def open_storage(folder: Path, database: str | None, writer: bool) -> BaseStorage:
+def open_storage(folder: Path, database: str | None, writer: bool, guard: Callable[[], None] | None = None) -> BaseStorage:
     """The study's Optuna storage.
 
     Args:
         folder: the study's folder; its ``journal.log`` is the storage unless ``database`` is given.
         database: an Optuna storage URL, e.g. ``sqlite:///study.db``, or `MEMORY`.
         writer: whether this process holds the `StudyLock` and will write.
+        guard: called before every write to a journal; raises where this process may write no more.
 
     Raises:
         StudyError: the journal or the database cannot be opened.
@@ -138,14 +116,18 @@ def open_storage(folder: Path, database: str | None, writer: bool) -> BaseStorag
         if database == MEMORY:
             return InMemoryStorage()
         if database:
-            return get_storage(database)
+            # A view is never closed, so it keeps no connection open.
+            pool = {} if writer or database.startswith("sqlite") else {"poolclass": NullPool}
+            storage = get_storage(RDBStorage(database, engine_kwargs=pool))
+            tell_plainly(engine_of(storage), database)
+            return storage
         journal = folder / JOURNAL
         if writer:
-            _drop_torn_line(journal)
+            drop_torn_line(journal)
         elif not journal.exists():
             raise StudyError(str(folder), f"must hold a study, got no {JOURNAL}", studies_beside(folder))
-        return _Storage(_Journal(journal))
-    except (OSError, OptunaError, ValueError) as error:
+        return _Storage(Journal(journal, guard))
+    except (OSError, OptunaError, ValueError, ImportError, SQLAlchemyError) as error:
         place = database or str(folder / JOURNAL)
         raise StudyError(
             place, f"the study's storage must open, got: {error}", "Restore it from a copy, or start a new study"
@@ -158,26 +140,16 @@ def studies_beside(folder: Path) -> str:
     return f"{choices(folder.name, others)} in {folder.parent}; another folder of studies is given with storage="
 
 
-def read_journal(journal: Path) -> list[dict[str, Any]]:
-    """The journal's lines, in the order in which they were written; half a line at its end is left out."""
-    return list(_Journal(journal).read_logs(0))
+def integrity(storage: BaseStorage) -> str:
+    """What can be said of the storage itself: of a journal, whether a line is missing, altered or moved."""
+    backend = getattr(storage, "_backend", None)
+    if isinstance(backend, Journal):
+        return str(backend.chain)
+    return "database: its decisions were made again; whether rows were changed or removed before cannot be seen"
 
 
-def _drop_torn_line(journal: Path) -> None:
-    # A process killed while it wrote leaves half a line, which nobody was told of. Optuna skips it as long as it is the last,
-    # but would append to it and so spoil the next line too.
-    if not journal.exists():
-        return
-    with journal.open("r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        keep = size
-        while keep > 0:
-            start = max(0, keep - 4096)
-            file.seek(start)
-            newline = file.read(keep - start).rfind(b"\n")
-            if newline >= 0:
-                keep = start + newline + 1
-                break
-            keep = start
-        if keep < size:
-            file.truncate(keep)
+def engine_of(storage: BaseStorage) -> Engine:
+    """The connection pool of a storage in a database."""
+    inner: Any = getattr(storage, "_backend", storage)
+    engine: Engine = inner.engine
+    return engine

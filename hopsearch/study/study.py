@@ -1,7 +1,7 @@
 """The study, for the one process that writes it: ask, report, tell, and go on after any interruption."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,12 +10,13 @@ from hopsearch.study.decisions import Made, decide, in_order, take_in
 from hopsearch.study.evidence import Evidence
 from hopsearch.study.identity import Identity
 from hopsearch.study.informed import informed
+from hopsearch.study.lease import DatabaseLease
 from hopsearch.study.priors import Prior
 from hopsearch.study.proposals import Admit, Proposals
 from hopsearch.study.pruners import make_pruner
 from hopsearch.study.records import Failure, Promotion, State, TrialRecord
 from hopsearch.study.samplers import make_sampler
-from hopsearch.study.storage import StudyLock, open_storage
+from hopsearch.study.storage import MEMORY, StudyLock, engine_of, open_storage
 from hopsearch.study.warm import WarmStart
 from hopsearch.study.writing import Writer
 
@@ -30,6 +31,8 @@ class Study(Writer):
         database: an Optuna storage URL instead of the journal in ``folder``.
         prior: beliefs about good values; a study may go on with others.
         warm_start: another study to learn from; looked at when the study begins, and kept in it.
+        guard: called before every write to the journal; raises where this process may write no more.
+        say: told of a holder that is waited for, or was taken over from.
 
     Raises:
         StudyError: unwritable, open elsewhere, or another study than the one asked for (with the difference).
@@ -45,17 +48,22 @@ class Study(Writer):
         database: str | None = None,
         prior: Prior | None = None,
         warm_start: WarmStart | None = None,
+        guard: Callable[[], None] | None = None,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         (prior or Prior()).check(identity.space)
         self._pruner = make_pruner(pruner, identity.space.fidelity)
         make_sampler(sampler, identity.space, identity.seed, 0)  # an unknown name is refused before anything is written
         self._lock = StudyLock(folder)
+        self._lease: DatabaseLease | None = None
         try:
-            storage = open_storage(folder, database, writer=True)
+            storage = open_storage(folder, database, writer=True, guard=guard)
+            if database and database != MEMORY:
+                self._lease = DatabaseLease(engine_of(storage), identity.name, database, say)
             study = load_or_create(storage, folder, identity, warm_start.trials() if warm_start else [])
             super().__init__(folder, study, identity)
         except BaseException:
-            self._lock.release()
+            self.close()
             raise
         self._proposals = Proposals(
             informed(study, self.objectives), identity, sampler, self.records, self.carriers, str(folder), prior or Prior()
@@ -73,6 +81,8 @@ class Study(Writer):
 
     def close(self) -> None:
         """Give up the right to write."""
+        if self._lease:
+            self._lease.release()
         self._lock.release()
 
     @property

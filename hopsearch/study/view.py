@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, JournalStorage
 
 from hopsearch.errors import StudyError
 from hopsearch.space import Objective
@@ -16,7 +16,7 @@ from hopsearch.study.fronts import Values, fronts
 from hopsearch.study.identity import IDENTITY, Identity
 from hopsearch.study.pruners import Pruner, make_pruner
 from hopsearch.study.records import Decision, Failure, Promotion, State, TrialRecord, from_optuna
-from hopsearch.study.storage import JOURNAL, open_storage, studies_beside
+from hopsearch.study.storage import JOURNAL, integrity, open_storage, studies_beside
 
 CHECKPOINTS = "checkpoints"
 _SQLITE = "sqlite:///"
@@ -70,6 +70,11 @@ class StudyView:
         study = load_study(open_storage(folder, database, writer=False), folder.name)
         stored = study.user_attrs.get(IDENTITY) if study else None
         return None if study is None or stored is None else cls(folder, study, Identity.from_dict(stored))
+
+    @property
+    def integrity(self) -> str:
+        """What can be said of the storage, in a sentence; see `hopsearch.study.storage.integrity`."""
+        return integrity(self.optuna._storage)
 
     def refresh(self) -> None:
         """Read the trials again from the storage."""
@@ -219,8 +224,8 @@ class StudyView:
 
 
 def load_study(storage: BaseStorage, name: str) -> optuna.Study | None:
-    """The study of that name in a storage, or the only one there; None where there is none yet."""
+    """The study of that name in a storage; of a journal its only one, whatever its folder is called; None for none yet."""
     names = optuna.get_all_study_names(storage)
-    if name not in names and len(names) != 1:
+    if name not in names and (len(names) != 1 or not isinstance(storage, JournalStorage)):
         return None
     return optuna.load_study(study_name=name if name in names else names[0], storage=storage)
