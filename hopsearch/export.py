@@ -73,7 +73,8 @@ def write_export(
     require_free(target)
     place = place or Place(view.folder)
     model, trial, results = _winner(view, place) if number is None else _trial(view, place, number)
-    about = config_of(trial.model, _classes(view), json.loads(trial.model_dump_json()))
+    crop_pct = float(view.identity.origin.get("data", {}).get("crop_pct", 1.0))
+    about = config_of(trial.model, _classes(view), json.loads(trial.model_dump_json()), crop_pct=crop_pct)
     card = model_card(_provenance(view, view.records[results["trial"]], results, origin), about, onnx=layout == "onnx")
     folded = fold(model).eval()
     if layout == "onnx":

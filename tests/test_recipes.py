@@ -9,12 +9,12 @@ import pytest
 
 from hopsearch import train, tune
 from hopsearch.command import MISTAKE, run_verb
-from hopsearch.data import DataFacts
+from hopsearch.data import DataConfig, DataFacts
 from hopsearch.errors import ConfigError, StudyError
 from hopsearch.models import FAMILIES
 from hopsearch.space import Fidelity
 from hopsearch.study import Identity
-from hopsearch.training import TrialRun, choose_recipe, open_space, recipe, require_schedule, resolve
+from hopsearch.training import TrialRun, choose_recipe, open_space, recipe, require_schedule, resolve, viewed
 from hopsearch.training.optimizer import learning_rate
 from hopsearch.training.schedule import after_warmup, rates, settled_after
 from tests.conftest import identity
@@ -103,6 +103,8 @@ def test_settings_are_the_scripts_whatever_the_family(name, family):
     for key, value in (SETTINGS | OWN[name]).items():
         section, field = key.split(".")
         assert getattr(getattr(trial, section), field) == value, key
+    assert (viewed(DataConfig(), name).crop_pct, viewed(DataConfig(), name).keep_original) == (0.875, True)
+    assert viewed(DataConfig(crop_pct=1.0), name).crop_pct == 1.0, "the user's own goes before the recipe's"
 
 
 def test_the_rate_does_not_follow_the_batch_where_it_is_absolute():

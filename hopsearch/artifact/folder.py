@@ -65,7 +65,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     return about
 
 
-def config_of(config: ModelConfig, classes: Sequence[str], trial: Mapping[str, Any], folded: bool = True) -> dict[str, Any]:
+def config_of(
+    config: ModelConfig, classes: Sequence[str], trial: Mapping[str, Any], folded: bool = True, crop_pct: float = 1.0
+) -> dict[str, Any]:
     """The ``config.json`` of a model, for timm, for `load_model` and for ``modeling.py``.
 
     Args:
@@ -73,6 +75,7 @@ def config_of(config: ModelConfig, classes: Sequence[str], trial: Mapping[str, A
         classes: names, in the order of the logits.
         trial: the whole trial that trained it, as plain JSON.
         folded: whether the spectral norms are in the weights.
+        crop_pct: share of an image's shorter side that the model is shown, as in its evaluation.
     """
     architecture, arguments = to_timm(config)
     folded = folded and architecture.startswith("imixer")
@@ -86,7 +89,7 @@ def config_of(config: ModelConfig, classes: Sequence[str], trial: Mapping[str, A
             "fixed_input_size": True,
             "mean": [0.5] * config.channels,
             "std": [0.5] * config.channels,
-            "crop_pct": 1.0,
+            "crop_pct": crop_pct,
             "interpolation": "bicubic",
             "first_conv": "stem.proj",
             "classifier": "head",

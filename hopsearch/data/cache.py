@@ -39,6 +39,9 @@ class Decoded:
     """Whether the pixels stay on disk and are shared with other processes."""
 
 
+_Form = tuple[int, int, float]  # pixels a side, channels, and the share of a side that is seen
+
+
 @dataclass(frozen=True)
 class _Manifest:
     shape: tuple[int, ...]
@@ -62,7 +65,9 @@ def part_key(part: Part, image_size: int | None, on_corrupt: str) -> str:
     return digest([_LAYOUT_VERSION, part.version(), image_size, on_corrupt])
 
 
-def read_part(folder: Path, key: str, part: Part, size: int, channels: int, skip: bool, memory_limit: int) -> Decoded:
+def read_part(
+    folder: Path, key: str, part: Part, size: int, channels: int, skip: bool, memory_limit: int, crop_pct: float = 1.0
+) -> Decoded:
     """Pixels of a part from the cache, decoded first where they are not there.
 
     A cache that cannot be written (full, read-only) costs a warning where the pixels fit ``memory_limit``.
@@ -77,12 +82,12 @@ def read_part(folder: Path, key: str, part: Part, size: int, channels: int, skip
         if found := _read(folder, key, memory_limit):  # another process was first
             return found
         if needed > memory_limit:
-            _decode_to_disk(folder, key, part, size, channels, skip)
+            _decode_to_disk(folder, key, part, (size, channels, crop_pct), skip)
             _keep_sums(folder, part)
             if found := _read(folder, key, memory_limit):
                 return found
             raise DataError(str(folder), "the cache was damaged right after it was written", "Check the disk, or set data.cache")
-        decoded = _decode_to_memory(part, size, channels, skip)
+        decoded = _decode_to_memory(part, (size, channels, crop_pct), skip)
         _keep_sums(folder, part)
         try:
             _write(folder, key, [decoded.images_NCHW], len(part), decoded.skipped)
@@ -98,19 +103,21 @@ def _keep_sums(folder: Path, part: Part) -> None:
         keep_sums(folder, part)
 
 
-def _decode_to_memory(part: Part, size: int, channels: int, skip: bool) -> Decoded:
+def _decode_to_memory(part: Part, form: _Form, skip: bool) -> Decoded:
+    size, channels, _ = form
     images_NCHW = np.empty((len(part), channels, size, size), dtype=np.uint8)
     skipped: list[int] = []
     count = 0
-    for count, row in enumerate(_good_rows(part, size, channels, skip, skipped), 1):
+    for count, row in enumerate(_good_rows(part, form, skip, skipped), 1):
         images_NCHW[count - 1] = row
     _require_some(part, count)
     return Decoded(images_NCHW[:count], tuple(skipped), mapped=False)
 
 
-def _decode_to_disk(folder: Path, key: str, part: Part, size: int, channels: int, skip: bool) -> None:
+def _decode_to_disk(folder: Path, key: str, part: Part, form: _Form, skip: bool) -> None:
+    size, channels, _ = form
     skipped: list[int] = []
-    rows = (row[None] for row in _good_rows(part, size, channels, skip, skipped))
+    rows = (row[None] for row in _good_rows(part, form, skip, skipped))
     try:
         _write(folder, key, rows, len(part), skipped)
     except OSError as error:
@@ -119,8 +126,8 @@ def _decode_to_disk(folder: Path, key: str, part: Part, size: int, channels: int
         raise DataError(str(folder), f"the decoded images must fit the cache: {error.strerror}", hint) from None
 
 
-def _good_rows(part: Part, size: int, channels: int, skip: bool, skipped: list[int]) -> Iterator[Pixels]:
-    for index, row in enumerate(counted("decoding", decode_all(part, size, channels), len(part))):
+def _good_rows(part: Part, form: _Form, skip: bool, skipped: list[int]) -> Iterator[Pixels]:
+    for index, row in enumerate(counted("decoding", decode_all(part, *form), len(part))):
         if not isinstance(row, str):
             yield row
         elif skip:

@@ -29,6 +29,11 @@ class DataConfig(Settings):
     image_size: int | None = Field(default=None, ge=1, le=MOST_PIXELS)
     """Pixels a side: the shorter side is resized to it (bicubic), then the centre is cut out. None: the images' own size if
     all are square and share one, else 224."""
+    crop_pct: float = Field(default=1.0, gt=0, le=1)
+    """Share of a side that evaluation sees: the shorter side is resized to image_size / crop_pct before the centre is cut out."""
+    keep_original: bool = False
+    """Keep training images in their own size where all are square and share one, so that augment.resized_crop stretches the
+    originals to image_size; others are resized to image_size first, and the crop is taken from that."""
     val_fraction: float = Field(default=0.15, gt=0, lt=1)
     """Share of the training images that searches measure on, the same in every class; used only without a validation folder."""
     test_fraction: float = Field(default=0.15, gt=0, lt=1)
@@ -67,6 +72,8 @@ class DataFacts:
     fingerprint: str
     """Hash of the images' contents, classes, size and split: equal wherever the same data lies under whatever name, different
     for other data or another split."""
+    crop_pct: float = 1.0
+    """See `DataConfig.crop_pct`: how images are to be prepared for a model."""
     skipped: tuple[str, ...] = ()
     """Names of the training images left out because they cannot be read."""
     train_by_class: tuple[int, ...] = ()

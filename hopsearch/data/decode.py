@@ -58,6 +58,16 @@ def natural_format(part: Part, image_size: int | None) -> tuple[int, int]:
     return size, channels
 
 
+def own_size(part: Part) -> int | None:
+    """The images' own pixels a side, where all are square and share one, and it can be trained on."""
+    if isinstance(part, ArrayPart):
+        height, width = part.pixels.shape[1:3]
+        return height if height == width else None
+    sizes = {found[0] for found in in_threads(functools.partial(_peek, part), len(part)) if found}
+    width, height = sizes.pop() if len(sizes) == 1 else (0, 1)
+    return width if width == height <= MOST_PIXELS else None
+
+
 def decode_all(part: Part, size: int, channels: int, crop_pct: float = 1.0) -> Iterator[Pixels | str]:
     """Decoded images (C, H, W) in order, or the reason for one that cannot be read; see `to_pixels`."""
     task = functools.partial(_decode_or_reason, part, size=size, channels=channels, crop_pct=crop_pct)

@@ -15,6 +15,9 @@ _NOT_SPLITTING = frozenset({"cache", "memory_limit"})
 def data_identity(config: DataConfig, facts: DataFacts) -> dict[str, Any]:
     """What a study or a training is asked to train on, to be compared with `data_difference`; `kept` of it is stored."""
     known = {"source": config.source, "image_size": facts.image_size, "fingerprint": facts.fingerprint}
+    views = {"crop_pct": config.crop_pct, "keep_original": config.keep_original}
+    # Said only where they are not the defaults, which older studies did not know by name.
+    known |= {name: value for name, value in views.items() if value != DataConfig.model_fields[name].default}
     return known | {_FORMER: facts.former_fingerprint}
 
 

@@ -14,7 +14,7 @@ import torch
 
 from hopsearch.data.cache import Decoded, cache_folder, cached_format, part_key, read_part
 from hopsearch.data.config import DataConfig, DataFacts
-from hopsearch.data.decode import natural_format
+from hopsearch.data.decode import natural_format, own_size
 from hopsearch.data.fingerprint import Prints
 from hopsearch.data.images import ImageSet
 from hopsearch.data.parts import ArrayPart, FilePart, HeldOut, Part, Source, digest
@@ -73,7 +73,7 @@ def _load(config: DataConfig) -> Splits:
     require_per_class(source.train.labels_N, source.classes, 1 + (not source.test) + (not source.val), place)
     pool, test = _hold_out(source, config)
     pool, n_val = _order(source, pool, config)
-    size, channels, decoded = _decode(pool, config)
+    size, channels, decoded = _decode_to_train(pool, config)
     kept = np.delete(np.arange(len(pool)), decoded.skipped)
     n_val = int(np.count_nonzero(kept < n_val))
     labels_N = pool.labels_N[kept]
@@ -82,6 +82,10 @@ def _load(config: DataConfig) -> Splits:
     for labels, part in ((labels_N[:n_val], "validation"), (labels_N[n_val:], "training")):
         require_per_class(labels, source.classes, 1, f"{place}: {part} part")
     whole = _image_set(decoded, labels_N)
+    kept_at = decoded.images_NCHW.shape[-1]
+    seen = whole
+    if kept_at != size or config.crop_pct != 1:
+        seen = _decode_to_evaluate(pool.take(kept[:n_val]), "validation", config, size, channels)
     print_of = Prints(source, config, pool, test, n_val, size, channels, decoded.skipped)
     facts = DataFacts(
         name=source.name,
@@ -93,14 +97,21 @@ def _load(config: DataConfig) -> Splits:
         n_test=test.count,
         flip=source.flip,
         fingerprint=print_of.contents(),
+        crop_pct=config.crop_pct,
         skipped=skipped,
         val_by_class=_by_class(labels_N[:n_val], source),
         train_by_class=_by_class(labels_N[n_val:], source),
         former_fingerprint=print_of.names(),
         parts=part_words(config, source),
     )
-    facts = replace(facts, summary=(*summary(config, source, facts), *print_of.warnings(kept)))
-    return Splits(facts, _cut(whole, n_val, None), _cut(whole, 0, n_val), lambda: _read_test(test, config, size, channels, place))
+    views = (f"  training images are kept at {kept_at} × {kept_at} px",) if kept_at != size else ()
+    facts = replace(facts, summary=(*summary(config, source, facts), *views, *print_of.warnings(kept)))
+    return Splits(
+        facts,
+        _cut(whole, n_val, None),
+        _cut(seen, 0, n_val),
+        lambda: _decode_to_evaluate(test.open(), "test", config, size, channels),
+    )
 
 
 def _hold_out(source: Source, config: DataConfig) -> tuple[Part, HeldOut]:
@@ -130,29 +141,43 @@ def _by_class(labels_N: Indices, source: Source) -> tuple[int, ...]:
     return tuple(np.bincount(labels_N, minlength=len(source.classes)).tolist())
 
 
-def _decode(part: Part, config: DataConfig, size: int | None = None, channels: int | None = None) -> tuple[int, int, Decoded]:
-    """A part's pixels in its natural format, or in the one given."""
-    key = part_key(part, size or config.image_size, config.on_corrupt)
-    folder = cache_folder(config.cache)
-    if size is None or channels is None:
+def _decode_to_train(part: Part, config: DataConfig) -> tuple[int, int, Decoded]:
+    """A part's pixels as training keeps them, with the size and channels that a model sees."""
+    folder, key = cache_folder(config.cache), part_key(part, config.image_size, config.on_corrupt)
+    if not config.keep_original:
         size, channels = cached_format(folder, key) or natural_format(part, config.image_size)
+        return size, channels, _decode(part, config, key, (size, channels, 1.0))
+    key = digest([key, "original"])
+    if found := cached_format(folder, key):
+        own, channels = found
+        size = config.image_size or own
     else:
-        key = digest([key, channels])
-    if isinstance(part, ArrayPart) and part.pixels.shape[1:3] == (size, size):
-        return size, channels, Decoded(_channels_first(part), (), mapped=False)
-    return size, channels, read_part(folder, key, part, size, channels, config.on_corrupt == "skip", config.memory_limit)
+        size, channels = natural_format(part, config.image_size)
+        own = own_size(part) or size
+    return size, channels, _decode(part, config, key, (own, channels, 1.0))
+
+
+def _decode_to_evaluate(part: Part, what: str, config: DataConfig, size: int, channels: int) -> ImageSet:
+    """A part as a model sees it in evaluation; images that cannot be read are left out."""
+    key = digest([part_key(part, size, config.on_corrupt), channels])
+    if config.crop_pct != 1:
+        key = digest([key, config.crop_pct])
+    decoded = _decode(part, config, key, (size, channels, config.crop_pct))
+    _report_skipped(tuple(part.name(index) for index in decoded.skipped), f"data.source={config.source}: {what} part")
+    return _image_set(decoded, np.delete(part.labels_N, decoded.skipped))
+
+
+def _decode(part: Part, config: DataConfig, key: str, form: tuple[int, int, float]) -> Decoded:
+    size, channels, crop_pct = form
+    if isinstance(part, ArrayPart) and part.pixels.shape[1:3] == (size, size) and crop_pct == 1:
+        return Decoded(_channels_first(part), (), mapped=False)
+    skip = config.on_corrupt == "skip"
+    return read_part(cache_folder(config.cache), key, part, size, channels, skip, config.memory_limit, crop_pct)
 
 
 def _channels_first(part: ArrayPart) -> Pixels:
     pixels = part.pixels[:, None] if part.pixels.ndim == 3 else part.pixels.transpose(0, 3, 1, 2)
     return np.ascontiguousarray(pixels)
-
-
-def _read_test(test: HeldOut, config: DataConfig, size: int, channels: int, place: str) -> ImageSet:
-    part = test.open()
-    decoded = _decode(part, config, size, channels)[2]
-    _report_skipped(tuple(part.name(index) for index in decoded.skipped), f"{place}: test part")
-    return _image_set(decoded, np.delete(part.labels_N, decoded.skipped))
 
 
 def _report_skipped(names: tuple[str, ...], place: str) -> None:

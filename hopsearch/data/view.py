@@ -79,19 +79,21 @@ def to_pixels(image: Image.Image, size: int, channels: int, crop_pct: float = 1.
         image: opened, not yet loaded: what is not needed of a JPEG is then not decoded.
         size: pixels a side.
         channels: 1 (grey) or 3 (RGB).
-        crop_pct: share of the resized image's shorter side that is cut out.
+        crop_pct: share of the resized image's shorter side that is cut out. Below 1 it is the papers' evaluation, and the
+            pixels are timm's to a grey level: decoded in full size and resized by PIL, which takes longer.
 
     Raises:
         OSError, ValueError, …: see `UNREADABLE`.
     """
     upright_width, upright_height = upright_size(image)
     view, mode = View.of(upright_width, upright_height, size, crop_pct), "L" if channels == 1 else "RGB"
-    scale = _jpeg_scale(image, view)
+    exact = crop_pct < 1
+    scale = 1 if exact else _jpeg_scale(image, view)
     large = image.width * image.height > _LARGE * scale**2
     try:
         with _one_large if large else nullcontext():
             decoded = _decode_jpeg(image, mode, scale)
-            pixels_HWC = _cut_out(_decode_with_pil(image, mode, scale) if decoded is None else decoded, view, large)
+            pixels_HWC = _cut_out(_decode_with_pil(image, mode, scale) if decoded is None else decoded, view, large, exact)
     except MemoryError:
         raise MemoryError(f"not enough memory to decode {image.width} × {image.height} pixels") from None
     return np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1))
@@ -174,11 +176,14 @@ def _to_mode(image: Image.Image, mode: str) -> Image.Image:
 # Resizing
 
 
-def _cut_out(image: Image.Image | Pixels, view: View, large: bool) -> Pixels:
+def _cut_out(image: Image.Image | Pixels, view: View, large: bool, exact: bool) -> Pixels:
     """The square (size, size, C) of a whole upright image (H, W, C)."""
-    elongated = view.width * view.height > _ELONGATED * view.size**2
+    elongated = view.width * view.height > (_ELONGATED**3 if exact else _ELONGATED) * view.size**2
     if elongated or large:
         return _cut_out_with_pil(image if isinstance(image, Image.Image) else Image.fromarray(image.squeeze()), view)
+    if exact:
+        whole = image if isinstance(image, Image.Image) else Image.fromarray(image.squeeze())
+        image = whole.resize((view.width, view.height), Image.Resampling.BICUBIC)
     pixels_HWC = np.atleast_3d(np.asarray(image, dtype=np.uint8))
     if pixels_HWC.shape[:2] != (view.height, view.width):
         # torch on bytes is PIL's bicubic to one grey level, three times as fast, in this thread and without the interpreter lock.

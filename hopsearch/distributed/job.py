@@ -295,7 +295,7 @@ def write_model(run: TrialRun, target: Path) -> None:
             "input_size": [model.channels, model.image_size, model.image_size],
             "mean": [0.5] * model.channels,
             "std": [0.5] * model.channels,
-            "crop_pct": 1.0,
+            "crop_pct": run.facts.crop_pct,
             "interpolation": "bicubic",
             "first_conv": "stem.proj",
             "classifier": "head",

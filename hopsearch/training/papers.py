@@ -61,7 +61,7 @@ _OLD_IMIXER: dict[str, Any] = {"optim.batch_size": 2048, "optim.min_lr": 1e-6}
 _OLD_MIXERS: dict[str, Any] = {"optim.batch_size": 384, "optim.lr_base_batch": 512, "optim.min_lr": 0.0}
 
 RECIPES: tuple[str, ...] = (*_SETTINGS, PAPER, OLD_PAPER)
-_DATA: dict[str, Any] = {}
+_DATA: dict[str, Any] = {"crop_pct": 0.875, "keep_original": True}
 _WARMUP, _COOLDOWN = "optim.warmup_epochs", "optim.cooldown_epochs"
 
 
