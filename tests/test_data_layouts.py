@@ -125,6 +125,23 @@ def test_a_class_of_val_or_test_that_train_has_not_is_refused(tmp_path):
         load(DataConfig(source=str(tmp_path)))
 
 
+def test_a_part_of_images_that_are_not_read_is_refused(tmp_path):
+    photographs(tmp_path / "train")
+    (tmp_path / "Test" / "cat").mkdir(parents=True)
+    assert "1 folder without images (Test/)" in said(load(DataConfig(source=str(tmp_path), image_size=8)))
+    (tmp_path / "Test" / "cat" / "phone.HEIC").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"Test: the test folder must hold images, got 1 \.heic .*data\.test=none"):
+        load(DataConfig(source=str(tmp_path), image_size=9))
+    assert "folders without images (Test/" in said(load(DataConfig(source=str(tmp_path), image_size=9, test="none")))
+
+
+def test_a_part_that_lacks_classes_is_refused(tmp_path):
+    photographs(tmp_path / "train", {"cat": 5, "dog": 5})
+    photographs(tmp_path / "val", {"cat": 5})
+    with pytest.raises(DataError, match=r"val: the classes must be those of train/; missing dog\. .*data\.val=none"):
+        load(DataConfig(source=str(tmp_path)))
+
+
 @pytest.mark.parametrize("part", ["val", "test"])
 def test_a_part_that_is_not_there_is_refused(part, tmp_path):
     photographs(tmp_path / "photos" / "held")

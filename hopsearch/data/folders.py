@@ -115,9 +115,10 @@ def _class_folders(folder: Path, aside: set[Path], passed: PassedOver, part: str
         _refuse_parts_inside(path)
         classes[name] = path
     direct = images_in(folder)
-    if len(classes) < 2:
+    if len(classes) < (2 if part == "train" else 1):
         found = f"one, {next(iter(classes))!r}" if classes else "images without a class" if direct else "none"
-        raise DataError(str(folder), f"at least two class folders are needed, got {found}", ADVICE)
+        hint = ADVICE if part == "train" else f"{ADVICE}, or cut that part off the training images: data.{part}=none"
+        raise DataError(str(folder), f"at least two class folders are needed, got {found}", hint)
     passed.outside += len(direct)
     return dict(sorted(classes.items()))
 

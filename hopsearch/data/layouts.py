@@ -7,7 +7,7 @@ and is not understood is refused: a guess would tune on the wrong images.
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hopsearch.data.listing import PassedOver, folders_in, holds_images, images_in
+from hopsearch.data.listing import PassedOver, folders_in, holds_images, images_in, walk
 from hopsearch.data.names import Role, normal, read_name
 from hopsearch.errors import DataError
 
@@ -117,7 +117,11 @@ def _take_parts(
 def _pass_over(folder: Path, elsewhere: dict[str, Path | None], layout: Layout, passed: PassedOver) -> None:
     """Refuse a folder beside the parts that could be one; count the others."""
     reading = read_name(folder.name)
-    if not holds_images(folder):
+    files = PassedOver()
+    if not any(True for _ in walk(folder, files)):
+        if reading.role and files.suffixes and reading.role not in elsewhere:
+            hint = f"Convert them, or cut that part off the training images: data.{reading.role}=none"
+            raise DataError(str(folder), f"the {_word(reading.role)} folder must hold images, got {files}", hint)
         passed.empty.append(f"{folder.name}/")
     elif reading.role in elsewhere:
         layout.notes.append(f"{folder.name}/ not used, as data.{reading.role}= says")
