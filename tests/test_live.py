@@ -3,9 +3,11 @@
 import io
 import math
 import os
+import re
 import statistics
 
 import pytest
+from rich.console import Console
 
 from hopsearch.data import DataConfig
 from hopsearch.distributed import live
@@ -13,7 +15,7 @@ from hopsearch.distributed.dispatcher import Budget, Dispatcher
 from hopsearch.distributed.job import Progress
 from hopsearch.distributed.live import LiveView
 from hopsearch.seeds import derive
-from hopsearch.study import MEMORY, PRUNERS, Simulation, Study, Training
+from hopsearch.study import MEMORY, PRUNERS, Simulation, Study, StudyView, Training, make_console, show
 from hopsearch.training import Constraint
 from tests.conftest import SPACE, identity
 
@@ -98,7 +100,7 @@ def test_counts_and_budgets_are_in_the_headline(tmp_path):
             pass
     assert "5 of 6 trials begun (" in out.getvalue()
     assert " waiting)" in out.getvalue()
-    assert "; budget left: 7 epochs" in out.getvalue()
+    assert ", budget left: 7 epochs" in out.getvalue()
 
 
 def test_the_waiting_ones_end_in_one_line(tmp_path, digits):
@@ -133,3 +135,68 @@ def test_a_worker_that_repeats_its_epochs_is_told_of_once(tmp_path):
             for _ in range(2):
                 view.rows(record, [{"epoch": epoch}])
     assert out.getvalue().splitlines() == [f"trial 0 goes on from {epochs}, val_acc 0.5000" for epochs in ("1 epoch", "3 epochs")]
+
+
+WIDE = SPACE | {"first": [], "parameters": SPACE["parameters"] | {"model.drop_path": {"type": "float", "low": 0.0, "high": 0.2}}}
+
+
+def screen(folder, monkeypatch, columns, **environment) -> list[str]:
+    """The last picture that a terminal of so many columns shows of a search."""
+    for name, value in {"TTY_COMPATIBLE": "1", "TERM": "xterm", "COLUMNS": str(columns), "LINES": "24", **environment}.items():
+        monkeypatch.setenv(name, value)
+    out, clock = io.StringIO(), [0.0]
+    with Study(folder / "test", identity(space=WIDE), "random", "asha_promotion", MEMORY) as study:
+        view = LiveView(study, 24, 2, "asha_promotion", out, lambda: clock[0])
+        view.budgets = lambda: ["3600 s", "12.50 GPU-hours", "7 trials to a plateau"]
+        with view:
+            for event in Simulation(study, Crossing(), 2, 24).events():
+                clock[0] = event.clock
+                view.rows(study.records[event.number], [{"epoch": event.epoch}])
+                if len(study.counted()) == 12:
+                    break
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue()).replace("\r", "\n").splitlines()
+    last = max(number for number, line in enumerate(plain) if " of 24 trials begun" in line)
+    return [line.rstrip() for line in plain[last:] if line.strip()]
+
+
+@pytest.mark.parametrize(("columns", "environment"), [(60, {}), (80, {}), (80, {"NO_COLOR": "1"}), (120, {}), (200, {})])
+def test_the_picture_fits_the_terminal(tmp_path, monkeypatch, columns, environment):
+    lines = screen(tmp_path, monkeypatch, columns, **environment)
+    assert max(map(len, lines)) <= columns
+    assert len(lines) <= 24
+    head, table = lines[: next(n for n, line in enumerate(lines) if line.startswith("trial "))], lines
+    words = " ".join(head)
+    for word in (
+        "trials begun (",
+        "best 0.",
+        "so far",
+        "budget left: 3600 s",
+        "12.50 GPU-hours",
+        "7 trials to a plateau",
+        " left",
+    ):
+        assert word in words  # whole, whatever the width
+    assert "…" not in "".join(lines)
+    titles = next(line for line in table if line.startswith("trial ")).split()
+    assert {"trial", "state", "epoch", "val_acc"} <= set(titles)
+    assert {60: "depth", 80: "n_iter", 120: "drop_path", 200: "params"}[columns] in titles
+
+
+def test_a_terminal_that_cannot_draw_gets_lines(tmp_path, monkeypatch):
+    lines = screen(tmp_path, monkeypatch, 80, TERM="dumb")
+    assert len(lines) == 1
+
+
+def test_the_final_table_fits_too(searched, monkeypatch):
+    view = StudyView.open(searched)
+    for columns in (60, 80, 120, 200):
+        out = io.StringIO()
+        show(view, Console(file=out, force_terminal=True, width=columns, no_color=True, highlight=False, color_system=None))
+        lines = out.getvalue().splitlines()
+        title = next(number for number, line in enumerate(lines) if line.lstrip().startswith("rank"))
+        assert max(len(line.rstrip()) for line in lines[title : title + 11]) <= columns
+        assert ("no room here for" in out.getvalue()) == (columns < 120)
+    out = io.StringIO()
+    show(view, make_console(out))
+    assert "symmetry_breaking" in out.getvalue()  # a file has no width
+    assert "no room" not in out.getvalue()

@@ -1,4 +1,4 @@
-"""What the user sees while a search runs: a live table on a terminal, a line an event elsewhere."""
+"""What the user sees while a search runs: a live table on a terminal, one log line per event otherwise."""
 
 import sys
 import time
@@ -14,7 +14,8 @@ from rich.text import Text
 
 from hopsearch.distributed.forecast import forecast
 from hopsearch.distributed.job import Drawn
-from hopsearch.study import State, StudyView, TrialRecord
+from hopsearch.study import State, StudyView, TrialRecord, varied
+from hopsearch.study.columns import Column, fitted, packed, settings
 from hopsearch.training import Row
 
 _STYLES = {State.COMPLETE: "green", State.PRUNED: "yellow", State.FAILED: "red", State.RUNNING: "cyan", State.PAUSED: "blue"}
@@ -50,7 +51,8 @@ class LiveView:
     ) -> None:
         self._view, self._trials, self._slots, self._pruner, self._now = view, trials, slots, pruner, now
         self._console = Console(file=out or sys.stdout, soft_wrap=True)
-        self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
+        lively = self._console.is_terminal and not self._console.is_dumb_terminal  # a dumb one cannot draw over what it has drawn
+        self._live = Live(console=self._console, auto_refresh=False) if lively else None
         self.budgets: Callable[[], list[str]] = list
         self._began, self._epochs_before = now(), view.epochs
         self._drawn = self._began
@@ -117,11 +119,16 @@ class LiveView:
             return
         self._drawn = now
         if self._live:
-            self._live.update(Group(Text(self._headline(), style="bold"), self._table()), refresh=True)
+            width, height = self._console.size
+            head = packed(self._headline(), width)
+            lines = [Text(line, style="bold", no_wrap=True, overflow="ellipsis") for line in head]
+            rows = max(1, min(_SHOWN, height - len(lines) - 2))  # the titles, and the line below
+            self._live.update(Group(*lines, self._table(rows, width)), refresh=True)
         else:
-            self.say(self._headline())
+            self.say(", ".join(self._headline()))
 
-    def _headline(self) -> str:
+    def _headline(self) -> list[str]:
+        """How the search stands, in words that are not to be broken."""
         counted = self._view.counted()
         states = Counter("waiting" if r.state == State.PAUSED else "ended" if r.state.ended else "running" for r in counted)
         stand = ", ".join(f"{states[word]} {word}" for word in ("running", "waiting", "ended") if states[word])
@@ -133,12 +140,9 @@ class LiveView:
         rate = epochs / seconds if seconds else 0.0
         speed = f"{rate:.1f} epochs/s" if rate >= 0.5 else f"{60 * rate:.1f} epochs/min" if epochs else "starting"
         left = self.left()
-        ahead = "" if left is None else f", about {clock(left)} left" if left >= 1 else ", nearly done"
-        return f"{begun}, {best}, {speed}, {clock(seconds)} so far{ahead}{self._budgets()}"
-
-    def _budgets(self) -> str:
-        words = self.budgets()
-        return f"; budget left: {', '.join(words)}" if words else ""
+        ahead = [] if left is None else [f"about {clock(left)} left"] if left >= 1 else ["nearly done"]
+        budgets = [f"budget left: {word}" if not number else word for number, word in enumerate(self.budgets())]
+        return [begun, best, speed, f"{clock(seconds)} so far", *ahead, *budgets]
 
     def left(self) -> float | None:
         """Seconds until the search will have ended, by its trials; None before the second epoch and after the last."""
@@ -154,24 +158,23 @@ class LiveView:
             self._ahead = now + steps * self._busy / epochs, now + hold
         return max(0.0, self._ahead[0] - now)
 
-    def _table(self) -> Table:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for name in ("trial", "state", "epoch", "next rung", self._view.objective, "params", "seconds"):
-            table.add_column(name, justify="left" if name == "state" else "right")
+    def _table(self, rows: int, width: int) -> Table:
+        """Trials that run, then the best; of their settings those first in which they differ."""
         running = [record for record in self._view.counted() if record.state == State.RUNNING]
         best = [record for record in self._view.ranked() if record.state != State.RUNNING]
-        for record in (*running, *best)[:_SHOWN]:
-            value = record.best(self._view.sign)
-            table.add_row(
-                str(record.number),
-                Text(record.state.value, style=_STYLES.get(record.state, "")),
-                str(record.epoch),
-                str(self._next_rung(record)),
-                f"{value[1]:.4f}" if value else "",
-                f"{record.cost.get('params', 0):,}",
-                f"{record.seconds:.1f}",
-            )
-        return table
+        shown = (*running, *best)[:rows]
+        values = [record.best(self._view.sign) for record in shown]
+        columns = [
+            Column("trial", [str(record.number) for record in shown]),
+            Column("state", [Text(one.state.value, style=_STYLES.get(one.state, "")) for one in shown], left=True),
+            Column("epoch", [str(record.epoch) for record in shown]),
+            Column("next rung", [self._next_rung(record) for record in shown], order=1),
+            Column(self._view.objective, [f"{value[1]:.4f}" if value else "" for value in values]),
+            Column("params", [f"{record.cost.get('params', 0):,}" for record in shown], order=4),
+            Column("seconds", [f"{record.seconds:.1f}" for record in shown], order=3),
+            *settings([record.params for record in shown], varied(self._view), order=2),
+        ]
+        return fitted(columns, width, "dim")[0]
 
     def _next_rung(self, record: TrialRecord) -> str:
         if record.state != State.RUNNING:

@@ -2,11 +2,11 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
-from rich.table import Table
 
+from hopsearch.study.columns import Column, fitted, settings, short
 from hopsearch.study.elections import ELECTION, election_words
 from hopsearch.study.leaderboard import Row, leaderboard, summary, varied
 from hopsearch.study.verdicts import BALANCED, no_better_words, winner_values, winner_verdicts
@@ -15,10 +15,10 @@ from hopsearch.study.view import StudyView
 _BESIDE = {"val_acc": "val_acc", BALANCED: "balanced"}  # short: the table is wide
 
 
-def make_console() -> Console:
-    """Standard output; a file or a pipe has no width to fit into."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=240)
+def make_console(out: TextIO | None = None) -> Console:
+    """Standard output, or ``out``; a file or a pipe has no width to fit into."""
+    console = Console(file=out, highlight=False)
+    return console if console.is_terminal else Console(file=out, highlight=False, width=10_000)
 
 
 def plain(console: Console) -> Callable[[str], None]:
@@ -41,10 +41,13 @@ def show(view: StudyView, console: Console, top: int = 10) -> None:
         console.print(f"{counts['epochs']} epochs trained, {share:.0%} of the {counts['full_epochs']} without early stopping")
     rows = leaderboard(view)[:top]
     if rows:
-        console.print(_table(view, rows))
+        table, missing = fitted(_columns(view, rows), console.width, "bold")
+        console.print(table)
+        if missing:
+            console.print(f"no room here for {', '.join(missing)}: leaderboard.csv and the report have all", markup=False)
     if len(view.objectives) > 1 and rows:
         words = ", ".join(f"{objective.name} {'up' if objective.sign > 0 else 'down'}" for objective in view.objectives)
-        console.print(f"* Pareto front ({words}): {len(view.front())} trials; nobody beats one of them in all objectives")
+        console.print(f"* Pareto front ({words}): {len(view.front())} trials; no other trial is better in all objectives")
     if words := no_better_words(view):
         console.print(words, markup=False)
     if view.dropped:
@@ -67,24 +70,20 @@ def _winner(view: StudyView, winner: Mapping[str, Any], console: Console) -> Non
         console.print(f"winner: {sentence}", markup=False)
 
 
-def _table(view: StudyView, rows: Sequence[Row]) -> Table:
-    names = varied(view)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    costs = [objective.name for objective in view.objectives[1:] if objective.name != "params"]
+def _columns(view: StudyView, rows: Sequence[Row]) -> list[Column]:
+    records = [row.record for row in rows]
+    stars = [" *" if row.front and len(view.objectives) > 1 else "" for row in rows]
     other = "val_acc" if view.objective == BALANCED else BALANCED
-    beside = [other] if any(other in row.record.peak for row in rows) else []
-    columns = ["rank", "trial", "state", view.objective, *(beside and [_BESIDE[other]]), "epochs", "params", *costs]
-    for name in (*columns, *(name.rpartition(".")[2] for name in names)):
-        table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
-    for row in rows:
-        record = row.record
-        rank = f"{row.rank or '-'}{' *' if row.front and len(view.objectives) > 1 else ''}"
-        cells = [rank, str(record.number), row.state, "" if row.value is None else f"{row.value:.4f}"]
-        cells += [f"{record.peak[name]:.4f}" if name in record.peak else "" for name in beside]
-        cells += [str(row.epochs), f"{record.cost.get('params', 0):,}", *(_short(record.cost.get(name, "")) for name in costs)]
-        table.add_row(*cells, *(_short(record.params.get(name, "")) for name in names))
-    return table
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    columns = [
+        Column("rank", [f"{row.rank or '-'}{star}" for row, star in zip(rows, stars, strict=True)]),
+        Column("trial", [str(record.number) for record in records]),
+        Column("state", [row.state for row in rows], left=True),
+        Column(view.objective, ["" if row.value is None else f"{row.value:.4f}" for row in rows]),
+    ]
+    if any(other in record.peak for record in records):
+        columns.append(Column(_BESIDE[other], [f"{one.peak[other]:.4f}" if other in one.peak else "" for one in records]))
+    columns.append(Column("epochs", [str(row.epochs) for row in rows]))
+    columns.append(Column("params", [f"{record.cost.get('params', 0):,}" for record in records], order=1))
+    costs = [objective.name for objective in view.objectives[1:] if objective.name != "params"]
+    columns += [Column(name, [short(record.cost.get(name, "")) for record in records]) for name in costs]
+    return columns + settings([record.params for record in records], varied(view), order=2)
