@@ -39,6 +39,11 @@ class _Seat:
         ).remote(job.model_dump_json(), given.cpus, given.gpus)
         self._threads = given.threads
 
+    def start(self, job: Job) -> None:
+        """Take another training: the processes are kept, which take longer to start than a small model to train."""
+        self.job, self.rows = job, {}
+        answer(self._actor.start.remote(job.model_dump_json()))
+
     def settle_threads(self) -> int:
         """Train with all the cores there are, where that is faster; returns how many threads."""
         if self._threads <= self.job.threads:
@@ -141,11 +146,13 @@ def _train_again(election: Election, resources: TrialResources, slots: int, say:
                 waiting.append(seat.job)
                 continue
             if _over(seat, progress):
-                seat.close()
                 election.take(seat.job, list(seat.rows.values()), progress.reason)
                 say(f"winner: trial {seat.job.number} trained again, {len(waiting) + len(running)} trainings left")
-            else:
-                running[seat.advance()] = seat
+                if not waiting:
+                    seat.close()
+                    continue
+                seat.start(waiting.pop(0))
+            running[seat.advance()] = seat
     finally:
         for seat in running.values():
             seat.close()

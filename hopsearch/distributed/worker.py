@@ -70,6 +70,10 @@ class Finisher:
         self._group = RankGroup(cpus, gpus)
         self._group.start(job)
 
+    def start(self, job: str) -> None:
+        """Take another training, in the same processes."""
+        self._group.start(job)
+
     def settle_threads(self, most: int) -> int:
         """See `JobRun.settle_threads`."""
         return self._group.settle_threads(most)
