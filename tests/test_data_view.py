@@ -16,8 +16,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from hopsearch.data import DataConfig, decode, load, view
+from hopsearch.data.progress import watched_by
 from hopsearch.errors import DataError
-from tests.test_data_sources import picture
+from tests.test_data_sources import fill, picture
 
 
 def photograph(width: int = 533, height: int = 400, seed: int = 0) -> Image.Image:
@@ -255,7 +256,20 @@ def test_the_number_of_threads_changes_no_pixel(monkeypatch):
 def test_all_cores_decode(monkeypatch):
     monkeypatch.setattr(decode, "_cores", lambda: 6)
     together = threading.Barrier(6, timeout=10)
-    assert sum(decode.in_threads(lambda index: index % 32 == 0 and bool(together.wait() + 1), 6 * 32)) == 6
+    assert sum(decode.in_threads(lambda index: bool(together.wait() + 1), 6)) == 6
+
+
+def test_slow_images_are_handed_over_one_by_one_and_fast_ones_together():
+    took: dict[str, list[range]] = {}
+    real = decode._run
+    for name, seconds in (("slow", 0.15), ("fast", 0.0)):
+        took[name] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(decode, "_run", lambda task, run, stop, seen=took[name]: seen.append(run) or real(task, run, stop))
+            count = 8 if name == "slow" else 2000
+            assert list(decode.in_threads(lambda index, wait=seconds: time.sleep(wait) or index, count)) == list(range(count))
+    assert {len(run) for run in took["slow"]} == {1}
+    assert max(len(run) for run in took["fast"]) == 32
 
 
 def test_ctrl_c_ends_decoding_at_once():
@@ -274,3 +288,25 @@ def test_ctrl_c_ends_decoding_at_once():
     time.sleep(0.3)
     assert len(count) <= started + decode._cores()
     assert len(count) < 50 * decode._cores()
+
+
+def test_an_error_elsewhere_stops_the_threads_too(tmp_path, monkeypatch):
+    decoded = []
+    real = decode.to_pixels
+
+    def slow(*words):
+        decoded.append(1)
+        time.sleep(0.02)
+        return real(*words)
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(decode, "to_pixels", slow)
+    fill(tmp_path / "images", {"a": 300, "b": 300})
+    with watched_by(stopped), pytest.raises(KeyboardInterrupt) as caught:
+        load(DataConfig(source=str(tmp_path / "images")))
+    count = len(decoded)
+    time.sleep(0.3)
+    assert len(decoded) <= count + decode._cores()
+    assert caught.value.__traceback__ is not None  # which holds the frames: nothing but closing them stops the threads

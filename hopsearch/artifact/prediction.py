@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from hopsearch.artifact.runtime import Classifier, TorchClassifier
-from hopsearch.data.view import UNREADABLE, Pixels, to_pixels
+from hopsearch.data.view import UNREADABLE, Pixels, pil_quiet, to_pixels
 from hopsearch.errors import DataError
 from hopsearch.models import Mixer
 
@@ -62,7 +62,7 @@ def _pixels(
 ) -> Iterator[tuple[Path, Pixels]]:
     for file in map(Path, files):
         try:
-            with Image.open(file) as image:
+            with pil_quiet(), Image.open(file) as image:
                 pixels = to_pixels(image, model.size, model.channels, model.crop_pct)
         except UNREADABLE as error:
             reason = (" ".join(str(error).split()) or type(error).__name__).removesuffix(f" {str(file)!r}")

@@ -10,7 +10,7 @@ import json
 import os
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -108,8 +108,9 @@ def _decode_to_memory(part: Part, form: _Form, skip: bool) -> Decoded:
     images_NCHW = np.empty((len(part), channels, size, size), dtype=np.uint8)
     skipped: list[int] = []
     count = 0
-    for count, row in enumerate(_good_rows(part, form, skip, skipped), 1):
-        images_NCHW[count - 1] = row
+    with contextlib.closing(_good_rows(part, form, skip, skipped)) as rows:  # closed by Ctrl-C too: threads stop
+        for count, row in enumerate(rows, 1):
+            images_NCHW[count - 1] = row
     _require_some(part, count)
     return Decoded(images_NCHW[:count], tuple(skipped), mapped=False)
 
@@ -117,23 +118,24 @@ def _decode_to_memory(part: Part, form: _Form, skip: bool) -> Decoded:
 def _decode_to_disk(folder: Path, key: str, part: Part, form: _Form, skip: bool) -> None:
     size, channels, _ = form
     skipped: list[int] = []
-    rows = (row[None] for row in _good_rows(part, form, skip, skipped))
     try:
-        _write(folder, key, rows, len(part), skipped)
+        with contextlib.closing(_good_rows(part, form, skip, skipped)) as rows:
+            _write(folder, key, (row[None] for row in rows), len(part), skipped)
     except OSError as error:
         gib = len(part) * channels * size * size / 2**30
         hint = f"Free {gib:.1f} GiB there, set data.cache to another folder, or lower data.image_size"
         raise DataError(str(folder), f"the decoded images must fit the cache: {error.strerror}", hint) from None
 
 
-def _good_rows(part: Part, form: _Form, skip: bool, skipped: list[int]) -> Iterator[Pixels]:
-    for index, row in enumerate(counted("decoding", decode_all(part, *form), len(part))):
-        if not isinstance(row, str):
-            yield row
-        elif skip:
-            skipped.append(index)
-        else:
-            raise refuse_corrupt(part, index, row)
+def _good_rows(part: Part, form: _Form, skip: bool, skipped: list[int]) -> Generator[Pixels, None, None]:
+    with contextlib.closing(decode_all(part, *form)) as decoded:
+        for index, row in enumerate(counted("decoding", decoded, len(part))):
+            if not isinstance(row, str):
+                yield row
+            elif skip:
+                skipped.append(index)
+            else:
+                raise refuse_corrupt(part, index, row)
 
 
 def _require_some(part: Part, count: int) -> None:

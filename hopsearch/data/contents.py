@@ -60,9 +60,10 @@ def sums_of(folder: Path, part: FilePart) -> Sums:
             kept = np.frombuffer(_file(folder, part).read_bytes(), dtype=np.uint8)
             part.sums_N[:] = kept.reshape(len(part), SUM)
             return part.sums_N
-        for problem in counted("comparing", in_threads(lambda index: _read(part, index), len(part)), len(part)):
-            if problem:
-                raise DataError(*problem)
+        with contextlib.closing(in_threads(lambda index: _read(part, index), len(part))) as problems:
+            for problem in counted("comparing", problems, len(part)):
+                if problem:
+                    raise DataError(*problem)
         keep_sums(folder, part)
     return part.sums_N
 

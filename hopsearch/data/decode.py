@@ -3,15 +3,15 @@
 Shapes: N images, C channels, H/W height and width.
 """
 
+import contextlib
 import functools
 import io
-import itertools
 import os
 import threading
-import warnings
+import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from PIL import Image
@@ -19,7 +19,7 @@ from PIL import Image
 from hopsearch.data.config import MOST_PIXELS
 from hopsearch.data.parts import ArrayPart, FilePart, Part
 from hopsearch.data.progress import counted
-from hopsearch.data.view import UNREADABLE, Pixels, to_pixels, upright_size
+from hopsearch.data.view import UNREADABLE, Pixels, pil_quiet, to_pixels, upright_size
 from hopsearch.errors import DataError
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ FALLBACK_SIZE = 224
 """Pixels a side where images differ in size and none is asked for."""
 _GREY_MODES = ("1", "L", "I", "I;16", "I;16B", "I;16L", "I;16N")
 _MOST_THREADS = 32  # more of them would wait for the interpreter lock, which opening a file holds
-_RUN = 32  # images a thread takes at once: small ones cost less than handing them over one by one
+_MOST_AT_ONCE, _SECONDS_AT_ONCE = 32, 0.1  # images a thread takes at once: handing over small ones one by one would cost more
 
 
 def natural_format(part: Part, image_size: int | None) -> tuple[int, int]:
@@ -41,14 +41,15 @@ def natural_format(part: Part, image_size: int | None) -> tuple[int, int]:
         own = height if height == width else FALLBACK_SIZE
         return image_size or own, 1 if part.pixels.ndim == 3 else 3
     size, own_sizes, channels = image_size, set(), 1
-    for found in counted("looking at", in_threads(functools.partial(_peek, part), len(part)), len(part)):
-        if found:
-            own_sizes.add(found[0])
-            channels = max(channels, found[1])
-        if size is None and len(own_sizes) > 1:
-            size = FALLBACK_SIZE
-        if size is not None and channels == 3:
-            return size, channels  # nothing left to learn
+    with contextlib.closing(in_threads(functools.partial(_peek, part), len(part))) as peeked:
+        for found in counted("looking at", peeked, len(part)):
+            if found:
+                own_sizes.add(found[0])
+                channels = max(channels, found[1])
+            if size is None and len(own_sizes) > 1:
+                size = FALLBACK_SIZE
+            if size is not None and channels == 3:
+                return size, channels  # nothing left to learn
     if size is None:
         width, height = next(iter(own_sizes), (0, 1))
         size = width if width == height else FALLBACK_SIZE
@@ -68,7 +69,7 @@ def own_size(part: Part) -> int | None:
     return width if width == height <= MOST_PIXELS else None
 
 
-def decode_all(part: Part, size: int, channels: int, crop_pct: float = 1.0) -> Iterator[Pixels | str]:
+def decode_all(part: Part, size: int, channels: int, crop_pct: float = 1.0) -> Generator[Pixels | str, None, None]:
     """Decoded images (C, H, W) in order, or the reason for one that cannot be read; see `to_pixels`."""
     task = functools.partial(_decode_or_reason, part, size=size, channels=channels, crop_pct=crop_pct)
     return in_threads(task, len(part))
@@ -96,32 +97,34 @@ def _peek(part: Part, index: int) -> tuple[tuple[int, int], int] | None:
         return None
 
 
-def in_threads(task: Callable[[int], T], count: int) -> Iterator[T]:
+def in_threads(task: Callable[[int], T], count: int) -> Generator[T, None, None]:
     """Results of ``task(0)``, ``task(1)``, … in order.
 
     Work stops when the results are no longer wanted, by Ctrl-C too: an image that a thread has started on is not waited for.
     """
-    runs = (range(start, min(start + _RUN, count)) for start in range(0, count, _RUN))
     stop, pool = threading.Event(), ThreadPoolExecutor(min(_MOST_THREADS, _cores()), "decode")
-    run = functools.partial(_run, task, stop=stop)
-    # Here and not in the threads, whose filters are those of the process.
-    with warnings.catch_warnings():
-        # PIL warns of what may be wrong: damaged metadata, 90 million pixels. What counts is whether there are pixels: it refuses
-        # images with 180 million, and what it cannot decode.
-        warnings.filterwarnings("ignore", module=r"PIL\.")
+    ahead: deque[Future[tuple[list[T], float]]] = deque()
+    taken, at_once = 0, 1
+    with pil_quiet():  # here and not in the threads
         try:
-            ahead = deque(pool.submit(run, indices) for indices in itertools.islice(runs, 2 * _cores()))
-            while ahead:
-                results = ahead.popleft().result()
-                ahead.extend(pool.submit(run, indices) for indices in itertools.islice(runs, 1))
+            while ahead or taken < count:
+                while taken < count and len(ahead) < 2 * _cores():
+                    run = range(taken, min(taken + at_once, count))
+                    ahead.append(pool.submit(_run, task, run, stop))
+                    taken = run.stop
+                results, seconds = ahead.popleft().result()
+                at_once = max(1, min(_MOST_AT_ONCE, 2 * at_once, int(_SECONDS_AT_ONCE * len(results) / max(seconds, 1e-9))))
                 yield from results
         finally:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _run(task: Callable[[int], T], indices: range, stop: threading.Event) -> list[T]:
-    return [task(index) for index in indices if not stop.is_set()]
+def _run(task: Callable[[int], T], indices: range, stop: threading.Event) -> tuple[list[T], float]:
+    """The results, and the seconds they took."""
+    started = time.perf_counter()
+    results = [task(index) for index in indices if not stop.is_set()]
+    return results, time.perf_counter() - started
 
 
 def _cores() -> int:

@@ -7,12 +7,14 @@ that is cut out is resized.
 Shapes: C channels, H/W height and width.
 """
 
+import contextlib
 import functools
 import math
 import struct
 import threading
+import warnings
 import zlib
-from contextlib import nullcontext
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, cast
@@ -91,12 +93,24 @@ def to_pixels(image: Image.Image, size: int, channels: int, crop_pct: float = 1.
     scale = 1 if exact else _jpeg_scale(image, view)
     large = image.width * image.height > _LARGE * scale**2
     try:
-        with _one_large if large else nullcontext():
+        with _one_large if large else contextlib.nullcontext():
             decoded = _decode_jpeg(image, mode, scale)
             pixels_HWC = _cut_out(_decode_with_pil(image, mode, scale) if decoded is None else decoded, view, large, exact)
     except MemoryError:
         raise MemoryError(f"not enough memory to decode {image.width} × {image.height} pixels") from None
     return np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1))
+
+
+@contextlib.contextmanager
+def pil_quiet() -> Iterator[None]:
+    """PIL does not warn of what may be wrong with a file: damaged metadata, 90 million pixels.
+
+    What counts is whether there are pixels: it refuses images with 180 million, and what it cannot decode. Not for threads: the
+    filters of warnings are the process's.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
