@@ -177,7 +177,7 @@ def search(
         data: what to train on, e.g. ``"digits"`` or a folder of images; a mapping for more: ``{"source": …, "image_size": 64}``.
         trials: trials of the study in all.
         fixed: settings that are not to be searched, by dotted name: ``{"model.depth": 4, "train.epochs": 9}``.
-        settings: the command line's other words: ``sampler="gp"``, ``time="15m"``, ``storage="runs"``,
+        settings: the command line's other words: ``sampler="gp"``, ``budget={"time": "15m"}``, ``storage="runs"``,
             ``constraint={"max_params": 5e6}``, ``trial={"gpus": 1}``, ….
 
     Returns:
@@ -190,9 +190,11 @@ def search(
     from hopsearch import tune  # brings Ray, which looking at a study needs not
     from hopsearch.command import Interrupted
     from hopsearch.config import parse
+    from hopsearch.distributed.budget import modern
 
     source = {"source": data} if isinstance(data, str) else dict(data)
-    config = parse(tune.TuneConfig, {"space": space, "data": source, "trials": trials, **settings}, "search()")
+    values = modern({"space": space, "data": source, "trials": trials, **settings}, "search()")
+    config = parse(tune.TuneConfig, values, "search()")
     if config.dry_run:
         hint = "Print the plan with python -m hopsearch.tune … dry_run=true"
         raise ConfigError("search(): dry_run", "must be False where a study is to be returned, got True", hint)

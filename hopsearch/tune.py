@@ -13,22 +13,22 @@ if __name__ == "__main__":
     signals.supervise()  # before the imports: they take seconds
 
 import contextlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 from rich.console import Console
 
 from hopsearch.command import Interrupted, run_as_program
 from hopsearch.config import flatten, parse
 from hopsearch.data import DataConfig, DataFacts, accepted_by_names, data_identity
-from hopsearch.distributed.budget import Budget, CostConfig
+from hopsearch.distributed.admission import assess
+from hopsearch.distributed.budget import Budget, BudgetConfig, CostConfig, make_budget
 from hopsearch.distributed.checkpoints import CheckpointConfig
 from hopsearch.distributed.cluster import MOST, TrialResources, connect, slots, this_machine
-from hopsearch.distributed.dispatcher import Dispatcher, assess
+from hopsearch.distributed.dispatcher import Dispatcher
 from hopsearch.distributed.driver import interrupted, run_search
 from hopsearch.distributed.finishing import FinishConfig, finish_winner
 from hopsearch.distributed.growth import growth
@@ -58,11 +58,9 @@ from hopsearch.study import (
     show,
     write_csv,
 )
-from hopsearch.training import SETTINGS, Constraint, Later, open_search, viewed
+from hopsearch.training import SETTINGS, Constraint, FidelityConfig, Later, open_search, viewed
 from hopsearch.verbsettings import SearchVerb
 from hopsearch.words import read_words
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class TuneConfig(SearchVerb):
@@ -79,16 +77,12 @@ class TuneConfig(SearchVerb):
     """maximize or minimize, one per objective; costs are always minimized."""
     trials: int = Field(default=24, gt=0)
     """Trials of the study in all; raise it to extend a finished search."""
-    time: float | None = Field(default=None, gt=0)
-    """Wall-clock budget of the search over all its runs, e.g. 90s, 15m, 2h; running trials stop after their epoch."""
-    epochs: int | None = Field(default=None, gt=0)
-    """Budget of epochs over all trials."""
-    gpu_hours: float | None = Field(default=None, gt=0)
-    """Budget of hours that trials train, times their GPUs."""
+    budget: BudgetConfig = BudgetConfig()
+    """When the search ends before all its trials are over."""
     cost: CostConfig = CostConfig()
-    """Budget of money."""
-    plateau: int | None = Field(default=None, gt=0)
-    """Stop after this many trials without improvement."""
+    """Prices."""
+    fidelity: FidelityConfig = FidelityConfig()
+    """How long trials train, instead of what the space's file says."""
     dry_run: bool = False
     """Print the plan (rungs, expected epochs, hours and money, share of infeasible configurations) and start nothing."""
     sampler: str = "tpe"
@@ -120,16 +114,6 @@ class TuneConfig(SearchVerb):
     """Ray cluster to join (auto, or host:port); by default one of this machine's own."""
     finish: FinishConfig = FinishConfig()
     """What is done for the winner."""
-
-    @field_validator("time", mode="before")
-    @classmethod
-    def _in_seconds(cls, value: Any) -> Any:
-        if value is None:
-            return None
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value))
-        if not match:
-            raise ValueError("must be a number with a unit s, m, h or d; Write e.g. time=15m")
-        return float(match[1]) * _UNITS[match[2]]
 
 
 @dataclass(frozen=True)
@@ -193,7 +177,8 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
 
 def _prepare(config: TuneConfig, fixed: dict[str, Any], console: Console) -> _Prepared:
     identity, facts, later = _identity(config, fixed, console)
-    budget, place, prior = _budget(config), Place.of(config.storage, identity.name), Prior(flatten(config.prior))
+    budget = make_budget(config.trials, config.budget, config.cost, config.trial.gpus * config.trial.workers)
+    place, prior = Place.of(config.storage, identity.name), Prior(flatten(config.prior))
     if not config.address:
         slots(config.trial, alone=this_machine())
     if prior.values and config.sampler == "grid":
@@ -216,7 +201,8 @@ def _prepare(config: TuneConfig, fixed: dict[str, Any], console: Console) -> _Pr
 
 def _identity(config: TuneConfig, fixed: dict[str, Any], console: Console) -> tuple[Identity, DataFacts, Later | None]:
     facts = read_images(config.data, console).facts
-    opened = open_search(config.space, facts, fixed, config.recipe, config.objective, config.direction)
+    given = config.fidelity.into(fixed)
+    opened = open_search(config.space, facts, given, config.recipe, config.objective, config.direction)
     console.print(*opened.said, sep="\n", markup=False)
     name = config.study or derive_name(Path(config.space).stem, slug(facts.name))
     identity = Identity(
@@ -253,14 +239,6 @@ def _warm_start(config: TuneConfig, space: Space, begun: StudyView | None, conso
     return warm
 
 
-def _budget(config: TuneConfig) -> Budget:
-    gpus = config.trial.gpus * config.trial.workers
-    if config.gpu_hours is not None and not gpus:
-        raise ConfigError("gpu_hours", "trials must have GPUs for a budget of them, got trial.gpus=0", "Give trial.gpus=1")
-    cost = (config.cost.limit, config.cost.per_hour or 0.0)
-    return Budget(config.trials, config.time, config.epochs, config.gpu_hours, gpus, *cost, config.plateau)
-
-
 def _plan(config: TuneConfig, ready: _Prepared, console: Console) -> None:
     if config.address:
         at_once = config.trial.concurrent or 1
@@ -278,6 +256,9 @@ def _run(config: TuneConfig, ready: _Prepared, study: Study, journal: JournalMir
     place, facts, budget = ready.place, ready.facts, ready.budget
     known = len(study.counted())
     console.print(f"study {study.folder}: {'starting' if not known else f'resuming with {known} trials, {study.epochs} epochs'}")
+    if why := budget.over(study, study.seconds):
+        raised = budget.remedy(study, study.seconds)
+        console.print(f"{why} already, so no trial is trained: raise {raised} to train more", markup=False)
     console.print(f"watch it: tensorboard --logdir {study.folder / 'tensorboard'}")
     with connect(config.address):
         grown = growth() if config.address else None

@@ -8,10 +8,10 @@ import torch
 from hopsearch import tune
 from hopsearch.command import DONE, MISTAKE, run_verb
 from hopsearch.config import flatten, parse
-from hopsearch.distributed.budget import Budget
+from hopsearch.distributed.budget import Budget, modern
 from hopsearch.distributed.cluster import TrialResources, slots
 from hopsearch.distributed.plan import budget_epochs, expected_epochs
-from hopsearch.errors import ResourceError
+from hopsearch.errors import ConfigError, ResourceError
 from hopsearch.space import Space
 from hopsearch.study import Simulation, State, Study, StudyView, Training, make_console
 from hopsearch.training import SETTINGS, TrialRun
@@ -39,7 +39,7 @@ def study(tmp_path):
         (Budget(9, epochs=7), "", "1 epochs"),
         (Budget(9, gpu_hours=3, gpus=2), "the budget of 3 GPU-hours is spent", "0.00 GPU-hours"),
         (Budget(9, gpu_hours=4, gpus=2), "", "1.00 GPU-hours"),
-        (Budget(9, money=3, per_hour=2), "the budget of 3 money is spent", "0.00 money"),
+        (Budget(9, money=3, per_hour=2), "the cost limit of 3 is reached", "0.00 money"),
         (Budget(9, money=3.5, per_hour=2), "", "0.50 money"),
     ],
 )
@@ -49,7 +49,7 @@ def test_every_budget(study, budget, spent, left):
 
 
 def test_a_plateau_counts_the_trials_that_came_since_the_best(study):
-    spent = "the last 1 trials brought nothing better"
+    spent = "no better value in the last 1 trials"
     budget = Budget(9, plateau=1)
     assert budget.over(study, 0.0) == spent  # trial 2 came after trial 1 had its best
     study.report(0, 3, 0.9, 900.0)
@@ -144,25 +144,25 @@ def test_epochs_that_budgets_are_enough_for(study):
     budget = Budget(9, seconds=7200, epochs=20, gpu_hours=10, gpus=2, money=2, per_hour=2)
     study.note("seconds", 3600)
     fresh, left = (budget_epochs(budget, begun, hours=0.5, at_once=3) for begun in (None, study))
-    assert fresh == {"epochs=20": 20, "time=7200s": 12, "gpu_hours=10": 10, "cost.limit=2": 2}
-    assert left == {"epochs=20": 14, "time=7200s": 6, "gpu_hours=10": 7, "cost.limit=2": 0}
+    assert fresh == {"budget.epochs=20": 20, "budget.time=7200s": 12, "budget.gpu_hours=10": 10, "budget.cost=2": 2}
+    assert left == {"budget.epochs=20": 14, "budget.time=7200s": 6, "budget.gpu_hours=10": 7, "budget.cost=2": 0}
 
 
 def test_a_plan_tells_which_budget_is_spent_first(tell):
-    code, said = tell(*SMALL, "dry_run=true", "epochs=5", "time=9d", "plateau=2")
+    code, said = tell(*SMALL, "dry_run=true", "budget.epochs=5", "budget.time=9d", "budget.plateau=2")
     assert code == DONE
-    assert re.search(r"budgets: epochs=5 ends it first, after about 5 of these \d+ epochs \(\d+%\)", said)
-    assert "plateau=2 may end it earlier" in said
-    assert "none ends it before; the nearest, time=777600s" in tell(*SMALL, "dry_run=true", "time=9d")[1]
+    assert re.search(r"budgets: budget\.epochs=5 ends it first, after about 5 of these \d+ epochs \(\d+%\)", said)
+    assert "budget.plateau=2 may end it earlier" in said
+    assert "none ends it before; the nearest, budget.time=777600s" in tell(*SMALL, "dry_run=true", "budget.time=9d")[1]
 
 
 def test_a_plan_takes_off_what_is_done(tell):
     begin([*SMALL, "pruner=none"], 4)
-    words = [*SMALL, "pruner=none", "dry_run=true", "epochs=15"]
+    words = [*SMALL, "pruner=none", "dry_run=true", "budget.epochs=15"]
     code, said = tell(*words)
     assert code == DONE
     assert "begun: 4 trials, 12 epochs; what follows is for the 6 or so epochs left" in said
-    assert "epochs=15 ends it first, after about 3 of these 6 epochs (50%)" in said
+    assert "budget.epochs=15 ends it first, after about 3 of these 6 epochs (50%)" in said
     code, said = tell(*words, "recipe=paper")
     assert (code, "must be searched as it was begun" in said) == (MISTAKE, True)
 
@@ -178,6 +178,45 @@ def test_a_plan_of_a_study_in_a_database(tell, tmp_path):
 def test_a_plan_of_a_finished_study(tell):
     begin(SMALL, 6)
     assert "begun: all 6 trials are over, " in tell(*SMALL, "dry_run=true")[1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("time=9d", "budget.time=777600s"), ("epochs=5", "budget.epochs=5"), ("plateau=2", "budget.plateau=2")],
+)
+def test_old_words_are_understood_and_said_to_be_old(tell, old, new):
+    code, said = tell(*SMALL, "dry_run=true", old)
+    key = old.partition("=")[0]
+    assert (code, said.count(f"{key}= is an old name of budget.{key}=")) == (DONE, 1)
+    assert new in said
+    assert ("all trials together, train.epochs= is how long each trains" in said) == (key == "epochs")
+    code, said = tell(*SMALL, "dry_run=true", old, new.replace("777600s", "9d"))
+    assert (code, "twice" in said) == (MISTAKE, True)
+
+
+def test_old_words_of_the_python_call():
+    settings = {"space": "imixer", "time": "15m", "cost": {"limit": 3, "per_hour": 2}, "prior": {"optim.lr": 1e-3}}
+    assert modern(settings, "search()") == {
+        "space": "imixer",
+        "budget": {"time": "15m", "cost": 3},
+        "cost": {"per_hour": 2},
+        "prior": {"optim.lr": 1e-3},
+    }
+    with pytest.raises(ConfigError, match=r"budget\.time: must be given once, got also its old name time"):
+        modern({"time": "15m", "budget": {"time": "2h"}}, "search()")
+
+
+@pytest.mark.parametrize(
+    ("words", "rungs"),
+    [
+        (["train.epochs=9"], "1, 3, 9"),
+        (["fidelity.max_epochs=9"], "1, 3, 9"),
+        (["train.epochs=8", "fidelity.min_epochs=2", "fidelity.reduction=2"], "2, 4, 8"),
+    ],
+)
+def test_fidelity_on_the_command_line_is_part_of_the_study(tell, words, rungs):
+    small = [word for word in SMALL if not word.startswith("train.epochs")]
+    assert f"rungs: {rungs} epochs" in tell(*small, *words, "dry_run=true")[1]
 
 
 @pytest.mark.parametrize(
@@ -230,7 +269,7 @@ def test_an_epoch_is_timed_with_the_threads_of_a_trial(tell, monkeypatch):
         (["prior.model.n_iter=2", "sampler=grid"], "got model.n_iter with a grid, which tries all in the file's order"),
         (["trial.gpus=64"], "trial.gpus: a machine of the cluster must have 64 GPU for a worker"),
         (["constraint.max_params=10"], "some configuration must meet the constraints, got none in 500 random ones"),
-        (["gpu_hours=1"], "trials must have GPUs for a budget of them"),
+        (["budget.gpu_hours=1"], "trials must have GPUs for a budget of them"),
     ],
 )
 def test_a_dry_run_refuses_what_the_search_does_and_neither_leaves_anything(tell, tmp_path, words, message):
@@ -261,14 +300,17 @@ def test_a_warm_start_that_comes_too_late(tell):
     ("words", "message"),
     [
         (["trials=0"], "trials: input should be greater than 0, got 0"),
-        (["gpu_hours=0", "trial.gpus=1"], "gpu_hours: input should be greater than 0"),
-        (["gpu_hours=1"], "trials must have GPUs for a budget of them, got trial.gpus=0. Give trial.gpus=1"),
-        (["cost.limit=5"], "cost.limit needs a price. Give cost.per_hour="),
+        (["budget.gpu_hours=0", "trial.gpus=1"], "budget.gpu_hours: input should be greater than 0"),
+        (["budget.gpu_hours=1"], "trials must have GPUs for a budget of them, got trial.gpus=0. Give trial.gpus=1"),
+        (["budget.cost=5"], "budget.cost: needs a price, got no cost.per_hour. Give cost.per_hour="),
         (["objective="], "command line: objective must have a value, got nothing after its ="),
         (["warm_start="], "command line: warm_start must have a value"),
-        (["time=5"], "time: must be a number with a unit s, m, h or d, got 5. Write e.g. time=15m"),
-        (["time=0s"], "time: input should be greater than 0"),
-        (["plateau=0"], "plateau: input should be greater than 0"),
+        (["budget.time=5"], "budget.time: must be a number with a unit s, m, h or d, got 5. Write e.g. budget.time=15m"),
+        (["budget.time=0s"], "budget.time: input should be greater than 0"),
+        (["budget.plateau=0"], "budget.plateau: input should be greater than 0"),
+        (["fidelity.min_epochs=9", "train.epochs=3"], "fidelity.min_epochs: must be at most the epochs of a trial, got 9 and 3"),
+        (["fidelity.max_epochs=9", "train.epochs=3"], "fidelity.max_epochs and train.epochs must agree, got 9 and 3"),
+        (["fidelity.reduction=1"], "fidelity.reduction: input should be greater than or equal to 2"),
         (["objective=val_acc,parms"], "Did you mean params?"),
         (["objective=val_acc,params", "sampler=cmaes"], "cmaes takes one objective"),
     ],

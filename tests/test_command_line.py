@@ -31,7 +31,10 @@ def tell(tmp_path, monkeypatch, capsys):
         (["spce=imixer"], "hopsearch: command line: spce: unknown key. Did you mean space?"),
         (["space=imixr"], "Did you mean imixer?"),
         (["space=imixer", "trials=none"], "command line: trials: "),
-        (["space=imixer", "time=soon"], "must be a number with a unit s, m, h or d, got 'soon'. Write e.g. time=15m"),
+        (
+            ["space=imixer", "budget.time=soon"],
+            "must be a number with a unit s, m, h or d, got 'soon'. Write e.g. budget.time=",
+        ),
         (["space=imixer", "model.dpth=3"], "hopsearch: command line: model.dpth: unknown key. Did you mean depth?"),
         (
             ["space=mlpmixer"],

@@ -5,6 +5,7 @@ import resource
 import pytest
 
 from hopsearch.data import DataConfig
+from hopsearch.distributed.causes import Cause, Death
 from hopsearch.distributed.checkpoints import CheckpointConfig
 from hopsearch.distributed.dispatcher import Budget, Dispatcher
 from hopsearch.distributed.job import Progress
@@ -71,7 +72,7 @@ def test_a_lost_worker_goes_on_and_one_that_kills_is_given_up(desk):
 def test_a_worker_that_left_by_itself_never_counts_against_its_trial(desk):
     job = desk.next_job()
     for _ in range(5):
-        desk.lose(job.number, saved=True)
+        desk.lose(job.number, Death(Cause.LEFT, "it left"))
         assert desk.next_job().number == job.number
     assert desk.study.records[job.number].state == State.RUNNING
 
@@ -197,7 +198,7 @@ class TestBooking:
 
     def test_epochs_lost_with_a_worker_or_trained_twice(self, desk):
         now = 0.0
-        desk._booking._clock = lambda: now
+        desk.watch._clock = lambda: now
         job = desk.next_job()
         desk.lose(job.number)  # not heard of: it had not begun
         assert desk.study.epochs == 0
@@ -209,7 +210,7 @@ class TestBooking:
         desk.next_job()
         desk.take(job.number, Progress(rows=(row(1),), history=True))
         assert desk.study.epochs == 2  # told, not trained
-        desk.lose(job.number, saved=True)
+        desk.lose(job.number, Death(Cause.LEFT, "it left"))
         assert desk.study.epochs == 2  # the rest of that epoch is still to come
         desk.next_job()
         desk.take(job.number, Progress(rows=(row(1),)))  # its checkpoint was gone: from the beginning

@@ -132,7 +132,7 @@ class TestDesk:
             self.work(desk)
         view = StudyView.open(tmp_path / "test")
         left = [record.number for record in view.counted() if record.state == State.OPEN]
-        assert said == [f"open trials: {len(left)}; they continue when the same command is given with a larger budget"]
+        assert said == [f"open trials: {len(left)}; raise budget.epochs= in the same command to continue them"]
         assert {row["state"] for row in facts_of(view).leaderboard} <= {"open", "complete"}
         top = self.events(tmp_path, "study")
         assert [point.value for point in top.Scalars("study/best_val_acc_by_trials")]

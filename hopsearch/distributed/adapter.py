@@ -11,8 +11,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher, SearchGenerator
 
 from hopsearch.distributed.cluster import TrialResources
+from hopsearch.distributed.deaths import death_of
 from hopsearch.distributed.dispatcher import Dispatcher
-from hopsearch.distributed.group import Leaving
 from hopsearch.distributed.job import Progress
 from hopsearch.distributed.worker import CPUS, GPUS, JOB, PROGRESS
 
@@ -35,7 +35,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray has no types
         """A job; None for nothing now; FINISHED when nothing more can come."""
         if self._dispatcher.finished:
             return str(Searcher.FINISHED)
-        if self._dispatcher.live >= self._slots:
+        if self._dispatcher.live >= min(self._slots, self._dispatcher.losses.room or self._slots):
             return None
         job = self._dispatcher.next_job()
         if job is None:
@@ -97,8 +97,7 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Tune comes here first, then tells the searcher that there was an error; which one, only the trial's file says."""
-        if Leaving.__name__ in Path(trial.error_file).read_text():
-            self._dispatcher.lose(self._searcher.number_of(trial.trial_id), saved=True)
+        self._dispatcher.lose(self._searcher.number_of(trial.trial_id), death_of(Path(trial.error_file).read_text()))
 
     def _take(self, trial: Trial, result: dict[str, Any]) -> str:
         number = self._searcher.number_of(trial.trial_id)

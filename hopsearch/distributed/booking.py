@@ -5,9 +5,9 @@ an epoch counts as begun as soon as its worker was heard of.
 """
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
+from hopsearch.distributed.watch import Watch
 from hopsearch.study import Study, TrialRecord
 
 
@@ -16,29 +16,17 @@ class Booking:
 
     Args:
         study: the study, open for writing.
-        clock: seconds.
+        watch: knows when each worker was last heard of.
     """
 
-    def __init__(self, study: Study, clock: Callable[[], float]) -> None:
-        self._study, self._clock = study, clock
-        self._since: dict[int, float] = {}  # by trial: when its worker was last heard of
-        self._heard: set[int] = set()
+    def __init__(self, study: Study, watch: Watch) -> None:
+        self._study, self._watch = study, watch
 
     def resumed(self, record: TrialRecord) -> None:
         """A trial goes on that was running when the search was cut off: the epoch it was in is lost, unless it was saved."""
         begun, known = self._begun(record) or 0, self._known(record)
         if begun > known and self._saved(record) <= record.epoch:
             self._study.waste(record.number, begun - known, 0.0, begun)
-
-    def handed_out(self, number: int) -> None:
-        """A trial was given to a worker."""
-        self._since[number] = self._clock()
-        self._heard.discard(number)
-
-    def heard(self, number: int) -> None:
-        """Its worker has reported."""
-        self._since[number] = self._clock()
-        self._heard.add(number)
 
     def lost(self, record: TrialRecord, saved: bool) -> None:
         """Its worker was lost; the study is told so, with what it had trained since its last report.
@@ -47,10 +35,10 @@ class Booking:
             record: the trial.
             saved: the worker left by itself, with all it had done saved.
         """
-        waited = self._clock() - self._since.pop(record.number, self._clock())
+        waited = self._watch.silent(record.number)
         begun, known = self._begun(record), self._known(record)
         if begun is None:
-            begun = known + int(record.number in self._heard)
+            begun = known + int(self._watch.was_heard(record.number))
         lost = max(0, begun - known)
         self._study.lose(record.number, 0 if saved else lost, waited if lost else 0.0, begun)
 

@@ -1,26 +1,106 @@
 """When a search stops handing out work, and what is left until then."""
 
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
 from hopsearch.config import Settings
+from hopsearch.errors import ConfigError
 from hopsearch.study import StudyView
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+ALIASES = {
+    "time": "budget.time",
+    "epochs": "budget.epochs",
+    "gpu_hours": "budget.gpu_hours",
+    "cost.limit": "budget.cost",
+    "plateau": "budget.plateau",
+}
+"""Words that an older version had for budgets; they are still understood."""
+
+
+class BudgetConfig(Settings):
+    """When a search ends before all its trials are over; what it leaves open goes on when a budget is raised."""
+
+    time: float | None = Field(default=None, gt=0)
+    """Wall-clock time of the search over all its runs, e.g. 90s, 15m, 2h."""
+    epochs: int | None = Field(default=None, gt=0)
+    """Epochs of all trials together; how long one trial trains is train.epochs."""
+    gpu_hours: float | None = Field(default=None, gt=0)
+    """Hours that trials train, times their GPUs."""
+    cost: float | None = Field(default=None, gt=0)
+    """Money for the hours that trials train, at cost.per_hour."""
+    plateau: int | None = Field(default=None, gt=0)
+    """Trials that report their first epoch without a better value than the best so far."""
+
+    @field_validator("time", mode="before")
+    @classmethod
+    def _in_seconds(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value))
+        if not match:
+            raise ValueError("must be a number with a unit s, m, h or d; Write e.g. budget.time=15m")
+        return float(match[1]) * _UNITS[match[2]]
 
 
 class CostConfig(Settings):
-    """Money."""
+    """Prices."""
 
     per_hour: float | None = Field(default=None, gt=0)
-    """What an hour of one trial's machines costs, in whatever money."""
-    limit: float | None = Field(default=None, gt=0)
-    """Budget of money, for the hours that trials trained."""
+    """What an hour of one trial's machines costs, in whatever money; budget.cost bounds the sum."""
 
-    @model_validator(mode="after")
-    def _priced(self) -> "CostConfig":
-        if self.limit is not None and self.per_hour is None:
-            raise ValueError("cost.limit needs a price; Give cost.per_hour=")
-        return self
+
+def said_of_aliases(words: Iterable[str]) -> list[str]:
+    """A sentence for each old word among ``key=value`` words."""
+    return [
+        f"{key}= is an old name of {ALIASES[key]}=, and is read as that"
+        + ("; it bounds all trials together, train.epochs= is how long each trains" if key == "epochs" else "")
+        for key in (word.partition("=")[0] for word in words)
+        if key in ALIASES
+    ]
+
+
+def modern(settings: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Nested settings with the old words for budgets replaced.
+
+    Raises:
+        ConfigError: both words for one budget.
+    """
+    values = {name: dict(value) if isinstance(value, Mapping) else value for name, value in settings.items()}
+    for old, new in ALIASES.items():
+        group, _, name = old.rpartition(".")
+        holder = values.get(group, {}) if group else values
+        if name in holder:
+            budget = values.setdefault("budget", {})
+            if new.removeprefix("budget.") in budget:
+                raise ConfigError(f"{place}: {new}", f"must be given once, got also its old name {old}", "Drop one of the two")
+            budget[new.removeprefix("budget.")] = holder.pop(name)
+    return values
+
+
+def make_budget(trials: int, config: BudgetConfig, prices: CostConfig, gpus: float) -> "Budget":
+    """The budget of a search.
+
+    Args:
+        trials: of the study in all.
+        config, prices: as given.
+        gpus: of a trial.
+
+    Raises:
+        ConfigError: GPU-hours without GPUs, or money without a price.
+    """
+    if config.gpu_hours is not None and not gpus:
+        rule = "trials must have GPUs for a budget of them, got trial.gpus=0"
+        raise ConfigError("budget.gpu_hours", rule, "Give trial.gpus=1")
+    if config.cost is not None and prices.per_hour is None:
+        raise ConfigError("budget.cost", "needs a price, got no cost.per_hour", "Give cost.per_hour=")
+    more = (config.cost, prices.per_hour or 0.0, config.plateau)
+    return Budget(trials, config.time, config.epochs, config.gpu_hours, gpus, *more)
 
 
 @dataclass(frozen=True)
@@ -55,17 +135,25 @@ class Budget:
             view: the study.
             seconds: wall-clock spent.
         """
+        return next((text for text, _ in self._spent(view, seconds)), "")
+
+    def remedy(self, view: StudyView, seconds: float) -> str:
+        """Which settings must be raised for the search to go on, e.g. ``budget.time=``; empty where no budget is spent."""
+        return " and ".join(f"{key}=" for _, key in self._spent(view, seconds))
+
+    def _spent(self, view: StudyView, seconds: float) -> list[tuple[str, str]]:
+        spent = []
         if self.seconds is not None and seconds >= self.seconds:
-            return f"the time budget of {self.seconds:g} s is spent"
+            spent.append((f"the time budget of {self.seconds:g} s is spent", "budget.time"))
         if self.epochs is not None and view.epochs >= self.epochs:
-            return f"the budget of {self.epochs} epochs is spent"
+            spent.append((f"the budget of {self.epochs} epochs is spent", "budget.epochs"))
         if self.gpu_hours is not None and self._gpu_hours(view) >= self.gpu_hours:
-            return f"the budget of {self.gpu_hours:g} GPU-hours is spent"
+            spent.append((f"the budget of {self.gpu_hours:g} GPU-hours is spent", "budget.gpu_hours"))
         if self.money is not None and self._money(view) >= self.money:
-            return f"the budget of {self.money:g} money is spent"
+            spent.append((f"the cost limit of {self.money:g} is reached", "budget.cost"))
         if self.plateau is not None and view.since_best >= self.plateau:
-            return f"the last {self.plateau} trials brought nothing better"
-        return ""
+            spent.append((f"no better value in the last {self.plateau} trials", "budget.plateau"))
+        return spent
 
     def left(self, view: StudyView, seconds: float) -> list[str]:
         """What is left of each budget that is set, in words."""

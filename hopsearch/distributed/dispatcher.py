@@ -10,18 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from hopsearch.data import DataConfig, DataFacts
+from hopsearch.distributed.admission import assess
 from hopsearch.distributed.booking import Booking
 from hopsearch.distributed.budget import Budget
+from hopsearch.distributed.causes import CRASH, Cause, Death
 from hopsearch.distributed.checkpoints import CheckpointConfig, Checkpoints
 from hopsearch.distributed.job import Job, Progress
+from hopsearch.distributed.losses import Losses
 from hopsearch.distributed.metrics import journalled
 from hopsearch.distributed.mirror import JournalMirror, Place
 from hopsearch.distributed.observer import Observer
+from hopsearch.distributed.watch import Watch
 from hopsearch.errors import StudyError, UserError
-from hopsearch.study import Admission, Identity, State, Study, TrialRecord
-from hopsearch.training import Constraint, Row, estimate_cost, resolve
+from hopsearch.study import Admission, State, Study, TrialRecord
+from hopsearch.training import Constraint, Row, resolve
 
-_LOSSES = 3  # workers lost in a row without a new epoch before a trial is given up: something in it kills them
 _NOTE_SECONDS = 5  # at least between two notes of how long the search has taken
 _BUGS = 3  # trials in a row that end in an error of ours before the search gives up
 
@@ -60,7 +63,6 @@ class Dispatcher:
     error: Exception | None = None
     _queue: list[int] = field(default_factory=list)
     _live: set[int] = field(default_factory=set)
-    _lost: dict[int, int] = field(default_factory=dict)  # losses since the last new epoch
     _bugs: int = 0
     _noted: float = 0.0  # seconds, as the study knows them
     _until: float | None = None  # when the search was over, by the clock
@@ -68,7 +70,8 @@ class Dispatcher:
     def __post_init__(self) -> None:
         self._began, self._before = self.clock(), self.study.seconds
         self._noted, self._until = self._before, None
-        self._booking = Booking(self.study, self.clock)
+        self.watch, self.losses = Watch(self.clock), Losses(self.say)
+        self._booking = Booking(self.study, self.watch)
         again = self.study.resume(self.admit)
         for record in again:
             self._booking.resumed(record)
@@ -93,7 +96,7 @@ class Dispatcher:
     @property
     def waiting(self) -> bool:
         """Whether there is something to hand out, now or once others have come."""
-        return not self._why_stop() and (bool(self._queue) or not self._full() or bool(self.study.waiting()))
+        return not self.why_stop() and (bool(self._queue) or not self._full() or bool(self.study.waiting()))
 
     @property
     def left(self) -> list[str]:
@@ -128,7 +131,7 @@ class Dispatcher:
         self._stop(str(error), error)
 
     def _next_job(self) -> Job | None:
-        if self._why_stop():
+        if self.why_stop():
             return None
         again = bool(self._queue)
         record = self.study.records[self._queue.pop(0)] if again else self.study.next(self.admit, self.budget.trials)
@@ -140,7 +143,7 @@ class Dispatcher:
             observer.begin(record)
         job = self.job(record, fresh=not again and not record.curve)
         self._live.add(record.number)
-        self._booking.handed_out(record.number)
+        self.watch.handed_out(record.number)
         return job
 
     def _over(self) -> None:
@@ -157,14 +160,14 @@ class Dispatcher:
             return False  # Tune tells of a trial's end once more
         record = self.study.records[number]
         known = record.epoch
-        self._booking.heard(number)
+        self.watch.heard(record)
         for row in progress.rows:
             if record.state == State.RUNNING and int(row["epoch"]) > record.epoch:
                 self._report(record, row)
             elif not progress.history:
                 self._booking.again(number, row["seconds"])
         if record.epoch > known:
-            self._lost.pop(number, None)
+            self.losses.new_epoch(number)
         if progress.rows:
             self.checkpoints.saved(number, progress.held)
         for observer in self.observers:
@@ -182,38 +185,40 @@ class Dispatcher:
         elif record.state == State.PAUSED:
             self.checkpoints.sweep()
         self._note_time()
-        goes_on = record.state == State.RUNNING and not self._why_stop()
+        goes_on = record.state == State.RUNNING and not self.why_stop()
         if not goes_on:
             self._live.discard(number)
+            self.watch.gone(number)
         return goes_on
 
-    def lose(self, number: int, saved: bool = False) -> None:
-        """A worker was lost: its trial goes on from its checkpoint, unless it has lost several and got nowhere.
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the time budget is spent: workers are then to leave in the middle of an epoch."""
+        return self.budget.seconds is not None and self.seconds >= self.budget.seconds
+
+    def lose(self, number: int, death: Death = CRASH) -> None:
+        """A worker was lost: its trial goes on from its checkpoint, unless it has lost several by its own fault and got nowhere.
 
         Args:
             number: the trial.
-            saved: the worker left by itself, with all it had done saved: no sign of a trial that kills its workers.
+            death: why the worker is gone.
         """
         try:
-            self._lose(number, saved)
+            if number in self._live:
+                self._live.discard(number)
+                self._lose(self.study.records[number], death)
         except (UserError, OSError) as error:
             self._give_up(error)
 
-    def _lose(self, number: int, saved: bool) -> None:
-        if number not in self._live:
-            return
-        self._live.discard(number)
-        self._booking.lost(self.study.records[number], saved)
-        if saved:
-            self._queue.append(number)
-            return
-        self._lost[number] = self._lost.get(number, 0) + 1
-        if self._lost[number] < _LOSSES:
-            self._queue.append(number)
-            return
-        reason = f"lost: its worker died {_LOSSES} times in a row without finishing an epoch"
-        record = self.study.fail(number, reason, learn=False)
-        self._ended(record)
+    def _lose(self, record: TrialRecord, death: Death) -> None:
+        self._booking.lost(record, saved=death.cause == Cause.LEFT)
+        self.watch.gone(record.number)
+        # At the end of a search workers are killed that do not come.
+        reason = "" if self.stopped else self.losses.verdict(record.number, death, len(self._live))
+        if reason:
+            self._ended(self.study.fail(record.number, reason, learn=death.cause == Cause.MEMORY))
+        else:
+            self._queue.append(record.number)
 
     def conclude(self) -> None:
         """The search is over for now: its clock stops, and trials that a budget has kept from their end are open from now on."""
@@ -224,11 +229,21 @@ class Dispatcher:
             for observer in self.observers:
                 observer.end(record)
         if left:
-            self.say(f"open trials: {len(left)}; they continue when the same command is given with a larger budget")
+            raised = self.budget.remedy(self.study, self.seconds) or "the budget"
+            self.say(f"open trials: {len(left)}; raise {raised} in the same command to continue them")
 
-    def requeue(self) -> None:
-        """All that is out did not come back: hand it out again."""
-        self._queue += sorted(self._live)
+    def requeue(self, death: Death | None = None) -> None:
+        """All that is out did not come back: hand it out again.
+
+        Args:
+            death: why one of the workers was lost, where that has ended it all.
+        """
+        if death is not None and death.cause == Cause.MEMORY and self._live:
+            self.lose(max(self._live), death)  # the youngest: Ray's monitor kills that one
+        for number in sorted(self._live):
+            self._booking.lost(self.study.records[number], saved=False)
+            self.watch.gone(number)
+            self._queue.append(number)
         self._live.clear()
 
     def job(self, record: TrialRecord, fresh: bool = False) -> Job:
@@ -294,7 +309,8 @@ class Dispatcher:
     def _full(self) -> bool:
         return self.study.count >= self.budget.trials
 
-    def _why_stop(self) -> str:
+    def why_stop(self) -> str:
+        """Why no more work is handed out, empty while there is."""
         if not self.stopped and (why := self.budget.over(self.study, self.seconds)):
             self._stop(why)
         return self.stopped
@@ -302,15 +318,3 @@ class Dispatcher:
     def _stop(self, why: str, error: Exception | None = None) -> None:
         self.stopped = self.stopped or why
         self.error = self.error or error
-
-
-def assess(config: dict[str, Any], facts: DataFacts, constraint: Constraint, identity: Identity) -> Admission:
-    """The cost of a configuration, and whether it meets the constraints.
-
-    Raises:
-        ConfigError: a setting that no trial can have.
-    """
-    trial = resolve(config, facts, 0, identity.recipe, f"space {identity.name}")
-    cost = estimate_cost(trial)
-    text, excess = constraint.violation(cost) or ("", 0.0)
-    return Admission({"params": cost.params, "flops": cost.flops, "memory": cost.memory}, text, excess)

@@ -10,8 +10,11 @@ from ray import tune
 
 from hopsearch import signals
 from hopsearch.distributed.adapter import StudyScheduler, StudySearch, StudySearcher
+from hopsearch.distributed.causes import Cause
 from hopsearch.distributed.cluster import TrialResources
+from hopsearch.distributed.deaths import death_of
 from hopsearch.distributed.dispatcher import Dispatcher
+from hopsearch.distributed.overseer import Overseer
 from hopsearch.distributed.worker import TrialWorker
 from hopsearch.study import Study
 
@@ -38,7 +41,10 @@ def run_search(dispatcher: Dispatcher, resources: TrialResources, slots: int) ->
             _fit(dispatcher, resources, slots)
         except Exception as error:  # e.g. Ray's memory monitor: it ends Tune's whole run, not only the trial
             failure = error
-        dispatcher.requeue()
+        death = death_of(failure) if failure else None
+        dispatcher.requeue(death)
+        if death is not None and death.cause == Cause.MEMORY:
+            continue  # with fewer trials at once, until one does not fit alone
         idle = 0 if dispatcher.study.epochs > before else idle + 1
         if idle >= _RESTARTS and not dispatcher.finished:
             raise RuntimeError(f"Ray Tune stopped {_RESTARTS} times in a row without an epoch") from failure
@@ -51,6 +57,7 @@ def _fit(dispatcher: Dispatcher, resources: TrialResources, slots: int) -> None:
     # By default Tune reserves room for one trial at a time, and a cluster would grow machine by machine.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
     searcher = StudySearcher(dispatcher, resources, slots)
+    overseer = Overseer(searcher, dispatcher)
     scratch = Path(tempfile.mkdtemp(prefix="hopsearch-tune-"))
     try:
         with signals.given_back():
@@ -65,10 +72,12 @@ def _fit(dispatcher: Dispatcher, resources: TrialResources, slots: int) -> None:
                 max_failures=0,  # a lost worker is the dispatcher's to judge: it hands the trial out again
                 raise_on_failed_trial=False,
                 verbose=0,
+                callbacks=[overseer],
                 trial_dirname_creator=lambda trial: trial.trial_id,
                 trial_name_creator=lambda trial: trial.trial_id,
             )
     finally:
+        overseer.close()
         shutil.rmtree(scratch, ignore_errors=True)
 
 

@@ -15,6 +15,7 @@ from hopsearch.distributed.election import Election, FinishConfig
 from hopsearch.distributed.group import Leaving
 from hopsearch.distributed.job import Job, Progress
 from hopsearch.distributed.live import clock
+from hopsearch.distributed.watch import Watch
 from hopsearch.distributed.worker import Finisher, answer
 from hopsearch.errors import StudyError
 from hopsearch.study import TrialRecord
@@ -23,6 +24,7 @@ from hopsearch.training import Row
 __all__ = ["FinishConfig", "finish_winner"]
 
 _RESTARTS = 3  # of a training in a row
+_LOOK_EVERY = 5  # seconds between two looks whether its worker hangs
 _SAY_EVERY = 15  # seconds between two lines about the winner's training
 _ROOM = 15  # seconds to wait for a whole machine
 
@@ -72,9 +74,13 @@ class _Seat:
         facts: dict[str, Any] = answer(self._actor.finish.remote(target, mirror))
         return facts
 
+    def kill(self) -> None:
+        """End its processes; whoever waits for them is told that they are gone."""
+        ray.kill(self._actor)
+
     def close(self) -> None:
         """End its processes and give the place back."""
-        ray.kill(self._actor)
+        self.kill()
         remove_placement_group(self._place)
 
 
@@ -183,8 +189,11 @@ def _train_to_the_end(seat: _Seat, dispatcher: Dispatcher, record: TrialRecord, 
         threads = seat.settle_threads()
         on = f" on {threads} threads" if threads > 1 else ""
         say(f"winner: trial {record.number} goes on from epoch {first} to {last}{on}; Ctrl-C keeps it, finish=false leaves it")
+    watch = Watch(time.monotonic)
+    watch.handed_out(record.number)
     while True:
-        progress = seat.take(seat.advance())
+        progress = _in_time(seat, watch, record, say)
+        watch.heard(record)
         if progress.failure:
             place = f"winner, trial {record.number}"
             raise StudyError(place, f"its training must go on to full epochs, got {progress.reason}", "Run the command again")
@@ -199,6 +208,16 @@ def _train_to_the_end(seat: _Seat, dispatcher: Dispatcher, record: TrialRecord, 
             said, value = now, row[dispatcher.study.objective]
             left = clock((now - began) / (row["epoch"] - first) * (last - row["epoch"]))
             say(f"winner: epoch {row['epoch']:g} of {last}, {dispatcher.study.objective} {value:.4f}, about {left} left")
+
+
+def _in_time(seat: _Seat, watch: Watch, record: TrialRecord, say: Callable[[str], None]) -> Progress:
+    epoch = seat.advance()
+    while not ray.wait([epoch], timeout=_LOOK_EVERY)[0]:
+        if why := watch.hangs(record, last=True):
+            say(f"winner: {why}; its worker is killed, the training goes on from the last epoch")
+            seat.kill()
+            break
+    return seat.take(epoch)
 
 
 def _room(resources: TrialResources, whole: bool) -> tuple[Any, TrialResources]:

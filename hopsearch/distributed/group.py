@@ -17,7 +17,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, 
 
 from hopsearch.distributed.interface import meet_where_ray_does
 from hopsearch.distributed.job import Job, JobRun, Progress, cause
-from hopsearch.distributed.notice import Notice, draining, this_node
+from hopsearch.distributed.notice import Notice, draining, leave_key, this_node, told_to_leave
 from hopsearch.training import Ranks
 
 _PATIENCE = datetime.timedelta(minutes=10)  # for a rank in an operation of the group; one that dies is noticed at once
@@ -139,5 +139,5 @@ def keep_to_assigned_gpus(gpus: float) -> None:
 
 
 def _notice() -> Notice:
-    node = this_node()
-    return Notice(lambda: draining(node))
+    node, key = this_node(), leave_key()
+    return Notice(lambda: draining(node) or told_to_leave(key))

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 import ray
+from ray.experimental.internal_kv import _internal_kv_exists
 
 _EVERY = 2.0  # seconds between two questions
 
@@ -42,3 +43,13 @@ def draining(node: str) -> bool:
     """Whether a machine is about to be taken away."""
     # Ray has no public way to ask; `ray.train.get_preemption_info` reads the same but waits for all ranks.
     return node in ray._private.state.state.get_draining_nodes()
+
+
+def leave_key() -> bytes:
+    """Where the driver of a search tells its workers that the time is over."""
+    return f"hopsearch:leave:{ray.get_runtime_context().get_job_id()}".encode()
+
+
+def told_to_leave(key: bytes) -> bool:
+    """Whether it has."""
+    return bool(_internal_kv_exists(key))

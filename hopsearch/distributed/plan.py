@@ -140,7 +140,7 @@ class Plan:
             else:
                 say(f"budgets: none ends it before; the nearest, {name}, is enough for about {most:.0f} epochs")
         if budget.plateau is not None:
-            say(f"budgets: plateau={budget.plateau} may end it earlier; when cannot be told, it hangs on the values")
+            say(f"budgets: budget.plateau={budget.plateau} may end it earlier; when cannot be told, it hangs on the values")
 
 
 def budget_epochs(budget: Budget, begun: StudyView | None, hours: float, at_once: int) -> dict[str, float]:
@@ -156,13 +156,13 @@ def budget_epochs(budget: Budget, begun: StudyView | None, hours: float, at_once
     trained = begun.trained_seconds / 3600 if begun else 0.0
     allowed: dict[str, float] = {}
     if budget.epochs is not None:
-        allowed[f"epochs={budget.epochs}"] = budget.epochs - epochs
+        allowed[f"budget.epochs={budget.epochs}"] = budget.epochs - epochs
     if budget.seconds is not None:
-        allowed[f"time={budget.seconds:g}s"] = (budget.seconds - seconds) / 3600 / hours * at_once
+        allowed[f"budget.time={budget.seconds:g}s"] = (budget.seconds - seconds) / 3600 / hours * at_once
     if budget.gpu_hours is not None:
-        allowed[f"gpu_hours={budget.gpu_hours:g}"] = (budget.gpu_hours / budget.gpus - trained) / hours
+        allowed[f"budget.gpu_hours={budget.gpu_hours:g}"] = (budget.gpu_hours / budget.gpus - trained) / hours
     if budget.money is not None:
-        allowed[f"cost.limit={budget.money:g}"] = (budget.money / budget.per_hour - trained) / hours
+        allowed[f"budget.cost={budget.money:g}"] = (budget.money / budget.per_hour - trained) / hours
     return {name: max(0.0, most) for name, most in allowed.items()}
 
 

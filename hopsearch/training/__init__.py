@@ -10,7 +10,7 @@ from hopsearch.training.ranks import Ranks
 from hopsearch.training.recipe import OptimConfig, TrainConfig, TrialConfig, resolve
 from hopsearch.training.schedule import opening, require_schedule
 from hopsearch.training.sections import FROM_DATA, SETTINGS
-from hopsearch.training.spaces import Later, Opened, open_search, open_space, require_metric
+from hopsearch.training.spaces import FidelityConfig, Later, Opened, open_search, open_space, require_metric
 from hopsearch.training.trial import METRICS, Paused, Row, TrialRun, pick_device
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Constraint",
     "Cost",
     "Evaluation",
+    "FidelityConfig",
     "Later",
     "Opened",
     "OptimConfig",

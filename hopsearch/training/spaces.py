@@ -1,11 +1,14 @@
 """A search space made ready for a data set, and checked against what trials can be and what they report."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from hopsearch.config import choices
+from pydantic import Field
+
+from hopsearch.config import Settings, choices
 from hopsearch.data import DataFacts
-from hopsearch.errors import SpaceError
+from hopsearch.errors import ConfigError, SpaceError
 from hopsearch.models import measured
 from hopsearch.space import Fidelity, Space, Where, load_space, read_objectives
 from hopsearch.training.blame import names_its_place
@@ -14,6 +17,30 @@ from hopsearch.training.papers import choose_recipe, fit_lengths, recipe
 from hopsearch.training.recipe import TrialConfig, resolve
 from hopsearch.training.schedule import after_warmup, rates, remarks, require_schedule
 from hopsearch.training.trial import METRICS
+
+
+class FidelityConfig(Settings):
+    """How long trials train and where they are compared, instead of what the space's file says."""
+
+    min_epochs: int | None = Field(default=None, gt=0)
+    """Epochs before a trial may first be stopped: the first rung."""
+    max_epochs: int | None = Field(default=None, gt=0)
+    """Epochs of a trial that is never stopped, as train.epochs."""
+    reduction: int | None = Field(default=None, ge=2)
+    """One trial in so many goes on from a rung, and the next rung is so many times higher."""
+
+    def into(self, fixed: Mapping[str, Any]) -> dict[str, Any]:
+        """Given settings with these among them.
+
+        Raises:
+            ConfigError: fidelity.max_epochs and train.epochs differ.
+        """
+        asked = {f"fidelity.{name}": value for name, value in self.model_dump(exclude_none=True).items()}
+        most, epochs = asked.pop("fidelity.max_epochs", None), fixed.get("train.epochs")
+        if most is not None and epochs not in (None, most):
+            rule = f"fidelity.max_epochs and train.epochs must agree, got {most} and {epochs}"
+            raise ConfigError("command line", rule, "Give one of the two")
+        return {**fixed, **asked} | ({"train.epochs": most} if most is not None else {})
 
 
 class Later(NamedTuple):
@@ -104,15 +131,15 @@ def _told(of_family: dict[str, str]) -> list[str]:
 
 def _with_epochs(space: Space, fixed: dict[str, Any], recipe_name: str) -> tuple[Space, list[str]]:
     """The space with given values, its full epochs those that are given, else the recipe's; and its families."""
+    asked: dict[str, int] = {name: fixed.pop(name) for name in ("fidelity.min_epochs", "fidelity.reduction") if name in fixed}
     space = space.override(fixed)
     found = space.parameters.get("model.family")
     values = (found.values() if found else None) or [space.fixed.get("model.family", "imixer")]
     families = [str(family) for family in values]
     chosen, _ = choose_recipe(recipe_name, families, "command line")
     epochs = fixed.get("train.epochs", recipe(chosen, families[0]).get("train.epochs"))
-    if epochs is not None:
-        least = min(space.fidelity.min_epochs, epochs)
-        fidelity = type(space.fidelity)(least, epochs, space.fidelity.reduction)
+    fidelity = _with_fidelity(space.fidelity, asked, epochs)
+    if fidelity != space.fidelity:
         space = Space.from_dict(space.to_dict() | {"fidelity": fidelity.to_dict()}, space.source)
     return space.override({"train.epochs": space.fidelity.max_epochs}), families
 
@@ -133,6 +160,15 @@ def _overruled(space: Space, chosen: str) -> str:
     searched = [key for key in settings if key in space.parameters]
     told = [f"fixed: {', '.join(own)}"] * bool(own) + [f"searched: {', '.join(searched)}"] * bool(searched)
     return f"recipe={chosen}, but the space and the command line go before it; {'; '.join(told)}" if told else ""
+
+
+def _with_fidelity(before: Fidelity, asked: Mapping[str, int], epochs: int | None) -> Fidelity:
+    most = epochs if epochs is not None else before.max_epochs
+    least = asked.get("fidelity.min_epochs", min(before.min_epochs, most))
+    if least > most:
+        rule = f"must be at most the epochs of a trial, got {least} and {most}"
+        raise ConfigError("command line: fidelity.min_epochs", rule, "Lower it, or raise train.epochs")
+    return Fidelity(least, most, asked.get("fidelity.reduction", before.reduction))
 
 
 def require_metric(space: Space, facts: DataFacts, recipe_name: str, place: str) -> None:

@@ -1,0 +1,89 @@
+"""Judges from when workers were last heard of whether one of them hangs.
+
+How long a worker may be silent: ten times the longest epoch of its own trial, and at least a minute. A trial that has no epoch
+yet, or a new worker, which must read the data and compile, is measured by the others' first words instead: ten times their
+longest, more for a model with more flops, and at least ten minutes. As long as no worker was heard of nothing can be judged.
+"""
+
+import math
+from collections.abc import Callable
+
+from hopsearch.study import TrialRecord
+
+_FACTOR = 10
+_LEAST = 60.0  # seconds of silence that are always allowed, by a worker that was heard of
+_LEAST_AT_FIRST = 600.0  # and by one that was not
+
+
+class Watch:
+    """Keeps when each worker was last heard of.
+
+    Args:
+        clock: seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._since: dict[int, float] = {}
+        self._heard: set[int] = set()
+        self._epochs: dict[int, float] = {}  # the longest of each trial
+        self._starts: list[tuple[float, float]] = []  # seconds until a first word, and the flops of that model
+
+    def handed_out(self, number: int) -> None:
+        """A trial was given to a worker."""
+        self._since[number] = self._clock()
+        self._heard.discard(number)
+
+    def heard(self, record: TrialRecord) -> None:
+        """Its worker has reported."""
+        number, now = record.number, self._clock()
+        waited = now - self._since.get(number, now)
+        if number in self._heard:
+            self._epochs[number] = max(waited, self._epochs.get(number, 0.0))
+        else:
+            self._starts.append((waited, _flops(record)))
+            self._heard.add(number)
+        self._since[number] = now
+
+    def gone(self, number: int) -> None:
+        """Its worker is gone, or the trial is over."""
+        self._since.pop(number, None)
+        self._heard.discard(number)
+
+    def was_heard(self, number: int) -> bool:
+        """Whether its worker has reported since the trial was given to it."""
+        return number in self._heard
+
+    def silent(self, number: int) -> float:
+        """Seconds since its worker was last heard of."""
+        return self._clock() - self._since.get(number, self._clock())
+
+    def allowed(self, record: TrialRecord) -> float | None:
+        """How long its worker may be silent; None where there is nothing to judge by."""
+        number = record.number
+        if number in self._heard:
+            longest = self._epochs.get(number) or max((seconds for seconds, _ in self._starts), default=0.0)
+            return max(_LEAST, _FACTOR * longest)
+        if not self._starts:
+            return None
+        longest = max(seconds * max(1.0, _flops(record) / flops) for seconds, flops in self._starts)
+        return max(_LEAST_AT_FIRST, _FACTOR * longest)
+
+    def hangs(self, record: TrialRecord, last: bool = False) -> str:
+        """Why its worker counts as hanging, in words; empty where it does not.
+
+        Args:
+            record: the trial.
+            last: the search waits for those that run and nothing else: then ten minutes are enough where nothing is known.
+        """
+        allowed, silent = self.allowed(record), self.silent(record.number)
+        if allowed is None:
+            allowed = _LEAST_AT_FIRST if last else math.inf
+        if silent <= allowed:
+            return ""
+        known = "its longest epoch" if record.number in self._epochs else "the longest wait for another's"
+        return f"no epoch for {silent:.0f} s, where {allowed:.0f} s are allowed, {_FACTOR} times {known} or the least"
+
+
+def _flops(record: TrialRecord) -> float:
+    return max(1.0, float(record.cost.get("flops", 1.0)))

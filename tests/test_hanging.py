@@ -1,0 +1,137 @@
+"""Workers that hang, die, or run out of memory: what is judged, and what is told."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from hopsearch.distributed.causes import Cause, Death
+from hopsearch.distributed.losses import Losses
+from hopsearch.distributed.watch import Watch
+from hopsearch.study import State, StudyView, TrialRecord
+from tests.processes import start, trainers, wait_for, wait_gone
+
+# As Ray 2.60 writes them.
+MEMORY = """1 worker(s) were killed due to the node running low on memory.
+Memory on the node (IP: 192.0.2.2, ID: 70e7) was 7.80GB used / 23.54GB limit (0.331454)
+Selected to kill: (Task: job ID=01000000, pid=6693, actual memory used=0.16GB, …)"""
+CRASH = """The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR
+Worker exit detail: Worker unexpectedly exits with a connection error code 2. End of file. Some common causes include: (1) …"""
+NODE = "The actor died unexpectedly before finishing this task. The actor is dead because its node has died. Node Id: 8d00"
+
+
+class TestWatch:
+    @pytest.fixture
+    def watch(self):
+        watch = Watch(lambda: watch.now)
+        watch.now = 0.0
+        return watch
+
+    def advance(self, watch, record, *seconds):
+        for one in seconds:
+            watch.now += one
+            watch.heard(record)
+
+    def test_an_epoch_is_judged_by_its_trials_own(self, watch):
+        record = TrialRecord(0, State.RUNNING)
+        watch.handed_out(0)
+        self.advance(watch, record, 30, 20, 8)
+        watch.now += 199
+        assert not watch.hangs(record)
+        watch.now += 2
+        assert "no epoch for 201 s, where 200 s are allowed, 10 times its longest epoch" in watch.hangs(record)
+
+    def test_quick_epochs_have_a_minute(self, watch):
+        record = TrialRecord(0, State.RUNNING)
+        watch.handed_out(0)
+        self.advance(watch, record, 1, 0.2, 0.2)
+        watch.now += 59
+        assert not watch.hangs(record)
+        watch.now += 2
+        assert watch.hangs(record)
+
+    def test_a_first_epoch_is_judged_by_others_and_the_size_of_the_model(self, watch):
+        small, large = (TrialRecord(number, State.RUNNING, cost={"flops": flops}) for number, flops in ((0, 1e6), (1, 4e6)))
+        watch.handed_out(1)
+        watch.now = 1e5
+        assert not watch.hangs(large)  # nothing to judge by: the data may be large
+        assert watch.hangs(large, last=True)
+        watch.handed_out(1)
+        watch.handed_out(0)
+        self.advance(watch, small, 40)
+        watch.now += 1500
+        assert not watch.hangs(large)  # 10 times 40 s, times 4
+        watch.now += 100
+        assert watch.hangs(large)
+
+
+class TestDeaths:
+    def test_causes(self):
+        from hopsearch.distributed.deaths import death_of
+
+        assert death_of(MEMORY) == Death(
+            Cause.MEMORY, "7.80 of 23.54 GB were in use on 192.0.2.2, 0.16 GB of them by this worker"
+        )
+        assert death_of(CRASH).cause == Cause.PROCESS
+        assert "by a signal or by the kernel" in death_of(CRASH).detail
+        assert death_of(NODE).cause == Cause.MACHINE
+        assert death_of("hopsearch.distributed.group.Leaving: this machine is about to be taken away").cause == Cause.LEFT
+        assert death_of("The actor is dead because it was killed by `ray.kill`.").detail.startswith("its worker did not answer")
+
+    def test_memory_lowers_how_many_run_and_condemns_nobody_that_may_fit(self):
+        said: list[str] = []
+        losses, short = Losses(said.append), Death(Cause.MEMORY, "9 of 10 GB were in use")
+        assert [losses.verdict(7, short, others) for others in (3, 2, 1)] == ["", "", ""]
+        assert losses.room == 1
+        assert said[-1] == "out of memory (9 of 10 GB were in use): from now on at most 1 trials run at once"
+        assert losses.verdict(7, short, 0) == ""
+        assert losses.verdict(7, short, 0) == "out_of_memory: it does not fit even alone: 9 of 10 GB were in use"
+
+    def test_machines_that_go_condemn_nobody_and_crashes_in_a_row_do(self):
+        losses = Losses(print)
+        assert not any(losses.verdict(1, Death(Cause.MACHINE, "its machine is gone"), 0) for _ in range(9))
+        crashes = [losses.verdict(1, Death(Cause.PROCESS, "it crashed"), 0) for _ in range(3)]
+        assert crashes == ["", "", "lost: its worker died 3 times in a row without finishing an epoch; the last time it crashed"]
+
+
+WORDS = ["space=imixer", "model.dim=32", "model.depth=2", "model.patch_size=2", "train.epochs=9", "finish=false"]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(400)
+class TestReal:
+    def stop_one(self, tmp_path, process):
+        folder = tmp_path / "runs" / "imixer-digits"
+        assert wait_for(lambda: (folder / "journal.log").exists() and StudyView.open(folder).epochs >= 4, process)
+        victim = trainers(process.pid)[0]
+        os.kill(victim, signal.SIGSTOP)
+        return folder, victim
+
+    def test_the_time_budget_ends_a_search_whose_worker_hangs(self, tmp_path):
+        began = time.monotonic()
+        process = start(tmp_path, *WORDS, "trials=400", "budget.time=60s")
+        folder, victim = self.stop_one(tmp_path, process)
+        assert process.wait(timeout=200) == 0, (tmp_path / "log.txt").read_text()[-3000:]
+        said = (tmp_path / "log.txt").read_text()
+        assert "the time is over since" in said
+        assert "raise budget.time= in the same command to continue them" in said
+        assert StudyView.open(folder).seconds < 60 + 45, said
+        assert time.monotonic() - began < 200
+        assert wait_gone([victim])
+        assert {record.state for record in StudyView.open(folder).counted()} <= {State.OPEN, State.COMPLETE}
+
+    def test_a_worker_that_hangs_is_replaced(self, tmp_path):
+        process = start(tmp_path, *WORDS, "trials=12", "pruner=none")
+        folder, victim = self.stop_one(tmp_path, process)
+        assert process.wait(timeout=300) == 0, (tmp_path / "log.txt").read_text()[-3000:]
+        said = (tmp_path / "log.txt").read_text()
+        assert "its worker is killed, the trial goes on from its last epoch" in said
+        view = StudyView.open(folder)
+        assert [record.state for record in view.counted()] == [State.COMPLETE] * 12
+        assert sum(record.losses for record in view.counted()) == 1
+        assert view.wasted_epochs == 1
+        assert view.audit() == []
+        assert wait_gone([victim])
