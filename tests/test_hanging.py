@@ -10,7 +10,7 @@ from hopsearch.distributed.causes import Cause, Death
 from hopsearch.distributed.losses import Losses
 from hopsearch.distributed.watch import Watch
 from hopsearch.study import State, StudyView, TrialRecord
-from tests.processes import start, trainers, wait_for, wait_gone
+from tests.processes import begun, start, trainers, wait_for, wait_gone
 
 # As Ray 2.60 writes them.
 MEMORY = """1 worker(s) were killed due to the node running low on memory.
@@ -105,7 +105,7 @@ WORDS = ["space=imixer", "model.dim=32", "model.depth=2", "model.patch_size=2", 
 class TestReal:
     def stop_one(self, tmp_path, process):
         folder = tmp_path / "runs" / "imixer-digits"
-        assert wait_for(lambda: (folder / "journal.log").exists() and StudyView.open(folder).epochs >= 4, process)
+        assert wait_for(lambda: sum(begun(folder).values()) >= 4, process)
         victim = trainers(process.pid)[0]
         os.kill(victim, signal.SIGSTOP)
         return folder, victim
