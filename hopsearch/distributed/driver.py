@@ -54,6 +54,7 @@ def run_search(dispatcher: Dispatcher, resources: TrialResources, slots: int) ->
 
 def _fit(dispatcher: Dispatcher, resources: TrialResources, slots: int) -> None:
     logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)  # of snapshots that nobody reads
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # of workers that left or were lost, which is told elsewhere
     # By default Tune reserves room for one trial at a time, and a cluster would grow machine by machine.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
     searcher = StudySearcher(dispatcher, resources, slots)
