@@ -25,7 +25,7 @@ def death_of(error: BaseException | str) -> Death:
         return Death(Cause.PROCESS, "its worker did not answer and was killed")
     if "worker process has died" in text or "unexpectedly exits" in text:
         return Death(
-            Cause.PROCESS, "its process was killed or crashed (by a signal, or by the kernel for lack of memory: see dmesg)"
+            Cause.PROCESS, "its process crashed or was killed, by a signal or by the kernel for lack of memory (see dmesg)"
         )
     return Death(Cause.PROCESS, (text.strip().splitlines() or [""])[-1][:200])
 
