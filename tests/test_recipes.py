@@ -137,8 +137,9 @@ class TestOneRecipe:
         assert (one.recipe, list(one.rates)) == ("paramixer", ["symmixer"])
 
     @pytest.mark.parametrize("name", ["default", "imixer", "paramixer"])
-    def test_families_of_a_space_have_one_rate(self, digits, name):
-        opened = open_space("hopfield", digits.facts, {"optim.lr": 2e-3}, name)
+    @pytest.mark.parametrize("fixed", [{"optim.lr": 2e-3}, {}], ids=["fixed", "searched"])
+    def test_families_of_a_space_have_one_rate(self, digits, name, fixed):
+        opened = open_space("hopfield", digits.facts, dict(fixed), name)
         assert len(opened.rates) == 6
         assert len(set(opened.rates.values())) == 1
         (told,) = [sentence for sentence in opened.said if sentence.startswith("learning rate of")]

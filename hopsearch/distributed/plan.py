@@ -118,7 +118,8 @@ class Plan:
                 trial = trial.model_copy(update={"train": trial.train.model_copy(update={"device": "cpu"})})
             with _threads(min(self.resources.threads, os.cpu_count() or 1)):
                 seconds.append(TrialRun(trial, splits).time_epoch(_STEPS))
-            cost = f"{verdict.cost['params']:>12,} params  {verdict.cost['flops']:>14,} flops  {seconds[-1]:6.1f} s an epoch"
+            spent = f"{seconds[-1]:6.1f} s an epoch  peak lr {trial.optim.peak_lr:.3g}"
+            cost = f"{verdict.cost['params']:>12,} params  {verdict.cost['flops']:>14,} flops  {spent}"
             words = (f"{name.rpartition('.')[2]} {_short(config[name])}" for name in self.identity.space.active(config))
             console.print(f"{cost}  {', '.join(words)}", markup=False)
         return seconds

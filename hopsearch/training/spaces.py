@@ -200,17 +200,15 @@ def _corners(space: Space) -> list[dict[str, Any]]:
     """A configuration for each value of a discrete parameter: enough to meet every family and every bound once."""
     sizes = [len(values) for parameter in space.parameters.values() if (values := parameter.values()) is not None]
 
-    def pick(turn: int) -> dict[str, Any]:
+    def pick(turn: int, end: str) -> dict[str, Any]:
         def value(name: str, parameter: Any) -> Any:
             values = parameter.values()
-            if values is None:
-                return parameter.high if turn % 2 else parameter.low
-            return values[turn % len(values)]
+            return getattr(parameter, end) if values is None else values[turn % len(values)]
 
         return space.walk(value)
 
-    turns = range(max(2, min(16, max(sizes, default=1))))
-    return [pick(turn) for turn in turns] + [space.walk(lambda _, parameter: _last(parameter))]
+    turns = range(min(16, max(sizes, default=1)))
+    return [pick(turn, end) for turn in turns for end in ("low", "high")] + [space.walk(lambda _, parameter: _last(parameter))]
 
 
 def _last(parameter: Any) -> Any:
