@@ -2,10 +2,13 @@
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import stat
+import subprocess
 import sys
+import tempfile
 import threading
 import warnings
 from pathlib import Path
@@ -19,7 +22,7 @@ from hopsearch.distributed.job import Job, JobRun
 from hopsearch.errors import ConfigError, StudyError
 from hopsearch.redaction import formatted, redact
 from hopsearch.study import Identity, StudyView
-from tests.conftest import FAMILIES_SPACE, folder_of_images, identity, search_little
+from tests.conftest import FAMILIES_SPACE, environment, folder_of_images, identity, search_little
 
 MARK = "mArKeD7secret"
 URLS = [
@@ -183,3 +186,44 @@ def test_the_cache_can_be_shared(tmp_path):
     files = [file for file in (tmp_path / "shared").iterdir() if file.suffix in (".npy", ".json")]
     assert files
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o666 & ~mask}
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(400)
+def test_a_real_search_with_a_key_in_its_storage(tmp_path, monkeypatch):
+    """Ray's own logs too: it keeps the command lines of drivers, and what it is given to run."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    words = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-west-2"}
+    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", **words)
+    client.create_bucket(Bucket="marked", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    storage = f"storage=s3://test:{MARK}@marked?endpoint_override={host}:{port}&scheme=http&region=us-west-2"
+    small = ["model.dim=16", "model.depth=1", "model.patch_size=4"]
+    search = ["-m", "hopsearch.tune", "space=imixer", "trials=1", "finish=false", "study=s", *small, storage]
+    train = ["-m", "hopsearch.train", "from=s", "epochs=1", "name=t", storage]
+    scratch = Path(tempfile.mkdtemp(prefix="hs", dir="/tmp"))  # Ray's own files: its sockets' paths must be short
+    shown = b""
+    for verb in (search, train):
+        done = subprocess.run(
+            [sys.executable, *verb],
+            env=environment(tmp_path) | {"TMPDIR": str(scratch), "PYTHONPATH": str(Path(__file__).parents[1])},
+            cwd=tmp_path,
+            capture_output=True,
+            timeout=190,
+        )
+        shown += done.stdout + done.stderr
+        assert done.returncode == 0, shown.decode()[-3000:]
+    names = [entry["Key"] for entry in client.list_objects_v2(Bucket="marked")["Contents"]]
+    stored = b"".join(client.get_object(Bucket="marked", Key=name)["Body"].read() for name in names)
+    server.stop()
+    assert {"s/journal.log", "t/result.json"} <= set(names)
+    assert list(scratch.rglob("gcs_server*.out"))  # that is where it logs
+    assert MARK.encode() not in shown + stored + everything(tmp_path) + everything(scratch)
+    shutil.rmtree(scratch)

@@ -14,6 +14,7 @@ from hopsearch.distributed.cluster import TrialResources
 from hopsearch.distributed.deaths import death_of
 from hopsearch.distributed.dispatcher import Dispatcher
 from hopsearch.distributed.job import Progress
+from hopsearch.distributed.sealing import seal
 from hopsearch.distributed.worker import CPUS, GPUS, JOB, PROGRESS
 
 
@@ -41,7 +42,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray has no types
         if job is None:
             return str(Searcher.FINISHED) if self._dispatcher.finished else None
         self._numbers[trial_id] = job.number
-        return {JOB: job.model_dump_json(), CPUS: self._resources.cpus, GPUS: self._resources.gpus}
+        return {JOB: seal(job), CPUS: self._resources.cpus, GPUS: self._resources.gpus}
 
     def number_of(self, trial_id: str) -> int:
         """The study's number of one of Tune's trials."""

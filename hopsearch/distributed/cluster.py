@@ -18,6 +18,7 @@ from hopsearch.config import Settings
 from hopsearch.distributed.growth import HEAD, Growth
 from hopsearch.distributed.head import end_head, start_head
 from hopsearch.errors import ResourceError
+from hopsearch.redaction import redact
 
 Machine = dict[str, float]
 """Its resources in Ray's words, e.g. ``{"CPU": 4, "GPU": 1}``."""
@@ -125,13 +126,24 @@ class _Keeper(threading.Thread):
 
     def _init(self) -> None:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _command_hidden():
             warnings.simplefilter("ignore")  # Ray warns of its own future defaults
             if self._address:
                 _require_answer(self._address)
                 ray.init(address=self._address, **quiet)
             else:
                 self._head = start_head(self._memory, **quiet)
+
+
+@contextlib.contextmanager
+def _command_hidden() -> Iterator[None]:
+    # Ray keeps the driver's command line as the job's entrypoint, in its logs and for its dashboard.
+    known = ray._private.utils.get_entrypoint_name
+    ray._private.utils.get_entrypoint_name = lambda: redact(known())
+    try:
+        yield
+    finally:
+        ray._private.utils.get_entrypoint_name = known
 
 
 def _require_answer(address: str) -> None:

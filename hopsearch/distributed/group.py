@@ -16,8 +16,9 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not in __all__
 
 from hopsearch.distributed.interface import meet_where_ray_does
-from hopsearch.distributed.job import Job, JobRun, Progress, cause
+from hopsearch.distributed.job import JobRun, Progress, cause
 from hopsearch.distributed.notice import Notice, draining, leave_key, this_node, told_to_leave
+from hopsearch.distributed.sealing import unseal
 from hopsearch.training import Ranks
 
 _PATIENCE = datetime.timedelta(minutes=10)  # for a rank in an operation of the group; one that dies is noticed at once
@@ -41,7 +42,7 @@ class RankProcess:
 
     def start(self, job: str) -> None:
         """Take the next job."""
-        self._work = JobRun(Job.model_validate_json(job))
+        self._work = JobRun(unseal(job))
 
     def advance(self) -> str:
         """One epoch, together with the other ranks."""
@@ -75,7 +76,7 @@ class RankGroup:
         if self._world > 1 and not self._whole:
             self._gather()
         ray.get([rank.start.remote(job) for rank in self._others])
-        self._work = JobRun(Job.model_validate_json(job))
+        self._work = JobRun(unseal(job))
 
     def advance(self) -> Progress:
         """One epoch on all ranks.

@@ -209,9 +209,13 @@ def _fit_in_background(job: Job, mailbox: Any, workers: tuple[int, int], resourc
         # A lost machine is not a failure of the training; whether one comes of the ranks themselves, `_Run` sees.
         failure_config=ray.train.FailureConfig(max_failures=-1, max_preemption_failures=-1),
     )
+    given = {"job": job.model_dump_json(), "mailbox": mailbox, "gpus": resources.gpus}
+
+    def train_rank() -> None:  # not as `train_loop_config`, which Ray shows: a job may name a storage with its key
+        _train_rank(given)
+
     trainer = TorchTrainer(
-        _train_rank,
-        train_loop_config={"job": job.model_dump_json(), "mailbox": mailbox, "gpus": resources.gpus},
+        train_rank,
         scaling_config=scaling,
         run_config=run,
         torch_config=RanksConfig(backend="nccl" if resources.gpus else "gloo"),
