@@ -8,10 +8,17 @@ from=<study> takes a study's winner, from=<study>#<trial> any of its trials. Set
 train. overrule both. The same command again resumes from the last checkpoint.
 """
 
+import os
+import sys
+
 from hopsearch import signals
 
 if __name__ == "__main__":
     signals.supervise()  # before the imports: they take seconds
+    os.environ.setdefault("HOPSEARCH_TIMM", "0")
+    from hopsearch.distributed.cluster import start_ahead
+
+    start_ahead(sys.argv[1:])
 
 import json
 import re

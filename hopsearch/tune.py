@@ -7,10 +7,17 @@
 Settings below model., optim., augment. and train. fix what the space would search. The same command again resumes the search.
 """
 
+import os
+import sys
+
 from hopsearch import signals
 
 if __name__ == "__main__":
     signals.supervise()  # before the imports: they take seconds
+    os.environ.setdefault("HOPSEARCH_TIMM", "0")
+    from hopsearch.distributed.cluster import start_ahead
+
+    start_ahead(sys.argv[1:])
 
 import contextlib
 from collections.abc import Sequence

@@ -5,7 +5,7 @@ import logging
 import socket
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ray
@@ -23,10 +23,14 @@ from hopsearch.redaction import redact
 Machine = dict[str, float]
 """Its resources in Ray's words, e.g. ``{"CPU": 4, "GPU": 1}``."""
 
+_MEMORY = 200_000_000  # bytes
 _PATIENCE = 30.0  # seconds for Ray to end
 
 MOST = 64
 """Trials at once on a cluster that could grow to more, unless asked for: a sampler that waits for so many learns late."""
+
+
+_ahead: "list[_Keeper]" = []  # a cluster that was started before it was asked for
 
 
 class TrialResources(Settings):
@@ -53,7 +57,7 @@ class TrialResources(Settings):
 
 
 @contextlib.contextmanager
-def connect(address: str | None = None, memory: int = 200_000_000) -> Iterator[None]:
+def connect(address: str | None = None, memory: int = _MEMORY) -> Iterator[None]:
     """Join the cluster at ``address``, or start one on this machine and stop it afterwards.
 
     A cluster started here has token authentication on: with the user's own token, or one that only its processes know.
@@ -66,13 +70,23 @@ def connect(address: str | None = None, memory: int = 200_000_000) -> Iterator[N
         ResourceError: no cluster answers at ``address``.
     """
     with signals.given_back():
-        keeper = _Keeper(address, memory)
+        keeper = _ahead.pop() if _ahead and not address else _Keeper(address, memory)
         try:
             keeper.wait()
             yield
         finally:
             with signals.held():
                 keeper.end()
+
+
+def start_ahead(words: Sequence[str]) -> None:
+    """Start Ray while the rest of a program is still imported, unless its words say that it will not be needed.
+
+    For a supervised process alone: where the words turn out to be a mistake it ends, and Ray with it.
+    """
+    known = {key: value for key, _, value in (word.partition("=") for word in words)}
+    if signals.supervised() and known and not {"-h", "--help", "help", "address", "dry_run"} & known.keys():
+        _ahead.append(_Keeper(None, _MEMORY))
 
 
 class _Keeper(threading.Thread):

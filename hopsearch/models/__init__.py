@@ -1,5 +1,7 @@
 """What is trained: the mixers, from config to module. Importing this package registers the papers' sizes with timm."""
 
+import os
+
 from hopsearch.models.build import build, fold
 from hopsearch.models.families import (
     FAMILIES,
@@ -16,6 +18,9 @@ from hopsearch.models.families import (
 from hopsearch.models.measures import measure, measured
 from hopsearch.models.mixer import Mixer
 from hopsearch.models.presets import preset, require_size, to_timm
+
+if os.environ.get("HOPSEARCH_TIMM") != "0":  # our own programs train without timm: its import takes seconds, in every worker
+    from hopsearch.models import registry as registry
 
 __all__ = [
     "FAMILIES",

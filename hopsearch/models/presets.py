@@ -1,20 +1,13 @@
-"""The papers' S, B and L sizes, registered with timm: ``timm.create_model("imixer_s16_224", num_classes=10)``.
+"""The papers' S, B and L sizes by name; `registry` makes timm know them.
 
-Importing `hopsearch.models` fills timm's registry. The names are those of the authors' repositories, without their knob values:
-a knob is a keyword. timm's own keywords are translated to our fields, and our fields can be given by name too.
+The names are those of the authors' repositories, without their knob values: a knob is a keyword.
 """
 
-from collections.abc import Callable
 from typing import Any
-
-import timm
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 
 from hopsearch.config import did_you_mean
 from hopsearch.errors import ConfigError
-from hopsearch.models.build import build
-from hopsearch.models.families import FAMILIES, MixerConfig, parse_model
-from hopsearch.models.mixer import Mixer
+from hopsearch.models.families import FAMILIES, MixerConfig
 
 SIZES: dict[str, dict[str, int]] = {
     "s": {"depth": 8, "dim": 512},
@@ -25,16 +18,13 @@ SIZES: dict[str, dict[str, int]] = {
 
 _PATCH_SIZES = (16, 32)
 _FEWEST_TOKENS = 16  # of an image that a preset is used on without a word about it
-_TIMM_NAMES = {
-    "num_classes": "classes",
-    "img_size": "image_size",
-    "in_chans": "channels",
-    "num_blocks": "depth",
-    "embed_dim": "dim",
-    "drop_rate": "head_drop",
-    "proj_drop_rate": "drop",
-    "drop_path_rate": "drop_path",
+PRESETS: dict[str, dict[str, Any]] = {
+    f"{family}_{size}{patch}_224": {"family": family, "patch_size": patch, **fields}
+    for family in FAMILIES  # MLP-Mixer too: timm's own mixer_* take neither a depth nor a patch size
+    for size, fields in SIZES.items()
+    for patch in _PATCH_SIZES
 }
+"""The fields of each, by name."""
 
 
 def preset(name: str) -> dict[str, Any]:
@@ -43,9 +33,9 @@ def preset(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: no such preset.
     """
-    if name not in _PRESETS:
-        raise ConfigError("model", f"must be a known preset, got {name!r}", did_you_mean(name, _PRESETS))
-    return dict(_PRESETS[name])
+    if name not in PRESETS:
+        raise ConfigError("model", f"must be a known preset, got {name!r}", did_you_mean(name, PRESETS))
+    return dict(PRESETS[name])
 
 
 def require_size(name: str, image_size: int) -> None:
@@ -61,87 +51,6 @@ def require_size(name: str, image_size: int) -> None:
         rule = f"{name} is made for images of {made_for} px, got {image_size} px, which are {tokens} patches of {patch} px"
         smaller = next((size for size in (8, 4, 2, 1) if image_size % size == 0 and image_size // size >= 4), 1)
         raise ConfigError("model", rule, f"Enlarge them with data.image_size={made_for}, or set model.patch_size={smaller}")
-
-
-def _translate(family: str, keywords: dict[str, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key, value in keywords.items():
-        if key == "mlp_ratio":
-            values["token_ratio"], values["channel_ratio"] = value if isinstance(value, (tuple, list)) else (value, value)
-        elif key == "global_pool":
-            if value != "avg":
-                raise ConfigError("global_pool", f"must be avg, got {value!r}", "Call reset_classifier to change it afterwards")
-        else:
-            values[_TIMM_NAMES.get(key, key)] = value
-    size = values.get("image_size")
-    if isinstance(size, (tuple, list)) and len(set(size)) == 1:
-        values["image_size"] = size[0]  # timm's own default is a (height, width)
-    known = {*FAMILIES[family].model_fields, *_TIMM_NAMES, "mlp_ratio"}
-    for key in values:
-        if key not in known:
-            raise ConfigError(f"timm.create_model({family}): {key}", "unknown keyword", did_you_mean(key, known))
-    return values
-
-
-def _cfg(fields: dict[str, Any]) -> dict[str, Any]:
-    size = FAMILIES[fields["family"]].model_fields["image_size"].default
-    return {
-        "url": "",
-        "num_classes": 1000,
-        "input_size": (3, size, size),
-        "pool_size": None,
-        "crop_pct": 0.875,
-        "interpolation": "bicubic",
-        "fixed_input_size": True,
-        "mean": (0.5, 0.5, 0.5),
-        "std": (0.5, 0.5, 0.5),
-        "first_conv": "stem.proj",
-        "classifier": "head",
-        "license": "apache-2.0",
-    }
-
-
-def _entry_point(name: str, fields: dict[str, Any]) -> Callable[..., Mixer]:
-    def make(folded: bool = False, **keywords: Any) -> Mixer:  # an exported iMixer's norms are in its weights
-        config = parse_model({**fields, **_translate(fields["family"], keywords)}, f"timm.create_model({name})")
-        return build(config, folded)
-
-    def entry_point(pretrained: bool = False, **keywords: Any) -> Mixer:
-        # A folder of our own (timm's local-dir:) brings its weights in pretrained_cfg; by name alone there are none.
-        cfg = keywords.get("pretrained_cfg")
-        file = cfg.get("file") if isinstance(cfg, dict) else getattr(cfg, "file", None)
-        missing = pretrained and not file
-        if missing or keywords.pop("features_only", False):
-            what = "pretrained" if missing else "features_only"
-            raise ConfigError(
-                f"timm.create_model({name})", f"{what} must be False", "No weights are published; load a state dict of your own"
-            )
-        model: Mixer = build_model_with_cfg(make, name, pretrained, **keywords)
-        return model
-
-    entry_point.__name__ = entry_point.__qualname__ = name
-    entry_point.__doc__ = f"{name}: {fields}; source in hopsearch.models.families."
-    return entry_point
-
-
-_PRESETS: dict[str, dict[str, Any]] = {
-    f"{family}_{size}{patch}_224": {"family": family, "patch_size": patch, **fields}
-    for family in FAMILIES  # MLP-Mixer too: timm's own mixer_* take neither a depth nor a patch size
-    for size, fields in SIZES.items()
-    for patch in _PATCH_SIZES
-}
-default_cfgs = generate_default_cfgs({name: _cfg(fields) for name, fields in _PRESETS.items()})
-"""What timm wants to know of every preset; `timm.models.register_model` looks for it under this name."""
-
-
-def _register() -> None:
-    for name, fields in _PRESETS.items():
-        # timm warns when a name is taken. It may be by us, if this module is reloaded; anyone else's deserves the warning.
-        if not timm.is_model(name) or timm.model_entrypoint(name).__module__ != __name__:
-            register_model(_entry_point(name, fields))
-
-
-_register()
 
 
 def to_timm(config: MixerConfig) -> tuple[str, dict[str, Any]]:

@@ -1,9 +1,9 @@
 """AdamW with timm's weight-decay rule, and the learning rate as a plain function of the step."""
 
 import math
+from typing import Any
 
 import torch
-from timm.optim import param_groups_weight_decay
 from torch import nn
 
 from hopsearch.training.recipe import OptimConfig
@@ -11,9 +11,21 @@ from hopsearch.training.recipe import OptimConfig
 
 def build_optimizer(model: nn.Module, config: OptimConfig, device: torch.device) -> torch.optim.AdamW:
     """AdamW over two groups: decayed, and exempt (ndim <= 1 and biases, timm's rule)."""
-    groups = param_groups_weight_decay(model, config.weight_decay)
+    groups = _decayed(model, config.weight_decay)
     # fused: one kernel a step instead of some ten a parameter; on small models on a CPU that is a third of the step.
     return torch.optim.AdamW(groups, lr=config.peak_lr, betas=(config.beta1, config.beta2), fused=device.type in ("cpu", "cuda"))
+
+
+def _decayed(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    # As timm's `param_groups_weight_decay`, whose order a checkpoint's optimizer state follows.
+    exempt: list[nn.Parameter] = []
+    decayed: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            free = not weight_decay or parameter.ndim <= 1 or name.endswith(".bias")
+            (exempt if free else decayed).append(parameter)
+    groups = [{"params": exempt, "weight_decay": 0.0}, {"params": decayed, "weight_decay": weight_decay}]
+    return [group for group in groups if group["params"]]
 
 
 def learning_rate(step: int, steps_per_epoch: int, epochs: int, config: OptimConfig) -> float:
