@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hopsearch.artifact import load_model as load
 from hopsearch.errors import ConfigError, StudyError
 from hopsearch.names import require_name
+from hopsearch.redaction import learn, learn_from
 from hopsearch.study import StudyView
 from hopsearch.study.frame import curves_frame, trials_frame
 
@@ -62,6 +63,7 @@ class Study:
         Raises:
             StudyError: there is none.
         """
+        learn(database or "")
         return cls(StudyView.open(Path(storage) / require_name(name), database))
 
     @property
@@ -192,6 +194,7 @@ def search(
     from hopsearch.config import parse
     from hopsearch.distributed.budget import modern
 
+    learn_from(settings.items())
     source = {"source": data} if isinstance(data, str) else dict(data)
     values = modern({"space": space, "data": source, "trials": trials, **settings}, "search()")
     config = parse(tune.TuneConfig, values, "search()")

@@ -8,7 +8,7 @@ from hopsearch import signals
 from hopsearch.config import Settings
 from hopsearch.errors import UserError
 from hopsearch.helptext import help_text
-from hopsearch.redaction import formatted, guard_process, holds_secret
+from hopsearch.redaction import formatted, guard_process, holds_secret, learn_from
 
 DONE, BUG, MISTAKE, INTERRUPTED = 0, 1, 2, signals.INTERRUPTED
 _EXPOSED = (
@@ -27,6 +27,7 @@ def run_verb(
     """Run a verb on the command line's words and return its exit code: see the names above."""
     guard_process()
     words = sys.argv[1:] if words is None else words
+    learn_from(tuple(word.partition("=")[::2]) for word in words)
     exposed = [word.partition("=")[0] for word in words if holds_secret(word)]
     if any(word in ("-h", "--help", "help") for word in words):
         print(help_text(schema, about))

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hopsearch.errors import ConfigError
+from hopsearch.redaction import redact
 
 
 class Settings(BaseModel):
@@ -106,7 +107,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def brief(value: Any) -> str:
     """A value for a message: short, whatever its size."""
-    text = repr(value)
+    text = redact(repr(value))  # first: half a URL is not recognised as one
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 

@@ -15,6 +15,8 @@ from types import TracebackType
 from typing import Any
 
 HIDDEN = "***"
+ADDRESSES = ("database", "storage")
+"""Settings whose text is one address."""
 _NAME = (
     r"(?:[\w.-]*(?:password|passwd|passphrase|pwd|secret)|(?:[\w.-]*[_.-])?(?:pass|token|credentials?|sig(?:nature)?|"
     r"(?:access|account|api|secret|private|shared)[_-]?key(?:[_-]?id)?))"
@@ -25,6 +27,7 @@ _TOKEN_URL = re.compile(r"""(?P<before>\b(?:https?|git|hf)://)(?P<secret>[^\s:/?
 _WORD = re.compile(rf"(?i)(?P<before>\b{_NAME}\\?[\"']?\s*=\s*){_VALUE}")
 _CAMEL = re.compile(rf"(?P<before>\b\w*(?:AccessKey(?:Id)?|SecretKey|SecretAccessKey|Password|Token|Signature)\s*=\s*){_VALUE}")
 _FIELD = re.compile(rf"(?i)(?P<before>\\?[\"']{_NAME}\\?[\"']\s*:\s*){_VALUE}")
+_ADDRESS = re.compile(r"(?:[a-zA-Z][\w+.-]*:/{1,3})?(?P<user>[^:/@?]*):(?P<secret>[^/].*)@", re.DOTALL)
 _SHORTEST = 4  # a shorter secret is hidden by its form alone: everywhere else it may be any word
 _MARKS = frozenset("=:@")  # without one of these no secret can be recognised by its form
 _known: set[str] = set()
@@ -40,6 +43,19 @@ def redact(text: str) -> str:
         if secret in text:
             text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])", HIDDEN, text)
     return text
+
+
+def learn(address: str) -> None:
+    """Recognise the password of a text that is known to be one address, also a mistyped one, whatever characters it has."""
+    if match := _ADDRESS.match(address):
+        _remember(match["secret"], match["user"])
+
+
+def learn_from(settings: Iterable[tuple[str, Any]]) -> None:
+    """`learn` from those of some settings that are addresses."""
+    for name, value in settings:
+        if name in ADDRESSES and isinstance(value, str):
+            learn(value)
 
 
 def redact_all(value: Any) -> Any:
@@ -80,9 +96,13 @@ def _hide(match: re.Match[str]) -> str:
     names = match.groupdict()
     if secret.startswith(HIDDEN):
         return match[0]
-    if len(secret) >= _SHORTEST and secret != names.get("user"):
-        _known.update({secret, urllib.parse.unquote(secret), urllib.parse.unquote_plus(secret)})
+    _remember(secret, names.get("user"))
     return f"{match['before']}{names.get('quote') or ''}{HIDDEN}"
+
+
+def _remember(secret: str, user: str | None) -> None:
+    if len(secret) >= _SHORTEST and secret != user:
+        _known.update({secret, urllib.parse.unquote(secret), urllib.parse.unquote_plus(secret)})
 
 
 def _warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:

@@ -14,14 +14,18 @@ import warnings
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
-from hopsearch import export, report, tune
+from hopsearch import export, redaction, report, tune
 from hopsearch.command import BUG, MISTAKE, run_verb
+from hopsearch.config import brief
 from hopsearch.data import DataConfig, load
 from hopsearch.distributed.job import Job, JobRun
 from hopsearch.errors import ConfigError, StudyError
-from hopsearch.redaction import formatted, redact
+from hopsearch.redaction import formatted, learn_from, redact
 from hopsearch.study import Identity, StudyView
+from hopsearch.study.holder import EXPIRY
+from hopsearch.study.lease import DatabaseLease
 from tests.conftest import FAMILIES_SPACE, environment, folder_of_images, identity, search_little
 
 MARK = "mArKeD7secret"
@@ -64,6 +68,28 @@ class TestRedaction:
     def test_what_was_a_password_once_is_hidden_alone(self):
         redact("postgresql://bob:p%40ss-of-bob@host/x")
         assert redact("FATAL: no entry for p@ss-of-bob, nor p%40ss-of-bob") == "FATAL: no entry for ***, nor ***"
+
+    @pytest.mark.parametrize(
+        "address", ["postgresql://u:{}@h/db", "postgresql:/u:{}@h/db", "postgres:u:{}@h/db", "u:{}@h:5432/db", "redis://:{}@h"]
+    )
+    @pytest.mark.parametrize("password", ["it's secret 7", 'a"b<c> secret', "se/cr:et@7"])
+    def test_an_address_whatever_it_looks_like(self, monkeypatch, address, password):
+        monkeypatch.setattr(redaction, "_known", set())
+        text = address.format(password)
+        learn_from([("storage", "s3://bucket/path"), ("trials", 3), ("database", text)])
+        assert password not in redact(f"cannot open {text}")
+        assert "***" in redact(f"cannot open {text}")
+
+    @pytest.mark.parametrize(
+        "address", ["sqlite:////data/a@b:c.db", "s3://b/p@q?endpoint_override=http://h:9", "runs", "s3://b@c/d"]
+    )
+    def test_an_address_without_one(self, monkeypatch, address):
+        monkeypatch.setattr(redaction, "_known", set())
+        learn_from([("storage", address)])
+        assert not redaction._known
+
+    def test_a_value_that_is_shown_in_part(self):
+        assert MARK not in brief(f"postgresql://{'u' * 50}:{MARK}-{'x' * 50}@h/db")
 
     def test_errors_and_what_led_to_them(self):
         with contextlib.suppress(ConfigError):
@@ -186,6 +212,21 @@ def test_the_cache_can_be_shared(tmp_path):
     files = [file for file in (tmp_path / "shared").iterdir() if file.suffix in (".npy", ".json")]
     assert files
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o666 & ~mask}
+
+
+def test_a_database_that_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setenv(EXPIRY, "1")
+    said: list[str] = []
+    engine, place = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/study.db"), f"postgresql://bob:{MARK}@host/x"
+    first = DatabaseLease(engine, "study", place, said.append)
+    first._over.set()  # no more heartbeats
+    with engine.begin() as connection:  # as from another machine
+        other = "UPDATE hopsearch_lease SET holder = replace(holder, :key, :key || 'other ')"
+        connection.execute(sqlalchemy.text(other), {"key": '"machine": "'})
+    DatabaseLease(sqlalchemy.create_engine(engine.url), "study", place, said.append).release()
+    assert "waiting up to 1 s" in said[0]
+    assert "taken over from" in said[1]
+    assert MARK not in "".join(said)
 
 
 @pytest.mark.ray

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hopsearch.errors import StudyError
+from hopsearch.redaction import redact
 
 EXPIRY = "HOPSEARCH_LEASE_SECONDS"
 """Environment variable: seconds without a heartbeat after which a holder counts as dead."""
@@ -113,7 +114,7 @@ class Lease(abc.ABC):
 
     def __init__(self, place: str, say: Callable[[str], None]) -> None:
         self.me = Holder.me()
-        self._place, self._say = place, say
+        self._place, self._say = redact(place), say
         self._seconds = float(os.environ.get(EXPIRY, "30"))
         self._confirmed, self._lost = 0.0, False
         self._over, self._beating = threading.Event(), threading.Lock()
