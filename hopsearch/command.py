@@ -27,7 +27,7 @@ def run_verb(
     """Run a verb on the command line's words and return its exit code: see the names above."""
     guard_process()
     words = sys.argv[1:] if words is None else words
-    learn_from(tuple(word.partition("=")[::2]) for word in words)
+    learn_from((name, text) for name, _, text in (word.partition("=") for word in words))
     exposed = [word.partition("=")[0] for word in words if holds_secret(word)]
     if any(word in ("-h", "--help", "help") for word in words):
         print(help_text(schema, about))
