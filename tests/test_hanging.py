@@ -51,6 +51,18 @@ class TestWatch:
         watch.now += 2
         assert watch.hangs(record)
 
+    def test_the_history_of_a_trial_that_resumes_is_no_epoch(self, watch):
+        record = TrialRecord(0, State.RUNNING, curve={1: 0.1, 2: 0.2}, seconds=800.0)
+        watch.handed_out(0)
+        watch.now += 3
+        watch.heard(record, trained=False)
+        watch.now += 3999
+        assert not watch.hangs(record)  # an epoch takes 400 s
+        watch.now += 2
+        assert watch.hangs(record)
+        watch.handed_out(1)
+        assert watch.allowed(TrialRecord(1, State.RUNNING)) is None  # three seconds were no epoch's either
+
     def test_a_first_epoch_is_judged_by_others_and_the_size_of_the_model(self, watch):
         small, large = (TrialRecord(number, State.RUNNING, cost={"flops": flops}) for number, flops in ((0, 1e6), (1, 4e6)))
         watch.handed_out(1)
@@ -90,7 +102,11 @@ class TestDeaths:
 
     def test_machines_that_go_condemn_nobody_and_crashes_in_a_row_do(self):
         losses = Losses(print)
-        assert not any(losses.verdict(1, Death(Cause.MACHINE, "its machine is gone"), 0) for _ in range(9))
+        gone = Death(Cause.MACHINE, "its machine is gone")
+        assert not any(losses.verdict(1, gone, 0) for _ in range(9))
+        losses.new_epoch(1)
+        assert not any(losses.verdict(1, gone, 0) for _ in range(9))
+        assert losses.verdict(1, gone, 0).startswith("lost: its machine was gone 10 times in a row")
         crashes = [losses.verdict(1, Death(Cause.PROCESS, "it crashed"), 0) for _ in range(3)]
         assert crashes == ["", "", "lost: its worker died 3 times in a row without finishing an epoch; the last time it crashed"]
 

@@ -160,7 +160,7 @@ class Dispatcher:
             return False  # Tune tells of a trial's end once more
         record = self.study.records[number]
         known = record.epoch
-        self.watch.heard(record)
+        self.watch.heard(record, trained=not progress.history)
         for row in progress.rows:
             if record.state == State.RUNNING and int(row["epoch"]) > record.epoch:
                 self._report(record, row)

@@ -193,7 +193,7 @@ def _train_to_the_end(seat: _Seat, dispatcher: Dispatcher, record: TrialRecord, 
     watch.handed_out(record.number)
     while True:
         progress = _in_time(seat, watch, record, say)
-        watch.heard(record)
+        watch.heard(record, trained=not progress.history)
         if progress.failure:
             place = f"winner, trial {record.number}"
             raise StudyError(place, f"its training must go on to full epochs, got {progress.reason}", "Run the command again")

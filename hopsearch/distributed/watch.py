@@ -3,6 +3,8 @@
 How long a worker may be silent: ten times the longest epoch of its own trial, and at least a minute. A trial that has no epoch
 yet, or a new worker, which must read the data and compile, is measured by the others' first words instead: ten times their
 longest, more for a model with more flops, and at least ten minutes. As long as no worker was heard of nothing can be judged.
+A worker that resumes a trial first repeats the trial's history, in no time: that is no epoch. It is then measured by what the
+trial's epochs took before.
 """
 
 import math
@@ -34,15 +36,20 @@ class Watch:
         self._since[number] = self._clock()
         self._heard.discard(number)
 
-    def heard(self, record: TrialRecord) -> None:
-        """Its worker has reported."""
+    def heard(self, record: TrialRecord, trained: bool = True) -> None:
+        """Its worker has reported.
+
+        Args:
+            record: the trial.
+            trained: an epoch; False for the history of a trial that resumes.
+        """
         number, now = record.number, self._clock()
         waited = now - self._since.get(number, now)
-        if number in self._heard:
+        if trained and number in self._heard:
             self._epochs[number] = max(waited, self._epochs.get(number, 0.0))
-        else:
+        elif trained:
             self._starts.append((waited, _flops(record)))
-            self._heard.add(number)
+        self._heard.add(number)
         self._since[number] = now
 
     def gone(self, number: int) -> None:
@@ -62,7 +69,8 @@ class Watch:
         """How long its worker may be silent; None where there is nothing to judge by."""
         number = record.number
         if number in self._heard:
-            longest = self._epochs.get(number) or max((seconds for seconds, _ in self._starts), default=0.0)
+            before = record.seconds / record.epoch if record.epoch else 0.0
+            longest = self._epochs.get(number) or max((before, *(seconds for seconds, _ in self._starts)))
             return max(_LEAST, _FACTOR * longest)
         if not self._starts:
             return None
