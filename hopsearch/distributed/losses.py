@@ -45,7 +45,7 @@ class Losses:
             return ""
         if death.cause == Cause.MACHINE:
             gone = self._machines[number] = self._machines.get(number, 0) + 1
-            words = f"lost: its machine was gone {_MACHINES} times in a row before it finished an epoch, perhaps by the trial's memory"
+            words = f"lost: its machine was gone {_MACHINES} times in a row without an epoch, perhaps for lack of memory"
             return words if gone >= _MACHINES else ""
         count = self._since_epoch[number] = self._since_epoch.get(number, 0) + 1
         if death.cause == Cause.MEMORY:
