@@ -11,7 +11,7 @@ SOURCES = sorted((ROOT / "hopsearch").rglob("*.py"))
 LAYERS = [
     {"redaction"},
     {"errors", "seeds", "chance", "signals"},
-    {"names", "yaml_reader"},
+    {"names", "yaml_reader", "holder"},
     {"config"},
     {"words"},
     {"helptext"},

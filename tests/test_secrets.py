@@ -22,9 +22,9 @@ from hopsearch.config import brief
 from hopsearch.data import DataConfig, load
 from hopsearch.distributed.job import Job, JobRun
 from hopsearch.errors import ConfigError, StudyError
+from hopsearch.holder import EXPIRY
 from hopsearch.redaction import formatted, learn_from, redact
 from hopsearch.study import Identity, StudyView
-from hopsearch.study.holder import EXPIRY
 from hopsearch.study.lease import DatabaseLease
 from tests.conftest import FAMILIES_SPACE, environment, folder_of_images, identity, search_little
 

@@ -12,8 +12,8 @@ import pyarrow.fs
 
 from hopsearch.distributed.ownership import Fence, StorageLease, below
 from hopsearch.errors import HopsearchError, ResourceError, StudyError
+from hopsearch.holder import LostLease
 from hopsearch.names import require_name
-from hopsearch.study import LostLease
 
 _BLOCK = 1 << 22
 _SOON = 2.0  # seconds at most that a lost machine takes with it

@@ -15,7 +15,7 @@ import pyarrow.fs
 
 from hopsearch.config import Settings
 from hopsearch.errors import ResourceError
-from hopsearch.study import Holder, Lease, LostLease, Seen
+from hopsearch.holder import Holder, Lease, LostLease, Seen
 
 _MARK = ".owner.json"
 _SETTLE = 0.5  # seconds that another claim, made at the same time, has to become visible

@@ -1,8 +1,8 @@
 """What is known: the study over an Optuna storage, its samplers and pruners, its leaderboard and its picture in TensorBoard."""
 
+from hopsearch.holder import Holder, Lease, LostLease, Seen
 from hopsearch.study.board import Board
 from hopsearch.study.chronicle import Report, chronicle
-from hopsearch.study.holder import Holder, Lease, LostLease, Seen
 from hopsearch.study.identity import Identity
 from hopsearch.study.leaderboard import Row, leaderboard, summary, varied, write_csv
 from hopsearch.study.origin import about_data, origin

@@ -9,7 +9,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import IntegrityError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 
 from hopsearch.errors import StudyError
-from hopsearch.study.holder import Holder, Lease, Seen
+from hopsearch.holder import Holder, Lease, Seen
 
 _TABLE = "hopsearch_lease"
 _CLOCKS = {

@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from hopsearch.config import choices
 from hopsearch.errors import StudyError
-from hopsearch.study.holder import Holder
+from hopsearch.holder import Holder
 from hopsearch.study.journal import Journal, drop_torn_line
 from hopsearch.study.lease import tell_plainly
 
