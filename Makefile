@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 ARGS ?=
 
-.PHONY: setup browser services search test test-all test-cluster test-fast lint format clean
+.PHONY: setup browser services search test test-all test-cluster test-fast lint format manual clean
 setup: $(READY)
 
 # uv where it is there (a tenth of the time), plain venv + pip elsewhere. The stamp makes it a no-op until pyproject.toml changes.
@@ -53,6 +53,10 @@ lint: $(READY)
 
 format: $(READY)
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+# What --help prints, anew, after a setting has changed: it is kept in files so that it comes at once.
+manual: $(READY)
+	$(BIN)/python -m tests.test_help
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache

@@ -6,6 +6,11 @@
 Settings below trial. say what trials will ask for. Exit code 0: no problems found; 2: findings, each with its remedy.
 """
 
+from hopsearch import manual
+
+if __name__ == "__main__":
+    manual.show_if_asked("doctor")  # before the imports: they take seconds
+
 from collections.abc import Sequence
 from pathlib import Path
 

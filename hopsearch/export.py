@@ -7,6 +7,11 @@ Writes safetensors, config.json, a model card and modeling.py, with which torch 
 format=onnx, an ONNX file that is checked with ONNX Runtime. Spectral norms are folded into the weights.
 """
 
+from hopsearch import manual
+
+if __name__ == "__main__":
+    manual.show_if_asked("export")  # before the imports: they take seconds
+
 import json
 import os
 import shutil

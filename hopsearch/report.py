@@ -7,6 +7,11 @@ Prints the leaderboard and writes it as CSV, and with it one HTML page that need
 (format=json), or a summary in Markdown (format=md).
 """
 
+from hopsearch import manual
+
+if __name__ == "__main__":
+    manual.show_if_asked("report")  # before the imports: they take seconds
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal

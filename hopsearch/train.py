@@ -11,9 +11,10 @@ train. overrule both. The same command again resumes from the last checkpoint.
 import os
 import sys
 
-from hopsearch import signals
+from hopsearch import manual, signals
 
 if __name__ == "__main__":
+    manual.show_if_asked("train")
     signals.supervise()  # before the imports: they take seconds
     os.environ.setdefault("HOPSEARCH_TIMM", "0")
     from hopsearch.distributed.cluster import start_ahead

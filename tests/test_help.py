@@ -1,11 +1,16 @@
 """``--help`` of every verb: all settings, readable defaults, examples, in 80 columns."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from hopsearch import doctor, export, predict, report, train, tune
 from hopsearch.command import DONE, run_verb
 from hopsearch.config import flatten
 from hopsearch.helptext import entries, help_text, section_entries
+from hopsearch.manual import path_of
 from hopsearch.models import FAMILIES
 from hopsearch.space import list_spaces
 from hopsearch.study import PRUNERS, SAMPLERS
@@ -70,3 +75,32 @@ def test_a_default_that_differs_by_family_says_so():
     assert entry.default == "imixer 2, others 1"
     assert entry.owners == "not mlpmixer"
     assert entry.text.startswith("imixer: Fixed-point iterations")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_file_is_what_the_settings_say(verb):
+    module, schema = VERBS[verb]
+    assert path_of(verb).read_text(encoding="utf-8") == help_text(schema, module.__doc__) + "\n", "run `make manual`"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("word", ["--help", "-h", "help"])
+def test_help_comes_before_anything_is_imported(verb, word):
+    forbid = (
+        "import runpy, sys\n"
+        "heavy = ('torch', 'ray', 'optuna', 'timm', 'pydantic', 'numpy', 'rich', 'pandas', 'sklearn')\n"
+        "class Forbidden:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        assert name.partition('.')[0] not in heavy, name\n"
+        "sys.meta_path.insert(0, Forbidden())\n"
+        f"sys.argv = ['hopsearch', {word!r}]\n"
+        f"runpy.run_module('hopsearch.{verb}', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", forbid], capture_output=True, text=True, timeout=50, env=os.environ)
+    assert (done.returncode, done.stderr) == (DONE, "")
+    assert done.stdout == path_of(verb).read_text(encoding="utf-8")
+
+
+if __name__ == "__main__":
+    for name, (module, schema) in VERBS.items():
+        path_of(name).write_text(help_text(schema, module.__doc__) + "\n", encoding="utf-8")
