@@ -49,7 +49,8 @@ def test_a_layout_gives_the_right_split(name, tmp_path):
     for part, folder in given.items():
         assert LAYOUTS[name].data or not folder or f"({folder}/)" in said(found), f"the summary says where {part} is from"
     for part, word in (("val", "validation part"), ("test", "test part")):
-        where = f"folder {Path(given[part]).name}" if part in given else "15% cut off the training images by split_seed"
+        whole = "all images" if part == "test" and "cut off all images" in said(found) else "the training images"
+        where = f"folder {Path(given[part]).name}" if part in given else f"15% cut off {whole} by split_seed"
         assert found.facts.parts[word] == where, "so does whatever speaks of its accuracy"
 
 

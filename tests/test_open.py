@@ -27,6 +27,7 @@ from hopsearch.study import (
     leaderboard,
     summary,
 )
+from hopsearch.study.frame import trials_frame
 from hopsearch.training import Constraint
 from tests.conftest import SPACE, identity
 from tests.test_simulator import GRID, Hills, facts
@@ -172,3 +173,19 @@ class TestDesk:
             top = leaderboard(study)[0]
             assert (top.record.number, top.value, top.best_epoch, top.epochs, top.state) == (best.number, 0.9, 2, 3, "complete")
             assert summary(study)["complete"] == 1
+
+    def test_all_of_the_winners_row_is_of_its_finished_training(self, tmp_path, digits):
+        with opened(tmp_path, space=self.FAST) as study:
+            self.work(self.desk(study, digits, [], epochs=2))
+            best = study.ranked()[0]
+            best.peak = {"val_balanced_acc": 0.5, "val_worst_recall": 0.1, "val_loss": 2.0, "recall/0": 0.4, "recall/1": 0.6}
+            study.identity.origin["classes"] = ["0", "1"]
+            facts = {"val_acc": 0.9, "val_balanced_acc": 0.85, "val_loss": 1.0, "test_acc": 0.8, "epoch": 2, "epochs": 3}
+            by_class = {"val": {"hits": [9, 8], "images": [10, 10]}, "test": {"hits": [9, 8], "images": [10, 10]}}
+            more = {"by_class": by_class, "finish_seconds": 7.0, "folder": "winner", "test_reads": 1}
+            study.note("winner", {"trial": best.number, **facts, **more})
+            top = leaderboard(study)[0]
+            expected = {"val_balanced_acc": 0.85, "val_worst_recall": 0.8, "val_loss": 1.0, "recall/0": 0.9, "recall/1": 0.8}
+            assert (top.peak, top.reason, top.seconds) == (expected, "", best.seconds + 7.0)
+            frame = trials_frame(study).loc[best.number]
+            assert [frame[name] for name in expected] == list(expected.values())

@@ -36,7 +36,8 @@ def part_words(config: DataConfig, source: Source) -> dict[str, str]:
         if given:
             words[name] = f"folder {Path(source.found.where[part]).name}" if part in source.found.where else "the set's own"
         else:
-            words[name] = f"{fraction:.0%} cut off the training images by split_seed"
+            whole = "all images" if part == "test" and not source.found.where.get("train") else "the training images"
+            words[name] = f"{fraction:.0%} cut off {whole} by split_seed"
     return words
 
 
@@ -55,7 +56,7 @@ def _test(config: DataConfig, source: Source) -> str:
     if source.test:
         return _from(source, "test") or " (the set's own)"
     if not source.found.where:
-        return f" ({config.test_fraction:.0%} cut off by data.split_seed)"
+        return f" ({config.test_fraction:.0%} cut off all images by data.split_seed)"
     where = source.found.where.get("train") or "all images"
     return f" ({config.test_fraction:.0%} cut off {where} by data.split_seed: there is no test folder)"
 

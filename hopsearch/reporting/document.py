@@ -89,7 +89,7 @@ def front_of(facts: Facts) -> str:
     if len(objectives) == 1 or not front:
         return ""
     words = ", ".join(f"{one['name']} {'up' if one['direction'] == 'maximize' else 'down'}" for one in objectives)
-    return f"* Pareto front ({words}): {front} trials; nobody beats one of them in all objectives."
+    return f"* Pareto front ({words}): {front} trials; no other trial is better in all objectives."
 
 
 def compared_lines(all_facts: Sequence[Facts]) -> list[str]:

@@ -167,17 +167,17 @@ def _row(row: Row) -> dict[str, Any]:
         "value": row.value,
         "best_epoch": row.best_epoch,
         "epochs": row.epochs,
-        "seconds": record.seconds,
+        "seconds": row.seconds,
         "params": record.cost.get("params"),
         "flops": record.cost.get("flops"),
         "memory": record.cost.get("memory"),
         "latency": record.cost.get("latency"),
         "seed": record.seed,
         "source": record.source,
-        "reason": record.reason,
+        "reason": row.reason,
         "parameters": record.params,
         "metrics": record.metrics,
-        "peak": record.peak,
+        "peak": dict(row.peak),
     }
 
 

@@ -1,4 +1,4 @@
-"""What the trained models' own measures say: symmetry at equal size, asymmetry that arose by itself, converged iterations."""
+"""What the trained models' own measures say: symmetry at equal size, emergent asymmetry, converged iterations."""
 
 import math
 from collections import defaultdict

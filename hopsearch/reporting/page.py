@@ -91,7 +91,7 @@ def _head(facts: Facts) -> str:
     source = study["data"].get("source", "")
     aims = " and the ".join(f"{one['direction'].removesuffix('imize')}imum of {one['name']}" for one in study["objectives"])
     unfinished = facts.counts["running"] + facts.counts["paused"]
-    running = f" {unfinished} trials are not finished: this is how things stood then." if unfinished else ""
+    running = f" {unfinished} trials are not finished: snapshot of a running study." if unfinished else ""
     winner = f"<p><b>Winner.</b> {_text(winner_of(facts))}</p>" if facts.winner else ""
     return (
         f"<h1>{_text(study['name'])}</h1>\n"
@@ -118,11 +118,14 @@ def _table(facts: Facts, view: StudyView) -> str:
     }
     head = "".join(f"<th{_word_class(name)}>{_text(short(name))}</th>" for name in (*heads, *names, "files"))
     rows = "\n".join(_row(row, facts, files.get(row["trial"], "")) for row in facts.leaderboard)
-    note = "A click on a head sorts, one on a trial's number tells all of it. The best value on a trial's curve is its value."
+    note = "Click a header to sort, a trial for details."
+    note += " A trial's value is the best on its curve, the winner's that of all its training."
     note += f" {front_of(facts)}" if front_of(facts) else ""
     if facts.dropped:
         again = f"python -m hopsearch.train from={facts.study['name']}#<trial>"
-        note += f" A trial's checkpoints are dropped once it has ended behind others (checkpoint.keep); {again} trains it again."
+        note += (
+            f" Checkpoints of trials that finished below the kept ones are dropped (checkpoint.keep); {again} trains one again."
+        )
     return (
         f'{title}<p class="soft">{_text(note)}</p><div class="wide"><table class="sortable"><thead><tr>{head}</tr></thead>'
         f'<tbody>\n{rows}\n</tbody></table></div>\n<pre id="detail" hidden></pre>'

@@ -65,7 +65,8 @@ def search_sections(view: StudyView, facts: Facts, others: Sequence[Facts]) -> I
     yield Section(
         "curves",
         "Learning curves",
-        "A cross is a trial stopped early, at one of the rungs; a dot one that was trained to the end, or still is.",
+        "A cross is a trial stopped early, at one of the rungs; a dot one that was trained to the end, still trains or is open. "
+        "What was trained after the search, to finish the winner, is not shown.",
         classes.mark_baseline(figures.curves(view), facts),
     )
     yield Section(
@@ -95,7 +96,7 @@ def parameter_sections(view: StudyView) -> Iterator[Section]:
     yield Section(
         "parallel",
         "All trials at once",
-        "A line a trial; drag along an axis to pick some out. A setting that a trial does not have is at <i>none</i>.",
+        "One line per trial; drag along an axis to pick some out. A setting that a trial does not have is at <i>none</i>.",
         figures.parallel(view),
         "Fewer than two trials have a value.",
     )
@@ -138,18 +139,18 @@ def research_sections(view: StudyView) -> Iterator[Section]:
         yield Section(
             "symmetry",
             "Symmetric, parallel, asymmetric, at equal parameters",
-            "SymMixer has about half of the others' parameters. Right: each family at the same number of them, by one line a "
+            "SymMixer has about half of the others' parameters. Right: each family at the same number of them, by one line per "
             f"family with a common slope in log(parameters), with 95 % intervals. {_CONFOUNDED}",
             measured.symmetry(view, adjusted, epochs[0]) if epochs else None,
             few,
         )
     yield Section(
         "asymmetry",
-        "Asymmetry that arose by itself",
+        "Emergent asymmetry",
         "‖W2 − W1ᵀ‖ / (‖W1‖ + ‖W2‖) after the last epoch: 0 is symmetric, the dotted line (0.707) is two unrelated matrices. "
         "SymMixer is 0 by construction and left out.",
         measured.asymmetry(view),
-        "No trial has told its measures.",
+        "No trial has reported these metrics.",
     )
     if "model.symmetry_breaking" in space.parameters:
         text = "How much of it is left: large λ tends to SymMixer. Means over blocks; larger dots are trained longer."
@@ -159,7 +160,9 @@ def research_sections(view: StudyView) -> Iterator[Section]:
             "Relative size of the last step of iMixer's iteration: small is near the fixed point. With a spectral_coeff above "
             "0.8858 a contraction is not certain."
         )
-        yield Section("residuals", "Fixed-point residuals", text, measured.residuals(view), "No iMixer has told its measures.")
+        yield Section(
+            "residuals", "Fixed-point residuals", text, measured.residuals(view), "No iMixer has reported these metrics."
+        )
 
 
 def _families(view: StudyView) -> set[str]:

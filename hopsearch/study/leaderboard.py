@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ class Row:
         epochs: trained, in the search or, for the winner, after it.
         state: where it stands, in a word; the finished winner is complete.
         front: 1 on the Pareto front of several objectives (nobody beats it in all of them); of one objective 1 is the best alone.
+        peak: accuracies, loss and recalls at the best epoch.
+        seconds: of training, in the search or, for the winner, after it.
+        reason: why it failed or is open.
     """
 
     rank: int
@@ -30,7 +34,10 @@ class Row:
     best_epoch: int
     epochs: int
     state: str
-    front: int = 0
+    front: int
+    peak: Mapping[str, float]
+    seconds: float
+    reason: str
 
 
 def leaderboard(view: StudyView) -> list[Row]:
@@ -42,20 +49,41 @@ def leaderboard(view: StudyView) -> list[Row]:
     for rank, record in enumerate(ranked, start=1):
         best = record.best(view.sign)
         assert best is not None  # `ranked` holds trials with a curve only
-        place = int(record.number in front)
-        if (finished := _finished(view, record)) is not None:
-            rows.append(Row(rank, record, *finished, State.COMPLETE.value, place))
-        else:
-            rows.append(Row(rank, record, best[1], best[0], record.epoch, record.state.value, place))
-    return rows + [Row(0, record, None, 0, record.epoch, record.state.value) for record in rest]
+        rows.append(_row(view, rank, record, (best[1], best[0]), int(record.number in front)))
+    return rows + [_row(view, 0, record, (None, 0), 0) for record in rest]
 
 
-def _finished(view: StudyView, record: TrialRecord) -> tuple[float, int, int] | None:
-    """Value, its epoch and all epochs of the winner, where it was trained further than the search had."""
+def _row(view: StudyView, rank: int, record: TrialRecord, best: tuple[float | None, int], front: int) -> Row:
+    winner = _finished(view, record)
+    if winner is None:
+        state = record.state.value
+        return Row(rank, record, *best, record.epoch, state, front, record.peak, record.seconds, record.reason)
+    top, seconds = _winner_peak(view, winner, record), record.seconds + winner.get("finish_seconds", 0.0)
+    state, value = State.COMPLETE.value, winner[view.objective]
+    return Row(rank, record, value, winner["epoch"], winner["epochs"], state, front, top, seconds, "")
+
+
+def _finished(view: StudyView, record: TrialRecord) -> dict[str, Any] | None:
+    """The winner's facts, where it was trained further than the search had."""
     winner = view.winner
     if winner is None or winner["trial"] != record.number or winner["epochs"] <= record.epoch or view.objective not in winner:
         return None
-    return winner[view.objective], winner["epoch"], winner["epochs"]
+    return winner
+
+
+def _winner_peak(view: StudyView, winner: Mapping[str, Any], record: TrialRecord) -> dict[str, float]:
+    """What the search noted at this trial's best epoch, as it is since the winner was finished, as far as that is known."""
+    known = {name: value for name, value in winner.items() if name.startswith("val_")}
+    if "by_class" in winner:
+        by_class = winner["by_class"]["val"]
+        classes = view.identity.origin.get("classes", [])
+        recalls = {
+            f"recall/{name}": hits / images
+            for name, hits, images in zip(classes, by_class["hits"], by_class["images"], strict=False)
+            if images
+        }
+        known |= recalls | ({"val_worst_recall": min(recalls.values())} if recalls else {})
+    return {name: float(f"{known[name]:.5g}") for name in record.peak if name in known}
 
 
 def accuracies(view: StudyView) -> list[str]:
@@ -115,11 +143,11 @@ def _cells(row: Row, names: list[str], known: list[str]) -> list[Any]:
         value,
         row.best_epoch or "",
         row.epochs,
-        f"{record.seconds:.2f}",
+        f"{row.seconds:.2f}",
     ]
     more = [row.front or "", record.cost.get("latency", ""), record.cost.get("memory", "")]
-    more += [record.peak.get(name, "") for name in known]
-    return [*facts, *cost, record.seed, record.reason, *more, *(record.params.get(name, "") for name in names)]
+    more += [row.peak.get(name, "") for name in known]
+    return [*facts, *cost, record.seed, row.reason, *more, *(record.params.get(name, "") for name in names)]
 
 
 def summary(view: StudyView) -> dict[str, int]:

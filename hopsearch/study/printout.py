@@ -80,8 +80,8 @@ def _columns(view: StudyView, rows: Sequence[Row]) -> list[Column]:
         Column("state", [row.state for row in rows], left=True),
         Column(view.objective, ["" if row.value is None else f"{row.value:.4f}" for row in rows]),
     ]
-    if any(other in record.peak for record in records):
-        columns.append(Column(_BESIDE[other], [f"{one.peak[other]:.4f}" if other in one.peak else "" for one in records]))
+    if any(other in row.peak for row in rows):
+        columns.append(Column(_BESIDE[other], [f"{row.peak[other]:.4f}" if other in row.peak else "" for row in rows]))
     columns.append(Column("epochs", [str(row.epochs) for row in rows]))
     columns.append(Column("params", [f"{record.cost.get('params', 0):,}" for record in records], order=1))
     costs = [objective.name for objective in view.objectives[1:] if objective.name != "params"]
