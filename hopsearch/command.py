@@ -9,7 +9,7 @@ from hopsearch.config import Settings
 from hopsearch.errors import UserError
 from hopsearch.helptext import help_text
 from hopsearch.manual import ASKED
-from hopsearch.redaction import formatted, guard_process, holds_secret, learn_from
+from hopsearch.redaction import formatted, guard_process, holds_secret, learn_from, redact
 
 DONE, BUG, MISTAKE, INTERRUPTED = 0, 1, 2, signals.INTERRUPTED
 _EXPOSED = (
@@ -29,7 +29,7 @@ def run_verb(
     guard_process()
     words = sys.argv[1:] if words is None else words
     learn_from((name, text) for name, _, text in (word.partition("=") for word in words))
-    exposed = [word.partition("=")[0] for word in words if holds_secret(word)]
+    exposed = [redact(word).partition("=")[0] for word in words if holds_secret(word)]
     if any(word in ASKED for word in words):
         print(help_text(schema, about))
         return DONE

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from hopsearch.study import PRUNERS, Study, storage
+from hopsearch.study import PRUNERS, Study
+from hopsearch.study.journal import Journal as JournalFile
 from tests.conftest import identity
 from tests.test_simulator import TINY, Choosy, Hills, facts
 
@@ -20,7 +21,7 @@ def journal(monkeypatch):
     class Journal:
         lives, writes = 10**9, 0
 
-    append = storage._Journal.append_logs
+    append = JournalFile.append_logs
 
     def counted(self, logs):
         if Journal.writes == Journal.lives:
@@ -29,7 +30,7 @@ def journal(monkeypatch):
         append(self, logs)
 
     monkeypatch.setattr(os, "fsync", lambda file: None)
-    monkeypatch.setattr(storage._Journal, "append_logs", counted)
+    monkeypatch.setattr(JournalFile, "append_logs", counted)
     return Journal
 
 

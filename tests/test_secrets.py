@@ -24,7 +24,7 @@ from hopsearch.distributed.job import Job, JobRun
 from hopsearch.errors import ConfigError, StudyError
 from hopsearch.holder import EXPIRY
 from hopsearch.redaction import formatted, learn_from, redact
-from hopsearch.study import Identity, StudyView
+from hopsearch.study import Identity, StudyView, make_console
 from hopsearch.study.lease import DatabaseLease
 from tests.conftest import FAMILIES_SPACE, environment, folder_of_images, identity, search_little
 
@@ -87,6 +87,14 @@ class TestRedaction:
         monkeypatch.setattr(redaction, "_known", set())
         learn_from([("storage", address)])
         assert not redaction._known
+
+    def test_a_word_without_a_key_and_a_sentence(self, capsys):
+        address = f"postgresql://bob:{MARK}@h/db"
+        assert run_verb(tune.main, tune.TuneConfig, "about", [f"{address}?sslmode=require"]) == MISTAKE
+        make_console().print(f"address={address}: not asked")
+        shown = capsys.readouterr()
+        assert MARK not in shown.out + shown.err
+        assert "postgresql://bob:***@h/db" in shown.err
 
     def test_a_value_that_is_shown_in_part(self):
         assert MARK not in brief(f"postgresql://{'u' * 50}:{MARK}-{'x' * 50}@h/db")

@@ -6,6 +6,7 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
+from hopsearch.redaction import redact
 from hopsearch.study.columns import Column, fitted, settings, short
 from hopsearch.study.elections import ELECTION, election_words
 from hopsearch.study.leaderboard import Row, leaderboard, summary, varied
@@ -15,10 +16,18 @@ from hopsearch.study.view import StudyView
 _BESIDE = {"val_acc": "val_acc", BALANCED: "balanced"}  # short: the table is wide
 
 
+class _Discreet(Console):
+    """Hides passwords in what it prints."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """As of a console."""
+        super().print(*(redact(each) if isinstance(each, str) else each for each in objects), **how)
+
+
 def make_console(out: TextIO | None = None) -> Console:
-    """Standard output, or ``out``; a file or a pipe has no width to fit into."""
-    console = Console(file=out, highlight=False)
-    return console if console.is_terminal else Console(file=out, highlight=False, width=10_000)
+    """Standard output, or ``out``; a file or a pipe has no width to fit into. Passwords are hidden."""
+    console = _Discreet(file=out, highlight=False)
+    return console if console.is_terminal else _Discreet(file=out, highlight=False, width=10_000)
 
 
 def plain(console: Console) -> Callable[[str], None]:
