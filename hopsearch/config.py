@@ -144,6 +144,9 @@ def _explain(error: ValidationError, schema: type[BaseModel], place: str, below:
     key = below + ".".join(path) if path else below.rstrip(".")
     where = f"{place}: {key}" if key else place
     if first["type"] == "extra_forbidden":
+        inner = _inside_groups(schema, path[0]) if len(path) == 1 and not below else []
+        if inner:
+            return ConfigError(where, "unknown key", f"Did you mean {' or '.join(inner)}?")
         known = [*_known_beside(schema, path), *(beside if len(path) == 1 else ())]
         return ConfigError(where, "unknown key", did_you_mean(path[-1], known))
     if first["type"] == "missing":
@@ -163,3 +166,11 @@ def _known_beside(schema: type[BaseModel], path: Sequence[str]) -> list[str]:
             break  # below a union of several settings: the keys of the last known level are the best list there is
         node = inner
     return [field.alias or name for name, field in node.model_fields.items()]
+
+
+def _inside_groups(schema: type[BaseModel], word: str) -> list[str]:
+    """Keys of groups of settings that end in ``word``: what is meant where the group was left out."""
+    groups = {field.alias or name: [settings_in(field.annotation)] for name, field in schema.model_fields.items()}
+    sections = schema.sections if issubclass(schema, Settings) else {}
+    every = {**groups, **sections}
+    return [f"{name}.{word}" for name, kinds in every.items() if any(kind and word in kind.model_fields for kind in kinds)]

@@ -95,7 +95,8 @@ def _value(text: str, fields: Sequence[FieldInfo], place: str) -> Any:
         return _SWITCH[text.strip().lower()]
     if kinds and kinds <= {int, float} and _GROUPED.fullmatch(text.strip()):
         raise ConfigError(place, f"must be a number, got {brief(text)}", f"Write {text.strip().replace('_', '')}")
-    return read_value(text)
+    value = read_value(text)
+    return int(value) if kinds == {int} and isinstance(value, float) and value.is_integer() else value
 
 
 def _fields(key: str, schema: type[BaseModel] | None, sections: Sections) -> Sequence[FieldInfo] | type[BaseModel]:

@@ -118,6 +118,20 @@ def test_a_class_without_images_that_can_be_read_is_refused(tmp_path):
         load(DataConfig(source=str(tmp_path)))
 
 
+def test_a_class_of_links_to_another_class_is_refused(tmp_path):
+    photographs(tmp_path)
+    (tmp_path / "kitten").symlink_to("cat")
+    with pytest.raises(DataError, match="kitten: every class folder must hold images, this one has none, but links to images"):
+        load(DataConfig(source=str(tmp_path)))
+
+
+def test_a_file_that_is_no_image_is_named_without_an_address_in_memory(tmp_path):
+    photographs(tmp_path)
+    (tmp_path / "cat" / "empty.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"empty\.png: the image cannot be read: cannot identify image file\. Replace"):
+        load(DataConfig(source=str(tmp_path)))
+
+
 def test_a_class_of_val_or_test_that_train_has_not_is_refused(tmp_path):
     photographs(tmp_path / "train", {"cat": 5, "dog": 5})
     photographs(tmp_path / "val", {"cat": 5, "dog": 5, "eel": 2})

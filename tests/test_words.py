@@ -138,6 +138,12 @@ def test_mistakes(words, message):
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.parametrize(("word", "value"), [("1e1", 10), ("3.0", 3), ("0x10", 16), ("1.5", 1.5)])
+def test_a_whole_number_may_be_written_as_any(word, value):
+    got = read_words([f"train.epochs={word}"], TuneConfig, SETTINGS)["train"]["epochs"]
+    assert (got, type(got)) == (value, type(value))
+
+
 def test_the_verbs_know_their_text():
     words = ["study=2024_11_28", "data=007", "space=12:30", "objective=on", "recipe=1e5", "storage=[x]", "database=null"]
     values = read_words(words, TuneConfig, SETTINGS, {"data": "data.source"})

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from hopsearch.artifact.runtime import Classifier, TorchClassifier
-from hopsearch.data.view import UNREADABLE, Pixels, pil_quiet, to_pixels
+from hopsearch.data.view import UNREADABLE, Pixels, pil_quiet, reason_of, to_pixels
 from hopsearch.errors import DataError
 from hopsearch.models import Mixer
 
@@ -65,7 +65,7 @@ def _pixels(
             with pil_quiet(), Image.open(file) as image:
                 pixels = to_pixels(image, model.size, model.channels, model.crop_pct)
         except UNREADABLE as error:
-            reason = (" ".join(str(error).split()) or type(error).__name__).removesuffix(f" {str(file)!r}")
+            reason = reason_of(error, file)
             if unreadable is None:
                 rule = f"must be a readable image, got: {reason}"
                 raise DataError(str(file), rule, "Leave it out, or check the path") from error

@@ -19,7 +19,7 @@ from PIL import Image
 from hopsearch.data.config import MOST_PIXELS
 from hopsearch.data.parts import ArrayPart, FilePart, Part
 from hopsearch.data.progress import counted
-from hopsearch.data.view import UNREADABLE, Pixels, pil_quiet, to_pixels, upright_size
+from hopsearch.data.view import UNREADABLE, Pixels, pil_quiet, reason_of, to_pixels, upright_size
 from hopsearch.errors import DataError
 
 T = TypeVar("T")
@@ -86,7 +86,7 @@ def _decode_or_reason(part: Part, index: int, size: int, channels: int, crop_pct
         with Image.open(io.BytesIO(part.read(index))) if isinstance(part, FilePart) else part.open(index) as image:
             return to_pixels(image, size, channels, crop_pct)
     except UNREADABLE as error:
-        return " ".join(str(error).split()) or type(error).__name__
+        return reason_of(error)
 
 
 def _peek(part: Part, index: int) -> tuple[tuple[int, int], int] | None:

@@ -151,10 +151,15 @@ def _require_images(layout: Layout, parts: dict[str, FilePart], classes: tuple[s
         counts = np.bincount(parts[part].labels_N, minlength=len(classes)).tolist()
         if 0 in counts:
             place = folder / classes[counts.index(0)]
-            told = PassedOver()
-            list(walk(place, told)) if place.is_dir() else None
-            rule = "every class folder must hold images, this one has none" + (f", but {told}" if str(told) else "")
-            raise DataError(str(place), rule, "Add images, or remove the folder")
+            raise _without_images(place)
+
+
+def _without_images(class_folder: Path) -> DataError:
+    told = PassedOver()
+    linked = class_folder.is_dir() and any(True for _ in walk(class_folder, told))
+    held = "links to images that are listed elsewhere in the data set" if linked else str(told)
+    rule = "every class folder must hold images, this one has none" + (f", but {held}" if held else "")
+    return DataError(str(class_folder), rule, "Add images, or remove the folder")
 
 
 def _other_classes(folder: Path, wanted: tuple[str, ...], got: tuple[str, ...], part: str) -> DataError:

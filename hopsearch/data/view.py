@@ -10,12 +10,14 @@ Shapes: C channels, H/W height and width.
 import contextlib
 import functools
 import math
+import re
 import struct
 import threading
 import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from os import PathLike
 from types import ModuleType
 from typing import Any, cast
 
@@ -32,6 +34,7 @@ UNREADABLE = (
     *(MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning),  # the latter: with python -W error
 )
 """What PIL raises on images that are damaged, or too large to decode."""
+_FILE_SHOWN = re.compile(r" (<_io\.\w+( object at 0x[0-9a-f]+| name=.*)>)$")
 EXIF_ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
 _LARGE = 2**25  # pixels: above it a process decodes one image at a time, since each takes 100 MB and more
 _ELONGATED = 4  # times the result's pixels that resizing a whole image may give
@@ -111,6 +114,12 @@ def pil_quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
+
+
+def reason_of(error: BaseException, file: str | PathLike[str] = "") -> str:
+    """Why an image cannot be read, in words: without the file, which the message names before, or how it is held in memory."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return _FILE_SHOWN.sub("", reason).removesuffix(f" {str(file)!r}")
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:

@@ -45,14 +45,15 @@ def _placed(error: ConfigError, given: Mapping[str, Any], source: str, facts: Da
     if "unknown section" in error.rule:
         names = [name for name in [*flat, *(str(path[1]) for path in marks if len(path) == 2)] if name.startswith(f"{key}.")]
     else:
-        names = [key] if "." in key else _named(error.rule, key)
+        names = [key] if "." in key else [key, *_named(error.rule, key)]
     for name in names:
         if name in flat:
             return ConfigError(f"command line: {name}", error.rule, error.hint)
     for name in names:
         for section in ("fixed", "parameters"):
             if (section, name) in marks:
-                return ConfigError(Where(source, (section, name)), _why(name, section, error.rule, facts), error.hint)
+                rule, hint = _why(name, section, error.rule, facts), error.hint or _other_family(name, flat)
+                return ConfigError(Where(source, (section, name)), rule, hint)
     return ConfigError(f"{head}: {key}" if key else head, error.rule, error.hint)
 
 
@@ -66,3 +67,11 @@ def _why(name: str, section: str, rule: str, facts: DataFacts | None) -> str:
     if name == "model.patch_size" and section == "parameters" and facts and "must divide image_size" in rule:
         return f"{rule} (a value of its own for these images, or its default where none of its alternatives fits them)"
     return rule
+
+
+def _other_family(name: str, given: Mapping[str, Any]) -> str:
+    """The remedy where a space's value suits its own family, and another was given."""
+    family = given.get("model.family")
+    if family is None or not name.startswith("model."):
+        return ""
+    return f"model.family={family} was given, for which this space was not written: give {name}= too, or take another space"

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from hopsearch.config import Settings, choices, parse, unflatten
+from hopsearch.config import Settings, brief, choices, parse, unflatten
 from hopsearch.data import AugmentConfig, DataFacts
 from hopsearch.errors import ConfigError
 from hopsearch.models import ModelConfig, parse_model
@@ -117,6 +117,7 @@ def resolve(
         ConfigError: unknown name, wrong type, or a broken rule.
     """
     family = str(values.get("model.family", "imixer"))
+    _require_settings(values, place)
     settings, _ = fit_lengths(recipe_name, recipe(recipe_name, family, place), values)
     tree = unflatten({"model.family": family} | settings | dict(values))
     for section in tree:
@@ -134,3 +135,16 @@ def resolve(
         "train": parse(TrainConfig, tree.get("train", {}), f"{place}: train"),
     }
     return parse(TrialConfig, parts | {"seed": seed}, place)
+
+
+def _require_settings(values: Mapping[str, Any], place: str) -> None:
+    """Refuse a section that is given one value, and a name below a setting: one would hide the other."""
+    for name, value in values.items():
+        section, *rest = name.split(".")
+        if section in SECTIONS and not rest:
+            rule = f"is a group of settings, got {brief(value)}"
+            raise ConfigError(f"{place}: {name}", rule, f"Give one of them: {section}.<name>=…, see --help")
+        if section in SECTIONS and len(rest) > 1:
+            raise ConfigError(
+                f"{place}: {name}", "unknown key", f"{section}.{rest[0]} takes one value, and has no settings below it"
+            )
