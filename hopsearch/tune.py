@@ -33,7 +33,7 @@ from hopsearch.command import Interrupted, run_as_program
 from hopsearch.config import flatten, parse
 from hopsearch.data import DataConfig, DataFacts, accepted_by_names, data_identity
 from hopsearch.distributed.admission import assess
-from hopsearch.distributed.budget import Budget, BudgetConfig, CostConfig, make_budget
+from hopsearch.distributed.budget import ALIASES, Budget, BudgetConfig, CostConfig, make_budget, said_of_aliases
 from hopsearch.distributed.checkpoints import CheckpointConfig
 from hopsearch.distributed.cluster import MOST, TrialResources, connect, slots, this_machine
 from hopsearch.distributed.dispatcher import Dispatcher
@@ -300,7 +300,10 @@ def _run(config: TuneConfig, ready: _Prepared, study: Study, journal: JournalMir
 def main(words: Sequence[str]) -> None:
     """Read the command line and search."""
     signals.begin()
-    values = read_words(words, TuneConfig, TuneConfig.sections, {"data": "data.source", "finish": "finish.enabled"})
+    for sentence in said_of_aliases(words):
+        print(sentence)
+    shorthand = ALIASES | {"data": "data.source", "finish": "finish.enabled"}
+    values = read_words(words, TuneConfig, TuneConfig.sections, shorthand)
     fixed = flatten({section: values.pop(section) for section in SETTINGS if section in values})
     search(parse(TuneConfig, values, "command line", beside=SETTINGS), fixed)
 

@@ -261,7 +261,7 @@ def test_a_search_at_every_moment(tmp_path):
     """One study, signalled in every part of its life, and then brought to its end."""
     folder = tmp_path / "runs" / "mine"
     words = ["space=imixer", "study=mine", "model.dim=32", "model.depth=2", "model.patch_size=2", "train.epochs=60"]
-    words += ["epochs=4", "trials=12"]
+    words += ["budget.epochs=4", "trials=12"]
 
     def run() -> Run:
         return Run(tmp_path, "tune", *words)
