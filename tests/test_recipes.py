@@ -112,6 +112,7 @@ def test_the_rate_does_not_follow_the_batch_where_it_is_absolute():
     scaled = trial_of("paramixer", "paramixer", optim__batch_size=64)
     assert scaled.optim.peak_lr == pytest.approx(5e-4 * 64 / 512)
     assert "peak 6.25e-05 (optim.lr × 64 / 512)" in rates([scaled])
+    assert "at most 99% of the peak" in rates([trial_of("imixer")]), "the cosine's clock runs during the warm-up"
 
 
 class TestOneRecipe:
@@ -273,7 +274,7 @@ class TestCommandLine:
         assert code == 0, said
         assert "recipe=paper: recipe=imixer" in said
         assert (
-            "learning rate of imixer: peak 0.0003 … 0.01 (optim.lr), from 1e-06 over 1 epochs, cosine to 1e-06; set each epoch"
+            "learning rate of imixer: peak 0.0003 … 0.01 (optim.lr), from 1e-06 over 1 epoch, cosine to 1e-06; set each epoch"
             in said
         )
         assert "the first rung is at 2 epochs instead of 1" in said

@@ -7,6 +7,7 @@ from typing import Any
 from hopsearch.data import DataFacts
 from hopsearch.errors import ConfigError
 from hopsearch.space import Fidelity
+from hopsearch.training.optimizer import learning_rate
 from hopsearch.training.papers import choose_recipe, fit_lengths, recipe
 from hopsearch.training.recipe import TrialConfig
 
@@ -72,10 +73,18 @@ def rates(trials: Sequence[TrialConfig]) -> str:
     }
     source = f" ({scaled.pop()})" if len(scaled) == 1 else ""
     warmups, lows = {trial.optim.warmup_epochs for trial in trials}, {trial.optim.min_lr for trial in trials}
-    rise = f"from {optim.warmup_lr:g} over {_span(warmups)} epochs" if max(warmups) else "without warm-up"
+    epochs = "epoch" if warmups == {1} else "epochs"
+    rise = f"from {optim.warmup_lr:g} over {_span(warmups)} {epochs}" if max(warmups) else "without warm-up"
     cooldown = f", then {optim.cooldown_epochs} at the lowest" if optim.cooldown_epochs else ""
-    set_by = "each epoch" if optim.schedule == "epoch" else "each step"
+    set_by = f"each epoch{_reached(trials[0])}" if optim.schedule == "epoch" else "each step"
     return f"peak {_span(peaks)}{source}, {rise}, cosine to {_span(lows)}{cooldown}; set {set_by}"
+
+
+def _reached(trial: TrialConfig) -> str:
+    # The cosine's clock runs during the warm-up too, so that no epoch has the peak itself.
+    optim, epochs = trial.optim, trial.train.epochs
+    share = max(learning_rate(epoch, 1, epochs, optim) for epoch in range(epochs)) / optim.peak_lr
+    return f", at most {share:.0%} of the peak" if share < 0.995 else ""
 
 
 def remarks(trial: TrialConfig, facts: DataFacts) -> list[str]:
