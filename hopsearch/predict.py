@@ -55,7 +55,7 @@ def images_of(words: Iterable[str], passed: PassedOver) -> list[Path]:
         path = Path(word)
         if not path.exists():
             raise DataError(word, "must be an image or a folder of images, got nothing there", "Check the path")
-        found = sorted(file for file, _, _ in walk(path, passed)) if path.is_dir() else [path]
+        found = sorted(file for file, _, _ in walk(path, passed, lost_too=True)) if path.is_dir() else [path]
         if not found:
             there = f", got {passed}" if str(passed) else ", got none"
             raise DataError(word, f"the folder must hold images{there}", f"Known: {', '.join(sorted(IMAGE_SUFFIXES))}")

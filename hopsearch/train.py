@@ -93,6 +93,8 @@ class TrainingConfig(TrainingVerb):
         if value is None:
             return None
         study, hash_, number = value.partition("#")
+        if hash_ and not number.isdecimal():
+            raise ValueError(f"a trial is given by its number; Write e.g. {study}#0, or {study} for the winner")
         return check_name(study) + hash_ + number
 
     @field_validator("workers", mode="before")
@@ -128,7 +130,9 @@ def study_of(config: TrainingConfig) -> StudyView | None:
 def data_of_study(config: TrainingConfig, view: StudyView) -> DataConfig:
     """The data settings of the study that a trial is taken from; what the command line says beside them goes first."""
     known = view.identity.origin.get("data", {}) or {"source": view.identity.data.get("source", config.data.source)}
-    stored = {name: value for name, value in known.items() if name in DataConfig.model_fields}
+    fields = DataConfig.model_fields
+    # Without the defaults: what is given and has no effect is said, and nobody gave those.
+    stored = {name: value for name, value in known.items() if name in fields and value != fields[name].default}
     said = {name: getattr(config.data, name) for name in config.data.model_fields_set}
     return parse(DataConfig, {**stored, **said}, f"study {view.identity.name}: data")
 
@@ -171,8 +175,11 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
     """
     console = make_console()
     if view := study_of(config):
+        given = ", ".join(f"data.{name}={getattr(config.data, name)}" for name in sorted(config.data.model_fields_set))
         config = config.model_copy(update={"data": data_of_study(config, view)})
         said = f"data as in study {view.identity.name}: {config.data.source}, split_seed {config.data.split_seed}"
+        if given:
+            said = f"data as in study {view.identity.name}, but for {given}"
         console.print(said, markup=False)
     else:
         config = config.model_copy(update={"data": viewed(config.data, config.recipe)})

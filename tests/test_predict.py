@@ -70,6 +70,15 @@ def test_a_folder_with_hidden_and_damaged_files(models, photos, capsys):
     assert lines[3].startswith("hopsearch: predict: every image must be readable, 2 of 6 are not, the first is photos/a/000.jpg")
 
 
+def test_a_link_to_nothing_is_skipped_and_named(models, photos, capsys):
+    (photos / "a" / "away.jpg").symlink_to("nothing.jpg")
+    assert ask(f"model={models / 'torch'}", "photos", "format=json") == MISTAKE
+    shown = capsys.readouterr()
+    assert len(shown.out.splitlines()) == 5, "the others are classified all the same"
+    assert "skipped photos/a/away.jpg: [Errno 2] No such file or directory" in shown.err
+    assert "classified 5 of 6 images" in shown.err
+
+
 def test_a_folder_without_images_says_what_it_holds(models, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "phone").mkdir()

@@ -60,6 +60,8 @@ class TestMistakes:
             ([], "one of model= and from= must be given"),
             (["model=imixer_s16_224", "from=x"], "one of model= and from= must be given"),
             (["model=imixr_s16_224"], "Did you mean imixer_s16_224?"),
+            (["from=s#"], "command line: from: a trial is given by its number, got 's#'. Write e.g. s#0, or s for the winner"),
+            (["from=s#1#2"], "command line: from: a trial is given by its number"),
             (["form=x"], "command line: form: unknown key. Did you mean from?"),
             (["model=imixer_s16_224", "workers=4..2"], "workers: must be a number or fewest..most"),
             (["model=imixer_s16_224", "model.depht=2"], "Did you mean depth?"),
@@ -124,6 +126,7 @@ class TestDataOfTheStudy:
         other = self.config("from=seven", f"storage={tmp_path}", "data.split_seed=8")
         found = train.data_of_study(other, view)
         assert found.split_seed == 8
+        assert "test_fraction" not in found.model_fields_set, "a default is nobody's setting"
         with pytest.raises(train.StudyError, match=r"the data must be those of study seven, .*fingerprint.*data.split_seed=7"):
             train.what_to_train(other.model_copy(update={"data": found}), load(found).facts, {})
 
@@ -132,6 +135,14 @@ class TestDataOfTheStudy:
         for words in ([f"data={folder}"], ["data.split_seed=1"], ["data.val_fraction=0.3"]):
             assert run_verb(train.main, train.TrainingConfig, "about", self.words(searched, *words)) == MISTAKE
             assert f"the data must be those of study {searched.name}" in capsys.readouterr().err
+
+    def test_what_differs_is_said_in_the_words_of_the_command_line(self, searched, capsys):
+        words = self.words(searched, "data.crop_pct=0.8")
+        assert run_verb(train.main, train.TrainingConfig, "about", words) == MISTAKE
+        out, error = capsys.readouterr()
+        assert f"data as in study {searched.name}, but for data.crop_pct=0.8" in out
+        assert "data.crop_pct: 0.8 != 1.0" in error
+        assert "data.test_fraction" not in error
 
     def test_what_it_would_not_use_is_refused(self, searched, capsys):
         assert run_verb(train.main, train.TrainingConfig, "about", self.words(searched, "recipe=paper")) == MISTAKE

@@ -41,7 +41,7 @@ def data_difference(asked: Mapping[str, Any], begun: Mapping[str, Any]) -> list[
     keys = sorted(set(ours) | set(theirs))
     if ours.get("fingerprint") == theirs.get("fingerprint") or accepted_by_names(asked, begun):
         keys = [key for key in keys if key not in ("source", "fingerprint")]
-    lines = [f"data.{key}: {ours.get(key)} != {theirs.get(key)}" for key in keys if ours.get(key) != theirs.get(key)]
+    lines = [f"data.{key}: {_said(ours, key)} != {_said(theirs, key)}" for key in keys if ours.get(key) != theirs.get(key)]
     old = not str(theirs.get("fingerprint", "")).startswith(BY_CONTENTS)
     if lines and old and asked.get(_FORMER) == "":
         lines.append("an older version split this folder otherwise: it read val/ as the test part, or knew none of these names")
@@ -54,3 +54,9 @@ def accepted_by_names(asked: Mapping[str, Any], begun: Mapping[str, Any]) -> str
     if by_contents != [True, False] or begun.get("fingerprint") != asked.get(_FORMER):
         return ""
     return "data: compared by file names and sizes, as the version did that began this; the contents are not compared"
+
+
+def _said(data: Mapping[str, Any], key: str) -> Any:
+    """A value; the default where it is not said because it is that."""
+    field = DataConfig.model_fields.get(key)
+    return data.get(key, field.default if field else None)

@@ -91,13 +91,16 @@ def holds_images(folder: Path) -> bool:
     return next(walk(folder, PassedOver()), None) is not None
 
 
-def walk(folder: Path, passed: PassedOver, linked: bool = False) -> Iterator[tuple[Path, os.stat_result, bool]]:
+def walk(
+    folder: Path, passed: PassedOver, linked: bool = False, lost_too: bool = False
+) -> Iterator[tuple[Path, os.stat_result, bool]]:
     """Every visible image in ``folder`` and below: path, status, and whether a symbolic link leads to it.
 
     Args:
         folder: where to begin.
         passed: counts what is passed over.
         linked: whether a link leads to ``folder`` itself.
+        lost_too: whether links to nothing are given, with their own status, instead of refused.
 
     Raises:
         DataError: a link to nothing, or a folder that cannot be read.
@@ -120,17 +123,19 @@ def walk(folder: Path, passed: PassedOver, linked: bool = False) -> Iterator[tup
                     passed.loops += 1
                 else:
                     waiting.append((Path(entry), link))
-            elif is_image(entry.name) and (stat := _status(entry)):
+            elif is_image(entry.name) and (stat := _status(entry, lost_too)):
                 yield Path(entry), stat, link
             else:
                 passed.suffixes[os.path.splitext(entry.name)[1].lower() or "without a suffix"] += 1
 
 
-def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
+def _status(entry: os.DirEntry[str], lost_too: bool) -> os.stat_result | None:
     """The status of a file; None of what is no file, e.g. a pipe, which would never end."""
     try:
         stat = entry.stat()
     except OSError as error:
+        if lost_too:
+            return entry.stat(follow_symlinks=False)
         rule = f"every listed image must be there: {error.strerror}"
         raise DataError(entry.path, rule, "Repair or remove the link") from None
     return stat if S_ISREG(stat.st_mode) else None

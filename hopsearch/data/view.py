@@ -119,7 +119,7 @@ def pil_quiet() -> Iterator[None]:
 def reason_of(error: BaseException, file: str | PathLike[str] = "") -> str:
     """Why an image cannot be read, in words: without the file, which the message names before, or how it is held in memory."""
     reason = " ".join(str(error).split()) or type(error).__name__
-    return _FILE_SHOWN.sub("", reason).removesuffix(f" {str(file)!r}")
+    return _FILE_SHOWN.sub("", reason).removesuffix(f" {str(file)!r}").rstrip(".")
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:

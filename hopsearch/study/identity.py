@@ -1,6 +1,7 @@
 """What a study is: its space, data, recipe and seed, stored in it and compared with what a command asks for."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -97,8 +98,9 @@ class Identity:
         """
         if lines := data_difference(asked, self.data):
             known = self.origin.get("data", {})
-            split = {name: known[name] for name in DataConfig.model_fields if known.get(name) is not None}
-            settings = ", ".join(f"data.{name}={value}" for name, value in split.items())
+            fields = DataConfig.model_fields.items()
+            split = {name: known[name] for name, field in fields if name in known and known[name] != field.default}
+            settings = ", ".join(f"data.{name}={json.dumps(value).strip(chr(34))}" for name, value in split.items())
             rule = f"the data must be those of study {self.name}, got (asked for != the study's) {'; '.join(lines)}"
             hint = "Leave data.* out: they come from the study, and its test images stay unseen"
             hint += f". They are {settings}" if split else ""
