@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import optuna
@@ -12,6 +13,7 @@ from optuna.storages.journal import JournalFileBackend
 from hopsearch import report
 from hopsearch.errors import StudyError
 from hopsearch.study import Identity, StudyView
+from hopsearch.study import journal as journal_file
 from hopsearch.study.format import FORMAT
 from hopsearch.study.journal import read_journal
 from tests.conftest import admit_all, drive, identity, open_study
@@ -193,3 +195,35 @@ def test_a_copy_elsewhere_opens(write, journal, tmp_path):
     folder = write(journal)
     shutil.copytree(folder, tmp_path / "renamed")
     assert len(StudyView.open(tmp_path / "renamed").counted()) == 6
+
+
+def test_another_program_that_writes_at_the_same_time(tmp_path):
+    """E.g. optuna-dashboard, in which notes can be made: neither's lines break the chain."""
+    over = threading.Event()
+
+    def scribble():
+        storage = JournalStorage(JournalFileBackend(str(tmp_path / "test" / "journal.log")))
+        theirs = optuna.load_study(study_name="test", storage=storage)
+        while not over.is_set():
+            theirs.set_user_attr("note", "x")
+
+    with open_study(tmp_path) as study:
+        scribbler = threading.Thread(target=scribble)
+        scribbler.start()
+        try:
+            drive(study, 8)
+        finally:
+            over.set()
+            scribbler.join()
+    view = StudyView.open(tmp_path / "test")
+    assert view.audit() == []
+    assert "written by another program" in view.integrity
+
+
+def test_a_lock_that_a_killed_program_left_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal_file, "_TURN", 0.1)
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "journal.log.lock").symlink_to("runs/test/journal.log")  # as optuna-dashboard runs/… makes it
+    with open_study(tmp_path) as study:
+        drive(study, 1)
+    assert not [*(tmp_path / "test").glob("journal.log.*")]

@@ -3,27 +3,46 @@
 import contextlib
 import json
 import os
+import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 from hopsearch.errors import StudyError
 from hopsearch.study.chain import Chain
 
+_TURN = 3.0  # seconds: no write takes as long
 
-class _HeldByStudy(JournalFileOpenLock):
-    """No lock an operation: `StudyLock` already makes this process the only writer for as long as the study is open.
 
-    Optuna's own locks are files that a killed process leaves behind, and the next one waits half a minute for.
+class _Turn(JournalFileSymlinkLock):
+    """Optuna's own lock, for the moment of a write: `StudyLock` keeps other searches out, but not notes of optuna-dashboard.
+
+    A killed process may leave its file behind; the next one waits for it only as long as no write takes.
     """
 
+    def __init__(self, file: Path) -> None:
+        super().__init__(str(file.absolute()))
+
     def acquire(self) -> bool:
-        return True
+        """As in Optuna; where links cannot be made it is done without, and the write itself says what is wrong."""
+        left_behind = time.monotonic() + _TURN
+        while True:
+            try:
+                os.symlink(self._lock_target_file, self._lock_file)
+                return True
+            except FileExistsError:
+                if time.monotonic() > left_behind:
+                    self.release()
+                time.sleep(0.002)
+            except OSError:
+                return True
 
     def release(self) -> None:
-        return None
+        """As in Optuna; another may have taken it as left behind."""
+        with contextlib.suppress(RuntimeError):
+            super().release()
 
 
 class Journal(JournalFileBackend):
@@ -42,7 +61,7 @@ class Journal(JournalFileBackend):
     """
 
     def __init__(self, file: Path, guard: Callable[[], None] | None = None) -> None:
-        super().__init__(str(file), lock_obj=_HeldByStudy(str(file)))
+        super().__init__(str(file), lock_obj=_Turn(file))
         self._path, self._guard = file, guard
         self.chain = Chain(str(file))
 
@@ -69,6 +88,13 @@ class Journal(JournalFileBackend):
         """As in Optuna, each line with its link."""
         if self._guard:
             self._guard()
+        self._lock.acquire()
+        try:
+            self._append(logs)
+        finally:
+            self._lock.release()
+
+    def _append(self, logs: list[dict[str, Any]]) -> None:
         if self._path.stat().st_size > self._log_number_offset.get(self.chain.count, 0):
             for _ in self.read_logs(self.chain.count):  # of another program: the chain goes through its lines too
                 pass
