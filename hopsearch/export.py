@@ -137,7 +137,7 @@ def _no_weights(view: StudyView, record: TrialRecord, folder: Path) -> StudyErro
         return StudyError(str(folder), "the trial must have trained an epoch, got none", "Wait for it")
     why = "none: dropped when it had ended, by checkpoint.keep or checkpoint.quota" if record.number in view.dropped else "none"
     again = f"python -m hopsearch.train from={view.identity.name}#{record.number} trains it again"
-    held = f"They are there of trials {', '.join(map(str, view.kept))}; " if view.kept else ""
+    held = f"Weights are kept for trials {', '.join(map(str, view.kept))}; " if view.kept else ""
     return StudyError(str(folder), f"the trial's weights must be there, got {why}", f"{held}{again}")
 
 

@@ -161,7 +161,7 @@ def test_a_plan_takes_off_what_is_done(tell):
     words = [*SMALL, "pruner=none", "dry_run=true", "budget.epochs=15"]
     code, said = tell(*words)
     assert code == DONE
-    assert "begun: 4 trials, 12 epochs; what follows is for the 6 or so epochs left" in said
+    assert "resuming: 4 trials, 12 epochs so far; what follows is for the 6 or so epochs left" in said
     assert "budget.epochs=15 ends it first, after about 3 of these 6 epochs (50%)" in said
     code, said = tell(*words, "recipe=paper")
     assert (code, "must be searched as it was begun" in said) == (MISTAKE, True)
@@ -172,12 +172,12 @@ def test_a_plan_of_a_study_in_a_database(tell, tmp_path):
     assert tell(*words, "dry_run=true")[0] == DONE
     assert not (tmp_path / "study.db").exists()
     begin(words, 1)
-    assert "begun: all 1 trials are over, " in tell(*words, "dry_run=true")[1]
+    assert "resuming: all 1 trials have ended, " in tell(*words, "dry_run=true")[1]
 
 
 def test_a_plan_of_a_finished_study(tell):
     begin(SMALL, 6)
-    assert "begun: all 6 trials are over, " in tell(*SMALL, "dry_run=true")[1]
+    assert "resuming: all 6 trials have ended, " in tell(*SMALL, "dry_run=true")[1]
 
 
 @pytest.mark.parametrize(

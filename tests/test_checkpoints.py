@@ -402,9 +402,9 @@ class TestWords:
         view = StudyView.open(study.folder)
         show(view, make_console())
         again = "python -m hopsearch.train from=test#"
-        assert f"weights are kept of ended trials 1; {again}<trial> trains another again" in capsys.readouterr().out
+        assert f"weights are kept for trials 1; {again}<trial> trains another one again" in capsys.readouterr().out
         dropped = r"none: dropped when it had ended, by checkpoint\.keep or checkpoint\.quota"
-        rule = rf"0000: the trial's weights must be there, got {dropped}. They are there of trials 1; {again}0 trains it again"
+        rule = rf"0000: the trial's weights must be there, got {dropped}. Weights are kept for trials 1; {again}0 trains it again"
         with pytest.raises(StudyError, match=rule):
             export.write_export(view, tmp_path / "m", 0)
         with pytest.raises(StudyError, match=r"the trial must have trained an epoch, got none\. Wait for it"):
@@ -413,7 +413,7 @@ class TestWords:
         assert page.count('<td class="word">dropped</td>') == 1
         assert page.count('<a href="trials/0001/">checkpoints</a>') == 1
         assert '"kept": [1], "dropped": [0]' in page
-        assert f"{again}&lt;trial&gt; trains it again" in page
+        assert f"{again}&lt;trial&gt; trains one again" in page
 
 
 def test_of_a_real_search(searched):

@@ -225,7 +225,7 @@ class TestMistakes:
         view = StudyView.open(searched)
         last = view.ranked()[-1].number
         rule = "the trial's weights must be there, got none: dropped when it had ended"
-        assert f"{last:04d}: {rule}, by checkpoint.keep or checkpoint.quota. They are there of trials" in exported(
+        assert f"{last:04d}: {rule}, by checkpoint.keep or checkpoint.quota. Weights are kept for trials" in exported(
             "to=m", f"trial={last}"
         )
         (tmp_path / "taken").mkdir()

@@ -144,7 +144,7 @@ class TestReal:
         folder, victim = self.stop_one(tmp_path, process)
         assert process.wait(timeout=300) == 0, (tmp_path / "log.txt").read_text()[-3000:]
         said = (tmp_path / "log.txt").read_text()
-        assert "its worker is killed, the trial goes on from its last epoch" in said
+        assert "its worker is killed, the trial resumes from its last epoch" in said
         view = StudyView.open(folder)
         assert [record.state for record in view.counted()] == [State.COMPLETE] * 12
         assert sum(record.losses for record in view.counted()) == 1

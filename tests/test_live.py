@@ -121,7 +121,7 @@ def test_the_waiting_ones_end_in_one_line(tmp_path, digits):
         retired = sum(record.state == "pruned" for record in study.counted())
     lines = out.getvalue().splitlines()
     assert retired > 1
-    assert f"trials that waited to the end: {retired}" in lines
+    assert f"paused trials that were not promoted: {retired}" in lines
     assert not any("pruned" in line for line in lines)
 
 
@@ -134,7 +134,7 @@ def test_a_worker_that_repeats_its_epochs_is_told_of_once(tmp_path):
             study.report(record.number, epoch, 0.5, 1.0)
             for _ in range(2):
                 view.rows(record, [{"epoch": epoch}])
-    assert out.getvalue().splitlines() == [f"trial 0 goes on from {epochs}, val_acc 0.5000" for epochs in ("1 epoch", "3 epochs")]
+    assert out.getvalue().splitlines() == [f"trial 0 resumes at {epochs}, val_acc 0.5000" for epochs in ("1 epoch", "3 epochs")]
 
 
 WIDE = SPACE | {"first": [], "parameters": SPACE["parameters"] | {"model.drop_path": {"type": "float", "low": 0.0, "high": 0.2}}}

@@ -28,6 +28,7 @@ from hopsearch.study import (
     summary,
 )
 from hopsearch.study.frame import trials_frame
+from hopsearch.study.verdicts import no_better
 from hopsearch.training import Constraint
 from tests.conftest import SPACE, identity
 from tests.test_simulator import GRID, Hills, facts
@@ -180,6 +181,7 @@ class TestDesk:
             best = study.ranked()[0]
             best.peak = {"val_balanced_acc": 0.5, "val_worst_recall": 0.1, "val_loss": 2.0, "recall/0": 0.4, "recall/1": 0.6}
             study.identity.origin["classes"] = ["0", "1"]
+            study.identity.origin.update(val_by_class=[10, 10], images={"val": 20})
             facts = {"val_acc": 0.9, "val_balanced_acc": 0.85, "val_loss": 1.0, "test_acc": 0.8, "epoch": 2, "epochs": 3}
             by_class = {"val": {"hits": [9, 8], "images": [10, 10]}, "test": {"hits": [9, 8], "images": [10, 10]}}
             more = {"by_class": by_class, "finish_seconds": 7.0, "folder": "winner", "test_reads": 1}
@@ -187,5 +189,6 @@ class TestDesk:
             top = leaderboard(study)[0]
             expected = {"val_balanced_acc": 0.85, "val_worst_recall": 0.8, "val_loss": 1.0, "recall/0": 0.9, "recall/1": 0.8}
             assert (top.peak, top.reason, top.seconds) == (expected, "", best.seconds + 7.0)
+            assert best not in no_better(study), "whatever it had reached in the search"
             frame = trials_frame(study).loc[best.number]
             assert [frame[name] for name in expected] == list(expected.values())

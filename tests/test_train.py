@@ -318,7 +318,7 @@ class TestMachines:
             assert process.wait(timeout=300) == 0, (tmp_path / "log.txt").read_text()[-3000:]
         finally:
             process.kill()
-        assert "saved in the middle of an epoch; it goes on from there" in (tmp_path / "log.txt").read_text()
+        assert "checkpointed mid-epoch; resumes there" in (tmp_path / "log.txt").read_text()
         assert steps(folder) == [1, 2, 3]
 
     def test_a_search_of_groups_survives_a_machine(self, tmp_path, three_nodes):

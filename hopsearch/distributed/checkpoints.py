@@ -140,7 +140,7 @@ class Checkpoints:
         held |= {"trials that a budget left open": by_state[State.OPEN]}
         held |= {"the best that has ended": sizes[verdict.kept[0]]} if verdict.kept else {}
         crowded = by_state[State.PAUSED] > by_state[State.RUNNING]
-        remedy = "take pruner=asha, which lets nobody wait" if crowded else "lower trial.concurrent"
+        remedy = "take pruner=asha, which never pauses trials" if crowded else "lower trial.concurrent"
         return (
             f"checkpoint.quota: the study's checkpoints must fit {in_words(quota)}, got {in_words(verdict.held)}: "
             f"{', '.join(f'{in_words(size)} of {whose}' for whose, size in held.items() if size)}. "

@@ -151,7 +151,7 @@ class Dispatcher:
         for record in retired:
             self._ended(record)
         if retired:
-            self.say(f"trials that waited to the end: {len(retired)}")
+            self.say(f"paused trials that were not promoted: {len(retired)}")
         if not self._full():
             self._stop("every configuration of the space has been tried, or breaks the constraints")
 

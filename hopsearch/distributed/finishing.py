@@ -188,7 +188,7 @@ def _train_to_the_end(seat: _Seat, dispatcher: Dispatcher, record: TrialRecord, 
     if first < last:
         threads = seat.settle_threads()
         on = f" on {threads} threads" if threads > 1 else ""
-        say(f"winner: trial {record.number} goes on from epoch {first} to {last}{on}; Ctrl-C keeps it, finish=false leaves it")
+        say(f"winner: trial {record.number} continues from epoch {first} to {last}{on}; Ctrl-C keeps it, finish=false leaves it")
     watch = Watch(time.monotonic)
     watch.handed_out(record.number)
     while True:
@@ -214,7 +214,7 @@ def _in_time(seat: _Seat, watch: Watch, record: TrialRecord, say: Callable[[str]
     epoch = seat.advance()
     while not ray.wait([epoch], timeout=_LOOK_EVERY)[0]:
         if why := watch.hangs(record, last=True):
-            say(f"winner: {why}; its worker is killed, the training goes on from the last epoch")
+            say(f"winner: {why}; its worker is killed, the training resumes from the last epoch")
             seat.kill()
             break
     return seat.take(epoch)

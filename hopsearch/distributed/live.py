@@ -89,7 +89,7 @@ class LiveView:
         rungs = self._view.identity.space.fidelity.rungs
         come = record.state == State.PAUSED or any(known < rung <= record.epoch for rung in rungs)
         if not self._live and record.epoch > known and come and not record.state.ended:
-            self._line(record, "waits at" if record.state == State.PAUSED else "goes on from")
+            self._line(record, "waits at" if record.state == State.PAUSED else "resumes at")
         self._draw()
 
     def pictures(self, record: TrialRecord, drawn: Drawn) -> None:

@@ -47,7 +47,7 @@ class Overseer(Callback):  # type: ignore[misc]  # Ray has no types
             record = self._dispatcher.study.records[number]
             why = late or self._dispatcher.watch.hangs(record, last=bool(self._dispatcher.stopped))
             if why:
-                self._dispatcher.say(f"trial {number}: {why}; its worker is killed, the trial goes on from its last epoch")
+                self._dispatcher.say(f"trial {number}: {why}; its worker is killed, the trial resumes from its last epoch")
                 self._killed.add(name)
                 ray.kill(trial.temporary_state.ray_actor)
 

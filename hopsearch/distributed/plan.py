@@ -103,10 +103,10 @@ class Plan:
         known = self.begun.counted()
         ahead = max(0, self.budget.trials - len(known))
         if not ahead and all(record.state.ended for record in known):
-            say(f"begun: all {len(known)} trials are over, {self.begun.epochs} epochs; nothing is left, more with trials=")
+            say(f"resuming: all {len(known)} trials have ended, {self.begun.epochs} epochs; raise trials= for more")
             return 0
         left = max(epochs - self.begun.epochs, ahead * self.identity.space.fidelity.min_epochs, 1)
-        say(f"begun: {len(known)} trials, {self.begun.epochs} epochs; what follows is for the {left} or so epochs left")
+        say(f"resuming: {len(known)} trials, {self.begun.epochs} epochs so far; what follows is for the {left} or so epochs left")
         return left
 
     def _show_samples(self, samples: Sequence[tuple[dict[str, Any], Admission]], console: Console) -> list[float]:
@@ -141,7 +141,7 @@ class Plan:
             else:
                 say(f"budgets: none ends it before; the nearest, {name}, is enough for about {most:.0f} epochs")
         if budget.plateau is not None:
-            say(f"budgets: budget.plateau={budget.plateau} may end it earlier; when cannot be told, it hangs on the values")
+            say(f"budgets: budget.plateau={budget.plateau} may end it earlier; when depends on the results")
 
 
 def budget_epochs(budget: Budget, begun: StudyView | None, hours: float, at_once: int) -> dict[str, float]:

@@ -164,7 +164,7 @@ class _Run:
         self.over = self.over or progress.done
         if progress.paused:
             self._idle = 0  # what it did is saved
-            self._say("saved in the middle of an epoch; it goes on from there")
+            self._say("checkpointed mid-epoch; resumes there")
 
     def _fail(self, progress: Progress) -> None:
         self.over = True

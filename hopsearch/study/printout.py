@@ -62,7 +62,7 @@ def show(view: StudyView, console: Console, top: int = 10) -> None:
     if view.dropped:
         kept = ", ".join(map(str, view.kept or ())) or "none"
         again = f"python -m hopsearch.train from={view.identity.name}#<trial>"
-        console.print(f"weights are kept of ended trials {kept}; {again} trains another again", markup=False)
+        console.print(f"weights are kept for trials {kept}; {again} trains another one again", markup=False)
     if view.winner:
         _winner(view, view.winner, console)
 

@@ -77,7 +77,7 @@ def no_better_words(view: StudyView) -> str:
         return ""
     numbers = ", ".join(str(record.number) for record in found[:_SHOWN]) + (", …" if len(found) > _SHOWN else "")
     many = f"{len(found)} trials ({numbers}) are" if len(found) > 1 else f"trial {numbers} is"
-    return f"{many} no better than {constant}: {constant.metric} {constant.value:.4f}"
+    return f"{many} no better than {constant}, which gives {constant.metric} {constant.value:.4f} (within chance)"
 
 
 def tied(view: StudyView) -> list[TrialRecord]:
@@ -160,4 +160,8 @@ def _gap_words(gap: float, chance: float) -> str:
 
 
 def _value(view: StudyView, record: TrialRecord, metric: str) -> float | None:
+    winner = view.winner
+    if winner and winner["trial"] == record.number and winner["epochs"] > record.epoch:  # trained further, after the search
+        found: float | None = winner.get(metric)
+        return found
     return view.value(record) if metric == view.objective else record.peak.get(metric)
