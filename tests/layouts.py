@@ -88,6 +88,8 @@ LAYOUTS = {
     "train, val, validation": Layout(("train", "val", "validation"), refused="one folder must hold the validation images"),
     "test without train": Layout(("test", "pictures"), refused="must have train/ too"),
     "other languages": Layout(("trening", "prøve"), refused="look like parts of a split"),
+    "folds": Layout(("fold1/train", "fold2/train"), refused="look like parts of a split"),
+    "places": Layout(("north/images", "south/images"), refused="look like parts of a split"),
     "train, test, more": Layout(("train", "test", "more"), refused="must be called val or test, got 'more'"),
     "val_test": Layout(("train", "val_test"), refused="must be called val or test, got 'val_test'"),
     "test without classes": Layout(("train",), flat=("test",), refused="test images must lie in class folders"),

@@ -169,6 +169,7 @@ class TestMistakes:
             ("model.depth: {type: int, low: 0, high: 2}", "model.depth: input should be greater than or equal to 1"),
             ("optim.lr: {type: categorical, choices: [fast]}", "optim.lr: input should be a valid number"),
             ("modl.depth: {type: int, low: 1, high: 2}", "modl.depth: unknown section, got 'modl'. Did you mean model?"),
+            ("seed: {type: int, low: 1, high: 2}", "seed: unknown section, got 'seed'. Known: augment, model, optim, train"),
             ("model.h_ratio: {type: categorical, choices: [2.0]}", "model.h_ratio: mlpmixer has no such setting; only imixer"),
             ("model.patch_size: {type: categorical, choices: [3]}", "model.patch_size: patch_size must divide image_size"),
             ("optim.min_lr: {type: categorical, choices: [0.5]}", "optim.min_lr: optim.min_lr <= peak learning rate"),

@@ -161,7 +161,8 @@ def _refuse_flat_parts(folders: list[Path], elsewhere: dict[str, Path | None], l
 
 def _refuse_unknown_parts(place: Path, folders: list[Path]) -> None:
     """Refuse folders that hold the same class folders: they are parts in a language or a manner that is not known."""
-    below = {folder: {normal(inner.name) for inner in folders_in(folder)} for folder in folders if not images_in(folder)}
+    plain = [folder for folder in folders if not images_in(folder)]
+    below = {folder: {normal(inner.name) for inner in folders_in(_go_down(folder))} for folder in plain}
     unclear = [folder for folder in below if below[folder] and read_name(folder.name).several]
     if len(below) > 1 and not unclear:
         common, every = set.intersection(*below.values()), set.union(*below.values())

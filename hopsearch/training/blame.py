@@ -43,7 +43,8 @@ def _placed(error: ConfigError, given: Mapping[str, Any], source: str, facts: Da
     head, *keys = error.place.split(": ")
     key, flat, marks = ".".join(keys), flatten(given), getattr(source, "marks", {})
     if "unknown section" in error.rule:
-        names = [name for name in [*flat, *(str(path[1]) for path in marks if len(path) == 2)] if name.startswith(f"{key}.")]
+        every = [*flat, *(str(path[1]) for path in marks if len(path) == 2)]
+        names = [name for name in every if name == key or name.startswith(f"{key}.")]
     else:
         names = [key] if "." in key else [key, *_named(error.rule, key)]
     for name in names:
