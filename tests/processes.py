@@ -91,7 +91,7 @@ def is_loopback(address: str) -> bool:
     return address.partition(":")[0] in ("0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000")
 
 
-def trainers(pid: int) -> list[int]:
+def trainers(pid: int, actor: bytes = b"ResourceTrainable") -> list[int]:
     """Worker processes of the driver: Ray names them after the class of their actor."""
     found = []
     for child in descendants(pid):
@@ -99,7 +99,7 @@ def trainers(pid: int) -> list[int]:
             title = (Path("/proc") / str(child) / "cmdline").read_bytes()
         except OSError:
             continue
-        if title.startswith(b"ray::") and b"ResourceTrainable" in title:
+        if title.startswith(b"ray::") and actor in title:
             found.append(child)
     return found
 

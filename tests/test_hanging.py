@@ -1,5 +1,6 @@
 """Workers that hang, die, or run out of memory: what is judged, and what is told."""
 
+import json
 import os
 import signal
 import time
@@ -10,6 +11,7 @@ from hopsearch.distributed.causes import Cause, Death
 from hopsearch.distributed.losses import Losses
 from hopsearch.distributed.watch import Watch
 from hopsearch.study import State, StudyView, TrialRecord
+from hopsearch.study.elections import REPEATS
 from tests.processes import begun, start, trainers, wait_for, wait_gone
 
 # As Ray 2.60 writes them.
@@ -60,6 +62,8 @@ class TestWatch:
         assert not watch.hangs(record)  # an epoch takes 400 s
         watch.now += 2
         assert watch.hangs(record)
+        watch.handed_out(0)
+        assert watch.allowed(record) == 4000  # also before its worker has said a word
         watch.handed_out(1)
         assert watch.allowed(TrialRecord(1, State.RUNNING)) is None  # three seconds were no epoch's either
 
@@ -150,4 +154,25 @@ class TestReal:
         assert sum(record.losses for record in view.counted()) == 1
         assert view.wasted_epochs == 1
         assert view.audit() == []
+        assert wait_gone([victim])
+
+    def test_a_training_with_a_fresh_seed_that_hangs_is_begun_elsewhere(self, tmp_path):
+        space = {
+            "fidelity": {"min_epochs": 1, "max_epochs": 9, "reduction": 3},
+            "fixed": {"model.family": "imixer", "model.dim": 32, "model.depth": 2, "model.patch_size": 2},
+            "parameters": {"optim.lr": {"type": "float", "low": 2e-3, "high": 2.1e-3}},  # so the best two tie
+        }
+        (tmp_path / "ties.yaml").write_text(json.dumps(space))
+        words = ["study=ties", "trials=2", "pruner=none", "finish.repeats=2", "finish.candidates=2"]
+        process = start(tmp_path, f"space={tmp_path / 'ties.yaml'}", *words)
+        folder = tmp_path / "runs" / "ties"
+        logs = folder / "finishing"
+        assert wait_for(lambda: [*logs.glob("*/epoch_0004.pt")], process), (tmp_path / "log.txt").read_text()[-3000:]
+        victim = trainers(process.pid, b"Finisher")[0]
+        os.kill(victim, signal.SIGSTOP)
+        assert process.wait(timeout=300) == 0, (tmp_path / "log.txt").read_text()[-3000:]
+        assert "its worker is killed, the training resumes from the last epoch" in (tmp_path / "log.txt").read_text()
+        trained = StudyView.open(folder).optuna.user_attrs[REPEATS]
+        assert {(training["epochs"], training.get("reason")) for training in trained.values()} == {(9, None)}
+        assert len(trained) == 4
         assert wait_gone([victim])

@@ -70,6 +70,10 @@ class Election:
             jobs += [self._job(record, repeat) for record in self.candidates if f"{record.number}:{repeat}" not in self._known]
         return jobs
 
+    def record(self, job: Job) -> TrialRecord:
+        """The trial that a training repeats."""
+        return self._study.records[job.number]
+
     def take(self, job: Job, rows: Sequence[Row], reason: str = "") -> None:
         """A training has ended: note its best value, and remove its files.
 

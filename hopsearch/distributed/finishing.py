@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
-from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from hopsearch.distributed.cluster import TrialResources
@@ -33,7 +33,8 @@ class _Seat:
     """A training's place on the cluster, and its processes."""
 
     def __init__(self, job: Job, resources: TrialResources, whole: bool = False) -> None:
-        self.job, self.rows = job, dict[int, Row]()
+        self.job, self.rows, self._placed = job, dict[int, Row](), False
+        self._watch = Watch(time.monotonic)
         self._place, given = _room(resources, whole)
         strategy = PlacementGroupSchedulingStrategy(self._place, 0, placement_group_capture_child_tasks=True)
         self._actor = Finisher.options(  # type: ignore[attr-defined]  # made by ray.remote
@@ -41,10 +42,15 @@ class _Seat:
         ).remote(job.model_dump_json(), given.cpus, given.gpus)
         self._threads = given.threads
 
-    def start(self, job: Job) -> None:
-        """Take another training: the processes are kept, which take longer to start than a small model to train."""
+    def start(self, job: Job) -> Any:
+        """Take another training: the processes are kept, which take longer to start than a small model to train.
+
+        Returns:
+            As `advance`, of its first epoch.
+        """
         self.job, self.rows = job, {}
-        answer(self._actor.start.remote(job.model_dump_json()))
+        self._watch.handed_out(job.number)
+        return self._actor.start.remote(job.model_dump_json())
 
     def settle_threads(self) -> int:
         """Train with all the cores there are, where that is faster; returns how many threads."""
@@ -56,8 +62,21 @@ class _Seat:
         """A reference to what comes of one epoch, to be given to `take`."""
         return self._actor.advance.remote()
 
-    def take(self, reference: Any) -> Progress:
+    def kill_if_it_hangs(self, record: TrialRecord, say: Callable[[str], None]) -> None:
+        """End its processes if nothing was heard of them for too long; the time that it waits for a machine does not count."""
+        if not self._placed:
+            self._placed = placement_group_table(self._place)["state"] == "CREATED"
+            self._watch.handed_out(record.number)
+        if why := self._watch.hangs(record, last=True):
+            say(f"winner: {why}; its worker is killed, the training resumes from the last epoch")
+            self.kill()
+
+    def take(self, reference: Any, record: TrialRecord) -> Progress:
         """What came of an epoch.
+
+        Args:
+            reference: as of `advance`.
+            record: the trial.
 
         Raises:
             RuntimeError: it ended in an error of ours.
@@ -67,6 +86,8 @@ class _Seat:
         if progress.trace:
             raise RuntimeError(f"the training of trial {self.job.number} ended in an error:\n{progress.trace}")
         self.rows |= {int(row["epoch"]): row for row in progress.rows}
+        self._placed = True
+        self._watch.heard(record, trained=not progress.history)
         return progress
 
     def finish(self, target: str, mirror: str) -> dict[str, Any]:
@@ -139,10 +160,10 @@ def _train_again(election: Election, resources: TrialResources, slots: int, say:
             while waiting and len(running) < slots:
                 seat = _Seat(waiting.pop(0), resources)
                 running[seat.advance()] = seat
-            (ready, *_), _ = ray.wait(list(running), num_returns=1)
+            ready = _first(running, election, say)
             seat = running.pop(ready)
             try:
-                progress = seat.take(ready)
+                progress = seat.take(ready, election.record(seat.job))
             except (ray.exceptions.RayActorError, Leaving) as error:
                 seat.close()
                 lost[seat.job.folder] += 1
@@ -157,11 +178,22 @@ def _train_again(election: Election, resources: TrialResources, slots: int, say:
                 if not waiting:
                     seat.close()
                     continue
-                seat.start(waiting.pop(0))
-            running[seat.advance()] = seat
+                running[seat.start(waiting.pop(0))] = seat
+            else:
+                running[seat.advance()] = seat
     finally:
         for seat in running.values():
             seat.close()
+
+
+def _first(running: dict[Any, _Seat], election: Election, say: Callable[[str], None]) -> Any:
+    """The first of several trainings that has something to tell, be it that it was killed since it hung."""
+    while True:
+        ready, _ = ray.wait(list(running), num_returns=1, timeout=_LOOK_EVERY)
+        if ready:
+            return ready[0]
+        for seat in running.values():
+            seat.kill_if_it_hangs(election.record(seat.job), say)
 
 
 def _over(seat: _Seat, progress: Progress) -> bool:
@@ -189,11 +221,8 @@ def _train_to_the_end(seat: _Seat, dispatcher: Dispatcher, record: TrialRecord, 
         threads = seat.settle_threads()
         on = f" on {threads} threads" if threads > 1 else ""
         say(f"winner: trial {record.number} continues from epoch {first} to {last}{on}; Ctrl-C keeps it, finish=false leaves it")
-    watch = Watch(time.monotonic)
-    watch.handed_out(record.number)
     while True:
-        progress = _in_time(seat, watch, record, say)
-        watch.heard(record, trained=not progress.history)
+        progress = _in_time(seat, record, say)
         if progress.failure:
             place = f"winner, trial {record.number}"
             raise StudyError(place, f"its training must go on to full epochs, got {progress.reason}", "Run the command again")
@@ -210,14 +239,11 @@ def _train_to_the_end(seat: _Seat, dispatcher: Dispatcher, record: TrialRecord, 
             say(f"winner: epoch {row['epoch']:g} of {last}, {dispatcher.study.objective} {value:.4f}, about {left} left")
 
 
-def _in_time(seat: _Seat, watch: Watch, record: TrialRecord, say: Callable[[str], None]) -> Progress:
+def _in_time(seat: _Seat, record: TrialRecord, say: Callable[[str], None]) -> Progress:
     epoch = seat.advance()
     while not ray.wait([epoch], timeout=_LOOK_EVERY)[0]:
-        if why := watch.hangs(record, last=True):
-            say(f"winner: {why}; its worker is killed, the training resumes from the last epoch")
-            seat.kill()
-            break
-    return seat.take(epoch)
+        seat.kill_if_it_hangs(record, say)
+    return seat.take(epoch, record)
 
 
 def _room(resources: TrialResources, whole: bool) -> tuple[Any, TrialResources]:

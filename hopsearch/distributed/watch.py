@@ -67,14 +67,13 @@ class Watch:
 
     def allowed(self, record: TrialRecord) -> float | None:
         """How long its worker may be silent; None where there is nothing to judge by."""
-        number = record.number
+        number, before = record.number, record.seconds / record.epoch if record.epoch else 0.0
         if number in self._heard:
-            before = record.seconds / record.epoch if record.epoch else 0.0
             longest = self._epochs.get(number) or max((before, *(seconds for seconds, _ in self._starts)))
             return max(_LEAST, _FACTOR * longest)
-        if not self._starts:
+        if not self._starts and not before:
             return None
-        longest = max(seconds * max(1.0, _flops(record) / flops) for seconds, flops in self._starts)
+        longest = max((before, *(seconds * max(1.0, _flops(record) / flops) for seconds, flops in self._starts)))
         return max(_LEAST_AT_FIRST, _FACTOR * longest)
 
     def hangs(self, record: TrialRecord, last: bool = False) -> str:

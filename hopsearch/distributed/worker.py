@@ -70,9 +70,10 @@ class Finisher:
         self._group = RankGroup(cpus, gpus)
         self._group.start(job)
 
-    def start(self, job: str) -> None:
-        """Take another training, in the same processes."""
+    def start(self, job: str) -> str:
+        """Take another training, in the same processes; its first epoch, as of `advance`."""
         self._group.start(job)
+        return self.advance()
 
     def settle_threads(self, most: int) -> int:
         """See `JobRun.settle_threads`."""
