@@ -319,28 +319,3 @@ def test_mistakes(tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
     assert run_verb(tune.main, tune.TuneConfig, "about", ["space=imixer", *words, "dry_run=true"]) == MISTAKE
     assert message in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("time=15m", "budget.time=900s"),
-        ("epochs=5", "budget.epochs=5"),
-        ("plateau=2", "budget.plateau=2"),
-        ("cost.limit=2", "budget.cost=2"),
-    ],
-)
-def test_an_old_name_of_a_budget_is_read_and_said(tell, old, new):
-    price = ["cost.per_hour=3"] if old.startswith("cost") else []
-    code, said = tell(*SMALL, "dry_run=true", old, *price)
-    key, full = old.partition("=")[0], new.partition("=")[0]
-    assert code == 0
-    assert said.count(f"{key}= is an old name of {full}=, and is read as that") == 1
-    assert ("it bounds all trials together, train.epochs= is how long each trains" in said) is (key == "epochs")
-    assert new in said
-
-
-def test_an_old_and_the_new_name_of_a_budget(tell):
-    code, said = tell(*SMALL, "dry_run=true", "epochs=5", "budget.epochs=6")
-    assert code == 2
-    assert "budget.epochs must be given once, got it twice" in said

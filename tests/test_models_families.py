@@ -8,7 +8,7 @@ import timm
 import torch
 
 from hopsearch.errors import ConfigError
-from hopsearch.models import FAMILIES, IMixerConfig, parse_model, preset, presets
+from hopsearch.models import FAMILIES, IMixerConfig, parse_model, preset, registry
 
 
 def refused(values):
@@ -65,16 +65,16 @@ class TestTimm:
     def test_reimport_does_not_warn(self):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            importlib.reload(presets)
+            importlib.reload(registry)
 
     def test_a_name_taken_by_someone_else_is_told(self, monkeypatch):
         def imixer_s16_224():
             """Stands in for another package's entry point."""
 
-        registry = importlib.import_module("timm.models._registry")
-        monkeypatch.setitem(registry._model_entrypoints, "imixer_s16_224", imixer_s16_224)
+        theirs = importlib.import_module("timm.models._registry")
+        monkeypatch.setitem(theirs._model_entrypoints, "imixer_s16_224", imixer_s16_224)
         with pytest.warns(UserWarning, match="Overwriting imixer_s16_224"):
-            importlib.reload(presets)
+            importlib.reload(registry)
         assert timm.create_model("imixer_s16_224", img_size=16, num_blocks=1, embed_dim=8).config.family == "imixer"
 
     def test_keywords_of_both_kinds(self):

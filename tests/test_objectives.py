@@ -69,7 +69,7 @@ class TestWords:
             ),
             ({"objective": "params"}, "must begin with a metric of the epochs"),
             ({"objective": "val_acc,params,params"}, "objective: must differ"),
-            ({"objective": "val_acc", "direction": "maximize,minimize"}, "must be one an objective, got 2 for 1"),
+            ({"objective": "val_acc", "direction": "maximize,minimize"}, "must be one per objective, got 2 for 1"),
             ({"objective": "val_acc,params", "direction": "up"}, 'must be maximize or minimize, got "up"'),
         ],
     )
