@@ -63,6 +63,7 @@ def run(tmp_path: Path, *words: str) -> subprocess.CompletedProcess:
     return subprocess.run(command(tmp_path, *words), env=environment(tmp_path), capture_output=True, text=True, timeout=280)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_ten_kills_of_the_driver_lose_nothing(tmp_path):
     folder = tmp_path / "runs" / "imixer-digits"
