@@ -132,13 +132,13 @@ class TestReal:
 
     def test_the_time_budget_ends_a_search_whose_worker_hangs(self, tmp_path):
         began = time.monotonic()
-        process = start(tmp_path, *WORDS, "trials=400", "budget.time=100s")
+        process = start(tmp_path, *WORDS, "trials=400", "budget.time=60s")
         folder, victim = self.stop_one(tmp_path, process)
         assert process.wait(timeout=200) == 0, (tmp_path / "log.txt").read_text()[-3000:]
         said = (tmp_path / "log.txt").read_text()
         assert "the time is over since" in said
         assert "raise budget.time= in the same command to continue them" in said
-        assert StudyView.open(folder).seconds < 100 + 45, said
+        assert StudyView.open(folder).seconds < 60 + 45, said
         assert time.monotonic() - began < 250
         assert wait_gone([victim])
         assert {record.state for record in StudyView.open(folder).counted()} <= {State.OPEN, State.COMPLETE}
