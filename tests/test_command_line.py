@@ -62,8 +62,6 @@ def tell(tmp_path, monkeypatch, capsys):
         (["space=imixer", "model.depth.x=3"], "command line: model.depth.x: unknown key. model.depth takes one value"),
         (["space=imixer", "augment.mixup.x=1"], "command line: augment.mixup.x: unknown key. augment.mixup takes one value"),
         (["space=imixer", "train.epochs=1.5"], "command line: train.epochs: "),
-        (["space=imixer", "epochs=4"], "epochs: unknown key. Did you mean budget.epochs or train.epochs?"),
-        (["space=imixer", "time=5m"], "time: unknown key. Did you mean budget.time?"),
         (["space=imixer", "lr=0.1"], "lr: unknown key. Did you mean optim.lr?"),
         (
             ["space=imixer", "model.family=paramixer"],
