@@ -18,6 +18,7 @@ from hopsearch.names import require_name
 from hopsearch.redaction import learn, learn_from
 from hopsearch.study import StudyView
 from hopsearch.study.frame import curves_frame, trials_frame
+from hopsearch.study.leaderboard import Row, leaderboard
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,7 @@ class Best:
 
     Attributes:
         number: of the trial.
-        value: its objective, the best on its curve.
+        value: its objective, the best on its curve; of the finished winner that of its weights.
         epoch: the epoch of that value.
         params: the searched parameters.
         config: all settings by dotted name.
@@ -83,12 +84,11 @@ class Study:
         Raises:
             StudyError: no trial has a value yet.
         """
-        ranked = self._view.ranked()
-        best = ranked[0].best(self._view.sign) if ranked else None
-        if best is None:
+        best = self._best()
+        if best is None or best.value is None:
             raise StudyError(str(self.folder), "must have a trial with a value, got none", "Look at study.trials for the reasons")
-        record = ranked[0]
-        return Best(record.number, best[1], best[0], dict(record.params), dict(record.config), dict(record.cost))
+        record = best.record
+        return Best(record.number, best.value, best.best_epoch, dict(record.params), dict(record.config), dict(record.cost))
 
     @property
     def trials(self) -> "pd.DataFrame":
@@ -149,8 +149,8 @@ class Study:
         return write_export(self._view, Path(to), trial, layout, origin=origin)
 
     def __repr__(self) -> str:
-        ranked = self._view.ranked()
-        best = f", best {self._view.objective} {self._view.value(ranked[0]):.4f} (trial {ranked[0].number})" if ranked else ""
+        top = self._best()
+        best = f", best {self._view.objective} {top.value:.4f} (trial {top.record.number})" if top else ""
         return f"<study {self.name}: {len(self._view.counted())} trials, {self._view.epochs} epochs{best}>"
 
     def _repr_html_(self) -> str:
@@ -160,6 +160,11 @@ class Study:
         )
         table = shown.to_html(index=False, na_rep="", float_format="{:.4g}".format, border=0)
         return f"<p>{repr(self)[1:-1]}</p>{table}"
+
+    def _best(self) -> Row | None:
+        """The leaderboard's first row, if it has a value."""
+        rows = leaderboard(self._view)
+        return rows[0] if rows and rows[0].rank else None
 
     def _metrics(self) -> set[str]:
         return {name for record in self._view.counted() for name in (*record.metrics, *record.peak)}

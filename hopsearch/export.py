@@ -29,6 +29,7 @@ from hopsearch.errors import StudyError
 from hopsearch.models import Mixer, build, fold
 from hopsearch.names import Name
 from hopsearch.study import StudyView, TrialRecord, make_console
+from hopsearch.study.elections import ELECTION, election_words
 from hopsearch.study.verdicts import winner_verdicts
 from hopsearch.training import CheckpointFolder, TrialConfig
 from hopsearch.words import read_words
@@ -119,8 +120,10 @@ def _trial(view: StudyView, place: Place, number: int) -> tuple[Mixer, TrialConf
     weights = {name.removeprefix("module."): value for name, value in (averaged or best["model"]).items() if name != "n_averaged"}
     model.load_state_dict(weights)
     row = best["history"][-1]
-    results = {name: row[name] for name in ("val_acc", "val_loss")} | {"epoch": best["epoch"], "epochs": record.epoch}
-    return model.eval(), trial, results | {"trial": number}
+    results = {name: row[name] for name in ("val_acc", "val_balanced_acc", "val_loss") if name in row}
+    finished = view.winner["epochs"] if view.winner and view.winner["trial"] == number else 0
+    epochs = max(record.epoch, best["epoch"], finished)  # a winner, or one that was becoming it, was trained on after the search
+    return model.eval(), trial, results | {"trial": number, "epoch": best["epoch"], "epochs": epochs}
 
 
 def _require_trial(record: TrialRecord, trial: TrialConfig, folder: Path) -> None:
@@ -155,6 +158,8 @@ def _provenance(view: StudyView, record: TrialRecord, results: dict[str, Any], p
     cost = {
         **record.cost,
         "seconds of the trial's epochs in the search": round(record.seconds, 1),
+        "epochs after the search": results.get("finish_epochs", 0) or None,
+        "seconds of the epochs after the search": results.get("finish_seconds", 0) or None,
         "seconds of the search": view.seconds,
         "trials of the search": len(view.counted()),
         "epochs of the search": view.epochs,
@@ -165,6 +170,8 @@ def _provenance(view: StudyView, record: TrialRecord, results: dict[str, Any], p
         origin.pop("command", None)
         data = {key: name_of(value) if isinstance(value, str) else value for key, value in data.items()}
     verdicts = winner_verdicts(results, images, _classes(view)) if "test_acc" in results else []
+    if "test_acc" in results and (how := election_words(view.optuna.user_attrs.get(ELECTION))):
+        verdicts.insert(0, how)
     return Provenance(view.identity.name, record.number, view.identity.seed, results, data, images, cost, origin, verdicts)
 
 

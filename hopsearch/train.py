@@ -161,7 +161,7 @@ def what_to_train(config: TrainingConfig, facts: DataFacts, fixed: dict[str, Any
     else:
         if not view.ranked():
             raise StudyError(str(view.folder), "must have a trial with a value, got none", "Search first")
-        record = view.ranked()[0]
+        record = view.records[view.winner["trial"]] if view.winner else view.ranked()[0]
     view.identity.require_data(data_identity(config.data, facts), f"from={config.from_}")
     return resolve({**record.config, **fixed}, facts, record.seed, view.identity.recipe, f"study {study}, trial {record.number}")
 

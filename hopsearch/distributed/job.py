@@ -15,6 +15,7 @@ from pydantic import Field
 from hopsearch.artifact.folder import write_weights
 from hopsearch.config import Settings
 from hopsearch.data import DataConfig, Splits, load
+from hopsearch.distributed.metrics import journalled
 from hopsearch.distributed.mirror import Mirror
 from hopsearch.distributed.ownership import Fence
 from hopsearch.errors import CheckpointError, TrialFailure, UserError
@@ -170,8 +171,8 @@ class JobRun:
 
         Returns:
             ``epoch`` of the weights, ``epochs`` trained, ``val_acc``, ``val_balanced_acc``, ``val_loss``, the same of the test
-            split, ``by_class`` (``hits`` and ``images`` of each split, a number a class) and ``confusions`` of the test split
-            (true class, class said, images).
+            split, the objective, ``metrics`` (what else the journal would keep of the weights' epoch), ``by_class`` (``hits`` and
+            ``images`` of each split, a number a class) and ``confusions`` of the test split (true class, class said, images).
 
         Raises:
             CheckpointError: the trial's best checkpoint is gone.
@@ -192,12 +193,14 @@ class JobRun:
         write_model(run, target)
         if mirror:
             Mirror(mirror, self.job.fence).push(target)
-        noted = {name: run.history[-1][name] for name in ("val_acc", "val_balanced_acc", "val_loss") if name in run.history[-1]}
+        row = run.history[-1]
+        noted = {name: row[name] for name in ("val_acc", "val_balanced_acc", "val_loss", self.job.objective) if name in row}
         return {
             "epoch": run.epoch,
             "epochs": epochs,
             **(results_of("val", validation) | noted),  # with other threads a sum may round otherwise: the journal's value stands
             **results_of("test", test),
+            "metrics": journalled(row, self.job.objective)[0],
             "by_class": {
                 part: {"hits": each.hits, "images": each.images} for part, each in (("val", validation), ("test", test))
             },

@@ -176,7 +176,7 @@ def _row(row: Row) -> dict[str, Any]:
         "source": record.source,
         "reason": row.reason,
         "parameters": record.params,
-        "metrics": record.metrics,
+        "metrics": dict(row.metrics),
         "peak": dict(row.peak),
     }
 

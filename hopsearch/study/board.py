@@ -70,6 +70,7 @@ class Board:
         self._view, self._folder = view, view.folder / "tensorboard"
         self._runs: dict[int, EventFile] = {}
         self._written: dict[int, int] = {}
+        self._later: dict[int, float] = {}  # the best value of each trial after the search
         self._drawn: dict[int, set[int]] = {}
         self._study = self._fresh("study")
         self._study.summary(_experiment(view.identity.space, view.objective))
@@ -96,6 +97,7 @@ class Board:
             self._runs.pop(record.number).close()
         run = self._runs[record.number] = self._fresh(_name(record))
         self._written[record.number], self._drawn[record.number] = 0, set()
+        self._later.pop(record.number, None)
         started = record.started or time.time()
         run.summary(summary_v2.hparams_pb(_plain(record.params), trial_id=_name(record), start_time_secs=started))
         run.summary(text_summary("config", _as_text(record.config | {"seed": record.seed, **record.cost})))
@@ -111,9 +113,8 @@ class Board:
             if epoch <= self._written[record.number]:
                 continue
             values = {tag_of(name): value for name, value in row.items() if name != "epoch"}
-            best = record.best(self._view.sign, up_to=epoch)
-            if best is not None:
-                values[f"best/{self._view.objective}"] = best[1]
+            if (best := self._best_so_far(record, epoch, row)) is not None:
+                values[f"best/{self._view.objective}"] = best
             run.scalars(epoch, values)
             self._written[record.number] = epoch
         run.flush()
@@ -142,8 +143,13 @@ class Board:
         """Close all files."""
         if self._top is not None:
             self._study.scalars(self._reported, {self._by_epochs: self._top})
-        for run in (*self._runs.values(), self._study):
-            run.close()
+        for number, run in list(self._runs.items()):
+            record = self._view.records[number]
+            if record.state not in (State.RUNNING, State.PAUSED):  # the winner, which was trained on after the search
+                self._close(record)
+            else:
+                run.close()
+        self._study.close()
         self._runs.clear()
 
     def _fresh(self, name: str) -> EventFile:
@@ -168,6 +174,8 @@ class Board:
         status = api_pb2.STATUS_FAILURE if record.state == State.FAILED else api_pb2.STATUS_SUCCESS
         run.summary(_session_end(status, record.ended or time.time()))
         words = f"{record.state.value} after {record.epoch} epochs" + (f": {record.reason}" if record.reason else "")
+        if (epochs := self._written[record.number]) > record.epoch:
+            words += f"; trained to {epochs} epochs after the search"
         run.summary(text_summary("outcome", words))
         run.close()
         (self._folder / _name(record) / _DONE).touch()
@@ -180,6 +188,15 @@ class Board:
         if self._best is not None:
             name = f"study/best_{self._view.objective}_by_trials"
             self._study.scalars(self._ended, {name: self._best}, record.ended or time.time())
+
+    def _best_so_far(self, record: TrialRecord, epoch: int, row: Mapping[str, float]) -> float | None:
+        known = record.best(self._view.sign, up_to=epoch)
+        values = [known[1]] if known else []
+        after = epoch > record.epoch and record.state not in (State.RUNNING, State.FAILED)  # a winner's
+        if after and self._view.objective in row:
+            values += [row[self._view.objective], self._later.get(record.number, row[self._view.objective])]
+            self._later[record.number] = max(values, key=lambda value: self._view.sign * value)
+        return max(values, key=lambda value: self._view.sign * value) if values else None
 
     @property
     def _by_epochs(self) -> str:

@@ -16,7 +16,7 @@ def trials_frame(view: StudyView) -> pd.DataFrame:
     ``flops``, ``memory``, ``latency`` (seconds, missing where it was not measured), ``seed``, ``source``, ``reason``,
     ``started`` and ``ended`` (UTC); then the searched parameters by their dotted names, missing where a trial has no such
     parameter; then other metrics: accuracies, ``val_loss`` and the recall of each class of the epoch with the best value, all
-    others of the newest epoch.
+    others of the newest epoch, or for the finished winner of the epoch that its weights are of.
     """
     rows = [_row(view, entry) for entry in leaderboard(view)]
     metrics = sorted({name for record in view.counted() for name in (*record.metrics, *record.peak)} - {view.objective})
@@ -53,6 +53,6 @@ def _row(view: StudyView, entry: Any) -> dict[str, Any]:
         "ended": record.ended or None,
         **{name: record.cost.get(name) for name in ("params", "flops", "memory", "latency")},
         **record.params,
-        **record.metrics,
+        **entry.metrics,
         **entry.peak,
     }

@@ -1,6 +1,7 @@
 """The leaderboard: what a study has found, as rows for a terminal, a CSV file, or another program."""
 
 import csv
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ class Row:
         state: where it stands, in a word; the finished winner is complete.
         front: 1 on the Pareto front of several objectives (nobody beats it in all of them); of one objective 1 is the best alone.
         peak: accuracies, loss and recalls at the best epoch.
+        metrics: all others: of the newest epoch, or for the winner of the epoch whose weights are its.
         seconds: of training, in the search or, for the winner, after it.
         reason: why it failed or is open.
     """
@@ -36,6 +38,7 @@ class Row:
     state: str
     front: int
     peak: Mapping[str, float]
+    metrics: Mapping[str, float]
     seconds: float
     reason: str
 
@@ -57,10 +60,11 @@ def _row(view: StudyView, rank: int, record: TrialRecord, best: tuple[float | No
     winner = _finished(view, record)
     if winner is None:
         state = record.state.value
-        return Row(rank, record, *best, record.epoch, state, front, record.peak, record.seconds, record.reason)
-    top, seconds = _winner_peak(view, winner, record), record.seconds + winner.get("finish_seconds", 0.0)
+        return Row(rank, record, *best, record.epoch, state, front, record.peak, record.metrics, record.seconds, record.reason)
+    top, others = _winner_peak(view, winner, record), _winner_metrics(winner)
+    seconds = record.seconds + winner.get("finish_seconds", 0.0)
     state, value = State.COMPLETE.value, winner[view.objective]
-    return Row(rank, record, value, winner["epoch"], winner["epochs"], state, front, top, seconds, "")
+    return Row(rank, record, value, winner["epoch"], winner["epochs"], state, front, top, others, seconds, "")
 
 
 def _finished(view: StudyView, record: TrialRecord) -> dict[str, Any] | None:
@@ -83,7 +87,16 @@ def _winner_peak(view: StudyView, winner: Mapping[str, Any], record: TrialRecord
             if images
         }
         known |= recalls | ({"val_worst_recall": min(recalls.values())} if recalls else {})
-    return {name: float(f"{known[name]:.5g}") for name in record.peak if name in known}
+    return {name: _short(known[name]) for name in record.peak if name in known}
+
+
+def _winner_metrics(winner: Mapping[str, Any]) -> dict[str, float]:
+    """None of a winner of an older version: what the search noted is not of its weights."""
+    return {name: _short(value) for name, value in winner.get("metrics", {}).items() if math.isfinite(value)}
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.5g}")  # as the journal has it
 
 
 def accuracies(view: StudyView) -> list[str]:
