@@ -92,7 +92,7 @@ class TuneConfig(SearchVerb):
     fidelity: FidelityConfig = FidelityConfig()
     """How long trials train, instead of what the space's file says."""
     dry_run: bool = False
-    """Print the plan (rungs, expected epochs, hours and money, share of infeasible configurations) and start nothing."""
+    """Print the plan (rungs, expected epochs, time and money, share of infeasible configurations) and start nothing."""
     sampler: str = "tpe"
     """tpe, random, gp, cmaes, qmc, nsgaii, nsgaiii or grid."""
     pruner: str = "asha_promotion"
@@ -256,7 +256,7 @@ def _plan(config: TuneConfig, ready: _Prepared, console: Console) -> None:
         )
     else:
         at_once = slots(config.trial, alone=this_machine())
-    plan = Plan(ready.identity, config.data, ready.budget, config.pruner, at_once, config.trial, ready.begun)
+    plan = Plan(ready.identity, config.data, ready.budget, config.pruner, at_once, config.trial, config.finish, ready.begun)
     plan.show(ready.admit, ready.first, console)
 
 

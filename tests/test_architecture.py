@@ -10,7 +10,7 @@ SOURCES = sorted((ROOT / "hopsearch").rglob("*.py"))
 # A package may import from those on its own line's left only (and from itself).
 LAYERS = [
     {"redaction"},
-    {"errors", "seeds", "chance", "signals", "manual"},
+    {"errors", "seeds", "chance", "durations", "signals", "manual"},
     {"names", "yaml_reader", "holder"},
     {"config"},
     {"words"},

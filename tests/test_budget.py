@@ -33,8 +33,8 @@ def study(tmp_path):
 @pytest.mark.parametrize(
     ("budget", "spent", "left"),
     [
-        (Budget(9, seconds=100), "", "40 s"),
-        (Budget(9, seconds=60), "the time budget of 60 s is spent", "0 s"),
+        (Budget(9, seconds=100), "", "40s"),
+        (Budget(9, seconds=60), "the time budget of 1m is spent", "0s"),
         (Budget(9, epochs=6), "the budget of 6 epochs is spent", "0 epochs"),
         (Budget(9, epochs=7), "", "1 epochs"),
         (Budget(9, gpu_hours=3, gpus=2), "the budget of 3 GPU-hours is spent", "0.00 GPU-hours"),
@@ -98,7 +98,9 @@ def test_a_dry_run_starts_nothing(tmp_path, monkeypatch, capsys):
     assert run_verb(tune.main, tune.TuneConfig, "about", [*words, "dry_run=true", "trials=6", "cost.per_hour=2"]) == DONE
     said = capsys.readouterr().out
     assert "rungs: 1, 3, 9, 27 epochs" in said
-    assert said.count("s an epoch") == 5
+    assert said.count(" s per epoch") == 5
+    assert not re.search(r" 0(\.0+)? s per epoch|\d hours with", said), "in units that fit"
+    assert re.search(r"expected, at the speed of this machine: [\d.]+ (second|minute)s? with \d+ at once, [\d.]+ money\n", said)
     assert "% of 200 drawn at random" in said
     assert " money" in said
     assert not (tmp_path / "runs").exists()
@@ -144,8 +146,8 @@ def test_epochs_that_budgets_are_enough_for(study):
     budget = Budget(9, seconds=7200, epochs=20, gpu_hours=10, gpus=2, money=2, per_hour=2)
     study.note("seconds", 3600)
     fresh, left = (budget_epochs(budget, begun, hours=0.5, at_once=3) for begun in (None, study))
-    assert fresh == {"budget.epochs=20": 20, "budget.time=7200s": 12, "budget.gpu_hours=10": 10, "budget.cost=2": 2}
-    assert left == {"budget.epochs=20": 14, "budget.time=7200s": 6, "budget.gpu_hours=10": 7, "budget.cost=2": 0}
+    assert fresh == {"budget.epochs=20": 20, "budget.time=2h": 12, "budget.gpu_hours=10": 10, "budget.cost=2": 2}
+    assert left == {"budget.epochs=20": 14, "budget.time=2h": 6, "budget.gpu_hours=10": 7, "budget.cost=2": 0}
 
 
 def test_a_plan_tells_which_budget_is_spent_first(tell):
@@ -153,7 +155,7 @@ def test_a_plan_tells_which_budget_is_spent_first(tell):
     assert code == DONE
     assert re.search(r"budgets: budget\.epochs=5 ends it first, after about 5 of these \d+ epochs \(\d+%\)", said)
     assert "budget.plateau=2 may end it earlier" in said
-    assert "none ends it before; the nearest, budget.time=777600s" in tell(*SMALL, "dry_run=true", "budget.time=9d")[1]
+    assert "none ends it before; the nearest, budget.time=9d" in tell(*SMALL, "dry_run=true", "budget.time=9d")[1]
 
 
 def test_a_plan_takes_off_what_is_done(tell):
@@ -165,6 +167,32 @@ def test_a_plan_takes_off_what_is_done(tell):
     assert "budget.epochs=15 ends it first, after about 3 of these 6 epochs (50%)" in said
     code, said = tell(*words, "recipe=paper")
     assert (code, "must be searched as it was begun" in said) == (MISTAKE, True)
+
+
+def test_a_plan_tells_what_finishing_adds(tell):
+    said = tell(*SMALL, "dry_run=true")[1]
+    assert re.search(
+        r"finishing, outside all budgets: the winner is trained to 3 epochs where it has fewer, [\d.]+ \w+ at most", said
+    )
+    assert "trained again" not in said
+    words = [*SMALL, "dry_run=true", "finish.repeats=5", "finish.candidates=4", "trial.concurrent=2"]
+    epochs = r"5 × 4 × 3 epochs \(repeats × candidates × epochs\) = 60 epochs, [\d.]+ \w+ with 2 at once; the winner is"
+    assert re.search(rf"trials that tie are trained again, at most {epochs}", tell(*words)[1])
+    assert "finishing: none (finish=false)" in tell(*SMALL, "dry_run=true", "finish=false")[1]
+
+
+def test_a_plan_of_a_finished_search_knows_which_trials_tie(tell, tmp_path):
+    begin([*SMALL, "pruner=none"], 6)  # all of them reach 0.3
+    words = [*SMALL, "pruner=none", "dry_run=true", "finish.repeats=2"]
+    assert "at most 6 × 3 epochs (trainings × epochs) = 18 epochs; the winner is" in tell(*words)[1]
+    place = next((tmp_path / "runs").iterdir())
+    stored = tune.StudyView.open(place)
+    spent = {"value": 0.3, "epochs": 3, "seconds": 1.0}
+    stored.optuna.set_user_attr("repeats", {f"{number}:1": spent for number in (0, 1, 2)})
+    assert "at most 3 × 3 epochs (trainings × epochs) = 9 epochs; the winner is" in tell(*words)[1]
+    stored.optuna.set_user_attr("repeats", {f"{number}:{repeat}": spent for number in (0, 1, 2) for repeat in (1, 2)})
+    stored.optuna.set_user_attr("winner", {"trial": 1, "epochs": 3})
+    assert "finishing: nothing is left, the winner is trial 1" in tell(*words)[1]
 
 
 def test_a_plan_of_a_study_in_a_database(tell, tmp_path):
@@ -182,7 +210,7 @@ def test_a_plan_of_a_finished_study(tell):
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("time=9d", "budget.time=777600s"), ("epochs=5", "budget.epochs=5"), ("plateau=2", "budget.plateau=2")],
+    [("time=9d", "budget.time=9d"), ("epochs=5", "budget.epochs=5"), ("plateau=2", "budget.plateau=2")],
 )
 def test_old_words_are_understood_and_said_to_be_old(tell, old, new):
     code, said = tell(*SMALL, "dry_run=true", old)
@@ -190,7 +218,7 @@ def test_old_words_are_understood_and_said_to_be_old(tell, old, new):
     assert (code, said.count(f"{key}= is an old name of budget.{key}=")) == (DONE, 1)
     assert new in said
     assert ("all trials together, train.epochs= is how long each trains" in said) == (key == "epochs")
-    code, said = tell(*SMALL, "dry_run=true", old, new.replace("777600s", "9d"))
+    code, said = tell(*SMALL, "dry_run=true", old, new)
     assert (code, "twice" in said) == (MISTAKE, True)
 
 

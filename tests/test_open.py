@@ -33,7 +33,7 @@ from hopsearch.training import Constraint
 from tests.conftest import SPACE, identity
 from tests.test_simulator import GRID, Hills, facts
 
-WHY = "stopped: the time budget of 60 s is spent"
+WHY = "stopped: the time budget of 1m is spent"
 
 
 @pytest.fixture(autouse=True)

@@ -24,16 +24,16 @@ def shown(seconds_each: float, count: int, **words) -> str:
 
 
 def test_words():
-    assert progress_words("decoding", 1200, 3000, 3.0) == "decoding 1,200 of 3,000 images, 400 images/s, 4 s left"
-    assert progress_words("comparing", 3, 3, 6.0) == "comparing 3 of 3 images, 0.5 images/s, 6 s"
+    assert progress_words("decoding", 1200, 3000, 3.0) == "decoding 1,200 of 3,000 images, 400 images/s, 4s left"
+    assert progress_words("comparing", 3, 3, 6.0) == "comparing 3 of 3 images, 0.5 images/s, 6s"
 
 
 def test_a_log_has_a_line_every_ten_seconds():
     lines = shown(1 / 32, 801).splitlines()  # exact in binary: no rounding moves a line
     assert lines == [
-        "decoding 321 of 801 images, 32 images/s, 15 s left",
-        "decoding 641 of 801 images, 32 images/s, 5 s left",
-        "decoding 801 of 801 images, 32 images/s, 25 s",
+        "decoding 321 of 801 images, 32 images/s, 15s left",
+        "decoding 641 of 801 images, 32 images/s, 5s left",
+        "decoding 801 of 801 images, 32 images/s, 25s",
     ]
     assert shown(0.001, 200) == "", "what is quick needs no words"
 

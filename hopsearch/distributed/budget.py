@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from hopsearch.config import Settings
+from hopsearch.durations import as_setting, clock
 from hopsearch.errors import ConfigError
 from hopsearch.study import StudyView
 
@@ -144,7 +145,7 @@ class Budget:
     def _spent(self, view: StudyView, seconds: float) -> list[tuple[str, str]]:
         spent = []
         if self.seconds is not None and seconds >= self.seconds:
-            spent.append((f"the time budget of {self.seconds:g} s is spent", "budget.time"))
+            spent.append((f"the time budget of {as_setting(self.seconds)} is spent", "budget.time"))
         if self.epochs is not None and view.epochs >= self.epochs:
             spent.append((f"the budget of {self.epochs} epochs is spent", "budget.epochs"))
         if self.gpu_hours is not None and self._gpu_hours(view) >= self.gpu_hours:
@@ -159,7 +160,7 @@ class Budget:
         """What is left of each budget that is set, in words."""
         words = []
         if self.seconds is not None:
-            words.append(f"{max(0.0, self.seconds - seconds):.0f} s")
+            words.append(clock(max(0.0, self.seconds - seconds)))
         if self.epochs is not None:
             words.append(f"{max(0, self.epochs - view.epochs)} epochs")
         if self.gpu_hours is not None:

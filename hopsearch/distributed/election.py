@@ -5,7 +5,7 @@ known, so an interrupted election goes on where it was.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from hopsearch.distributed.job import Job
 from hopsearch.distributed.mirror import Mirror
 from hopsearch.errors import StudyError
 from hopsearch.seeds import derive
-from hopsearch.study import TrialRecord
+from hopsearch.study import StudyView, TrialRecord
 from hopsearch.study.elections import ELECTION, REPEATS, elect
 from hopsearch.study.verdicts import candidates
 from hopsearch.training import Row
@@ -40,6 +40,24 @@ class FinishConfig(Settings):
         return {"enabled": value} if isinstance(value, bool) else value  # as it was written before it had settings
 
 
+def trainings_left(view: StudyView, config: FinishConfig) -> int:
+    """How many trainings with fresh seeds a study's finishing still lacks, as things stand."""
+    again = _again(candidates(view, 1 if config.repeats == 1 else config.candidates), config)
+    return len(_missing(again, config, view.optuna.user_attrs.get(REPEATS, {})))
+
+
+def _again(tied: list[TrialRecord], config: FinishConfig) -> list[TrialRecord]:
+    return tied[: config.candidates] if config.repeats > 1 else tied[:1]
+
+
+def _missing(again: Sequence[TrialRecord], config: FinishConfig, known: Mapping[str, Any]) -> list[tuple[TrialRecord, int]]:
+    if len(again) < 2:
+        return []
+    # One of each before the second of any: early results compare.
+    pairs = [(record, repeat) for repeat in range(1, config.repeats + 1) for record in again]
+    return [(record, repeat) for record, repeat in pairs if f"{record.number}:{repeat}" not in known]
+
+
 class Election:
     """The choice of a winner.
 
@@ -58,17 +76,12 @@ class Election:
             hint = f"See the reasons: python -m hopsearch.report study={self._study.identity.name}"
             raise StudyError(str(self._study.folder), "a winner needs a trial with a value, got none", hint)
         self.tied = candidates(self._study, 1 if config.repeats == 1 else config.candidates)
-        self.candidates = self.tied[: config.candidates] if config.repeats > 1 else self.tied[:1]
+        self.candidates = _again(self.tied, config)
         self._known: dict[str, dict[str, Any]] = dict(self._study.optuna.user_attrs.get(REPEATS, {}))
 
     def missing(self) -> list[Job]:
         """The trainings that are still to be made; none where the gap to the second is clear, or only one is asked for."""
-        if len(self.candidates) < 2:
-            return []
-        jobs = []
-        for repeat in range(1, self._config.repeats + 1):  # one of each before the second of any: early results compare
-            jobs += [self._job(record, repeat) for record in self.candidates if f"{record.number}:{repeat}" not in self._known]
-        return jobs
+        return [self._job(record, repeat) for record, repeat in _missing(self.candidates, self._config, self._known)]
 
     def record(self, job: Job) -> TrialRecord:
         """The trial that a training repeats."""

@@ -14,9 +14,9 @@ from hopsearch.distributed.dispatcher import Dispatcher
 from hopsearch.distributed.election import Election, FinishConfig
 from hopsearch.distributed.group import Leaving
 from hopsearch.distributed.job import Job, Progress
-from hopsearch.distributed.live import clock
 from hopsearch.distributed.watch import Watch
 from hopsearch.distributed.worker import Finisher, answer
+from hopsearch.durations import clock
 from hopsearch.errors import StudyError
 from hopsearch.study import TrialRecord
 from hopsearch.training import Row

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from hopsearch.distributed.forecast import forecast
 from hopsearch.distributed.job import Drawn
+from hopsearch.durations import clock
 from hopsearch.study import State, StudyView, TrialRecord, varied
 from hopsearch.study.columns import Column, fitted, packed, settings
 from hopsearch.training import Row
@@ -180,10 +181,3 @@ class LiveView:
         if record.state != State.RUNNING:
             return ""
         return str(next((rung for rung in self._view.identity.space.fidelity.rungs if rung > record.epoch), ""))
-
-
-def clock(seconds: float) -> str:
-    """Seconds as a person says them: 1h05m, 2m03s, 9s."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"

@@ -1,4 +1,4 @@
-"""What a search would do, before it does it: rungs, epochs, hours, money, and what configurations look like. Starts no trial."""
+"""What a search would do, before it does it: rungs, epochs, time, money, and what configurations look like. Starts no trial."""
 
 import contextlib
 import functools
@@ -17,6 +17,8 @@ from rich.console import Console
 from hopsearch.data import DataConfig, load
 from hopsearch.distributed.budget import Budget
 from hopsearch.distributed.cluster import TrialResources
+from hopsearch.distributed.election import FinishConfig, trainings_left
+from hopsearch.durations import amount, as_setting, expected
 from hopsearch.seeds import derive
 from hopsearch.space import Space
 from hopsearch.study import MEMORY, Admission, Admit, Identity, Simulation, Study, StudyView, Training
@@ -62,6 +64,7 @@ class Plan:
         pruner: by name.
         at_once: trials at once.
         resources: what a trial is given.
+        finish: what is done for the winner.
         begun: the study as it is, where it has begun: what is done is taken off.
     """
 
@@ -71,6 +74,7 @@ class Plan:
     pruner: str
     at_once: int
     resources: TrialResources
+    finish: FinishConfig
     begun: StudyView | None = None
 
     def show(self, admit: Admit, first: dict[str, Any], console: Console) -> None:
@@ -93,9 +97,13 @@ class Plan:
         full, rungs = budget.trials * space.fidelity.max_epochs, ", ".join(map(str, space.fidelity.rungs))
         say(f"rungs: {rungs} epochs; {self.pruner} would train about {epochs} epochs, {epochs / full:.0%} of the {full} in all")
         left = self._left(epochs, say)
+        samples = (feasible or [(first, admit(first))])[:_SHOWN]
         if left:
-            seconds = self._show_samples((feasible or [(first, admit(first))])[:_SHOWN], console)
-            self._show_hours(left, statistics.mean(seconds) / 3600, say)
+            seconds = statistics.mean(self._show_samples(samples, console))
+            self._show_time(left, seconds, say)
+            say(self._finishing(seconds))
+        else:
+            say(self._finishing(None))
 
     def _left(self, epochs: int, say: Callable[[str], None]) -> int:
         if not self.begun:
@@ -118,22 +126,41 @@ class Plan:
                 trial = trial.model_copy(update={"train": trial.train.model_copy(update={"device": "cpu"})})
             with _threads(min(self.resources.threads, os.cpu_count() or 1)):
                 seconds.append(TrialRun(trial, splits).time_epoch(_STEPS))
-            spent = f"{seconds[-1]:6.1f} s an epoch  peak lr {trial.optim.peak_lr:.3g}"
+            spent = f"{amount(seconds[-1]):>5} s per epoch  peak lr {trial.optim.peak_lr:.3g}"
             cost = f"{verdict.cost['params']:>12,} params  {verdict.cost['flops']:>14,} flops  {spent}"
             words = (f"{name.rpartition('.')[2]} {_short(config[name])}" for name in self.identity.space.active(config))
             console.print(f"{cost}  {', '.join(words)}", markup=False)
         return seconds
 
-    def _show_hours(self, left: int, hours: float, say: Callable[[str], None]) -> None:
-        budget = self.budget
-        expected = [f"{hours * left / self.at_once:.2g} hours with {self.at_once} at once"]
-        expected += [f"{hours * left * budget.gpus:.2g} GPU-hours"] if budget.gpus else []
-        expected += [f"{hours * left * budget.per_hour:.2g} money"] if budget.per_hour else []
+    def _finishing(self, seconds: float | None) -> str:
+        """What is trained after the search, in a sentence; with the time it takes where an epoch's is known."""
+        finish, full = self.finish, self.identity.space.fidelity.max_epochs
+        if not finish.enabled:
+            return "finishing: none (finish=false), so no test accuracy"
+        trainings = f"{finish.repeats} × {finish.candidates} × {full} epochs (repeats × candidates × epochs)"
+        most, parts = finish.repeats * finish.candidates, []
+        if seconds is None and self.begun:  # the search is over: it is known which trials tie
+            most = trainings_left(self.begun, finish)
+            trainings = f"{most} × {full} epochs (trainings × epochs)"
+            if not most and self.begun.winner:
+                return f"finishing: nothing is left, the winner is trial {self.begun.winner['trial']}"
+        if finish.repeats > 1 and most:
+            took = f", {expected(seconds * most * full / self.at_once)} with {self.at_once} at once" if seconds else ""
+            parts.append(f"trials that tie are trained again, at most {trainings} = {most * full} epochs{took}")
+        took = f", {expected(seconds * (full - 1))} at most" if seconds else ""
+        parts.append(f"the winner is trained to {full} epochs where it has fewer{took}, and tested")
+        return f"finishing, outside all budgets: {'; '.join(parts)}"
+
+    def _show_time(self, left: int, seconds: float, say: Callable[[str], None]) -> None:
+        budget, hours = self.budget, seconds / 3600
+        costs = [f"{expected(seconds * left / self.at_once)} with {self.at_once} at once"]
+        costs += [expected(seconds * left * budget.gpus, "GPU-")] if budget.gpus else []
+        costs += [f"{amount(hours * left * budget.per_hour)} money"] if budget.per_hour else []
         threads, cores = self.resources.threads, os.cpu_count() or 1
         slower = f" with {cores} threads of a trial's {threads}" if threads > cores else ""
         slower += " without a GPU" if self.resources.gpus and not torch.cuda.is_available() else ""
         slower += f" and of one worker of a trial's {self.resources.workers}" if self.resources.workers > 1 else ""
-        say(f"expected, at the speed of this machine{slower}: {', '.join(expected)}")
+        say(f"expected, at the speed of this machine{slower}: {', '.join(costs)}")
         if allowed := budget_epochs(budget, self.begun, hours, self.at_once):
             name, most = min(allowed.items(), key=lambda pair: pair[1])
             if most < left:
@@ -159,7 +186,7 @@ def budget_epochs(budget: Budget, begun: StudyView | None, hours: float, at_once
     if budget.epochs is not None:
         allowed[f"budget.epochs={budget.epochs}"] = budget.epochs - epochs
     if budget.seconds is not None:
-        allowed[f"budget.time={budget.seconds:g}s"] = (budget.seconds - seconds) / 3600 / hours * at_once
+        allowed[f"budget.time={as_setting(budget.seconds)}"] = (budget.seconds - seconds) / 3600 / hours * at_once
     if budget.gpu_hours is not None:
         allowed[f"budget.gpu_hours={budget.gpu_hours:g}"] = (budget.gpu_hours / budget.gpus - trained) / hours
     if budget.money is not None:

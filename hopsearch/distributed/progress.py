@@ -8,7 +8,7 @@ from types import TracebackType
 from rich.console import Console
 
 from hopsearch.distributed.job import Progress
-from hopsearch.distributed.live import clock
+from hopsearch.durations import clock
 from hopsearch.study.board import EventFile, tag_of
 from hopsearch.training import Row, TrialConfig
 

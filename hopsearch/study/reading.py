@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from hopsearch.data import DataConfig, Splits, load
 from hopsearch.data.progress import watched_by
 from hopsearch.data.splits import forget
+from hopsearch.durations import clock
 
 _QUIET = 0.5  # seconds in which nothing is shown: what is in the cache takes less
 _REDRAWN = 0.2
@@ -106,8 +107,8 @@ class ReadingView:
 
 
 def progress_words(what: str, done: int, total: int, seconds: float) -> str:
-    """How far the reading is: ``decoding 1,200 of 3,000 images, 410 images/s, 5 s left``."""
+    """How far the reading is: ``decoding 1,200 of 3,000 images, 410 images/s, 5s left``."""
     rate = done / seconds if seconds else 0.0
-    left = f"{(total - done) / rate:.0f} s left" if rate and done < total else f"{seconds:.0f} s"
+    left = f"{clock((total - done) / rate)} left" if rate and done < total else clock(seconds)
     speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
     return f"{what} {done:,} of {total:,} images, {speed} images/s, {left}"
