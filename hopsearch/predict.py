@@ -48,13 +48,16 @@ def images_of(words: Iterable[str], passed: PassedOver) -> list[Path]:
         passed: counts what is passed over.
 
     Raises:
-        DataError: nothing there, or a folder without images.
+        DataError: nothing there, no ordinary file, or a folder without images.
     """
     images: list[Path] = []
     for word in words:
         path = Path(word)
         if not path.exists():
             raise DataError(word, "must be an image or a folder of images, got nothing there", "Check the path")
+        if not path.is_dir() and not path.is_file():
+            rule = "must be an image file or a folder of them, got a pipe, a socket or a device"
+            raise DataError(word, rule, "Write it to a file first")
         found = sorted(file for file, _, _ in walk(path, passed, lost_too=True)) if path.is_dir() else [path]
         if not found:
             there = f", got {passed}" if str(passed) else ", got none"

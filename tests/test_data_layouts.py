@@ -103,7 +103,7 @@ def test_the_summary_says_what_was_found(tmp_path):
     assert "  data.val_fraction has no effect: that part is a folder" in lines
     (passed,) = [line for line in lines if line.startswith("  passed over: ")]
     assert passed == (
-        "  passed over: 4 .heic (no image format that is read), 1 hidden, 2 images outside every class folder, "
+        "  passed over: 4 .heic, 1 .csv (no image format that is read), 1 hidden, 2 images outside every class folder, "
         "2 folders without images (notes/, train/fox/)"
     )
     assert not [line for line in lines if "warning" in line]

@@ -20,6 +20,7 @@ from filelock import FileLock
 
 from hopsearch.data.contents import keep_sums, renamed
 from hopsearch.data.decode import decode_all, refuse_corrupt
+from hopsearch.data.originals import Originals
 from hopsearch.data.parts import FilePart, Part, digest
 from hopsearch.data.progress import counted
 from hopsearch.data.view import Pixels
@@ -37,6 +38,8 @@ class Decoded:
     """Positions in the part that could not be read; the others follow each other in ``images_NCHW``."""
     mapped: bool
     """Whether the pixels stay on disk and are shared with other processes."""
+    originals: Originals | None = None
+    """How large the files' images are; None where that is not known."""
 
 
 _Form = tuple[int, int, float]  # pixels a side, channels, and the share of a side that is seen
@@ -47,6 +50,7 @@ class _Manifest:
     shape: tuple[int, ...]
     crc32: int
     skipped: tuple[int, ...]
+    originals: Originals | None = None
 
 
 def cache_folder(setting: str | None) -> Path:
@@ -90,7 +94,7 @@ def read_part(
         decoded = _decode_to_memory(part, (size, channels, crop_pct), skip)
         _keep_sums(folder, part)
         try:
-            _write(folder, key, [decoded.images_NCHW], len(part), decoded.skipped)
+            _write(folder, key, [decoded.images_NCHW], part, decoded.skipped)
         except OSError as error:
             warnings.warn(
                 f"{folder}: decoded images cannot be kept ({error.strerror}); they are decoded at every start", stacklevel=3
@@ -112,7 +116,7 @@ def _decode_to_memory(part: Part, form: _Form, skip: bool) -> Decoded:
         for count, row in enumerate(rows, 1):
             images_NCHW[count - 1] = row
     _require_some(part, count)
-    return Decoded(images_NCHW[:count], tuple(skipped), mapped=False)
+    return Decoded(images_NCHW[:count], tuple(skipped), mapped=False, originals=_originals(part, size))
 
 
 def _decode_to_disk(folder: Path, key: str, part: Part, form: _Form, skip: bool) -> None:
@@ -120,7 +124,7 @@ def _decode_to_disk(folder: Path, key: str, part: Part, form: _Form, skip: bool)
     skipped: list[int] = []
     try:
         with contextlib.closing(_good_rows(part, form, skip, skipped)) as rows:
-            _write(folder, key, (row[None] for row in rows), len(part), skipped)
+            _write(folder, key, (row[None] for row in rows), part, skipped)
     except OSError as error:
         gib = len(part) * channels * size * size / 2**30
         hint = f"Free {gib:.1f} GiB there, set data.cache to another folder, or lower data.image_size"
@@ -138,15 +142,20 @@ def _good_rows(part: Part, form: _Form, skip: bool, skipped: list[int]) -> Gener
                 raise refuse_corrupt(part, index, row)
 
 
+def _originals(part: Part, size: int) -> Originals | None:
+    return Originals.of(part.own_N, size) if isinstance(part, FilePart) else None
+
+
 def _require_some(part: Part, count: int) -> None:
     if count == 0:
         raise DataError(part.name(0), f"at least one image must be readable, {len(part)} are not", "Check the files")
 
 
 def _write(
-    folder: Path, key: str, blocks: Iterator[Pixels] | list[Pixels], most: int, skipped: list[int] | tuple[int, ...]
+    folder: Path, key: str, blocks: Iterator[Pixels] | list[Pixels], part: Part, skipped: list[int] | tuple[int, ...]
 ) -> None:
     """Write blocks of rows one after the other; ``skipped`` is read when they are all there."""
+    most = len(part)
     folder.mkdir(parents=True, exist_ok=True)
     with renamed(folder / f"{key}.npy") as file:
         shape, crc, rows, header = (0,), 0, 0, 0
@@ -161,7 +170,8 @@ def _write(
         file.seek(0)
         _write_header(file, (rows, *shape))  # numpy leaves room for the first axis to grow: the length is the same
     with renamed(folder / f"{key}.json") as file:
-        file.write(json.dumps(asdict(_Manifest((rows, *shape), crc, tuple(skipped)))).encode())
+        manifest = _Manifest((rows, *shape), crc, tuple(skipped), _originals(part, shape[-1]))
+        file.write(json.dumps(asdict(manifest)).encode())
 
 
 def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> int:
@@ -186,14 +196,15 @@ def _read(folder: Path, key: str, memory_limit: int) -> Decoded | None:
     if not whole:
         warnings.warn(f"{path}: the decoded images are damaged; decoding again", stacklevel=3)
         return None
-    return Decoded(images_NCHW, manifest.skipped, mapped)
+    return Decoded(images_NCHW, manifest.skipped, mapped, manifest.originals)
 
 
 def _read_manifest(path: Path) -> _Manifest | None:
     try:
         values = json.loads(path.read_bytes())
         shape = tuple(int(length) for length in values["shape"])
-        return _Manifest(shape, int(values["crc32"]), tuple(values["skipped"])) if len(shape) == 4 else None
+        originals = Originals.from_json(values["originals"]) if values.get("originals") else None  # none of an older version
+        return _Manifest(shape, int(values["crc32"]), tuple(values["skipped"]), originals) if len(shape) == 4 else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -84,6 +84,8 @@ def _decode_or_reason(part: Part, index: int, size: int, channels: int, crop_pct
     try:
         # Read whole, which hashes the contents on the way.
         with Image.open(io.BytesIO(part.read(index))) if isinstance(part, FilePart) else part.open(index) as image:
+            if isinstance(part, FilePart):
+                part.own_N[index] = upright_size(image)
             return to_pixels(image, size, channels, crop_pct)
     except UNREADABLE as error:
         return reason_of(error)

@@ -25,6 +25,7 @@ from hopsearch.errors import DataError
 
 __all__ = ["IMAGE_SUFFIXES", "open_folder"]
 _NONE = "none"
+_SHOWN = 5  # pairs of names
 
 
 def open_folder(root: Path, val: str | None = None, test: str | None = None) -> Source:
@@ -83,6 +84,7 @@ def _list_parts(root: Path, layout: Layout, passed: PassedOver) -> tuple[tuple[s
         classes = _class_folders(folder, layout.aside, passed, part)
         if part == "train":
             names = tuple(classes)
+            layout.notes += _alike(names)
         elif tuple(classes) != names:
             raise _other_classes(folder, names, tuple(classes), part)
         for label, class_folder in enumerate(classes.values()):
@@ -114,13 +116,24 @@ def _class_folders(folder: Path, aside: set[Path], passed: PassedOver, part: str
             raise DataError(str(path), rule, "Rename one, or put their images together")
         _refuse_parts_inside(path)
         classes[name] = path
-    direct = images_in(folder)
     if len(classes) < (2 if part == "train" else 1):
-        found = f"one, {next(iter(classes))!r}" if classes else "images without a class" if direct else "none"
+        found = f"one, {next(iter(classes))!r}" if classes else "images without a class" if images_in(folder) else "none"
         hint = ADVICE if part == "train" else f"{ADVICE}, or cut that part off the training images: data.{part}=none"
         raise DataError(str(folder), f"at least two class folders are needed, got {found}", hint)
-    passed.outside += len(direct)
     return dict(sorted(classes.items()))
+
+
+def _alike(names: tuple[str, ...]) -> list[str]:
+    """A sentence for classes that a reader, or a file system that ignores case, takes for one."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault("".join(name.casefold().split()), []).append(name)
+    alike = [" and ".join(repr(name) for name in group) for group in groups.values() if len(group) > 1]
+    if not alike:
+        return []
+    shown = ", ".join(alike[:_SHOWN]) + (", …" if len(alike) > _SHOWN else "")
+    but = "though their names differ in case or spaces alone; if they are one, put the images together"
+    return [f"warning: {shown} are different classes, {but}"]
 
 
 def _refuse_parts_inside(class_folder: Path) -> None:

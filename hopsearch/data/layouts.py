@@ -7,7 +7,8 @@ and is not understood is refused: a guess would tune on the wrong images.
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hopsearch.data.listing import PassedOver, folders_in, holds_images, images_in, walk
+from hopsearch.data.detection import refuse_detection
+from hopsearch.data.listing import PassedOver, folders_in, holds_images, images_in, pass_over_files, walk
 from hopsearch.data.names import Role, normal, read_name
 from hopsearch.errors import DataError
 
@@ -45,7 +46,8 @@ def find_layout(root: Path, elsewhere: dict[str, Path | None], passed: PassedOve
     layout = Layout(place, aside={path.resolve() for path in elsewhere.values() if path})
     if place != root:
         layout.notes.append(f"the images are in {place.relative_to(root)}/")
-    folders = [path for path in folders_in(place, passed) if path.resolve() not in layout.aside]
+    folders = [path for path in folders_in(place) if path.resolve() not in layout.aside]
+    refuse_detection([place, *folders, *(path for path in elsewhere.values() if path)])
     parts = _parts_among(folders)
     if any(parts.values()):
         _take_parts(folders, parts, elsewhere, layout, passed)
@@ -54,7 +56,22 @@ def find_layout(root: Path, elsewhere: dict[str, Path | None], passed: PassedOve
         _refuse_unknown_parts(place, folders)
     val, test = elsewhere.get("val") or layout.val, elsewhere.get("test") or layout.test
     layout.train, layout.val, layout.test = _go_down(layout.train), val and _go_down(val), test and _go_down(test)
+    refuse_detection([path for path in (layout.train, layout.val, layout.test) if path])
+    _count_on_the_way(root, elsewhere, layout, passed)
     return layout
+
+
+def _count_on_the_way(root: Path, elsewhere: dict[str, Path | None], layout: Layout, passed: PassedOver) -> None:
+    """Count the files that lie beside parts and class folders, from the folders that were given downwards."""
+    levels: dict[Path, Path] = {}
+    for part, folder in (("train", layout.train), ("val", layout.val), ("test", layout.test)):
+        top = elsewhere.get(part) or root
+        for level in (folder, *folder.parents) if folder else ():
+            levels.setdefault(level.resolve(), level)
+            if level == top:
+                break
+    for level in levels.values():
+        pass_over_files(level, passed)
 
 
 def _go_down(folder: Path, top: bool = False) -> Path:
@@ -108,7 +125,6 @@ def _take_parts(
         return  # class folders beside parts that data.val and data.test set aside
     layout.train = parts["train"][0]
     layout.val, layout.test = (next(iter(parts[role]), None) for role in _PARTS)
-    passed.outside += len(images_in(place))
     for folder in folders:
         if folder not in (layout.train, *held):
             _pass_over(folder, elsewhere, layout, passed)

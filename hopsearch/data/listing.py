@@ -34,6 +34,8 @@ class PassedOver:
 
     suffixes: Counter[str] = field(default_factory=Counter)
     """Files that are no images by their suffix, by suffix."""
+    special: int = 0
+    """Pipes, sockets and devices, whatever they are called."""
     hidden: int = 0
     """Files and folders whose names begin with a dot, and macOS's."""
     outside: int = 0
@@ -49,6 +51,7 @@ class PassedOver:
         kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in self.suffixes.most_common(6))
         shown = ", ".join(self.empty[:3]) + (", …" if len(self.empty) > 3 else "")
         said = [f"{kinds} (no image format that is read)"] * bool(self.suffixes)
+        said += [f"{self.special:,} special file{'s' * (self.special > 1)} (pipe, socket or device)"] * bool(self.special)
         said += [f"{self.hidden:,} hidden"] * bool(self.hidden)
         said += [f"{self.outside:,} images outside every class folder"] * bool(self.outside)
         said += [f"{len(self.empty):,} folder{'s' * (len(self.empty) > 1)} without images ({shown})"] * bool(self.empty)
@@ -67,23 +70,26 @@ def is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
-def folders_in(folder: Path, passed: PassedOver | None = None) -> list[Path]:
-    """Visible folders in ``folder``, sorted; without links to a folder above, which are counted in ``passed``."""
-    found, passed = [], passed or PassedOver()
-    for entry in _entries(folder):
-        if is_hidden(entry.name):
-            passed.hidden += 1
-        elif entry.is_dir():
-            if _leads_back(entry):
-                passed.loops += 1
-            else:
-                found.append(Path(entry))
-    return found
+def folders_in(folder: Path) -> list[Path]:
+    """Visible folders in ``folder``, sorted; without links to a folder above."""
+    return [Path(entry) for entry, is_folder in _visible(folder, PassedOver()) if is_folder]
 
 
 def images_in(folder: Path) -> list[Path]:
     """Visible images that lie directly in ``folder``."""
-    return [Path(one) for one in _entries(folder) if not is_hidden(one.name) and is_image(one.name) and not one.is_dir()]
+    files = [entry for entry, is_folder in _visible(folder, PassedOver()) if not is_folder]
+    return [Path(entry) for entry in files if is_image(entry.name) and not _is_special(entry)]
+
+
+def pass_over_files(folder: Path, passed: PassedOver) -> None:
+    """Count all that lies directly in ``folder``, which holds class folders or parts, and is no folder to look into."""
+    for entry, is_folder in _visible(folder, passed):
+        if is_folder:
+            continue
+        if is_image(entry.name) and not _is_special(entry):
+            passed.outside += 1
+        else:
+            _pass_over(entry, passed)
 
 
 def holds_images(folder: Path) -> bool:
@@ -114,19 +120,41 @@ def walk(
             passed.loops += 1
             continue
         seen.add((here.st_dev, here.st_ino))
-        for entry in _entries(place):
+        for entry, is_folder in _visible(place, passed):
             link = linked or entry.is_symlink()
-            if is_hidden(entry.name):
-                passed.hidden += 1
-            elif entry.is_dir():
-                if _leads_back(entry):
-                    passed.loops += 1
-                else:
-                    waiting.append((Path(entry), link))
+            if is_folder:
+                waiting.append((Path(entry), link))
             elif is_image(entry.name) and (stat := _status(entry, lost_too)):
                 yield Path(entry), stat, link
             else:
-                passed.suffixes[os.path.splitext(entry.name)[1].lower() or "without a suffix"] += 1
+                _pass_over(entry, passed)
+
+
+def _visible(folder: Path, passed: PassedOver) -> Iterator[tuple[os.DirEntry[str], bool]]:
+    """What is to be looked at in a folder, sorted, and whether it is a folder; what is hidden or leads back is counted."""
+    for entry in _entries(folder):
+        is_folder = entry.is_dir()
+        if is_hidden(entry.name):
+            passed.hidden += 1
+        elif is_folder and _leads_back(entry):
+            passed.loops += 1
+        else:
+            yield entry, is_folder
+
+
+def _pass_over(entry: os.DirEntry[str], passed: PassedOver) -> None:
+    if _is_special(entry):
+        passed.special += 1
+    else:
+        passed.suffixes[os.path.splitext(entry.name)[1].lower() or "without a suffix"] += 1
+
+
+def _is_special(entry: os.DirEntry[str]) -> bool:
+    """Whether reading it might never end: a pipe, a socket, a device, or a link to one."""
+    try:
+        return not entry.is_file() and (not entry.is_symlink() or os.path.exists(entry.path))
+    except OSError:
+        return False
 
 
 def _status(entry: os.DirEntry[str], lost_too: bool) -> os.stat_result | None:

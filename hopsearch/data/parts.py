@@ -37,10 +37,13 @@ class FilePart:
     """Inode and time of the last change to it of each file: they tell a replaced file whose size and time are the old one's."""
     sums_N: npt.NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, SUM), dtype=np.uint8), repr=False, compare=False)
     """Hash of each file's contents, `SUM` bytes; zeros where the file has not been read yet."""
+    own_N: Indices = field(default_factory=lambda: np.empty((0, 2), dtype=np.int64), repr=False, compare=False)
+    """Width and height of each image, upright; zeros where it has not been decoded in this process."""
 
     def __post_init__(self) -> None:
         if len(self.sums_N) != len(self.names):
             object.__setattr__(self, "sums_N", np.zeros((len(self.names), SUM), dtype=np.uint8))
+        object.__setattr__(self, "own_N", np.zeros((len(self.names), 2), dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.names)

@@ -17,6 +17,7 @@ from hopsearch.data.config import DataConfig, DataFacts
 from hopsearch.data.decode import natural_format, own_size
 from hopsearch.data.fingerprint import Prints
 from hopsearch.data.images import ImageSet
+from hopsearch.data.originals import Originals
 from hopsearch.data.parts import ArrayPart, FilePart, HeldOut, Part, Source, digest
 from hopsearch.data.sources import open_source
 from hopsearch.data.split import Indices, prefix_length, require_per_class, stratified_order
@@ -104,8 +105,8 @@ def _load(config: DataConfig) -> Splits:
         former_fingerprint=print_of.names(),
         parts=part_words(config, source),
     )
-    views = (f"  training images are kept at {kept_at} × {kept_at} px",) if kept_at != size else ()
-    facts = replace(facts, summary=(*summary(config, source, facts), *views, *print_of.warnings(kept)))
+    found = (*summary(config, source, facts), *_sizes(pool, decoded, size), *print_of.warnings(kept))
+    facts = replace(facts, summary=found)
     return Splits(
         facts,
         _cut(whole, n_val, None),
@@ -155,6 +156,20 @@ def _decode_to_train(part: Part, config: DataConfig) -> tuple[int, int, Decoded]
         size, channels = natural_format(part, config.image_size)
         own = own_size(part) or size
     return size, channels, _decode(part, config, key, (own, channels, 1.0))
+
+
+def _sizes(pool: Part, decoded: Decoded, size: int) -> list[str]:
+    """How large training and validation images are before they are resized, and at what size they are kept."""
+    if isinstance(pool, ArrayPart):
+        height, width = pool.pixels.shape[1:3]
+        own = np.broadcast_to([width, height], (len(pool), 2))
+        found = Originals.of(own, size)
+    else:
+        found = decoded.originals
+    words = found.words(size) if found else ""
+    kept_at = decoded.images_NCHW.shape[-1]
+    kept = [f"  training images are kept at {kept_at} × {kept_at} px"] if kept_at != size else []
+    return ([f"  originals: {words}"] if words else []) + kept
 
 
 def _decode_to_evaluate(part: Part, what: str, config: DataConfig, size: int, channels: int) -> ImageSet:
