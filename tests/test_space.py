@@ -6,7 +6,7 @@ import re
 import pytest
 
 from hopsearch.data import DataConfig, load
-from hopsearch.errors import SpaceError, UserError
+from hopsearch.errors import ConfigError, SpaceError, UserError
 from hopsearch.models import FAMILIES
 from hopsearch.space import Space, load_space
 from hopsearch.space.files import list_spaces
@@ -181,6 +181,23 @@ class TestMistakes:
         with pytest.raises(UserError) as caught:
             open_space(str(tmp_path / "space.yaml"), digits.facts, {} if "patch" in text else {"model.patch_size": 1}, "default")
         assert f"space.yaml:3:3: {message}" in str(caught.value)
+
+    def test_a_default_that_does_not_fit_the_images_is_not_blamed_on_the_file(self, tmp_path, digits):
+        (tmp_path / "space.yaml").write_text("parameters:\n  model.depth: {type: int, low: 1, high: 2}\n")
+        with pytest.raises(ConfigError) as caught:
+            open_space(str(tmp_path / "space.yaml"), digits.facts, {"model.family": "mlpmixer"}, "default")
+        assert str(caught.value) == (
+            "data.image_size: the default patch_size must divide the side of the images, got 16 and 8 px. "
+            "Give model.patch_size=1, 2, 4 or 8, or data.image_size=16"
+        )
+
+    def test_a_rule_about_a_default_names_the_line_of_the_value_that_breaks_it(self, tmp_path, digits):
+        text = "fixed: {model.patch_size: 2}\nparameters:\n  optim.lr: {type: categorical, choices: [1.0e-9]}\n"
+        (tmp_path / "space.yaml").write_text(text)
+        with pytest.raises(
+            UserError, match=r"space\.yaml:3:3: optim\.lr: optim\.min_lr <= peak .* Lower optim\.min_lr, or raise"
+        ):
+            open_space(str(tmp_path / "space.yaml"), digits.facts, {}, "default")
 
     def test_unknown_space(self):
         with pytest.raises(

@@ -12,6 +12,7 @@ from hopsearch.space import Where, load_space
 from hopsearch.training.recipe import TrainConfig
 
 T = TypeVar("T")
+_DIVIDE = "patch_size must divide image_size"
 Opens = Callable[[str, DataFacts, dict[str, Any], str], T]
 
 
@@ -55,6 +56,9 @@ def _placed(error: ConfigError, given: Mapping[str, Any], source: str, facts: Da
             if (section, name) in marks:
                 rule, hint = _why(name, section, error.rule, facts), error.hint or _other_family(name, flat)
                 return ConfigError(Where(source, (section, name)), rule, hint)
+    if facts and error.rule.startswith(_DIVIDE):  # the space leaves the patches to the family's default
+        rule = error.rule.replace(_DIVIDE, "the default patch_size must divide the side of the images")
+        return ConfigError("data.image_size", f"{rule} px", error.hint)
     return ConfigError(f"{head}: {key}" if key else head, error.rule, error.hint)
 
 
@@ -65,7 +69,7 @@ def _named(rule: str, section: str) -> list[str]:
 
 
 def _why(name: str, section: str, rule: str, facts: DataFacts | None) -> str:
-    if name == "model.patch_size" and section == "parameters" and facts and "must divide image_size" in rule:
+    if name == "model.patch_size" and section == "parameters" and facts and _DIVIDE in rule:
         return f"{rule} (a value of its own for these images, or its default where none of its alternatives fits them)"
     return rule
 
