@@ -66,6 +66,7 @@ from hopsearch.study import (
     show,
     write_csv,
 )
+from hopsearch.study.database import check_address
 from hopsearch.training import SETTINGS, Constraint, FidelityConfig, Later, open_search, viewed
 from hopsearch.verbsettings import SearchVerb
 from hopsearch.words import read_words
@@ -163,6 +164,8 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
         Interrupted: Ctrl-C or SIGTERM; everything finished is saved.
     """
     console = make_console()
+    if config.database:
+        check_address(config.database)  # before images are read, which may take minutes
     config = config.model_copy(update={"data": viewed(config.data, config.recipe)})
     ready = _prepare(config, fixed, console)
     place = ready.place

@@ -238,13 +238,13 @@ def test_a_database_of_another_study_is_not_taken_for_this_one(tmp_path):
         pass
     with Study(tmp_path / "other", identity("other"), "random", "asha", url) as study:
         assert study.optuna.study_name == "other"
-    with pytest.raises(StudyError, match="must hold a study"):
+    with pytest.raises(StudyError, match=r"must hold study third, got none\. Did you mean other\? Known: other, test"):
         StudyView.open(tmp_path / "third", url)
 
 
 def test_a_database_that_is_away_is_a_sentence(tmp_path):
     url = "postgresql+psycopg://bob:hunter2hunter@127.0.0.1:1/x"
     pytest.importorskip("psycopg")
-    with pytest.raises(StudyError, match="the study's storage must open, got") as told:
+    with pytest.raises(StudyError, match="the database must answer, got") as told:
         StudyView.open(tmp_path / "test", url)
     assert "hunter2" not in str(told.value)

@@ -5,20 +5,17 @@ import errno
 import fcntl
 from collections.abc import Callable, Container
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from optuna.exceptions import OptunaError
-from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage, get_storage
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 from hopsearch.config import choices
 from hopsearch.errors import StudyError
 from hopsearch.holder import Holder
+from hopsearch.study.database import open_database
 from hopsearch.study.journal import Journal, drop_torn_line
-from hopsearch.study.lease import tell_plainly
 
 JOURNAL = "journal.log"
 MEMORY = "memory:"
@@ -116,22 +113,16 @@ def open_storage(folder: Path, database: str | None, writer: bool, guard: Callab
         if database == MEMORY:
             return InMemoryStorage()
         if database:
-            # A view is never closed, so it keeps no connection open.
-            pool = {} if writer or database.startswith("sqlite") else {"poolclass": NullPool}
-            storage = get_storage(RDBStorage(database, engine_kwargs=pool))
-            tell_plainly(engine_of(storage), database)
-            return storage
+            return open_database(database, writer)
         journal = folder / JOURNAL
         if writer:
             drop_torn_line(journal)
         elif not journal.exists():
             raise StudyError(str(folder), f"must hold a study, got no {JOURNAL}", studies_beside(folder))
         return _Storage(Journal(journal, guard))
-    except (OSError, OptunaError, ValueError, ImportError, SQLAlchemyError) as error:
-        place = database or str(folder / JOURNAL)
-        raise StudyError(
-            place, f"the study's storage must open, got: {error}", "Restore it from a copy, or start a new study"
-        ) from error
+    except (OSError, OptunaError, ValueError) as error:
+        rule = f"the study's journal must open, got: {error}"
+        raise StudyError(str(folder / JOURNAL), rule, "Restore it from a copy, or start a new study") from error
 
 
 def studies_beside(folder: Path) -> str:
@@ -146,10 +137,3 @@ def integrity(storage: BaseStorage) -> str:
     if isinstance(backend, Journal):
         return str(backend.chain)
     return "database: its decisions were made again; whether rows were changed or removed before cannot be seen"
-
-
-def engine_of(storage: BaseStorage) -> Engine:
-    """The connection pool of a storage in a database."""
-    inner: Any = getattr(storage, "_backend", storage)
-    engine: Engine = inner.engine
-    return engine

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hopsearch.study.beginning import load_or_create
+from hopsearch.study.database import engine_of
 from hopsearch.study.decisions import Made, decide, in_order, take_in
 from hopsearch.study.evidence import Evidence
 from hopsearch.study.identity import Identity
@@ -16,7 +17,7 @@ from hopsearch.study.proposals import Admit, Proposals
 from hopsearch.study.pruners import make_pruner
 from hopsearch.study.records import Failure, Promotion, State, TrialRecord
 from hopsearch.study.samplers import make_sampler
-from hopsearch.study.storage import MEMORY, StudyLock, engine_of, open_storage
+from hopsearch.study.storage import MEMORY, StudyLock, open_storage
 from hopsearch.study.warm import WarmStart
 from hopsearch.study.writing import Writer
 

@@ -7,9 +7,11 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
 
+from hopsearch.config import choices
 from hopsearch.errors import StudyError
 from hopsearch.space import Objective
 from hopsearch.study.carriers import Carriers, is_open
+from hopsearch.study.database import sqlite_file
 from hopsearch.study.decisions import arrival, decide, in_order, take_in
 from hopsearch.study.evidence import Evidence
 from hopsearch.study.fronts import Values, fronts
@@ -19,7 +21,6 @@ from hopsearch.study.records import Decision, Failure, Promotion, State, TrialRe
 from hopsearch.study.storage import JOURNAL, integrity, open_storage, studies_beside
 
 CHECKPOINTS = "checkpoints"
-_SQLITE = "sqlite:///"
 
 
 class StudyView:
@@ -49,6 +50,9 @@ class StudyView:
             StudyError: there is no study, or its storage cannot be read.
         """
         view = cls._begun(folder, database)
+        if view is None and database:
+            names = optuna.get_all_study_names(open_storage(folder, database, writer=False))
+            raise StudyError(f"database={database}", f"must hold study {folder.name}, got none", choices(folder.name, names))
         if view is None:
             raise StudyError(str(folder), f"must hold a study, got an empty {JOURNAL}", studies_beside(folder))
         return view
@@ -59,9 +63,10 @@ class StudyView:
 
         Raises:
             StudyError: its storage cannot be read.
+            ConfigError: ``database`` is no address that can be.
         """
-        file = Path(database.removeprefix(_SQLITE)) if database and database.startswith(_SQLITE) else folder / JOURNAL
-        if not file.exists() and (not database or database.startswith(_SQLITE)):
+        file = sqlite_file(database) if database else folder / JOURNAL
+        if file and not file.exists():
             return None
         return cls._begun(folder, database)
 
