@@ -6,9 +6,10 @@
 Settings below trial. say what trials will ask for. Exit code 0: no problems found; 2: findings, each with its remedy.
 """
 
-from hopsearch import manual
+from hopsearch import manual, utf8
 
 if __name__ == "__main__":
+    utf8.start()
     manual.show_if_asked("doctor")  # before the imports: they take seconds
 
 from collections.abc import Sequence

@@ -7,9 +7,10 @@ Writes safetensors, config.json, a model card and modeling.py, with which torch 
 format=onnx, an ONNX file that is checked with ONNX Runtime. Spectral norms are folded into the weights.
 """
 
-from hopsearch import manual
+from hopsearch import manual, utf8
 
 if __name__ == "__main__":
+    utf8.start()
     manual.show_if_asked("export")  # before the imports: they take seconds
 
 import json
@@ -189,8 +190,8 @@ def _write_onnx(target: Path, model: Mixer, about: dict[str, Any], card: str) ->
     try:
         scratch.mkdir(parents=True)
         write_onnx(model, scratch / GRAPH, about)
-        (scratch / CONFIG).write_text(json.dumps(about, indent=2) + "\n")
-        (scratch / CARD).write_text(card)
+        (scratch / CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        (scratch / CARD).write_text(card, encoding="utf-8")
         move_into(scratch, target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

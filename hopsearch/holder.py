@@ -228,7 +228,7 @@ def _now() -> float:
 def _machine() -> str:
     # Two containers of one machine have its boot in common, and neither sees the other's processes.
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip() + os.readlink("/proc/self/ns/pid")
     except OSError:
         return ""
 
@@ -236,7 +236,7 @@ def _machine() -> str:
 def _stat(pid: int) -> tuple[str, str]:
     """State and start of a process; ("X", "") where it is gone."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
         return ("X", "") if fields[0] in "ZX" else (fields[0], fields[19])
     except (OSError, IndexError):
         return "X", ""

@@ -3,6 +3,7 @@
 The files in ``helptexts/`` are made from the settings by `hopsearch.helptext` (``make manual``); a test holds them to it.
 """
 
+import io
 import sys
 from pathlib import Path
 
@@ -17,5 +18,7 @@ def path_of(verb: str) -> Path:
 def show_if_asked(verb: str) -> None:
     """Print the verb's help and exit, where the command line asks for it."""
     if any(word in ASKED for word in sys.argv[1:]):
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # characters that the terminal cannot show
         print(path_of(verb).read_text(encoding="utf-8"), end="")
         sys.exit(0)

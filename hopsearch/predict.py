@@ -7,9 +7,10 @@ The folder is an exported one (safetensors or ONNX), or a study's or a training'
 of images; hidden files are passed over. An unreadable image is skipped and named, and the exit code is then 2.
 """
 
-from hopsearch import manual
+from hopsearch import manual, utf8
 
 if __name__ == "__main__":
+    utf8.start()
     manual.show_if_asked("predict")  # before the imports: they take seconds
 
 import csv

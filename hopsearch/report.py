@@ -7,9 +7,10 @@ Prints the leaderboard and writes it as CSV, and with it one HTML page that need
 (format=json), or a summary in Markdown (format=md).
 """
 
-from hopsearch import manual
+from hopsearch import manual, utf8
 
 if __name__ == "__main__":
+    utf8.start()
     manual.show_if_asked("report")  # before the imports: they take seconds
 
 from collections.abc import Sequence

@@ -281,7 +281,7 @@ def _end_the_rest() -> None:
     listed = Path(f"/proc/self/task/{os.getpid()}/children")
     while time.monotonic() < until:
         try:
-            left = [int(pid) for pid in listed.read_text().split()]
+            left = [int(pid) for pid in listed.read_text(encoding="utf-8").split()]
         except OSError:  # not Linux: they end by themselves when they miss the others
             return
         if not left:

@@ -11,9 +11,10 @@ train. overrule both. The same command again resumes from the last checkpoint.
 import os
 import sys
 
-from hopsearch import manual, signals
+from hopsearch import manual, signals, utf8
 
 if __name__ == "__main__":
+    utf8.start()
     manual.show_if_asked("train")
     signals.supervise()  # before the imports: they take seconds
     os.environ.setdefault("HOPSEARCH_TIMM", "0")
@@ -233,7 +234,7 @@ def _run(config: TrainingConfig, trial: TrialConfig, classes: Sequence[str], pla
     with Curve(folder / "tensorboard", trial, console) as curve:
         run_training(job, config.workers, resources, curve.take, console.print)
     facts = finish_training(job, resources, folder / "model", place.below("model"))
-    (folder / "result.json").write_text(json.dumps(facts, indent=2) + "\n")
+    (folder / "result.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     place.push()
     place.push("tensorboard")
     console.print(f"trained {facts['epochs']} epochs: {winner_values(facts, {})}; weights in {folder / 'model'}", markup=False)
@@ -263,7 +264,7 @@ def require_same(file: Path, trial: TrialConfig, data: Mapping[str, Any]) -> str
     if file.exists():
         # Settings that came in later had their defaults then.
         defaults = TrialConfig(model=trial.model).model_dump(mode="json", exclude={"model"})
-        before = flatten(defaults) | json.loads(file.read_text())
+        before = flatten(defaults) | json.loads(file.read_text(encoding="utf-8"))
         begun = {key.removeprefix("data."): before.pop(key) for key in list(before) if key.startswith("data.")}
         keys = [key for key in sorted({*before, *now} - free) if before.get(key) != now.get(key)]
         lines = [f"{key}: {now.get(key)} != {before.get(key)}" for key in keys]
@@ -272,7 +273,7 @@ def require_same(file: Path, trial: TrialConfig, data: Mapping[str, Any]) -> str
         if lines:
             rule = f"a training must go on as it was begun, got (asked for != begun with) {'; '.join(lines)}"
             raise ConfigError(str(file.parent), rule, "Give it another name with name=<name>, or take the change back")
-    file.write_text(json.dumps({**now, **flatten({"data": kept(data)})}, indent=2) + "\n")
+    file.write_text(json.dumps({**now, **flatten({"data": kept(data)})}, indent=2) + "\n", encoding="utf-8")
     return said
 
 

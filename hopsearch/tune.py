@@ -10,9 +10,10 @@ Settings below model., optim., augment. and train. fix what the space would sear
 import os
 import sys
 
-from hopsearch import manual, signals
+from hopsearch import manual, signals, utf8
 
 if __name__ == "__main__":
+    utf8.start()
     manual.show_if_asked("tune")
     signals.supervise()  # before the imports: they take seconds
     os.environ.setdefault("HOPSEARCH_TIMM", "0")

@@ -74,7 +74,7 @@ def watch(rows: list, began: float) -> None:
 def run(words: list[str], rows: list, kill: float | None, until_fewer: bool) -> dict:
     """Run a command to its end, or SIGKILL it after so many seconds, or as soon as a machine that it had has gone."""
     first, began = len(rows), time.monotonic()
-    with tempfile.TemporaryFile("w+") as output:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
         process = subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT)
         while process.poll() is None:
             counts = [len(machines) for _, machines in rows[first:]] or [0]

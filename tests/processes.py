@@ -72,7 +72,7 @@ def listening(pid: int) -> dict[str, str]:
     """Where a process and all below it wait for connections: address and port in the kernel's hexadecimal, and who."""
     doors: dict[str, str] = {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in Path(table).read_text().splitlines()[1:]:
+        for line in Path(table).read_text(encoding="utf-8").splitlines()[1:]:
             fields = line.split()
             if fields[3] == "0A":
                 doors[f"socket:[{fields[9]}]"] = fields[1]

@@ -1,6 +1,7 @@
 """The cut of the project, held by tests: imports point one way, engines stay in their package, files stay small."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ SOURCES = sorted((ROOT / "hopsearch").rglob("*.py"))
 # A package may import from those on its own line's left only (and from itself).
 LAYERS = [
     {"redaction"},
-    {"errors", "seeds", "chance", "durations", "signals", "manual"},
+    {"errors", "seeds", "chance", "durations", "signals", "manual", "utf8"},
     {"names", "yaml_reader", "holder"},
     {"config"},
     {"words"},
@@ -34,7 +35,7 @@ def part_of(path: Path) -> str:
 
 def imports_of(path: Path) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -56,6 +57,27 @@ def test_imports_point_downwards(path):
             there = name.split(".")[1]
             if there in RANK and there != here:
                 assert RANK[there] < RANK[here], f"{path}: {here} must not import {there}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_text_files_have_an_encoding(path):
+    """Of the locale none is taken: a study that was written on one machine is read on another."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and _of_text(node):
+            given = {keyword.arg for keyword in node.keywords}
+            assert "encoding" in given, f'{path}:{node.lineno}: {ast.unparse(node)[:80]}: write encoding="utf-8"'
+
+
+def _of_text(call: ast.Call) -> bool:
+    """Whether a call reads or writes text: of a file, or of a process."""
+    name = ast.unparse(call.func)
+    if name.startswith("subprocess."):
+        return any(keyword.arg in ("text", "universal_newlines") for keyword in call.keywords)
+    words = [*call.args, *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
+    modes = [word.value for word in words if isinstance(word, ast.Constant) and re.fullmatch("[rwaxtb+]+", str(word.value))]
+    if name in ("open", "os.fdopen") or (name.endswith(".open") and modes):
+        return not any("b" in mode for mode in modes)
+    return name.endswith((".read_text", ".write_text"))
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

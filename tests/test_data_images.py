@@ -100,7 +100,9 @@ def folder(tmp_path) -> str:
 
 def anonymous_memory(file: str) -> int:
     """Bytes that this process has of its own of a mapped file."""
-    sizes = re.findall(rf"{re.escape(file)}\n(?:\w+:.*\n)*?Anonymous: +(\d+) kB", Path("/proc/self/smaps").read_text())
+    sizes = re.findall(
+        rf"{re.escape(file)}\n(?:\w+:.*\n)*?Anonymous: +(\d+) kB", Path("/proc/self/smaps").read_text(encoding="utf-8")
+    )
     assert sizes, "the file is not mapped"
     return 1024 * sum(int(size) for size in sizes)
 

@@ -41,7 +41,7 @@ def enough(sampler: str) -> int:
 
 def reports(journal: Path) -> Counter:
     """How often the journal holds each (trial, epoch)."""
-    lines = journal.read_text().splitlines() if journal.exists() else []
+    lines = journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
     told = [json.loads(line) for line in lines if '"intermediate_value"' in line and line.endswith("}")]
     return Counter((line["trial_id"], line["step"]) for line in told)
 

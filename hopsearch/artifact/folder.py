@@ -57,7 +57,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     file = folder / CONFIG
     try:
-        about: dict[str, Any] = json.loads(file.read_text())
+        about: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(str(file), f"must be readable JSON, got: {error}", "Export the model again") from error
     if not isinstance(about, dict) or "trial" not in about.get("hopsearch", {}):
@@ -116,8 +116,8 @@ def write_folder(target: Path, model: Mixer, about: Mapping[str, Any], card: str
     try:
         scratch.mkdir(parents=True)
         write_weights(scratch / WEIGHTS, model.state_dict())
-        (scratch / CONFIG).write_text(json.dumps(about, indent=2) + "\n")
-        (scratch / CARD).write_text(card)
+        (scratch / CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        (scratch / CARD).write_text(card, encoding="utf-8")
         shutil.copyfile(inspect.getfile(modeling), scratch / CODE)
         move_into(scratch, target)
     except OSError as error:

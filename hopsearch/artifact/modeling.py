@@ -164,7 +164,7 @@ def load(folder: str | Path) -> Mixer:
     """The model of an exported folder, in evaluation mode."""
     from safetensors.torch import load_file
 
-    about = json.loads((Path(folder) / "config.json").read_text())
+    about = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
     model = build(**about["hopsearch"]["model"])
     model.load_state_dict(load_file(Path(folder) / "model.safetensors"))
     return model.eval()

@@ -61,7 +61,9 @@ def open_folder(root: Path, val: str | None = None, test: str | None = None) -> 
     found = Found(where, tuple(layout.notes), str(passed), _as_before(root, layout))
     held_out = parts["test"]
     test_part = HeldOut(len(held_out), held_out.identity(), lambda: held_out, held_out) if layout.test else None
-    return Source(root.resolve().name, classes, True, parts["train"], test_part, parts["val"] if layout.val else None, found)
+    return Source(
+        normal(root.resolve().name), classes, True, parts["train"], test_part, parts["val"] if layout.val else None, found
+    )
 
 
 def _require_folder(path: Path, key: str, root: Path | None = None) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from hopsearch.data.config import DataConfig, DataFacts
+from hopsearch.data.names import normal
 from hopsearch.data.parts import Source
 
 _SHOWN = 8  # class names
@@ -34,7 +35,9 @@ def part_words(config: DataConfig, source: Source) -> dict[str, str]:
     for part, given, fraction in (("val", source.val, config.val_fraction), ("test", source.test, config.test_fraction)):
         name = "validation part" if part == "val" else "test part"
         if given:
-            words[name] = f"folder {Path(source.found.where[part]).name}" if part in source.found.where else "the set's own"
+            words[name] = (
+                f"folder {normal(Path(source.found.where[part]).name)}" if part in source.found.where else "the set's own"
+            )
         else:
             whole = "all images" if part == "test" and not source.found.where.get("train") else "the training images"
             words[name] = f"{fraction:.0%} cut off {whole} by split_seed"

@@ -98,7 +98,10 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Tune comes here first, then tells the searcher that there was an error; which one, only the trial's file says."""
-        self._dispatcher.lose(self._searcher.number_of(trial.trial_id), death_of(Path(trial.error_file).read_text()))
+        self._dispatcher.lose(
+            self._searcher.number_of(trial.trial_id),
+            death_of(Path(trial.error_file).read_text(encoding="utf-8", errors="replace")),
+        )
 
     def _take(self, trial: Trial, result: dict[str, Any]) -> str:
         number = self._searcher.number_of(trial.trial_id)

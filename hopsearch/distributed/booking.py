@@ -58,7 +58,7 @@ class Booking:
     def _begun(self, record: TrialRecord) -> int | None:
         """How often its next epoch was begun; None where that cannot be read here."""
         try:
-            lines = (self._folder(record) / "epochs.log").read_text().splitlines()
+            lines = (self._folder(record) / "epochs.log").read_text(encoding="utf-8").splitlines()
         except OSError:
             return None
         return sum(line.split(" ")[0] == str(record.epoch + 1) for line in lines)

@@ -105,7 +105,7 @@ def google(file: ClusterFile) -> Iterator[Finding]:
 
 @cache
 def _instance(library: str) -> dict[str, Any]:
-    text = (Path(library) / "discovery_cache" / "documents" / "compute.v1.json").read_text()
+    text = (Path(library) / "discovery_cache" / "documents" / "compute.v1.json").read_text(encoding="utf-8")
     parts = {name: _schema(part) for name, part in json.loads(text)["schemas"].items()}
     return {"$ref": "#/definitions/Instance", "definitions": parts}
 

@@ -74,7 +74,9 @@ def versions(file: ClusterFile) -> Iterator[Finding]:
             if re.search(r"ray-[^ ]*dev[^ ]*\.whl|ray==?[^ ]*dev|ray-nightly", line):
                 yield Finding(key, f"a released Ray must be installed, got {line[:80]!r}", f"Use {REQUIREMENTS}")
     pinned = file.path.parent / "node" / "requirements.txt"
-    for name, version in re.findall(r"^([\w-]+)(?:\[[^\]]*\])?==([\w.]+)", pinned.read_text() if pinned.exists() else "", re.M):
+    for name, version in re.findall(
+        r"^([\w-]+)(?:\[[^\]]*\])?==([\w.]+)", pinned.read_text(encoding="utf-8") if pinned.exists() else "", re.M
+    ):
         if name not in ("ray", "torch", "optuna", "timm"):
             continue
         here = importlib.metadata.version(name).partition("+")[0]

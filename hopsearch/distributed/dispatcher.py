@@ -290,7 +290,7 @@ class Dispatcher:
         self._bugs = self._bugs + 1 if progress.trace else 0
         if progress.trace:
             self.checkpoints.folder(record.number).mkdir(parents=True, exist_ok=True)
-            (self.checkpoints.folder(record.number) / "error.txt").write_text(progress.trace)
+            (self.checkpoints.folder(record.number) / "error.txt").write_text(progress.trace, encoding="utf-8")
         if self._bugs >= _BUGS:
             self._stop(f"{_BUGS} trials in a row ended in an error", RuntimeError(f"{record.reason}\n{progress.trace}"))
 

@@ -115,7 +115,7 @@ def autoscaler_file(address: str, processes: Path = _PROCESSES) -> dict[str, Any
 
 def _read(path: str) -> dict[str, Any] | None:
     try:
-        contents = yaml.safe_load(Path(path).expanduser().read_text()) if path else None
+        contents = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8")) if path else None
     except (OSError, yaml.YAMLError):
         return None
     return contents if isinstance(contents, dict) else None

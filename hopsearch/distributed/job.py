@@ -244,21 +244,21 @@ class JobRun:
         try:
             drawn = {run.epoch: {tag: base64.b64encode(png).decode() for tag, png in draw(run).items()}}
         except Exception as error:  # no picture is worth a trial
-            (self.folder.path / "pictures.error.txt").write_text(formatted(error))
+            (self.folder.path / "pictures.error.txt").write_text(formatted(error), encoding="utf-8")
             return {}
-        self._pictures.write_text(json.dumps(self._drawn() | drawn))
+        self._pictures.write_text(json.dumps(self._drawn() | drawn), encoding="utf-8")
         return drawn
 
     def _drawn(self) -> Drawn:
         try:
-            return {int(epoch): pictures for epoch, pictures in json.loads(self._pictures.read_text()).items()}
+            return {int(epoch): pictures for epoch, pictures in json.loads(self._pictures.read_text(encoding="utf-8")).items()}
         except (OSError, ValueError):  # none yet, or cut off when the process was killed
             return {}
 
     def _log(self, epoch: int) -> None:
         # Who began which epoch: what was trained twice after a crash can be counted, and a bad machine be found.
         self.folder.path.mkdir(parents=True, exist_ok=True)
-        with (self.folder.path / "epochs.log").open("a") as file:
+        with (self.folder.path / "epochs.log").open("a", encoding="utf-8") as file:
             file.write(f"{epoch} {socket.gethostname()} {os.getpid()}\n")
 
     def _built(self) -> tuple[TrialRun, Splits]:
@@ -306,4 +306,4 @@ def write_model(run: TrialRun, target: Path) -> None:
         },
         "hopsearch": {"trial": json.loads(run.config.model_dump_json())},
     }
-    (target / "config.json").write_text(json.dumps(about, indent=2) + "\n")
+    (target / "config.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")

@@ -41,7 +41,7 @@ def schema(file: ClusterFile) -> Iterator[Finding]:
 
 @cache
 def _rays_schema() -> Any:
-    return json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text())
+    return json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text(encoding="utf-8"))
 
 
 def _shape(file: ClusterFile) -> Iterator[Finding]:

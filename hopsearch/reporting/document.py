@@ -131,7 +131,7 @@ def write_whole(target: Path, text: str) -> Path:
     """
     scratch = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        scratch.write_text(text)
+        scratch.write_text(text, encoding="utf-8")
         os.replace(scratch, target)
     except OSError as error:
         scratch.unlink(missing_ok=True)

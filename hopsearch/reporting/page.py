@@ -60,7 +60,7 @@ def write_page(view: StudyView, facts: Facts, others: Sequence[Facts], target: P
 
 def _document(title: str, body: str, facts: Facts, figures: str) -> str:
     here = resources.files("hopsearch.reporting")
-    css, script = (here / "page.css").read_text(), (here / "page.js").read_text()
+    css, script = (here / "page.css").read_text(encoding="utf-8"), (here / "page.js").read_text(encoding="utf-8")
     # The policy holds the page to its word: whatever is in it, it cannot ask the network for anything.
     policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:; font-src data:"
     return (

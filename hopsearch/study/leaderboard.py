@@ -117,7 +117,7 @@ def write_csv(view: StudyView, path: Path | None = None) -> Path:
     target = path or view.folder / "leaderboard.csv"
     names, known = varied(view), accuracies(view)
     scratch = target.with_name(f".{target.name}.{os.getpid()}")
-    with scratch.open("w", newline="") as file:
+    with scratch.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
         out.writerow(
             [

@@ -17,7 +17,7 @@ def origin() -> dict[str, Any]:
     packages = {name: importlib.metadata.version(name) for name in ("ray", "optuna", "torch", "timm")}
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
-        revision = subprocess.run(git, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+        revision = subprocess.run(git, capture_output=True, encoding="utf-8", timeout=5, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         revision = ""
     return {

@@ -69,7 +69,7 @@ class StudyLock:
         path = folder / ".lock"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file = path.open("a+")
+            file = path.open("a+", encoding="utf-8")
         except OSError as error:
             hint = "Give another folder with storage=<folder>"
             raise StudyError(str(folder), f"the study's folder must be writable, got: {error.strerror}", hint) from None

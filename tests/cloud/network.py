@@ -47,7 +47,7 @@ def listen(namespace: str, host: str, port: int) -> socket.socket:
 
     def enter() -> None:
         try:
-            with open(f"/run/netns/{namespace}") as entry:
+            with open(f"/run/netns/{namespace}", encoding="utf-8") as entry:
                 if ctypes.CDLL(None, use_errno=True).setns(entry.fileno(), _CLONE_NEWNET):
                     raise OSError(ctypes.get_errno(), f"cannot enter {namespace}")
             made.append(socket.create_server((host, port), backlog=128))
@@ -96,7 +96,7 @@ class Machine:
     @property
     def first(self) -> int:
         """Its PID 1, as this machine counts."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="utf-8").split()
         return int(children[0])
 
     def run(self, *words: str, check: bool = True) -> str:
