@@ -272,7 +272,7 @@ def _run(config: TuneConfig, ready: _Prepared, study: Study, journal: JournalMir
         raised = budget.remedy(study, study.seconds)
         console.print(f"{why} already, so no trial is trained: raise {raised} to train more", markup=False)
     console.print(f"watch it: tensorboard --logdir {study.folder / 'tensorboard'}")
-    with connect(config.address):
+    with connect(config.address, forked=True):
         grown = growth() if config.address else None
         places = slots(config.trial, grown, config.trials)
         if grown:
@@ -284,7 +284,7 @@ def _run(config: TuneConfig, ready: _Prepared, study: Study, journal: JournalMir
         live.budgets = lambda: dispatcher.left
         try:
             with live:
-                run_search(dispatcher, config.trial, places)
+                run_search(dispatcher, config.trial, places, forked=not config.address)
                 dispatcher.conclude()
             if dispatcher.stopped:
                 console.print(f"stopped: {dispatcher.stopped}")

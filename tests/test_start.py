@@ -3,12 +3,16 @@
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import nn
 
+from hopsearch.data.sources import open_source
 from hopsearch.models.mixer import _lecun_normal
 from hopsearch.training.optimizer import _decayed
 
@@ -19,7 +23,7 @@ def modules_of(code: str, **more: str) -> set[str]:
     """What is imported after ``code``, in a process of its own."""
     show = "import sys; print(chr(10).join(sys.modules))"
     env = os.environ | {"PYTHONPATH": str(ROOT), **more}
-    done = subprocess.run([sys.executable, "-c", f"{code}; {show}"], env=env, capture_output=True, text=True, timeout=50)
+    done = subprocess.run([sys.executable, "-c", f"{code}\n{show}"], env=env, capture_output=True, text=True, timeout=50)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
 
@@ -50,6 +54,32 @@ def test_a_worker_imports_neither_timm_nor_the_compiler():
     found = modules_of("import hopsearch.distributed.job", HOPSEARCH_TIMM="0")
     assert "hopsearch.training.trial" in found
     assert not {"timm", "torchvision", "torch._dynamo", "torch._inductor", "tensorboard", "plotly", "sklearn"} & found
+
+
+def test_a_cost_is_estimated_without_the_compiler_and_the_same_with_it():
+    code = """
+        import sys
+        from hopsearch.models import IMixerConfig
+        from hopsearch.training.cost import _measure
+        sizes = IMixerConfig(image_size=8, patch_size=2, channels=1, classes=10, depth=2, dim=32)
+        alone = _measure(sizes, 4, True, False)
+        assert "torch._dynamo" not in sys.modules, "imported"
+        import torch._dynamo
+        _measure.cache_clear()
+        assert _measure(sizes, 4, True, False) == alone, "not the same"
+        import torch
+        twice = torch.compile(lambda x: 2 * x, backend="eager")
+        assert twice(torch.ones(2)).tolist() == [2, 2]
+        assert not hasattr(torch.optim.Optimizer.zero_grad.__wrapped__, "__dynamo_disable"), "left behind"
+    """
+    assert "torch._dynamo" in modules_of(textwrap.dedent(code), HOPSEARCH_TIMM="0")
+
+
+def test_the_digits_are_those_of_scikit_learn():
+    theirs = load_digits()
+    part = open_source("digits", Path()).train
+    assert torch.equal(torch.tensor(part.labels_N), torch.tensor(theirs.target))
+    assert np.array_equal(part.pixels, np.rint(theirs.images * (255 / 16)).astype(np.uint8))
 
 
 def test_timm_knows_our_models_wherever_they_are_imported():

@@ -16,7 +16,7 @@ from ray._private.utils import get_num_cpus
 from hopsearch import signals
 from hopsearch.config import Settings
 from hopsearch.distributed.growth import HEAD, Growth
-from hopsearch.distributed.head import end_head, start_head
+from hopsearch.distributed.head import Head
 from hopsearch.errors import ResourceError
 from hopsearch.redaction import redact
 
@@ -57,7 +57,7 @@ class TrialResources(Settings):
 
 
 @contextlib.contextmanager
-def connect(address: str | None = None, memory: int = _MEMORY) -> Iterator[None]:
+def connect(address: str | None = None, memory: int = _MEMORY, forked: bool = False) -> Iterator[None]:
     """Join the cluster at ``address``, or start one on this machine and stop it afterwards.
 
     A cluster started here has token authentication on: with the user's own token, or one that only its processes know.
@@ -65,12 +65,13 @@ def connect(address: str | None = None, memory: int = _MEMORY) -> Iterator[None]
     Args:
         address: ``auto``, ``host:port``, or None for a cluster of this machine's own.
         memory: bytes of the local object store; jobs and results are small, so little is needed.
+        forked: whether workers of a cluster started here are forked, see `ForkServer`; they are there sooner and share memory.
 
     Raises:
         ResourceError: no cluster answers at ``address``.
     """
     with signals.given_back():
-        keeper = _ahead.pop() if _ahead and not address else _Keeper(address, memory)
+        keeper = _ahead.pop() if _ahead and not address else _Keeper(address, memory, forked)
         try:
             keeper.wait()
             yield
@@ -86,7 +87,7 @@ def start_ahead(words: Sequence[str]) -> None:
     """
     known = {key: value for key, _, value in (word.partition("=") for word in words)}
     if signals.supervised() and known and not {"-h", "--help", "help", "address", "dry_run"} & known.keys():
-        _ahead.append(_Keeper(None, _MEMORY))
+        _ahead.append(_Keeper(None, _MEMORY, forked=True))
 
 
 class _Keeper(threading.Thread):
@@ -96,11 +97,11 @@ class _Keeper(threading.Thread):
     the middle. The thread lives as long as the cluster: Linux ends Ray's processes with the thread that started them.
     """
 
-    def __init__(self, address: str | None, memory: int) -> None:
+    def __init__(self, address: str | None, memory: int, forked: bool) -> None:
         super().__init__(name="ray", daemon=True)
-        self._address, self._memory = address, memory
+        self._address, self._memory, self._forked = address, memory, forked
         self._error: BaseException | None = None
-        self._head: Any = None
+        self._head: Head | None = None
         self._up, self._leave = threading.Event(), threading.Event()
         self.start()
 
@@ -113,7 +114,7 @@ class _Keeper(threading.Thread):
         self._up.set()
         self._leave.wait()
         if self._head is not None:
-            end_head(self._head)
+            self._head.end()
         else:
             ray.shutdown()
 
@@ -146,7 +147,7 @@ class _Keeper(threading.Thread):
                 _require_answer(self._address)
                 ray.init(address=self._address, **quiet)
             else:
-                self._head = start_head(self._memory, **quiet)
+                self._head = Head(self._memory, self._forked, **quiet)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """The driver: runs a search on Ray Tune until its budget is spent, whatever happens to its workers."""
 
+import contextlib
 import logging
 import os
 import shutil
@@ -9,7 +10,7 @@ from pathlib import Path
 from ray import tune
 
 from hopsearch import signals
-from hopsearch.distributed.adapter import StudyScheduler, StudySearch, StudySearcher
+from hopsearch.distributed.adapter import StudyScheduler, StudySearch, StudySearcher, plain_actors
 from hopsearch.distributed.causes import Cause
 from hopsearch.distributed.cluster import TrialResources
 from hopsearch.distributed.deaths import death_of
@@ -21,13 +22,14 @@ from hopsearch.study import Study
 _RESTARTS = 3  # of Tune in a row without a new epoch
 
 
-def run_search(dispatcher: Dispatcher, resources: TrialResources, slots: int) -> None:
+def run_search(dispatcher: Dispatcher, resources: TrialResources, slots: int, forked: bool = False) -> None:
     """Run trials on the connected cluster until the budget is spent or nothing is left to try.
 
     Args:
         dispatcher: the desk.
         resources: what a trial is given.
         slots: how many trials may run at once.
+        forked: as in `connect`.
 
     Raises:
         UserError: the search cannot go on and the user must act; all finished epochs are in the study.
@@ -38,7 +40,7 @@ def run_search(dispatcher: Dispatcher, resources: TrialResources, slots: int) ->
         before = dispatcher.study.epochs
         failure: Exception | None = None
         try:
-            _fit(dispatcher, resources, slots)
+            _fit(dispatcher, resources, slots, forked)
         except Exception as error:  # e.g. Ray's memory monitor: it ends Tune's whole run, not only the trial
             failure = error
         death = death_of(failure) if failure else None
@@ -52,7 +54,7 @@ def run_search(dispatcher: Dispatcher, resources: TrialResources, slots: int) ->
         raise dispatcher.error
 
 
-def _fit(dispatcher: Dispatcher, resources: TrialResources, slots: int) -> None:
+def _fit(dispatcher: Dispatcher, resources: TrialResources, slots: int, forked: bool) -> None:
     logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)  # of snapshots that nobody reads
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # of workers that left or were lost, which is told elsewhere
     # By default Tune reserves room for one trial at a time, and a cluster would grow machine by machine.
@@ -61,7 +63,7 @@ def _fit(dispatcher: Dispatcher, resources: TrialResources, slots: int) -> None:
     overseer = Overseer(searcher, dispatcher)
     scratch = Path(tempfile.mkdtemp(prefix="hopsearch-tune-"))
     try:
-        with signals.given_back():
+        with signals.given_back(), plain_actors() if forked else contextlib.nullcontext():
             tune.run(
                 tune.with_resources(TrialWorker, tune.PlacementGroupFactory(resources.bundles())),
                 name="search",

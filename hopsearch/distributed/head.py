@@ -19,6 +19,7 @@ from ray._private.authentication.authentication_token_setup import ensure_token_
 from ray._private.node import Node
 from ray._private.parameter import RayParams
 
+from hopsearch.distributed.forkserver import LAUNCHER, ForkServer
 from hopsearch.errors import ResourceError
 
 _LOOPBACK = "127.0.0.1"
@@ -32,42 +33,47 @@ class _Head(Node):  # type: ignore[misc]  # Ray has no types
         """Nothing: nobody asks it."""
 
 
-def start_head(memory: int, **init: Any) -> Node:
-    """Start Ray on this machine and connect to it; returns what `end_head` ends.
+class Head:
+    """Ray on this machine, connected to.
 
     Args:
         memory: bytes of the object store.
+        forked: whether workers are forked from a process that has imported what they need, see `ForkServer`.
         init: more words for ``ray.init``.
     """
-    folder = ray_folder()
-    ensure_token_if_auth_enabled({}, create_token_if_missing=True)
-    with _alone():
-        node = _Head(
-            ray_params=RayParams(
-                node_ip_address=_LOOPBACK,
-                object_store_memory=memory,
-                include_dashboard=False,
-                include_log_monitor=False,
-                no_monitor=True,
-                temp_dir=str(folder),
-            ),
-            head=True,
-            shutdown_at_exit=False,
-            spawn_reaper=True,
-            ray_init_cluster=True,
-        )
-        try:
-            ray.init(address=node.gcs_address, _temp_dir=str(folder), **init)
-        except BaseException:
-            end_head(node)
-            raise
-    return node
 
+    def __init__(self, memory: int, forked: bool, **init: Any) -> None:
+        folder = ray_folder()
+        ensure_token_if_auth_enabled({}, create_token_if_missing=True)
+        self._server = ForkServer(folder.parent) if forked else None
+        with _alone(), self._server.announced() if self._server else contextlib.nullcontext():
+            self._node = _Head(
+                ray_params=RayParams(
+                    node_ip_address=_LOOPBACK,
+                    object_store_memory=memory,
+                    include_dashboard=False,
+                    include_log_monitor=False,
+                    no_monitor=True,
+                    temp_dir=str(folder),
+                    worker_path=str(LAUNCHER) if forked else None,
+                ),
+                head=True,
+                shutdown_at_exit=False,
+                spawn_reaper=True,
+                ray_init_cluster=True,
+            )
+            try:
+                ray.init(address=self._node.gcs_address, _temp_dir=str(folder), **init)
+            except BaseException:
+                self.end()
+                raise
 
-def end_head(node: Node) -> None:
-    """Disconnect, and end Ray's processes."""
-    ray.shutdown()
-    node.kill_all_processes(check_alive=False, allow_graceful=True)
+    def end(self) -> None:
+        """Disconnect, and end Ray's processes."""
+        ray.shutdown()
+        self._node.kill_all_processes(check_alive=False, allow_graceful=True)
+        if self._server is not None:
+            self._server.close()
 
 
 @contextlib.contextmanager

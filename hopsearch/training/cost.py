@@ -12,6 +12,7 @@ from hopsearch.config import Settings
 from hopsearch.models import ModelConfig, build
 from hopsearch.training.loop import soft_cross_entropy
 from hopsearch.training.recipe import TrialConfig
+from hopsearch.training.uncompiled import uncompiled
 
 _FLOAT = 4  # bytes of a float32
 _COPIES = 4  # weight, gradient, AdamW's two moments
@@ -111,7 +112,7 @@ def _measure(sizes: ModelConfig, batch_size: int, ema: bool, grad_checkpointing:
             saved[id(base)] = base
         return tensor
 
-    with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda tensor: tensor):
+    with uncompiled(), FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda tensor: tensor):
         soft_cross_entropy(model(x_BCHW), targets_BK)
     # Images go through plain products; batched ones are the spectral norms', once a step and none in a folded model.
     by_operator = counter.get_flop_counts()["Global"]
