@@ -109,7 +109,8 @@ def test_killed_workers_lose_nothing(tmp_path):
     assert process.wait(timeout=200) == 0, (tmp_path / "log.txt").read_text()[-3000:]
     assert kills >= 2
     check_nothing_lost(folder, 8, kills)
-    assert sum(record.losses for record in StudyView.open(folder).counted()) == kills
+    losses = sum(record.losses for record in StudyView.open(folder).counted())
+    assert kills - 1 <= losses <= kills  # near the end a worker may have nothing to lose
 
 
 @pytest.mark.timeout(500)
