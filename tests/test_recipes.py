@@ -16,7 +16,7 @@ from hopsearch.space import Fidelity
 from hopsearch.study import Identity
 from hopsearch.training import TrialRun, choose_recipe, open_space, recipe, require_schedule, resolve, viewed
 from hopsearch.training.optimizer import learning_rate
-from hopsearch.training.schedule import after_warmup, rates, settled_after
+from hopsearch.training.schedule import after_warmup, opening, rates, settled_after
 from tests.conftest import identity
 
 CURVES = json.loads((Path(__file__).parent / "assets" / "learning_rates.json").read_text())
@@ -267,6 +267,23 @@ class TestCommandLine:
         code, said = tell(train, train.TrainingConfig, "model=imixer_s16_224", "data=images", "data.image_size=32")
         assert code == MISTAKE
         assert "made for images of 224 px, got 32 px, which are 4 patches of 16 px. Enlarge them with data.image_size=224" in said
+
+    @pytest.mark.parametrize(("patch", "said_so"), [(16, "leaves 4 patches"), (32, "leaves 1 patch "), (8, "")])
+    def test_a_search_says_that_small_images_make_few_patches(self, tell, tmp_path, patch, said_so):
+        from tests.conftest import folder_of_images
+
+        folder_of_images(tmp_path / "images")
+        words = ("space=imixer", "data=images", "data.image_size=32", f"model.patch_size={patch}", "trials=2", "dry_run=true")
+        code, said = tell(tune, tune.TuneConfig, *words)
+        assert code == 0, said
+        said = " ".join(said.split())
+        remedy = "enlarge the images with data.image_size=224, or set model.patch_size=8"
+        expected = f"model.patch_size={patch} {said_so}" if said_so else "patches of an image"
+        assert (expected in said, remedy in said) == ((True, True) if said_so else (False, False))
+
+    def test_a_training_says_that_small_images_make_few_patches(self, digits):
+        trial = resolve({"model.family": "imixer", "model.patch_size": 16}, dataclasses.replace(digits.facts, image_size=32), 0)
+        assert any("leaves 4 patches of an image of 32 px" in remark for remark in opening(trial, digits.facts, None, {}))
 
     def test_a_plan_shows_rates_recipe_and_rungs(self, tell):
         words = ("space=imixer", "recipe=paper", "dry_run=true", "train.epochs=9", "model.dim=32", "model.depth=2", "trials=2")

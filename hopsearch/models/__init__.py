@@ -17,7 +17,7 @@ from hopsearch.models.families import (
 )
 from hopsearch.models.measures import measure, measured
 from hopsearch.models.mixer import Mixer
-from hopsearch.models.presets import preset, require_size, to_timm
+from hopsearch.models.presets import about_patches, preset, require_size, to_timm
 
 if os.environ.get("HOPSEARCH_TIMM") != "0":  # our own programs train without timm: its import takes seconds, in every worker
     from hopsearch.models import registry as registry
@@ -33,6 +33,7 @@ __all__ = [
     "ParaMixerConfig",
     "SymMixerConfig",
     "VanillaMixerConfig",
+    "about_patches",
     "build",
     "fold",
     "measure",

@@ -7,7 +7,7 @@ from typing import Any
 
 from hopsearch.config import did_you_mean
 from hopsearch.errors import ConfigError
-from hopsearch.models.families import FAMILIES, MixerConfig
+from hopsearch.models.families import FAMILIES, MixerConfig, ModelConfig
 
 SIZES: dict[str, dict[str, int]] = {
     "s": {"depth": 8, "dim": 512},
@@ -45,12 +45,37 @@ def require_size(name: str, image_size: int) -> None:
         ConfigError: the images are smaller than the preset's, and make fewer than 16 patches.
     """
     fields = preset(name)
-    made_for, patch = FAMILIES[fields["family"]].model_fields["image_size"].default, fields["patch_size"]
+    family, patch = fields["family"], fields["patch_size"]
     tokens = (image_size // patch) ** 2
-    if image_size < made_for and tokens < _FEWEST_TOKENS:
+    if _is_large(family, patch, image_size):
+        made_for = _made_for(family)
         rule = f"{name} is made for images of {made_for} px, got {image_size} px, which are {tokens} patches of {patch} px"
-        smaller = next((size for size in (8, 4, 2, 1) if image_size % size == 0 and image_size // size >= 4), 1)
-        raise ConfigError("model", rule, f"Enlarge them with data.image_size={made_for}, or set model.patch_size={smaller}")
+        raise ConfigError("model", rule, f"Enlarge them with {_remedy(made_for, image_size)}")
+
+
+def about_patches(config: ModelConfig) -> str:
+    """A sentence where a model cuts small images into few patches as large as a preset's; else empty."""
+    family, patch, size = config.family, config.patch_size, config.image_size
+    if patch < min(_PATCH_SIZES) or not _is_large(family, patch, size):
+        return ""
+    made_for = _made_for(family)
+    return (
+        f"model.patch_size={patch} leaves {config.tokens} patch{'es' * (config.tokens > 1)} of an image of {size} px, "
+        f"and is made for {made_for} px: enlarge the images with {_remedy(made_for, size)}"
+    )
+
+
+def _made_for(family: str) -> int:
+    return int(FAMILIES[family].model_fields["image_size"].default)
+
+
+def _is_large(family: str, patch: int, image_size: int) -> bool:
+    return image_size < _made_for(family) and (image_size // patch) ** 2 < _FEWEST_TOKENS
+
+
+def _remedy(made_for: int, image_size: int) -> str:
+    smaller = next((size for size in (8, 4, 2, 1) if image_size % size == 0 and image_size // size >= 4), 1)
+    return f"data.image_size={made_for}, or set model.patch_size={smaller}"
 
 
 def to_timm(config: MixerConfig) -> tuple[str, dict[str, Any]]:

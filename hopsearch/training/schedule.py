@@ -6,6 +6,7 @@ from typing import Any
 
 from hopsearch.data import DataFacts
 from hopsearch.errors import ConfigError
+from hopsearch.models import about_patches
 from hopsearch.space import Fidelity
 from hopsearch.training.optimizer import learning_rate
 from hopsearch.training.papers import choose_recipe, fit_lengths, recipe
@@ -94,7 +95,7 @@ def remarks(trial: TrialConfig, facts: DataFacts) -> list[str]:
         said.append(f"optim.batch_size={optim.batch_size} exceeds the {facts.n_train} training images: each step takes all")
     if optim.warmup_epochs == trial.train.epochs == 1:
         said.append("train.epochs=1 is all warm-up: the learning rate reaches its peak at the last step")
-    return said
+    return [*said, *filter(None, [about_patches(trial.model)])]
 
 
 def opening(trial: TrialConfig, facts: DataFacts, recipe_name: str | None, values: Mapping[str, Any]) -> list[str]:
