@@ -82,6 +82,7 @@ LAYOUTS = {
     "val and test not wanted": Layout(
         ("train", "val", "test"), {"train": "train"}, data={"source": "{root}", "val": "none", "test": "none"}
     ),
+    "joined words": Layout(("traindata", "testdata"), {"train": "traindata", "test": "testdata"}),
     "test beside the classes, named": Layout(
         ("", "test"), {"train": "", "test": "test"}, data={"source": "{root}", "test": "{root}/test"}
     ),
@@ -95,6 +96,24 @@ LAYOUTS = {
     "test without classes": Layout(("train",), flat=("test",), refused="test images must lie in class folders"),
     "parts without classes": Layout((), flat=("train", "test"), refused="train/ must hold a folder for each class"),
     "a class called test": Layout(("",), flat=("test",), refused="test/ is called like a part of a split"),
+    "flat parts beside the classes": Layout(
+        ("",), flat=("train_images", "test_images"), refused="test_images/ is called like a part of a split"
+    ),
+    "flat sets beside the classes": Layout(
+        ("",), flat=("training_set", "test_set"), refused="test_set/ is called like a part of a split"
+    ),
+    "flat images_val beside the classes": Layout(
+        ("",), flat=("images_train", "images_val"), refused="images_val/ is called like a part of a split"
+    ),
+    "flat years beside the classes": Layout(
+        ("",), flat=("train2017", "val2017"), refused="val2017/ is called like a part of a split"
+    ),
+    "flat seg_test beside the classes": Layout(
+        ("",), flat=("seg_train", "seg_test"), refused="seg_test/ is called like a part of a split"
+    ),
+    "flat testimages beside the classes": Layout(
+        ("",), flat=("testimages",), refused="testimages/ is called like a part of a split"
+    ),
     "parts below the classes": Layout(
         ("",),
         refused="parts of a split must lie above the classes",

@@ -238,7 +238,24 @@ def test_a_train_folder_among_classes_is_a_class_and_it_is_said(tmp_path):
     photographs(tmp_path, {"bus": 6, "train": 6, "test_tube": 6})
     facts = load(DataConfig(source=str(tmp_path), image_size=8)).facts
     assert facts.classes == ("bus", "test_tube", "train")
-    assert "train/ is read as a class" in "\n".join(facts.summary)
+    summary = "\n".join(facts.summary)
+    assert "train/ is read as a class" in summary
+    assert "test_tube/ is read as a class" in summary
+
+
+def test_flat_parts_beside_classes_that_are_not_wanted_are_left_out(tmp_path):
+    photographs(tmp_path, {"bus": 6, "cat": 6, "seg_test": 6, "test_images": 6, "seg_train": 6})
+    facts = load(DataConfig(source=str(tmp_path), image_size=8, test="none")).facts
+    assert facts.classes == ("bus", "cat", "seg_train")
+    summary = "\n".join(facts.summary)
+    for left_out in ("seg_test", "test_images"):
+        assert f"{left_out}/ not used, as data.test= says" in summary
+    assert "seg_train/ is read as a class" in summary
+
+
+@pytest.mark.parametrize(("name", "whole"), [("test_images", True), ("ValSet", True), ("testdata", True), ("crash_test", False)])
+def test_words_for_what_every_part_holds_name_nothing_else(name, whole):
+    assert read_name(name).whole == whole
 
 
 def test_below_train_any_name_is_a_class(tmp_path):

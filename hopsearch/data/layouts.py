@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hopsearch.data.detection import refuse_detection
 from hopsearch.data.listing import PassedOver, folders_in, holds_images, images_in, pass_over_files, walk
-from hopsearch.data.names import Role, normal, read_name
+from hopsearch.data.names import Reading, Role, normal, read_name
 from hopsearch.errors import DataError
 
 ADVICE = "Lay the images out as <folder>/<class>/<image>, or <folder>/train/<class>/<image> with val/ and test/ beside train/"
@@ -157,8 +157,9 @@ def _pass_over(folder: Path, elsewhere: dict[str, Path | None], layout: Layout, 
 def _refuse_flat_parts(folders: list[Path], elsewhere: dict[str, Path | None], layout: Layout) -> None:
     """Refuse class folders that are called like parts, where no folder is a part that holds class folders."""
     readings = {folder: read_name(folder.name) for folder in folders if images_in(folder)}
-    for folder, reading in list(readings.items()):
-        if reading.whole and reading.role in elsewhere:
+    for folder in _called_like_parts(readings):
+        reading = readings[folder]
+        if reading.role in elsewhere:
             layout.notes.append(f"{folder.name}/ not used, as data.{reading.role}= says")
             layout.aside.add(folder.resolve())
             del readings[folder]
@@ -166,13 +167,23 @@ def _refuse_flat_parts(folders: list[Path], elsewhere: dict[str, Path | None], l
     if readings and None not in roles and (len(roles) > 1 or len(readings) == 1):
         rule = f"{_listed(list(readings))} must hold a folder for each class, got images without a class"
         raise DataError(str(layout.train), rule, ADVICE)
-    whole = [folder for folder, reading in readings.items() if reading.whole]
-    held = [folder for folder in whole if readings[folder].role != "train"]
+    held = [folder for folder in _called_like_parts(readings) if readings[folder].role != "train"]
     if held:
         rule = f"{held[0].name}/ is called like a part of a split, but lies beside class folders and has none in it"
         hint = "If it is a class, put all class folders into one called train/; if it is a part, give it class folders"
         raise DataError(str(held[0]), rule, f"{hint}, or leave it out: data.{readings[held[0]].role}=none")
-    layout.notes += [f"{folder.name}/ is read as a class: it lies beside class folders and has none in it" for folder in whole]
+    classes = [folder for folder, reading in readings.items() if reading.role or reading.several]
+    layout.notes += [f"{folder.name}/ is read as a class: it lies beside class folders and has none in it" for folder in classes]
+
+
+def _called_like_parts(readings: dict[Path, Reading]) -> list[Path]:
+    """Folders whose names are a part's alone, or differ from each other by the part alone: ``seg_train``, ``seg_test``."""
+    roles: dict[tuple[str, ...], set[Role]] = {}
+    for reading in readings.values():
+        if reading.role:
+            roles.setdefault(reading.rest, set()).add(reading.role)
+    apart = [rest for rest, found in roles.items() if len(found) > 1]
+    return [folder for folder, reading in readings.items() if reading.whole or (reading.role and reading.rest in apart)]
 
 
 def _refuse_unknown_parts(place: Path, folders: list[Path]) -> None:

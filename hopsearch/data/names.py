@@ -11,6 +11,24 @@ _WORDS: dict[str, Role] = {
     **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "devel", "development", "valset", "devset"), "val"),
     **dict.fromkeys(("test", "testing", "tst", "testset", "holdout", "eval", "evaluation"), "test"),
 }
+_KINDS = (
+    "images",
+    "image",
+    "imgs",
+    "img",
+    "pictures",
+    "photos",
+    "data",
+    "dataset",
+    "set",
+    "sets",
+    "split",
+    "part",
+    "files",
+    "folder",
+)
+"""Words for what every part holds: beside the word of a part they name nothing else."""
+_JOINED = re.compile(f"({'|'.join(sorted(_WORDS, key=len, reverse=True))})({'|'.join(_KINDS)})")
 _TOKEN = re.compile(r"[^\W\d_]+")
 _CAMEL = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _HOLD_OUT = re.compile("hold[-_ ]out", re.IGNORECASE)
@@ -23,9 +41,11 @@ class Reading:
     role: Role | None
     """The part that the name speaks of; None for an ordinary name, or where it speaks of several."""
     whole: bool
-    """Whether the name is nothing but that word: ``Test`` and not ``crash_test``."""
+    """Whether the name is nothing but that word: ``Test`` and ``test_images``, not ``crash_test``."""
     several: bool = False
     """Whether it speaks of several parts, as ``val_test`` does."""
+    rest: tuple[str, ...] = ()
+    """The words that remain: ``seg`` of ``seg_train``."""
 
 
 def normal(name: str) -> str:
@@ -41,13 +61,20 @@ def read_name(name: str) -> Reading:
 
     ``train_val`` and ``trainval`` are the training part: sets that have such a folder cut the validation part off it.
     """
-    pieces = []
-    for token in _TOKEN.findall(_HOLD_OUT.sub("holdout", normal(name))):
-        pieces += [token.lower()] if token.lower() in _WORDS else [piece.lower() for piece in _CAMEL.findall(token)] or [token]
+    pieces = [piece for token in _TOKEN.findall(_HOLD_OUT.sub("holdout", normal(name))) for piece in _words_of(token)]
     roles = [_WORDS[piece] for piece in pieces if piece in _WORDS]
-    found = set(roles)
+    rest = tuple(piece for piece in pieces if piece not in _WORDS and piece not in _KINDS)
     if roles == ["train", "val"]:
-        return Reading("train", whole=len(pieces) == 2)
-    if len(found) > 1:
-        return Reading(None, whole=False, several=True)
-    return Reading(roles[0] if roles else None, whole=len(pieces) == 1 and bool(roles))
+        return Reading("train", whole=not rest, rest=rest)
+    if len(set(roles)) > 1:
+        return Reading(None, whole=False, several=True, rest=rest)
+    return Reading(roles[0] if roles else None, whole=bool(roles) and not rest, rest=rest)
+
+
+def _words_of(token: str) -> list[str]:
+    """The words that are written as one, in lower case: ``TestImages``, ``testimages``."""
+    if token.lower() in _WORDS:
+        return [token.lower()]
+    if joined := _JOINED.fullmatch(token.lower()):
+        return list(joined.groups())
+    return [piece.lower() for piece in _CAMEL.findall(token)] or [token]
