@@ -100,7 +100,7 @@ class TestDeaths:
         losses, short = Losses(said.append), Death(Cause.MEMORY, "9 of 10 GB were in use")
         assert [losses.verdict(7, short, others) for others in (3, 2, 1)] == ["", "", ""]
         assert losses.room == 1
-        assert said[-1] == "out of memory (9 of 10 GB were in use): from now on at most 1 trials run at once"
+        assert said[-1] == "out of memory (9 of 10 GB were in use): from now on at most 1 trial runs at once"
         assert losses.verdict(7, short, 0) == ""
         assert losses.verdict(7, short, 0) == "out_of_memory: it does not fit even alone: 9 of 10 GB were in use"
 

@@ -20,7 +20,7 @@ from hopsearch.space import Space
 from hopsearch.study import Identity, Study, StudyView, about_data
 from hopsearch.training import CheckpointFolder
 from tests.conftest import SPACE, environment, finish, folder_of_images, hear_interrupts, open_study
-from tests.processes import begun, descendants, wait_for, wait_gone
+from tests.processes import begun, descendants, is_loopback, listening, wait_for, wait_gone
 
 SMALL = ["model=imixer_s16_224", "model.dim=32", "model.depth=2", "model.patch_size=2", "name=mine"]
 SEARCH = ["space=imixer", "model.dim=32", "model.depth=2", "model.patch_size=2"]
@@ -166,6 +166,10 @@ class TestTraining:
         process = start(tmp_path, *words)
         assert wait_for(lambda: epoch(folder) >= 2, process, 150), (tmp_path / "log.txt").read_text()[-3000:]
         ranks = [pid for pid in descendants(process.pid) if is_rank(pid)]
+        doors = listening(process.pid)
+        assert len(ranks) == 2
+        assert len(doors) > 5
+        assert not {address: who for address, who in doors.items() if not is_loopback(address)}
         process.kill()
         process.wait()
         assert wait_gone(ranks), "a killed driver's ranks must end by themselves"

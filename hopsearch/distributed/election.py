@@ -103,7 +103,7 @@ class Election:
         self._study.note(REPEATS, self._known)
         shutil.rmtree(job.folder, ignore_errors=True)
         if job.mirror:
-            Mirror(job.mirror).clear()
+            Mirror(job.mirror, job.fence).clear()
 
     def decide(self) -> TrialRecord:
         """The winner; how it was chosen is noted in the study."""

@@ -9,10 +9,11 @@ import ray
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from hopsearch.distributed.causes import Cause
 from hopsearch.distributed.cluster import TrialResources
+from hopsearch.distributed.deaths import LOST, death_of
 from hopsearch.distributed.dispatcher import Dispatcher
 from hopsearch.distributed.election import Election, FinishConfig
-from hopsearch.distributed.group import Leaving
 from hopsearch.distributed.job import Job, Progress
 from hopsearch.distributed.watch import Watch
 from hopsearch.distributed.worker import Finisher, answer
@@ -80,7 +81,7 @@ class _Seat:
 
         Raises:
             RuntimeError: it ended in an error of ours.
-            RayActorError, Leaving: its machine is gone, or about to be.
+            RayActorError, OutOfMemoryError, Leaving: its machine is gone or short of memory, or about to be gone.
         """
         progress = Progress.model_validate_json(answer(reference))
         if progress.trace:
@@ -140,9 +141,9 @@ def finish_winner(
         try:
             facts = _finish(dispatcher, resources, best, say)
             break
-        except (ray.exceptions.RayActorError, Leaving) as error:  # its machine goes: elsewhere, from the checkpoint
+        except LOST as error:  # elsewhere, from the checkpoint
             if attempt == _RESTARTS:
-                rule = f"the winner's training must live, got a lost worker {_RESTARTS} times in a row"
+                rule = f"the winner's training must live, got a lost worker {_RESTARTS} times in a row: {death_of(error).detail}"
                 raise StudyError(str(study.folder), rule, "Run the same command again; what is trained is saved") from error
     reads = 1 + (study.winner or {}).get("test_reads", 0)
     winner = {"trial": best.number, **facts, "folder": "winner", "test_reads": reads}
@@ -164,11 +165,14 @@ def _train_again(election: Election, resources: TrialResources, slots: int, say:
             seat = running.pop(ready)
             try:
                 progress = seat.take(ready, election.record(seat.job))
-            except (ray.exceptions.RayActorError, Leaving) as error:
+            except LOST as error:
                 seat.close()
+                if (death := death_of(error)).cause == Cause.MEMORY and running:
+                    slots = len(running)
+                    say(f"winner: out of memory ({death.detail}): from now on at most {slots} run at once")
                 lost[seat.job.folder] += 1
                 if lost[seat.job.folder] == _RESTARTS:
-                    rule = f"a training must live, got a lost worker {_RESTARTS} times in a row"
+                    rule = f"a training must live, got a lost worker {_RESTARTS} times in a row: {death_of(error).detail}"
                     raise StudyError(seat.job.folder, rule, "Run the same command again; what is trained is saved") from error
                 waiting.append(seat.job)
                 continue

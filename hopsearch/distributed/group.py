@@ -5,7 +5,6 @@ They find each other through torch.distributed, and stay together until one of t
 
 import datetime
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch.distributed as dist
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not in __all__
 
-from hopsearch.distributed.interface import meet_where_ray_does
+from hopsearch.distributed.interface import hosted_store, meet_where_ray_does
 from hopsearch.distributed.job import JobRun, Progress, cause
 from hopsearch.distributed.notice import Notice, draining, leave_key, this_node, told_to_leave
 from hopsearch.distributed.sealing import unseal
@@ -116,11 +115,7 @@ class RankGroup:
     def _gather(self) -> None:
         Ranks().leave()
         host = ray.util.get_node_ip_address()
-        door = socket.create_server((host, 0))  # by itself the store would listen on every interface
-        port, handle = door.getsockname()[1], door.detach()
-        store = TCPStore(
-            host, port, self._world, is_master=True, timeout=_PATIENCE, wait_for_workers=False, master_listen_fd=handle
-        )
+        store = hosted_store(host, 0, self._world, _PATIENCE)
         coming = [rank.join.remote(number, self._world, host, store.port) for number, rank in enumerate(self._others, start=1)]
         _meet(0, store, self._world)
         ray.get(coming)

@@ -1,9 +1,10 @@
-"""The network interface that ranks meet on: the one whose address Ray knows a machine by.
+"""Where ranks meet: on the network interface whose address Ray knows a machine by, and on no other.
 
-Gloo takes the address of the machine's own name, and Debian's and Ubuntu's /etc/hosts give that name a loopback address: ranks on
-two machines then wait for each other in vain.
+By itself torch's store listens on every interface, and gloo takes the address of the machine's own name, which Debian's and
+Ubuntu's /etc/hosts give a loopback address: ranks on two machines then wait for each other in vain.
 """
 
+import datetime
 import fcntl
 import os
 import socket
@@ -11,8 +12,11 @@ import struct
 from typing import Any
 
 import ray
+import torch.distributed as dist
+from ray.train._internal.utils import get_address_and_port
 from ray.train.torch import TorchConfig
-from ray.train.torch.config import _TorchBackend
+from ray.train.torch.config import _set_torch_distributed_env_vars, _TorchBackend
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not in __all__
 
 _SIOCGIFADDR = 0x8915  # Linux: an interface's IPv4 address
 _NAME = "GLOO_SOCKET_IFNAME"
@@ -37,10 +41,40 @@ def meet_where_ray_does() -> None:
         os.environ[_NAME] = name
 
 
+def hosted_store(host: str, port: int, world: int, patience: datetime.timedelta) -> TCPStore:
+    """Rank 0's store, where the others find it: at one address of this machine's.
+
+    Args:
+        host: the address.
+        port: 0 takes any that is free.
+        world: ranks.
+        patience: for an operation.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    door = socket.create_server((host, port), family=family)
+    port, handle = door.getsockname()[1], door.detach()
+    return TCPStore(host, port, world, is_master=True, timeout=patience, wait_for_workers=False, master_listen_fd=handle)
+
+
+def _join(rank: int, world: int, host: str, port: int, config: TorchConfig) -> None:
+    patience = datetime.timedelta(seconds=config.timeout_s)
+    if rank == 0:
+        store = hosted_store(host, port, world, patience)
+    else:
+        store = TCPStore(host, port, world, is_master=False, timeout=patience)
+    dist.init_process_group(config.backend, store=store, rank=rank, world_size=world, timeout=patience)
+
+
 class _Backend(_TorchBackend):  # type: ignore[misc]  # Ray has no types
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
+        """As Ray's own, but for where the store listens."""
         worker_group.execute(meet_where_ray_does)
-        super().on_start(worker_group, backend_config)
+        worker_group.execute(_set_torch_distributed_env_vars)
+        host, port = worker_group.execute_single(0, get_address_and_port)
+        world = len(worker_group)
+        ray.get(
+            [worker_group.execute_single_async(rank, _join, rank, world, host, port, backend_config) for rank in range(world)]
+        )
 
 
 class RanksConfig(TorchConfig):  # type: ignore[misc]  # Ray has no types

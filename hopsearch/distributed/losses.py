@@ -40,7 +40,8 @@ class Losses:
         """
         if death.cause == Cause.MEMORY and others:  # not this one's fault alone: the monitor picks one of several
             self.room = others
-            self._say(f"out of memory ({death.detail}): from now on at most {others} trials run at once")
+            runs = "trial runs" if others == 1 else "trials run"
+            self._say(f"out of memory ({death.detail}): from now on at most {others} {runs} at once")
         if death.cause == Cause.LEFT or (death.cause == Cause.MEMORY and others):
             return ""
         if death.cause == Cause.MACHINE:
