@@ -120,6 +120,8 @@ def _trial(view: StudyView, place: Place, number: int) -> tuple[Mixer, TrialConf
     averaged = best["ema"]  # the moving average is what was evaluated, where there is one
     weights = {name.removeprefix("module."): value for name, value in (averaged or best["model"]).items() if name != "n_averaged"}
     model.load_state_dict(weights)
+    if averaged:
+        model.settle_norms()  # an older version's average has the live model's singular vectors beside it
     row = best["history"][-1]
     results = {name: row[name] for name in ("val_acc", "val_balanced_acc", "val_loss") if name in row}
     finished = view.winner["epochs"] if view.winner and view.winner["trial"] == number else 0

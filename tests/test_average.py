@@ -4,12 +4,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from hopsearch import export
 from hopsearch.artifact import load_model
+from hopsearch.data import Augment
 from hopsearch.distributed.job import write_model
-from hopsearch.models import fold, measure
+from hopsearch.models import build, fold, measure
 from hopsearch.models.spectral import SpectralLinear
-from hopsearch.training import TrialRun, resolve
+from hopsearch.training import CheckpointFolder, TrialRun, resolve
 from hopsearch.training.average import MovingAverage
+from tests.conftest import search_little
 
 VALUES = {"model.family": "imixer", "model.depth": 2, "model.dim": 32, "model.patch_size": 2, "optim.lr": 1e-2, "train.epochs": 2}
 
@@ -51,6 +54,32 @@ def test_a_checkpoint_with_anothers_vectors_is_settled_when_loaded(averaged, dig
     images = again.augment.normalize(digits.val.images_NCHW[:8])
     assert max(norms(again.evaluated, images)) <= 0.9 * (1 + 1e-5)
     assert again.evaluate_validation().loss == averaged.evaluate_validation().loss
+
+
+def test_an_export_of_a_trial_of_before_is_settled(digits, tmp_path):
+    """A trial's kept checkpoint as versions before wrote it: what is exported keeps the norms below spectral_coeff."""
+    space = {
+        "fidelity": {"min_epochs": 2, "max_epochs": 2, "reduction": 3},
+        "fixed": {name: value for name, value in VALUES.items() if name != "optim.lr"} | {"train.ema_decay": 0.99},
+        "parameters": {"optim.lr": {"type": "float", "low": 0.009, "high": 0.011}},
+    }
+    folder = search_little(tmp_path / "averaged", digits, space, 1)
+    images = Augment.normalize(digits.val.images_NCHW[:8])
+    best = folder / "trials" / "0000" / "best.pt"
+    state = CheckpointFolder(best.parent).load_best()
+    assert state is not None
+    other = build(resolve(VALUES, digits.facts, 0).model)  # versions before kept the vectors of weights that are not the average
+    vectors = {
+        name: value for name, value in other.state_dict().items() if name.endswith(("weight_u", "weight_v", "weight_sigma"))
+    }
+    assert vectors, "an iMixer has singular vectors"
+    state["ema"] |= {f"module.{name}": value for name, value in vectors.items()}
+    torch.save(state, best)
+    other.load_state_dict({name.removeprefix("module."): value for name, value in state["ema"].items() if name != "n_averaged"})
+    assert max(norms(fold(other), images)) > 0.91, "unsettled, the norms are above"
+    export.main([f"study={folder.name}", f"storage={tmp_path}", f"to={tmp_path / 'm'}", "trial=0"])
+    found = norms(load_model(tmp_path / "m"), images)
+    assert max(found) <= 0.9 * (1 + 1e-5)
 
 
 def test_the_live_model_is_not_touched(digits):
