@@ -7,6 +7,7 @@ import abc
 import contextlib
 import getpass
 import json
+import math
 import os
 import socket
 import threading
@@ -17,12 +18,29 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hopsearch.errors import StudyError
+from hopsearch.errors import ConfigError, StudyError
 from hopsearch.redaction import redact
 
 EXPIRY = "HOPSEARCH_LEASE_SECONDS"
 """Environment variable: seconds without a heartbeat after which a holder counts as dead."""
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while a machine sleeps
+
+
+def expiry() -> float:
+    """Seconds without a heartbeat after which a holder counts as dead: 30, or what the environment says.
+
+    Raises:
+        ConfigError: the environment says something else than a number of seconds.
+    """
+    text = os.environ.get(EXPIRY, "").strip() or "30"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        rule = f"{EXPIRY} must be a number of seconds above 0, got {text!r}"
+        raise ConfigError("environment", rule, f"Set it to e.g. {EXPIRY}=30, or unset it")
+    return seconds
 
 
 class LostLease(StudyError):  # noqa: N818  # what has happened, as with `Interrupted`
@@ -115,7 +133,7 @@ class Lease(abc.ABC):
     def __init__(self, place: str, say: Callable[[str], None]) -> None:
         self.me = Holder.me()
         self._place, self._say = redact(place), say
-        self._seconds = float(os.environ.get(EXPIRY, "30"))
+        self._seconds = expiry()
         self._confirmed, self._lost = 0.0, False
         self._over, self._beating = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._keep, daemon=True)

@@ -8,6 +8,8 @@ import pytest
 
 from hopsearch import report, tune
 from hopsearch.command import MISTAKE, run_verb
+from hopsearch.data import DataConfig, load
+from hopsearch.holder import EXPIRY, expiry
 from tests.conftest import environment, folder_of_images
 
 
@@ -23,6 +25,46 @@ def tell(tmp_path, monkeypatch, capsys):
         return error
 
     return run
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        *(
+            (
+                "HOPSEARCH_LEASE_SECONDS",
+                value,
+                f"HOPSEARCH_LEASE_SECONDS must be a number of seconds above 0, got '{value}'. Set it",
+            )
+            for value in ("abc", "0", "-3", "inf", "nan", "30 s")
+        ),
+        ("HOPSEARCH_CACHE", "~nobody-here/cache", "HOPSEARCH_CACHE: ~ must stand for a home directory, got '~nobody-here/cache'"),
+    ],
+)
+def test_a_mistake_in_the_environment_is_a_sentence(tell, monkeypatch, tmp_path, name, value, message):
+    folder_of_images(tmp_path / "images")
+    monkeypatch.setenv(name, value)
+    said = tell("space=imixer", "data=images", "trials=1", f"storage=file://{tmp_path}/storage")
+    assert said.startswith("hopsearch: environment: ")
+    assert message in said
+    assert not (tmp_path / "storage").exists(), "nothing is begun"
+
+
+@pytest.mark.parametrize("value", [None, "", "45"])
+def test_a_lease_of_so_many_seconds(monkeypatch, value):
+    if value is None:
+        monkeypatch.delenv(EXPIRY, raising=False)
+    else:
+        monkeypatch.setenv(EXPIRY, value)
+    assert expiry() == float(value or 30)
+
+
+def test_a_cache_that_cannot_be_written_costs_a_warning(monkeypatch, tmp_path):
+    folder_of_images(tmp_path / "images")
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("HOPSEARCH_CACHE", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match=r"file: decoded images cannot be kept \(.*\); they are decoded at every start"):
+        assert load(DataConfig(source=str(tmp_path / "images"), image_size=8)).facts.n_train
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from hopsearch.data.originals import Originals
 from hopsearch.data.parts import FilePart, Part, digest
 from hopsearch.data.progress import counted
 from hopsearch.data.view import Pixels
-from hopsearch.errors import DataError
+from hopsearch.errors import ConfigError, DataError
 
 _LAYOUT_VERSION = 2  # part of every key: change it with the meaning of the files
 
@@ -54,8 +54,19 @@ class _Manifest:
 
 
 def cache_folder(setting: str | None) -> Path:
-    """Where decoded images go: the setting, ``$HOPSEARCH_CACHE``, or ``~/.cache/hopsearch``."""
-    return Path(setting or os.environ.get("HOPSEARCH_CACHE") or "~/.cache/hopsearch").expanduser()
+    """Where decoded images go: the setting, ``$HOPSEARCH_CACHE``, or ``~/.cache/hopsearch``.
+
+    Raises:
+        ConfigError: ``~`` stands for no home directory.
+    """
+    known = os.environ.get("HOPSEARCH_CACHE")
+    folder = Path(setting or known or "~/.cache/hopsearch")
+    try:
+        return folder.expanduser()
+    except RuntimeError:  # a user without a home, or another's who is not there
+        place = "data.cache" if setting else "environment: HOPSEARCH_CACHE"
+        rule = f"~ must stand for a home directory, got {str(folder)!r} and no such home"
+        raise ConfigError(place, rule, "Set it to a full path, e.g. HOPSEARCH_CACHE=/tmp/hopsearch") from None
 
 
 def cached_format(folder: Path, key: str) -> tuple[int, int] | None:
