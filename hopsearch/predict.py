@@ -4,7 +4,7 @@
     python -m hopsearch.predict model=runs/x/winner photos top=1 format=csv
 
 The folder is an exported one (safetensors or ONNX), or a study's or a training's. Every word without = is an image, or a folder
-of images; hidden files are passed over. An unreadable image is skipped and named, and the exit code is then 2.
+of images; hidden files are passed over. What cannot be read or is not there is skipped and named, and the exit code is then 2.
 """
 
 from hopsearch import manual, utf8
@@ -16,8 +16,9 @@ if __name__ == "__main__":
 import csv
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Literal
 
 from pydantic import Field
@@ -41,29 +42,50 @@ class PredictConfig(Settings):
     """One line per image; or one CSV line per image and class; or one JSON line per image."""
 
 
-def images_of(words: Iterable[str], passed: PassedOver) -> list[Path]:
+Skip = Callable[[Path, str], None]
+"""Told of something that is left out, and why."""
+
+
+def images_of(words: Sequence[str], passed: PassedOver, skip: Skip) -> list[Path]:
     """The image files that the words name, folders gone through; hidden files and other files in them are passed over.
 
     Args:
         words: paths of images and of folders of images.
         passed: counts what is passed over.
+        skip: called with a word that names no image, and with a folder that cannot be read; the others are taken.
 
     Raises:
-        DataError: nothing there, no ordinary file, or a folder without images.
+        DataError: the only word names nothing, no ordinary file, or a folder without images.
     """
     images: list[Path] = []
     for word in words:
-        path = Path(word)
-        if not path.exists():
-            raise DataError(word, "must be an image or a folder of images, got nothing there", "Check the path")
-        if not path.is_dir() and not path.is_file():
-            rule = "must be an image file or a folder of them, got a pipe, a socket or a device"
-            raise DataError(word, rule, "Write it to a file first")
-        found = sorted(file for file, _, _ in walk(path, passed, lost_too=True)) if path.is_dir() else [path]
-        if not found:
-            there = f", got {passed}" if str(passed) else ", got none"
-            raise DataError(word, f"the folder must hold images{there}", f"Known: {', '.join(sorted(IMAGE_SUFFIXES))}")
-        images += found
+        try:
+            images += _images_of(word, passed, skip)
+        except DataError as error:
+            if len(words) == 1:
+                raise
+            skip(Path(word), error.rule)
+    return images
+
+
+def _images_of(word: str, passed: PassedOver, skip: Skip) -> list[Path]:
+    path = Path(word)
+    try:
+        kind = path.stat().st_mode
+    except OSError as error:
+        found = "nothing there" if isinstance(error, FileNotFoundError) else error.strerror
+        raise DataError(word, f"must be an image or a folder of images, got {found}", "Check the path") from None
+    if S_ISREG(kind):
+        return [path]
+    if not S_ISDIR(kind):
+        rule = "must be an image file or a folder of them, got a pipe, a socket or a device"
+        raise DataError(word, rule, "Write it to a file first")
+    found_here = PassedOver()
+    images = sorted(file for file, _, _ in walk(path, found_here, lost_too=True, closed=skip))
+    if not images:
+        there = f", got {found_here}" if str(found_here) else ", got none"
+        raise DataError(word, f"the folder must hold images{there}", f"Known: {', '.join(sorted(IMAGE_SUFFIXES))}")
+    passed.add(found_here)
     return images
 
 
@@ -89,20 +111,31 @@ def main(words: Sequence[str]) -> None:
     config = parse(PredictConfig, read_words([word for word in words if word not in images], PredictConfig), "command line")
     if not images:
         raise ConfigError("command line", "images must be given, got none", "Add their paths: model=<folder> photo.png …")
-    passed, unreadable = PassedOver(), list[Path]()
+    passed, left_out = PassedOver(), list[Path]()
 
-    def skip(file: Path, reason: str) -> None:
-        unreadable.append(file)
-        print(f"hopsearch: skipped {file}: {reason}", file=sys.stderr)
+    def skip(path: Path, reason: str) -> None:
+        left_out.append(path)
+        print(f"hopsearch: skipped {path}: {reason}", file=sys.stderr)
 
-    files = images_of(images, passed)
-    write(predict(load_classifier(config.model), files, skip if len(files) > 1 else None), config.top, config.format)
-    done = len(files) - len(unreadable)
+    files = images_of(images, passed, skip)
+    gone = len(left_out)
+    alone = len(files) == 1 and not gone
+    write(predict(load_classifier(config.model), files, None if alone else skip), config.top, config.format)
+    done = len(files) - len(left_out) + gone
     summary = f"classified {done:,} of {len(files):,} images" + (f"; passed over: {passed}" if str(passed) else "")
     print(f"hopsearch: {summary}", file=sys.stderr)
-    if unreadable:
-        rule = f"every image must be readable, {len(unreadable):,} of {len(files):,} are not, the first is {unreadable[0]}"
-        raise DataError("predict", rule, "The others are classified; repair these, or leave them out")
+    if left_out:
+        raise _incomplete(left_out, gone, len(files), done)
+
+
+def _incomplete(left_out: Sequence[Path], gone: int, files: int, done: int) -> DataError:
+    """What to say at the end: ``gone`` of what was left out are words and folders, the others images."""
+    bad = len(left_out) - gone
+    parts = [f"every path must lead to images that can be read, {gone:,} did not, the first is {left_out[0]}"] * bool(gone)
+    if bad:
+        parts.append(f"every image must be readable, {bad:,} of {files:,} are not, the first is {left_out[gone]}")
+    others = "The others are classified; repair" if done else "Nothing is classified; repair"
+    return DataError("predict", "; ".join(parts), f"{others} these, or leave them out")
 
 
 if __name__ == "__main__":

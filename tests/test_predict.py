@@ -79,6 +79,61 @@ def test_a_link_to_nothing_is_skipped_and_named(models, photos, capsys):
     assert "classified 5 of 6 images" in shown.err
 
 
+def test_a_word_that_leads_nowhere_costs_a_sentence(models, photos, capsys):
+    (photos.parent / "empty").mkdir()
+    os.mkfifo(photos.parent / "pipe.png")
+    words = ("missing.png", "photos", "empty", "pipe.png", "photos/a/000.jpg/inside.png")
+    assert ask(f"model={models / 'torch'}", *words, "format=json") == MISTAKE
+    shown = capsys.readouterr()
+    assert len(shown.out.splitlines()) == 5, "the others are classified all the same"
+    assert shown.err.splitlines() == [
+        "hopsearch: skipped missing.png: must be an image or a folder of images, got nothing there",
+        "hopsearch: skipped empty: the folder must hold images, got none",
+        "hopsearch: skipped pipe.png: must be an image file or a folder of them, got a pipe, a socket or a device",
+        "hopsearch: skipped photos/a/000.jpg/inside.png: must be an image or a folder of images, got Not a directory",
+        "hopsearch: classified 5 of 5 images",
+        "hopsearch: predict: every path must lead to images that can be read, 4 did not, the first is missing.png. "
+        "The others are classified; repair these, or leave them out",
+    ]
+
+
+def test_where_nothing_can_be_predicted_it_is_said(models, photos, capsys):
+    assert ask(f"model={models / 'torch'}", "missing.png", "gone.png") == MISTAKE
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "2 did not, the first is missing.png. Nothing is classified; repair these" in shown.err
+    assert ask(f"model={models / 'torch'}", "missing.png") == MISTAKE
+    assert capsys.readouterr().err.startswith(
+        "hopsearch: missing.png: must be an image or a folder of images, got nothing there."
+    )
+
+
+def test_a_folder_that_cannot_be_read_is_skipped_and_named(models, photos, capsys):
+    """Its path is longer than the system takes, which no user may read, root neither."""
+    inner = os.getcwd()
+    os.chdir(photos / "a")
+    try:
+        for _ in range(17):
+            os.mkdir("d" * 250)
+            os.chdir("d" * 250)
+    finally:
+        os.chdir(inner)
+    assert ask(f"model={models / 'torch'}", "photos", "format=json") == MISTAKE
+    shown = capsys.readouterr()
+    assert len(shown.out.splitlines()) == 5, "the others are classified all the same"
+    assert "skipped photos/a/ddd" in shown.err
+    assert "the folder must be readable: File name too long\n" in shown.err
+    assert "every path must lead to images that can be read, 1 did not, the first is photos/a/ddd" in shown.err
+
+
+def test_a_link_to_itself_is_skipped_and_named(models, photos, capsys):
+    (photos / "a" / "loop.jpg").symlink_to("loop.jpg")
+    assert ask(f"model={models / 'torch'}", "photos", "format=json") == MISTAKE
+    shown = capsys.readouterr()
+    assert len(shown.out.splitlines()) == 5
+    assert "skipped photos/a/loop.jpg: [Errno 40]" in shown.err
+
+
 def test_a_folder_without_images_says_what_it_holds(models, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "phone").mkdir()

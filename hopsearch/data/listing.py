@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISREG
@@ -46,6 +46,13 @@ class PassedOver:
     """Links to a folder above them."""
     twice: int = 0
     """Links to images that are listed where they lie."""
+
+    def add(self, other: "PassedOver") -> None:
+        """Count what ``other`` has counted too."""
+        self.suffixes += other.suffixes
+        self.empty += other.empty
+        for name in ("special", "hidden", "outside", "loops", "twice"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in self.suffixes.most_common(6))
@@ -98,7 +105,11 @@ def holds_images(folder: Path) -> bool:
 
 
 def walk(
-    folder: Path, passed: PassedOver, linked: bool = False, lost_too: bool = False
+    folder: Path,
+    passed: PassedOver,
+    linked: bool = False,
+    lost_too: bool = False,
+    closed: Callable[[Path, str], None] | None = None,
 ) -> Iterator[tuple[Path, os.stat_result, bool]]:
     """Every visible image in ``folder`` and below: path, status, and whether a symbolic link leads to it.
 
@@ -107,6 +118,7 @@ def walk(
         passed: counts what is passed over.
         linked: whether a link leads to ``folder`` itself.
         lost_too: whether links to nothing are given, with their own status, instead of refused.
+        closed: called with a folder below ``folder`` that cannot be read and the reason; the others are taken. None: raise.
 
     Raises:
         DataError: a link to nothing, or a folder that cannot be read.
@@ -115,7 +127,13 @@ def walk(
     waiting = [(folder, linked)]
     while waiting:
         place, linked = waiting.pop()
-        here = place.stat()
+        try:
+            here = _open(place)
+        except DataError as error:
+            if closed is None or place == folder:
+                raise
+            closed(place, error.rule)
+            continue
         if (here.st_dev, here.st_ino) in seen:
             passed.loops += 1
             continue
@@ -133,13 +151,20 @@ def walk(
 def _visible(folder: Path, passed: PassedOver) -> Iterator[tuple[os.DirEntry[str], bool]]:
     """What is to be looked at in a folder, sorted, and whether it is a folder; what is hidden or leads back is counted."""
     for entry in _entries(folder):
-        is_folder = entry.is_dir()
+        is_folder = _is_folder(entry)
         if is_hidden(entry.name):
             passed.hidden += 1
         elif is_folder and _leads_back(entry):
             passed.loops += 1
         else:
             yield entry, is_folder
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or into a folder that is closed to us
+        return False
 
 
 def _pass_over(entry: os.DirEntry[str], passed: PassedOver) -> None:
@@ -211,9 +236,22 @@ def file_part(root: Path, rows: Sequence[Row]) -> FilePart:
     )
 
 
+def _open(folder: Path) -> os.stat_result:
+    """The status of a folder whose entries can be read."""
+    try:
+        with os.scandir(folder):
+            return folder.stat()
+    except OSError as error:
+        raise _closed(folder, error) from None
+
+
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as found:
             return sorted(found, key=lambda entry: entry.name)
     except OSError as error:
-        raise DataError(str(folder), f"the folder must be readable: {error.strerror}", "Check its permissions") from None
+        raise _closed(folder, error) from None
+
+
+def _closed(folder: Path, error: OSError) -> DataError:
+    return DataError(str(folder), f"the folder must be readable: {error.strerror}", "Check its permissions")
