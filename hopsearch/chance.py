@@ -58,3 +58,8 @@ def p_value(share: float, count: float, other: float, other_count: float) -> flo
     if variance <= 0:
         return 1.0
     return math.erfc(abs(share - other) / math.sqrt(2 * variance))
+
+
+def plus_minus(margin: float) -> str:
+    """`` ± 0.0123``; empty where nothing varied: of a single value, and of values that are all the same, which prove nothing."""
+    return f" ± {margin:.4f}" if math.isfinite(margin) and round(margin, 4) > 0 else ""

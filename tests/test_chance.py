@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from hopsearch.chance import equivalent_count, mean_recall_interval, p_value, wilson
+from hopsearch.chance import equivalent_count, mean_recall_interval, p_value, plus_minus, wilson
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,10 @@ def test_the_intervals_hold_what_they_promise():
         inside += one.low <= 0.6 <= one.high
     assert 0.93 < held / 2000 < 0.98
     assert 0.92 < inside / 2000 < 0.98
+
+
+@pytest.mark.parametrize(
+    ("margin", "text"), [(0.01234, " ± 0.0123"), (0.0, ""), (1e-17, ""), (float("inf"), ""), (float("nan"), "")]
+)
+def test_no_spread_is_told_where_nothing_varied(margin, text):
+    assert plus_minus(margin) == text

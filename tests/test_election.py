@@ -134,6 +134,8 @@ def test_a_clear_gap_needs_nothing(tmp_path):
     [
         ({3: [0.9, 0.9], 7: [0.95, 0.93]}, 7, "changed from trial 3 to trial 7. One training each would have chosen another"),
         ({3: [0.9, 0.9], 7: [0.9, 0.9]}, 3, "The choice stayed trial 3."),
+        ({3: [1.0, 1.0], 7: [1.0, 1.0]}, 3, "(val_acc, mean): trial 3 1.0000, trial 7 1.0000. The choice"),
+        ({3: [1.0, 1.0], 7: [0.9, 0.8]}, 3, "(val_acc, mean ± standard deviation): trial 3 1.0000, trial 7 0.8500 ± 0.0707."),
         ({3: [0.8, 0.9], 7: [0.99, None]}, 3, "trial 7 0.9900, 1 failed. The choice stayed trial 3."),
         ({3: [0.8, 0.9], 7: [0.81, 0.5]}, 3, "would have chosen another trial in 1 of 2 rounds"),
         ({3: [None, None], 7: [0.1, 0.1]}, 7, "trial 3 all failed"),

@@ -18,7 +18,8 @@ from hopsearch import report
 from hopsearch.command import MISTAKE, run_verb
 from hopsearch.errors import StudyError
 from hopsearch.reporting import facts_of, pareto_front
-from hopsearch.reporting.effects import at_equal_parameters, mean_of
+from hopsearch.reporting.effects import at_equal_parameters, effect, mean_of
+from hopsearch.reporting.measured import symmetry
 from hopsearch.space import load_space
 from hopsearch.study import Admission, State, Study, StudyView, TrialRecord
 from tests.browser import Browser
@@ -205,6 +206,18 @@ def test_a_mean_and_its_interval():
     assert (mean.trials, mean.mean) == (3, pytest.approx(0.7))
     assert mean.margin == pytest.approx(4.30265 * 0.2 / 3**0.5, rel=1e-5)  # Student's t at 2 degrees of freedom
     assert mean_of([0.5]).margin == float("inf")
+
+
+@pytest.mark.parametrize(("same", "spread"), [(True, False), (False, True)])
+def test_trials_that_all_reached_the_same_have_no_spread(tmp_path, same, spread):
+    """A mean of perfect trials is no certainty: "1.0000 ± 0.0000" would say so."""
+    with simulated(tmp_path, 40, lambda record: 1.0 if same else 1 - record.number / 100) as study:
+        figures = [effect(study, "model.depth", [1]), symmetry(study, at_equal_parameters(study, 1), 1)]
+    for figure in figures:
+        assert figure is not None
+        told = [text for trace in figure.data for text in trace.text or () if text and " trials" in text]
+        assert told
+        assert all(("±" in text) == spread for text in told), told
 
 
 def test_families_at_equal_parameters_are_told_apart_from_capacity(tmp_path):

@@ -15,6 +15,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from scipy import stats
 
+from hopsearch.chance import plus_minus
 from hopsearch.reporting.style import FAMILY_COLOURS, OTHER_COLOUR, about, layout, short
 from hopsearch.study import State, StudyView, TrialRecord
 
@@ -107,7 +108,7 @@ def _points_and_means(
     means = {levels.index(value) + shift: mean_of([y for _, y in known]) for value, known in by_value.items()}
     means = {at: mean for at, mean in sorted(means.items()) if mean.trials >= _LEAST}
     bars = {"type": "data", "array": [mean.margin for mean in means.values()], "thickness": 1.5, "width": 4}
-    text = [f"{family}: {mean.mean:.4f} ± {mean.margin:.4f}, {mean.trials} trials" for mean in means.values()]
+    text = [f"{family}: {mean.mean:.4f}{plus_minus(mean.margin)}, {mean.trials} trials" for mean in means.values()]
     x, y = list(means), [mean.mean for mean in means.values()]
     line = go.Scatter(x=x, y=y, error_y=bars, mode="lines+markers", name=family, legendgroup=family, showlegend=legend)
     line.update(line={"color": colour}, marker={"size": 9, "symbol": "diamond"}, text=text, hoverinfo="text")

@@ -6,6 +6,7 @@ from collections import defaultdict
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from hopsearch.chance import plus_minus
 from hopsearch.reporting.effects import Adjusted, reached
 from hopsearch.reporting.style import FAMILY_COLOURS, OTHER_COLOUR, about, layout, log_axis
 from hopsearch.study import State, StudyView, TrialRecord
@@ -27,7 +28,7 @@ def symmetry(view: StudyView, adjusted: dict[str, Adjusted], epoch: int) -> go.F
         figure.add_trace(dots, 1, 1)
         mean = adjusted[family]
         bar = {"type": "data", "array": [mean.margin], "thickness": 2, "width": 8}
-        text = [f"{family}: {mean.mean:.4f} ± {mean.margin:.4f} at {mean.params:,.0f} parameters, {mean.trials} trials"]
+        text = [f"{family}: {mean.mean:.4f}{plus_minus(mean.margin)} at {mean.params:,.0f} parameters, {mean.trials} trials"]
         marker = {"color": colour, "size": 11, "symbol": "diamond"}
         point = go.Scatter(x=[family], y=[mean.mean], error_y=bar, mode="markers", marker=marker, text=text, hoverinfo="text")
         figure.add_trace(point.update(showlegend=False), 1, 2)

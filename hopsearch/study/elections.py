@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hopsearch.chance import plus_minus
 from hopsearch.study.records import TrialRecord
 from hopsearch.study.verdicts import images_behind
 from hopsearch.study.view import StudyView
@@ -50,7 +51,8 @@ def election_words(election: Mapping[str, Any] | None) -> str:
     lines = [f"trial {number} {_spread(known)}" for number, known in _best_first(election)]
     numbers = _listed([int(number) for number in election["values"]])
     text = f"Trials {numbers} {why}, so each was trained {repeats} times with fresh seeds "
-    text += f"({election['metric']}, mean ± standard deviation): {', '.join(lines)}."
+    kind = "mean ± standard deviation" if any("±" in line for line in lines) else "mean"
+    text += f"({election['metric']}, {kind}): {', '.join(lines)}."
     if len(election["tied"]) > len(election["values"]):
         text += f" {len(election['tied']) - len(election['values'])} more trials tie and were not (finish.candidates)."
     changed = f"changed from trial {first} to" if election["chosen"] != first else "stayed"
@@ -101,7 +103,7 @@ def _spread(values: Values) -> str:
     failed = f", {len(values) - len(known)} failed" if len(known) < len(values) else ""
     if not known:
         return "all failed"
-    deviation = f" ± {statistics.stdev(known):.4f}" if len(known) > 1 else ""
+    deviation = plus_minus(statistics.stdev(known)) if len(known) > 1 else ""
     return f"{statistics.fmean(known):.4f}{deviation}{failed}"
 
 
