@@ -143,6 +143,21 @@ def test_interrupted_reported_finished_and_extended(tmp_path, capsys):
     assert extended.winner["test_reads"] == 1 + (extended.winner["trial"] != view.winner["trial"])
 
 
+@pytest.mark.timeout(300)
+def test_a_budget_that_was_spent_before_trains_nothing_and_says_which_to_raise(tmp_path):
+    words = [*SMALL[:-1], "train.epochs=1", "fidelity.min_epochs=1", "finish=false"]
+    first = run(tmp_path, *words, "trials=2")
+    assert first.returncode == 0, first.stderr
+    assert "already" not in first.stdout
+    before = StudyView.open(tmp_path / "runs" / "imixer-digits")
+    again = run(tmp_path, *words, "trials=4", "budget.epochs=2")
+    assert again.returncode == 0, again.stderr
+    said = "the budget of 2 epochs is spent already, so no trial is trained: raise budget.epochs= to train more"
+    assert said in " ".join(again.stdout.split())
+    after = StudyView.open(before.folder)
+    assert (after.epochs, len(after.counted())) == (before.epochs, len(before.counted())) == (2, 2)
+
+
 def check_winner_loads(folder: Path, view: StudyView) -> None:
     model = timm.create_model(f"local-dir:{folder / 'winner'}", pretrained=True)
     config, winner = view.records[view.winner["trial"]].config, folder / "winner"
