@@ -36,11 +36,12 @@ from hopsearch.config import flatten, parse
 from hopsearch.data import DataConfig, DataFacts, accepted_by_names, data_difference, data_identity
 from hopsearch.data.identity import kept
 from hopsearch.distributed.cluster import TrialResources, connect, places
+from hopsearch.distributed.evaluation import finish_training
 from hopsearch.distributed.growth import growth
 from hopsearch.distributed.job import Job
 from hopsearch.distributed.mirror import Place
 from hopsearch.distributed.progress import Curve
-from hopsearch.distributed.training import finish_training, run_training
+from hopsearch.distributed.training import run_training
 from hopsearch.errors import ConfigError, ResourceError, StudyError
 from hopsearch.models import preset, require_size
 from hopsearch.names import Name, check_name, derive_name
@@ -205,7 +206,7 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
             for sentence in opening(trial, facts, config.recipe if config.model else None, fixed):
                 say(sentence)
             with connect(config.address):
-                _run(config, trial, facts.classes, owned, console)
+                _run(config, trial, facts, owned, console)
     except KeyboardInterrupt:
         signals.saving()
         raise Interrupted("Saved. Run the same command to go on.") from None
@@ -213,7 +214,7 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
         lock.release()
 
 
-def _run(config: TrainingConfig, trial: TrialConfig, classes: Sequence[str], place: Place, console: Console) -> None:
+def _run(config: TrainingConfig, trial: TrialConfig, found: DataFacts, place: Place, console: Console) -> None:
     folder = place.folder
     resources = TrialResources(workers=config.workers[0], cpus=config.cpus, gpus=config.gpus)
     grown = growth() if config.address else None
@@ -232,13 +233,14 @@ def _run(config: TrainingConfig, trial: TrialConfig, classes: Sequence[str], pla
         threads=max(1, int(config.cpus)),
     )
     with Curve(folder / "tensorboard", trial, console) as curve:
-        run_training(job, config.workers, resources, curve.take, console.print)
-    facts = finish_training(job, resources, folder / "model", place.below("model"))
+        run_training(job, config.workers, resources, curve.take, console.print, found.n_train + found.n_val)
+    images = found.n_train + found.n_val + found.n_test
+    facts = finish_training(job, resources, folder / "model", place.below("model"), images, console.print)
     (folder / "result.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     place.push()
     place.push("tensorboard")
     console.print(f"trained {facts['epochs']} epochs: {winner_values(facts, {})}; weights in {folder / 'model'}", markup=False)
-    for sentence in winner_verdicts(facts, {}, list(classes)):
+    for sentence in winner_verdicts(facts, {}, list(found.classes)):
         console.print(sentence, markup=False)
 
 

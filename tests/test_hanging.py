@@ -3,15 +3,21 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from hopsearch.distributed.causes import Cause, Death
+from hopsearch.distributed.hanging import GroupWatch
+from hopsearch.distributed.job import Progress
 from hopsearch.distributed.losses import Losses
 from hopsearch.distributed.watch import Watch
 from hopsearch.study import State, StudyView, TrialRecord
 from hopsearch.study.elections import REPEATS
+from tests.conftest import environment, hear_interrupts
 from tests.processes import begun, start, trainers, wait_for, wait_gone
 
 # As Ray 2.60 writes them.
@@ -21,6 +27,20 @@ Selected to kill: (Task: job ID=01000000, pid=6693, actual memory used=0.16GB, â
 CRASH = """The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR
 Worker exit detail: Worker unexpectedly exits with a connection error code 2. End of file. Some common causes include: (1) â€¦"""
 NODE = "The actor died unexpectedly before finishing this task. The actor is dead because its node has died. Node Id: 8d00"
+
+
+# A search's and a training's command with waits that a test can sit out, and otherwise as it is.
+QUICK = """
+import sys
+from hopsearch import signals
+signals.supervise()
+from hopsearch.distributed import hanging, watch
+watch._LEAST, watch._LEAST_AT_FIRST, hanging._AN_IMAGE, hanging.LOOK_EVERY = 6.0, 20.0, 0.0, 1.0
+from hopsearch import train, tune
+from hopsearch.command import run_as_program
+verb = {"train": (train, train.TrainingConfig), "tune": (tune, tune.TuneConfig)}[sys.argv.pop(1)]
+run_as_program(verb[0].main, verb[1], "")
+"""
 
 
 class TestWatch:
@@ -115,6 +135,64 @@ class TestDeaths:
         assert crashes == ["", "", "lost: its worker died 3 times in a row without finishing an epoch; the last time it crashed"]
 
 
+class TestGroupWatch:
+    """One long training, by a clock that the test moves."""
+
+    @pytest.fixture
+    def group(self):
+        group = GroupWatch(images=20_000, clock=lambda: group.now)
+        group.now = 0.0
+        return group
+
+    EPOCH = Progress(rows=({"epoch": 1, "seconds": 1.0},))
+
+    def wait(self, group, seconds):
+        group.now += seconds
+        return group.hangs()
+
+    def test_nothing_hangs_before_a_group_has_come_together_or_after_it_was_lost(self, group):
+        assert not self.wait(group, 1e6)
+        group.begun(1)
+        group.gone()
+        assert not self.wait(group, 1e6)
+
+    def test_the_first_epoch_has_the_time_in_which_its_images_can_be_decoded(self, group):
+        group.begun(1)
+        assert not self.wait(group, 1999)
+        assert "no epoch for 2001 s, where 2000 s are allowed" in self.wait(group, 2)
+
+    def test_later_epochs_have_ten_times_the_longest(self, group):
+        group.begun(2)
+        group.now += 30
+        group.heard(self.EPOCH)
+        group.now += 50
+        group.heard(self.EPOCH)
+        assert not self.wait(group, 499)
+        assert "no epoch for 501 s, where 500 s are allowed, 10 times its longest epoch" in self.wait(group, 2)
+
+    def test_a_group_that_shrank_may_take_longer_by_as_much(self, group):
+        group.begun(8)
+        for _ in range(2):
+            group.now += 60
+            group.heard(self.EPOCH)
+        group.begun(1)
+        assert not self.wait(group, 4799)
+        assert self.wait(group, 2)
+        group.begun(8)
+        assert self.wait(group, 2001), "and what its images need"
+
+    def test_history_is_no_epoch_and_an_end_is_waited_for_by_nobody(self, group):
+        group.begun(1)
+        group.now += 1
+        group.heard(Progress(history=True))
+        assert not self.wait(group, 1999), "the first epoch of a training that resumes"
+        group.heard(Progress(paused=True))
+        assert not self.wait(group, 1e6)
+        group.begun(1)
+        group.heard(Progress(done=True))
+        assert not self.wait(group, 1e6)
+
+
 WORDS = ["space=imixer", "model.dim=32", "model.depth=2", "model.patch_size=2", "train.epochs=9", "finish=false"]
 
 
@@ -175,4 +253,59 @@ class TestReal:
         trained = StudyView.open(folder).optuna.user_attrs[REPEATS]
         assert {(training["epochs"], training.get("reason")) for training in trained.values()} == {(9, None)}
         assert len(trained) == 4
+        assert wait_gone([victim])
+
+    def quick(self, tmp_path, verb, *words):
+        log = (tmp_path / "log.txt").open("a")
+        words = [sys.executable, "-c", QUICK, verb, f"storage={tmp_path / 'runs'}", *words]
+        with log:
+            return subprocess.Popen(words, env=environment(tmp_path), stdout=log, stderr=log, preexec_fn=hear_interrupts)
+
+    TRAIN = ("model=imixer_s16_224", "model.dim=32", "model.depth=2", "model.patch_size=2", "name=mine")
+
+    def said(self, tmp_path, process):
+        assert process.wait(timeout=300) == 0, (tmp_path / "log.txt").read_text()[-3000:]
+        return (tmp_path / "log.txt").read_text()
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_a_training_that_hangs_is_begun_anew(self, tmp_path, workers):
+        process = self.quick(tmp_path, "train", *self.TRAIN, "epochs=14", f"workers={workers}", "cpus=0.5")
+        checkpoints = tmp_path / "runs" / "mine" / "checkpoints"
+        assert wait_for(lambda: [*checkpoints.glob("epoch_0003.pt")], process), (tmp_path / "log.txt").read_text()[-3000:]
+        victims = trainers(process.pid, b"RayTrainWorker")
+        assert len(victims) == workers
+        os.kill(victims[-1], signal.SIGSTOP)
+        said = self.said(tmp_path, process)
+        assert said.count("its workers are killed, it resumes from its last epoch") == 1, said
+        assert "trained 14 epochs" in said
+        begun_at = [line.split()[0] for line in (checkpoints / "epochs.log").read_text().splitlines()]
+        assert set(begun_at) == {str(epoch) for epoch in range(1, 15)}
+        assert len(begun_at) == 15, "one epoch was begun twice"
+        assert wait_gone(victims)
+
+    def stop_finisher(self, process) -> int:
+        """Stop the evaluation's worker as soon as it is there."""
+        assert wait_for(lambda: trainers(process.pid, b"Finisher"), process)
+        (victim,) = trainers(process.pid, b"Finisher")
+        os.kill(victim, signal.SIGSTOP)
+        return victim
+
+    def test_an_evaluation_that_hangs_is_made_by_another_worker(self, tmp_path):
+        process = self.quick(tmp_path, "train", *self.TRAIN, "epochs=2")
+        victim = self.stop_finisher(process)
+        said = self.said(tmp_path, process)
+        assert "training: no test accuracy for " in said
+        assert "its worker is killed, another one evaluates the model" in said
+        assert "test_acc" in said
+        assert Path(tmp_path / "runs" / "mine" / "model" / "model.safetensors").exists()
+        assert wait_gone([victim])
+
+    def test_a_winners_worker_that_hangs_before_its_first_epoch_is_replaced(self, tmp_path):
+        """It hangs while it finds out how many threads are fastest."""
+        process = self.quick(tmp_path, "tune", *WORDS[:-1], "trials=2", "budget.epochs=3", "study=s")
+        victim = self.stop_finisher(process)
+        said = self.said(tmp_path, process)
+        assert "winner: no epoch for " in said
+        assert "its worker is killed, the training resumes from the last epoch" in said
+        assert StudyView.open(tmp_path / "runs" / "s").winner["epochs"] == 9
         assert wait_gone([victim])

@@ -15,6 +15,7 @@ from hopsearch import train
 from hopsearch.command import MISTAKE, run_verb
 from hopsearch.data import DataConfig, data_identity, load
 from hopsearch.distributed import job, training
+from hopsearch.distributed.hanging import GroupWatch
 from hopsearch.distributed.job import Job, JobRun, Progress, cause
 from hopsearch.space import Space
 from hopsearch.study import Identity, Study, StudyView, about_data
@@ -247,11 +248,11 @@ class TestFailures:
         monkeypatch.setattr(job, "TrialRun", begin)
         told = JobRun(Job(number=0, trial=tiny, data=DataConfig(), folder=str(tmp_path))).advance()
         with pytest.raises(RuntimeError, match=r"(?s)a rank ended in an error:.*in begin.*ZeroDivisionError: of this rank alone"):
-            training._Run(None, print, print, (1, 1))._fail(told)
+            training._Run(None, print, print, (1, 1), GroupWatch(9))._fail(told)
 
     def test_a_diverged_training_is_the_users_to_mend(self):
         with pytest.raises(train.StudyError, match="must be able to go on, got diverged"):
-            training._Run(None, print, print, (1, 1))._fail(self.diverged)
+            training._Run(None, print, print, (1, 1), GroupWatch(9))._fail(self.diverged)
 
 
 def begun_epochs(folder: Path) -> int:

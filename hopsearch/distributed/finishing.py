@@ -6,104 +6,23 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
-from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from hopsearch.distributed.causes import Cause
 from hopsearch.distributed.cluster import TrialResources
 from hopsearch.distributed.deaths import LOST, death_of
 from hopsearch.distributed.dispatcher import Dispatcher
 from hopsearch.distributed.election import Election, FinishConfig
-from hopsearch.distributed.job import Job, Progress
-from hopsearch.distributed.watch import Watch
-from hopsearch.distributed.worker import Finisher, answer
+from hopsearch.distributed.hanging import LOOK_EVERY, awaited
+from hopsearch.distributed.job import Progress
+from hopsearch.distributed.seat import Seat
 from hopsearch.durations import clock
 from hopsearch.errors import StudyError
 from hopsearch.study import TrialRecord
-from hopsearch.training import Row
 
 __all__ = ["FinishConfig", "finish_winner"]
 
 _RESTARTS = 3  # of a training in a row
-_LOOK_EVERY = 5  # seconds between two looks whether its worker hangs
 _SAY_EVERY = 15  # seconds between two lines about the winner's training
-_ROOM = 15  # seconds to wait for a whole machine
-
-
-class _Seat:
-    """A training's place on the cluster, and its processes."""
-
-    def __init__(self, job: Job, resources: TrialResources, whole: bool = False) -> None:
-        self.job, self.rows, self._placed = job, dict[int, Row](), False
-        self._watch = Watch(time.monotonic)
-        self._place, given = _room(resources, whole)
-        strategy = PlacementGroupSchedulingStrategy(self._place, 0, placement_group_capture_child_tasks=True)
-        self._actor = Finisher.options(  # type: ignore[attr-defined]  # made by ray.remote
-            num_cpus=given.cpus, num_gpus=given.gpus, scheduling_strategy=strategy
-        ).remote(job.model_dump_json(), given.cpus, given.gpus)
-        self._threads = given.threads
-
-    def start(self, job: Job) -> Any:
-        """Take another training: the processes are kept, which take longer to start than a small model to train.
-
-        Returns:
-            As `advance`, of its first epoch.
-        """
-        self.job, self.rows = job, {}
-        self._watch.handed_out(job.number)
-        return self._actor.start.remote(job.model_dump_json())
-
-    def settle_threads(self) -> int:
-        """Train with all the cores there are, where that is faster; returns how many threads."""
-        if self._threads <= self.job.threads:
-            return self.job.threads
-        return int(answer(self._actor.settle_threads.remote(self._threads)))
-
-    def advance(self) -> Any:
-        """A reference to what comes of one epoch, to be given to `take`."""
-        return self._actor.advance.remote()
-
-    def kill_if_it_hangs(self, record: TrialRecord, say: Callable[[str], None]) -> None:
-        """End its processes if nothing was heard of them for too long; the time that it waits for a machine does not count."""
-        if not self._placed:
-            self._placed = placement_group_table(self._place)["state"] == "CREATED"
-            self._watch.handed_out(record.number)
-        if why := self._watch.hangs(record, last=True):
-            say(f"winner: {why}; its worker is killed, the training resumes from the last epoch")
-            self.kill()
-
-    def take(self, reference: Any, record: TrialRecord) -> Progress:
-        """What came of an epoch.
-
-        Args:
-            reference: as of `advance`.
-            record: the trial.
-
-        Raises:
-            RuntimeError: it ended in an error of ours.
-            RayActorError, OutOfMemoryError, Leaving: its machine is gone or short of memory, or about to be gone.
-        """
-        progress = Progress.model_validate_json(answer(reference))
-        if progress.trace:
-            raise RuntimeError(f"the training of trial {self.job.number} ended in an error:\n{progress.trace}")
-        self.rows |= {int(row["epoch"]): row for row in progress.rows}
-        self._placed = True
-        self._watch.heard(record, trained=not progress.history)
-        return progress
-
-    def finish(self, target: str, mirror: str) -> dict[str, Any]:
-        """See `JobRun.finish`."""
-        facts: dict[str, Any] = answer(self._actor.finish.remote(target, mirror))
-        return facts
-
-    def kill(self) -> None:
-        """End its processes; whoever waits for them is told that they are gone."""
-        ray.kill(self._actor)
-
-    def close(self) -> None:
-        """End its processes and give the place back."""
-        self.kill()
-        remove_placement_group(self._place)
 
 
 def finish_winner(
@@ -152,14 +71,14 @@ def finish_winner(
 
 
 def _train_again(election: Election, resources: TrialResources, slots: int, say: Callable[[str], None]) -> None:
-    waiting, running, lost = election.missing(), dict[Any, _Seat](), Counter[str]()
+    waiting, running, lost = election.missing(), dict[Any, Seat](), Counter[str]()
     if waiting:
         numbers = ", ".join(str(record.number) for record in election.candidates)
         say(f"winner: trials {numbers} are trained again with fresh seeds, {len(waiting)} trainings; Ctrl-C keeps what is done")
     try:
         while waiting or running:
             while waiting and len(running) < slots:
-                seat = _Seat(waiting.pop(0), resources)
+                seat = Seat(waiting.pop(0), resources, "winner")
                 running[seat.advance()] = seat
             ready = _first(running, election, say)
             seat = running.pop(ready)
@@ -190,17 +109,17 @@ def _train_again(election: Election, resources: TrialResources, slots: int, say:
             seat.close()
 
 
-def _first(running: dict[Any, _Seat], election: Election, say: Callable[[str], None]) -> Any:
+def _first(running: dict[Any, Seat], election: Election, say: Callable[[str], None]) -> Any:
     """The first of several trainings that has something to tell, be it that it was killed since it hung."""
     while True:
-        ready, _ = ray.wait(list(running), num_returns=1, timeout=_LOOK_EVERY)
+        ready, _ = ray.wait(list(running), num_returns=1, timeout=LOOK_EVERY)
         if ready:
             return ready[0]
         for seat in running.values():
             seat.kill_if_it_hangs(election.record(seat.job), say)
 
 
-def _over(seat: _Seat, progress: Progress) -> bool:
+def _over(seat: Seat, progress: Progress) -> bool:
     if progress.failure == "search":
         seat.close()
         raise StudyError(f"trial {seat.job.number}", f"its training must go on, got {progress.reason}", "Run the command again")
@@ -208,21 +127,23 @@ def _over(seat: _Seat, progress: Progress) -> bool:
 
 
 def _finish(dispatcher: Dispatcher, resources: TrialResources, best: TrialRecord, say: Callable[[str], None]) -> dict[str, Any]:
-    seat = _Seat(dispatcher.job(best), resources, whole=True)
+    seat = Seat(dispatcher.job(best), resources, "winner", whole=True)
     try:
         _train_to_the_end(seat, dispatcher, best, say)
-        facts = seat.finish(str((dispatcher.study.folder / "winner").resolve()), dispatcher.place.below("winner"))
+        target, mirror = str((dispatcher.study.folder / "winner").resolve()), dispatcher.place.below("winner")
+        images = dispatcher.facts.n_train + dispatcher.facts.n_val + dispatcher.facts.n_test
+        facts = seat.finish(target, mirror, best, images, say)
     finally:
         seat.close()
     more = [row["seconds"] for epoch, row in seat.rows.items() if epoch > best.epoch]
     return facts | {"finish_epochs": len(more), "finish_seconds": round(sum(more), 2)}
 
 
-def _train_to_the_end(seat: _Seat, dispatcher: Dispatcher, record: TrialRecord, say: Callable[[str], None]) -> None:
+def _train_to_the_end(seat: Seat, dispatcher: Dispatcher, record: TrialRecord, say: Callable[[str], None]) -> None:
     last = dispatcher.study.identity.space.fidelity.max_epochs
     first, began, said = record.epoch, time.monotonic(), 0.0
     if first < last:
-        threads = seat.settle_threads()
+        threads = seat.settle_threads(record, say)
         on = f" on {threads} threads" if threads > 1 else ""
         say(f"winner: trial {record.number} continues from epoch {first} to {last}{on}; Ctrl-C keeps it, finish=false leaves it")
     while True:
@@ -243,21 +164,7 @@ def _train_to_the_end(seat: _Seat, dispatcher: Dispatcher, record: TrialRecord, 
             say(f"winner: epoch {row['epoch']:g} of {last}, {dispatcher.study.objective} {value:.4f}, about {left} left")
 
 
-def _in_time(seat: _Seat, record: TrialRecord, say: Callable[[str], None]) -> Progress:
+def _in_time(seat: Seat, record: TrialRecord, say: Callable[[str], None]) -> Progress:
     epoch = seat.advance()
-    while not ray.wait([epoch], timeout=_LOOK_EVERY)[0]:
-        seat.kill_if_it_hangs(record, say)
+    awaited(epoch, lambda: seat.kill_if_it_hangs(record, say))
     return seat.take(epoch, record)
-
-
-def _room(resources: TrialResources, whole: bool) -> tuple[Any, TrialResources]:
-    """A placement group, and what it gives each process; with ``whole`` all cores of one machine, if it is free soon."""
-    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cores = [machine.get("CPU", 0.0) for machine in machines if machine.get("GPU", 0.0) >= resources.gpus]
-    if whole and resources.workers == 1 and max(cores, default=0.0) > resources.cpus:
-        wide = resources.model_copy(update={"cpus": max(cores)})
-        place = placement_group(wide.bundles())
-        if place.wait(_ROOM):
-            return place, wide
-        remove_placement_group(place)  # others are at work there
-    return placement_group(resources.bundles()), resources

@@ -10,7 +10,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -21,10 +20,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from hopsearch import signals
 from hopsearch.distributed.cluster import TrialResources
 from hopsearch.distributed.group import keep_to_assigned_gpus
+from hopsearch.distributed.hanging import GroupWatch, is_there
 from hopsearch.distributed.interface import RanksConfig
 from hopsearch.distributed.job import Job, JobRun, Progress, cause
 from hopsearch.distributed.notice import Notice, draining, this_node
-from hopsearch.distributed.worker import Finisher, answer
 from hopsearch.errors import ResourceError, StudyError
 
 _POLL = 0.2  # seconds between two looks into the mailbox
@@ -40,19 +39,25 @@ class Mailbox:
     def __init__(self) -> None:
         self._told: list[str] = []
         self._stop = False
-        self.begun = 0
+        self.begun, self.world = 0, 1
+        self.ranks: dict[int, Any] = {}
 
-    def begin(self) -> None:
-        """A group has come together."""
-        self.begun += 1
+    def begin(self, rank: int, world: int, actor: Any) -> None:
+        """A rank's process, ``actor``, has begun; with the first one a group has come together."""
+        self.ranks[rank], self.world = actor, world
+        self.begun += rank == 0
 
     def tell(self, progress: str) -> None:
         """`Progress` as JSON."""
         self._told.append(progress)
 
-    def news(self, since: int) -> tuple[list[str], int]:
-        """What was told after the first ``since``, and how many groups have begun."""
-        return self._told[since:], self.begun
+    def news(self, since: int) -> tuple[list[str], int, int]:
+        """What was told after the first ``since``, how many groups have begun, and how many ranks the newest has."""
+        return self._told[since:], self.begun, self.world
+
+    def actors(self) -> list[Any]:
+        """The processes of the newest group's ranks."""
+        return [actor for rank, actor in self.ranks.items() if rank < self.world]
 
     def ask_to_stop(self) -> None:
         """Have the ranks save what they are at and leave."""
@@ -69,6 +74,7 @@ def run_training(
     resources: TrialResources,
     take: Callable[[Progress], None],
     say: Callable[[str], None],
+    images: int,
 ) -> None:
     """Train ``job`` to its end on the connected cluster.
 
@@ -78,6 +84,7 @@ def run_training(
         resources: what a rank is given.
         take: told of every progress, on this thread.
         say: told what is waited for.
+        images: that each rank reads before its first epoch.
 
     Raises:
         UserError: the user must act; what was finished is saved.
@@ -86,33 +93,27 @@ def run_training(
     """
     here = NodeAffinitySchedulingStrategy(this_node(), soft=False)  # it lives as long as the driver
     mailbox = ray.remote(Mailbox).options(num_cpus=0, max_concurrency=8, scheduling_strategy=here).remote()
-    run = _Run(mailbox, take, say, workers)
+    run = _Run(mailbox, take, say, workers, GroupWatch(images))
     while not run.over:
         with tempfile.TemporaryDirectory(prefix="hopsearch-train-", ignore_cleanup_errors=True) as scratch:
             run.follow(_fit_in_background(job, mailbox, workers, resources, scratch))
-
-
-def finish_training(job: Job, resources: TrialResources, target: Path, mirror: str) -> dict[str, Any]:
-    """Write the best epoch's model into ``target``, and a copy into ``mirror``, with its test accuracy; see `JobRun.finish`."""
-    actor = Finisher.options(  # type: ignore[attr-defined]  # made by ray.remote
-        num_cpus=resources.cpus, num_gpus=resources.gpus
-    ).remote(job.model_dump_json(), resources.cpus, resources.gpus)
-    try:
-        facts: dict[str, Any] = answer(actor.finish.remote(str(target.resolve()), mirror))
-    finally:
-        ray.kill(actor)
-    return facts
 
 
 class _Run:
     """What the driver knows of a training that goes on elsewhere."""
 
     def __init__(
-        self, mailbox: Any, take: Callable[[Progress], None], say: Callable[[str], None], workers: tuple[int, int]
+        self,
+        mailbox: Any,
+        take: Callable[[Progress], None],
+        say: Callable[[str], None],
+        workers: tuple[int, int],
+        watch: GroupWatch,
     ) -> None:
         self._mailbox, self._take, self._say, self._workers = mailbox, take, say, workers
         self._read = self._begun = self._idle = self._epoch = 0
         self._heard = time.monotonic()
+        self._watch = watch
         self._gone: Progress | None = None
         self.over = False
 
@@ -133,14 +134,16 @@ class _Run:
             raise fitting.error
 
     def _look(self) -> None:
-        texts, begun = ray.get(self._mailbox.news.remote(self._read))
+        texts, begun, world = ray.get(self._mailbox.news.remote(self._read))
         self._read += len(texts)
         if begun > self._begun:
             self._idle += begun - self._begun
             self._begun, self._heard = begun, time.monotonic()
+            self._watch.begun(world)
         told = [Progress.model_validate_json(text) for text in texts]
         for progress in told:
             self._heard = float("inf")
+            self._watch.heard(progress)
             self._one(progress)
         failed = [progress for progress in told if progress.failure]
         self._gone = next((progress for progress in failed if progress.others_gone), self._gone)
@@ -155,6 +158,16 @@ class _Run:
         if time.monotonic() - self._heard > _PATIENCE and begun == self._begun == 0:
             self._heard = float("inf")
             self._say(f"still waiting for a place for {self._workers[0]} workers; the cluster has {_free()} free")
+        if why := self._watch.hangs():
+            self._watch.gone()
+            self._kill(why)
+
+    def _kill(self, why: str) -> None:
+        ranks = [actor for actor in ray.get(self._mailbox.actors.remote()) if is_there(actor)]
+        if ranks:  # else they were lost, and Ray Train waits for a place
+            self._say(f"training: {why}; its workers are killed, it resumes from its last epoch")
+        for actor in ranks:
+            ray.kill(actor)
 
     def _one(self, progress: Progress) -> None:
         if progress.rows and int(progress.rows[-1]["epoch"]) > self._epoch:
@@ -231,8 +244,9 @@ def _train_rank(config: dict[str, Any]) -> None:
     work = JobRun(Job.model_validate_json(config["job"]))
     node = this_node()
     notice = Notice(lambda: bool(ray.get(mailbox.stopping.remote(node))))
-    if first:
-        ray.get(mailbox.begin.remote())
+    context = ray.train.get_context()
+    here = ray.get_runtime_context().current_actor
+    ray.get(mailbox.begin.remote(context.get_world_rank(), context.get_world_size(), here))
     while True:
         progress = work.advance(notice)
         if first or progress.failure:

@@ -76,20 +76,24 @@ class Watch:
         longest = max((before, *(seconds * max(1.0, _flops(record) / flops) for seconds, flops in self._starts)))
         return max(_LEAST_AT_FIRST, _FACTOR * longest)
 
-    def hangs(self, record: TrialRecord, last: bool = False) -> str:
+    def hangs(self, record: TrialRecord, last: bool = False, least: float = 0.0, slower: float = 1.0, what: str = "epoch") -> str:
         """Why its worker counts as hanging, in words; empty where it does not.
 
         Args:
             record: the trial.
             last: the search waits for those that run and nothing else: then ten minutes are enough where nothing is known.
+            least: seconds that it may be silent in any case.
+            slower: how many times longer an epoch may take than those that are known.
+            what: is waited for.
         """
         allowed, silent = self.allowed(record), self.silent(record.number)
         if allowed is None:
             allowed = _LEAST_AT_FIRST if last else math.inf
+        allowed = max(least, allowed * slower)
         if silent <= allowed:
             return ""
         known = "its longest epoch" if record.number in self._epochs else "the longest wait for another's"
-        return f"no epoch for {silent:.0f} s, where {allowed:.0f} s are allowed, {_FACTOR} times {known} or the least"
+        return f"no {what} for {silent:.0f} s, where {allowed:.0f} s are allowed, {_FACTOR} times {known} or the least"
 
 
 def _flops(record: TrialRecord) -> float:
