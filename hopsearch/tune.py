@@ -285,7 +285,6 @@ def _run(config: TuneConfig, ready: _Prepared, study: Study, journal: JournalMir
         try:
             with live:
                 run_search(dispatcher, config.trial, places, forked=not config.address)
-                dispatcher.conclude()
             if dispatcher.stopped:
                 console.print(f"stopped: {dispatcher.stopped}")
             finish_winner(dispatcher, config.trial, config.finish, places, console.print)

@@ -43,7 +43,7 @@ def search(folder, sampler, pruner, space, ends=()):
                 for _ in simulation.events():
                     if study.epochs >= epochs:
                         break
-                study.conclude("stopped: a budget is spent")
+                list(study.conclude("stopped: a budget is spent"))
     with Study(folder / "test", identity(space=space), sampler, pruner) as study:
         Choosy(study, Hills(), 1, 4 if space else 6).run()
         assert study.audit() == []
@@ -81,3 +81,46 @@ def check(tmp_path, journal, sampler, pruner, space, step, ends=()):
             search(folder, sampler, pruner, space, ends)
         journal.lives = 10**9
         assert search(folder, sampler, pruner, space, ends) == straight, f"killed after {lives} writes"
+
+
+class Interrupted(BaseException):
+    """Stands for KeyboardInterrupt, which may come in the middle of a write: before the file has it, or after."""
+
+
+def interrupted(folder, sampler, pruner, closed):
+    """A search that is interrupted, and closes so many of its trials: as many as a moment is enough for."""
+    study = None
+    try:
+        study = Study(folder, identity(), sampler, pruner)
+        Choosy(study, Hills(), 1, 6).run()
+    except Interrupted:
+        for _ in zip(range(closed), study.conclude("interrupted") if study else (), strict=False):
+            pass
+    else:
+        raise AssertionError("it was not interrupted")
+    finally:
+        if study:
+            study.close()
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(("sampler", "pruner"), [("random", "asha_promotion"), ("random", "asha"), ("tpe", "pasha")])
+def test_interrupted_at_any_write_and_closed_by_the_same_process(tmp_path, monkeypatch, sampler, pruner, after):
+    """Its memory may not know of the last write, or of half of what belongs together; how many are closed does not matter."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+    append, count = JournalFile.append_logs, {"left": 10**9}
+
+    def cut_off(self, logs):
+        count["left"] -= 1
+        if count["left"] or after:
+            append(self, logs)
+        if not count["left"]:
+            raise Interrupted
+
+    monkeypatch.setattr(JournalFile, "append_logs", cut_off)
+    straight, writes = search(tmp_path / "straight", sampler, pruner, None), 10**9 - count["left"]
+    for turn, lives in enumerate(range(1, writes, 5 if sampler == "random" else 17)):
+        folder, count["left"] = tmp_path / str(lives), lives
+        interrupted(folder / "test", sampler, pruner, closed=turn % 4)
+        count["left"] = 10**9
+        assert search(folder, sampler, pruner, None) == straight, f"interrupted {'after' if after else 'before'} write {lives}"

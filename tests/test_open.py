@@ -1,6 +1,8 @@
 """Trials that a budget leaves open: told as such everywhere, with values in Optuna; continued, the search is the same."""
 
 import os
+import time
+from collections import Counter
 
 import optuna
 import pytest
@@ -10,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from hopsearch.data import DataConfig
 from hopsearch.distributed.budget import Budget
+from hopsearch.distributed.conclusion import conclude, leave
 from hopsearch.distributed.dispatcher import Dispatcher
 from hopsearch.distributed.job import Progress
 from hopsearch.reporting.facts import facts_of
@@ -30,7 +33,7 @@ from hopsearch.study import (
 from hopsearch.study.frame import trials_frame
 from hopsearch.study.verdicts import no_better
 from hopsearch.training import Constraint
-from tests.conftest import SPACE, identity
+from tests.conftest import SPACE, admit_all, identity
 from tests.test_simulator import GRID, Hills, facts
 
 WHY = "stopped: the time budget of 1m is spent"
@@ -59,7 +62,7 @@ def test_a_search_that_budgets_ended_is_the_same(tmp_path, sampler, pruner):
     simulation = Simulation(opened(tmp_path / "again", sampler, pruner, space), Hills(), 3, trials, faults)
     for turn, _ in enumerate(simulation.events()):
         if turn % 9 == 4:
-            simulation.study.conclude(WHY)
+            list(simulation.study.conclude(WHY))
             assert not [trial.number for trial in simulation.study.optuna.trials if trial.state.name == "RUNNING"]
             simulation.study.close()
             simulation.study = opened(tmp_path / "again", sampler, pruner, space)
@@ -78,7 +81,7 @@ def test_what_optuna_sees(tmp_path, database, objective):
         for turn, _ in enumerate(Simulation(study, Hills(), 3, 12).events()):
             if turn == 25:
                 break
-        known = len(study.conclude(WHY))
+        known = len(list(study.conclude(WHY)))
         assert known > 5
         assert len(study.counted()) == known + sum(record.state.ended for record in study.counted())
     view = StudyView.open(tmp_path / "test", url)
@@ -124,7 +127,7 @@ class TestDesk:
             while goes_on:
                 epoch += 1
                 goes_on = desk.take(job.number, Progress(rows=(rows[epoch - 1],), done=epoch == 3))
-        desk.conclude()
+        conclude(desk)
         desk.observers[0].close()
 
     def test_told_as_open_and_with_values_in_tensorboard(self, tmp_path, digits):
@@ -149,6 +152,46 @@ class TestDesk:
         assert all(record.state.ended for record in view.counted())
         for record in view.counted():
             assert len(self.events(tmp_path, f"trial_{record.number:04d}").Scalars("best/val_acc")) == record.epoch
+
+    def test_an_interrupted_search_leaves_its_trials_open(self, tmp_path, digits):
+        said: list[str] = []
+        with opened(tmp_path, space=self.FAST) as study:
+            desk = self.desk(study, digits, said)
+            first, second = desk.next_job(), desk.next_job()
+            desk.take(first.number, Progress(rows=({"epoch": 1, "val_acc": 0.5, "seconds": 1.0},)))
+            leave(desk, "interrupted")
+            desk.observers[0].close()
+        view = StudyView.open(tmp_path / "test")
+        assert {(record.state, record.reason) for record in view.counted()} == {(State.OPEN, "interrupted")}
+        assert len(view.counted()) == 2
+        assert [trial.state.name for trial in view.optuna.trials] == ["COMPLETE", "PRUNED"]
+        assert view.optuna.best_value == 0.5
+        assert said == [], "no budget is to be raised"
+        assert "_hparams_/session_end_info" in self.events(tmp_path, "trial_0000").summary_metadata
+        with opened(tmp_path, space=self.FAST) as study:
+            desk = self.desk(study, digits, said)
+            assert [record.number for record in study.waiting()] == [first.number]
+            assert desk.next_job().number == second.number
+            desk.observers[0].close()
+
+    def test_closing_takes_no_longer_than_a_moment(self, tmp_path, digits, monkeypatch):
+        """With as many trials that wait, and as slow a disk: the others go on like those that were closed."""
+        with opened(tmp_path, "random", "asha_promotion", self.FAST | {"fidelity": {"min_epochs": 1, "max_epochs": 3}}) as study:
+            desk = Dispatcher(study, DataConfig(), digits.facts, Constraint(), Budget(99), (Board(study),))
+            for _ in range(60):
+                job = desk.next_job()
+                desk.take(job.number, Progress(rows=({"epoch": 1, "val_acc": 0.5, "seconds": 1.0},)))
+            monkeypatch.setattr(os, "fsync", lambda file: time.sleep(0.05))
+            began = time.monotonic()
+            leave(desk, "interrupted")
+            assert time.monotonic() - began < 1.6
+            desk.observers[0].close()
+        states = Counter(record.state for record in StudyView.open(tmp_path / "test").counted())
+        assert 0 < states[State.OPEN] < sum(states.values())
+        monkeypatch.setattr(os, "fsync", lambda file: None)
+        with opened(tmp_path, "random", "asha_promotion", self.FAST | {"fidelity": {"min_epochs": 1, "max_epochs": 3}}) as study:
+            assert len(study.waiting()) + len(study.resume(admit_all)) == sum(states.values())
+            assert study.audit() == []
 
     @staticmethod
     def events(folder, run):

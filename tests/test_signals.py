@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from hopsearch.errors import ResourceError
-from hopsearch.study import StudyView
+from hopsearch.study import State, StudyView
 from hopsearch.training import CheckpointFolder
 from tests.conftest import environment, hear_interrupts
 from tests.processes import begun, descendants, is_alive, wait_for, wait_gone
@@ -270,6 +270,9 @@ def test_a_search_at_every_moment(tmp_path):
     run().until(lambda: sum(begun(folder).values()) >= 1).ends(signal.SIGHUP, signal.SIGHUP)
     run().until(lambda: StudyView.open(folder).epochs >= 1).ends(signal.SIGTERM, signal.SIGTERM, whole_group=True)
     known = StudyView.open(folder)
+    left = [record for record in known.counted() if not record.state.ended]
+    assert {(record.state, record.reason) for record in left} == {(State.OPEN, "interrupted")}
+    assert not [trial for trial in known.optuna.trials if trial.state.name == "RUNNING"], "as optuna-dashboard sees it"
     run().said("winner: trial").ends(signal.SIGTERM, signal.SIGHUP)
     view = StudyView.open(folder)
     assert all(record.curve.items() <= view.records[number].curve.items() for number, record in known.records.items())

@@ -9,6 +9,7 @@ import hopsearch
 from hopsearch import train
 from hopsearch.data import DataConfig
 from hopsearch.distributed.budget import Budget
+from hopsearch.distributed.conclusion import conclude
 from hopsearch.distributed.dispatcher import Dispatcher
 from hopsearch.distributed.job import JobRun
 from hopsearch.export import write_export
@@ -39,7 +40,7 @@ def finished(tmp_path_factory, digits):
             run = JobRun(job)
             while desk.take(job.number, run.advance()):
                 pass
-        desk.conclude()
+        conclude(desk)
         chosen = study.ranked()[1]
         run = JobRun(desk.job(chosen))
         while True:

@@ -220,17 +220,10 @@ class Dispatcher:
         else:
             self._queue.append(record.number)
 
-    def conclude(self) -> None:
-        """The search is over for now: its clock stops, and trials that a budget has kept from their end are open from now on."""
-        self._until = self.clock()
-        self.study.note("seconds", round(self.seconds, 2))
-        left = self.study.conclude(f"stopped: {self.stopped}") if self.stopped else []
-        for record in left:
-            for observer in self.observers:
-                observer.end(record)
-        if left:
-            raised = self.budget.remedy(self.study, self.seconds) or "the budget"
-            self.say(f"open trials: {len(left)}; raise {raised} in the same command to continue them")
+    def stop_clock(self) -> None:
+        """The search is over for now; what follows, such as the winner's training, is not charged to it."""
+        if self._until is None:
+            self._until = self.clock()
 
     def requeue(self, death: Death | None = None) -> None:
         """All that is out did not come back: hand it out again.

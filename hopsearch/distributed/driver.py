@@ -13,17 +13,21 @@ from hopsearch import signals
 from hopsearch.distributed.adapter import StudyScheduler, StudySearch, StudySearcher, plain_actors
 from hopsearch.distributed.causes import Cause
 from hopsearch.distributed.cluster import TrialResources
+from hopsearch.distributed.conclusion import conclude, leave
 from hopsearch.distributed.deaths import death_of
 from hopsearch.distributed.dispatcher import Dispatcher
 from hopsearch.distributed.overseer import Overseer
 from hopsearch.distributed.worker import TrialWorker
+from hopsearch.errors import UserError
 from hopsearch.study import Study
 
 _RESTARTS = 3  # of Tune in a row without a new epoch
 
 
 def run_search(dispatcher: Dispatcher, resources: TrialResources, slots: int, forked: bool = False) -> None:
-    """Run trials on the connected cluster until the budget is spent or nothing is left to try.
+    """Run trials on the connected cluster until the budget is spent or nothing is left to try, and conclude.
+
+    Where it is cut off, by an error or an interruption, trials that are not over are left open too.
 
     Args:
         dispatcher: the desk.
@@ -35,6 +39,17 @@ def run_search(dispatcher: Dispatcher, resources: TrialResources, slots: int, fo
         UserError: the search cannot go on and the user must act; all finished epochs are in the study.
         RuntimeError: Tune fails again and again, or trials end in errors of ours.
     """
+    try:
+        _run_to_the_end(dispatcher, resources, slots, forked)
+        conclude(dispatcher)
+    except BaseException as error:
+        why = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped: the search ended in an error"
+        with signals.held(), contextlib.suppress(UserError, OSError):  # a full disk, or the study is another's by now
+            leave(dispatcher, why)
+        raise
+
+
+def _run_to_the_end(dispatcher: Dispatcher, resources: TrialResources, slots: int, forked: bool) -> None:
     idle = 0
     while not dispatcher.finished:
         before = dispatcher.study.epochs

@@ -1,8 +1,8 @@
 """Which of Optuna's trials holds which of ours.
 
-Optuna cannot open a trial again that has ended. So when a budget ends a search, each trial that is not over is closed there,
-complete with its best value so far and marked as open. When the search goes on, another trial of Optuna carries it from then on,
-with all that was known of it. Ours keep their numbers: they count those of Optuna's that carry no other.
+Optuna cannot open a trial again that has ended. So when a budget or an interruption ends a search, each trial that is not over is
+closed there, complete with its best value so far and marked as open. When the search goes on, another trial of Optuna carries it
+from then on, with all that was known of it. Ours keep their numbers: they count those of Optuna's that carry no other.
 """
 
 import copy
@@ -68,7 +68,7 @@ def carried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def is_open(trial: FrozenTrial) -> bool:
-    """Whether it was closed only because its search was ended by a budget."""
+    """Whether it was closed only because its search ended."""
     mark: Mapping[str, Any] | None = trial.user_attrs.get(OPEN)
     if mark is None or not trial.state.is_finished() or "failure" in trial.user_attrs:
         return False

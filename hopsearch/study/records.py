@@ -20,7 +20,7 @@ class State(enum.StrEnum):
           resume │  │   ├─▶ FAILED       diverged, out of memory, or an error: `reason` says which
                  │  │   └─▶ PAUSED       waits at a rung: promoted it is RUNNING again, else PRUNED when the search is over
                  └──┘ killed, preempted, interrupted: stays RUNNING and goes on from its checkpoint
-        a budget ends the search ─▶ OPEN whatever was RUNNING or PAUSED, and is that again when the search goes on
+        a budget or an interruption ends the search ─▶ OPEN: was RUNNING or PAUSED, and is that again when the search goes on
         ask ─▶ INFEASIBLE | DUPLICATE    never trained, not counted as a trial
         another study ─▶ INHERITED       trained there; for the sampler to learn from, not counted either
     """
@@ -212,7 +212,7 @@ def from_optuna(trial: FrozenTrial, number: int, is_open: bool = False) -> Trial
     Args:
         trial: the one that holds it.
         number: ours.
-        is_open: whether Optuna was told of an end only because a budget was spent.
+        is_open: whether Optuna was told of an end only because its search ended.
     """
     attrs: Mapping[str, Any] = trial.user_attrs
     progress = attrs.get("progress", {})

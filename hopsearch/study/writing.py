@@ -1,7 +1,7 @@
 """What a study's one writer keeps as reports come, so that no question needs a look at all trials, and how it writes."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from hopsearch.study.carriers import carrier_of, mark_of
 from hopsearch.study.identity import Identity
 from hopsearch.study.leaders import Leaders
-from hopsearch.study.records import OPEN, State, TrialRecord
+from hopsearch.study.records import OPEN, State, TrialRecord, from_optuna
 from hopsearch.study.view import CHECKPOINTS, StudyView
 
 
@@ -103,29 +103,38 @@ class Writer(StudyView):
         """Note of which ended trials the weights are kept, best first, and by which rule; any other's may go from then on."""
         self.note(CHECKPOINTS, {"kept": list(numbers), **rule})
 
-    def conclude(self, why: str) -> list[TrialRecord]:
+    def conclude(self, why: str) -> Iterator[TrialRecord]:
         """The search has ended before its trials: those that run or wait are open from now on, until the study is opened again.
 
-        To Optuna they are complete, with their best values so far, so that whoever reads its storage sees these.
+        To Optuna they are complete, with their best values so far, so that whoever reads its storage sees these. Whoever has
+        no time for all may stop in between: the others stay as they are, and go on like the open ones.
 
         Args:
             why: what ended it, in words.
 
-        Returns:
-            The open trials.
+        Yields:
+            Each trial, once it is open.
         """
         left = [record for record in self.counted() if record.state in (State.RUNNING, State.PAUSED)]
         for record in left:
-            if record.number not in self._closed:
-                self._set(record.number, OPEN, mark_of(record, why))
-                known = record.curve and all(objective.name in record.cost for objective in self.objectives[1:])
-                values = self._told(record) if known else None
-                theirs = self.carriers.theirs(record.number)
-                self.optuna.tell(theirs, values, state=TrialState.COMPLETE if known else TrialState.PRUNED)
-                self._closed.add(record.number)
-            self._enter(record, State.OPEN)
-            record.reason = why
-        return left
+            if record.number in self._closed or self._close(record, why):
+                self._enter(record, State.OPEN)
+                record.reason = why
+                yield record
+
+    def _close(self, record: TrialRecord, why: str) -> bool:
+        # By what is stored: a search that was interrupted in the middle of a write may know less.
+        theirs = self.carriers.theirs(record.number)
+        trial = self._storage.get_trial(self._stored(record.number))
+        if trial.state.is_finished() or {"failure", "broken"} & trial.user_attrs.keys():
+            return False  # its end has begun; it is finished when the study is opened again
+        stored = from_optuna(trial, record.number)
+        self._set(record.number, OPEN, mark_of(stored, why))
+        known = stored.curve and all(objective.name in stored.cost for objective in self.objectives[1:])
+        values = self._told(stored) if known else None
+        self.optuna.tell(theirs, values, state=TrialState.COMPLETE if known else TrialState.PRUNED)
+        self._closed.add(record.number)
+        return True
 
     def _reopened(self, record: TrialRecord) -> State:
         if record.state != State.OPEN:
