@@ -196,6 +196,10 @@ class TestGroupWatch:
 WORDS = ["space=imixer", "model.dim=32", "model.depth=2", "model.patch_size=2", "train.epochs=9", "finish=false"]
 
 
+def epochs_of_running(folder):
+    return {record.number: record.epoch for record in StudyView.open(folder).records.values() if not record.state.ended}
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.long
@@ -204,9 +208,17 @@ class TestReal:
     def stop_one(self, tmp_path, process):
         folder = tmp_path / "runs" / "imixer-digits"
         assert wait_for(lambda: sum(begun(folder).values()) >= 4, process)
-        victim = trainers(process.pid)[0]
-        os.kill(victim, signal.SIGSTOP)
-        return folder, victim
+        for _ in range(10):
+            victim = trainers(process.pid)[0]
+            os.kill(victim, signal.SIGSTOP)
+            before = epochs_of_running(folder)
+            time.sleep(3)
+            after = epochs_of_running(folder)
+            if any(epoch and after.get(number) == epoch for number, epoch in before.items()):
+                return folder, victim
+            os.kill(victim, signal.SIGCONT)  # it had just begun a trial, whose first epoch is given ten minutes
+            time.sleep(1)
+        raise AssertionError("no worker was found in a later epoch")
 
     def test_the_time_budget_ends_a_search_whose_worker_hangs(self, tmp_path):
         began = time.monotonic()
