@@ -1,16 +1,21 @@
 """The command that Ray starts for a worker: has `forkserver` fork it, and lives as long as it does.
 
-Where the server is not there, or the worker is to have an environment of its own, it is started as Ray does it. Run by its path;
-imports nothing but the standard library, since it stands between Ray and every worker.
+Where the server is not there or does not answer, or the worker is to have an environment of its own, it is started as Ray does
+it. Run by its path; imports nothing but the standard library, since it stands between Ray and every worker.
 """
 
 import importlib.util
 import json
 import os
+import signal
 import socket
+import struct
 import sys
 
+TAKEN = b"+"
+"""What the forked process says when it is there, and is answered where it is still waited for."""
 _PLAIN = "--runtime-env-hash=0"
+_PATIENCE = 30.0  # seconds for the server to answer; Ray gives a worker 60
 
 
 def main() -> None:
@@ -21,31 +26,44 @@ def main() -> None:
     os.execv(sys.executable, [sys.executable, script, *sys.argv[1:]])
 
 
+def is_mine(other: socket.socket) -> bool:
+    """Whether the process at the other end is of this user."""
+    _, user, _ = struct.unpack("iII", other.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII")))
+    return bool(user == os.geteuid())
+
+
 def _rays_own() -> str:
     ray = importlib.util.find_spec("ray")
     assert ray is not None, "Ray has started this"
     return os.path.join(os.path.dirname(str(ray.origin)), "_private", "workers", "default_worker.py")
 
 
-def _forked(address: str, script: str) -> bool:
+def _forked(address: str, script: str, patience: float = _PATIENCE) -> bool:
     asked = {
         "script": script,
         "arguments": sys.argv,
         "environment": dict(os.environ),
-        "folder": os.getcwd(),
         "group": os.getpgrp(),
+        "process": os.getpid(),
+        "blocked": list(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
     }
     with socket.socket(socket.AF_UNIX) as server:
+        server.settimeout(patience)
         try:
-            server.connect(address)
+            server.connect("\0" + address)
+            if not is_mine(server):
+                return False
             text = json.dumps(asked).encode() + b"\n"
-            sent = socket.send_fds(server, [text], [1, 2])
+            folder = os.open(".", os.O_PATH)  # as it may have no name any more
+            sent = socket.send_fds(server, [text], [folder, 1, 2])
+            os.close(folder)
             server.sendall(text[sent:])
-            begun = server.recv(1)
+            if server.recv(1) != TAKEN:
+                return False
+            server.sendall(TAKEN)
         except OSError:
             return False
-        if not begun:
-            return False
+        server.settimeout(None)
         server.recv(1)  # nothing comes: it ends with the worker
         return True
 

@@ -3,6 +3,9 @@
 Importing torch and the rest takes a worker four seconds of a core, and all workers start at once. Here it is done once, while the
 driver is still importing, and the workers share the memory. Ray starts a worker as a command, here `forked_worker`: it sends what
 it was started with, and lives as long as the worker that is forked for it.
+
+Its socket is a name in the kernel and no file, so that nothing of it is left behind, however it ends. Such a name is open to
+everybody: both sides ask the kernel who the other one is.
 """
 
 import contextlib
@@ -13,6 +16,7 @@ import json
 import os
 import random
 import runpy
+import secrets
 import signal
 import socket
 import subprocess
@@ -21,9 +25,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hopsearch.distributed.forked_worker import TAKEN, is_mine
+
 ADDRESS = "HOPSEARCH_FORK_SERVER"
-"""Environment variable: the path of the socket that `forked_worker` asks at."""
+"""Environment variable: the name of the socket that `forked_worker` asks at."""
 LAUNCHER = Path(__file__).with_name("forked_worker.py")
+POSSIBLE = sys.platform == "linux"
+"""Whether there are such sockets, and libraries that may be forked once they are imported."""
 _NEEDED = (
     "hopsearch.distributed.job",
     "torch._dynamo",  # torch's optimizers, at their first step
@@ -35,113 +43,123 @@ _NEEDED = (
     "requests",
 )
 """All that a worker imports but Ray, which reads when it is imported whose worker it is."""
+# With the starter's places to import from, not the current folder, where `json.py` may be anything.
+_PROGRAM = f"import sys; sys.path[:] = sys.argv[3:]; from {__name__} import main; main()"
 _MOST = 2**20  # bytes of a request
+_PATIENCE = 5.0  # seconds for one that has begun
 _PR_SET_PDEATHSIG = 1  # Linux
 
 
 class ForkServer:
-    """The process, as its starter sees it. Started and ended on the same thread: it ends with that thread at the latest.
+    """The process, as its starter sees it. Started and ended on the same thread: it ends with that thread at the latest."""
 
-    Args:
-        folder: where its socket goes; only this user may enter it.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.address = folder / f"fork-{os.getpid()}"
-        self.address.unlink(missing_ok=True)
+    def __init__(self) -> None:
+        self.address = f"hopsearch-{secrets.token_hex(16)}"
         with socket.socket(socket.AF_UNIX) as door:
-            door.bind(str(self.address))
+            door.bind("\0" + self.address)
             door.listen(1024)  # from now on a worker that comes early waits
             fd = door.fileno()
-            command = [sys.executable, "-m", __name__, str(fd), str(self.address), str(os.getpid())]
+            command = [sys.executable, "-c", _PROGRAM, str(fd), str(os.getpid()), *sys.path]
             null = subprocess.DEVNULL
             self._process = subprocess.Popen(command, pass_fds=[fd], stdin=null, stdout=null, stderr=null)
 
     @contextlib.contextmanager
     def announced(self) -> Iterator[None]:
         """What is started meanwhile, and what that starts, finds it."""
-        os.environ[ADDRESS] = str(self.address)
+        os.environ[ADDRESS] = self.address
         try:
             yield
         finally:
-            del os.environ[ADDRESS]
+            os.environ.pop(ADDRESS, None)
 
     def close(self) -> None:
-        """End it; the workers that it forked go on, and end with Ray."""
-        self._process.terminate()
+        """End it, also one that hangs; the workers that it forked go on, and end with Ray."""
+        self._process.kill()
         self._process.wait()
-        self.address.unlink(missing_ok=True)
 
 
 def serve(door: socket.socket) -> None:
-    """Import what workers need, then fork one for each that comes; returns in the forked processes alone."""
+    """Import what workers need, then fork one for each that comes; returns in the forked processes alone.
+
+    Where an import fails it ends: every worker then imports by itself, and says what is wrong.
+    """
     for name in _NEEDED:
-        with contextlib.suppress(ImportError):  # a worker will say it
-            importlib.import_module(name)
+        importlib.import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended workers need not be waited for
     gc.collect()
     gc.freeze()  # so that the workers' collectors leave the shared memory as it is
     while True:
         caller, _ = door.accept()
-        with contextlib.suppress(OSError, ValueError):  # the caller is gone
-            asked, descriptors = _asked(caller)
+        descriptors: list[int] = []
+        with contextlib.suppress(OSError, ValueError):  # the caller is gone, or no more processes can be had
+            asked = _asked(caller, descriptors)
             if os.fork() == 0:
                 break
-            for each in descriptors:
-                os.close(each)
+        for each in descriptors:
+            os.close(each)
         caller.close()
     door.close()
-    _become(asked, descriptors, caller)
-    runpy.run_path(asked["script"], run_name="__main__")
+    if _awaited(caller):
+        _become(asked, descriptors, caller)
+        runpy.run_path(asked["script"], run_name="__main__")
 
 
-def _asked(caller: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    text, descriptors, _, _ = socket.recv_fds(caller, _MOST, 2)
+def _asked(caller: socket.socket, descriptors: list[int]) -> dict[str, Any]:
+    if not is_mine(caller):
+        raise ValueError("somebody else's")
+    caller.settimeout(_PATIENCE)  # one that is stopped in the middle keeps nobody waiting
+    text, received, _, _ = socket.recv_fds(caller, _MOST, 3)
+    descriptors += received
     while not text.endswith(b"\n"):
         more = caller.recv(_MOST)
         if not more:
             raise ValueError("cut off")
         text += more
-    return json.loads(text), descriptors
+    asked: dict[str, Any] = json.loads(text)
+    return asked
+
+
+def _awaited(caller: socket.socket) -> bool:
+    """Whether the caller still waits, and has not become the worker itself: then there would be two of it."""
+    try:
+        caller.sendall(TAKEN)
+        return caller.recv(1) == TAKEN
+    except OSError:
+        return False
 
 
 def _become(asked: dict[str, Any], descriptors: list[int], caller: socket.socket) -> None:
-    """Be the process that Ray started: its arguments, environment, folder, output and process group."""
-    for number in (signal.SIGTERM, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
+    """Be the process that Ray started: its arguments, environment, folder, output, signals, group, and when it is killed."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for stream, each in zip((1, 2), descriptors, strict=True):
+    signal.pthread_sigmask(signal.SIG_SETMASK, asked["blocked"])
+    folder, *streams = descriptors
+    with contextlib.suppress(OSError):  # it may not be entered any more
+        os.fchdir(folder)
+    os.close(folder)
+    for stream, each in zip((1, 2), streams, strict=True):
         os.dup2(each, stream)
         os.close(each)
     os.set_inheritable(caller.fileno(), False)
-    caller.sendall(b"+")
     caller.detach()  # stays open: its end tells `forked_worker` that the worker is gone
     os.environ.clear()
     os.environ.update(asked["environment"])
-    os.chdir(asked["folder"])
     with contextlib.suppress(OSError):  # in another session there is no such group
         os.setpgid(0, asked["group"])
+    with contextlib.suppress(OSError):  # Ray has told the kernel to end workers first where memory runs out
+        rank = Path(f"/proc/{asked['process']}/oom_score_adj").read_text(encoding="ascii")
+        Path("/proc/self/oom_score_adj").write_text(rank, encoding="ascii")
     sys.argv = asked["arguments"]
     random.seed()
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed()
 
 
 def main() -> None:
     """Serve at the socket that was handed over, as long as its starter lives."""
-    descriptor, address, parent = sys.argv[1:]
-
-    def end(*_: Any) -> None:
-        Path(address).unlink(missing_ok=True)
-        os._exit(0)
-
-    signal.signal(signal.SIGTERM, end)
+    descriptor, parent = sys.argv[1:3]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the driver
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() == int(parent):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == int(parent):  # it is not gone already
         serve(socket.socket(fileno=int(descriptor)))
-    else:  # it is gone already
-        end()
-
-
-if __name__ == "__main__":
-    main()

@@ -19,12 +19,15 @@ from ray._private.authentication.authentication_token_setup import ensure_token_
 from ray._private.node import Node
 from ray._private.parameter import RayParams
 
-from hopsearch.distributed.forkserver import LAUNCHER, ForkServer
+from hopsearch.distributed.forkserver import LAUNCHER, POSSIBLE, ForkServer
 from hopsearch.errors import ResourceError
 
 _LOOPBACK = "127.0.0.1"
 _BELOW = "ray"  # Ray opens the folder that it is given to everybody; the one around it stays closed
 _LONGEST = 40  # characters of the folder: a socket's path may have 107, and Ray adds up to 66
+# Whether the driver is connected only when a worker for every core is there. It waits with Python's lock held: nothing else of it
+# goes on meanwhile, no import and no Ctrl-C.
+_WAITS_FOR_WORKERS = "prestart_worker_first_driver"
 _PLACES = (tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm")
 
 
@@ -43,9 +46,18 @@ class Head:
     """
 
     def __init__(self, memory: int, forked: bool, **init: Any) -> None:
+        self._node: Node | None = None
+        self._server: ForkServer | None = None
+        try:
+            self._start(memory, forked and POSSIBLE, **init)
+        except BaseException:
+            self.end()
+            raise
+
+    def _start(self, memory: int, forked: bool, **init: Any) -> None:
         folder = ray_folder()
         ensure_token_if_auth_enabled({}, create_token_if_missing=True)
-        self._server = ForkServer(folder.parent) if forked else None
+        self._server = ForkServer() if forked else None
         with _alone(), self._server.announced() if self._server else contextlib.nullcontext():
             self._node = _Head(
                 ray_params=RayParams(
@@ -56,22 +68,20 @@ class Head:
                     no_monitor=True,
                     temp_dir=str(folder),
                     worker_path=str(LAUNCHER) if forked else None,
+                    _system_config={_WAITS_FOR_WORKERS: False} if forked else None,
                 ),
                 head=True,
                 shutdown_at_exit=False,
                 spawn_reaper=True,
                 ray_init_cluster=True,
             )
-            try:
-                ray.init(address=self._node.gcs_address, _temp_dir=str(folder), **init)
-            except BaseException:
-                self.end()
-                raise
+            ray.init(address=self._node.gcs_address, _temp_dir=str(folder), **init)
 
     def end(self) -> None:
         """Disconnect, and end Ray's processes."""
         ray.shutdown()
-        self._node.kill_all_processes(check_alive=False, allow_graceful=True)
+        if self._node is not None:
+            self._node.kill_all_processes(check_alive=False, allow_graceful=True)
         if self._server is not None:
             self._server.close()
 
