@@ -25,9 +25,9 @@ from hopsearch.errors import ResourceError
 _LOOPBACK = "127.0.0.1"
 _BELOW = "ray"  # Ray opens the folder that it is given to everybody; the one around it stays closed
 _LONGEST = 40  # characters of the folder: a socket's path may have 107, and Ray adds up to 66
-# Whether the driver is connected only when a worker for every core is there. It waits with Python's lock held: nothing else of it
-# goes on meanwhile, no import and no Ctrl-C.
-_WAITS_FOR_WORKERS = "prestart_worker_first_driver"
+# By default Ray starts a worker for every core when a driver connects, which waits for them with Python's lock held: nothing else
+# of it goes on meanwhile, no import and no Ctrl-C. They are started as soon, and not waited for.
+_EARLY_WORKERS = {"prestart_worker_first_driver": False, "enable_worker_prestart": True}
 _PLACES = (tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm")
 
 
@@ -68,7 +68,7 @@ class Head:
                     no_monitor=True,
                     temp_dir=str(folder),
                     worker_path=str(LAUNCHER) if forked else None,
-                    _system_config={_WAITS_FOR_WORKERS: False} if forked else None,
+                    _system_config=dict(_EARLY_WORKERS) if forked else None,
                 ),
                 head=True,
                 shutdown_at_exit=False,
