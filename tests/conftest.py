@@ -25,6 +25,18 @@ if TYPE_CHECKING:
 
 pytest.register_assert_rewrite("tests.processes")
 
+
+def pytest_collection_modifyitems(config, items):
+    """Where several processes share the tests (`-n 2`): real searches in one of them, one by one, and before all else."""
+    if not hasattr(config, "workerinput"):
+        return
+    for item in items:
+        if REAL & {mark.name for mark in item.iter_markers()}:
+            item.add_marker(pytest.mark.xdist_group("real"))
+    items.sort(key=lambda item: not REAL & {mark.name for mark in item.iter_markers()})
+
+
+REAL = {"ray", "slow", "long"}
 SPACE = {
     "fidelity": {"min_epochs": 1, "max_epochs": 9, "reduction": 3},
     "fixed": {"model.family": "imixer"},
