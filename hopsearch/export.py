@@ -93,7 +93,7 @@ def write_export(
 
 def _winner(view: StudyView, place: Place) -> tuple[Mixer, TrialConfig, dict[str, Any]]:
     if view.winner is None:
-        hint = "Let the search come to its end, with finish=true, or give trial=<number>"
+        hint = "Let the search finish, with finish=true, or give trial=<number>"
         raise StudyError(str(view.folder), "an export needs a finished winner, got none", hint)
     folder = view.folder / view.winner["folder"]
     if place.remote:

@@ -191,7 +191,7 @@ class Lease(abc.ABC):
         with contextlib.suppress(Exception):
             holder = self._look().holder
         rule = f"it was taken over by {holder or 'another process'}, as no heartbeat of this one came for {self._seconds:g} s"
-        return LostLease(self._place, rule, "This search has stopped without writing; what it told before is saved")
+        return LostLease(self._place, rule, "This search has stopped without writing; what it reported before is saved")
 
     def release(self) -> None:
         """Give the lease back."""

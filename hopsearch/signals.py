@@ -26,7 +26,7 @@ INTERRUPTED = 130
 """Exit code of a command that was asked to end."""
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that ask for an end."""
-NOTHING_BEGUN = "interrupted. Nothing was begun, so nothing had to be saved. Run the same command to begin."
+NOTHING_BEGUN = "interrupted before anything had started, so there is nothing to save. Run the same command to start."
 _AGAIN = 5  # seconds after which a child that has not answered is told again
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # Linux
 _GONE = (errno.EPIPE, errno.EIO)  # a pipe without a reader, a terminal that was closed

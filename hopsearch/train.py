@@ -273,8 +273,8 @@ def require_same(file: Path, trial: TrialConfig, data: Mapping[str, Any]) -> str
         lines += data_difference({key: value for key, value in data.items() if key in begun or key not in kept(data)}, begun)
         said = accepted_by_names(data, begun)
         if lines:
-            rule = f"a training must go on as it was begun, got (asked for != begun with) {'; '.join(lines)}"
-            raise ConfigError(str(file.parent), rule, "Give it another name with name=<name>, or take the change back")
+            rule = f"the settings must be those of the saved training, got (requested != saved) {'; '.join(lines)}"
+            raise ConfigError(str(file.parent), rule, "Use another name, name=<name>, or revert the change")
     file.write_text(json.dumps({**now, **flatten({"data": kept(data)})}, indent=2) + "\n", encoding="utf-8")
     return said
 

@@ -100,7 +100,7 @@ class TuneConfig(SearchVerb):
     pruner: str = "asha_promotion"
     """asha_promotion, asha, hyperband, pasha, median, patience, one_epoch or none."""
     prior: dict[str, Any] = Field(default_factory=dict)
-    """Beliefs about good values, by parameter, e.g. prior.optim.lr=2e-3; they fade as trials come in."""
+    """Values that are expected to be good, by parameter, e.g. prior.optim.lr=2e-3; their weight fades as trials come in."""
     warm_start: Name | None = None
     """Another study (its name, beside this one) whose trials the sampler learns from."""
     seed: int = Field(default=0, ge=0)
@@ -194,8 +194,8 @@ def _prepare(config: TuneConfig, fixed: dict[str, Any], console: Console) -> _Pr
     if not config.address:
         slots(config.trial, alone=this_machine())
     if prior.values and config.sampler == "grid":
-        rule = f"beliefs must be able to matter, got {', '.join(prior.values)} with a grid, which tries all in the file's order"
-        raise ConfigError("prior", rule, "Leave prior.* out, or take another sampler")
+        rule = f"has no effect with sampler=grid, which tries all values in order, got {', '.join(prior.values)}"
+        raise ConfigError("prior", rule, "Leave prior.* out, or use another sampler")
     place.bring_journal()
     begun = StudyView.find(place.folder, config.database)
     if later and not (begun and begun.identity.space.fidelity == identity.space.fidelity):

@@ -39,8 +39,8 @@ def study(tmp_path):
         (Budget(9, epochs=7), "", "1 epochs"),
         (Budget(9, gpu_hours=3, gpus=2), "the budget of 3 GPU-hours is spent", "0.00 GPU-hours"),
         (Budget(9, gpu_hours=4, gpus=2), "", "1.00 GPU-hours"),
-        (Budget(9, money=3, per_hour=2), "the cost limit of 3 is reached", "0.00 money"),
-        (Budget(9, money=3.5, per_hour=2), "", "0.50 money"),
+        (Budget(9, money=3, per_hour=2), "the cost limit of 3 is reached", "a cost of 0.00"),
+        (Budget(9, money=3.5, per_hour=2), "", "a cost of 0.50"),
     ],
 )
 def test_every_budget(study, budget, spent, left):
@@ -100,9 +100,11 @@ def test_a_dry_run_starts_nothing(tmp_path, monkeypatch, capsys):
     assert "rungs: 1, 3, 9, 27 epochs" in said
     assert said.count(" s per epoch") == 5
     assert not re.search(r" 0(\.0+)? s per epoch|\d hours with", said), "in units that fit"
-    assert re.search(r"expected, at the speed of this machine: [\d.]+ (second|minute)s? with \d+ at once, [\d.]+ money\n", said)
+    assert re.search(
+        r"expected, at the speed of this machine: [\d.]+ (second|minute)s? with \d+ at once, a cost of [\d.]+\n", said
+    )
     assert "% of 200 drawn at random" in said
-    assert " money" in said
+    assert ", a cost of " in said
     assert not (tmp_path / "runs").exists()
 
 
@@ -155,7 +157,10 @@ def test_a_plan_tells_which_budget_is_spent_first(tell):
     assert code == DONE
     assert re.search(r"budgets: budget\.epochs=5 ends it first, after about 5 of these \d+ epochs \(\d+%\)", said)
     assert "budget.plateau=2 may end it earlier" in said
-    assert "none ends it before; the nearest, budget.time=9d" in tell(*SMALL, "dry_run=true", "budget.time=9d")[1]
+    assert (
+        "none ends the search early; the tightest, budget.time=9d, allows about "
+        in tell(*SMALL, "dry_run=true", "budget.time=9d")[1]
+    )
 
 
 def test_a_plan_takes_off_what_is_done(tell):
@@ -163,10 +168,10 @@ def test_a_plan_takes_off_what_is_done(tell):
     words = [*SMALL, "pruner=none", "dry_run=true", "budget.epochs=15"]
     code, said = tell(*words)
     assert code == DONE
-    assert "resuming: 4 trials, 12 epochs so far; what follows is for the 6 or so epochs left" in said
+    assert "resuming: 4 trials, 12 epochs so far; the estimates below are for the 6 or so that remain" in said
     assert "budget.epochs=15 ends it first, after about 3 of these 6 epochs (50%)" in said
     code, said = tell(*words, "recipe=paper")
-    assert (code, "must be searched as it was begun" in said) == (MISTAKE, True)
+    assert (code, "the settings must be those of the saved study" in said) == (MISTAKE, True)
 
 
 def test_a_plan_tells_what_finishing_adds(tell):
@@ -292,9 +297,9 @@ def test_an_epoch_is_timed_with_the_threads_of_a_trial(tell, monkeypatch):
         (["prior.optim.lr=99"], "prior: optim.lr: must be a number from 0.0003 to 0.01"),
         (["warm_start=nosuch"], "runs/nosuch: must hold a study"),
         (["warm_start=nosuch", "sampler=qmc"], "must be one that learns from another study, got qmc. Take sampler=tpe or gp"),
-        (["prior.model.depth=2"], "a belief must be about what is searched, got one about a parameter that is fixed to 2"),
-        (["prior.model.n_power=4", "model.n_power=4"], "got one about a parameter that is fixed to 4"),
-        (["prior.model.n_iter=2", "sampler=grid"], "got model.n_iter with a grid, which tries all in the file's order"),
+        (["prior.model.depth=2"], "a prior must be for a searched parameter, got one for a parameter that is fixed to 2"),
+        (["prior.model.n_power=4", "model.n_power=4"], "got one for a parameter that is fixed to 4"),
+        (["prior.model.n_iter=2", "sampler=grid"], "prior: has no effect with sampler=grid, which tries all values in order, got model.n_iter"),
         (["trial.gpus=64"], "trial.gpus: a machine of the cluster must have 64 GPU for a worker"),
         (["constraint.max_params=10"], "some configuration must meet the constraints, got none in 500 random ones"),
         (["budget.gpu_hours=1"], "trials must have GPUs for a budget of them"),

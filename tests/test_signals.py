@@ -120,7 +120,7 @@ class TestWithoutRay:
         work.until("started")
         work.process.send_signal(signal.SIGTERM)
         assert work.process.wait(5) == 130
-        assert "interrupted. Nothing was begun, so nothing had to be saved." in work.log
+        assert "interrupted before anything had started, so there is nothing to save." in work.log
 
     def test_hung_up_with_nohup_it_goes_on(self, tmp_path):
         work = Work(tmp_path, prefix=("nohup",))
@@ -192,7 +192,7 @@ def test_while_it_is_imported(tmp_path, verb, after):
     process.terminate()
     _, error = process.communicate(timeout=20)
     assert (process.returncode, "Traceback" in error) == (130, False), error
-    assert "interrupted. Nothing was begun" in error
+    assert "interrupted before anything had started" in error
     assert not (tmp_path / "runs").exists()
 
 
@@ -249,7 +249,7 @@ def test_while_images_decode(tmp_path):
     images = photographs(tmp_path / "images", 60)
     run = Run(tmp_path, "tune", "space=mixer", f"data={images}", "data.image_size=32")
     run.until(lambda: list((tmp_path / "cache").glob("*")))
-    run.ends(signal.SIGTERM, signal.SIGTERM, sentence="interrupted. Nothing was begun")
+    run.ends(signal.SIGTERM, signal.SIGTERM, sentence="interrupted before anything had started")
     assert not list((tmp_path / "cache").glob("*.npy"))
 
 

@@ -166,7 +166,7 @@ class Budget:
         if self.gpu_hours is not None:
             words.append(f"{max(0.0, self.gpu_hours - self._gpu_hours(view)):.2f} GPU-hours")
         if self.money is not None:
-            words.append(f"{max(0.0, self.money - self._money(view)):.2f} money")
+            words.append(f"a cost of {max(0.0, self.money - self._money(view)):.2f}")
         if self.plateau is not None:
             words.append(f"{max(0, self.plateau - view.since_best)} trials to a plateau")
         return words

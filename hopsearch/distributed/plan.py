@@ -114,7 +114,8 @@ class Plan:
             say(f"resuming: all {len(known)} trials have ended, {self.begun.epochs} epochs; raise trials= for more")
             return 0
         left = max(epochs - self.begun.epochs, ahead * self.identity.space.fidelity.min_epochs, 1)
-        say(f"resuming: {len(known)} trials, {self.begun.epochs} epochs so far; what follows is for the {left} or so epochs left")
+        done = f"{len(known)} trials, {self.begun.epochs} epochs so far"
+        say(f"resuming: {done}; the estimates below are for the {left} or so that remain")
         return left
 
     def _show_samples(self, samples: Sequence[tuple[dict[str, Any], Admission]], console: Console) -> list[float]:
@@ -155,7 +156,7 @@ class Plan:
         budget, hours = self.budget, seconds / 3600
         costs = [f"{expected(seconds * left / self.at_once)} with {self.at_once} at once"]
         costs += [expected(seconds * left * budget.gpus, "GPU-")] if budget.gpus else []
-        costs += [f"{amount(hours * left * budget.per_hour)} money"] if budget.per_hour else []
+        costs += [f"a cost of {amount(hours * left * budget.per_hour)}"] if budget.per_hour else []
         threads, cores = self.resources.threads, os.cpu_count() or 1
         slower = f" with {cores} threads of a trial's {threads}" if threads > cores else ""
         slower += " without a GPU" if self.resources.gpus and not torch.cuda.is_available() else ""
@@ -166,7 +167,7 @@ class Plan:
             if most < left:
                 say(f"budgets: {name} ends it first, after about {most:.0f} of these {left} epochs ({most / left:.0%})")
             else:
-                say(f"budgets: none ends it before; the nearest, {name}, is enough for about {most:.0f} epochs")
+                say(f"budgets: none ends the search early; the tightest, {name}, allows about {most:.0f} epochs")
         if budget.plateau is not None:
             say(f"budgets: budget.plateau={budget.plateau} may end it earlier; when depends on the results")
 

@@ -84,7 +84,7 @@ def parameter_sections(view: StudyView) -> Iterator[Section]:
     """Which settings matter."""
     epochs = effects.epochs_to_compare(view)
     found = {epoch: importances(view, epoch) for epoch in epochs}
-    few = "Fewer than ten trials have come to a common epoch."
+    few = "Fewer than ten trials have reached the same epoch."
     yield Section(
         "importance",
         "Which settings matter",

@@ -83,8 +83,8 @@ class Identity:
             StudyError: the two differ; it says in what.
         """
         if lines := self.difference(begun):
-            rule = f"the study must be searched as it was begun, got (asked for != begun with) {'; '.join(lines)}"
-            raise StudyError(place, rule, "Give the search another name with study=<name>, or take the change back")
+            rule = f"the settings must be those of the saved study, got (requested != saved) {'; '.join(lines)}"
+            raise StudyError(place, rule, "Use another name, study=<name>, or revert the change")
 
     def require_data(self, asked: Mapping[str, Any], place: str) -> None:
         """Refuse other images, or the same split otherwise, where a study's trial is trained or measured again.
@@ -101,7 +101,7 @@ class Identity:
             fields = DataConfig.model_fields.items()
             split = {name: known[name] for name, field in fields if name in known and known[name] != field.default}
             settings = ", ".join(f"data.{name}={json.dumps(value).strip(chr(34))}" for name, value in split.items())
-            rule = f"the data must be those of study {self.name}, got (asked for != the study's) {'; '.join(lines)}"
+            rule = f"the data must be those of study {self.name}, got (requested != the study's) {'; '.join(lines)}"
             hint = "Leave data.* out: they come from the study, and its test images stay unseen"
             hint += f". They are {settings}" if split else ""
             raise StudyError(place, rule, hint)

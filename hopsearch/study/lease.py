@@ -146,7 +146,7 @@ def tell_plainly(engine: Engine, place: str) -> None:
     def explain(context: ExceptionContext) -> None:
         if isinstance(context.sqlalchemy_exception, OperationalError | InterfaceError | InternalError):
             found = " ".join(str(context.original_exception).split())
-            hint = "What was told before is saved: run the same command again"
+            hint = "What was reported before is saved: run the same command again"
             raise StudyError(place, f"the database must answer, got: {found}", hint) from context.original_exception
 
     event.listen(engine, "handle_error", explain)

@@ -40,7 +40,7 @@ class Prior:
             space.check({name: value}, complete=False, place=Where("prior"))
             values = space.parameters[name].values() if name in space.parameters else [value]
             if values is not None and len(values) == 1:  # an inactive one given a value is a choice of one
-                rule = f"a belief must be about what is searched, got one about a parameter that is fixed to {value}"
+                rule = f"a prior must be for a searched parameter, got one for a parameter that is fixed to {value}"
                 raise SpaceError(f"prior: {name}", rule, f"Leave out prior.{name}, or the fixed value")
 
     def chance(self, trials: int) -> float:

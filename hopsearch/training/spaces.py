@@ -159,7 +159,7 @@ def _overruled(space: Space, chosen: str) -> str:
     own = [f"{key}={space.fixed[key]} (recipe: {value})" for key, value in other.items()]
     searched = [key for key in settings if key in space.parameters]
     told = [f"fixed: {', '.join(own)}"] * bool(own) + [f"searched: {', '.join(searched)}"] * bool(searched)
-    return f"recipe={chosen}, but the space and the command line go before it; {'; '.join(told)}" if told else ""
+    return f"recipe={chosen} is overridden by the space or the command line; {'; '.join(told)}" if told else ""
 
 
 def _with_fidelity(before: Fidelity, asked: Mapping[str, int], epochs: int | None) -> Fidelity:
