@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 pytest.register_assert_rewrite("tests.processes")
 
 
+@pytest.hookimpl(tryfirst=True)  # the groups are read after this
 def pytest_collection_modifyitems(config, items):
     """Where several processes share the tests (`-n 2`): real searches in one of them, one by one, and before all else."""
     if not hasattr(config, "workerinput"):
