@@ -299,7 +299,10 @@ def test_an_epoch_is_timed_with_the_threads_of_a_trial(tell, monkeypatch):
         (["warm_start=nosuch", "sampler=qmc"], "must be one that learns from another study, got qmc. Take sampler=tpe or gp"),
         (["prior.model.depth=2"], "a prior must be for a searched parameter, got one for a parameter that is fixed to 2"),
         (["prior.model.n_power=4", "model.n_power=4"], "got one for a parameter that is fixed to 4"),
-        (["prior.model.n_iter=2", "sampler=grid"], "prior: has no effect with sampler=grid, which tries all values in order, got model.n_iter"),
+        (
+            ["prior.model.n_iter=2", "sampler=grid"],
+            "prior: has no effect with sampler=grid, which tries all values in order, got model.n_iter",
+        ),
         (["trial.gpus=64"], "trial.gpus: a machine of the cluster must have 64 GPU for a worker"),
         (["constraint.max_params=10"], "some configuration must meet the constraints, got none in 500 random ones"),
         (["budget.gpu_hours=1"], "trials must have GPUs for a budget of them"),
