@@ -5,9 +5,9 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 READY := .venv/.ready
 ARGS ?=
-# Tests run in so many processes, real searches in one of them; `make test JOBS=0` runs them one after the other.
+# Processes that share the fast tests; real searches take the whole machine, one after the other.
 JOBS ?= 2
-PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+FAST := not slow and not ray and not long and not cluster
 
 .PHONY: setup browser services search test test-all test-cluster test-fast lint format manual clean
 setup: $(READY)
@@ -37,7 +37,12 @@ search: $(READY)
 	$(BIN)/python -m hopsearch.tune space=imixer $(ARGS)
 
 test: $(READY)
-	$(PYTEST) -m 'not long and not cluster' $(ARGS)
+ifeq ($(ARGS),)
+	$(BIN)/python -m pytest -n $(JOBS) -m '$(FAST)'
+	$(BIN)/python -m pytest -m '(slow or ray) and not long and not cluster'
+else
+	$(BIN)/python -m pytest -m 'not long and not cluster' $(ARGS)
+endif
 
 # With the trainings that take minutes each.
 test-all: $(READY)
@@ -49,7 +54,7 @@ test-cluster: $(READY)
 	$(BIN)/python -m pytest -m cluster -s -x $(ARGS)
 
 test-fast: $(READY)
-	$(PYTEST) -m 'not slow and not ray and not cluster' $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) -m '$(FAST)' $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -26,23 +26,6 @@ if TYPE_CHECKING:
 pytest.register_assert_rewrite("tests.processes")
 
 
-def pytest_itemcollected(item):
-    """Where several processes share the tests (`-n 2`), real searches run in one of them, one by one."""
-    if hasattr(item.config, "workerinput") and is_real(item):
-        item.add_marker(pytest.mark.xdist_group("real"))
-
-
-def pytest_collection_modifyitems(config, items):
-    """They come first: a long one at the end would have the other process wait."""
-    if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: not is_real(item))
-
-
-def is_real(item: pytest.Item) -> bool:
-    return bool(REAL & {mark.name for mark in item.iter_markers()})
-
-
-REAL = {"ray", "slow", "long"}
 SPACE = {
     "fidelity": {"min_epochs": 1, "max_epochs": 9, "reduction": 3},
     "fixed": {"model.family": "imixer"},
