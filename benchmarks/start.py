@@ -143,7 +143,7 @@ def main() -> None:
                     return search(tree, where, *words)
 
                 rivals = {name: (lambda tree=tree, timed=timed: timed(tree)) for name, tree in trees.items()}
-                table(f"{options.images} JPEGs of 400 × 533 to 32 px, {title}", rivals, max(1, options.repeats // 2))
+                table(f"{options.images} JPEGs of 400 × 533 to 32 px, {title}", rivals, max(2, options.repeats // 2))
 
 
 if __name__ == "__main__":
