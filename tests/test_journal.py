@@ -1,7 +1,9 @@
 """The journal's chain and format: what is missing, altered, doubled or moved is named; what is newer or older is said."""
 
 import json
+import os
 import shutil
+import signal
 import threading
 from pathlib import Path
 
@@ -227,3 +229,28 @@ def test_a_lock_that_a_killed_program_left_behind(tmp_path, monkeypatch):
     with open_study(tmp_path) as study:
         drive(study, 1)
     assert not [*(tmp_path / "test").glob("journal.log.*")]
+
+
+@pytest.mark.parametrize("moment", ["symlink", "fsync", "rename", "unlink"])
+def test_a_signal_while_it_is_written_comes_after_the_line(tmp_path, monkeypatch, moment):
+    """In its own words, and with the lock given back: between any two steps of a write."""
+    there = getattr(os, moment)
+
+    def signalled(*words):
+        there(*words)
+        monkeypatch.setattr(os, moment, there)
+        signal.raise_signal(signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with open_study(tmp_path) as study:
+            file = tmp_path / "test" / "journal.log"
+            lines = len(read_journal(file))
+            monkeypatch.setattr(os, moment, signalled)
+            with pytest.raises(KeyboardInterrupt):
+                study.note("told", 1)
+            assert [log["user_attr"] for log in read_journal(file)[lines:]] == [{"told": 1}]
+            assert not list(file.parent.glob("journal.log.lock*"))
+            drive(study, 2)
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -11,6 +11,7 @@ from typing import Any
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 from hopsearch.errors import StudyError
+from hopsearch.signals import held
 from hopsearch.study.chain import Chain
 
 _TURN = 3.0  # seconds: no write takes as long
@@ -88,11 +89,12 @@ class Journal(JournalFileBackend):
         """As in Optuna, each line with its link."""
         if self._guard:
             self._guard()
-        self._lock.acquire()
-        try:
-            self._append(logs)
-        finally:
-            self._lock.release()
+        with held():  # Optuna's lock, interrupted while it is released, misses its own file and says that instead
+            self._lock.acquire()
+            try:
+                self._append(logs)
+            finally:
+                self._lock.release()
 
     def _append(self, logs: list[dict[str, Any]]) -> None:
         if self._path.stat().st_size > self._log_number_offset.get(self.chain.count, 0):
