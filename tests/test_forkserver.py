@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,30 @@ class TestServer:
         with socket.socket(socket.AF_UNIX) as rude:
             rude.connect("\0" + server.address)
             assert ask().wait(timeout=30) == 0
+
+    def test_one_that_is_slow_to_answer_is_waited_for(self, server, ask, tmp_path):
+        assert ask().wait(timeout=50) == 0  # it has imported what it needs: it answers at once
+        (tmp_path / "script.py").write_text("print('here', flush=True)")
+        asked = {
+            "script": str(tmp_path / "script.py"),
+            "arguments": [""],
+            "environment": {},
+            "group": 0,
+            "process": 0,
+            "blocked": [],
+        }
+        read, write = os.pipe()
+        folder = os.open(tmp_path, os.O_PATH)
+        with socket.socket(socket.AF_UNIX) as slow, open(read, encoding="utf-8") as told:
+            slow.connect("\0" + server.address)
+            socket.send_fds(slow, [json.dumps(asked).encode() + b"\n"], [folder, write, 2])
+            os.close(write)
+            os.close(folder)
+            time.sleep(7)
+            assert slow.recv(1) == b"+"
+            slow.sendall(b"+")
+            assert told.read() == "here\n"
+            assert slow.recv(1) == b""
 
     def test_a_folder_that_is_gone(self, ask, tmp_path):
         (tmp_path / "gone").mkdir()
