@@ -47,7 +47,7 @@ OTHER = """
 import contextlib, os, socket, sys
 who, address = sys.argv[1:]
 os.seteuid(65534)
-with socket.socket(socket.AF_UNIX) as other, contextlib.suppress(ConnectionResetError):
+with socket.socket(socket.AF_UNIX) as other, contextlib.suppress(ConnectionResetError, BrokenPipeError):
     if who == "asks":
         other.connect("\\0" + address)
         socket.send_fds(other, [b"{}\\n"], [0, 1, 2])
