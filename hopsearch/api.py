@@ -7,6 +7,7 @@
 Only `search` needs Ray, and imports it when it is called.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Best", "Study", "load", "search"]
+
+
+# Ray decides once in a process whether it asks for a token; a cluster that is started here later needs the same one.
+_KEPT = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN"}
 
 
 @dataclass(frozen=True)
@@ -194,11 +199,23 @@ def search(
         UserError: a setting, the space or the data is not as it must be.
         KeyboardInterrupt: interrupted; everything finished is saved, and the same call goes on.
     """
+    before = dict(os.environ)
+    try:
+        return _search(space, data, trials, dict(fixed or {}), settings)
+    finally:  # Ray's own settings, also those that we give it, are for this search
+        for name in os.environ.keys() - before.keys() - _KEPT:
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _search(space: str, data: str | Mapping[str, Any], trials: int, fixed: dict[str, Any], settings: Mapping[str, Any]) -> Study:
     from hopsearch import tune  # brings Ray, which looking at a study needs not
     from hopsearch.command import Interrupted
     from hopsearch.config import parse
+    from hopsearch.distributed import environment
     from hopsearch.distributed.budget import modern
 
+    environment.arrange()
     learn_from(settings.items())
     source = {"source": data} if isinstance(data, str) else dict(data)
     values = modern({"space": space, "data": source, "trials": trials, **settings}, "search()")
@@ -207,7 +224,7 @@ def search(
         hint = "Print the plan with python -m hopsearch.tune … dry_run=true"
         raise ConfigError("search(): dry_run", "must be False where a study is to be returned, got True", hint)
     try:
-        folder = tune.search(config, dict(fixed or {}))
+        folder = tune.search(config, fixed)
     except Interrupted as stop:
         raise KeyboardInterrupt(str(stop)) from None
     return Study(StudyView.open(folder, config.database))

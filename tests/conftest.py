@@ -19,6 +19,8 @@ from hopsearch.data import DataConfig, load
 from hopsearch.seeds import derive
 from hopsearch.space import Space
 from hopsearch.training import Constraint, TrialConfig, TrialRun, resolve
+from tests.services import postgresql as postgresql
+from tests.services import s3 as s3
 
 if TYPE_CHECKING:
     from hopsearch.study import Admission, Identity, Study
@@ -182,8 +184,9 @@ def finish(study: Study, number: int) -> None:
 
 
 def hear_interrupts() -> None:
-    """For ``preexec_fn``: a shell's background job ignores SIGINT, and so would all that the tests start in one."""
+    """For ``preexec_fn``: a shell's background job ignores SIGINT, `nohup` SIGHUP, and so would all that tests start there."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def environment(tmp_path: Path) -> dict[str, str]:

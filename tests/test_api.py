@@ -1,5 +1,6 @@
 """hopsearch from Python: names that cost nothing until used, a study as data frames, and a real search in a real notebook."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -113,3 +114,56 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     text = nbformat.writes(done)
     assert "study imixer-digits: " in text
     assert "Traceback" not in text
+
+
+# What a process shares between all that runs in it, before and after a search.
+SHARED = """
+import json, locale, logging, os, signal, sys, threading, warnings
+import hopsearch
+
+def state():
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGCHLD, signal.SIGALRM)
+    logger = logging.getLogger()
+    return {
+        "environment": dict(os.environ),
+        "warnings": [str(each) for each in warnings.filters],
+        "shown by": [repr(each) for each in (warnings.showwarning, warnings.formatwarning, threading.excepthook)],
+        "logging": [logger.level, logging.root.manager.disable, [repr(handler) for handler in logger.handlers]],
+        "signals": [str(signal.getsignal(number)) for number in numbers],
+        "blocked": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, ())],
+        "alarm": signal.getitimer(signal.ITIMER_REAL),
+        "locale": locale.setlocale(locale.LC_ALL),
+        "place": [os.getcwd(), sys.argv, id(sys.stdout), id(sys.stderr), os.umask(0o22)],
+        "threads": [thread.name for thread in threading.enumerate() if not thread.daemon],
+    }
+
+before = state()
+model = {"model.dim": 16, "model.depth": 1, "model.patch_size": 4, "train.epochs": 1}
+for trials in (1, 2):
+    study = hopsearch.search(space="imixer", trials=trials, finish=False, fixed=model)
+    with open(f"after{trials}.json", "w") as file:
+        json.dump([before, state(), len(study.trials)], file)
+import ray
+ray.init(num_cpus=1, include_dashboard=False)
+print(ray.get(ray.remote(lambda: "a cluster of one's own").remote()))
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_search_leaves_the_process_as_it_was(tmp_path):
+    command = [sys.executable, "-c", SHARED]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "a cluster of one's own" in done.stdout
+    for trials in (1, 2):
+        before, after, known = json.loads((tmp_path / f"after{trials}.json").read_text())
+        assert known == trials
+        found, left = before.pop("environment"), after.pop("environment")
+        added = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "TORCHINDUCTOR_CACHE_DIR"}  # asked once a process; torch's own
+        assert {name: value for name, value in left.items() if found.get(name) != value}.keys() <= added
+        assert found.items() <= left.items()
+        old, new = before.pop("warnings"), after.pop("warnings")
+        assert [each for each in new if each in old] == old  # libraries add theirs when they are imported
+        assert before == after

@@ -281,9 +281,13 @@ def test_ctrl_c_ends_decoding_at_once():
         return index
 
     results = decode.in_threads(slow, 100_000)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        list(results)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(results)
+    finally:
+        signal.signal(signal.SIGINT, before)
     started = len(count)
     time.sleep(0.3)
     assert len(count) <= started + decode._cores()

@@ -6,10 +6,13 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
+from timm.data import create_transform
 
 from hopsearch import train, tune
 from hopsearch.command import MISTAKE, run_verb
-from hopsearch.data import DataConfig, DataFacts
+from hopsearch.data import Augment, DataConfig, DataFacts, geometry, mixing, randaugment
+from hopsearch.data.randaugment import RandAugment, parse_policy
 from hopsearch.errors import ConfigError, StudyError
 from hopsearch.models import FAMILIES
 from hopsearch.space import Fidelity
@@ -105,6 +108,37 @@ def test_settings_are_the_scripts_whatever_the_family(name, family):
         assert getattr(getattr(trial, section), field) == value, key
     assert (viewed(DataConfig(), name).crop_pct, viewed(DataConfig(), name).keep_original) == (0.875, True)
     assert viewed(DataConfig(crop_pct=1.0), name).crop_pct == 1.0, "the user's own goes before the recipe's"
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_augmentations_are_those_of_timms_list(name):
+    """What timm makes of the scripts' words, one by one and in order; mixing lies before erasing, as in timm's loader."""
+    erased = {"re_prob": 0.25, "re_mode": "pixel"}
+    scripts = {"auto_augment": "rand-m9-mstd0.5-inc1", "interpolation": "random", "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    crop, flip, varied, tensor, normalized, erasing = create_transform(224, is_training=True, **scripts, **erased).transforms
+    kinds = [type(step).__name__ for step in (crop, flip, varied, tensor, normalized, erasing)]
+    assert kinds[:3] == ["RandomResizedCropAndInterpolation", "RandomHorizontalFlip", "RandAugment"]
+    assert kinds[3:] == ["MaybeToTensor", "Normalize", "RandomErasing"]
+
+    ours = trial_of(name).augment
+    assert (crop.size, crop.scale) == ((224, 224), (ours.resized_crop, 1.0))
+    assert [math.log(ratio) for ratio in crop.ratio] == pytest.approx([-geometry._LOG_RATIO, geometry._LOG_RATIO])
+    assert [method.value for method in crop.interpolation] == ["bilinear", "bicubic"]
+    assert ours.interpolation == "random"
+    assert (flip.p, Augment(ours, CIFAR)._flip) == (0.5, True)
+
+    policy = parse_policy(ours.randaugment)
+    operations = {(step.name, step.prob, step.magnitude, step.magnitude_std) for step in varied.ops}
+    named = [*randaugment._AFFINE_OPS, *(operation for operation, _, _ in RandAugment(policy)._pixel)]
+    assert operations == {(operation, policy.probability, policy.magnitude, policy.std) for operation in named}
+    assert (varied.num_layers, len(varied.ops)) == (policy.layers, len(named))
+    assert {step.magnitude_max or randaugment._SCALE for step in varied.ops} == {policy.most}
+
+    darkest, brightest = Augment.normalize(torch.tensor([0, 255], dtype=torch.uint8)).tolist()
+    assert [darkest, brightest] == normalized(torch.tensor([0.0, 1.0]).expand(3, 1, 2))[0, 0].tolist()
+    assert (erasing.probability, erasing.min_area, erasing.max_area) == (ours.erasing, *mixing._ERASED_AREA)
+    assert erasing.log_aspect_ratio == pytest.approx((-mixing._LOG_RATIO, mixing._LOG_RATIO))
+    assert (erasing.min_count, erasing.max_count, erasing.per_pixel) == (1, 1, True)
 
 
 def test_the_rate_does_not_follow_the_batch_where_it_is_absolute():

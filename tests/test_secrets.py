@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import logging
 import os
 import shutil
 import stat
@@ -241,38 +240,39 @@ def test_a_database_that_is_waited_for(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.timeout(400)
-def test_a_real_search_with_a_key_in_its_storage(tmp_path, monkeypatch):
+def test_a_real_search_with_a_key_in_its_storage_and_a_password_in_its_database(tmp_path, s3, postgresql):
     """Ray's own logs too: it keeps the command lines of drivers, and what it is given to run."""
     import boto3
-    from moto.server import ThreadedMotoServer
 
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    words = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-west-2"}
-    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", **words)
-    client.create_bucket(Bucket="marked", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
-    storage = f"storage=s3://test:{MARK}@marked?endpoint_override={host}:{port}&scheme=http&region=us-west-2"
+    client, bucket = boto3.client("s3"), s3.split("/")[2]
+    address = os.environ["AWS_ENDPOINT_URL"].removeprefix("http://")
+    secret = [f"storage=s3://test:{MARK}@{bucket}?endpoint_override={address}&scheme=http&region=us-west-2"]
+    secret += [f"database={postgresql.replace('bob@', f'bob:{MARK}@')}"]  # the server asks for none, and takes any
     small = ["model.dim=16", "model.depth=1", "model.patch_size=4"]
-    search = ["-m", "hopsearch.tune", "space=imixer", "trials=1", "finish=false", "study=s", *small, storage]
-    train = ["-m", "hopsearch.train", "from=s", "epochs=1", "name=t", storage]
+    search = ["-m", "hopsearch.tune", "space=imixer", "trials=1", "finish=false", "study=s", *small, *secret]
+    train = ["-m", "hopsearch.train", "from=s", "epochs=1", "name=t", *secret]
     scratch = Path(tempfile.mkdtemp(prefix="hs", dir="/tmp"))  # Ray's own files: its sockets' paths must be short
     shown = b""
+    clean = {name: value for name, value in environment(tmp_path).items() if not name.startswith("AWS_")}
     for verb in (search, train):
         done = subprocess.run(
             [sys.executable, *verb],
-            env=environment(tmp_path) | {"TMPDIR": str(scratch), "PYTHONPATH": str(Path(__file__).parents[1])},
+            env=clean | {"TMPDIR": str(scratch), "PYTHONPATH": str(Path(__file__).parents[1])},
             cwd=tmp_path,
             capture_output=True,
             timeout=190,
         )
         shown += done.stdout + done.stderr
         assert done.returncode == 0, shown.decode()[-3000:]
-    names = [entry["Key"] for entry in client.list_objects_v2(Bucket="marked")["Contents"]]
-    stored = b"".join(client.get_object(Bucket="marked", Key=name)["Body"].read() for name in names)
-    server.stop()
-    assert {"s/journal.log", "t/result.json"} <= set(names)
+    names = [entry["Key"] for entry in client.list_objects_v2(Bucket=bucket)["Contents"]]
+    stored = b"".join(client.get_object(Bucket=bucket, Key=name)["Body"].read() for name in names)
+    engine, tables = sqlalchemy.create_engine(postgresql), sqlalchemy.MetaData()
+    tables.reflect(engine)
+    with engine.connect() as connection:
+        rows = repr([tuple(row) for table in tables.tables.values() for row in connection.execute(table.select())])
+    engine.dispose()
+    assert "space=imixer" in rows
+    assert {"s/leaderboard.csv", "t/result.json"} <= set(names)
     assert list(scratch.rglob("gcs_server*.out"))  # that is where it logs
-    assert MARK.encode() not in shown + stored + everything(tmp_path) + everything(scratch)
+    assert MARK.encode() not in rows.encode() + shown + stored + everything(tmp_path) + everything(scratch)
     shutil.rmtree(scratch)

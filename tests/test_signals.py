@@ -156,6 +156,7 @@ class TestWithoutRay:
         (tmp_path / "work.py").write_text(WORK.format(before="", each="print('.' * 99)"))
         pid, terminal = pty.fork()
         if not pid:
+            hear_interrupts()
             os.chdir(tmp_path)
             os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
             os.execv(sys.executable, [sys.executable, "work.py"])
@@ -245,9 +246,10 @@ class Run:
         assert wait_gone(family, 5), [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in family if is_alive(pid)]
 
 
-def test_while_images_decode(tmp_path):
+@pytest.mark.parametrize("words", ["tune space=mixer", "train model=mixer_s16_224 model.patch_size=8"])
+def test_while_images_decode(tmp_path, words):
     images = photographs(tmp_path / "images", 60)
-    run = Run(tmp_path, "tune", "space=mixer", f"data={images}", "data.image_size=32")
+    run = Run(tmp_path, *words.split(), f"data={images}", "data.image_size=32")
     run.until(lambda: list((tmp_path / "cache").glob("*")))
     run.ends(signal.SIGTERM, signal.SIGTERM, sentence="interrupted before anything had started")
     assert not list((tmp_path / "cache").glob("*.npy"))

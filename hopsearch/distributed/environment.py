@@ -25,7 +25,15 @@ _QUIET = {
 # Read by the C library of the workers, which inherit it: keep freed memory instead of faulting it in again at every step.
 # Trainings allocate and free the same few large blocks for ever; wide models train a fifth faster on a CPU.
 _KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**32), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
-for _key, _value in (_QUIET | _KEEP_MEMORY).items():
-    os.environ.setdefault(_key, _value)
-if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() and not (Path.home() / ".ray" / "auth_token").exists():
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # Ray would write one into the home directory, readable by everybody
+_TOKEN = secrets.token_hex(32)  # Ray would write one into the home directory, readable by everybody; it reads it once a process
+
+
+def arrange() -> None:
+    """Set what the environment does not say otherwise; once more where it was put back meanwhile."""
+    for key, value in (_QUIET | _KEEP_MEMORY).items():
+        os.environ.setdefault(key, value)
+    if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() and not (Path.home() / ".ray" / "auth_token").exists():
+        os.environ["RAY_AUTH_TOKEN"] = _TOKEN
+
+
+arrange()
