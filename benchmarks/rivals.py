@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.pruners import SuccessiveHalvingPruner
+from optuna.pruners import BasePruner, HyperbandPruner, SuccessiveHalvingPruner
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
 from hopsearch.seeds import derive
-from hopsearch.space import Space
+from hopsearch.space import Fidelity, Space
 from hopsearch.study import Event, Landscape, Training
 from hopsearch.study.samplers import suggest_value
 
@@ -23,12 +23,13 @@ class PlainOptuna:
     """Optuna as its documentation has it: `TPESampler` and `SuccessiveHalvingPruner`, the same rungs as ours."""
 
     def __init__(self, space: Space, seed: int) -> None:
-        fidelity = space.fidelity
-        pruner = SuccessiveHalvingPruner(min_resource=fidelity.min_epochs, reduction_factor=fidelity.reduction)
         direction = "maximize" if space.direction == "maximize" else "minimize"
-        self.study = optuna.create_study(direction=direction, sampler=TPESampler(seed=seed), pruner=pruner)
+        self.study = optuna.create_study(direction=direction, sampler=TPESampler(seed=seed), pruner=self._pruner(space.fidelity))
         self._space = space
         self._trials: dict[int, optuna.Trial] = {}
+
+    def _pruner(self, fidelity: Fidelity) -> BasePruner:
+        return SuccessiveHalvingPruner(min_resource=fidelity.min_epochs, reduction_factor=fidelity.reduction)
 
     def ask(self) -> tuple[int, dict[str, Any]]:
         """Number and configuration of a new trial."""
@@ -51,6 +52,13 @@ class PlainOptuna:
     def fail(self, number: int) -> None:
         """The trial diverged."""
         self.study.tell(self._trials[number], state=TrialState.FAIL)
+
+
+class OptunaHyperband(PlainOptuna):
+    """The same with `HyperbandPruner`, as Optuna's documentation recommends beside TPE."""
+
+    def _pruner(self, fidelity: Fidelity) -> BasePruner:
+        return HyperbandPruner(fidelity.min_epochs, fidelity.max_epochs, fidelity.reduction)
 
 
 class RayTune(PlainOptuna):
