@@ -195,6 +195,7 @@ class TestBooking:
         ):
             desk.take(desk.next_job().number, failed)
         assert (desk.study.epochs, desk.study.trained_seconds) == (1, 0.5)
+        assert [record.failure.learn for record in desk.study.counted()] == [True, True]  # its own fault: the worst there is
 
     def test_epochs_lost_with_a_worker_or_trained_twice(self, desk):
         now = 0.0

@@ -209,12 +209,16 @@ class TestTheFileItself:
         assert "with mode 644: ssh ignores it" in error
 
 
-def test_without_amazons_library(tmp_path):
-    """The verb imports and says what it could not check, where boto3 is not installed."""
-    (tmp_path / "aws.yaml").write_text(edited("aws"))
+@pytest.mark.parametrize(
+    ("cloud", "hidden"), [("aws", ("boto3", "botocore")), ("gcp", ("googleapiclient", "google_auth_httplib2"))]
+)
+def test_without_the_clouds_library(tmp_path, cloud, hidden):
+    """The verb imports and says what it could not check, where the extra is not installed."""
+    file = tmp_path / f"{cloud}.yaml"
+    file.write_text(edited(cloud))
     hide = (
         "import importlib.util, sys\n"
-        "hidden = ('boto3', 'botocore')\n"
+        f"hidden = {hidden!r}\n"
         "class Hide:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name.partition('.')[0] in hidden: raise ModuleNotFoundError(name, name=name)\n"
@@ -223,11 +227,12 @@ def test_without_amazons_library(tmp_path):
         "importlib.util.find_spec = lambda name, package=None: None if name in hidden else real(name, package)\n"
         "from hopsearch import doctor\n"
         "from hopsearch.command import run_verb\n"
-        f"sys.exit(run_verb(doctor.main, doctor.DoctorConfig, '', [{str(tmp_path / 'aws.yaml')!r}]))\n"
+        f"sys.exit(run_verb(doctor.main, doctor.DoctorConfig, '', [{str(file)!r}]))\n"
     )
     done = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True, timeout=120)
     assert done.returncode == DONE, done.stderr
-    assert "node_config was not checked, since botocore is not installed: pip install 'hopsearch[aws]'" in done.stdout
+    missing = {"aws": "botocore", "gcp": "googleapiclient"}[cloud]
+    assert f"node_config was not checked, since {missing} is not installed: pip install 'hopsearch[{cloud}]'" in done.stdout
 
 
 def test_machine_types_are_as_amazon_describes_them():

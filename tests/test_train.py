@@ -18,7 +18,7 @@ from hopsearch.distributed import job, training
 from hopsearch.distributed.hanging import GroupWatch
 from hopsearch.distributed.job import Job, JobRun, Progress, cause
 from hopsearch.space import Space
-from hopsearch.study import Identity, Study, StudyView, about_data
+from hopsearch.study import Identity, Study, StudyLock, StudyView, about_data
 from hopsearch.training import CheckpointFolder
 from tests.conftest import SPACE, environment, finish, folder_of_images, hear_interrupts, open_study
 from tests.processes import begun, descendants, is_loopback, listening, wait_for, wait_gone
@@ -52,6 +52,18 @@ def steps(folder: Path, tag: str = "validation/val_acc") -> list[int]:
     events = EventAccumulator(str(folder / "tensorboard"))
     events.Reload()
     return [event.step for event in events.Scalars(tag)]
+
+
+def test_two_trainings_of_one_name(tmp_path, monkeypatch, capsys):
+    """The second is refused before anything of the first is touched."""
+    monkeypatch.chdir(tmp_path)
+    lock = StudyLock(tmp_path / "runs" / "mine", "training", "name")
+    assert run_verb(train.main, train.TrainingConfig, "about", SMALL) == MISTAKE
+    said = capsys.readouterr().err
+    assert f"runs/mine: one training at a time writes to a folder, got a second one beside process {os.getpid()} on " in said
+    assert "Wait for it, stop it, or give this training another name with name=<name>" in said
+    lock.release()
+    assert [file.name for file in (tmp_path / "runs" / "mine").iterdir()] == [".lock"]
 
 
 class TestMistakes:

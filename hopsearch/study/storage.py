@@ -55,17 +55,22 @@ class _Storage(JournalStorage):
 
 
 class StudyLock:
-    """The right to write to a study; the kernel takes it back when the process dies, however it dies.
+    """The right to write to a study's or a training's folder; the kernel takes it back when the process dies, however it dies.
+
+    Args:
+        folder: made where it is not there.
+        writer: what writes there: ``search`` or ``training``.
+        word: the setting that would name another folder.
 
     Raises:
-        StudyError: the folder cannot be written, or another process has the study open.
+        StudyError: the folder cannot be written, or another process has it open.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._file = self._acquire(folder)
+    def __init__(self, folder: Path, writer: str = "search", word: str = "study") -> None:
+        self._file = self._acquire(folder, writer, word)
 
     @staticmethod
-    def _acquire(folder: Path) -> TextIO:
+    def _acquire(folder: Path, writer: str, word: str) -> TextIO:
         path = folder / ".lock"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -83,10 +88,10 @@ class StudyLock:
             file.seek(0)
             holder = Holder.read(text := file.read().strip()) or text or "another process"
             file.close()
-            hint = "Wait for it, stop it, or give this search another name with study=<name>"
-            raise StudyError(
-                str(folder), f"one search at a time writes to a study, got a second one beside {holder}", hint
-            ) from None
+            place = "study" if writer == "search" else "folder"
+            rule = f"one {writer} at a time writes to a {place}, got a second one beside {holder}"
+            hint = f"Wait for it, stop it, or give this {writer} another name with {word}=<name>"
+            raise StudyError(str(folder), rule, hint) from None
         file.truncate(0)
         file.write(Holder.me().text)
         file.flush()
