@@ -186,7 +186,8 @@ def _block(title: str, lines: list[str], listed: Sequence[Entry]) -> str:
 def _listing(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
     width = max((len(name) for name, _ in rows), default=0)
     for name, text in rows:
-        yield from _wrapped(f"{name:<{width}}  {text}".rstrip(), "  ", " " * (width + 4))
+        later = " " * (width + 4) if text else "  "
+        yield from _wrapped(f"{name:<{width}}  {text}".rstrip(), "  ", later)
 
 
 def _wrapped(text: str, first: str, later: str) -> list[str]:

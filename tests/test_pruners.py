@@ -123,6 +123,39 @@ class TestHyperband:
         assert desk.come(first, 3, 0.1) == GO
 
 
+class TestDelayedAsha:
+    def test_better_and_better_trials_wait_for_a_place(self):
+        values = [0.1 * number for number in range(9)]
+        at_once, delayed = Desk("asha_promotion"), Desk("delayed_asha")
+        assert [at_once.come(number, 1, value) for number, value in enumerate(values)].count(GO) == 7
+        assert [delayed.come(number, 1, value) for number, value in enumerate(values)].count(GO) == 3
+        assert delayed.promote() is None
+
+    def test_a_place_that_is_left_goes_to_the_best_that_waits(self):
+        desk = Desk("delayed_asha")
+        assert [desk.come(number, 1, value) for number, value in enumerate((0.9, 0.8, 0.1))] == [PAUSE, PAUSE, PAUSE]
+        assert desk.promote() == (0, 1)
+        assert [desk.come(number, 1, 0.2) for number in (3, 4)] == [PAUSE, PAUSE]
+        assert desk.promote() is None  # five came
+        assert desk.come(5, 1, 0.0) == PAUSE
+        assert desk.promote() == (1, 1)
+        assert desk.promote() is None
+
+    def test_one_that_fails_leaves_its_place(self):
+        desk = Desk("delayed_asha")
+        for number in range(4):
+            desk.come(number, 1, -number)
+        assert desk.promote() == (0, 1)
+        desk.evidence.drop(0, [1])
+        assert desk.promote() == (1, 1)
+
+    def test_when_all_is_over_the_best_of_the_highest_rung_goes_on(self):
+        desk = Desk("delayed_asha")
+        desk.come(0, 1, 0.5)
+        assert desk.promote() is None
+        assert desk.promote(over=True) == (0, 1)
+
+
 class TestPasha:
     def fill(self, desk: Desk, upper: tuple[float, ...]) -> list[Verdict]:
         """Nine at the first rung, in falling order, and three of them at the second with ``upper``; verdicts of the latter."""

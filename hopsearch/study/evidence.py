@@ -83,6 +83,11 @@ class Rung:
                 self._fronts.add(self._turns[other], values, other in self.waiting)
 
     @property
+    def gone(self) -> int:
+        """How many have gone on from here, of those that have not failed since."""
+        return len(self.values) - len(self.waiting)
+
+    @property
     def came(self) -> int:
         """How many trials ever came here, those that failed since included."""
         return len(self._numbers)

@@ -52,12 +52,12 @@ class InformedStudy(optuna.Study):
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
     ) -> list[FrozenTrial]:
         seen = self._with_failures([self._seen(trial) for trial in carried(super()._get_trials(deepcopy, None, use_cache))])
-        inherited = [trial for trial in seen if _inherited(trial)]
-        if inherited:
-            own = [trial for trial in seen if trial.values and not _inherited(trial)]
-            fading = sorted(inherited, key=lambda trial: derive("inherited", trial.number))
+        others = [trial for trial in seen if inherited(trial)]
+        if others:
+            own = [trial for trial in seen if trial.values and not inherited(trial)]
+            fading = sorted(others, key=lambda trial: derive("inherited", trial.number))
             gone = {trial.number for trial in fading[round(len(fading) * 0.5 ** (len(own) / _HALVING)) :]}
-            self._translate(inherited, own)
+            self._translate(others, own)
             seen = [trial for trial in seen if trial.number not in gone]
         return [trial for trial in seen if states is None or trial.state in states]
 
@@ -72,23 +72,23 @@ class InformedStudy(optuna.Study):
             return trial
         best = max(first.sign * value for value in trial.intermediate_values.values())
         shown = _complete(trial, [first.sign * best, *(known[objective.name] for objective in costs)])
-        if trial.state == TrialState.PRUNED and not _inherited(trial):
+        if trial.state == TrialState.PRUNED and not inherited(trial):
             self._stopped[trial.number] = shown
         return shown
 
     def _with_failures(self, seen: list[FrozenTrial]) -> list[FrozenTrial]:
-        known = [trial.values for trial in seen if trial.state == TrialState.COMPLETE and not _inherited(trial)]
+        known = [trial.values for trial in seen if trial.state == TrialState.COMPLETE and not inherited(trial)]
         if not known:
             return seen
         signs = [objective.sign for objective in self.objectives]
         worst = [sign * min(sign * values[place] for values in known) for place, sign in enumerate(signs)]
-        return [_complete(trial, worst) if _at_fault(trial) else trial for trial in seen]
+        return [_complete(trial, worst) if at_fault(trial) else trial for trial in seen]
 
-    def _translate(self, inherited: list[FrozenTrial], own: list[FrozenTrial]) -> None:
+    def _translate(self, others: list[FrozenTrial], own: list[FrozenTrial]) -> None:
         if own:
-            theirs = sorted(trial.values[0] for trial in inherited)
-            quantiles = [(np.searchsorted(theirs, trial.values[0]) + 0.5) / len(theirs) for trial in inherited]
-            for trial, value in zip(inherited, np.quantile([trial.values[0] for trial in own], quantiles), strict=True):
+            theirs = sorted(trial.values[0] for trial in others)
+            quantiles = [(np.searchsorted(theirs, trial.values[0]) + 0.5) / len(theirs) for trial in others]
+            for trial, value in zip(others, np.quantile([trial.values[0] for trial in own], quantiles), strict=True):
                 trial.values = [float(value), *trial.values[1:]]
 
 
@@ -99,7 +99,8 @@ def _complete(trial: FrozenTrial, values: Sequence[float]) -> FrozenTrial:
     return shown
 
 
-def _at_fault(trial: FrozenTrial) -> bool:
+def at_fault(trial: FrozenTrial) -> bool:
+    """Whether a trial failed and its configuration is to blame."""
     failure = trial.user_attrs.get("failure")
     if failure is not None:
         return bool(failure["learn"]) and trial.state.is_finished()
@@ -107,7 +108,8 @@ def _at_fault(trial: FrozenTrial) -> bool:
     return bool(trial.user_attrs.get("broken")) or (trial.state == TrialState.FAIL and reason.startswith(BLAMED))
 
 
-def _inherited(trial: FrozenTrial) -> bool:
+def inherited(trial: FrozenTrial) -> bool:
+    """Whether a trial was taken over from another study."""
     return bool(trial.values) and trial.user_attrs.get("rejected") == State.INHERITED
 
 

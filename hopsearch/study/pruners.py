@@ -179,6 +179,33 @@ class AshaPromotion(_Rule):
 
 
 @dataclass(frozen=True)
+class DelayedAsha(AshaPromotion):
+    """`AshaPromotion` in which no more than 1/reduction of a rung's trials ever go on (D-ASHA: Li et al. 2022, arXiv 2201.06834).
+
+    A sampler that learns proposes better and better configurations. Each is among the best when it comes, so as published all of
+    them go on at once, and the budget is spent on long trainings of the first good ones. Here a trial waits for its place.
+    """
+
+    name: str = "delayed_asha"
+
+    def verdict(self, arrival: Arrival, evidence: Evidence) -> Verdict:
+        """Pause unless among the best 1/reduction, with a place left."""
+        rung = evidence.of(arrival)
+        places = (len(rung) + 1) // self.fidelity.reduction
+        among = rung.rank(arrival.values, self.behind) <= places
+        return Verdict.GO if among and rung.gone < places else Verdict.PAUSE
+
+    def promotion(self, evidence: Evidence, over: bool) -> tuple[int, int] | None:
+        """The best that waits, from the highest rung down that has a place left."""
+        for epoch in reversed(self.fidelity.rungs[:-1]):
+            rung = evidence.rung(epoch)
+            places, first = len(rung) // self.fidelity.reduction, rung.first_waiting()
+            if first and first[1] <= places and rung.gone < places:
+                return first[0], epoch
+        return self._last(evidence) if over else None
+
+
+@dataclass(frozen=True)
 class Pasha(AshaPromotion):
     """Progressive ASHA (Bohdal et al. 2023, arXiv 2207.06940): the longest training grows only while it changes who is best.
 
@@ -261,6 +288,7 @@ class Patience(_Rule):
 PRUNERS: dict[str, Callable[[Fidelity], Pruner]] = {
     "asha": AshaStopping,
     "asha_promotion": AshaPromotion,
+    "delayed_asha": DelayedAsha,
     "hyperband": Hyperband,
     "pasha": Pasha,
     "median": Median,

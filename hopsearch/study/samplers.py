@@ -1,4 +1,4 @@
-"""Samplers by name. All are Optuna's; what is ours is that a restart changes nothing.
+"""Samplers by name. `gp` is ours, see `hopsearch.study.gp`; the others are Optuna's, and a restart changes nothing in them.
 
 A sampler is made anew for every trial, seeded by (study seed, trial number), and sees the study's records only. So a search
 that was killed and run again proposes what it would have proposed without the interruption. Sobol points (``qmc``) need one
@@ -16,7 +16,6 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import (
     BaseSampler,
     CmaEsSampler,
-    GPSampler,
     NSGAIIISampler,
     NSGAIISampler,
     QMCSampler,
@@ -53,7 +52,9 @@ def _random(space: Space, seed: int, number: int) -> BaseSampler:
 
 
 def _gp(space: Space, seed: int, number: int) -> BaseSampler:
-    return GPSampler(seed=derive(seed, "gp", number), warn_independent_sampling=False)
+    from hopsearch.study.gp import RungGP  # here: scipy's optimisers and statistics take a second that other searches do not need
+
+    return RungGP(space, seed, number, {name: distribution(parameter) for name, parameter in space.parameters.items()})
 
 
 class _CmaEs(CmaEsSampler):
