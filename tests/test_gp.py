@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from hopsearch.space import Space
-from hopsearch.study import MEMORY, Simulation, Study, StudyView, Training, WarmStart
+from hopsearch.study import MEMORY, Admission, Simulation, State, Study, StudyView, Training, WarmStart
 from tests.conftest import SPACE, admit_all, drive, identity, open_study
 
 SMOOTH = {
@@ -67,3 +67,118 @@ def test_another_study_is_a_rung_of_its_own(tmp_path):
             rates[name] = [record.params["optim.lr"] for record in records]
     assert rates["warm"] != rates["cold"]
     assert len(set(rates["warm"])) == 6
+
+
+class Cliff:
+    """High everywhere but beyond 0.7, where every training diverges at once."""
+
+    def cost(self, config):
+        return {}
+
+    def train(self, config, seed):
+        good = 0.8 + 0.2 * config["y"]
+        return Training([] if config["x"] > 0.7 else [good * (1 - 0.5**epoch) for epoch in range(1, 10)], [1.0] * 9)
+
+
+def reals(*names):
+    return {name: {"type": "float", "low": 0.0, "high": 1.0} for name in names}
+
+
+def spaced(parameters, **more):
+    return {"fidelity": SMOOTH["fidelity"], "parameters": parameters, **more}
+
+
+def test_what_fails_is_worse_at_a_rung_than_all_that_came_there(tmp_path):
+    """The worst full training is better than all first epochs: taken for one of those, a failure would attract."""
+    failed = 0
+    for seed in range(3):
+        with Study(tmp_path / f"{seed}", identity(space=spaced(reals("x", "y")), seed=seed), "gp", "none", MEMORY) as study:
+            Simulation(study, Cliff(), 3, 50).run()
+            failed += sum(record.state == State.FAILED for record in study.counted()[20:])
+    assert failed <= 0.2 * 90  # a third is drawn at random, of which three in ten fail
+
+
+def test_constraints_are_learned(tmp_path):
+    def admit(config):
+        return Admission({"params": 1}, "" if config["x"] <= 0.5 else "x <= 0.5 must hold", max(0.0, config["x"] - 0.5))
+
+    with open_study(tmp_path, "gp", "none", space=spaced(reals("x", "y"))) as study:
+        for _ in range(50):
+            record = study.ask(admit)
+            for epoch in range(1, 10):
+                study.report(record.number, epoch, record.params["x"] + 0.1 * record.params["y"], 1.0)
+        refused = [record for record in study.records.values() if record.state == State.INFEASIBLE]
+        assert len(refused) < 60
+        assert sum(record.source == "gp" for record in study.counted()) > 45
+
+
+class Anything:
+    """A made-up value for each seed."""
+
+    def cost(self, config):
+        return {}
+
+    def train(self, config, seed):
+        return Training([seed % 97 * (1 - 0.5**epoch) for epoch in range(1, 10)], [1.0] * 9)
+
+
+POINTS = [{"kind": kind} for kind in "abcd"]
+PARENTS = {"a": {"max": 0.5}, "b": {"min": 0.5}}
+KINDS = {"kind": {"type": "categorical", "choices": list("abcd")}, "h": reals("h")["h"] | {"when": {"kind": "a"}}} | reals("x")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "first"),
+    [
+        pytest.param(KINDS, POINTS, id="first points without the children of what they fix"),
+        pytest.param({"x": {"type": "float", "low": 1 / 3, "high": 2 / 3}}, [], id="ends of more digits than a value has"),
+        pytest.param({"x": {"type": "int", "low": 0, "high": 2**31 - 1}}, [], id="more values than memory has room for"),
+        pytest.param({"x": {"type": "int", "low": 1, "high": 10**6, "log": True}}, [], id="the same, logarithmic"),
+        pytest.param({"x": {"type": "float", "low": 0.1, "high": 0.9, "step": 0.1}} | reals("y"), [], id="steps"),
+        pytest.param({"x": {"type": "categorical", "choices": [True, False]}} | reals("y"), [], id="booleans"),
+        pytest.param({"x": {"type": "int", "low": 3, "high": 3}} | reals("y"), [], id="one value"),
+        pytest.param(reals("a", "b") | {"c": reals("c")["c"] | {"when": PARENTS}}, [], id="real parents"),
+    ],
+)
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_any_space(tmp_path, parameters, first, direction):
+    space = spaced(parameters, first=first, direction=direction)
+    with open_study(tmp_path, "tpe", "asha", space=space) as study:
+        Simulation(study, Anything(), 3, 18).run()
+    with open_study(tmp_path, "gp", "asha", space=space) as study:
+        Simulation(study, Anything(), 3, 40).run()
+        assert len(study.counted()) == 40
+        for record in study.counted():
+            Space.from_dict(space).check(record.params)
+
+
+@pytest.mark.parametrize("values", [[0.5], [0.0, 1.0], [float("-inf"), 0.3]])
+def test_any_values(tmp_path, values):
+    with open_study(tmp_path, "gp", "none", space=spaced(reals("x", "y"))) as study:
+        for turn in range(30):
+            record = study.ask(lambda config: Admission({}))
+            for epoch in range(1, 9):
+                study.report(record.number, epoch, values[turn % len(values)], 1.0)
+        assert len({record.params["x"] for record in study.counted()}) == 30
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe"])
+def test_a_kill_changes_nothing_after_a_warm_start(tmp_path, sampler):
+    with open_study(tmp_path / "old", "random", "asha") as old:
+        drive(old, 60)
+    warm = WarmStart(StudyView.open(tmp_path / "old" / "test"), Space.from_dict(SPACE))
+
+    def asked(name, kills):
+        told = []
+        study = Study(tmp_path / name / "test", identity(), sampler, "asha", warm_start=warm)
+        for turn in range(12):
+            if kills:
+                study.close()
+                study = Study(tmp_path / name / "test", identity(), sampler, "asha")
+            record = study.ask(admit_all)
+            study.report(record.number, 1, 0.1 * (turn % 5), 1.0)
+            told.append(record.params)
+        study.close()
+        return told
+
+    assert asked("straight", kills=False) == asked("killed", kills=True)

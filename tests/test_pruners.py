@@ -149,6 +149,15 @@ class TestDelayedAsha:
         desk.evidence.drop(0, [1])
         assert desk.promote() == (1, 1)
 
+    def test_one_that_ends_takes_no_place(self):
+        desk = Desk("delayed_asha")
+        for number in range(6):
+            desk.come(number, 1, -number)
+        for number in range(2, 6):  # the search was over once, and goes on
+            desk.evidence.leave(number, 1, ended=True)
+        desk.evidence.add(Arrival(6, 1, (-9.0,), 0), paused=False, stopped=True)  # by another rule
+        assert [desk.promote(), desk.promote(), desk.promote()] == [(0, 1), (1, 1), None]
+
     def test_when_all_is_over_the_best_of_the_highest_rung_goes_on(self):
         desk = Desk("delayed_asha")
         desk.come(0, 1, 0.5)

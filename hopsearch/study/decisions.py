@@ -24,11 +24,11 @@ def in_order(records: Iterable[TrialRecord]) -> list[tuple[TrialRecord, Made]]:
 def take_in(evidence: Evidence, record: TrialRecord, made: Made, objectives: Sequence[Objective]) -> None:
     """Add what was decided to what the next decisions are made on."""
     if isinstance(made, Decision):
-        evidence.add(arrival(record, made.epoch, objectives), made.pause)
+        evidence.add(arrival(record, made.epoch, objectives), made.pause, made.stop)
     elif isinstance(made, Failure):
         evidence.drop(record.number, record.decisions)
     else:
-        evidence.leave(record.number, made.epoch)
+        evidence.leave(record.number, made.epoch, made.retired)
 
 
 def arrival(record: TrialRecord, epoch: int, objectives: Sequence[Objective]) -> Arrival:

@@ -8,18 +8,20 @@ Shapes: Q configurations, P parameters, F features.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hopsearch.space import Categorical, Float, Int, Parameter, Space, Value
-from hopsearch.space.conditions import is_number, same
+from hopsearch.space.conditions import is_number, passes, same
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-_FEW = 16
+_FEW = 16  # values that have equal shares of their axis; more are rounded to
+_LISTED = 64  # values that a condition is tried on one by one
 
 
 class Encoding:
@@ -35,131 +37,218 @@ class Encoding:
 
     def __init__(self, space: Space) -> None:
         self._space = space
-        self._axes = [_axis(parameter) for parameter in space.parameters.values()]
-        parents = {name for parameter in space.parameters.values() for name in parameter.when}
-        self._parents = [(p, self._axes[p]) for p, name in enumerate(space.parameters) if name in parents]
-        self._active: dict[tuple[Any, ...], Mask] = {}
-        self.parameters, self.features = len(self._axes), sum(axis.width for axis in self._axes)
+        self._axes = {name: _axis(parameter) for name, parameter in space.parameters.items()}
+        self._place = {name: place for place, name in enumerate(space.parameters)}
+        self.parameters, self.features = len(self._axes), sum(axis.width for axis in self._axes.values())
 
     def cube(self, params: Mapping[str, Any]) -> Floats:
         """The point (P,) of a configuration; 0.5 where a parameter has no value."""
-        names = self._space.parameters
-        return np.array(
-            [axis.place(params[name]) if name in params else 0.5 for name, axis in zip(names, self._axes, strict=True)]
-        )
+        return np.array([axis.place(params[name]) if name in params else 0.5 for name, axis in self._axes.items()])
+
+    def moved(self, point_P: Floats, params: Mapping[str, Any]) -> Floats:
+        """The point with some parameters' values as given."""
+        point_P = point_P.copy()
+        for name in params.keys() & self._axes.keys():
+            point_P[self._place[name]] = self._axes[name].place(params[name])
+        return point_P
 
     def params(self, point_P: Floats) -> dict[str, Value]:
         """The values of the active parameters at a point, parents first."""
-        coordinate = dict(zip(self._space.parameters, zip(self._axes, point_P, strict=True), strict=True))
-
-        def at(name: str, _: Parameter) -> Value:
-            axis, place = coordinate[name]
-            return axis.value(float(place))
-
-        config = self._space.walk(at)
-        return {name: config[name] for name in self._space.parameters if name in config}
+        config = self._space.walk(lambda name, _: self._axes[name].value(float(point_P[self._place[name]])))
+        # In the range again: a configuration's numbers are rounded.
+        return {name: self._axes[name].within(config[name]) for name in self._space.parameters if name in config}
 
     def features_of(self, point_QP: Floats) -> Floats:
         """What a model sees of points: (Q, F)."""
-        active_QP = self._active_of(point_QP)
-        columns = [axis.features(point_QP[:, p], active_QP[:, p]) for p, axis in enumerate(self._axes)]
-        return np.concatenate(columns, axis=1) if columns else np.zeros((len(point_QP), 0))
+        columns, active = [np.zeros((len(point_QP), 0))], dict[str, Mask]()
+        for (name, axis), place_Q in zip(self._axes.items(), point_QP.T, strict=True):
+            active[name] = self._active(self._space.parameters[name], active, point_QP)
+            columns.append(axis.features(place_Q, active[name]))
+        return np.concatenate(columns, axis=1)
 
-    def _active_of(self, point_QP: Floats) -> Mask:
-        # The same for all points whose parents have the same values, of which there are few.
-        if not self._parents:
-            return np.broadcast_to(self._active_where(()), point_QP.shape)
-        keys = [tuple(axis.value(float(point_P[p])) for p, axis in self._parents) for point_P in point_QP]
-        return np.array([self._active_where(key) for key in keys])
-
-    def _active_where(self, key: tuple[Value, ...]) -> Mask:
-        if key not in self._active:
-            names = list(self._space.parameters)
-            given = {names[p]: value for (p, _), value in zip(self._parents, key, strict=True)}
-            active = set(self._space.active(given))
-            self._active[key] = np.array([name in active for name in names])
-        return self._active[key]
+    def _active(self, parameter: Parameter, active: Mapping[str, Mask], point_QP: Floats) -> Mask:
+        """Where a parameter matters (Q,), from where its parents do."""
+        found_Q = np.ones(len(point_QP), dtype=bool)
+        for parent, test in parameter.when.items():
+            if parent in active:
+                found_Q &= active[parent] & self._axes[parent].passes(test, point_QP[:, self._place[parent]])
+            else:
+                found_Q &= parent in self._space.fixed and passes(test, self._space.fixed[parent])
+        return found_Q
 
 
-class _Number:
-    """A number on its scale, or a choice among ordered numbers: one feature from 0 to 1.
+class _Axis(ABC):
+    """One parameter's side of the cube.
 
-    Args:
-        values: all there are, in order; None for infinitely many.
-        position_V: where each of them lies on the scale from 0 to 1; of the two ends, where ``values`` is None.
-        ends: the lowest and highest value, in the logarithm with ``log``.
+    Attributes:
+        width: how many features it has.
     """
 
     width = 1
 
-    def __init__(self, values: Sequence[Value] | None, position_V: Floats, ends: tuple[float, float], log: bool) -> None:
-        self._values, self._position_V, self._ends, self._log = values, position_V, ends, log
-        # Few values have equal shares of the axis; many are rounded to.
-        self._shares = values is not None and len(values) <= _FEW
-
+    @abstractmethod
     def place(self, value: Any) -> float:
-        """Where a value lies on its axis of the cube."""
-        if self._values is not None:
-            index = next(index for index, known in enumerate(self._values) if known == value)
-            return (index + 0.5) / len(self._values) if self._shares else float(self._position_V[index])
-        low, high = self._ends
-        scaled = math.log(value) if self._log else float(value)
-        return (scaled - low) / (high - low)
+        """Where a value lies, 0 to 1."""
 
+    @abstractmethod
     def value(self, place: float) -> Value:
         """The value at a place."""
-        if self._values is not None:
-            return self._values[int(self._index(np.array([place]))[0])]
-        low, high = self._ends
-        scaled = low + (high - low) * place
-        return math.exp(scaled) if self._log else scaled
+
+    @abstractmethod
+    def features(self, place_Q: Floats, active_Q: Mask) -> Floats:
+        """What a model sees: (Q, width)."""
+
+    def within(self, value: Value) -> Value:
+        """The value, or the end of the range that it is beyond by rounding."""
+        return value
+
+    def passes(self, test: Any, place_Q: Floats) -> Mask:
+        """Where the value passes a condition's test."""
+        return np.array([passes(test, self.value(float(place))) for place in place_Q], dtype=bool)
+
+
+class _Continuous(_Axis):
+    """A real number on its scale."""
+
+    def __init__(self, parameter: Float) -> None:
+        self._parameter = parameter
+        self._low, self._high = (_scaled(parameter, end) for end in (parameter.low, parameter.high))
+
+    def place(self, value: Any) -> float:
+        """See `_Axis`."""
+        return (_scaled(self._parameter, value) - self._low) / (self._high - self._low)
+
+    def value(self, place: float) -> Value:
+        """See `_Axis`."""
+        scaled = self._low + (self._high - self._low) * place
+        return self.within(math.exp(scaled) if self._parameter.log else scaled)
+
+    def within(self, value: Value) -> Value:
+        """See `_Axis`."""
+        return _between(self._parameter, value)
 
     def features(self, place_Q: Floats, active_Q: Mask) -> Floats:
-        """(Q, 1)."""
-        position_Q = place_Q if self._values is None else self._position_V[self._index(place_Q)]
+        """See `_Axis`."""
+        return np.where(active_Q, place_Q, 0.5)[:, None]
+
+
+class _Discrete(_Axis):
+    """One of a number of values, by their index. Few have equal shares of the axis.
+
+    Args:
+        count: how many there are.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def passes(self, test: Any, place_Q: Floats) -> Mask:
+        """See `_Axis`."""
+        if self._count > _LISTED:
+            return super().passes(test, place_Q)
+        known = np.array([passes(test, self._at(index)) for index in range(self._count)], dtype=bool)
+        return np.asarray(known[self._index(place_Q)])
+
+    def place(self, value: Any) -> float:
+        """See `_Axis`."""
+        return (self._find(value) + 0.5) / self._count
+
+    def value(self, place: float) -> Value:
+        """See `_Axis`."""
+        return self._at(int(self._index(np.array([place]))[0]))
+
+    def _index(self, place_Q: Floats) -> npt.NDArray[np.int64]:
+        return np.clip((place_Q * self._count).astype(np.int64), 0, self._count - 1)
+
+    @abstractmethod
+    def _at(self, index: int) -> Value:
+        """The value of an index."""
+
+    @abstractmethod
+    def _find(self, value: Any) -> int:
+        """The index of a value."""
+
+
+class _Steps(_Discrete):
+    """A number in steps, on its scale."""
+
+    def __init__(self, parameter: Float | Int) -> None:
+        self._parameter, self._step = parameter, float(parameter.step or 1)
+        super().__init__(1 + math.floor((parameter.high - parameter.low) / self._step + 1e-9))
+        self._low, high = (_scaled(parameter, end) for end in (parameter.low, self._number(self._count - 1)))
+        self._range = high - self._low
+
+    def place(self, value: Any) -> float:
+        """See `_Axis`."""
+        if self._count <= _FEW:
+            return super().place(value)
+        return (_scaled(self._parameter, self._number(self._find(value))) - self._low) / self._range
+
+    def within(self, value: Value) -> Value:
+        """See `_Axis`."""
+        return _between(self._parameter, value)
+
+    def features(self, place_Q: Floats, active_Q: Mask) -> Floats:
+        """See `_Axis`."""
+        number_Q = self._parameter.low + self._step * self._index(place_Q)
+        scaled_Q = np.log(number_Q) if self._parameter.log else number_Q
+        position_Q = (scaled_Q - self._low) / self._range if self._range else 0.5
         return np.where(active_Q, position_Q, 0.5)[:, None]
 
     def _index(self, place_Q: Floats) -> npt.NDArray[np.int64]:
-        count = len(self._position_V)
-        if self._shares:
-            return np.clip((place_Q * count).astype(np.int64), 0, count - 1)
-        above_Q = np.clip(np.searchsorted(self._position_V, place_Q), 1, count - 1)
-        nearer_below_Q = place_Q - self._position_V[above_Q - 1] < self._position_V[above_Q] - place_Q
-        return np.asarray(above_Q - nearer_below_Q, dtype=np.int64)
+        if self._count <= _FEW:
+            return super()._index(place_Q)
+        scaled_Q = self._low + self._range * place_Q
+        number_Q = np.exp(scaled_Q) if self._parameter.log else scaled_Q
+        return np.clip(np.rint((number_Q - self._parameter.low) / self._step).astype(np.int64), 0, self._count - 1)
+
+    def _number(self, index: int) -> float:
+        return float(self._parameter.low + index * self._step)
+
+    def _at(self, index: int) -> Value:
+        return self._parameter.normalise(self._number(index))
+
+    def _find(self, value: Any) -> int:
+        return round((float(value) - self._parameter.low) / self._step)
 
 
-class _Words:
-    """A choice without an order: any two are as far from each other as the two ends of a number."""
+class _Choices(_Discrete):
+    """A choice: of ordered numbers, equally far apart; or of words, any two as far from each other as the ends of a number."""
 
-    def __init__(self, values: Sequence[Value]) -> None:
-        self._values, self.width = values, len(values)
-
-    def place(self, value: Any) -> float:
-        """As of `_Number`."""
-        return (next(index for index, known in enumerate(self._values) if same(known, value)) + 0.5) / self.width
-
-    def value(self, place: float) -> Value:
-        """As of `_Number`."""
-        return self._values[min(self.width - 1, int(place * self.width))]
+    def __init__(self, parameter: Categorical) -> None:
+        super().__init__(len(parameter.choices))
+        self._choices = list(parameter.choices)
+        numbers = all(is_number(choice) for choice in self._choices)
+        self._ordered = numbers and self._choices == sorted(self._choices)  # type: ignore[type-var]
+        self.width = 1 if self._ordered else self._count
 
     def features(self, place_Q: Floats, active_Q: Mask) -> Floats:
-        """(Q, number of choices)."""
-        index_Q = np.clip((place_Q * self.width).astype(np.int64), 0, self.width - 1)
-        return np.eye(self.width)[index_Q] * active_Q[:, None] * math.sqrt(0.5)
+        """See `_Axis`."""
+        if self._ordered:
+            position_Q = self._index(place_Q) / max(1, self._count - 1)
+            return np.where(active_Q, position_Q, 0.5)[:, None]
+        return np.eye(self._count)[self._index(place_Q)] * active_Q[:, None] * math.sqrt(0.5)
+
+    def _at(self, index: int) -> Value:
+        return self._choices[index]
+
+    def _find(self, value: Any) -> int:
+        return next(index for index, known in enumerate(self._choices) if same(known, value))
 
 
-def _axis(parameter: Parameter) -> _Number | _Words:
+def _axis(parameter: Parameter) -> _Axis:
     if isinstance(parameter, Categorical):
-        choices = list(parameter.choices)
-        if not all(is_number(choice) for choice in choices) or choices != sorted(choices):  # type: ignore[type-var]
-            return _Words(choices)
-        return _Number(choices, np.linspace(0, 1, len(choices)), (0, 1), False)
+        return _Choices(parameter)
     assert isinstance(parameter, Float | Int)
-    values = parameter.values()
-    ends = tuple(math.log(end) if parameter.log else float(end) for end in (parameter.low, parameter.high))
-    known = np.array(list(ends) if values is None else values, dtype=float)
-    if values is not None and parameter.log:
-        known = np.log(known)
-    width = ends[1] - ends[0]
-    position_V = (known - ends[0]) / width if width else np.full(len(known), 0.5)
-    return _Number(values, position_V, (ends[0], ends[1]), parameter.log)
+    if isinstance(parameter, Int) or parameter.step is not None or parameter.low == parameter.high:
+        return _Steps(parameter)
+    return _Continuous(parameter)
+
+
+def _scaled(parameter: Float | Int, value: float) -> float:
+    return math.log(value) if parameter.log else float(value)
+
+
+def _between(parameter: Float | Int, value: Any) -> Value:
+    within: Value = min(parameter.high, max(parameter.low, value))
+    return within

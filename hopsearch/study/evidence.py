@@ -41,6 +41,7 @@ class Rung:
     def __init__(self) -> None:
         self.values: dict[int, Values] = {}
         self.waiting: set[int] = set()
+        self._gone: set[int] = set()
         # By the first objective: (-value, turn), so that the best is first, and the earlier of two that are equal.
         self._numbers: list[int] = []
         self._turns: dict[int, int] = {}
@@ -51,13 +52,15 @@ class Rung:
     def __len__(self) -> int:
         return len(self.values)
 
-    def add(self, number: int, values: Values, paused: bool) -> None:
-        """A trial came, and perhaps waits here."""
+    def add(self, number: int, values: Values, paused: bool, stopped: bool = False) -> None:
+        """A trial came, and perhaps waits or ends here."""
         turn = len(self._numbers)
         place = (-values[0], turn)
         self.values[number], self._turns[number] = values, turn
         self._numbers.append(number)
         bisect.insort(self._places, place)
+        if not paused and not stopped:
+            self._gone.add(number)
         if paused:
             self.waiting.add(number)
             bisect.insort(self._queue, place)
@@ -65,8 +68,10 @@ class Rung:
             self._fronts = self._fronts or Fronts()
             self._fronts.add(turn, values, paused)
 
-    def leave(self, number: int) -> None:
+    def leave(self, number: int, ended: bool = False) -> None:
         """A trial that waited goes on, or has ended."""
+        if number in self.waiting and not ended:
+            self._gone.add(number)
         self.waiting.discard(number)
         if self._fronts is not None and number in self._turns:
             self._fronts.leave(self._turns[number])
@@ -76,6 +81,7 @@ class Rung:
         if number not in self.values:
             return
         self.leave(number)
+        self._gone.discard(number)
         self._places.remove((-self.values.pop(number)[0], self._turns[number]))
         if self._fronts is not None:  # those that it alone had beaten may move up by several fronts
             self._fronts = Fronts()
@@ -85,7 +91,7 @@ class Rung:
     @property
     def gone(self) -> int:
         """How many have gone on from here, of those that have not failed since."""
-        return len(self.values) - len(self.waiting)
+        return len(self._gone)
 
     @property
     def came(self) -> int:
@@ -197,9 +203,9 @@ class Evidence:
         """The rung that a trial has come to."""
         return self.rung(arrival.epoch, self._bracket(arrival.number))
 
-    def add(self, arrival: Arrival, paused: bool) -> None:
+    def add(self, arrival: Arrival, paused: bool, stopped: bool = False) -> None:
         """A trial came to a rung and was let go on, stopped, or paused."""
-        self.of(arrival).add(arrival.number, arrival.values, paused)
+        self.of(arrival).add(arrival.number, arrival.values, paused, stopped)
 
     def stable(self, lower: int, upper: int, tolerance: float) -> bool:
         """Whether trials stand at one epoch as they stood at an earlier one, by the first objective there.
@@ -213,9 +219,9 @@ class Evidence:
             self._agreements[key] = Agreement(self.rung(lower), self.rung(upper))
         return self._agreements[key].holds(tolerance)
 
-    def leave(self, number: int, epoch: int) -> None:
+    def leave(self, number: int, epoch: int, ended: bool = False) -> None:
         """A trial that was paused at ``epoch`` goes on, or has ended."""
-        self.rung(epoch, self._bracket(number)).leave(number)
+        self.rung(epoch, self._bracket(number)).leave(number, ended)
 
     def drop(self, number: int, epochs: Iterable[int]) -> None:
         """A trial that came to these epochs has failed: it frees its places."""

@@ -72,7 +72,7 @@ class InformedStudy(optuna.Study):
             return trial
         best = max(first.sign * value for value in trial.intermediate_values.values())
         shown = _complete(trial, [first.sign * best, *(known[objective.name] for objective in costs)])
-        if trial.state == TrialState.PRUNED and not inherited(trial):
+        if trial.state == TrialState.PRUNED and trial.user_attrs.get("rejected") != State.INHERITED:  # theirs are translated anew
             self._stopped[trial.number] = shown
         return shown
 
