@@ -17,8 +17,6 @@ compared data set by data set, each by its mean over seeds (Wilcoxon's signed-ra
 import argparse
 import functools
 import itertools
-import json
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 from machine import machine
 from outside import EPOCHS, LCBench, instances
+from recorded import add, read
 from rivals import OptunaHyperband, PlainOptuna, RayTune, simulate
 from scipy.stats import rankdata, wilcoxon
 
@@ -71,33 +69,23 @@ def search(folder: Path, instance: str, first: int, contestant: str, workers: in
     return key | {"regrets": regrets, "trials": len(numbers), "seconds": round(time.perf_counter() - began, 2)}
 
 
-def read() -> list[dict[str, Any]]:
-    """All lines so far."""
-    return [json.loads(line) for line in LINES.read_text().splitlines()] if LINES.exists() else []
-
-
 def run(options: argparse.Namespace) -> None:
     """Do what is missing, seed by seed, so that an interrupted run has a few of everything."""
-    done = {tuple(line[name] for name in KEY) for line in read()}
     seeds = range(options.seed, options.seed + options.seeds)
     wanted = itertools.product(seeds, instances(options.outside), options.first, options.workers, options.contestants)
     searches = ((instance, first, contestant, workers, seed) for seed, instance, first, workers, contestant in wanted)
-    missing = [(options.outside, *what) for what in searches if what not in done]
-    quiet = functools.partial(optuna.logging.set_verbosity, optuna.logging.ERROR)
-    with multiprocessing.get_context("spawn").Pool(options.jobs, quiet) as pool, LINES.open("a") as file:
-        for line in pool.imap_unordered(_search, missing):
-            file.write(json.dumps(line, separators=(",", ":")) + "\n")
-            file.flush()
+    done = {tuple(line[name] for name in KEY) for line in read(LINES)}
+    add(LINES, functools.partial(_search, options.outside), searches, done, options.jobs)
 
 
-def _search(what: Sequence[Any]) -> dict[str, Any]:
-    return search(*what)
+def _search(folder: Path, what: Sequence[Any]) -> dict[str, Any]:
+    return search(folder, *what)
 
 
 def report() -> None:
     """Print a table for each first rung and number of workers."""
     print(machine())
-    lines = read()
+    lines = read(LINES)
     for first, workers in sorted({(line["first"], line["workers"]) for line in lines}):
         chosen = [line for line in lines if (line["first"], line["workers"]) == (first, workers)]
         means = {name: by_instance(chosen, name) for name in dict.fromkeys(line["contestant"] for line in chosen)}

@@ -14,10 +14,7 @@ reported so far, whatever its epoch. No search is given the space's first points
 """
 
 import argparse
-import functools
 import itertools
-import json
-import multiprocessing
 import statistics
 import tempfile
 import time
@@ -27,8 +24,8 @@ from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
-import optuna
 from landscapes import PROBLEMS, Problem
+from recorded import add, read
 from rivals import PlainOptuna, RayTune, simulate
 from scipy.stats import mannwhitneyu
 
@@ -99,22 +96,11 @@ def key(line: dict[str, Any]) -> tuple[str, str, int, int]:
     return line["problem"], line["contestant"], line["workers"], line["seed"]
 
 
-def read() -> list[dict[str, Any]]:
-    """All lines so far."""
-    return [json.loads(line) for line in LINES.read_text().splitlines()] if LINES.exists() else []
-
-
 def run(options: argparse.Namespace) -> None:
     """Do what is missing, seed by seed, so that an interrupted run has a few of everything."""
-    done = {key(line) for line in read()}
     wanted = itertools.product(range(options.seeds), options.problems, options.workers, options.contestants)
     searches = ((name, contestant, workers, seed) for seed, name, workers, contestant in wanted)
-    missing = [what for what in searches if what not in done]
-    quiet = functools.partial(optuna.logging.set_verbosity, optuna.logging.ERROR)
-    with multiprocessing.get_context("spawn").Pool(options.jobs, quiet) as pool, LINES.open("a") as file:
-        for line in pool.imap_unordered(_search, missing):
-            file.write(json.dumps(line, separators=(",", ":")) + "\n")
-            file.flush()
+    add(LINES, _search, searches, {key(line) for line in read(LINES)}, options.jobs)
 
 
 def _search(what: Sequence[Any]) -> dict[str, Any]:
@@ -166,7 +152,7 @@ def draw(name: str, lines: list[dict[str, Any]]) -> None:
 
 def report() -> None:
     """Print a table a problem, and draw a picture of each."""
-    lines = read()
+    lines = read(LINES)
     goals(lines)
     for name in [name for name in PROBLEMS if any(line["problem"] == name for line in lines)]:
         own = [line for line in lines if line["problem"] == name]

@@ -198,6 +198,8 @@ def search(
     Raises:
         UserError: a setting, the space or the data is not as it must be.
         KeyboardInterrupt: interrupted; everything finished is saved, and the same call goes on.
+
+    The environment of the process is put back afterwards, but for the token by which Ray's processes know each other.
     """
     before = dict(os.environ)
     try:

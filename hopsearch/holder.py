@@ -191,7 +191,7 @@ class Lease(abc.ABC):
         with contextlib.suppress(Exception):
             holder = self._look().holder
         rule = f"it was taken over by {holder or 'another process'}, as no heartbeat of this one came for {self._seconds:g} s"
-        return LostLease(self._place, rule, "This search has stopped without writing; what it reported before is saved")
+        return LostLease(self._place, rule, "This process has stopped without writing; what it reported before is saved")
 
     def release(self) -> None:
         """Give the lease back."""
@@ -226,9 +226,9 @@ class Lease(abc.ABC):
 
     def _held(self, seen: Seen) -> StudyError:
         heard = "" if seen.age is None else f", heard of {max(0, seen.age):.0f} s ago"
-        rule = f"one search at a time writes to a study, got a second one beside {seen.holder}{heard}"
+        rule = f"one process at a time may write here, got a second one beside {seen.holder}{heard}"
         hint = (
-            "Wait for it, stop it there, or give this search another name; "
+            "Wait for it, stop it there, or use another name: study=<name> of a search, name=<name> of a training; "
             f"once it has died it is taken over, after {self._seconds:g} s without a heartbeat"
         )
         return StudyError(self._place, rule, hint)

@@ -194,7 +194,7 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
     name = config.name or derive_name(re.sub(r"[^A-Za-z0-9_.]+", "-", f"{config.model or config.from_}-{facts.name}"))
     place = Place.of(config.storage, name)
     folder = place.folder
-    lock = StudyLock(folder, "training", "name")
+    lock = StudyLock(folder)
     try:
         say = plain(console)
         with signals.closed_whole(place.owned(say)) as owned:

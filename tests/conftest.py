@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 pytest.register_assert_rewrite("tests.processes")
 
-
 SPACE = {
     "fidelity": {"min_epochs": 1, "max_epochs": 9, "reduction": 3},
     "fixed": {"model.family": "imixer"},

@@ -1,6 +1,5 @@
 """Checkpoints: whose may go, that nothing a restart needs ever does, and that a removal waits until its reason is safe."""
 
-import logging
 import os
 import random
 import signal
@@ -303,25 +302,10 @@ class TestInAStorage:
     """With a copy elsewhere, from which a new head would go on."""
 
     @pytest.fixture(params=["file", "s3"])
-    def place(self, request, tmp_path, monkeypatch) -> Iterator[Place]:
+    def place(self, request, tmp_path, monkeypatch) -> Place:
         monkeypatch.setattr(mirror, "_SOON", 1000.0)  # the journal's copy lags as far as it can
-        if request.param == "file":
-            yield Place(tmp_path / "test", f"file://{tmp_path}/storage/test")
-            return
-        import boto3  # only here: the process that is killed below starts the sooner
-        from moto.server import ThreadedMotoServer
-
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-west-2"}
-        for name, value in ({"AWS_ENDPOINT_URL": f"http://{host}:{port}"} | keys).items():
-            monkeypatch.setenv(name, value)
-        location = {"LocationConstraint": "us-west-2"}
-        boto3.client("s3").create_bucket(Bucket=f"runs{port}", CreateBucketConfiguration=location)
-        yield Place(tmp_path / "test", f"s3://runs{port}/test")
-        server.stop()
+        storage = f"file://{tmp_path}/storage" if request.param == "file" else request.getfixturevalue("s3")
+        return Place(tmp_path / "test", f"{storage}/test")
 
     def stored(self, place: Place) -> list[int]:
         return sorted(int(path[:4]) for path in Mirror(place.below("trials")).tree() if path.endswith(".pt"))

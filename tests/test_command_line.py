@@ -166,7 +166,7 @@ def test_a_corrupt_image_is_named(tell, tmp_path):
 
 def test_a_study_folder_that_cannot_be_made(tell, tmp_path):
     (tmp_path / "taken").write_text("a file where the folder should be")
-    assert "the study's folder must be writable" in tell("space=imixer", "storage=taken")
+    assert "the folder must be writable" in tell("space=imixer", "storage=taken")
 
 
 def test_a_report_without_a_study(tell, tmp_path):

@@ -211,7 +211,7 @@ def test_unknown_names(tmp_path, words, message):
 
 def test_unwritable_folder(tmp_path):
     (tmp_path / "test").write_text("a file where the folder should be")
-    with pytest.raises(StudyError, match=r"the study's folder must be writable, got: .*storage=<folder>"):
+    with pytest.raises(StudyError, match=r"the folder must be writable, got: .*storage=<folder>"):
         open_study(tmp_path)
 
 

@@ -45,12 +45,12 @@ class TestEncoding:
 
     def test_features_are_of_values_and_of_what_is_active(self):
         encoding = Encoding(SPACE)
-        assert encoding.features == 3 + 7
         one = encoding.cube({"kind": "a", "width": 64, "rate": 1e-3, "depth": 2, "units": 256, "share": 0.5})
         moved = one.copy()
         moved[-2:] = 0.9  # not active
         near, far = (encoding.cube(encoding.params(one) | {"kind": kind}) for kind in ("b", "c"))
         features_QF = encoding.features_of(np.array([one, moved, near, far]))
+        assert features_QF.shape == (4, 3 + 7)
         assert np.array_equal(features_QF[0], features_QF[1])
         assert features_QF[0, 3:] == pytest.approx([0.5, 1 / 3, 0.0, 0.5, 0.5, 0.5, 0.5])
         for other in features_QF[2:]:  # any two words are as far from each other as the two ends of a number

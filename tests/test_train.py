@@ -57,11 +57,11 @@ def steps(folder: Path, tag: str = "validation/val_acc") -> list[int]:
 def test_two_trainings_of_one_name(tmp_path, monkeypatch, capsys):
     """The second is refused before anything of the first is touched."""
     monkeypatch.chdir(tmp_path)
-    lock = StudyLock(tmp_path / "runs" / "mine", "training", "name")
+    lock = StudyLock(tmp_path / "runs" / "mine")
     assert run_verb(train.main, train.TrainingConfig, "about", SMALL) == MISTAKE
     said = capsys.readouterr().err
-    assert f"runs/mine: one training at a time writes to a folder, got a second one beside process {os.getpid()} on " in said
-    assert "Wait for it, stop it, or give this training another name with name=<name>" in said
+    assert f"runs/mine: one process at a time may write here, got a second one beside process {os.getpid()} on " in said
+    assert "Wait for it, stop it, or use another name: study=<name> of a search, name=<name> of a training" in said
     lock.release()
     assert [file.name for file in (tmp_path / "runs" / "mine").iterdir()] == [".lock"]
 

@@ -121,7 +121,7 @@ def _asked(caller: socket.socket, descriptors: list[int]) -> dict[str, Any]:
 
 def _awaited(caller: socket.socket) -> bool:
     """Whether the caller still waits, and has not become the worker itself: then there would be two of it."""
-    caller.settimeout(None)
+    caller.settimeout(None)  # it may be slow, but its end is noticed
     try:
         caller.sendall(TAKEN)
         return caller.recv(1) == TAKEN

@@ -8,7 +8,7 @@ from hopsearch.space.conditions import FACTS, Value
 from hopsearch.space.fidelity import Fidelity
 from hopsearch.space.files import SpaceFile, about_space, list_spaces, load_space
 from hopsearch.space.objectives import COSTS, Objective, read_objectives
-from hopsearch.space.parameters import Categorical, Float, Int, Parameter
+from hopsearch.space.parameters import Categorical, Float, Int, Parameter, scaled
 from hopsearch.space.places import Where
 from hopsearch.space.schema import SPACE_KEYS
 from hopsearch.space.space import Space, Suggest
@@ -32,4 +32,5 @@ __all__ = [
     "list_spaces",
     "load_space",
     "read_objectives",
+    "scaled",
 ]

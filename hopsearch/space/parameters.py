@@ -218,6 +218,11 @@ class Categorical(Parameter):
         return self._dict(choices=list(self.choices))
 
 
+def scaled(parameter: Float | Int, value: float) -> float:
+    """A value on the scale on which the parameter is even: its logarithm, with ``log``."""
+    return math.log(value) if parameter.log else float(value)
+
+
 KINDS: dict[str, type[Parameter]] = {kind.kind: kind for kind in (Float, Int, Categorical)}
 """The kinds by the word that ``type:`` gives them."""
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hopsearch.space import Categorical, Float, Int, Parameter, Space, Value
+from hopsearch.space import Categorical, Float, Int, Parameter, Space, Value, scaled
 from hopsearch.space.conditions import is_number, passes, same
 
 Floats = npt.NDArray[np.float64]
@@ -32,14 +32,13 @@ class Encoding:
 
     Attributes:
         parameters: P, how many there are.
-        features: F.
     """
 
     def __init__(self, space: Space) -> None:
         self._space = space
         self._axes = {name: _axis(parameter) for name, parameter in space.parameters.items()}
         self._place = {name: place for place, name in enumerate(space.parameters)}
-        self.parameters, self.features = len(self._axes), sum(axis.width for axis in self._axes.values())
+        self.parameters = len(self._axes)
 
     def cube(self, params: Mapping[str, Any]) -> Floats:
         """The point (P,) of a configuration; 0.5 where a parameter has no value."""
@@ -112,11 +111,11 @@ class _Continuous(_Axis):
 
     def __init__(self, parameter: Float) -> None:
         self._parameter = parameter
-        self._low, self._high = (_scaled(parameter, end) for end in (parameter.low, parameter.high))
+        self._low, self._high = (scaled(parameter, end) for end in (parameter.low, parameter.high))
 
     def place(self, value: Any) -> float:
         """See `_Axis`."""
-        return (_scaled(self._parameter, value) - self._low) / (self._high - self._low)
+        return (scaled(self._parameter, value) - self._low) / (self._high - self._low)
 
     def value(self, place: float) -> Value:
         """See `_Axis`."""
@@ -175,14 +174,14 @@ class _Steps(_Discrete):
     def __init__(self, parameter: Float | Int) -> None:
         self._parameter, self._step = parameter, float(parameter.step or 1)
         super().__init__(1 + math.floor((parameter.high - parameter.low) / self._step + 1e-9))
-        self._low, high = (_scaled(parameter, end) for end in (parameter.low, self._number(self._count - 1)))
+        self._low, high = (scaled(parameter, end) for end in (parameter.low, self._number(self._count - 1)))
         self._range = high - self._low
 
     def place(self, value: Any) -> float:
         """See `_Axis`."""
         if self._count <= _FEW:
             return super().place(value)
-        return (_scaled(self._parameter, self._number(self._find(value))) - self._low) / self._range
+        return (scaled(self._parameter, self._number(self._find(value))) - self._low) / self._range
 
     def within(self, value: Value) -> Value:
         """See `_Axis`."""
@@ -243,10 +242,6 @@ def _axis(parameter: Parameter) -> _Axis:
     if isinstance(parameter, Int) or parameter.step is not None or parameter.low == parameter.high:
         return _Steps(parameter)
     return _Continuous(parameter)
-
-
-def _scaled(parameter: Float | Int, value: float) -> float:
-    return math.log(value) if parameter.log else float(value)
 
 
 def _between(parameter: Float | Int, value: Any) -> Value:

@@ -31,9 +31,7 @@ from hopsearch.study.records import State
 from hopsearch.study.surrogate import Observed, Surrogate
 
 _STARTUP = 16  # trials with a value before the process is asked
-_CHANCE = (
-    1 / 3
-)  # share of the later ones that are drawn at random all the same, as in BOHB (Falkner et al. 2018, arXiv 1807.01774)
+_CHANCE = 1 / 3  # of the later proposals, drawn at random all the same as in BOHB (Falkner et al. 2018, arXiv 1807.01774)
 _RUNG = 4  # trials that must have come to a rung before improvement is looked for there
 _MOST = 360  # observations that the process is conditioned on
 _DRAWN, _NEAR = 400, 40  # candidates drawn at random, and of each width around each of the best
@@ -228,7 +226,7 @@ def _kept(value_N: Floats) -> npt.NDArray[np.int64]:
 
 
 def _ranks(score_N: Floats) -> Floats:
-    """1 for the lowest; equals share the mean of theirs."""
+    """1 for the lowest; equals share the mean of theirs. As scipy.stats.rankdata, whose import takes most of a second."""
     _, place_N, counts = np.unique(score_N, return_inverse=True, return_counts=True)
     highest = np.cumsum(counts)
     return np.asarray((highest - (counts - 1) / 2)[place_N])

@@ -12,7 +12,7 @@ from typing import Any
 
 from hopsearch.errors import SpaceError
 from hopsearch.seeds import derive
-from hopsearch.space import Categorical, Float, Int, Parameter, Space, Value, Where
+from hopsearch.space import Categorical, Float, Int, Parameter, Space, Value, Where, scaled
 
 _FIRST = 0.5  # share of the first proposals that are drawn from the beliefs
 _HALVES = 10.0  # trials after which it is half of that
@@ -65,13 +65,9 @@ def _near(parameter: Parameter, belief: Value, random: Random) -> Value:
         others = [choice for choice in parameter.choices if choice != belief]
         return belief if not others or random.random() < _SURE else random.choice(others)
     assert isinstance(parameter, Float | Int)
-    low, high, centre = (_scale(parameter, float(value)) for value in (parameter.low, parameter.high, belief))  # type: ignore[arg-type]
+    low, high, centre = (scaled(parameter, float(value)) for value in (parameter.low, parameter.high, belief))  # type: ignore[arg-type]
     drawn = min(high, max(low, random.gauss(centre, _WIDTH * (high - low))))
     value = min(float(parameter.high), max(float(parameter.low), math.exp(drawn) if parameter.log else drawn))
     if (values := parameter.values()) is not None:
         return min(values, key=lambda one: abs(float(one) - value))  # type: ignore[arg-type]
     return value
-
-
-def _scale(parameter: Float | Int, value: float) -> float:
-    return math.log(value) if parameter.log else value

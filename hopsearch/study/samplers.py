@@ -52,7 +52,7 @@ def _random(space: Space, seed: int, number: int) -> BaseSampler:
 
 
 def _gp(space: Space, seed: int, number: int) -> BaseSampler:
-    from hopsearch.study.gp import RungGP  # here: scipy's optimisers and statistics take a second that other searches do not need
+    from hopsearch.study.gp import RungGP  # here: scipy's optimisers take a third of a second that other searches save
 
     return RungGP(space, seed, number, {name: distribution(parameter) for name, parameter in space.parameters.items()})
 
@@ -102,7 +102,7 @@ SAMPLERS: dict[str, Callable[[Space, int, int], BaseSampler]] = {
 
 
 CONSTRAINED = ("tpe",)
-"""Samplers that learn from broken constraints. Optuna's GP knows those of complete trials only; others warn if they are told."""
+"""Samplers that are told of broken constraints in Optuna's way; others warn if they are. gp looks at what was refused itself."""
 
 LEARNING = ("tpe", "gp")
 """Samplers that learn from trials of another study. The genetic ones and cmaes look at those only that they proposed themselves;

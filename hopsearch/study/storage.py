@@ -57,27 +57,22 @@ class _Storage(JournalStorage):
 class StudyLock:
     """The right to write to a study's or a training's folder; the kernel takes it back when the process dies, however it dies.
 
-    Args:
-        folder: made where it is not there.
-        writer: what writes there: ``search`` or ``training``.
-        word: the setting that would name another folder.
-
     Raises:
         StudyError: the folder cannot be written, or another process has it open.
     """
 
-    def __init__(self, folder: Path, writer: str = "search", word: str = "study") -> None:
-        self._file = self._acquire(folder, writer, word)
+    def __init__(self, folder: Path) -> None:
+        self._file = self._acquire(folder)
 
     @staticmethod
-    def _acquire(folder: Path, writer: str, word: str) -> TextIO:
+    def _acquire(folder: Path) -> TextIO:
         path = folder / ".lock"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             file = path.open("a+", encoding="utf-8")
         except OSError as error:
             hint = "Give another folder with storage=<folder>"
-            raise StudyError(str(folder), f"the study's folder must be writable, got: {error.strerror}", hint) from None
+            raise StudyError(str(folder), f"the folder must be writable, got: {error.strerror}", hint) from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -88,9 +83,8 @@ class StudyLock:
             file.seek(0)
             holder = Holder.read(text := file.read().strip()) or text or "another process"
             file.close()
-            place = "study" if writer == "search" else "folder"
-            rule = f"one {writer} at a time writes to a {place}, got a second one beside {holder}"
-            hint = f"Wait for it, stop it, or give this {writer} another name with {word}=<name>"
+            rule = f"one process at a time may write here, got a second one beside {holder}"
+            hint = "Wait for it, stop it, or use another name: study=<name> of a search, name=<name> of a training"
             raise StudyError(str(folder), rule, hint) from None
         file.truncate(0)
         file.write(Holder.me().text)
