@@ -39,7 +39,9 @@ class Overseer(Callback):  # type: ignore[misc]  # Ray has no types
         self._looked = now
         live = {trial.trial_id: trial for trial in trials if trial.status == Trial.RUNNING and trial.trial_id not in self._killed}
         for name in live.keys() - self._running:  # it has waited for a machine until now
-            self._dispatcher.watch.handed_out(self._searcher.number_of(name))
+            number = self._searcher.number_of(name)
+            if not self._dispatcher.watch.was_heard(number):  # else it has trained an epoch since the last look
+                self._dispatcher.watch.handed_out(number)
         self._running |= live.keys()
         late = self._late(now)
         for name, trial in live.items():
