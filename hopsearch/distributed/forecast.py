@@ -11,8 +11,8 @@ from random import Random
 from hopsearch.study import StudyView, make_pruner
 from hopsearch.study.decisions import in_order, take_in
 from hopsearch.study.evidence import Arrival, Evidence
-from hopsearch.study.pruners import Pruner, Verdict
 from hopsearch.study.records import Decision, Failure
+from hopsearch.study.rules import Pruner, Verdict
 
 _TIMES = 9  # continuations, of which the median counts; fewer in a large search, where they differ less
 _TRIALS = 300  # that are continued in all, for the same reason
@@ -97,8 +97,8 @@ class _Continuation:
         self._standing[number], self._epoch[number] = standing, epoch
         came = Arrival(number, epoch, (standing,), 0)
         verdict = self._rule.verdict(came, self._evidence)
-        self._evidence.add(came, verdict == Verdict.PAUSE)
-        if verdict == Verdict.GO:
+        self._evidence.add(came, verdict == Verdict.PAUSE, verdict == Verdict.STOP, verdict == Verdict.WITNESS)
+        if verdict in (Verdict.GO, Verdict.WITNESS):
             self._train(number)
 
     def _seen(self, view: StudyView) -> Evidence:
@@ -121,9 +121,9 @@ class _Continuation:
                 came = Arrival(
                     record.number, one.epoch, (standings.get((record.number, one.epoch), 0.0),), 0
                 )  # one that failed since stands nowhere
-                told.add(came, one.pause)
+                told.add(came, one.pause, one.stop, one.witness)
             elif isinstance(one, Failure):
                 told.drop(record.number, record.decisions)
             else:
-                told.leave(record.number, one.epoch)
+                told.leave(record.number, one.epoch, one.retired)
         return told

@@ -9,11 +9,12 @@ from hopsearch.study.origin import about_data, origin
 from hopsearch.study.printout import make_console, plain, show
 from hopsearch.study.priors import Prior
 from hopsearch.study.proposals import Admission, Admit
-from hopsearch.study.pruners import PRUNERS, Pruner, Verdict, make_pruner
+from hopsearch.study.pruners import PRUNERS, make_pruner
 from hopsearch.study.reading import read_images
 from hopsearch.study.records import Decision, Promotion, State, TrialRecord
 from hopsearch.study.rehearsal import rehearse
 from hopsearch.study.retention import Retention, retain
+from hopsearch.study.rules import Pruner, Verdict
 from hopsearch.study.samplers import LEARNING, SAMPLERS, make_sampler
 from hopsearch.study.simulator import Event, Faults, Landscape, Simulation, Training
 from hopsearch.study.storage import MEMORY, StudyLock

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from hopsearch.errors import StudyError
 from hopsearch.space import Objective
 from hopsearch.study.evidence import Arrival, Evidence
-from hopsearch.study.pruners import Pruner, Verdict
 from hopsearch.study.records import Decision, Failure, Promotion, TrialRecord
+from hopsearch.study.rules import Pruner, Verdict
 
 Made = Decision | Promotion | Failure
 """What changes what later decisions are made on."""
@@ -24,7 +24,7 @@ def in_order(records: Iterable[TrialRecord]) -> list[tuple[TrialRecord, Made]]:
 def take_in(evidence: Evidence, record: TrialRecord, made: Made, objectives: Sequence[Objective]) -> None:
     """Add what was decided to what the next decisions are made on."""
     if isinstance(made, Decision):
-        evidence.add(arrival(record, made.epoch, objectives), made.pause, made.stop)
+        evidence.add(arrival(record, made.epoch, objectives), made.pause, made.stop, made.witness)
     elif isinstance(made, Failure):
         evidence.drop(record.number, record.decisions)
     else:
@@ -60,5 +60,6 @@ def decide(
     came = arrival(record, epoch, objectives)
     rung, verdict = evidence.of(came), pruner.verdict(came, evidence)
     value = objectives[0].sign * came.values[0]
-    stop, pause = verdict == Verdict.STOP, verdict == Verdict.PAUSE
-    return Decision(epoch, value, order, rung.rank(came.values, pruner.behind), len(rung) + 1, stop, pruner.name, pause)
+    stop, pause, witness = (verdict == one for one in (Verdict.STOP, Verdict.PAUSE, Verdict.WITNESS))
+    rank = rung.rank(came.values, pruner.behind)
+    return Decision(epoch, value, order, rank, len(rung) + 1, stop, pruner.name, pause, witness)

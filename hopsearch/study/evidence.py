@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from hopsearch.study.agreement import RankAgreement, Tau
 from hopsearch.study.fronts import Fronts, Values
 
 
@@ -36,11 +37,13 @@ class Rung:
     Attributes:
         values: by number, in the order of their coming; without those that have failed since.
         waiting: numbers of those that were paused here and have neither gone on nor ended.
+        witnesses: numbers of those that went on whatever their value.
     """
 
     def __init__(self) -> None:
         self.values: dict[int, Values] = {}
         self.waiting: set[int] = set()
+        self.witnesses: set[int] = set()
         self._gone: set[int] = set()
         # By the first objective: (-value, turn), so that the best is first, and the earlier of two that are equal.
         self._numbers: list[int] = []
@@ -183,6 +186,28 @@ class Agreement:
         return min(better, default=math.inf) + slack >= first and first + slack >= max(worse, default=-math.inf)
 
 
+class _Compared:
+    """A rung beside a higher one; those that have come since are compared when somebody asks.
+
+    Attributes:
+        ranks: of the trials that came to both.
+    """
+
+    def __init__(self, below: Rung, above: Rung, witnesses: bool) -> None:
+        self._below, self._above, self._witnesses = below, above, witnesses
+        self._seen = 0
+        self.ranks = RankAgreement()
+
+    @property
+    def tau(self) -> Tau:
+        known = self._below.values
+        for _, number in self._above.since(self._seen):
+            if number in known and (number in self._below.witnesses) == self._witnesses:
+                self.ranks.add(number, known[number][0], self._above.values[number][0])
+        self._seen = self._above.came
+        return self.ranks.tau
+
+
 class Evidence:
     """All rungs of a study, as one rule's brackets divide them.
 
@@ -194,6 +219,7 @@ class Evidence:
         self._bracket = bracket
         self._rungs: dict[tuple[int, int], Rung] = {}
         self._agreements: dict[tuple[int, int], Agreement] = {}
+        self._ranks: dict[tuple[int, int, bool], _Compared] = {}
 
     def rung(self, epoch: int, bracket: int = 0) -> Rung:
         """The rung at ``epoch``; an empty one where nobody has come yet."""
@@ -203,9 +229,25 @@ class Evidence:
         """The rung that a trial has come to."""
         return self.rung(arrival.epoch, self._bracket(arrival.number))
 
-    def add(self, arrival: Arrival, paused: bool, stopped: bool = False) -> None:
-        """A trial came to a rung and was let go on, stopped, or paused."""
-        self.of(arrival).add(arrival.number, arrival.values, paused, stopped)
+    def add(self, arrival: Arrival, paused: bool, stopped: bool = False, witness: bool = False) -> None:
+        """A trial came to a rung and was let go on (a witness whatever its value), stopped, or paused."""
+        rung = self.of(arrival)
+        rung.add(arrival.number, arrival.values, paused, stopped)
+        if witness:
+            rung.witnesses.add(arrival.number)
+
+    def tau(self, lower: int, upper: int, witnesses: bool) -> Tau:
+        """How well one epoch ranks trials as a later one does, by the first objective.
+
+        Args:
+            lower, upper: the two epochs, of the first bracket.
+            witnesses: over those that went on from the lower one whatever their value; else over those that were chosen there,
+                who differ less, so that their τ is lower.
+        """
+        key = lower, upper, witnesses
+        if key not in self._ranks:
+            self._ranks[key] = _Compared(self.rung(lower), self.rung(upper), witnesses)
+        return self._ranks[key].tau
 
     def stable(self, lower: int, upper: int, tolerance: float) -> bool:
         """Whether trials stand at one epoch as they stood at an earlier one, by the first objective there.
@@ -227,4 +269,6 @@ class Evidence:
         """A trial that came to these epochs has failed: it frees its places."""
         for epoch in epochs:
             self.rung(epoch, self._bracket(number)).drop(number)
+        for compared in self._ranks.values():
+            compared.ranks.drop(number)
         self._agreements.clear()  # the range of values may have shrunk, and with it what counts as equal

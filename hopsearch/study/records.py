@@ -59,6 +59,7 @@ class Decision:
         stop: the verdict.
         rule: the pruner that made it.
         pause: the trial waits instead of going on.
+        witness: it goes on whatever its value, so that it is known whether this epoch ranks trials as later ones do.
     """
 
     epoch: int
@@ -69,6 +70,7 @@ class Decision:
     stop: bool
     rule: str
     pause: bool = False
+    witness: bool = False
 
 
 @dataclass(frozen=True)

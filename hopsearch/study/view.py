@@ -16,8 +16,9 @@ from hopsearch.study.decisions import arrival, decide, in_order, take_in
 from hopsearch.study.evidence import Evidence
 from hopsearch.study.fronts import Values, fronts
 from hopsearch.study.identity import IDENTITY, Identity
-from hopsearch.study.pruners import Pruner, make_pruner
+from hopsearch.study.pruners import make_pruner
 from hopsearch.study.records import Decision, Failure, Promotion, State, TrialRecord, from_optuna
+from hopsearch.study.rules import Pruner
 from hopsearch.study.storage import JOURNAL, integrity, open_storage, studies_beside
 
 CHECKPOINTS = "checkpoints"
