@@ -10,13 +10,16 @@ import torch
 from timm.optim import create_optimizer_v2
 from torch import nn
 
+from hopsearch import export, report
 from hopsearch.errors import CheckpointError, ConfigError, UserError
 from hopsearch.models import build
+from hopsearch.study.columns import settings
 from hopsearch.training import CheckpointFolder, OptimConfig, Paused, TrainConfig, TrialConfig, TrialRun, estimate_cost, resolve
 from hopsearch.training.known_optimizers import ADAMW, OPTIMIZERS
 from hopsearch.training.optimizer import build_optimizer
 from hopsearch.training.precision import Precision
 from hopsearch.training.spaces import open_space
+from tests.conftest import search_little
 
 CPU = torch.device("cpu")
 RATES = {"lion": 1e-3, "clion": 1e-3, "lamb": 5e-2, "radamw": 1e-2, "sgdw": 0.3}
@@ -271,3 +274,29 @@ parameters:
         assert "optim.name" not in space.parameters
         with pytest.raises(UserError, match=r"command line: optim\.name: must be a known optimizer, got 'loin'"):
             open_space(file, digits.facts, {"optim.name": "loin"}, "default")
+
+
+def test_a_searched_optimizer_has_the_same_name_wherever_a_study_is_shown(digits, tmp_path):
+    space = {
+        "fidelity": {"min_epochs": 1, "max_epochs": 2, "reduction": 2},
+        "fixed": {"model.family": "imixer", "model.patch_size": 4, "model.dim": 16, "model.depth": 1, "optim.lr": 5e-3},
+        "parameters": {"optim.name": {"type": "categorical", "choices": ["nadamuon", "adoptw"]}},
+        "first": [{"optim.name": "nadamuon"}, {"optim.name": "adoptw"}],
+    }
+    folder = search_little(tmp_path / "names", digits, space, 2)
+    for layout in ("html", "md", "csv", "json"):
+        written = tmp_path / f"report.{layout}"
+        report.main([f"study={folder.name}", f"storage={folder.parent}", f"format={layout}", f"to={written}"])
+        text = written.read_text(encoding="utf-8")
+        assert "optim.name" in text, layout
+        assert {"nadamuon", "adoptw"} <= set(re.findall(r"\w+", text)), layout
+    export.main([f"study={folder.name}", f"storage={folder.parent}", f"to={tmp_path / 'model'}"])
+    trial = json.loads((tmp_path / "model" / "config.json").read_text(encoding="utf-8"))["hopsearch"]["trial"]
+    assert f"| optim.name | {trial['optim']['name']} |" in (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    events = b"".join(file.read_bytes() for file in (folder / "tensorboard").rglob("*tfevents*"))
+    assert b"optim.name" in events
+
+
+def test_columns_call_it_by_its_whole_name():
+    rows = [{"optim.name": "lion", "optim.lr": 1e-3}, {"optim.name": "muon", "optim.lr": 1e-3}]
+    assert [column.title for column in settings(rows, ["optim.name", "optim.lr"], 2)] == ["optim.name", "lr"]
