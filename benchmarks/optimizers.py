@@ -87,6 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="digits", help="digits, or an image folder")
     parser.add_argument("--names", nargs="+", default=NAMES)
+    parser.add_argument("--rates", nargs="+", type=float, help="learning rates of all that are named")
     parser.add_argument("--epochs", type=int, default=18, help="of the baseline")
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--train", type=int, default=300, help="images to train on")
@@ -114,7 +115,7 @@ def main() -> None:
         epochs = max(2, round(options.epochs / took[name][1]))
         accuracies: dict[float, list[float]] = {}
         started = time.process_time()
-        for lr in RATES.get(name, AS_ADAMW):
+        for lr in options.rates or RATES.get(name, AS_ADAMW):
             runs = [trial(options, splits, seed, epochs, name=name, lr=lr) for seed in range(options.seeds)]
             accuracies[lr] = [accuracy(run, measured) for run in runs]
         spent = (time.process_time() - started) / (len(accuracies) * options.seeds)
