@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from hopsearch.data import DataConfig, load
-from hopsearch.training import TrialRun, resolve
+from hopsearch.training import CheckpointFolder, TrialRun, resolve
+from hopsearch.training.known_optimizers import OPTIMIZERS
 from hopsearch.training.pictures import draw
 
 pytestmark = [
@@ -87,3 +88,19 @@ def test_fetching_and_augmenting_a_batch_never_waits_for_the_gpu(folder, memory_
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert images_BCHW.device.type == "cuda"
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_trains_and_resumes_in_mixed_precision(folder, tmp_path, name, dtype):
+    splits = load(DataConfig(source=str(folder), cache=str(folder.parent / "cache"), image_size=32))
+    more = {"optim.name": name, "train.amp": True, "train.amp_dtype": dtype}
+    config = resolve(VALUES | more, splits.facts, 3)
+    straight, run = TrialRun(config, splits), TrialRun(config, splits)
+    expected = [straight.step()["train_loss"] for _ in range(2)]
+    first = run.step()["train_loss"]
+    run.save(CheckpointFolder(tmp_path))
+    again = TrialRun(config, splits)
+    assert again.load_newest(CheckpointFolder(tmp_path))
+    assert [first, again.step()["train_loss"]] == pytest.approx(expected, rel=1e-2)  # a GPU adds in any order
+    assert all(torch.isfinite(parameter).all() for parameter in again.model.parameters())

@@ -56,17 +56,33 @@ def test_a_worker_imports_neither_timm_nor_the_compiler():
     assert not {"timm", "torchvision", "torch._dynamo", "torch._inductor", "tensorboard", "plotly", "sklearn"} & found
 
 
+def test_only_another_optimizer_than_adamw_imports_timm_and_only_where_it_is_built():
+    code = """
+        import sys, torch
+        from hopsearch.models import MlpMixerConfig, build
+        from hopsearch.training import OptimConfig, TrialConfig, estimate_cost
+        from hopsearch.training.optimizer import build_optimizer
+        sizes = MlpMixerConfig(image_size=8, patch_size=2, channels=1, classes=10, depth=1, dim=16)
+        build_optimizer(build(sizes), OptimConfig(), torch.device("cpu"))
+        muon = OptimConfig(name="muon")
+        estimate_cost(TrialConfig(model=sizes, optim=muon))
+        assert "timm" not in sys.modules, "imported"
+        build_optimizer(build(sizes), muon, torch.device("cpu"))
+    """
+    assert "timm" in modules_of(textwrap.dedent(code), HOPSEARCH_TIMM="0")
+
+
 def test_a_cost_is_estimated_without_the_compiler_and_the_same_with_it():
     code = """
         import sys
         from hopsearch.models import IMixerConfig
         from hopsearch.training.cost import _measure
         sizes = IMixerConfig(image_size=8, patch_size=2, channels=1, classes=10, depth=2, dim=32)
-        alone = _measure(sizes, 4, True, False)
+        alone = _measure(sizes, 4, 5, False)
         assert "torch._dynamo" not in sys.modules, "imported"
         import torch._dynamo
         _measure.cache_clear()
-        assert _measure(sizes, 4, True, False) == alone, "not the same"
+        assert _measure(sizes, 4, 5, False) == alone, "not the same"
         import torch
         twice = torch.compile(lambda x: 2 * x, backend="eager")
         assert twice(torch.ones(2)).tolist() == [2, 2]

@@ -22,6 +22,7 @@ from hopsearch.durations import amount, as_setting, expected
 from hopsearch.seeds import derive
 from hopsearch.space import Space
 from hopsearch.study import MEMORY, Admission, Admit, Identity, Simulation, Study, StudyView, Training
+from hopsearch.study.columns import without_section
 from hopsearch.training import TrialRun, resolve
 
 _DRAWN = 200  # configurations to tell the infeasible share: within 7 points of it, 19 times in 20
@@ -129,7 +130,7 @@ class Plan:
                 seconds.append(TrialRun(trial, splits).time_epoch(_STEPS))
             spent = f"{amount(seconds[-1]):>5} s per epoch  peak lr {trial.optim.peak_lr:.3g}"
             cost = f"{verdict.cost['params']:>12,} params  {verdict.cost['flops']:>14,} flops  {spent}"
-            words = (f"{name.rpartition('.')[2]} {_short(config[name])}" for name in self.identity.space.active(config))
+            words = (f"{without_section(name)} {_short(config[name])}" for name in self.identity.space.active(config))
             console.print(f"{cost}  {', '.join(words)}", markup=False)
         return seconds
 

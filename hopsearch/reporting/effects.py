@@ -16,8 +16,9 @@ from plotly.subplots import make_subplots
 from scipy import stats
 
 from hopsearch.chance import plus_minus
-from hopsearch.reporting.style import FAMILY_COLOURS, OTHER_COLOUR, about, layout, short
+from hopsearch.reporting.style import FAMILY_COLOURS, OTHER_COLOUR, about, layout
 from hopsearch.study import State, StudyView, TrialRecord
+from hopsearch.study.columns import without_section
 
 _LEAST = 3  # trials below which a mean says nothing
 _SYMMETRY = ("symmixer", "paramixer", "asymmixer")
@@ -78,7 +79,7 @@ def effect(view: StudyView, name: str, epochs: Sequence[int]) -> go.Figure | Non
             for trace in _points_and_means(view, by_value, levels, family, colour, column == 1):
                 figure.add_trace(trace, 1, column)
         ticks = {"tickvals": list(range(len(levels))), "ticktext": [_word(level) for level in levels]}
-        figure.update_xaxes(title_text=short(name), **ticks, col=column)
+        figure.update_xaxes(title_text=without_section(name), **ticks, col=column)
     figure.update_yaxes(title_text=view.objective, col=1)
     return layout(figure, 380)
 
@@ -135,8 +136,8 @@ def grid(view: StudyView, x_name: str, y_name: str, epoch: int) -> go.Figure | N
         figure.add_trace(
             go.Heatmap(**plain, text=text, texttemplate="%{text}", textfont={"size": 10}, hoverinfo="skip"), 1, column
         )
-        figure.update_xaxes(title_text=short(x_name), type="category", col=column)
-    figure.update_yaxes(title_text=short(y_name), type="category", col=1)
+        figure.update_xaxes(title_text=without_section(x_name), type="category", col=column)
+    figure.update_yaxes(title_text=without_section(y_name), type="category", col=1)
     return layout(figure, 380, coloraxis={"colorscale": "Viridis", "colorbar": {"title": view.objective}})
 
 

@@ -7,9 +7,10 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from hopsearch.reporting.facts import COSTS, Facts
-from hopsearch.reporting.style import FAMILY_COLOURS, OTHER_COLOUR, about, colour_of, layout, log_axis, positions, short
+from hopsearch.reporting.style import FAMILY_COLOURS, OTHER_COLOUR, about, colour_of, layout, log_axis, positions
 from hopsearch.space import Categorical, Parameter
 from hopsearch.study import State, StudyView, TrialRecord
+from hopsearch.study.columns import without_section
 from hopsearch.study.importances import Importance
 
 
@@ -110,7 +111,7 @@ def parallel(view: StudyView) -> go.Figure | None:
     dimensions = []
     for name, parameter in view.identity.space.parameters.items():
         at, ticks, labels = positions([record.params.get(name) for record in records], parameter_is_log(parameter))
-        dimensions.append({"label": short(name), "values": at, "tickvals": ticks, "ticktext": labels})
+        dimensions.append({"label": without_section(name), "values": at, "tickvals": ticks, "ticktext": labels})
     values = [view.value(record) for record in records]
     dimensions += [
         {"label": "epochs", "values": [float(record.epoch) for record in records]},
@@ -140,7 +141,9 @@ def importance(found: dict[int, dict[str, Importance]], objective: str) -> go.Fi
         kept = [name for name in names if name in shares]
         text = [f"{shares[name].share:.3f} of the variance among {shares[name].trials} trials" for name in kept]
         colour = {"color": ["#9bb7d4", "#2f5d8a"][index % 2]}
-        bar = go.Bar(y=[short(name) for name in kept], x=[shares[name].share for name in kept], orientation="h", marker=colour)
+        bar = go.Bar(
+            y=[without_section(name) for name in kept], x=[shares[name].share for name in kept], orientation="h", marker=colour
+        )
         figure.add_trace(bar.update(name=f"after epoch {epoch}", text=text, textposition="none", hoverinfo="text"))
     figure.update_xaxes(title_text=f"share of the variance of {objective} (fANOVA)", rangemode="tozero")
     return layout(figure, 120 + 30 * len(names)).update_layout(margin={"l": 140, "b": 95})
@@ -170,7 +173,7 @@ def slices(view: StudyView) -> go.Figure | None:
         dots = go.Scatter(x=at, y=y, mode="markers", marker=marker, text=text, hoverinfo="text+y")
         row, column = divmod(index, columns)
         figure.add_trace(dots, row + 1, column + 1)
-        figure.update_xaxes(title_text=short(name), tickvals=ticks, ticktext=labels, row=row + 1, col=column + 1)
+        figure.update_xaxes(title_text=without_section(name), tickvals=ticks, ticktext=labels, row=row + 1, col=column + 1)
     figure.update_yaxes(title_text=view.objective, col=1)
     return layout(figure, 100 + 230 * rows, showlegend=False)
 

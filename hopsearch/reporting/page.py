@@ -23,8 +23,8 @@ from hopsearch.reporting.document import (
 )
 from hopsearch.reporting.facts import Facts
 from hopsearch.reporting.sections import Section, parameter_sections, research_sections, search_sections, winner_sections
-from hopsearch.reporting.style import short
 from hopsearch.study import StudyView
+from hopsearch.study.columns import without_section
 
 _CHAPTERS = ("The winner", "The search", "The settings", "The models")
 
@@ -116,7 +116,7 @@ def _table(facts: Facts, view: StudyView) -> str:
         int(file.parent.name): f'<a href="trials/{file.parent.name}/">checkpoints</a>'
         for file in view.folder.glob("trials/*/best.pt")
     }
-    head = "".join(f"<th{_word_class(name)}>{_text(short(name))}</th>" for name in (*heads, *names, "files"))
+    head = "".join(f"<th{_word_class(name)}>{_text(without_section(name))}</th>" for name in (*heads, *names, "files"))
     rows = "\n".join(_row(row, facts, files.get(row["trial"], "")) for row in facts.leaderboard)
     note = "Click a header to sort, a trial for details."
     note += " A trial's value is the best on its curve, the winner's that of all its training."

@@ -50,11 +50,6 @@ def about(view: StudyView, record: TrialRecord) -> str:
     return f"trial {record.number}, {family}{value}, {record.state.value} after {record.epoch} epochs"
 
 
-def short(name: str) -> str:
-    """A parameter's name without its section."""
-    return name.rpartition(".")[2]
-
-
 def positions(values: Sequence[Any], log: bool) -> tuple[list[float], list[float], list[str]]:
     """Where values of any kind lie on one axis, absent ones (None) included.
 

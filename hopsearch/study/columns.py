@@ -64,13 +64,19 @@ def settings(params: Sequence[Mapping[str, Any]], names: Sequence[str], order: i
         names: of the searched parameters, in the space's order.
         order: of the columns that differ.
     """
-    tails = Counter(name.rpartition(".")[2] for name in names)
+    tails = Counter(map(without_section, names))
     columns = []
     for name in names:
-        tail = name.rpartition(".")[2]
+        tail = without_section(name)
         cells = [short(row.get(name, "")) for row in params]
         columns.append(Column(tail if tails[tail] == 1 else name, cells, order if len(set(cells)) > 1 else order + 10))
     return columns
+
+
+def without_section(name: str) -> str:
+    """A parameter's name without its section, where that still says what it is: ``lr``, but ``optim.name``."""
+    tail = name.rpartition(".")[2]
+    return name if tail == "name" else tail
 
 
 def short(value: object) -> str:

@@ -10,12 +10,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hopsearch.config import Settings
 from hopsearch.models import ModelConfig, build
+from hopsearch.training.known_optimizers import OPTIMIZERS
 from hopsearch.training.loop import soft_cross_entropy
 from hopsearch.training.recipe import TrialConfig
 from hopsearch.training.uncompiled import uncompiled
 
 _FLOAT = 4  # bytes of a float32
-_COPIES = 4  # weight, gradient, AdamW's two moments
+_COPIES = 2  # weight and gradient
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Cost:
     Attributes:
         params: trainable parameters.
         flops: floating-point operations of one image's forward pass, spectral norms folded (a multiply-add counts two).
-        memory: bytes of a training step at its peak: weights, gradients, AdamW's moments, the moving average, and what
+        memory: bytes of a training step at its peak: weights, gradients, the optimizer's state, the moving average, and what
             autograd keeps for the backward pass of one batch. An estimate from below: allocator slack and the temporary
             buffers of single operations are not in it, and autocast's smaller activations are not taken off.
     """
@@ -71,15 +72,15 @@ def estimate_cost(config: TrialConfig) -> Cost:
     # Depth is the one knob that costs time here, and cost is affine in it: two shallow models give any depth exactly.
     depth = config.model.depth
     batch_size = min(config.optim.batch_size, config.train.micro_batch or config.optim.batch_size)
-    ema = config.train.ema_decay is not None
+    copies = _COPIES + OPTIMIZERS[config.optim.name].state_copies + int(config.train.ema_decay is not None)
     sizes, again = config.model.model_copy(update=_costless(config.model)), config.train.grad_checkpointing
-    one, two = (_measure(sizes.model_copy(update={"depth": shallow}), batch_size, ema, again) for shallow in (1, 2))
+    one, two = (_measure(sizes.model_copy(update={"depth": shallow}), batch_size, copies, again) for shallow in (1, 2))
     cost = Cost(*(a + (depth - 1) * (b - a) for a, b in zip(_fields(one), _fields(two), strict=True)))
     if not again:
         return cost
     # At the peak one block, computed again, has its own activations too.
-    whole, wholes = (_measure(sizes.model_copy(update={"depth": shallow}), batch_size, ema, False) for shallow in (1, 2))
-    block = wholes.memory - whole.memory - (wholes.params - whole.params) * _FLOAT * (_COPIES + int(ema))
+    whole, wholes = (_measure(sizes.model_copy(update={"depth": shallow}), batch_size, copies, False) for shallow in (1, 2))
+    block = wholes.memory - whole.memory - (wholes.params - whole.params) * _FLOAT * copies
     return Cost(cost.params, cost.flops, cost.memory + block)
 
 
@@ -96,7 +97,7 @@ def _fields(cost: Cost) -> tuple[int, int, int]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _measure(sizes: ModelConfig, batch_size: int, ema: bool, grad_checkpointing: bool) -> Cost:
+def _measure(sizes: ModelConfig, batch_size: int, copies: int, grad_checkpointing: bool) -> Cost:
     with torch.device("meta"):
         model = build(sizes)
         model.set_grad_checkpointing(grad_checkpointing)
@@ -118,6 +119,5 @@ def _measure(sizes: ModelConfig, batch_size: int, ema: bool, grad_checkpointing:
     by_operator = counter.get_flop_counts()["Global"]
     flops = sum(count for operator, count in by_operator.items() if operator is not torch.ops.aten.bmm)
     activations = sum(tensor.numel() * tensor.element_size() for tensor in saved.values())
-    copies = _COPIES + int(ema)
     inputs = sum(tensor.numel() for tensor in (x_BCHW, targets_BK)) * _FLOAT
     return Cost(params, int(flops) // batch_size, params * _FLOAT * copies + activations + inputs)

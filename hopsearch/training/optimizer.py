@@ -1,4 +1,4 @@
-"""AdamW with timm's weight-decay rule, and the learning rate as a plain function of the step."""
+"""A trial's optimizer with timm's weight-decay rule, and the learning rate as a plain function of the step."""
 
 import math
 from typing import Any
@@ -6,14 +6,23 @@ from typing import Any
 import torch
 from torch import nn
 
+from hopsearch.training.known_optimizers import ADAMW, OPTIMIZERS
 from hopsearch.training.recipe import OptimConfig
 
 
-def build_optimizer(model: nn.Module, config: OptimConfig, device: torch.device) -> torch.optim.AdamW:
-    """AdamW over two groups: decayed, and exempt (ndim <= 1 and biases, timm's rule)."""
+def build_optimizer(model: nn.Module, config: OptimConfig, device: torch.device) -> torch.optim.Optimizer:
+    """The optimizer that ``config.name`` says, over groups of parameters that are decayed, and exempt from it."""
     groups = _decayed(model, config.weight_decay)
-    # fused: one kernel a step instead of some ten a parameter; on small models on a CPU that is a third of the step.
-    return torch.optim.AdamW(groups, lr=config.peak_lr, betas=(config.beta1, config.beta2), fused=device.type in ("cpu", "cuda"))
+    if config.name == ADAMW:
+        # fused: one kernel a step instead of some ten a parameter; on small models on a CPU that is a third of the step.
+        return torch.optim.AdamW(groups, lr=config.peak_lr, fused=device.type in ("cpu", "cuda"), **config.own_settings)
+    if OPTIMIZERS[config.name].hybrid:
+        groups = [part for group in groups for part in _without_norms(model, group)]
+    # Here, since it takes seconds, which trainings with AdamW do without.
+    from timm.optim import create_optimizer_v2
+
+    optimizer: torch.optim.Optimizer = create_optimizer_v2(groups, config.name, lr=config.peak_lr, **config.own_settings)
+    return optimizer
 
 
 def _decayed(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -26,6 +35,17 @@ def _decayed(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
             (exempt if free else decayed).append(parameter)
     groups = [{"params": exempt, "weight_decay": 0.0}, {"params": decayed, "weight_decay": weight_decay}]
     return [group for group in groups if group["params"]]
+
+
+def _without_norms(model: nn.Module, group: dict[str, Any]) -> list[dict[str, Any]]:
+    """A group in two, for hybrids, which judge by the shape: the second is updated as by AdamW, though it looks like matrices.
+
+    The scale and shift of a LayerNorm over (S, D) have the shape of a matrix, but act element by element.
+    """
+    norms = {id(own) for module in model.modules() if isinstance(module, nn.LayerNorm) for own in module.parameters()}
+    parts = [[each for each in group["params"] if (id(each) in norms) == is_norm] for is_norm in (False, True)]
+    marks: list[dict[str, Any]] = [{}, {"use_fallback": True}]
+    return [{**group, "params": part, **mark} for part, mark in zip(parts, marks, strict=True) if part]
 
 
 def learning_rate(step: int, steps_per_epoch: int, epochs: int, config: OptimConfig) -> float:

@@ -3,28 +3,43 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from hopsearch.config import Settings, brief, choices, parse, unflatten
 from hopsearch.data import AugmentConfig, DataFacts
 from hopsearch.errors import ConfigError
 from hopsearch.models import ModelConfig, parse_model
+from hopsearch.training.known_optimizers import ADAMW, OPTIMIZERS, OWN_SETTINGS
 from hopsearch.training.papers import fit_lengths, recipe
 
 
 class OptimConfig(Settings):
-    """AdamW and its schedule: linear warm-up, then a half cosine, then a cooldown."""
+    """Optimizer and its schedule: linear warm-up, then a half cosine, then a cooldown.
 
+    The settings that only some optimizers have (`OWN_SETTINGS`) get the default of the named one, so that a saved config tells
+    what was trained with, whatever timm's defaults become.
+    """
+
+    name: str = ADAMW
+    """The optimizer, by timm's name: adamw, nadamw, radamw, cadamw, adopt, adoptw, laprop, lamb, lion, clion, mars, muon, nmuon,
+    adamuon, nadamuon or sgdw. docs/optimizers.md says which learning rates they are made for."""
     lr: float = Field(default=1e-3, gt=0)
     """Peak learning rate; absolute unless `lr_base_batch` is given."""
     lr_base_batch: int | None = Field(default=None, gt=0)
     """Linear scaling: the peak is lr × batch_size / lr_base_batch (the mixers' paper: 5e-4 per 512)."""
     weight_decay: float = Field(default=0.05, ge=0)
-    """Decoupled weight decay; biases and vectors are exempt (timm's rule), a LayerNorm over (S, D) is not."""
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    """AdamW's decay of the first moment."""
-    beta2: float = Field(default=0.999, ge=0, lt=1)
-    """AdamW's decay of the second moment."""
+    """Decoupled weight decay, except that adopt adds it to the gradient, and lamb to the update that it scales; biases and
+    vectors are exempt (timm's rule), a LayerNorm over (S, D) is not."""
+    beta1: float | None = Field(default=None, ge=0, lt=1)
+    """Decay of the first moment. Left out, it is the optimizer's own default, 0.9; sgdw has none."""
+    beta2: float | None = Field(default=None, ge=0, lt=1)
+    """Decay of the second moment; of the first moment for lion and clion. Left out, it is the optimizer's own default: 0.9999 for
+    adopt and adoptw, 0.99 for lion, clion and mars, 0.95 for the variants of muon, else 0.999; sgdw has none."""
+    momentum: float | None = Field(default=None, ge=0, lt=1)
+    """Momentum of sgdw and the variants of muon. Left out, it is 0.9; the others have none."""
+    eps: float | None = Field(default=None, gt=0)
+    """Constant in the denominator. Left out, it is the optimizer's own default: 1e-6 for adopt, adoptw and lamb, 1e-7 for the
+    variants of muon, 1e-15 for laprop, else 1e-8; lion, clion and sgdw have none."""
     batch_size: int = Field(default=64, gt=0)
     """Images an optimizer step."""
     clip_grad: float | None = Field(default=None, gt=0)
@@ -43,6 +58,38 @@ class OptimConfig(Settings):
     the warm-up ends below the peak."""
     drop_last: bool = False
     """Leave out a last batch of an epoch that is not full."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_optimizer(cls, given: Any) -> Any:
+        name = given.get("name", ADAMW) if isinstance(given, Mapping) else None
+        known = OPTIMIZERS.get(name) if isinstance(name, str) else None
+        return {**known.defaults, **given} if known else given
+
+    @field_validator("name")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in OPTIMIZERS:
+            raise ValueError(f"must be a known optimizer; {choices(name, OPTIMIZERS)}")
+        return name
+
+    @model_validator(mode="after")
+    def _settings_of_the_optimizer(self) -> "OptimConfig":
+        defaults = OPTIMIZERS[self.name].defaults
+        for key in OWN_SETTINGS:
+            value = getattr(self, key)
+            if value is not None and key not in defaults:
+                raise ValueError(f"{key} must be left out with name={self.name}, which has none, got {value}; Remove optim.{key}")
+            if value is None and key in defaults:
+                hint = f"Leave optim.{key} out: it is {defaults[key]:g} then"
+                raise ValueError(f"{key} must be a number with name={self.name}, got none; {hint}")
+        return self
+
+    @property
+    def own_settings(self) -> dict[str, Any]:
+        """The optimizer's keyword arguments beside learning rate and weight decay, as torch and timm name them."""
+        keywords: dict[str, Any] = {key: getattr(self, key) for key in ("momentum", "eps") if getattr(self, key) is not None}
+        return keywords if self.beta1 is None else keywords | {"betas": (self.beta1, self.beta2)}
 
     @property
     def peak_lr(self) -> float:
