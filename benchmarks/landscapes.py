@@ -11,6 +11,7 @@ from typing import Any
 
 import cocoex
 import numpy as np
+from shapes import Shape, thirty_parameters, two_parameters
 from sklearn.ensemble import ExtraTreesRegressor
 
 from hopsearch.seeds import derive
@@ -187,6 +188,12 @@ def mixint(seed: int) -> Problem:
     return Problem(coco.space, coco, 1.0, 0.0)
 
 
+def shape(space: Space, target: float) -> Problem:
+    """A made-up quality over a space of few or many parameters."""
+    landscape = Shape(space)
+    return Problem(space, landscape, landscape.best, target)
+
+
 PROBLEMS: dict[str, Callable[[int], Problem]] = {
     "digits_few": lambda seed: table("digits_few"),
     "digits": lambda seed: table("digits"),
@@ -196,6 +203,8 @@ PROBLEMS: dict[str, Callable[[int], Problem]] = {
     "hartmann": lambda seed: synthetic(misleading=False),
     "hartmann_misleading": lambda seed: synthetic(misleading=True),
     "mixint": mixint,
+    "two_parameters": lambda seed: shape(two_parameters(), 0.0005),
+    "thirty_parameters": lambda seed: shape(thirty_parameters(), 0.15),
 }
 """By name, from a seed."""
 

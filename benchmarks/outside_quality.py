@@ -1,13 +1,14 @@
 """How good the search is on learning curves that nobody of this project made: LCBench, in simulated time.
 
     python benchmarks/outside_quality.py run --outside <folder> [--first 1 3] [--contestants tpe+asha_promotion …] [--workers 4]
-            [--seeds 20] [--jobs 2]
+            [--seeds 20] [--jobs 2] [--rivals-python <environment of rivals.txt>/bin/python]
     python benchmarks/outside_quality.py report
 
 `run` adds a line a search to ``results/outside_quality.jsonl``, and leaves out what is there; `report` prints the tables.
 Contestants: ``optuna`` (TPE and its SuccessiveHalvingPruner), ``optuna_hyperband`` (TPE and its HyperbandPruner), ``ray``
-(OptunaSearch and ASHAScheduler), and every ``sampler+pruner`` of ours. The first rung is at epoch 1 or 3, the next ones are three
-times as high each.
+(OptunaSearch and ASHAScheduler), and every ``sampler+pruner`` of ours; with `--rivals-python`, from their own packages,
+``syne_tune_cqr`` and ``syne_tune_bore`` (each with Syne Tune's ASHA) and ``smac`` (SMAC3's Hyperband). The first rung is at epoch
+1 or 3, the next ones are three times as high each.
 
 What counts is the best value reported so far, whatever its epoch, on a scale where the best of 256 random full trainings is 0
 and their median is 1: the mean over data sets and seeds after 1, 3, 5 and 10 full trainings' worth of epochs. Contestants are
@@ -17,47 +18,34 @@ compared data set by data set, each by its mean over seeds (Wilcoxon's signed-ra
 import argparse
 import functools
 import itertools
-import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from contestants import RIVALS, Setting, events
 from machine import machine
 from outside import EPOCHS, LCBench, instances
 from recorded import add, read
-from rivals import OptunaHyperband, PlainOptuna, RayTune, simulate
 from scipy.stats import rankdata, wilcoxon
-
-from hopsearch.study import MEMORY, Event, Identity, Simulation, Study
 
 LINES = Path(__file__).parent / "results" / "outside_quality.jsonl"
 MARKS = (EPOCHS, 3 * EPOCHS, 5 * EPOCHS, 10 * EPOCHS)
-RIVALS = {"optuna": PlainOptuna, "optuna_hyperband": OptunaHyperband, "ray": RayTune}
 DEFAULT = "tpe+asha_promotion"
 CONTESTANTS = (DEFAULT, "random+asha", "random+asha_promotion", *RIVALS)
 KEY = ("instance", "first", "contestant", "workers", "seed")
 
 
-def ours(problem: LCBench, words: str, workers: int, seed: int) -> Iterator[Event]:
-    """A search by our own study, without end."""
-    sampler, pruner = words.split("+")
-    identity = Identity("outside", problem.space, {}, "default", {}, seed)
-    with tempfile.TemporaryDirectory() as folder, Study(Path(folder) / "study", identity, sampler, pruner, MEMORY) as study:
-        yield from Simulation(study, problem, workers, 10**9).events()
-
-
-def search(folder: Path, instance: str, first: int, contestant: str, workers: int, seed: int) -> dict[str, Any]:
+def search(
+    folder: Path, python: Path | None, instance: str, first: int, contestant: str, workers: int, seed: int
+) -> dict[str, Any]:
     """One search: the regret after each of `MARKS` epochs."""
     problem = LCBench(folder, instance, first)
+    setting = Setting(problem.space, problem, workers, MARKS[-1], python)
     began = time.perf_counter()
-    if contestant in RIVALS:
-        events: Iterable[Event] = simulate(RIVALS[contestant](problem.space, seed), problem, workers)
-    else:
-        events = ours(problem, contestant, workers, seed)
     best, numbers, marks, regrets = -float("inf"), set[int](), list(MARKS), list[float]()
-    for event in events:
+    for event in events(contestant, setting, seed):
         best = best if event.value is None else max(best, event.value)
         numbers.add(event.number)
         if event.epochs >= marks[0]:
@@ -75,11 +63,11 @@ def run(options: argparse.Namespace) -> None:
     wanted = itertools.product(seeds, instances(options.outside), options.first, options.workers, options.contestants)
     searches = ((instance, first, contestant, workers, seed) for seed, instance, first, workers, contestant in wanted)
     done = {tuple(line[name] for name in KEY) for line in read(LINES)}
-    add(LINES, functools.partial(_search, options.outside), searches, done, options.jobs)
+    add(LINES, functools.partial(_search, options.outside, options.rivals_python), searches, done, options.jobs)
 
 
-def _search(folder: Path, what: Sequence[Any]) -> dict[str, Any]:
-    return search(folder, *what)
+def _search(folder: Path, python: Path | None, what: Sequence[Any]) -> dict[str, Any]:
+    return search(folder, python, *what)
 
 
 def report() -> None:
@@ -129,6 +117,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20, help="how many")
     parser.add_argument("--seed", type=int, default=0, help="the first of them: choose on others than those of the report")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--rivals-python", type=Path, help="interpreter of the environment of rivals.txt")
     options = parser.parse_args()
     if options.verb == "report":
         report()

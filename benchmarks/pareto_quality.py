@@ -1,24 +1,28 @@
-"""Accuracy against parameters: what a search's front covers for the epochs it spent, in simulated time on a recorded table.
+"""Accuracy against parameters: what a search's front covers for the epochs it spent, in simulated time.
 
-    python benchmarks/pareto_quality.py [--table digits] [--contestants tpe+asha …] [--seeds 20] [--epochs 1350] [--workers 4]
+    python benchmarks/pareto_quality.py [--problem digits] [--contestants tpe+asha …] [--seeds 20] [--epochs 1350] [--workers 4]
 
 Hypervolume of (best accuracy so far, log10 of the parameters), between accuracy 0 and the table's largest model, divided by that
-of the whole table: 1 is every compromise there is. The rival is NSGA-II with every trial trained to its end; the goal is what it
-has after all epochs, with a quarter of them.
+of the whole table: 1 is every compromise there is. On the made-up spaces, ``two_parameters`` and ``thirty_parameters``, it is
+divided by that of 100,000 configurations drawn at random, and may exceed 1. The rival is NSGA-II with every trial trained to its
+end; the goal is what it has after all epochs, with a quarter of them.
 """
 
 import argparse
 import math
 import statistics
 import tempfile
-from dataclasses import replace
 from pathlib import Path
+from random import Random
 
-from landscapes import table
+from landscapes import PROBLEMS, Problem
 from machine import machine
+from shapes import Shape, for_two_objectives
 
 from hopsearch.study import MEMORY, Identity, Simulation, Study, TableLandscape
 
+_CHOICES = ("digits_few", "digits", "cifar10", "two_parameters", "thirty_parameters")
+_DRAWN = 100_000
 RIVAL = "nsgaii+none"
 OURS = ["random+asha", "tpe+none", "tpe+asha", "tpe+asha_promotion", "nsgaii+asha_promotion"]
 
@@ -33,16 +37,28 @@ def hypervolume(points: list[tuple[float, float]], largest: float) -> float:
     return area
 
 
-def search(landscape: TableLandscape, words: str, workers: int, seed: int, epochs: int, largest: float) -> tuple[float, float]:
+def compromises(problem: Problem) -> list[tuple[float, float]]:
+    """Accuracy and log10 of the parameters, of all there is or of many."""
+    if isinstance(problem.landscape, TableLandscape):
+        rows = [row for repeats in problem.landscape.rows for row in repeats]
+        return [(max(row["val_acc"], default=0.0), math.log10(row["cost"]["params"])) for row in rows]
+    assert isinstance(problem.landscape, Shape)
+    random, shape = Random(0), problem.landscape
+    drawn = [problem.space.draw(random) for _ in range(_DRAWN)]
+    return [(shape.quality(config), math.log10(shape.cost(config)["params"])) for config in drawn]
+
+
+def search(problem: Problem, words: str, workers: int, seed: int, epochs: int, largest: float) -> tuple[float, float]:
     """Hypervolume after a quarter of the epochs, and after all."""
     sampler, pruner = words.split("+")
-    space = replace(landscape.space, objective="val_acc,params", direction="maximize,minimize", first=())
+    space = for_two_objectives(problem.space)
+    landscape = problem.landscape.fresh() if isinstance(problem.landscape, TableLandscape) else problem.landscape
     found: dict[int, tuple[float, float]] = {}
     quarter = 0.0
     with tempfile.TemporaryDirectory() as folder:
         identity = Identity("pareto", space, {}, "default", {}, seed)
         with Study(Path(folder) / "study", identity, sampler, pruner, MEMORY) as study:
-            for event in Simulation(study, landscape.fresh(), workers, 10**9).events():
+            for event in Simulation(study, landscape, workers, 10**9).events():
                 if event.value is not None:
                     known = found.get(event.number, (0.0, 0.0))[0]
                     size = math.log10(study.records[event.number].cost["params"])
@@ -56,23 +72,20 @@ def search(landscape: TableLandscape, words: str, workers: int, seed: int, epoch
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", default="digits")
+    parser.add_argument("--problem", choices=_CHOICES, default="digits")
     parser.add_argument("--contestants", nargs="+", default=[RIVAL, *OURS])
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=1350)
     parser.add_argument("--workers", type=int, default=4)
     options = parser.parse_args()
-    landscape = table(options.table).landscape
-    assert isinstance(landscape, TableLandscape)
-    whole = [(max(row["val_acc"], default=0.0), math.log10(row["cost"]["params"])) for rows in landscape.rows for row in rows]
+    problem = PROBLEMS[options.problem](0)
+    whole = compromises(problem)
     largest = max(size for _, size in whole)
     best = hypervolume(whole, largest)
-    print(
-        f"{machine()}; {options.table}, {len(landscape.rows)} configurations, {options.seeds} seeds, {options.workers} workers\n"
-    )
+    print(f"{machine()}; {options.problem}, {options.seeds} seeds, {options.workers} workers\n")
     print(f"| contestant | after {options.epochs // 4} epochs | after {options.epochs} epochs |\n|---|---|---|")
     for words in options.contestants:
-        runs = [search(landscape, words, options.workers, seed, options.epochs, largest) for seed in range(options.seeds)]
+        runs = [search(problem, words, options.workers, seed, options.epochs, largest) for seed in range(options.seeds)]
         cells = []
         for column in (0, 1):
             values = sorted(run[column] / best for run in runs)

@@ -5,7 +5,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import optuna
@@ -17,6 +17,19 @@ from hopsearch.seeds import derive
 from hopsearch.space import Fidelity, Space
 from hopsearch.study import Event, Landscape, Training
 from hopsearch.study.samplers import suggest_value
+
+
+class Rival(Protocol):
+    """A search that is asked and told."""
+
+    def ask(self) -> tuple[int, dict[str, Any]]:
+        """Number and configuration of a trial: a new one, or one that goes on from the epoch it had reached."""
+
+    def report(self, number: int, epoch: int, value: float) -> bool:
+        """Whether the trial goes on."""
+
+    def fail(self, number: int) -> None:
+        """The trial diverged."""
 
 
 class PlainOptuna:
@@ -84,30 +97,28 @@ class RayTune(PlainOptuna):
         return not stop
 
 
-def simulate(rival: PlainOptuna, landscape: Landscape, workers: int) -> Iterator[Event]:
+def simulate(rival: Rival, landscape: Landscape, workers: int) -> Iterator[Event]:
     """The rival's search, without end."""
     due: list[tuple[float, int, int, int]] = []  # when, turn, trial, epoch
     trainings: dict[int, Training] = {}
+    reached: dict[int, int] = {}
     clock = 0.0
     for epochs in itertools.count(1 - workers):
-        if epochs < 1:  # the workers' first trials
-            number, epoch = _begin(rival, landscape, trainings), 1
-        else:
+        goes_on = False
+        if epochs >= 1:  # before that, the workers' first trials
             clock, _, number, epoch = heapq.heappop(due)
             training = trainings[number]
             value = training.values[epoch - 1] if epoch <= len(training.values) else math.nan
+            reached[number] = epoch
             yield Event(clock, epochs, number, epoch, value if value == value else None)
-            goes_on = False
             if value == value:
                 goes_on = rival.report(number, epoch, value)
             else:
                 rival.fail(number)
-            number, epoch = (number, epoch + 1) if goes_on else (_begin(rival, landscape, trainings), 1)
+        if not goes_on:
+            number, config = rival.ask()
+            if number not in trainings:
+                trainings[number] = landscape.train(config, derive(0, number))
+        epoch = reached.get(number, 0) + 1
         seconds = trainings[number].seconds
         heapq.heappush(due, (clock + seconds[min(epoch, len(seconds)) - 1], epochs, number, epoch))
-
-
-def _begin(rival: PlainOptuna, landscape: Landscape, trainings: dict[int, Training]) -> int:
-    number, config = rival.ask()
-    trainings[number] = landscape.train(config, derive(0, number))
-    return number

@@ -1,12 +1,13 @@
 """How many epochs a search takes to find a good model: our combinations against others, many seeds, in simulated time.
 
     python benchmarks/search_quality.py run [--problems digits …] [--contestants tpe+asha …] [--workers 1 4 16] [--seeds 30]
-            [--jobs 2]
+            [--jobs 2] [--rivals-python <environment of rivals.txt>/bin/python]
     python benchmarks/search_quality.py report
 
 `run` adds a line a search to ``results/search_quality.jsonl``, and leaves out what is there; `report` prints the tables and
 draws a picture a problem. Contestants: ``random`` (full budget), ``random+asha``, ``one_epoch``, ``optuna`` (TPE and its
-SuccessiveHalvingPruner), ``ray`` (OptunaSearch and ASHAScheduler), and every ``sampler+pruner`` of ours.
+SuccessiveHalvingPruner), ``ray`` (OptunaSearch and ASHAScheduler), every ``sampler+pruner`` of ours, and, with
+`--rivals-python`, those of `packaged_rival.PACKAGED`.
 
 A search ends when it has a trial within the problem's target of the best there is (0.5 points on the tables), or after 1350
 epochs, which is fifty full trainings; random search at full budget after four times as many. What counts is the best value
@@ -14,6 +15,7 @@ reported so far, whatever its epoch. No search is given the space's first points
 """
 
 import argparse
+import functools
 import itertools
 import statistics
 import tempfile
@@ -24,9 +26,10 @@ from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
+from contestants import Setting, events
 from landscapes import PROBLEMS, Problem
+from packaged_rival import PACKAGED
 from recorded import add, read
-from rivals import PlainOptuna, RayTune, simulate
 from scipy.stats import mannwhitneyu
 
 from hopsearch.seeds import derive
@@ -37,7 +40,7 @@ RESULTS = Path(__file__).parent / "results"
 LINES = RESULTS / "search_quality.jsonl"
 BUDGET = 1350
 EARLY = 270  # epochs, ten full trainings: what is missing to the best then is told beside
-RIVALS = {"optuna": PlainOptuna, "ray": RayTune}
+RIVALS = ("optuna", "ray", *PACKAGED)
 DEFAULT = "tpe+asha_promotion"
 BASELINES = ("random", "random+asha", "one_epoch", *RIVALS)
 NAMES = {"random": "random+none", "one_epoch": "random+one_epoch"}
@@ -68,16 +71,16 @@ def ours(problem: Problem, words: str, workers: int, seed: int) -> Iterator[Even
             spent += study.epochs
 
 
-def search(name: str, contestant: str, workers: int, seed: int) -> dict[str, Any]:
+def search(python: Path | None, name: str, contestant: str, workers: int, seed: int) -> dict[str, Any]:
     """One search: what the best value was after how many epochs, where it rose."""
     problem = PROBLEMS[name](seed)
     began = time.perf_counter()
     if contestant in RIVALS:
-        events: Iterable[Event] = simulate(RIVALS[contestant](problem.space, seed), problem.landscape, workers)
+        heard: Iterable[Event] = events(contestant, Setting(problem.space, problem.landscape, workers, BUDGET, python), seed)
     else:
-        events = ours(problem, NAMES.get(contestant, contestant), workers, seed)
+        heard = ours(problem, NAMES.get(contestant, contestant), workers, seed)
     best, rises, clock = -float("inf"), list[tuple[int, float]](), 0.0
-    for event in events:
+    for event in heard:
         if event.epochs > (4 * BUDGET if contestant == "random" else BUDGET):
             break
         clock = event.clock
@@ -100,11 +103,11 @@ def run(options: argparse.Namespace) -> None:
     """Do what is missing, seed by seed, so that an interrupted run has a few of everything."""
     wanted = itertools.product(range(options.seeds), options.problems, options.workers, options.contestants)
     searches = ((name, contestant, workers, seed) for seed, name, workers, contestant in wanted)
-    add(LINES, _search, searches, {key(line) for line in read(LINES)}, options.jobs)
+    add(LINES, functools.partial(_search, options.rivals_python), searches, {key(line) for line in read(LINES)}, options.jobs)
 
 
-def _search(what: Sequence[Any]) -> dict[str, Any]:
-    return search(*what)
+def _search(python: Path | None, what: Sequence[Any]) -> dict[str, Any]:
+    return search(python, *what)
 
 
 def quartiles(found: list[int | None]) -> tuple[float, float, float]:
@@ -223,6 +226,7 @@ def main() -> None:
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 4, 16])
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--rivals-python", type=Path, help="interpreter of the environment of rivals.txt")
     options = parser.parse_args()
     run(options) if options.verb == "run" else report()
 

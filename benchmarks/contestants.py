@@ -1,0 +1,53 @@
+"""A contestant by its name: a search by our own study, or a rival in this process or in one of its own."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaged_rival import PACKAGED, PackagedRival
+from rivals import OptunaHyperband, PlainOptuna, RayTune, simulate
+
+from hopsearch.space import Space
+from hopsearch.study import MEMORY, Event, Identity, Landscape, Simulation, Study
+
+RIVALS = {"optuna": PlainOptuna, "optuna_hyperband": OptunaHyperband, "ray": RayTune}
+"""Those that run in this process."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for all contestants of a comparison.
+
+    Attributes:
+        space, landscape: what is searched.
+        workers: how many train at once.
+        epochs: after which it is over; a rival may plan with them.
+        python: the interpreter that has the packages of `PACKAGED`, where one of these is called.
+    """
+
+    space: Space
+    landscape: Landscape
+    workers: int
+    epochs: int
+    python: Path | None = None
+
+
+def events(name: str, setting: Setting, seed: int) -> Iterator[Event]:
+    """The contestant's search, without end."""
+    if name in RIVALS:
+        yield from simulate(RIVALS[name](setting.space, seed), setting.landscape, setting.workers)
+    elif name in PACKAGED:
+        if setting.python is None:
+            raise ValueError(f"{name} needs --rivals-python")
+        with PackagedRival(setting.python, name, setting.space, seed, setting.epochs) as rival:
+            yield from simulate(rival, setting.landscape, setting.workers)
+    else:
+        yield from _ours(name, setting, seed)
+
+
+def _ours(words: str, setting: Setting, seed: int) -> Iterator[Event]:
+    sampler, pruner = words.split("+")
+    identity = Identity("outside", setting.space, {}, "default", {}, seed)
+    with tempfile.TemporaryDirectory() as folder, Study(Path(folder) / "study", identity, sampler, pruner, MEMORY) as study:
+        yield from Simulation(study, setting.landscape, setting.workers, 10**9).events()
