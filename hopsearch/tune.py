@@ -98,7 +98,7 @@ class TuneConfig(SearchVerb):
     sampler: str = "tpe"
     """tpe, random, gp, cmaes, qmc, nsgaii, nsgaiii or grid."""
     pruner: str = "asha_promotion"
-    """asha_promotion, delayed_asha, asha, hyperband, pasha, median, patience, one_epoch or none."""
+    """asha_promotion, adaptive_asha, delayed_asha, asha, hyperband, pasha, median, patience, one_epoch or none."""
     prior: dict[str, Any] = Field(default_factory=dict)
     """Values that are expected to be good, by parameter, e.g. prior.optim.lr=2e-3; their weight fades as trials come in."""
     warm_start: Name | None = None

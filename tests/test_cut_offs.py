@@ -47,7 +47,7 @@ def search(folder, sampler, pruner, space, ends=()):
     with Study(folder / "test", identity(space=space), sampler, pruner) as study:
         Choosy(study, Hills(), 1, 4 if space else 6).run()
         assert study.audit() == []
-        return facts(study), study.epochs
+        return facts(study), study.epochs, study.judgements
 
 
 @pytest.mark.parametrize("pruner", sorted(PRUNERS))

@@ -102,7 +102,7 @@ class TestEverySamplerWithEveryPruner:
     def test_contract(self, tmp_path, sampler, pruner):
         with open_study(tmp_path / "straight", sampler, pruner, MEMORY) as study:
             Choosy(study, Hills(), 3, self.TRIALS, self.FAULTS).run()
-            straight = facts(study)
+            straight, judgements = facts(study), study.judgements
             self.check(study)
         study = open_study(tmp_path / "again", sampler, pruner)
         simulation = Choosy(study, Hills(), 3, self.TRIALS, self.FAULTS)
@@ -113,6 +113,7 @@ class TestEverySamplerWithEveryPruner:
         simulation.study.close()
         view = StudyView.open(tmp_path / "again" / "test")
         assert facts(view) == straight
+        assert view.judgements == judgements
         assert view.audit() == []
 
     def test_a_space_that_is_tried_out(self, tmp_path, sampler, pruner):

@@ -58,6 +58,7 @@ class LiveView:
         self._began, self._epochs_before = now(), view.epochs
         self._drawn = self._began
         self._told = {record.number: record.epoch for record in view.counted()}  # a worker may repeat its epochs
+        self._judged = len(view.judgements)
         self._looked, self._busy = self._began, 0.0
         self._first: int | None = None  # epochs when the first came in: until then workers were starting
         self._over = False  # the winner's training is told of by others
@@ -91,6 +92,9 @@ class LiveView:
         come = record.state == State.PAUSED or any(known < rung <= record.epoch for rung in rungs)
         if not self._live and record.epoch > known and come and not record.state.ended:
             self._line(record, "waits at" if record.state == State.PAUSED else "resumes at")
+        for judgement in self._view.judgements[self._judged :]:
+            self.say(judgement.words(rungs))
+            self._judged += 1
         self._draw()
 
     def pictures(self, record: TrialRecord, drawn: Drawn) -> None:

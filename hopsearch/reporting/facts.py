@@ -10,6 +10,7 @@ from hopsearch.chance import wilson
 from hopsearch.reporting.pareto import pareto_front
 from hopsearch.study import Row, State, StudyView, chronicle, leaderboard, summary
 from hopsearch.study.elections import ELECTION, election_words, finishing_cost
+from hopsearch.study.judgements import latest
 from hopsearch.study.verdicts import baseline, interval_of, no_better, no_better_words, winner_values, winner_verdicts
 
 COSTS = {
@@ -37,6 +38,8 @@ class Facts:
         history: each report that was the best so far, or (``peak``) its trial's best, and the last: ``trial``, its ``epoch``, its
             ``value``; ``epochs`` of all trials and ``seconds`` of search until then, and the ``best`` so far.
         stops: how many trials were stopped early after so many epochs.
+        rungs: what the search found out about its rungs: those that do not rank trials, so that it compares from a later one on;
+            ``epoch``, ``skipped``, ``tau``, ``trials``, ``order`` and that in ``words``.
         fronts: the Pareto front of the objective against each known one of `COSTS`: trial numbers, cheapest first.
         failures: ``reason``, ``trials``.
         refused: proposals that were never trained, by reason.
@@ -55,6 +58,7 @@ class Facts:
     leaderboard: list[dict[str, Any]]
     history: list[dict[str, Any]]
     stops: dict[int, int]
+    rungs: list[dict[str, Any]]
     fronts: dict[str, list[int]]
     failures: list[dict[str, Any]]
     refused: dict[str, int]
@@ -66,6 +70,11 @@ class Facts:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
         return asdict(self)
+
+
+def _rungs(view: StudyView) -> list[dict[str, Any]]:
+    rungs = view.identity.space.fidelity.rungs
+    return [asdict(one) | {"words": one.words(rungs)} for one in latest(view.judgements)]
 
 
 def facts_of(view: StudyView) -> Facts:
@@ -80,6 +89,7 @@ def facts_of(view: StudyView) -> Facts:
         leaderboard=[_row(row) for row in leaderboard(view)],
         history=list(_history(view)),
         stops=dict(sorted(Counter(record.epoch for record in view.counted() if record.state == State.PRUNED).items())),
+        rungs=_rungs(view),
         fronts={name: _front(view, name) for name in _costs(view)},
         failures=_failures(view),
         refused=dict(Counter(_kind(r.reason) for r in view.records.values() if not r.state.counted)),

@@ -6,31 +6,28 @@ from hopsearch.study.agreement import Tau
 from hopsearch.study.evidence import Arrival, Evidence, Rung
 from hopsearch.study.rules import AshaPromotion, Verdict
 
-_FEW = 8  # trials that a rung is judged by at least
+_FEW = 12  # trials that a rung is judged by at least
 _FIRST = 16  # that go on from the first rung at most before it is judged
 _SHARE = 16  # of a rung that ranks one in so many goes on whatever its value, so that a wrong judgement is found out
-_RANKS = 0.25  # τ above which it pays to choose at a rung
-_SELECTED = 12  # chosen trials by which a later rung is found not to rank
-_RANKS_SELECTED = 0.1  # τ over chosen trials below which it does not: they differ less, so that theirs is lower
-_RANKS_BEST = 0.5  # τ over them above which a rung ranks even its best
+_RANKS = 0.1  # what τ less its standard error must be above for trials to be chosen at a rung
+_RANKS_BEST = 0.65  # τ over chosen trials above which a rung ranks even its best
 
 
 @dataclass(frozen=True)
 class AdaptiveAsha(AshaPromotion):
     """`AshaPromotion` at rungs that rank, nothing at those that do not, and `DelayedAsha` at those that rank even the best.
 
-    Whether the first rung ranks is measured on trials that go on from it whatever their values (witnesses): up to the first 16
-    that come. Once eight of them have come to the next rung, τ of the two orders less its standard error must be above 0.25, else
-    all go on from there as well: the first rung is skipped, and what waits there is begun again. With each that passes τ is known
-    better, so a rung that ranks is taken back. Of those that come to a rung that ranks, one in 16 goes on whatever its value.
+    Whether the first rung ranks is measured on witnesses, trials that go on from it whatever their values: the first that come,
+    up to 16. Once twelve of them have come to the next rung, all go on from the first one, and it is skipped, unless τ of the two
+    orders is above 0.1 by more than its standard error: τ with the next rung overstates what a rung says of the end. Each that
+    passes makes τ known better, so a rung that ranks is soon compared at again. What waits at a rung that is skipped goes on
+    before new trials are begun. Of those that come to a first rung that ranks, one in 16 goes on whatever its value, in case it
+    was luck.
 
-    A τ of 0.25 is about where it pays to choose. Keeping the best third of trials whose values at two rungs correlate by ρ raises
-    their mean by 1.1 ρ standard deviations; without choosing, the same epochs bring 1.7 times as many to the next rung, whose best is
-    then better by 0.3 to 0.4. So ρ must be above 0.35, which is τ = 0.23.
-
-    Later rungs are judged by those that were chosen at them, which costs nothing: such a rung is skipped where τ of at least twelve
-    is surely (by its standard error) below 0.1. Where it is above 0.5, the rung ranks even its best, and no more than 1/reduction of
-    its trials go on. Else whoever is among the best third does: where the best do not differ, more of them have to be trained.
+    Later rungs are judged by those that were chosen at them, which costs nothing. These differ less than all would, so their τ is
+    lower: such a rung is skipped where τ of at least twelve is below 0.1 by more than its standard error. Where it is above 0.65,
+    the rung ranks even its best, and no more than 1/reduction of its trials go on. Else whoever is among the best third does:
+    where the best do not differ more of them have to be trained.
 
     There are no witnesses where the rung after the first is already full epochs.
     """
@@ -58,12 +55,16 @@ class AdaptiveAsha(AshaPromotion):
         return self._last(evidence) if over else None
 
     def tau(self, epoch: int, evidence: Evidence) -> Tau:
-        """How well a rung ranks, as far as it is judged by that: by witnesses where there are enough, else by those chosen there."""
+        """How well a rung ranks, by witnesses at the first and where there are enough, else by those chosen there."""
         upper = self._after(epoch)
         witnesses = evidence.tau(epoch, upper, witnesses=True)
         if epoch == self.fidelity.rungs[0] or witnesses.trials >= _FEW:
             return witnesses
         return evidence.tau(epoch, upper, witnesses=False)
+
+    def skipped(self, evidence: Evidence) -> dict[int, bool]:
+        """Whether all go on from a rung, for all whose agreement with the next one is measured."""
+        return {epoch: not self.ranks(epoch, evidence) for epoch in self.fidelity.rungs[:-1] if self._measured(epoch)}
 
     def ranks(self, epoch: int, evidence: Evidence) -> bool:
         """Whether trials are chosen at a rung; True as long as nothing is known."""
@@ -72,7 +73,7 @@ class AdaptiveAsha(AshaPromotion):
         tau, witnesses = self.tau(epoch, evidence), evidence.tau(epoch, self._after(epoch), witnesses=True)
         if witnesses.trials >= _FEW:
             return tau.value - tau.error > _RANKS
-        return epoch == self.fidelity.rungs[0] or tau.trials < _SELECTED or tau.value + tau.error > _RANKS_SELECTED
+        return epoch == self.fidelity.rungs[0] or tau.trials < _FEW or tau.value + tau.error > _RANKS
 
     def ranks_best(self, epoch: int, evidence: Evidence) -> bool:
         """Whether a rung ranks even its best; the last one, whose trials train to the end, as the one below it."""

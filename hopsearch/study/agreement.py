@@ -1,8 +1,8 @@
 """Whether a rung ranks trials as the next one does: Kendall's τ over those that came to both, with its standard error.
 
 Two trials that stand the same way round at both rungs agree, and two that stand the other way round disagree; equals do neither.
-τ is the share of pairs that agree less the share that disagree (Kendall 1938, τ-a). So it is 0 at a rung at which all have the same
-value, which ranks nobody.
+τ is the share of pairs that agree less the share that disagree (Kendall 1938, τ-a). So it is 0 at a rung at which all have the
+same value, which ranks nobody.
 """
 
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class RankAgreement:
             number: the trial.
             below, above: its values at the two rungs.
         """
-        self._agreed += self._agrees_N(below, above).sum()
+        self._agreed += self._agreement(below, above).sum()
         self._place[number] = len(self._below_N)
         self._below_N = np.append(self._below_N, below)
         self._above_N = np.append(self._above_N, above)
@@ -62,7 +62,7 @@ class RankAgreement:
         place = self._place.pop(number, None)
         if place is None:
             return
-        self._agreed -= self._agrees_N(self._below_N[place], self._above_N[place]).sum()
+        self._agreed -= self._agreement(self._below_N[place], self._above_N[place]).sum()
         self._below_N, self._above_N = np.delete(self._below_N, place), np.delete(self._above_N, place)
         self._place = {other: at - (at > place) for other, at in self._place.items()}
 
@@ -73,5 +73,5 @@ class RankAgreement:
         pairs = count * (count - 1) / 2
         return Tau(float(self._agreed / pairs) if pairs else 0.0, count)
 
-    def _agrees_N(self, below: float, above: float) -> npt.NDArray[np.float64]:
+    def _agreement(self, below: float, above: float) -> npt.NDArray[np.float64]:
         return np.asarray(np.sign(self._below_N - below) * np.sign(self._above_N - above))

@@ -89,6 +89,8 @@ class Board:
             if record.state.ended:
                 self._rewrite_if_cut_off(record)
                 self._advance(record)
+        self._judged = 0
+        self._judge()
         self._study.flush()
 
     def begin(self, record: TrialRecord) -> None:
@@ -118,6 +120,7 @@ class Board:
             run.scalars(epoch, values)
             self._written[record.number] = epoch
         run.flush()
+        self._judge()
         if (known := record.best(self._view.sign)) is not None and record.state != State.FAILED:
             self._rise(known[1], self._reported)
 
@@ -205,6 +208,15 @@ class Board:
     @property
     def _reported(self) -> int:
         return self._view.epochs - self._view.wasted_epochs  # as the journal tells it, see `chronicle`
+
+    def _judge(self) -> None:
+        new = self._view.judgements[self._judged :]
+        for judgement in new:
+            words = judgement.words(self._view.identity.space.fidelity.rungs)
+            self._study.summary(text_summary("rungs", words), judgement.order)
+        if new:
+            self._judged += len(new)
+            self._study.flush()
 
     def _rise(self, value: float, epochs: int) -> None:
         if self._top is None or self._view.sign * value > self._view.sign * self._top:

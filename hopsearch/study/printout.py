@@ -9,6 +9,7 @@ from rich.console import Console
 from hopsearch.redaction import redact
 from hopsearch.study.columns import Column, fitted, settings, short
 from hopsearch.study.elections import ELECTION, election_words
+from hopsearch.study.judgements import latest
 from hopsearch.study.leaderboard import Row, leaderboard, summary, varied
 from hopsearch.study.verdicts import BALANCED, no_better_words, winner_values, winner_verdicts
 from hopsearch.study.view import StudyView
@@ -57,6 +58,8 @@ def show(view: StudyView, console: Console, top: int = 10) -> None:
     if len(view.objectives) > 1 and rows:
         words = ", ".join(f"{objective.name} {'up' if objective.sign > 0 else 'down'}" for objective in view.objectives)
         console.print(f"* Pareto front ({words}): {len(view.front())} trials; no other trial is better in all objectives")
+    for judgement in latest(view.judgements):
+        console.print(judgement.words(view.identity.space.fidelity.rungs), markup=False)
     if words := no_better_words(view):
         console.print(words, markup=False)
     if view.dropped:

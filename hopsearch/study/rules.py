@@ -12,6 +12,7 @@ from typing import ClassVar, Protocol
 
 from hopsearch.seeds import derive
 from hopsearch.space import Fidelity
+from hopsearch.study.agreement import Tau
 from hopsearch.study.evidence import Arrival, Evidence
 
 
@@ -53,6 +54,12 @@ class Pruner(Protocol):
             over: no new trial will come, and none that runs will be looked at again.
         """
 
+    def skipped(self, evidence: Evidence) -> dict[int, bool]:
+        """Whether all go on from a rung since it does not rank, for those that the rule measures; else empty."""
+
+    def tau(self, epoch: int, evidence: Evidence) -> Tau:
+        """How well a rung ranks trials, for a rule that measures it."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -76,6 +83,14 @@ class Rule:
     def promotion(self, evidence: Evidence, over: bool) -> tuple[int, int] | None:
         """Nobody waits."""
         return None
+
+    def skipped(self, evidence: Evidence) -> dict[int, bool]:
+        """Nothing is measured."""
+        return {}
+
+    def tau(self, epoch: int, evidence: Evidence) -> Tau:
+        """Nothing is known."""
+        return Tau()
 
 
 @dataclass(frozen=True)

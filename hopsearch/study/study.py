@@ -11,6 +11,7 @@ from hopsearch.study.decisions import Made, decide, in_order, take_in
 from hopsearch.study.evidence import Evidence
 from hopsearch.study.identity import Identity
 from hopsearch.study.informed import informed
+from hopsearch.study.judgements import JUDGEMENTS, Judgement, changes, stored
 from hopsearch.study.lease import DatabaseLease
 from hopsearch.study.priors import Prior
 from hopsearch.study.proposals import Admit, Proposals
@@ -73,6 +74,8 @@ class Study(Writer):
         for record, made in in_order(self.records.values()):
             take_in(self._evidence, record, made, self.objectives)
             self._made = made.order + 1
+        self._judgements = super().judgements
+        self._judge()  # it may have been killed before it had noted that
 
     def __enter__(self) -> "Study":
         return self
@@ -90,6 +93,11 @@ class Study(Writer):
     def count(self) -> int:
         """How many trials count towards ``trials=``."""
         return self._proposals.count
+
+    @property
+    def judgements(self) -> list[Judgement]:
+        """As in `StudyView`, without a look at the storage."""
+        return self._judgements
 
     def next(self, admit: Admit, trials: int) -> TrialRecord | None:
         """What a free worker is to train: a paused trial that is promoted, else a new one while there are fewer than ``trials``.
@@ -281,6 +289,12 @@ class Study(Writer):
     def _take_in(self, record: TrialRecord, made: Made) -> None:
         take_in(self._evidence, record, made, self.objectives)
         self._made = made.order + 1
+        self._judge()
+
+    def _judge(self) -> None:
+        if new := changes(self._judgements, self._pruner, self._evidence, self._made):
+            self._judgements = [*self._judgements, *new]
+            self.note(JUDGEMENTS, stored(self._judgements))
 
 
 def _short(metrics: Mapping[str, float] | None) -> dict[str, float]:

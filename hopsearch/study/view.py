@@ -1,6 +1,6 @@
 """A study to look at: its records, its best, and whether its decisions can be made again from its own journal."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from hopsearch.study.decisions import arrival, decide, in_order, take_in
 from hopsearch.study.evidence import Evidence
 from hopsearch.study.fronts import Values, fronts
 from hopsearch.study.identity import IDENTITY, Identity
+from hopsearch.study.judgements import JUDGEMENTS, Judgement, changes, read
 from hopsearch.study.pruners import make_pruner
 from hopsearch.study.records import Decision, Failure, Promotion, State, TrialRecord, from_optuna
 from hopsearch.study.rules import Pruner
@@ -188,6 +189,11 @@ class StudyView:
         return [record.number for record in ended if record.number not in kept]
 
     @property
+    def judgements(self) -> list[Judgement]:
+        """What the search found out about its rungs, in order."""
+        return read(self.optuna.user_attrs.get(JUDGEMENTS, ()))
+
+    @property
     def seconds(self) -> float:
         """Wall-clock seconds that searches of this study took, up to the last finished trial of each."""
         return float(self.optuna.user_attrs.get("seconds", 0.0))
@@ -205,11 +211,21 @@ class StudyView:
                 rules[name] = make_pruner(name, self.identity.space.fidelity)
                 evidence[name] = Evidence(rules[name].bracket)
         lines: list[str] = []
+        judgements, last, due = list(self.judgements), "", set[int]()
         for record, made in in_order(self.records.values()):
+            while judgements and judgements[0].order <= made.order:
+                lines += _unlike(judgements.pop(0), rules, evidence)
             if not isinstance(made, Failure):
+                last = made.rule
                 lines += self._differences(record, made, rules[made.rule], evidence[made.rule])
+            due = {one.epoch for one in changes(self.judgements, rules[last], evidence[last], 0)} if last else due
             for other in evidence.values():
                 take_in(other, record, made, self.objectives)
+        for judgement in judgements:
+            lines += _unlike(judgement, rules, evidence)
+        if last:  # what follows from the newest decision may not have been noted yet
+            missing = changes(self.judgements, rules[last], evidence[last], made.order)
+            lines += [f"not noted: {one}" for one in missing if one.epoch in due]
         return lines
 
     def _differences(self, record: TrialRecord, made: Decision | Promotion, rule: Pruner, seen: Evidence) -> list[str]:
@@ -227,6 +243,14 @@ class StudyView:
             if promoted != (record.number, made.epoch):
                 lines.append(f"{place}: promoted, recomputed {promoted}")
         return lines
+
+
+def _unlike(judgement: Judgement, rules: Mapping[str, Pruner], evidence: Mapping[str, Evidence]) -> list[str]:
+    """Where a judgement does not follow from what was known when it was made."""
+    now = [rule.skipped(evidence[name]).get(judgement.epoch) for name, rule in rules.items()]
+    if judgement.skipped in now:
+        return []
+    return [f"epoch {judgement.epoch}: recorded {judgement}, recomputed skipped={now}"]
 
 
 def load_study(storage: BaseStorage, name: str) -> optuna.Study | None:

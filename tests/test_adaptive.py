@@ -1,0 +1,241 @@
+"""Rungs that are looked at themselves: whether their ranks agree with the next one's, and what follows from it."""
+
+import os
+from itertools import combinations
+from random import Random
+
+import pytest
+from scipy.stats import kendalltau
+
+from hopsearch.space import Fidelity
+from hopsearch.study import MEMORY, Simulation, Study, StudyView, Training, Verdict, make_pruner
+from hopsearch.study.agreement import RankAgreement, Tau
+from hopsearch.study.evidence import Arrival, Evidence
+from hopsearch.study.judgements import Judgement
+from tests.conftest import identity
+
+GO, PAUSE, WITNESS = Verdict.GO, Verdict.PAUSE, Verdict.WITNESS
+SPACE = {
+    "fidelity": {"min_epochs": 1, "max_epochs": 27, "reduction": 3},
+    "parameters": {"optim.lr": {"type": "float", "low": 0.0, "high": 1.0}},
+    "fixed": {"model.family": "imixer"},
+}
+
+
+class TestTau:
+    def test_against_another_implementation(self):
+        random = Random(0)
+        pairs = [(random.gauss(0, 1), random.gauss(0, 1)) for _ in range(30)]
+        ranks = RankAgreement()
+        for number, pair in enumerate([(x, x + y) for x, y in pairs]):
+            ranks.add(number, *pair)
+        expected = kendalltau([x for x, _ in pairs], [x + y for x, y in pairs]).statistic
+        assert ranks.tau.value == pytest.approx(expected)
+        assert ranks.tau.trials == 30
+
+    def test_equals_agree_with_nobody(self):
+        ranks = RankAgreement()
+        for number in range(8):
+            ranks.add(number, 0.1, number)
+        assert ranks.tau == Tau(0.0, 8)
+
+    def test_a_trial_that_failed_says_nothing(self):
+        random = Random(1)
+        values = {number: (random.random(), random.random()) for number in range(12)}
+        ranks = RankAgreement()
+        for number, pair in values.items():
+            ranks.add(number, *pair)
+        for number in (11, 0, 5, 77):
+            ranks.drop(number)
+            values.pop(number, None)
+        agree = [(a[0] - b[0]) * (a[1] - b[1]) > 0 for a, b in combinations(values.values(), 2)]
+        assert ranks.tau.value == pytest.approx((2 * sum(agree) - len(agree)) / len(agree))
+
+    def test_its_error_is_how_much_it_varies(self):
+        for rho, count in ((0.0, 8), (0.6, 16), (0.9, 12)):
+            random, taus = Random(2), []
+            for _ in range(300):
+                ranks = RankAgreement()
+                for number in range(count):
+                    x = random.gauss(0, 1)
+                    ranks.add(number, x, rho * x + (1 - rho**2) ** 0.5 * random.gauss(0, 1))
+                taus.append(ranks.tau)
+            mean = sum(tau.value for tau in taus) / 300
+            spread = (sum((tau.value - mean) ** 2 for tau in taus) / 299) ** 0.5
+            error = sum(tau.error for tau in taus) / 300
+            assert spread * 0.9 < error < spread * 1.3
+
+    def test_few_say_nothing(self):
+        assert RankAgreement().tau == Tau(0.0, 0)
+        assert Tau(0.0, 0).error == 1.0
+
+
+class Desk:
+    """A rule with what it has seen; each trial that goes on from a rung comes to the next one at once."""
+
+    def __init__(self, above) -> None:
+        self.rule, self._above = make_pruner("adaptive_asha", Fidelity(1, 27, 3)), above
+        self.evidence = Evidence(self.rule.bracket)
+
+    def come(self, number, epoch, value):
+        arrival = Arrival(number, epoch, (value,), 0)
+        verdict = self.rule.verdict(arrival, self.evidence)
+        self.evidence.add(arrival, verdict == PAUSE, witness=verdict == WITNESS)
+        rungs = self.rule.fidelity.rungs
+        after = rungs[rungs.index(epoch) + 1]
+        if verdict != PAUSE and after < rungs[-1] and epoch == rungs[0]:
+            self.come(number, after, self._above(number, value))
+        return verdict
+
+
+def shuffled(number, value):
+    return Random(number).random()
+
+
+class TestFirstRung:
+    def test_the_first_go_on_whatever_their_values(self):
+        desk = Desk(lambda number, value: value)
+        assert [desk.come(number, 1, -number) for number in range(8)] == [WITNESS] * 8
+
+    def test_one_that_ranks_is_compared_at(self):
+        desk = Desk(lambda number, value: value)
+        verdicts = [desk.come(number, 1, Random(number).random()) for number in range(60)]
+        assert desk.rule.tau(1, desk.evidence).value == 1
+        assert not any(desk.rule.skipped(desk.evidence).values())
+        later = verdicts[16:]
+        assert {GO, PAUSE} < set(later)
+        assert later.count(WITNESS) == 3  # one in sixteen, in case it was luck
+
+    def test_one_that_does_not_is_skipped(self):
+        desk = Desk(shuffled)
+        verdicts = [desk.come(number, 1, number % 7) for number in range(60)]
+        assert set(verdicts) == {WITNESS}
+        assert desk.rule.skipped(desk.evidence) == {1: True, 3: False}
+
+    def test_what_waits_at_one_that_is_skipped_goes_on(self):
+        desk = Desk(shuffled)
+        desk.evidence.add(Arrival(99, 1, (-9.0,), 0), paused=True)
+        for number in range(30):
+            desk.come(number, 1, number % 7)
+        while (chosen := desk.rule.promotion(desk.evidence, over=False)) and chosen[1] > 1:
+            desk.evidence.leave(*chosen)
+        assert chosen == (99, 1)
+
+    def test_one_that_ranks_after_all_is_compared_at_again(self):
+        desk = Desk(lambda number, value: value if number > 15 else shuffled(number, value))
+        for number in range(16):
+            desk.come(number, 1, number)
+        assert desk.rule.skipped(desk.evidence)[1]
+        for number in range(16, 90):
+            desk.come(number, 1, Random(number).random() * 20)
+        assert not desk.rule.skipped(desk.evidence)[1]
+
+    def test_workers_that_come_at_once_do_not_all_go_on(self):
+        """None has come to the next rung yet."""
+        rule, evidence = make_pruner("adaptive_asha", Fidelity(1, 27, 3)), Evidence(lambda number: 0)
+        verdicts = []
+        for number in range(64):
+            arrival = Arrival(number, 1, (Random(number).random(),), 0)
+            verdicts.append(rule.verdict(arrival, evidence))
+            evidence.add(arrival, verdicts[-1] == PAUSE, witness=verdicts[-1] == WITNESS)
+        assert verdicts.count(WITNESS) == 16
+        assert verdicts[:16] == [WITNESS] * 16
+
+    @pytest.mark.parametrize("fidelity", [Fidelity(1, 3, 3), Fidelity(9, 27, 3), Fidelity(1, 1, 3)])
+    def test_nobody_trains_to_the_end_for_it(self, fidelity):
+        rule, evidence = make_pruner("adaptive_asha", fidelity), Evidence(lambda number: 0)
+        for number in range(6):
+            if rule.decides_at(fidelity.min_epochs, number):
+                assert rule.verdict(Arrival(number, fidelity.min_epochs, (-number,), 0), evidence) != WITNESS
+        assert rule.skipped(evidence) == {}
+
+    def test_failures_say_nothing(self):
+        desk = Desk(lambda number, value: value)
+        for number in range(16):
+            desk.come(number, 1, number)
+        known = desk.rule.tau(1, desk.evidence).trials
+        for number in range(3):
+            desk.evidence.drop(number, [1, 3])
+        assert desk.rule.tau(1, desk.evidence).trials == known - 3
+
+
+class TestLaterRungs:
+    def fill(self, above, count=16):
+        """Trials that were chosen at epoch 3."""
+        desk = Desk(lambda number, value: value)
+        for number in range(count):
+            desk.evidence.add(Arrival(number, 3, (number,), 0), paused=False)
+            desk.evidence.add(Arrival(number, 9, (above(number),), 0), paused=True)
+        return desk
+
+    def test_one_that_does_not_rank_is_skipped(self):
+        desk = self.fill(lambda number: -number)
+        assert desk.rule.skipped(desk.evidence) == {1: False, 3: True}
+        assert desk.come(50, 3, -100) == WITNESS
+
+    def test_one_that_ranks_even_its_best_lets_no_more_than_a_third_go_on(self):
+        desk = self.fill(lambda number: number)
+        assert desk.rule.ranks_best(3, desk.evidence)
+        assert desk.come(50, 3, 100) == PAUSE
+
+    def test_one_that_does_not_lets_all_go_on_that_are_among_the_best(self):
+        desk = self.fill(lambda number: number + 60 * Random(number + 3).random())
+        assert not desk.rule.ranks_best(3, desk.evidence)
+        assert desk.come(50, 3, 100) == GO
+
+
+class Noisy:
+    """A landscape whose first epoch is noise, or is not."""
+
+    def __init__(self, noisy):
+        self._noisy = noisy
+
+    def cost(self, config):
+        return {}
+
+    def train(self, config, seed):
+        good = 1 - abs(config["optim.lr"] - 0.3)
+        first = Random(seed).random() / 10 if self._noisy else good / 10
+        return Training([first, *(good * (1 - 0.8**epoch) for epoch in range(2, 28))], [1.0] * 27)
+
+
+@pytest.fixture
+def _no_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+
+
+@pytest.mark.usefixtures("_no_waiting_for_the_disk")
+@pytest.mark.parametrize("workers", [1, 4, 16])
+@pytest.mark.parametrize("noisy", [True, False])
+def test_a_study_says_it_and_can_be_audited(tmp_path, noisy, workers):
+    with Study(tmp_path / "test", identity(space=SPACE), "random", "adaptive_asha") as study:
+        Simulation(study, Noisy(noisy), workers, 60).run()
+        told = study.judgements
+    view = StudyView.open(tmp_path / "test")
+    assert view.judgements == told
+    assert view.audit() == []
+    assert bool(told) == noisy
+    if noisy:
+        assert told[0].epoch == 1
+        assert "comparing from epoch 3 on" in told[0].words((1, 3, 9, 27))
+
+
+def test_an_audit_finds_what_does_not_follow(tmp_path):
+    with Study(tmp_path / "test", identity(space=SPACE), "random", "adaptive_asha", MEMORY) as study:
+        Simulation(study, Noisy(False), 4, 30).run()
+        assert study.audit() == []
+        study.note("rungs", [{"epoch": 1, "skipped": True, "tau": 0.0, "trials": 12, "order": 20}])
+        lines = StudyView(study.folder, study.optuna, study.identity).audit()
+    assert lines[0].startswith("epoch 1: recorded Judgement(epoch=1, skipped=True")
+    assert "not noted" in lines[1]
+
+
+def test_words():
+    rungs = (1, 3, 9, 27)
+    judgement = Judgement(1, True, 0.02, 31, 40)
+    assert judgement.words(rungs) == "epoch 1 ranks no better than chance (τ 0.02 ± 0.13, 31 trials): comparing from epoch 3 on"
+    assert Judgement(1, True, 0.3, 31, 40).words(rungs).startswith("epoch 1 ranks too little to choose by (τ 0.30 ± 0.12")
+    assert (
+        Judgement(1, False, 0.6, 31, 40).words(rungs)
+        == "epoch 1 ranks after all (τ 0.60 ± 0.10, 31 trials): comparing there again"
+    )
