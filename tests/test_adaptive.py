@@ -1,18 +1,23 @@
 """Rungs that are looked at themselves: whether their ranks agree with the next one's, and what follows from it."""
 
+import json
 import os
+import re
 from itertools import combinations
 from random import Random
 
 import pytest
 from scipy.stats import kendalltau
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from hopsearch import report
 from hopsearch.space import Fidelity
 from hopsearch.study import MEMORY, Simulation, Study, StudyView, Training, Verdict, make_pruner
 from hopsearch.study.agreement import RankAgreement, Tau
 from hopsearch.study.evidence import Arrival, Evidence
 from hopsearch.study.judgements import Judgement
 from tests.conftest import identity
+from tests.processes import start
 
 GO, PAUSE, WITNESS = Verdict.GO, Verdict.PAUSE, Verdict.WITNESS
 SPACE = {
@@ -239,3 +244,45 @@ def test_words():
         Judgement(1, False, 0.6, 31, 40).words(rungs)
         == "epoch 1 ranks after all (τ 0.60 ± 0.10, 31 trials): comparing there again"
     )
+
+
+SAME = {  # configurations that hardly differ, so that the first epoch's order says nothing of the third's
+    "fidelity": {"min_epochs": 1, "max_epochs": 9, "reduction": 3},
+    "fixed": {"model.family": "imixer", "model.dim": 32, "model.depth": 2, "model.patch_size": 2, "optim.lr": 4e-3},
+    "parameters": {"optim.weight_decay": {"type": "float", "low": 1e-3, "high": 2e-3}},
+}
+RATES = {
+    "fidelity": SAME["fidelity"],
+    "fixed": {name: value for name, value in SAME["fixed"].items() if name != "optim.lr"},
+    "parameters": {"optim.lr": {"type": "float", "low": 1e-5, "high": 3e-3, "log": True}},
+}
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("noisy", [True, False])
+def test_a_real_search_says_that_its_first_rung_is_noise(tmp_path, noisy):
+    (tmp_path / "one.yaml").write_text(json.dumps(SAME if noisy else RATES))
+    words = [
+        f"space={tmp_path / 'one.yaml'}",
+        "study=one",
+        "seed=1",
+        "trials=18",
+        "sampler=random",
+        "pruner=adaptive_asha",
+        "finish=false",
+    ]
+    process = start(tmp_path, *words)
+    assert process.wait(timeout=240) == 0, (tmp_path / "log.txt").read_text()[-3000:]
+    folder = tmp_path / "runs" / "one"
+    view = StudyView.open(folder)
+    assert view.audit() == []
+    report.main(["study=one", f"storage={folder.parent}", "format=md", f"to={tmp_path / 'report.md'}"])
+    study = EventAccumulator(str(folder / "tensorboard" / "study")).Reload()
+    told = [study.Tensors(tag)[-1].tensor_proto.string_val[0].decode() for tag in study.Tags()["tensors"] if "rungs" in tag]
+    places = [(tmp_path / "log.txt").read_text(), (tmp_path / "report.md").read_text(), " ".join(told)]
+    assert [bool(re.search(r"poch 1 ranks .* comparing from epoch 3 on", place)) for place in places] == [noisy] * 3
+    early = next((line for line in places[0].splitlines() if "comparing from" in line), "")
+    assert not noisy or places[0].index(early) < places[0].index("trials begun"), "while it runs"
