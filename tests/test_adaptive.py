@@ -158,6 +158,22 @@ class TestFirstRung:
             desk.evidence.drop(number, [1, 3])
         assert desk.rule.tau(1, desk.evidence).trials == known - 3
 
+    def test_another_goes_on_for_each_witness_that_fails(self):
+        """Else a rung of which few pass is never judged."""
+        desk = Desk(shuffled)
+        for number in range(60):
+            desk.come(number, 1, number % 7)
+            if number < 20 and number % 2:
+                desk.evidence.drop(number, [1, 3])
+        assert desk.rule.skipped(desk.evidence)[1]
+
+    def test_the_first_after_trials_of_another_rule_go_on(self):
+        desk = Desk(shuffled)
+        for number in range(20):
+            desk.evidence.add(Arrival(100 + number, 1, (number,), 0), paused=number % 3 > 0)
+        assert {desk.come(number, 1, number % 7) for number in range(30)} == {WITNESS}
+        assert desk.rule.skipped(desk.evidence)[1]
+
 
 class TestLaterRungs:
     def fill(self, above, count=16):
@@ -228,6 +244,44 @@ def test_an_audit_finds_what_does_not_follow(tmp_path):
         lines = StudyView(study.folder, study.optuna, study.identity).audit()
     assert lines[0].startswith("epoch 1: recorded Judgement(epoch=1, skipped=True")
     assert "not noted" in lines[1]
+
+
+class Swapped(Noisy):
+    """A landscape whose third epoch stands the wrong way round."""
+
+    def train(self, config, seed):
+        rate = config["optim.lr"]
+        return Training([rate + epoch if epoch < 9 else 10 - rate + epoch for epoch in range(1, 28)], [1.0] * 27)
+
+
+def test_what_a_rule_says_before_it_has_decided_anything_can_be_audited(tmp_path):
+    with Study(tmp_path / "test", identity(space=SPACE), "random", "asha_promotion", MEMORY) as study:
+        Simulation(study, Swapped(False), 4, 120).run()
+        study._pruner = make_pruner("adaptive_asha", study.identity.space.fidelity)  # as when it is opened with another one
+        study._judge()
+        assert [(one.epoch, one.skipped, one.rule) for one in study.judgements] == [(3, True, "adaptive_asha")]
+        assert study.audit() == []
+        study.note("rungs", [study.optuna.user_attrs["rungs"][0] | {"tau": -0.4}])
+        assert (
+            "recorded Judgement(epoch=3, skipped=True, tau=-0.4"
+            in StudyView(study.folder, study.optuna, study.identity).audit()[0]
+        )
+
+
+def test_a_rule_that_came_later_is_not_to_note_what_failures_change(tmp_path):
+    """It does not measure, and a failure does not say under which rule it came."""
+    study = Study(tmp_path / "test", identity(space=SPACE), "random", "adaptive_asha", MEMORY)
+    simulation = Simulation(study, Noisy(True), 1, 60)
+    for _ in simulation.events():
+        if study.judgements:
+            break
+    study._pruner = make_pruner("asha_promotion", study.identity.space.fidelity)
+    study.note("rungs", [])  # as if it had been killed before
+    study._judgements = []
+    for _ in range(3):
+        study.fail(study.ask(simulation.admit).number, "lost", learn=False)
+    assert StudyView(study.folder, study.optuna, study.identity).audit() == []
+    study.close()
 
 
 def test_words():
