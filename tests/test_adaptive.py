@@ -7,6 +7,7 @@ from random import Random
 import pytest
 from scipy.stats import kendalltau
 
+from hopsearch.distributed.forecast import forecast
 from hopsearch.space import Fidelity
 from hopsearch.study import MEMORY, Simulation, Study, StudyView, Training, Verdict, make_pruner
 from hopsearch.study.agreement import RankAgreement, Tau
@@ -233,7 +234,7 @@ def test_a_study_says_it_and_can_be_audited(tmp_path, noisy, workers):
     assert bool(told) == noisy
     if noisy:
         assert told[0].epoch == 1
-        assert "comparing from epoch 3 on" in told[0].words((1, 3, 9, 27))
+        assert "all go on to epoch 3" in told[0].words((1, 3, 9, 27))
 
 
 def test_an_audit_finds_what_does_not_follow(tmp_path):
@@ -284,10 +285,23 @@ def test_a_rule_that_came_later_is_not_to_note_what_failures_change(tmp_path):
     study.close()
 
 
+def test_the_time_left_is_of_a_rung_that_stays_skipped(tmp_path):
+    """Made-up continuations rank well at every rung; they are not to be taken for what the trials said."""
+    with Study(tmp_path / "test", identity(space=SPACE), "random", "adaptive_asha", MEMORY) as study:
+        for _ in Simulation(study, Noisy(True), 4, 100).events():
+            if len(study.counted()) == 40:
+                break
+        assert study.judgements
+        before, (left, _) = study.epochs, forecast(study, "adaptive_asha", 100, 4)
+        Simulation(study, Noisy(True), 4, 100).run()
+        assert left == pytest.approx(study.epochs - before, rel=0.15)
+
+
 def test_words():
     rungs = (1, 3, 9, 27)
     judgement = Judgement(1, True, 0.02, 31, 40)
-    assert judgement.words(rungs) == "epoch 1 ranks no better than chance (τ 0.02 ± 0.13, 31 trials): comparing from epoch 3 on"
+    assert judgement.words(rungs) == "epoch 1 ranks no better than chance (τ 0.02 ± 0.13, 31 trials): all go on to epoch 3"
+    assert Judgement(3, True, -0.5, 31, 40).words(rungs).endswith(": all go on to epoch 9")  # the first is compared at still
     assert Judgement(1, True, 0.3, 31, 40).words(rungs).startswith("epoch 1 ranks too little to choose by (τ 0.30 ± 0.12")
     assert (
         Judgement(1, False, 0.6, 31, 40).words(rungs)

@@ -44,7 +44,7 @@ class Judgement:
             return f"epoch {self.epoch} ranks after all ({tau}): comparing there again"
         after = next(rung for rung in rungs if rung > self.epoch)
         how = "no better than chance" if tau.value - tau.error <= 0 else "too little to choose by"
-        return f"epoch {self.epoch} ranks {how} ({tau}): comparing from epoch {after} on"
+        return f"epoch {self.epoch} ranks {how} ({tau}): all go on to epoch {after}"
 
 
 def latest(judgements: Sequence[Judgement]) -> list[Judgement]:
