@@ -11,6 +11,7 @@ from scipy.stats import kendalltau
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hopsearch import report
+from hopsearch.distributed.forecast import forecast
 from hopsearch.space import Fidelity
 from hopsearch.study import MEMORY, Simulation, Study, StudyView, Training, Verdict, make_pruner
 from hopsearch.study.agreement import RankAgreement, Tau
@@ -163,6 +164,22 @@ class TestFirstRung:
             desk.evidence.drop(number, [1, 3])
         assert desk.rule.tau(1, desk.evidence).trials == known - 3
 
+    def test_another_goes_on_for_each_witness_that_fails(self):
+        """Else a rung of which few pass is never judged."""
+        desk = Desk(shuffled)
+        for number in range(60):
+            desk.come(number, 1, number % 7)
+            if number < 20 and number % 2:
+                desk.evidence.drop(number, [1, 3])
+        assert desk.rule.skipped(desk.evidence)[1]
+
+    def test_the_first_after_trials_of_another_rule_go_on(self):
+        desk = Desk(shuffled)
+        for number in range(20):
+            desk.evidence.add(Arrival(100 + number, 1, (number,), 0), paused=number % 3 > 0)
+        assert {desk.come(number, 1, number % 7) for number in range(30)} == {WITNESS}
+        assert desk.rule.skipped(desk.evidence)[1]
+
 
 class TestLaterRungs:
     def fill(self, above, count=16):
@@ -222,7 +239,7 @@ def test_a_study_says_it_and_can_be_audited(tmp_path, noisy, workers):
     assert bool(told) == noisy
     if noisy:
         assert told[0].epoch == 1
-        assert "comparing from epoch 3 on" in told[0].words((1, 3, 9, 27))
+        assert "all go on to epoch 3" in told[0].words((1, 3, 9, 27))
 
 
 def test_an_audit_finds_what_does_not_follow(tmp_path):
@@ -235,10 +252,61 @@ def test_an_audit_finds_what_does_not_follow(tmp_path):
     assert "not noted" in lines[1]
 
 
+class Swapped(Noisy):
+    """A landscape whose third epoch stands the wrong way round."""
+
+    def train(self, config, seed):
+        rate = config["optim.lr"]
+        return Training([rate + epoch if epoch < 9 else 10 - rate + epoch for epoch in range(1, 28)], [1.0] * 27)
+
+
+def test_what_a_rule_says_before_it_has_decided_anything_can_be_audited(tmp_path):
+    with Study(tmp_path / "test", identity(space=SPACE), "random", "asha_promotion", MEMORY) as study:
+        Simulation(study, Swapped(False), 4, 120).run()
+        study._pruner = make_pruner("adaptive_asha", study.identity.space.fidelity)  # as when it is opened with another one
+        study._judge()
+        assert [(one.epoch, one.skipped, one.rule) for one in study.judgements] == [(3, True, "adaptive_asha")]
+        assert study.audit() == []
+        study.note("rungs", [study.optuna.user_attrs["rungs"][0] | {"tau": -0.4}])
+        assert (
+            "recorded Judgement(epoch=3, skipped=True, tau=-0.4"
+            in StudyView(study.folder, study.optuna, study.identity).audit()[0]
+        )
+
+
+def test_a_rule_that_came_later_is_not_to_note_what_failures_change(tmp_path):
+    """It does not measure, and a failure does not say under which rule it came."""
+    study = Study(tmp_path / "test", identity(space=SPACE), "random", "adaptive_asha", MEMORY)
+    simulation = Simulation(study, Noisy(True), 1, 60)
+    for _ in simulation.events():
+        if study.judgements:
+            break
+    study._pruner = make_pruner("asha_promotion", study.identity.space.fidelity)
+    study.note("rungs", [])  # as if it had been killed before
+    study._judgements = []
+    for _ in range(3):
+        study.fail(study.ask(simulation.admit).number, "lost", learn=False)
+    assert StudyView(study.folder, study.optuna, study.identity).audit() == []
+    study.close()
+
+
+def test_the_time_left_is_of_a_rung_that_stays_skipped(tmp_path):
+    """Made-up continuations rank well at every rung; they are not to be taken for what the trials said."""
+    with Study(tmp_path / "test", identity(space=SPACE), "random", "adaptive_asha", MEMORY) as study:
+        for _ in Simulation(study, Noisy(True), 4, 100).events():
+            if len(study.counted()) == 40:
+                break
+        assert study.judgements
+        before, (left, _) = study.epochs, forecast(study, "adaptive_asha", 100, 4)
+        Simulation(study, Noisy(True), 4, 100).run()
+        assert left == pytest.approx(study.epochs - before, rel=0.15)
+
+
 def test_words():
     rungs = (1, 3, 9, 27)
     judgement = Judgement(1, True, 0.02, 31, 40)
-    assert judgement.words(rungs) == "epoch 1 ranks no better than chance (τ 0.02 ± 0.13, 31 trials): comparing from epoch 3 on"
+    assert judgement.words(rungs) == "epoch 1 ranks no better than chance (τ 0.02 ± 0.13, 31 trials): all go on to epoch 3"
+    assert Judgement(3, True, -0.5, 31, 40).words(rungs).endswith(": all go on to epoch 9")  # the first is compared at still
     assert Judgement(1, True, 0.3, 31, 40).words(rungs).startswith("epoch 1 ranks too little to choose by (τ 0.30 ± 0.12")
     assert (
         Judgement(1, False, 0.6, 31, 40).words(rungs)
@@ -283,6 +351,6 @@ def test_a_real_search_says_that_its_first_rung_is_noise(tmp_path, noisy):
     study = EventAccumulator(str(folder / "tensorboard" / "study")).Reload()
     told = [study.Tensors(tag)[-1].tensor_proto.string_val[0].decode() for tag in study.Tags()["tensors"] if "rungs" in tag]
     places = [(tmp_path / "log.txt").read_text(), (tmp_path / "report.md").read_text(), " ".join(told)]
-    assert [bool(re.search(r"poch 1 ranks .* comparing from epoch 3 on", place)) for place in places] == [noisy] * 3
-    early = next((line for line in places[0].splitlines() if "comparing from" in line), "")
+    assert [bool(re.search(r"poch 1 ranks .* all go on to epoch 3", place)) for place in places] == [noisy] * 3
+    early = next((line for line in places[0].splitlines() if "all go on to" in line), "")
     assert not noisy or places[0].index(early) < places[0].index("trials begun"), "while it runs"

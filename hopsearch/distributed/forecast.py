@@ -6,9 +6,11 @@ A mean over the trials that have ended tells little: where trials wait for each 
 import heapq
 import math
 import statistics
+from collections.abc import Callable
 from random import Random
 
 from hopsearch.study import StudyView, make_pruner
+from hopsearch.study.agreement import Tau
 from hopsearch.study.decisions import in_order, take_in
 from hopsearch.study.evidence import Arrival, Evidence
 from hopsearch.study.records import Decision, Failure
@@ -16,6 +18,7 @@ from hopsearch.study.rules import Pruner, Verdict
 
 _TIMES = 9  # continuations, of which the median counts; fewer in a large search, where they differ less
 _TRIALS = 300  # that are continued in all, for the same reason
+_FEW = 12  # trials by whose ranks at two rungs these agree as they did, rather than as made-up ones do
 _SWAPPING = 0.1  # how far a trial's standing moves while its epochs triple, where 1 is from the worst to the best
 
 
@@ -36,6 +39,19 @@ def forecast(view: StudyView, pruner: str, trials: int, slots: int) -> tuple[flo
     times = max(1, min(_TIMES, _TRIALS // (1 + fresh)))
     ends = [_Continuation(view, rule, fresh, slots, seed).run() for seed in range(times)]
     return statistics.median(epochs for epochs, _ in ends), statistics.median(steps for _, steps in ends)
+
+
+class _Told(Evidence):
+    """Evidence in which made-up values say nothing of how well a rung ranks, where real ones do."""
+
+    def __init__(self, bracket: Callable[[int], int], real: Evidence) -> None:
+        super().__init__(bracket)
+        self._real = real
+
+    def tau(self, lower: int, upper: int, witnesses: bool) -> Tau:
+        """As the study knows it, where it has looked at enough trials."""
+        known = self._real.tau(lower, upper, witnesses)
+        return known if known.trials >= _FEW else super().tau(lower, upper, witnesses)
 
 
 class _Continuation:
@@ -103,7 +119,8 @@ class _Continuation:
 
     def _seen(self, view: StudyView) -> Evidence:
         """The study's evidence, with each trial's values replaced by its standing: in each rung it ranks as it did."""
-        real, told = Evidence(self._rule.bracket), Evidence(self._rule.bracket)
+        real = Evidence(self._rule.bracket)
+        told = _Told(self._rule.bracket, real)
         made = in_order(view.records.values())
         for record, one in made:
             take_in(real, record, one, view.objectives)

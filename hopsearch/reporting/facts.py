@@ -39,7 +39,7 @@ class Facts:
             ``value``; ``epochs`` of all trials and ``seconds`` of search until then, and the ``best`` so far.
         stops: how many trials were stopped early after so many epochs.
         rungs: what the search found out about its rungs: those that do not rank trials, so that it compares from a later one on;
-            ``epoch``, ``skipped``, ``tau``, ``trials``, ``order`` and that in ``words``.
+            ``epoch``, ``skipped``, ``tau``, ``trials``, ``order``, ``rule`` and that in ``words``.
         fronts: the Pareto front of the objective against each known one of `COSTS`: trial numbers, cheapest first.
         failures: ``reason``, ``trials``.
         refused: proposals that were never trained, by reason.

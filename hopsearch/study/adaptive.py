@@ -7,7 +7,7 @@ from hopsearch.study.evidence import Arrival, Evidence, Rung
 from hopsearch.study.rules import AshaPromotion, Verdict
 
 _FEW = 12  # trials that a rung is judged by at least
-_FIRST = 16  # that go on from the first rung at most before it is judged
+_FIRST = 16  # that go on from the first rung at most before it is judged, without those that fail
 _SHARE = 16  # of a rung that ranks one in so many goes on whatever its value, so that a wrong judgement is found out
 _RANKS = 0.1  # what τ less its standard error must be above for trials to be chosen at a rung
 _RANKS_BEST = 0.65  # τ over chosen trials above which a rung ranks even its best
@@ -18,16 +18,16 @@ class AdaptiveAsha(AshaPromotion):
     """`AshaPromotion` at rungs that rank, nothing at those that do not, and `DelayedAsha` at those that rank even the best.
 
     Whether the first rung ranks is measured on witnesses, trials that go on from it whatever their values: the first that come,
-    up to 16. Once twelve of them have come to the next rung, all go on from the first one, and it is skipped, unless τ of the two
-    orders is above 0.1 by more than its standard error: τ with the next rung overstates what a rung says of the end. Each that
-    passes makes τ known better, so a rung that ranks is soon compared at again. What waits at a rung that is skipped goes on
-    before new trials are begun. Of those that come to a first rung that ranks, one in 16 goes on whatever its value, in case it
-    was luck.
+    up to 16, and another for each that fails. Once twelve of them have come to the next rung, all go on from the first one, and
+    it is skipped, unless τ of the two orders is above 0.1 by more than its standard error: τ with the next rung overstates what a
+    rung says of the end. Each that passes makes τ known better, so a rung that ranks is soon compared at again. What waits at a
+    rung that is skipped goes on before new trials are begun. Of those that come to a first rung that ranks, one in 16 goes on
+    whatever its value, in case it was luck.
 
     Later rungs are judged by those that were chosen at them, which costs nothing. These differ less than all would, so their τ is
     lower: such a rung is skipped where τ of at least twelve is below 0.1 by more than its standard error. Where it is above 0.65,
-    the rung ranks even its best, and no more than 1/reduction of its trials go on. Else whoever is among the best third does:
-    where the best do not differ more of them have to be trained.
+    the rung ranks even its best, and no more than 1/reduction of its trials are chosen, witnesses aside. Else whoever is among
+    the best 1/reduction is: where the best do not differ more of them have to be trained.
 
     There are no witnesses where the rung after the first is already full epochs.
     """
@@ -88,10 +88,11 @@ class AdaptiveAsha(AshaPromotion):
         if epoch != self.fidelity.rungs[0] or not self._measured(epoch):
             return False
         judged = self.tau(epoch, evidence).trials >= _FEW
-        return rung.came % _SHARE == 0 if judged else rung.came < _FIRST
+        return rung.came % _SHARE == 0 if judged else len(rung.witnesses) < _FIRST
 
     def _has_place(self, epoch: int, rung: Rung, places: int, evidence: Evidence) -> bool:
-        return rung.gone < places or not self.ranks_best(epoch, evidence)
+        chosen = rung.gone - len(rung.witnesses)  # a witness takes no place
+        return chosen < places or not self.ranks_best(epoch, evidence)
 
     def _measured(self, epoch: int) -> bool:
         # Whoever goes on from the last rung trains to the end: too dear to measure, and then there is nothing left to choose.

@@ -37,7 +37,7 @@ class Rung:
     Attributes:
         values: by number, in the order of their coming; without those that have failed since.
         waiting: numbers of those that were paused here and have neither gone on nor ended.
-        witnesses: numbers of those that went on whatever their value.
+        witnesses: numbers of those that went on whatever their value; without those that have failed since.
     """
 
     def __init__(self) -> None:
@@ -85,6 +85,7 @@ class Rung:
             return
         self.leave(number)
         self._gone.discard(number)
+        self.witnesses.discard(number)
         self._places.remove((-self.values.pop(number)[0], self._turns[number]))
         if self._fronts is not None:  # those that it alone had beaten may move up by several fronts
             self._fronts = Fronts()

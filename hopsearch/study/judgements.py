@@ -23,6 +23,7 @@ class Judgement:
         tau: how its ranks agree with those of the next rung, see `agreement`.
         trials: how many that was measured on.
         order: how many decisions the study had made before.
+        rule: the pruner that made it.
     """
 
     epoch: int
@@ -30,6 +31,7 @@ class Judgement:
     tau: float
     trials: int
     order: int
+    rule: str = "adaptive_asha"
 
     def words(self, rungs: Sequence[int]) -> str:
         """In a sentence.
@@ -42,7 +44,7 @@ class Judgement:
             return f"epoch {self.epoch} ranks after all ({tau}): comparing there again"
         after = next(rung for rung in rungs if rung > self.epoch)
         how = "no better than chance" if tau.value - tau.error <= 0 else "too little to choose by"
-        return f"epoch {self.epoch} ranks {how} ({tau}): comparing from epoch {after} on"
+        return f"epoch {self.epoch} ranks {how} ({tau}): all go on to epoch {after}"
 
 
 def latest(judgements: Sequence[Judgement]) -> list[Judgement]:
@@ -61,10 +63,15 @@ def changes(known: Sequence[Judgement], rule: Pruner, evidence: Evidence, order:
         order: how many these are.
     """
     before = {one.epoch: one.skipped for one in known}
-    now = rule.skipped(evidence)
-    changed = [epoch for epoch, skipped in now.items() if skipped != before.get(epoch, False)]
-    taus = {epoch: rule.tau(epoch, evidence) for epoch in changed}
-    return [Judgement(epoch, now[epoch], round(tau.value, 4), tau.trials, order) for epoch, tau in taus.items()]
+    return [one for one in judged(rule, evidence, order) if one.skipped != before.get(one.epoch, False)]
+
+
+def judged(rule: Pruner, evidence: Evidence, order: int) -> list[Judgement]:
+    """All that a rule finds about the rungs that it measures; see `changes`."""
+    taus = {epoch: (skipped, rule.tau(epoch, evidence)) for epoch, skipped in rule.skipped(evidence).items()}
+    return [
+        Judgement(epoch, skipped, round(tau.value, 4), tau.trials, order, rule.name) for epoch, (skipped, tau) in taus.items()
+    ]
 
 
 def stored(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from hopsearch.study.decisions import arrival, decide, in_order, take_in
 from hopsearch.study.evidence import Evidence
 from hopsearch.study.fronts import Values, fronts
 from hopsearch.study.identity import IDENTITY, Identity
-from hopsearch.study.judgements import JUDGEMENTS, Judgement, changes, read
+from hopsearch.study.judgements import JUDGEMENTS, Judgement, changes, judged, read
 from hopsearch.study.pruners import make_pruner
 from hopsearch.study.records import Decision, Failure, Promotion, State, TrialRecord, from_optuna
 from hopsearch.study.rules import Pruner
@@ -206,25 +206,25 @@ class StudyView:
         """
         evidence: dict[str, Evidence] = {}
         rules: dict[str, Pruner] = {}
-        for record in self.records.values():
-            for name in {one.rule for one in record.made} - set(rules):
-                rules[name] = make_pruner(name, self.identity.space.fidelity)
-                evidence[name] = Evidence(rules[name].bracket)
+        noted = self.judgements
+        for name in {one.rule for record in self.records.values() for one in record.made} | {one.rule for one in noted}:
+            rules[name] = make_pruner(name, self.identity.space.fidelity)
+            evidence[name] = Evidence(rules[name].bracket)
         lines: list[str] = []
-        judgements, last, due = list(self.judgements), "", set[int]()
+        judgements, last, due = list(noted), "", set[int]()
         for record, made in in_order(self.records.values()):
             while judgements and judgements[0].order <= made.order:
                 lines += _unlike(judgements.pop(0), rules, evidence)
             if not isinstance(made, Failure):
                 last = made.rule
                 lines += self._differences(record, made, rules[made.rule], evidence[made.rule])
-            due = {one.epoch for one in changes(self.judgements, rules[last], evidence[last], 0)} if last else due
+                due = {one.epoch for one in changes(noted, rules[last], evidence[last], 0)}
             for other in evidence.values():
                 take_in(other, record, made, self.objectives)
         for judgement in judgements:
             lines += _unlike(judgement, rules, evidence)
         if last:  # what follows from the newest decision may not have been noted yet
-            missing = changes(self.judgements, rules[last], evidence[last], made.order)
+            missing = changes(noted, rules[last], evidence[last], made.order)
             lines += [f"not noted: {one}" for one in missing if one.epoch in due]
         return lines
 
@@ -247,10 +247,10 @@ class StudyView:
 
 def _unlike(judgement: Judgement, rules: Mapping[str, Pruner], evidence: Mapping[str, Evidence]) -> list[str]:
     """Where a judgement does not follow from what was known when it was made."""
-    now = [rule.skipped(evidence[name]).get(judgement.epoch) for name, rule in rules.items()]
-    if judgement.skipped in now:
+    again = judged(rules[judgement.rule], evidence[judgement.rule], judgement.order)
+    if judgement in again:
         return []
-    return [f"epoch {judgement.epoch}: recorded {judgement}, recomputed skipped={now}"]
+    return [f"epoch {judgement.epoch}: recorded {judgement}, recomputed {[one for one in again if one.epoch == judgement.epoch]}"]
 
 
 def load_study(storage: BaseStorage, name: str) -> optuna.Study | None:
