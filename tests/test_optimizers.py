@@ -226,12 +226,13 @@ class TestAdamW:
         ({"optim.name": None}, "config: optim: name: input should be a valid string"),
         (
             {"optim.name": "sgdw", "optim.beta1": 0.8},
-            "config: optim: beta1 must be left out with name=sgdw, which has none, got 0.8. Remove optim.beta1",
+            "config: optim: beta1 must be left out with name=sgdw, which has none, got 0.8. "
+            "Remove optim.beta1, or give optim.beta1=null in its stead",
         ),
         ({"optim.momentum": 0.8}, "momentum must be left out with name=adamw, which has none, got 0.8"),
         (
             {"optim.name": "lion", "optim.beta2": None},
-            "beta2 must be a number with name=lion, got none. Leave optim.beta2 out: it is 0.99 then",
+            "beta2 must be a number with name=lion, got none. Leave optim.beta2 out, or give its default, optim.beta2=0.99",
         ),
         ({"optim.name": "muon", "optim.momentum": 1.0}, "config: optim: momentum: input should be less than 1, got 1.0"),
     ],
@@ -267,6 +268,31 @@ parameters:
     def test_a_wrong_name_in_a_file_has_its_line(self, digits, tmp_path):
         with pytest.raises(UserError, match=r"space\.yaml:4:3: optim\.name: must be a known optimizer, got 'nadamoun'\. Did you"):
             open_space(self.written(tmp_path, "nadamoun"), digits.facts, {}, "default")
+
+    def test_a_setting_that_one_lacks_is_found_before_the_search_whatever_it_hangs_on(self, digits, tmp_path):
+        file = tmp_path / "space.yaml"
+        file.write_text(
+            """
+fixed: {model.family: imixer, model.patch_size: 2}
+parameters:
+  model.depth: {type: int, low: 1, high: 3}
+  optim.name: {type: categorical, choices: [lion, sgdw]}
+  optim.momentum: {type: float, low: 0.8, high: 0.9, when: {model.depth: 2}}
+""",
+            encoding="utf-8",
+        )
+        with pytest.raises(UserError, match=r"space\.yaml:6:3: optim\.momentum: momentum must be left out with name=lion"):
+            open_space(str(file), digits.facts, {}, "default")
+
+    def test_a_setting_of_another_optimizer_can_be_taken_back(self, digits, tmp_path):
+        """Where it cannot be removed: it is in the trial of ``from=``, or in a space that was not written for this optimizer."""
+        given = {"model.family": "imixer", "model.patch_size": 2, "optim.momentum": 0.8, "optim.name": "lion"}
+        with pytest.raises(ConfigError, match=r"or give optim\.momentum=null"):
+            resolve(given, digits.facts, 0)
+        assert resolve(given | {"optim.momentum": None}, digits.facts, 0).optim == OptimConfig(name="lion")
+        file = self.written(tmp_path, "muon")
+        space = open_space(file, digits.facts, {"optim.name": "lion", "optim.momentum": None}, "default").space
+        assert resolve(space.draw(random.Random(0)), digits.facts, 0).optim.momentum is None
 
     def test_given_on_the_command_line_it_is_not_searched(self, digits, tmp_path):
         file = self.written(tmp_path, "muon")

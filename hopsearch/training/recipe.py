@@ -79,9 +79,10 @@ class OptimConfig(Settings):
         for key in OWN_SETTINGS:
             value = getattr(self, key)
             if value is not None and key not in defaults:
-                raise ValueError(f"{key} must be left out with name={self.name}, which has none, got {value}; Remove optim.{key}")
+                hint = f"Remove optim.{key}, or give optim.{key}=null in its stead"
+                raise ValueError(f"{key} must be left out with name={self.name}, which has none, got {value}; {hint}")
             if value is None and key in defaults:
-                hint = f"Leave optim.{key} out: it is {defaults[key]:g} then"
+                hint = f"Leave optim.{key} out, or give its default, optim.{key}={defaults[key]:g}"
                 raise ValueError(f"{key} must be a number with name={self.name}, got none; {hint}")
         return self
 

@@ -1,7 +1,9 @@
 """A search space made ready for a data set, and checked against what trials can be and what they report."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from random import Random
 from typing import Any, NamedTuple
 
 from pydantic import Field
@@ -13,6 +15,7 @@ from hopsearch.models import measured
 from hopsearch.space import Fidelity, Space, Where, load_space, read_objectives
 from hopsearch.training.blame import names_its_place
 from hopsearch.training.classes import recall_names
+from hopsearch.training.known_optimizers import OWN_SETTINGS
 from hopsearch.training.papers import choose_recipe, fit_lengths, recipe
 from hopsearch.training.recipe import TrialConfig, resolve
 from hopsearch.training.schedule import after_warmup, rates, remarks, require_schedule
@@ -92,6 +95,8 @@ def open_space(name: str, facts: DataFacts, fixed: dict[str, Any], recipe_name: 
     trials = [resolve(point, facts, 0, chosen, space.source) for point in points]
     for trial in trials:
         require_schedule(trial, facts, space.source)
+    for point in _with_each_optimizer(space):
+        resolve(point, facts, 0, chosen, space.source)
     shortened = fit_lengths(chosen, recipe(chosen, ""), points[0])[1]
     noted = dict.fromkeys(remark for trial in trials for remark in remarks(trial, facts))
     by_family: dict[str, list[TrialConfig]] = {}
@@ -209,6 +214,23 @@ def _corners(space: Space) -> list[dict[str, Any]]:
 
     turns = range(min(16, max(sizes, default=1)))
     return [pick(turn, end) for turn in turns for end in ("low", "high")] + [space.walk(lambda _, parameter: _last(parameter))]
+
+
+def _with_each_optimizer(space: Space) -> Iterator[dict[str, Any]]:
+    """Configurations of each optimizer that is searched, drawn at random where a setting is that some of them lack.
+
+    The condition of such a setting may be about anything.
+    """
+    own = any(f"optim.{key}" in space.parameters for key in OWN_SETTINGS)
+    searched = space.parameters.get("optim.name") if own else None
+    random = Random(0)
+
+    def value(word: Any, name: str, parameter: Any) -> Any:
+        return word if name == "optim.name" else parameter.draw(random)
+
+    for word in (searched.values() if searched else None) or ():
+        for _ in range(20):
+            yield space.walk(functools.partial(value, word))
 
 
 def _last(parameter: Any) -> Any:
