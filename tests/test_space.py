@@ -36,6 +36,18 @@ def walk_first(space: Space, turn: int) -> dict:
     return space.walk(value)
 
 
+def test_the_first_alternative_that_fits_the_data_is_taken(tmp_path):
+    text = """
+fixed: {b: 1}
+parameters:
+  a:
+    - {type: int, low: 1, high: 2, when: {data.image_size: {min: 33}, b: 2}}
+    - {type: int, low: 3, high: 4, when: {data.image_size: {max: 32}, b: 1}}
+    - {type: int, low: 5, high: 6, when: {b: 1}}
+"""
+    assert read(tmp_path, text).parameters["a"].low == 3
+
+
 class TestShippedSpaces:
     @pytest.fixture(params=list_spaces())
     def name(self, request):
@@ -143,6 +155,11 @@ class TestMistakes:
             ("parameters:\n  a: 7\n", "space.yaml:2:3: a: must be a mapping with a type, got 7"),
             ("parameters:\n  a: []\n", "space.yaml:2:3: a: a list of alternatives must not be empty"),
             ("parameters:\n  a:\n    - {type: int, low: 1, high: 2}\n    - {type: int, low: 3, high: 2}\n", "4:19: a[2]: low <="),
+            (
+                "fixed: {b: 1}\nparameters:\n  a:\n    - {type: int, low: 1, high: 2, when: {b: 1, data.image_size: 32}}\n"
+                "    - {type: int, low: 3, high: 4, when: {b: 2}}\n",
+                "space.yaml:5:7: a[2]: would never be used: alternatives may differ by the data alone, and the one",
+            ),
             ("parameters:\n  a b: {type: int, low: 1, high: 2}\n", "space.yaml:2:3: a b: names must be dotted words"),
             ("parameters:\n  model:\n    depth: {type: int}\n", "model: type must be given. Write names with dots: model.depth"),
             ("parameters:\n  a: {type: int, low: 1, high: 2, log: yes}\n", "2:35: a: log must be true or false"),

@@ -38,15 +38,18 @@ class SpaceFile:
             facts: values of `FACTS`, flat (``data.image_size``) or nested; more keys do no harm.
 
         Raises:
-            SpaceError: a condition asks for a fact that is not given, or what is left is no sound space.
+            SpaceError: a condition asks for a fact that is not given, an alternative would never be used, since the one taken
+                hangs on more than the data, or what is left is no sound space.
         """
         known = {name: value for name, value in flatten(facts).items() if name in FACTS}
         chosen: dict[str, Parameter] = {}
         for name, alternatives in self.parts.parameters.items():
             place = Where(self.source, ("parameters", name))
-            fitting = next((one for one in alternatives if _fits(one.when, known, place)), None)
-            if fitting is not None:
-                chosen[name] = fitting
+            fitting = [(turn, one) for turn, one in enumerate(alternatives, start=1) if _fits(one.when, known, place)]
+            if fitting:
+                chosen[name] = fitting[0][1]
+            for turn, other in fitting[1:]:
+                _refuse_unused(chosen[name].when, other.when, place / turn)
         names = [*self.parts.parameters, *self.parts.fixed, *FACTS]
         ordered = parents_first(chosen, dict.fromkeys(names), self.source)
         parameters, _ = settle(ordered, {**self.parts.fixed, **known}, {})
@@ -136,6 +139,14 @@ def _refuse_impossible(parent: str, test: Any, parts: Parts, place: Where) -> No
         if alternatives and not any(alternative.can_pass(one) for alternative in alternatives):
             rule = f"when must allow a value that {parent} can take, got {shown(one)}"
             raise SpaceError(place, rule, f"{parent} is {alternatives[0].describe()}")
+
+
+def _refuse_unused(taken: When, other: When, place: Where) -> None:
+    """One of several alternatives that fit the data, where the one that is taken hangs on something else, is meant to be used."""
+    waits = {parent: test for parent, test in taken.items() if parent not in FACTS}
+    if waits and waits != {parent: test for parent, test in other.items() if parent not in FACTS}:
+        rule = f"would never be used: alternatives may differ by the data alone, and the one taken has when {shown(waits)}"
+        raise SpaceError(place, rule, "Write one range for all cases, or search them in studies of their own")
 
 
 def _fits(when: When, known: Mapping[str, Any], place: Where) -> bool:
