@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from pydantic import ValidationError
 from timm.optim import create_optimizer_v2
 from torch import nn
 
@@ -168,6 +169,23 @@ class TestContract:
         assert TrialConfig.model_validate_json(config.model_dump_json()) == config
 
 
+@pytest.mark.parametrize("value", [0.0, 0.5, 0.999])
+def test_whatever_a_config_allows_can_be_trained_with(name, value):
+    for key in OPTIMIZERS[name].defaults:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.Linear(8, 3))
+        try:
+            config = OptimConfig(name=name, **{key: value})
+        except ValidationError:
+            assert (key, value) == ("eps", 0.0) or (name, key, value) == ("sgdw", "momentum", 0.0)
+            continue
+        optimizer = build_optimizer(model, config, CPU)
+        for _ in range(4):
+            random_gradients(model)
+            optimizer.step()
+        assert all(parameter.isfinite().all() for parameter in model.parameters()), key
+
+
 @pytest.mark.parametrize("name", [name for name, known in OPTIMIZERS.items() if known.hybrid])
 @pytest.mark.parametrize("family", ["imixer", "symmixer"])
 def test_hybrids_orthogonalize_matrices_and_never_norms(name, digits, family):
@@ -233,6 +251,10 @@ class TestAdamW:
         (
             {"optim.name": "lion", "optim.beta2": None},
             "beta2 must be a number with name=lion, got none. Leave optim.beta2 out, or give its default, optim.beta2=0.99",
+        ),
+        (
+            {"optim.name": "sgdw", "optim.momentum": 0},
+            "momentum must be above 0 with name=sgdw, whose momentum is Nesterov's, got 0.0. Raise optim.momentum",
         ),
         ({"optim.name": "muon", "optim.momentum": 1.0}, "config: optim: momentum: input should be less than 1, got 1.0"),
     ],

@@ -36,7 +36,7 @@ class OptimConfig(Settings):
     """Decay of the second moment; of the first moment for lion and clion. Left out, it is the optimizer's own default: 0.9999 for
     adopt and adoptw, 0.99 for lion, clion and mars, 0.95 for the variants of muon, else 0.999; sgdw has none."""
     momentum: float | None = Field(default=None, ge=0, lt=1)
-    """Momentum of sgdw and the variants of muon. Left out, it is 0.9; the others have none."""
+    """Momentum of sgdw (above 0) and the variants of muon. Left out, it is 0.9; the others have none."""
     eps: float | None = Field(default=None, gt=0)
     """Constant in the denominator. Left out, it is the optimizer's own default: 1e-6 for adopt, adoptw and lamb, 1e-7 for the
     variants of muon, 1e-15 for laprop, else 1e-8; lion, clion and sgdw have none."""
@@ -84,6 +84,14 @@ class OptimConfig(Settings):
             if value is None and key in defaults:
                 hint = f"Leave optim.{key} out, or give its default, optim.{key}={defaults[key]:g}"
                 raise ValueError(f"{key} must be a number with name={self.name}, got none; {hint}")
+        return self
+
+    @model_validator(mode="after")
+    def _momentum_of_sgdw(self) -> "OptimConfig":
+        if self.name == "sgdw" and self.momentum == 0:
+            raise ValueError(
+                "momentum must be above 0 with name=sgdw, whose momentum is Nesterov's, got 0.0; Raise optim.momentum"
+            )
         return self
 
     @property
