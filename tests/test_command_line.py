@@ -127,7 +127,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(monkeypatch, tmp_path):
         (["space=imixer", "prior.optim.lrr=1"], "prior: optim.lrr: unknown parameter"),
         (["space=imixer", "--trials=3"], "command line: settings are written without dashes, got '--trials=3'. Write trials=3"),
         (["space=imixer", "sampler=tpee"], "Did you mean tpe? Known: cmaes, gp, grid"),
-        (["space=imixer", "pruner=ahsa"], "Did you mean asha? Known: asha, asha_promotion"),
+        (["space=imixer", "pruner=ahsa"], "Did you mean asha? Known: adaptive_asha, asha, asha_promotion"),
         (["space=imixer", "recipe=papers"], "Did you mean paper? Known: default"),
         (["space=imixer", "data=/no/such/folder"], "the image folder must exist, got nothing there. Check the path"),
         (["space=imixer", "data=digit"], "Did you mean digits? Known: cifar10"),
