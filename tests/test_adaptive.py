@@ -15,6 +15,7 @@ from hopsearch.distributed.forecast import forecast
 from hopsearch.space import Fidelity
 from hopsearch.study import MEMORY, Simulation, Study, StudyView, Training, Verdict, make_pruner
 from hopsearch.study.agreement import RankAgreement, Tau
+from hopsearch.study.board import Board
 from hopsearch.study.evidence import Arrival, Evidence
 from hopsearch.study.judgements import Judgement
 from tests.conftest import identity
@@ -300,6 +301,20 @@ def test_the_time_left_is_of_a_rung_that_stays_skipped(tmp_path):
         before, (left, _) = study.epochs, forecast(study, "adaptive_asha", 100, 4)
         Simulation(study, Noisy(True), 4, 100).run()
         assert left == pytest.approx(study.epochs - before, rel=0.15)
+
+
+@pytest.mark.usefixtures("_no_waiting_for_the_disk")
+def test_tensorboard_has_it_after_a_kill_that_cut_off_runs(tmp_path):
+    with Study(tmp_path / "test", identity(space=SPACE), "random", "adaptive_asha") as study:
+        Simulation(study, Noisy(True), 4, 30).run()
+        Board(study).close()
+        words = study.judgements[0].words((1, 3, 9, 27))
+    for mark in (tmp_path / "test" / "tensorboard").rglob(".final"):
+        mark.unlink()
+    Board(StudyView.open(tmp_path / "test")).close()
+    texts = EventAccumulator(str(tmp_path / "test" / "tensorboard" / "study")).Reload()
+    assert texts.Tensors("rungs/text_summary")[0].tensor_proto.string_val[0].decode() == words
+    assert len([*(tmp_path / "test" / "tensorboard").rglob(".final")]) == 30
 
 
 def test_words():

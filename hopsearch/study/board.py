@@ -81,6 +81,7 @@ class Board:
         self._best: float | None = None  # of the trials that have ended
         self._top: float | None = None  # of all reports
         self._ended = 0
+        self._judged = 0  # how many judgements on rungs are written
         valued = {record.number for record in view.ranked()}
         for report in chronicle(view):
             if report.number in valued:
@@ -89,7 +90,6 @@ class Board:
             if record.state.ended:
                 self._rewrite_if_cut_off(record)
                 self._advance(record)
-        self._judged = 0
         self._judge()
         self._study.flush()
 
