@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contestants import Setting, events
+from contestants import Setting, add_arguments, events
 from hpobench import EASY, TABLES, HPOBenchMLP
 from machine import machine
 from recorded import add, read
@@ -127,12 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("verb", choices=["run", "report"])
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=[name for name in TABLES if name not in EASY])
-    parser.add_argument("--contestants", nargs="+", default=list(CONTESTANTS), help="names, or sampler+none")
-    parser.add_argument("--workers", nargs="+", type=int, default=[4])
-    parser.add_argument("--seeds", type=int, default=8, help="how many")
-    parser.add_argument("--seed", type=int, default=0, help="the first of them: choose on others than those of the report")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--rivals-python", type=Path, help="interpreter of the environment of rivals.txt")
+    add_arguments(parser, CONTESTANTS, [4], 8)
     options = parser.parse_args()
     run(options) if options.verb == "run" else report()
 

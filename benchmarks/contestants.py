@@ -1,7 +1,8 @@
 """A contestant by its name: a search by our own study, or a rival in this process or in one of its own."""
 
+import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,21 @@ class Setting:
     workers: int
     epochs: int
     python: Path | None = None
+
+
+def add_arguments(parser: argparse.ArgumentParser, contestants: Sequence[str], workers: Sequence[int], seeds: int) -> None:
+    """What every comparison is told on the command line.
+
+    Args:
+        parser: gets ``--contestants``, ``--workers``, ``--seeds``, ``--seed``, ``--jobs`` and ``--rivals-python``.
+        contestants, workers, seeds: the defaults.
+    """
+    parser.add_argument("--contestants", nargs="+", default=list(contestants), help="names, or sampler+pruner")
+    parser.add_argument("--workers", nargs="+", type=int, default=list(workers))
+    parser.add_argument("--seeds", type=int, default=seeds, help="how many")
+    parser.add_argument("--seed", type=int, default=0, help="the first of them: choose on others than those of the report")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--rivals-python", type=Path, help="interpreter of the environment of rivals.txt")
 
 
 def events(name: str, setting: Setting, seed: int) -> Iterator[Event]:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contestants import RIVALS, Setting, events
+from contestants import RIVALS, Setting, add_arguments, events
 from machine import machine
 from outside import EPOCHS, LCBench, instances
 from recorded import add, read
@@ -112,12 +112,7 @@ def main() -> None:
     parser.add_argument("verb", choices=["run", "report"])
     parser.add_argument("--outside", type=Path, help="the folder of lcbench.py")
     parser.add_argument("--first", nargs="+", type=int, default=[1, 3], help="epoch of the first rung")
-    parser.add_argument("--contestants", nargs="+", default=list(CONTESTANTS), help="names, or sampler+pruner")
-    parser.add_argument("--workers", nargs="+", type=int, default=[4])
-    parser.add_argument("--seeds", type=int, default=20, help="how many")
-    parser.add_argument("--seed", type=int, default=0, help="the first of them: choose on others than those of the report")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--rivals-python", type=Path, help="interpreter of the environment of rivals.txt")
+    add_arguments(parser, CONTESTANTS, [4], 20)
     options = parser.parse_args()
     if options.verb == "report":
         report()

@@ -26,7 +26,7 @@ from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
-from contestants import Setting, events
+from contestants import Setting, add_arguments, events
 from landscapes import PROBLEMS, Problem
 from packaged_rival import PACKAGED
 from recorded import add, read
@@ -101,7 +101,8 @@ def key(line: dict[str, Any]) -> tuple[str, str, int, int]:
 
 def run(options: argparse.Namespace) -> None:
     """Do what is missing, seed by seed, so that an interrupted run has a few of everything."""
-    wanted = itertools.product(range(options.seeds), options.problems, options.workers, options.contestants)
+    seeds = range(options.seed, options.seed + options.seeds)
+    wanted = itertools.product(seeds, options.problems, options.workers, options.contestants)
     searches = ((name, contestant, workers, seed) for seed, name, workers, contestant in wanted)
     add(LINES, functools.partial(_search, options.rivals_python), searches, {key(line) for line in read(LINES)}, options.jobs)
 
@@ -222,11 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("verb", choices=["run", "report"])
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
-    parser.add_argument("--contestants", nargs="+", default=CONTESTANTS, help="names, or sampler+pruner")
-    parser.add_argument("--workers", nargs="+", type=int, default=[1, 4, 16])
-    parser.add_argument("--seeds", type=int, default=30)
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--rivals-python", type=Path, help="interpreter of the environment of rivals.txt")
+    add_arguments(parser, CONTESTANTS, [1, 4, 16], 30)
     options = parser.parse_args()
     run(options) if options.verb == "run" else report()
 

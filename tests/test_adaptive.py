@@ -12,15 +12,17 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from hopsearch import report
 from hopsearch.distributed.forecast import forecast
+from hopsearch.errors import StudyError
 from hopsearch.space import Fidelity
 from hopsearch.study import MEMORY, Simulation, Study, StudyView, Training, Verdict, make_pruner
 from hopsearch.study.agreement import RankAgreement, Tau
 from hopsearch.study.board import Board
 from hopsearch.study.evidence import Arrival, Evidence
-from hopsearch.study.judgements import Judgement
+from hopsearch.study.judgements import JUDGEMENTS, Judgement, stored
 from tests.conftest import identity
 from tests.processes import start
 
+RULE = "adaptive_asha"
 GO, PAUSE, WITNESS = Verdict.GO, Verdict.PAUSE, Verdict.WITNESS
 SPACE = {
     "fidelity": {"min_epochs": 1, "max_epochs": 27, "reduction": 3},
@@ -247,7 +249,7 @@ def test_an_audit_finds_what_does_not_follow(tmp_path):
     with Study(tmp_path / "test", identity(space=SPACE), "random", "adaptive_asha", MEMORY) as study:
         Simulation(study, Noisy(False), 4, 30).run()
         assert study.audit() == []
-        study.note("rungs", [{"epoch": 1, "skipped": True, "tau": 0.0, "trials": 12, "order": 20}])
+        study.note(JUDGEMENTS, stored([Judgement(1, True, 0.0, 12, 20, RULE)]))
         lines = StudyView(study.folder, study.optuna, study.identity).audit()
     assert lines[0].startswith("epoch 1: recorded Judgement(epoch=1, skipped=True")
     assert "not noted" in lines[1]
@@ -268,7 +270,7 @@ def test_what_a_rule_says_before_it_has_decided_anything_can_be_audited(tmp_path
         study._judge()
         assert [(one.epoch, one.skipped, one.rule) for one in study.judgements] == [(3, True, "adaptive_asha")]
         assert study.audit() == []
-        study.note("rungs", [study.optuna.user_attrs["rungs"][0] | {"tau": -0.4}])
+        study.note(JUDGEMENTS, [study.optuna.user_attrs[JUDGEMENTS][0] | {"tau": -0.4}])
         assert (
             "recorded Judgement(epoch=3, skipped=True, tau=-0.4"
             in StudyView(study.folder, study.optuna, study.identity).audit()[0]
@@ -283,12 +285,28 @@ def test_a_rule_that_came_later_is_not_to_note_what_failures_change(tmp_path):
         if study.judgements:
             break
     study._pruner = make_pruner("asha_promotion", study.identity.space.fidelity)
-    study.note("rungs", [])  # as if it had been killed before
+    study.note(JUDGEMENTS, [])  # as if it had been killed before
     study._judgements = []
     for _ in range(3):
         study.fail(study.ask(simulation.admit).number, "lost", learn=False)
     assert StudyView(study.folder, study.optuna, study.identity).audit() == []
     study.close()
+
+
+@pytest.mark.usefixtures("_no_waiting_for_the_disk")
+def test_a_study_that_cannot_note_it_on_opening_gives_up_its_lock(tmp_path):
+    with Study(tmp_path / "test", identity(space=SPACE), "random", "adaptive_asha") as study:
+        Simulation(study, Noisy(True), 4, 30).run()
+        told = study.judgements
+        study.note(JUDGEMENTS, [])  # as if it had been killed before
+
+    def guard():
+        raise StudyError("test", "this process may write no more")
+
+    with pytest.raises(StudyError, match="may write no more"):
+        Study(tmp_path / "test", identity(space=SPACE), "random", "adaptive_asha", guard=guard)
+    with Study(tmp_path / "test", identity(space=SPACE), "random", "adaptive_asha") as again:
+        assert {one.epoch for one in again.judgements} == {one.epoch for one in told if one.skipped}
 
 
 def test_the_time_left_is_of_a_rung_that_stays_skipped(tmp_path):
@@ -313,18 +331,20 @@ def test_tensorboard_has_it_after_a_kill_that_cut_off_runs(tmp_path):
         mark.unlink()
     Board(StudyView.open(tmp_path / "test")).close()
     texts = EventAccumulator(str(tmp_path / "test" / "tensorboard" / "study")).Reload()
-    assert texts.Tensors("rungs/text_summary")[0].tensor_proto.string_val[0].decode() == words
+    assert texts.Tensors("judgements/text_summary")[0].tensor_proto.string_val[0].decode() == words
     assert len([*(tmp_path / "test" / "tensorboard").rglob(".final")]) == 30
 
 
 def test_words():
     rungs = (1, 3, 9, 27)
-    judgement = Judgement(1, True, 0.02, 31, 40)
+    judgement = Judgement(1, True, 0.02, 31, 40, RULE)
     assert judgement.words(rungs) == "epoch 1 ranks no better than chance (τ 0.02 ± 0.13, 31 trials): all go on to epoch 3"
-    assert Judgement(3, True, -0.5, 31, 40).words(rungs).endswith(": all go on to epoch 9")  # the first is compared at still
-    assert Judgement(1, True, 0.3, 31, 40).words(rungs).startswith("epoch 1 ranks too little to choose by (τ 0.30 ± 0.12")
     assert (
-        Judgement(1, False, 0.6, 31, 40).words(rungs)
+        Judgement(3, True, -0.5, 31, 40, RULE).words(rungs).endswith(": all go on to epoch 9")
+    )  # the first is compared at still
+    assert Judgement(1, True, 0.3, 31, 40, RULE).words(rungs).startswith("epoch 1 ranks too little to choose by (τ 0.30 ± 0.12")
+    assert (
+        Judgement(1, False, 0.6, 31, 40, RULE).words(rungs)
         == "epoch 1 ranks after all (τ 0.60 ± 0.10, 31 trials): comparing there again"
     )
 
@@ -364,7 +384,7 @@ def test_a_real_search_says_that_its_first_rung_is_noise(tmp_path, noisy):
     assert view.audit() == []
     report.main(["study=one", f"storage={folder.parent}", "format=md", f"to={tmp_path / 'report.md'}"])
     study = EventAccumulator(str(folder / "tensorboard" / "study")).Reload()
-    told = [study.Tensors(tag)[-1].tensor_proto.string_val[0].decode() for tag in study.Tags()["tensors"] if "rungs" in tag]
+    told = [study.Tensors(tag)[-1].tensor_proto.string_val[0].decode() for tag in study.Tags()["tensors"] if "judgements" in tag]
     places = [(tmp_path / "log.txt").read_text(), (tmp_path / "report.md").read_text(), " ".join(told)]
     assert [bool(re.search(r"poch 1 ranks .* all go on to epoch 3", place)) for place in places] == [noisy] * 3
     early = next((line for line in places[0].splitlines() if "all go on to" in line), "")

@@ -6,7 +6,7 @@ from statistics import median
 
 import pytest
 
-from hopsearch.study.evidence import Agreement, Rung
+from hopsearch.study.evidence import Rung, StableOrder
 from hopsearch.study.fronts import crowding_distances, dominates, fronts
 
 POINTS = ((0.9, -5.0), (0.8, -3.0), (0.7, -4.0), (0.5, -1.0), (0.4, -2.0), (0.4, -2.0))
@@ -88,7 +88,7 @@ def test_a_rung_kept_as_trials_come_and_go_agrees_with_the_definition(objectives
 @pytest.mark.parametrize("noise", [0.0, 0.02, 0.5])
 def test_agreement_of_two_rungs_agrees_with_the_definition(objectives, noise):
     random, below, above, answers = Random(4), Rung(), Rung(), set()
-    agreement = Agreement(below, above)
+    agreement = StableOrder(below, above)
     for number in range(120):
         values = tuple(
             round(random.random(), 2) for _ in range(objectives)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from random import Random
 
 from hopsearch.study import StudyView, make_pruner
-from hopsearch.study.agreement import Tau
+from hopsearch.study.agreement import ENOUGH, Tau
 from hopsearch.study.decisions import in_order, take_in
 from hopsearch.study.evidence import Arrival, Evidence
 from hopsearch.study.records import Decision, Failure
@@ -18,7 +18,6 @@ from hopsearch.study.rules import Pruner, Verdict
 
 _TIMES = 9  # continuations, of which the median counts; fewer in a large search, where they differ less
 _TRIALS = 300  # that are continued in all, for the same reason
-_FEW = 12  # trials by whose ranks at two rungs these agree as they did, rather than as made-up ones do
 _SWAPPING = 0.1  # how far a trial's standing moves while its epochs triple, where 1 is from the worst to the best
 
 
@@ -51,7 +50,7 @@ class _Told(Evidence):
     def tau(self, lower: int, upper: int, witnesses: bool) -> Tau:
         """As the study knows it, where it has looked at enough trials."""
         known = self._real.tau(lower, upper, witnesses)
-        return known if known.trials >= _FEW else super().tau(lower, upper, witnesses)
+        return known if known.trials >= ENOUGH else super().tau(lower, upper, witnesses)
 
 
 class _Continuation:

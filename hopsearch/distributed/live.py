@@ -92,9 +92,7 @@ class LiveView:
         come = record.state == State.PAUSED or any(known < rung <= record.epoch for rung in rungs)
         if not self._live and record.epoch > known and come and not record.state.ended:
             self._line(record, "waits at" if record.state == State.PAUSED else "resumes at")
-        for judgement in self._view.judgements[self._judged :]:
-            self.say(judgement.words(rungs))
-            self._judged += 1
+        self._judge()
         self._draw()
 
     def pictures(self, record: TrialRecord, drawn: Drawn) -> None:
@@ -105,7 +103,13 @@ class LiveView:
         waited = record.epoch in record.promotions and record.promotions[record.epoch].retired
         if not self._live and not waited and record.state.ended:  # those that waited end all at once, and who ends them says so
             self._line(record, f"{record.state.value} after")
+        self._judge()
         self._draw()
+
+    def _judge(self) -> None:
+        for judgement in self._view.judgements[self._judged :]:
+            self.say(judgement.words(self._view.identity.space.fidelity.rungs))
+            self._judged += 1
 
     def _line(self, record: TrialRecord, what: str) -> None:
         best = record.best(self._view.sign)

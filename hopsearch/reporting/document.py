@@ -46,8 +46,8 @@ def summary_of(facts: Facts) -> str:
             f" Early stopping saved {cost['saved_share']:.0%} of the {cost['full_epochs']} epochs that the same trials would have"
             f" taken, about {spoken(cost['saved_seconds'])} of training."
         )
-    for rung in facts.rungs:
-        text += f" {rung['words'][0].upper()}{rung['words'][1:]}."
+    for judgement in facts.judgements:
+        text += f" {judgement['words'][0].upper()}{judgement['words'][1:]}."
     if cost["finishing_epochs"]:
         spent = spoken(cost["finishing_seconds"])
         text += f" After the search {cost['finishing_epochs']:g} more epochs ({spent} of training) were spent on the winner."

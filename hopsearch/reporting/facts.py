@@ -38,8 +38,8 @@ class Facts:
         history: each report that was the best so far, or (``peak``) its trial's best, and the last: ``trial``, its ``epoch``, its
             ``value``; ``epochs`` of all trials and ``seconds`` of search until then, and the ``best`` so far.
         stops: how many trials were stopped early after so many epochs.
-        rungs: what the search found out about its rungs: those that do not rank trials, so that it compares from a later one on;
-            ``epoch``, ``skipped``, ``tau``, ``trials``, ``order``, ``rule`` and that in ``words``.
+        judgements: what the search found out about its rungs, the newest of each: ``epoch``, whether it is ``skipped`` since it
+            does not rank trials, ``tau``, ``trials``, ``order``, ``rule`` and that in ``words``.
         fronts: the Pareto front of the objective against each known one of `COSTS`: trial numbers, cheapest first.
         failures: ``reason``, ``trials``.
         refused: proposals that were never trained, by reason.
@@ -58,7 +58,7 @@ class Facts:
     leaderboard: list[dict[str, Any]]
     history: list[dict[str, Any]]
     stops: dict[int, int]
-    rungs: list[dict[str, Any]]
+    judgements: list[dict[str, Any]]
     fronts: dict[str, list[int]]
     failures: list[dict[str, Any]]
     refused: dict[str, int]
@@ -70,11 +70,6 @@ class Facts:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
         return asdict(self)
-
-
-def _rungs(view: StudyView) -> list[dict[str, Any]]:
-    rungs = view.identity.space.fidelity.rungs
-    return [asdict(one) | {"words": one.words(rungs)} for one in latest(view.judgements)]
 
 
 def facts_of(view: StudyView) -> Facts:
@@ -89,7 +84,7 @@ def facts_of(view: StudyView) -> Facts:
         leaderboard=[_row(row) for row in leaderboard(view)],
         history=list(_history(view)),
         stops=dict(sorted(Counter(record.epoch for record in view.counted() if record.state == State.PRUNED).items())),
-        rungs=_rungs(view),
+        judgements=_judgements(view),
         fronts={name: _front(view, name) for name in _costs(view)},
         failures=_failures(view),
         refused=dict(Counter(_kind(r.reason) for r in view.records.values() if not r.state.counted)),
@@ -98,6 +93,11 @@ def facts_of(view: StudyView) -> Facts:
         kept=view.kept,
         dropped=view.dropped,
     )
+
+
+def _judgements(view: StudyView) -> list[dict[str, Any]]:
+    rungs = view.identity.space.fidelity.rungs
+    return [asdict(one) | {"words": one.words(rungs)} for one in latest(view.judgements)]
 
 
 def _baseline(view: StudyView) -> dict[str, Any] | None:

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from hopsearch.study.agreement import Tau
+from hopsearch.study.agreement import ENOUGH, Tau
 from hopsearch.study.evidence import Arrival, Evidence, Rung
 from hopsearch.study.rules import AshaPromotion, Verdict
 
-_FEW = 12  # trials that a rung is judged by at least
 _FIRST = 16  # that go on from the first rung at most before it is judged, without those that fail
 _SHARE = 16  # of a rung that ranks one in so many goes on whatever its value, so that a wrong judgement is found out
 _RANKS = 0.1  # what τ less its standard error must be above for trials to be chosen at a rung
@@ -58,7 +57,7 @@ class AdaptiveAsha(AshaPromotion):
         """How well a rung ranks, by witnesses at the first and where there are enough, else by those chosen there."""
         upper = self._after(epoch)
         witnesses = evidence.tau(epoch, upper, witnesses=True)
-        if epoch == self.fidelity.rungs[0] or witnesses.trials >= _FEW:
+        if epoch == self.fidelity.rungs[0] or witnesses.trials >= ENOUGH:
             return witnesses
         return evidence.tau(epoch, upper, witnesses=False)
 
@@ -71,9 +70,9 @@ class AdaptiveAsha(AshaPromotion):
         if not self._measured(epoch):
             return True
         tau, witnesses = self.tau(epoch, evidence), evidence.tau(epoch, self._after(epoch), witnesses=True)
-        if witnesses.trials >= _FEW:
+        if witnesses.trials >= ENOUGH:
             return tau.value - tau.error > _RANKS
-        return epoch == self.fidelity.rungs[0] or tau.trials < _FEW or tau.value + tau.error > _RANKS
+        return epoch == self.fidelity.rungs[0] or tau.trials < ENOUGH or tau.value + tau.error > _RANKS
 
     def ranks_best(self, epoch: int, evidence: Evidence) -> bool:
         """Whether a rung ranks even its best; the last one, whose trials train to the end, as the one below it."""
@@ -82,12 +81,12 @@ class AdaptiveAsha(AshaPromotion):
         if place == len(rungs) - 2:
             place = max(0, place - 1)
         tau = evidence.tau(rungs[place], rungs[place + 1], witnesses=False)
-        return tau.trials >= _FEW and tau.value > _RANKS_BEST
+        return tau.trials >= ENOUGH and tau.value > _RANKS_BEST
 
     def _asks_for_a_witness(self, epoch: int, rung: Rung, evidence: Evidence) -> bool:
         if epoch != self.fidelity.rungs[0] or not self._measured(epoch):
             return False
-        judged = self.tau(epoch, evidence).trials >= _FEW
+        judged = self.tau(epoch, evidence).trials >= ENOUGH
         return rung.came % _SHARE == 0 if judged else len(rung.witnesses) < _FIRST
 
     def _has_place(self, epoch: int, rung: Rung, places: int, evidence: Evidence) -> bool:

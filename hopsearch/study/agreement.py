@@ -10,6 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+ENOUGH = 12
+"""Trials that say whether a rung ranks; fewer say nothing yet."""
+
 
 @dataclass(frozen=True)
 class Tau:

@@ -140,6 +140,7 @@ class Board:
             self._from_study(record)
         self._close(record)
         self._advance(record)
+        self._judge()
         self._study.flush()
 
     def close(self) -> None:
@@ -213,7 +214,7 @@ class Board:
         new = self._view.judgements[self._judged :]
         for judgement in new:
             words = judgement.words(self._view.identity.space.fidelity.rungs)
-            self._study.summary(text_summary("rungs", words), judgement.order)
+            self._study.summary(text_summary("judgements", words), judgement.order)
         if new:
             self._judged += len(new)
             self._study.flush()

@@ -147,7 +147,7 @@ class Rung:
         return self._numbers[place[1]], 1 + bisect.bisect_left(self._places, place)
 
 
-class Agreement:
+class StableOrder:
     """Whether trials stand in a rung as they stood in a lower one, by the first objective there.
 
     The range of values below only grows, and with it what counts as equal. So two that agreed once agree for good, and only those
@@ -219,7 +219,7 @@ class Evidence:
     def __init__(self, bracket: Callable[[int], int]) -> None:
         self._bracket = bracket
         self._rungs: dict[tuple[int, int], Rung] = {}
-        self._agreements: dict[tuple[int, int], Agreement] = {}
+        self._agreements: dict[tuple[int, int], StableOrder] = {}
         self._ranks: dict[tuple[int, int, bool], _Compared] = {}
 
     def rung(self, epoch: int, bracket: int = 0) -> Rung:
@@ -259,7 +259,7 @@ class Evidence:
         """
         key = lower, upper
         if key not in self._agreements:
-            self._agreements[key] = Agreement(self.rung(lower), self.rung(upper))
+            self._agreements[key] = StableOrder(self.rung(lower), self.rung(upper))
         return self._agreements[key].holds(tolerance)
 
     def leave(self, number: int, epoch: int, ended: bool = False) -> None:

@@ -9,7 +9,7 @@ from hopsearch.study.evidence import Evidence
 from hopsearch.study.format import known_fields
 from hopsearch.study.rules import Pruner
 
-JUDGEMENTS = "rungs"
+JUDGEMENTS = "judgements"
 """Name of Optuna's study attribute that holds them, in order."""
 
 
@@ -31,7 +31,7 @@ class Judgement:
     tau: float
     trials: int
     order: int
-    rule: str = "adaptive_asha"
+    rule: str
 
     def words(self, rungs: Sequence[int]) -> str:
         """In a sentence.

@@ -64,18 +64,18 @@ class Study(Writer):
                 self._lease = DatabaseLease(engine_of(storage), identity.name, database, say)
             study = load_or_create(storage, folder, identity, warm_start.trials() if warm_start else [])
             super().__init__(folder, study, identity)
+            self._proposals = Proposals(
+                informed(study, self.objectives), identity, sampler, self.records, self.carriers, str(folder), prior or Prior()
+            )
+            self._evidence, self._made = Evidence(self._pruner.bracket), 0
+            for record, made in in_order(self.records.values()):
+                take_in(self._evidence, record, made, self.objectives)
+                self._made = made.order + 1
+            self._judgements = super().judgements
+            self._judge()  # it may have been killed before it had noted that
         except BaseException:
             self.close()
             raise
-        self._proposals = Proposals(
-            informed(study, self.objectives), identity, sampler, self.records, self.carriers, str(folder), prior or Prior()
-        )
-        self._evidence, self._made = Evidence(self._pruner.bracket), 0
-        for record, made in in_order(self.records.values()):
-            take_in(self._evidence, record, made, self.objectives)
-            self._made = made.order + 1
-        self._judgements = super().judgements
-        self._judge()  # it may have been killed before it had noted that
 
     def __enter__(self) -> "Study":
         return self
