@@ -29,7 +29,13 @@ def add(file: Path, search: Callable[[Any], Line], wanted: Iterable[Any], done: 
     """
     missing = [what for what in wanted if what not in done]
     quiet = functools.partial(optuna.logging.set_verbosity, optuna.logging.ERROR)
-    with multiprocessing.get_context("spawn").Pool(jobs, quiet) as pool, file.open("a", encoding="utf-8") as lines:
-        for line in pool.imap_unordered(search, missing):
+    with multiprocessing.get_context("spawn").Pool(jobs, quiet) as pool:
+        append(file, pool.imap_unordered(search, missing))
+
+
+def append(file: Path, found: Iterable[Line]) -> None:
+    """A line for each search, as it ends."""
+    with file.open("a", encoding="utf-8") as lines:
+        for line in found:
             lines.write(json.dumps(line, separators=(",", ":")) + "\n")
             lines.flush()

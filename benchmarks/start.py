@@ -2,8 +2,8 @@
 
     python benchmarks/start.py [--other <checkout>] [--repeats 5] [--images 3000]
 
-On the digits: ``python -m hopsearch.tune space=imixer``, and a script that does the same with Optuna alone, in two processes that
-share a journal, as one would write it: the imports that training needs, the data, a study, a loop. On a folder of 400 × 533
+On the digits: ``python -m hopsearch.tune space=imixer``, and `plain_optuna.py`, which does the same with Optuna alone, in two
+processes that share a journal: the imports that training needs, timm's too, the data, a study, a loop. On a folder of 400 × 533
 JPEGs, made here from smooth noise: the first search, which decodes them, and a second one, which finds them decoded. Rivals take
 turns; a ratio is of one turn. The value is there when the journal holds it. With ``--other`` the same commands run in another
 checkout, e.g. one of an earlier commit (it needs the same installed packages).
@@ -23,37 +23,25 @@ import numpy as np
 from machine import machine
 from model_step import quartiles
 from PIL import Image
+from plain_training import Task
+
+from hopsearch.data import DataConfig
+from hopsearch.space import Space
 
 ROOT = Path(__file__).parents[1]
 MOST = 300.0  # seconds that a start may take
 SMALL = ["model.dim=64", "model.depth=2", "model.patch_size=8", "data.image_size=32"]
 
-PLAIN = """
-import sys
-import optuna, timm, torch
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from hopsearch.data import DataConfig, load
-from hopsearch.training import TrialRun, resolve
-
-torch.set_num_threads(1)
-splits = load(DataConfig())
-
-def objective(trial):
-    values = {"model.family": "imixer", "model.patch_size": 2, "optim.batch_size": 64, "train.epochs": 27}
-    values["model.depth"] = trial.suggest_int("model.depth", 2, 6)
-    values["model.dim"] = trial.suggest_categorical("model.dim", [32, 64, 96])
-    values["optim.lr"] = trial.suggest_float("optim.lr", 3e-4, 1e-2, log=True)
-    run = TrialRun(resolve(values, splits.facts, seed=trial.number), splits)
-    value = run.step()["val_acc"]
-    trial.report(value, 1)
-    return value
-
-study = optuna.create_study(
-    storage=JournalStorage(JournalFileBackend(sys.argv[1])), study_name="plain", direction="maximize", load_if_exists=True
-)
-study.optimize(objective, n_trials=1)
-"""
+PLAIN = {
+    "fidelity": {"max_epochs": 1},
+    "fixed": {"model.family": "imixer", "model.patch_size": 2, "optim.batch_size": 64, "train.epochs": 1},
+    "parameters": {
+        "model.depth": {"type": "int", "low": 2, "high": 6},
+        "model.dim": {"type": "categorical", "choices": [32, 64, 96]},
+        "optim.lr": {"type": "float", "low": 3e-4, "high": 1e-2, "log": True},
+    },
+}
+"""The space that plain Optuna searches: a trial of one epoch for each process."""
 
 
 def first_value(journal: Path, processes: list[subprocess.Popen[bytes]], began: float) -> float:
@@ -91,7 +79,9 @@ def search(tree: Path, cache: Path, *words: str) -> float:
 def plain(cache: Path) -> float:
     with tempfile.TemporaryDirectory() as scratch:
         journal = Path(scratch, "runs", "start", "journal.log")
-        return start(Path(scratch), [[sys.executable, "-c", PLAIN, str(journal)] for _ in range(2)], ROOT, cache)
+        task = Task(Space.from_dict(PLAIN), DataConfig(), trials=1).write(Path(scratch, "task.json"))
+        script = [sys.executable, str(ROOT / "benchmarks" / "plain_optuna.py"), str(task), str(journal)]
+        return start(Path(scratch), [[*script, process] for process in ("0", "1")], ROOT, cache)
 
 
 def photographs(folder: Path, count: int) -> None:
