@@ -6,7 +6,7 @@ import pytest
 
 from hopsearch.study import MEMORY, Simulation, State, Study, StudyView, Training
 from hopsearch.study.evidence import Rung
-from hopsearch.study.informed import informed
+from hopsearch.study.sampler_view import sampler_view
 from tests.conftest import admit_all, identity, open_study
 
 RATES = {
@@ -59,7 +59,8 @@ def test_what_is_seen_of_a_failed_trial(tmp_path, objective):
         study.fail(2, "diverged: too hot")
         study.fail(3, "lost: its worker died", learn=False)
         study.exclude(4, "latency", "latency <= 1 must hold", 0.5)
-        seen = {trial.number: trial for trial in informed(study.optuna, study.objectives).get_trials()}
+        view = sampler_view(study.optuna, study.objectives, study.identity.space.fidelity.rungs)
+        seen = {trial.number: trial for trial in view.get_trials()}
         worst = [0.2, *([max(r.cost["params"] for r in records[:2])] if "params" in objective else [])]
         assert (seen[2].values, seen[4].values) == (worst, worst)
         assert (seen[3].state.name, seen[5].state.name) == ("FAIL", "RUNNING")

@@ -26,8 +26,8 @@ from threadpoolctl import ThreadpoolController
 from hopsearch.seeds import derive
 from hopsearch.space import Objective, Space
 from hopsearch.study.encoding import Encoding, Floats
-from hopsearch.study.informed import InformedStudy, at_fault, inherited
 from hopsearch.study.records import State
+from hopsearch.study.sampler_view import SamplerView, at_fault, best_by_rung, inherited
 from hopsearch.study.surrogate import Observed, Surrogate
 
 _STARTUP = 16  # trials with a value before the process is asked
@@ -82,7 +82,7 @@ class RungGP(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """A configuration: a value for each parameter that is active in it, beside what is fixed for this trial already."""
-        assert isinstance(study, InformedStudy)
+        assert isinstance(study, SamplerView)
         with _libraries().limit(limits=1, user_api="blas"):  # matrices are small; and the same whatever the number of cores
             point_P = self._propose(study, trial.number)
         return self._encoding.params(self._encoding.moved(point_P, trial.system_attrs.get("fixed_params", {})))
@@ -93,7 +93,7 @@ class RungGP(BaseSampler):
         """A value at random, for a parameter that the configuration leaves out."""
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
-    def _propose(self, study: InformedStudy, number: int) -> Floats:
+    def _propose(self, study: SamplerView, number: int) -> Floats:
         seen = self._seen(study, number)
         valued = [one for one in seen if len(one.scores_LK)]
         # Where low rungs mislead, or the process has settled on a place too early, what chance finds brings it back.
@@ -110,7 +110,7 @@ class RungGP(BaseSampler):
         rung = max((length - 1 for length in range(1, len(came)) if came[length] >= _RUNG), default=0)
         return self._best(surrogate, rung + offset, seen)
 
-    def _seen(self, study: InformedStudy, number: int) -> list[_Seen]:
+    def _seen(self, study: SamplerView, number: int) -> list[_Seen]:
         found = []
         for trial in study.get_trials(deepcopy=False):
             if trial.number == number or trial.state == TrialState.WAITING or not trial.params:
@@ -198,20 +198,11 @@ def _scores(trial: FrozenTrial, objectives: Sequence[Objective], rungs: Sequence
         return (signs * trial.values)[None], -1
     first, *costs = objectives
     known = trial.user_attrs.get("cost", {}) | trial.user_attrs.get("measured", {})
-    curve = sorted(trial.intermediate_values.items())
-    if not curve or any(objective.name not in known for objective in costs):
+    if any(objective.name not in known for objective in costs):
         return np.zeros((0, len(objectives))), 0
-    rest, found, best, place = [objective.sign * known[objective.name] for objective in costs], [], -math.inf, 0
-    for rung in rungs:
-        if rung > curve[-1][0]:
-            break
-        while place < len(curve) and curve[place][0] <= rung:
-            best = max(best, first.sign * curve[place][1]) if math.isfinite(curve[place][1]) else best
-            place += 1
-        if not math.isfinite(best):
-            break
-        found.append([best, *rest])
-    return np.array(found, dtype=float).reshape(-1, len(objectives)), 0
+    rest = [objective.sign * known[objective.name] for objective in costs]
+    best = [value for value in best_by_rung(trial.intermediate_values, first.sign, rungs) if not math.isnan(value)]
+    return np.array([[value, *rest] for value in best], dtype=float).reshape(-1, len(objectives)), 0
 
 
 def _kept(value_N: Floats) -> npt.NDArray[np.int64]:

@@ -28,7 +28,7 @@ from hopsearch.config import choices
 from hopsearch.errors import ConfigError
 from hopsearch.seeds import derive
 from hopsearch.space import Categorical, Float, Int, Parameter, Space
-from hopsearch.study.informed import InformedStudy
+from hopsearch.study.sampler_view import SamplerView
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -64,7 +64,7 @@ class _CmaEs(CmaEsSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """As in Optuna."""
-        if isinstance(study, InformedStudy):
+        if isinstance(study, SamplerView):
             trial = copy.copy(trial)
             trial.number = study.ours(trial.number)
         return super().sample_relative(study, trial, search_space)

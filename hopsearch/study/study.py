@@ -10,13 +10,13 @@ from hopsearch.study.database import engine_of
 from hopsearch.study.decisions import Made, decide, in_order, take_in
 from hopsearch.study.evidence import Evidence
 from hopsearch.study.identity import Identity
-from hopsearch.study.informed import informed
 from hopsearch.study.judgements import JUDGEMENTS, Judgement, changes, stored
 from hopsearch.study.lease import DatabaseLease
 from hopsearch.study.priors import Prior
 from hopsearch.study.proposals import Admit, Proposals
 from hopsearch.study.pruners import make_pruner
 from hopsearch.study.records import Failure, Promotion, State, TrialRecord
+from hopsearch.study.sampler_view import sampler_view
 from hopsearch.study.samplers import make_sampler
 from hopsearch.study.storage import MEMORY, StudyLock, open_storage
 from hopsearch.study.warm import WarmStart
@@ -64,9 +64,8 @@ class Study(Writer):
                 self._lease = DatabaseLease(engine_of(storage), identity.name, database, say)
             study = load_or_create(storage, folder, identity, warm_start.trials() if warm_start else [])
             super().__init__(folder, study, identity)
-            self._proposals = Proposals(
-                informed(study, self.objectives), identity, sampler, self.records, self.carriers, str(folder), prior or Prior()
-            )
+            seen = sampler_view(study, self.objectives, identity.space.fidelity.rungs)
+            self._proposals = Proposals(seen, identity, sampler, self.records, self.carriers, str(folder), prior or Prior())
             self._evidence, self._made = Evidence(self._pruner.bracket), 0
             for record, made in in_order(self.records.values()):
                 take_in(self._evidence, record, made, self.objectives)

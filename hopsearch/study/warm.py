@@ -17,7 +17,7 @@ class WarmStart:
     """Another study's trials, as far as they say anything about ``space``.
 
     A trial is taken over with the parameters that both spaces have, where its value is inside the new range, and with its curve:
-    so its fidelity stays marked, and a sampler sees its best value, as one of the new study (`InformedStudy`). It is no trial
+    so its fidelity stays marked, and a sampler sees its best value, as one of the new study (`SamplerView`). It is no trial
     of that study: it is not counted, not ranked, and does not keep its configuration from being trained.
 
     Args:

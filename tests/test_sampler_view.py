@@ -5,13 +5,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from hopsearch.study import Study, StudyView, WarmStart
-from hopsearch.study.informed import informed
+from hopsearch.study import State, Study, StudyView, WarmStart
+from hopsearch.study.sampler_view import sampler_view
 from tests.conftest import SPACE, admit_all, drive, identity, open_study
 
 
 def seen(study: Study) -> dict[int, optuna.trial.FrozenTrial]:
-    trials = informed(study.optuna, study.objectives).get_trials(deepcopy=False)
+    trials = sampler_view(study.optuna, study.objectives, study.identity.space.fidelity.rungs).get_trials(deepcopy=False)
     return {trial.number: trial for trial in trials if trial.state != TrialState.WAITING}
 
 
@@ -32,15 +32,33 @@ def test_a_curve_is_worth_its_best_value(tmp_path, direction, best):
         assert study.optuna.trials[runs].state == TrialState.RUNNING, "the study itself is as it was"
 
 
-def test_a_stopped_trial_is_worth_what_it_reached(tmp_path):
+def test_a_stopped_trial_is_seen_with_what_it_would_have_had(tmp_path):
+    """The best that was stopped after one epoch is worth more than the others there, and all are worth what later epochs have."""
+    with open_study(tmp_path) as study:
+        drive(study, 30)
+        stopped = {trial.number for trial in study.optuna.trials if trial.state == TrialState.PRUNED}
+        first = {record.number: record.curve[1] for record in study.counted() if record.epoch == 1}
+        shown = seen(study)
+        assert len(first) > 5
+        assert all(shown[number].state == TrialState.COMPLETE for number in stopped)
+        assert sorted(first, key=first.get) == sorted(first, key=lambda number: shown[number].value)
+        assert all(shown[number].value > first[number] for number in first), "curves rise here"
+        last = {record.number: record.best(1)[1] for record in study.counted() if record.state == State.COMPLETE}
+        assert last
+        assert {number: shown[number].value for number in last} == last
+
+
+def test_what_has_not_changed_is_not_computed_again(tmp_path):
     with open_study(tmp_path) as study:
         drive(study, 12)
-        stopped = [trial.number for trial in study.optuna.trials if trial.state == TrialState.PRUNED]
-        shown = seen(study)
-        assert stopped
-        for number in stopped:
-            assert shown[number].state == TrialState.COMPLETE
-            assert shown[number].value == max(study.records[number].curve.values())
+        view = sampler_view(study.optuna, study.objectives, study.identity.space.fidelity.rungs)
+        before = view.get_trials(deepcopy=False)
+        assert all(a is b for a, b in zip(before, view.get_trials(deepcopy=False), strict=True))
+        new = study.ask(admit_all)
+        study.report(new.number, 1, 5.0, seconds=1.0)
+        after = view.get_trials(deepcopy=False)
+        assert len(after) == len(before) + 1
+        assert after[-1].value > max(trial.value for trial in before)
 
 
 def test_another_study_speaks_in_the_values_of_this_one(tmp_path):
