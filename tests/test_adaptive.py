@@ -1,8 +1,10 @@
 """Rungs that are looked at themselves: whether their ranks agree with the next one's, and what follows from it."""
 
+import io
 import json
 import os
 import re
+from dataclasses import replace
 from itertools import combinations
 from random import Random
 
@@ -12,9 +14,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from hopsearch import report
 from hopsearch.distributed.forecast import forecast
+from hopsearch.distributed.live import LiveView
 from hopsearch.errors import StudyError
 from hopsearch.space import Fidelity
-from hopsearch.study import MEMORY, Simulation, Study, StudyView, Training, Verdict, make_pruner
+from hopsearch.study import MEMORY, PRUNERS, Simulation, Study, StudyView, Training, Verdict, make_console, make_pruner, show
 from hopsearch.study.agreement import RankAgreement, Tau
 from hopsearch.study.board import Board
 from hopsearch.study.evidence import Arrival, Evidence
@@ -319,6 +322,97 @@ def test_the_time_left_is_of_a_rung_that_stays_skipped(tmp_path):
         before, (left, _) = study.epochs, forecast(study, "adaptive_asha", 100, 4)
         Simulation(study, Noisy(True), 4, 100).run()
         assert left == pytest.approx(study.epochs - before, rel=0.15)
+
+
+LOST = re.compile(
+    r"hat was found of epoch 1 \(τ \S+ ± \S+, \d+ trials\) no longer applies: pruner=(\w+) does not measure whether"
+)
+
+
+def opened(folder, pruner, database=None, said=None):
+    return Study(
+        folder / "test", identity(space=SPACE), "random", pruner, database, say=[].append if said is None else said.append
+    )
+
+
+def told_of(folder, study):
+    """What each format says of the rungs: terminal, Markdown, JSON, page, TensorBoard."""
+    out = io.StringIO()
+    show(study, make_console(out))
+    texts = [out.getvalue()]
+    for form in ("md", "json", "html"):
+        target = folder / f"report.{form}"
+        report.main(["study=test", f"storage={folder}", f"format={form}", f"to={target}"])
+        text = target.read_text(encoding="utf-8")
+        texts.append(text if form != "json" else " ".join(one["words"] for one in json.loads(text)["judgements"]))
+    Board(study).close()
+    board = EventAccumulator(str(folder / "test" / "tensorboard" / "study")).Reload()
+    return [*texts, board.Tensors("judgements/text_summary")[-1].tensor_proto.string_val[0].decode()]
+
+
+@pytest.mark.usefixtures("_no_waiting_for_the_disk")
+@pytest.mark.parametrize("other", [name for name in PRUNERS if name != RULE])
+def test_what_one_rule_found_does_not_hold_for_the_next(tmp_path, other):
+    """Also before it has decided anything, and for a rule that never does."""
+    with opened(tmp_path, RULE) as study:
+        Simulation(study, Noisy(True), 4, 30).run()
+        found = study.judgements[-1]
+        assert found.skipped
+    said = []
+    for trials in (30, 34):
+        with opened(tmp_path, other, said=said) as study:
+            assert study.audit() == []
+            Simulation(study, Noisy(True), 4, trials).run()
+            newest = study.judgements[-1]
+            assert newest == replace(found, skipped=False, withdrawn=True, rule=other, order=newest.order)
+            for text in told_of(tmp_path, study) if other in ("none", "asha") else ():
+                assert LOST.search(text)[1] == other
+                assert "ll go on to epoch" not in text
+    assert len(said) == 1, "once"
+    assert LOST.search(said[0])[1] == other
+    assert StudyView.open(tmp_path / "test").audit() == []
+
+
+@pytest.mark.usefixtures("_no_waiting_for_the_disk")
+def test_a_rule_that_measures_says_again_what_another_did_not_know(tmp_path):
+    with opened(tmp_path, RULE) as study:
+        Simulation(study, Noisy(True), 4, 30).run()
+    for rule in ("asha_promotion", "none"):
+        with opened(tmp_path, rule):
+            pass
+    said = []
+    with opened(tmp_path, RULE, said=said) as study:
+        assert study.judgements[-1].skipped
+        assert study.audit() == []
+        Simulation(study, Noisy(True), 4, 40).run()
+        assert study.audit() == []
+    assert [words for words in said if "all go on to epoch 3" in words] == said != []
+
+
+def test_an_audit_knows_what_may_be_withdrawn(tmp_path):
+    with opened(tmp_path, RULE, MEMORY) as study:
+        Simulation(study, Noisy(True), 4, 30).run()
+        known = study.judgements
+        lost = replace(known[-1], skipped=False, withdrawn=True, rule="asha", order=study._made)
+        for noted, complaint in ((lost, ""), (replace(lost, rule=RULE), "recorded"), (replace(lost, tau=0.9), "recorded")):
+            study.note(JUDGEMENTS, stored([*known, noted]))
+            lines = StudyView(study.folder, study.optuna, study.identity).audit()
+            assert bool(lines) == bool(complaint)
+            assert not lines or lines[0].startswith(f"epoch 1: {complaint} {noted}, recomputed")
+
+
+@pytest.mark.usefixtures("_no_waiting_for_the_disk")
+@pytest.mark.parametrize("before", ["asha_promotion", RULE])
+def test_what_opening_a_study_finds_out_is_said_once(tmp_path, before):
+    """Its trials were another rule's, or its process was killed before it had noted it."""
+    with opened(tmp_path, before) as study:
+        Simulation(study, Noisy(True) if before == RULE else Swapped(False), 4, 120 if before != RULE else 30).run()
+        study.note(JUDGEMENTS, [])
+    said = []
+    for _ in range(2):
+        with opened(tmp_path, RULE, said=said) as study, LiveView(study, 120, 1, RULE, io.StringIO()):
+            expected = [judgement.words((1, 3, 9, 27)) for judgement in study.judgements]
+    assert said == expected != []
 
 
 @pytest.mark.usefixtures("_no_waiting_for_the_disk")

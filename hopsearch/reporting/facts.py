@@ -39,7 +39,8 @@ class Facts:
             ``value``; ``epochs`` of all trials and ``seconds`` of search until then, and the ``best`` so far.
         stops: how many trials were stopped early after so many epochs.
         judgements: what the search found out about its rungs, the newest of each: ``epoch``, whether it is ``skipped`` since it
-            does not rank trials, ``tau``, ``trials``, ``order``, ``rule`` and that in ``words``.
+            does not rank trials, ``tau``, ``trials``, ``order``, ``rule``, whether it is ``withdrawn`` since the study went on
+            with that rule, which measures nothing, and that in ``words``.
         fronts: the Pareto front of the objective against each known one of `COSTS`: trial numbers, cheapest first.
         failures: ``reason``, ``trials``.
         refused: proposals that were never trained, by reason.

@@ -145,6 +145,7 @@ class Board:
 
     def close(self) -> None:
         """Close all files."""
+        self._judge()
         if self._top is not None:
             self._study.scalars(self._reported, {self._by_epochs: self._top})
         for number, run in list(self._runs.items()):

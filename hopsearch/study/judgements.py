@@ -1,7 +1,7 @@
-"""What a study found out about its own rungs, and when: that one does not rank trials, or does after all."""
+"""What a study found out about its rungs, and when: that one does not rank trials, does after all, or is no longer measured."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hopsearch.study.agreement import Tau
@@ -15,7 +15,7 @@ JUDGEMENTS = "judgements"
 
 @dataclass(frozen=True)
 class Judgement:
-    """A change in whether trials are chosen at a rung.
+    """A change in whether trials are chosen at a rung, or that the study goes on with a rule that does not measure that.
 
     Attributes:
         epoch: the rung.
@@ -24,6 +24,7 @@ class Judgement:
         trials: how many that was measured on.
         order: how many decisions the study had made before.
         rule: the pruner that made it.
+        withdrawn: whether what another rule had found, which ``tau`` and ``trials`` are then of, no longer applies.
     """
 
     epoch: int
@@ -32,6 +33,7 @@ class Judgement:
     trials: int
     order: int
     rule: str
+    withdrawn: bool = False
 
     def words(self, rungs: Sequence[int]) -> str:
         """In a sentence.
@@ -40,6 +42,9 @@ class Judgement:
             rungs: of the study.
         """
         tau = Tau(self.tau, self.trials)
+        if self.withdrawn:
+            found = f"what was found of epoch {self.epoch} ({tau}) no longer applies"
+            return f"{found}: pruner={self.rule} does not measure whether rungs rank"
         if not self.skipped:
             return f"epoch {self.epoch} ranks after all ({tau}): comparing there again"
         after = next(rung for rung in rungs if rung > self.epoch)
@@ -54,7 +59,7 @@ def latest(judgements: Sequence[Judgement]) -> list[Judgement]:
 
 
 def changes(known: Sequence[Judgement], rule: Pruner, evidence: Evidence, order: int) -> list[Judgement]:
-    """What is new: rungs that are skipped from now on, and those that no longer are.
+    """What is new: rungs that are skipped from now on, those that no longer are, and those that another rule had judged.
 
     Args:
         known: what was found before, in order.
@@ -62,8 +67,15 @@ def changes(known: Sequence[Judgement], rule: Pruner, evidence: Evidence, order:
         evidence: of all decisions so far.
         order: how many these are.
     """
-    before = {one.epoch: one.skipped for one in known}
-    return [one for one in judged(rule, evidence, order) if one.skipped != before.get(one.epoch, False)]
+    before, found = {one.epoch: one for one in latest(known)}, judged(rule, evidence, order)
+    measured = {one.epoch for one in found}
+    lost = [one for one in before.values() if one.epoch not in measured and not one.withdrawn]
+    gone = [replace(one, skipped=False, order=order, rule=rule.name, withdrawn=True) for one in lost]
+    return [one for one in found if _differs(one, before.get(one.epoch))] + gone
+
+
+def _differs(judgement: Judgement, before: Judgement | None) -> bool:
+    return judgement.skipped if before is None else before.withdrawn or judgement.skipped != before.skipped
 
 
 def judged(rule: Pruner, evidence: Evidence, order: int) -> list[Judgement]:

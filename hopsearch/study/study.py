@@ -34,7 +34,7 @@ class Study(Writer):
         prior: beliefs about good values; a study may go on with others.
         warm_start: another study to learn from; looked at when the study begins, and kept in it.
         guard: called before every write to the journal; raises where this process may write no more.
-        say: told of a holder that is waited for, or was taken over from.
+        say: told of a holder that is waited for, or was taken over from, and of what opening the study finds out about its rungs.
 
     Raises:
         StudyError: unwritable, open elsewhere, or another study than the one asked for (with the difference).
@@ -71,7 +71,10 @@ class Study(Writer):
                 take_in(self._evidence, record, made, self.objectives)
                 self._made = made.order + 1
             self._judgements = super().judgements
-            self._judge()  # it may have been killed before it had noted that
+            known = len(self._judgements)
+            self._judge()  # another rule may have been at work, or a process that was killed before it had noted that
+            for judgement in self._judgements[known:]:
+                say(judgement.words(identity.space.fidelity.rungs))
         except BaseException:
             self.close()
             raise

@@ -1,6 +1,6 @@
 """A study to look at: its records, its best, and whether its decisions can be made again from its own journal."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from hopsearch.study.decisions import arrival, decide, in_order, take_in
 from hopsearch.study.evidence import Evidence
 from hopsearch.study.fronts import Values, fronts
 from hopsearch.study.identity import IDENTITY, Identity
-from hopsearch.study.judgements import JUDGEMENTS, Judgement, changes, judged, read
+from hopsearch.study.judgements import JUDGEMENTS, Judgement, changes, read
 from hopsearch.study.pruners import make_pruner
 from hopsearch.study.records import Decision, Failure, Promotion, State, TrialRecord, from_optuna
 from hopsearch.study.rules import Pruner
@@ -211,21 +211,25 @@ class StudyView:
             rules[name] = make_pruner(name, self.identity.space.fidelity)
             evidence[name] = Evidence(rules[name].bracket)
         lines: list[str] = []
-        judgements, last, due = list(noted), "", set[int]()
+        turn, last, due = 0, "", list[Judgement]()
         for record, made in in_order(self.records.values()):
-            while judgements and judgements[0].order <= made.order:
-                lines += _unlike(judgements.pop(0), rules, evidence)
+            while turn < len(noted) and noted[turn].order <= made.order:
+                lines += _unlike(noted, turn, rules, evidence)
+                last = noted[turn].rule
+                due, turn = changes(noted, rules[last], evidence[last], 0), turn + 1
             if not isinstance(made, Failure):
                 last = made.rule
-                lines += self._differences(record, made, rules[made.rule], evidence[made.rule])
-                due = {one.epoch for one in changes(noted, rules[last], evidence[last], 0)}
+                lines += self._differences(record, made, rules[last], evidence[last])
+                due = changes(noted, rules[last], evidence[last], 0)
             for other in evidence.values():
                 take_in(other, record, made, self.objectives)
-        for judgement in judgements:
-            lines += _unlike(judgement, rules, evidence)
+        for left in range(turn, len(noted)):
+            lines += _unlike(noted, left, rules, evidence)
+            last = noted[left].rule
+            due = changes(noted, rules[last], evidence[last], 0)
         if last:  # what follows from the newest decision may not have been noted yet
             missing = changes(noted, rules[last], evidence[last], made.order)
-            lines += [f"not noted: {one}" for one in missing if one.epoch in due]
+            lines += [f"not noted: {one}" for one in missing if one.epoch in {known.epoch for known in due}]
         return lines
 
     def _differences(self, record: TrialRecord, made: Decision | Promotion, rule: Pruner, seen: Evidence) -> list[str]:
@@ -245,12 +249,13 @@ class StudyView:
         return lines
 
 
-def _unlike(judgement: Judgement, rules: Mapping[str, Pruner], evidence: Mapping[str, Evidence]) -> list[str]:
+def _unlike(noted: Sequence[Judgement], turn: int, rules: Mapping[str, Pruner], evidence: Mapping[str, Evidence]) -> list[str]:
     """Where a judgement does not follow from what was known when it was made."""
-    again = judged(rules[judgement.rule], evidence[judgement.rule], judgement.order)
-    if judgement in again:
+    made = noted[turn]
+    again = changes(noted[:turn], rules[made.rule], evidence[made.rule], made.order)
+    if made in again:
         return []
-    return [f"epoch {judgement.epoch}: recorded {judgement}, recomputed {[one for one in again if one.epoch == judgement.epoch]}"]
+    return [f"epoch {made.epoch}: recorded {made}, recomputed {[one for one in again if one.epoch == made.epoch]}"]
 
 
 def load_study(storage: BaseStorage, name: str) -> optuna.Study | None:
