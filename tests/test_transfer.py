@@ -102,9 +102,61 @@ class TestWarmStart:
         with Study(tmp_path / "new" / "test", identity(space=WIDER), "tpe", "asha") as study:  # kept in the study
             assert sum(record.state == State.INHERITED for record in study.records.values()) == 12
 
-    def test_says_what_is_shared(self, view):
-        said = str(WarmStart(view, identity(space=WIDER).space))
-        assert said == "warm start: 12 trials of study test (on digits); shared: model.depth, optim.lr; new here: model.dim"
+    def test_says_what_is_taken_over_and_what_is_not(self, view):
+        """Each parameter that is not the same in both."""
+        space = identity(space=WIDER | {"fixed": {"model.family": "imixer", "model.n_iter": 2}}).space
+        shallow = sum(record.params["model.depth"] < 3 for record in view.counted())
+        assert shallow > 1
+        assert str(WarmStart(view, space)) == (
+            "warm start: 12 trials of study test (on digits); shared: model.depth, optim.lr; "
+            f"left out where it is outside the range here: model.depth ({shallow} trials); "
+            "new here, so unknown: model.dim (default there); not searched here, so taken for the same whatever it was: "
+            "model.n_iter (2 here), model.h_ratio (default here), augment.label_smoothing (default here)"
+        )
+
+    def test_the_same_space_has_nothing_to_add(self, view):
+        names = "model.depth, optim.lr, model.n_iter, augment.label_smoothing, model.h_ratio"
+        said = str(WarmStart(view, view.identity.space))
+        assert said.startswith("warm start: 12 trials of study test (on digits); shared: ")
+        assert set(said.partition("shared: ")[2].split(", ")) == set(names.split(", "))
+
+    @pytest.mark.parametrize(
+        ("there", "here", "said"),
+        [
+            (None, "adamw", "fixed otherwise there: optim.name (default there, adamw here)"),
+            ("muon", "adamw", "fixed otherwise there: optim.name (muon there, adamw here)"),
+            ("muon", ["adamw", "muon"], "new here, so unknown: optim.name (muon there)"),
+            (None, ["adamw", "muon"], "new here, so unknown: optim.name (default there)"),
+            (["adamw", "muon"], "adamw", "so taken for the same whatever it was: optim.name (adamw here)"),
+            (["adamw", "muon"], None, "so taken for the same whatever it was: optim.name (default here)"),
+            (["adamw", "muon"], ["adamw", "lion"], "outside the range here: optim.name (2 trials)"),
+            (["adamw", "muon"], ["muon", "adamw"], ""),
+            ("adamw", "adamw", ""),
+        ],
+    )
+    def test_an_optimizer_in_one_of_the_two(self, tmp_path, there, here, said):
+        def space(name):
+            rate = {"optim.lr": SPACE["parameters"]["optim.lr"]}
+            choice = {"optim.name": {"type": "categorical", "choices": name}} if isinstance(name, list) else {}
+            fixed = SPACE["fixed"] | {"model.depth": 2} | ({"optim.name": name} if isinstance(name, str) else {})
+            return {
+                **SPACE,
+                "first": [],
+                "fixed": fixed,
+                "parameters": rate | choice,
+            }
+
+        start = space(there)
+        if isinstance(there, list):  # two of each, first
+            start["first"] = [{"optim.name": name, "optim.lr": rate} for rate in (1e-3, 2e-3) for name in there]
+        with Study(tmp_path / "old" / "test", identity(space=start), "random", "none") as study:
+            for _ in range(4):
+                study.report(study.ask(admit_all).number, 9, 0.5, 1.0)
+        words = str(WarmStart(StudyView.open(tmp_path / "old" / "test"), identity(space=space(here)).space))
+        assert words.endswith(said)
+        shared = words.removeprefix("warm start: 4 trials of study test (on digits); shared: ").partition("; ")[0].split(", ")
+        assert set(shared) == {"optim.lr", *(["optim.name"] if isinstance(there, list) and isinstance(here, list) else [])}
+        assert said or len(words.split("; ")) == 2
 
     def test_the_sampler_learns_from_it(self, tmp_path):
         """With a study that knows the hill, TPE's first own proposals are nearer to its top than chance."""

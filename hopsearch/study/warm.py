@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hopsearch.errors import StudyError
 from hopsearch.space import Space
+from hopsearch.space.conditions import shown
 from hopsearch.study.records import State, TrialRecord
 from hopsearch.study.samplers import distribution
 from hopsearch.study.view import StudyView
@@ -27,6 +28,7 @@ class WarmStart:
     Attributes:
         shared: names of the parameters that are taken over.
         missing: those of the new space that the other study did not search, and says nothing about.
+        dropped: those that only the other study searched: its trials are taken over whatever their values of these were.
 
     Raises:
         StudyError: no parameter is shared, or the two were not searched for the same.
@@ -39,6 +41,7 @@ class WarmStart:
             raise StudyError(place, rule, "Give another study, or leave it out")
         self.shared = [name for name in space.parameters if name in theirs.parameters]
         self.missing = [name for name in space.parameters if name not in theirs.parameters]
+        self.dropped = [name for name in theirs.parameters if name not in space.parameters]
         if not self.shared:
             ours, others = ", ".join(space.parameters), ", ".join(theirs.parameters)
             raise StudyError(place, f"must share a parameter with {ours}, got {others}", "Give a study of a like space")
@@ -46,13 +49,35 @@ class WarmStart:
 
     def trials(self) -> list[FrozenTrial]:
         """For Optuna, in order of their numbers."""
-        valued = (record for record in self._view.counted() if record.curve and record.state != State.FAILED)
-        return [trial for record in valued if (trial := self._inherited(record)) is not None]
+        return [trial for record in self._valued() if (trial := self._inherited(record)) is not None]
 
     def __str__(self) -> str:
-        rest = f"; new here: {', '.join(self.missing)}" if self.missing else ""
-        name, data = self._view.identity.name, self._view.identity.data.get("source", "other data")
-        return f"warm start: {len(self.trials())} trials of study {name} (on {data}); shared: {', '.join(self.shared)}{rest}"
+        identity, taken = self._view.identity, len(self.trials())
+        theirs, ours = identity.space.fixed, self._space.fixed
+        searched = {*self._space.parameters, *identity.space.parameters}
+        other = [name for name in sorted({*theirs, *ours} - searched) if _fixed(theirs, name) != _fixed(ours, name)]
+        parts = {
+            "shared": self.shared,
+            "left out where it is outside the range here": [f"{name} ({count})" for name, count in self._outside().items()],
+            "new here, so unknown": [f"{name} ({_fixed(theirs, name)} there)" for name in self.missing],
+            "not searched here, so taken for the same whatever it was": [f"{x} ({_fixed(ours, x)} here)" for x in self.dropped],
+            "fixed otherwise there": [f"{name} ({_fixed(theirs, name)} there, {_fixed(ours, name)} here)" for name in other],
+        }
+        what = (
+            f"{taken} trial{'s' if taken != 1 else ''} of study {identity.name} (on {identity.data.get('source', 'other data')})"
+        )
+        return "; ".join([f"warm start: {what}", *(f"{why}: {', '.join(names)}" for why, names in parts.items() if names)])
+
+    def _valued(self) -> list[TrialRecord]:
+        return [record for record in self._view.counted() if record.curve and record.state != State.FAILED]
+
+    def _outside(self) -> dict[str, str]:
+        """Of how many trials a parameter's value cannot be taken over, by name, in words."""
+        parameters, params = self._space.parameters, [record.params for record in self._valued()]
+        counts = {
+            name: sum(name in each and not parameters[name].contains(each[name]) for each in params) for name in self.shared
+        }
+        return {name: f"{count} trial{'s' if count != 1 else ''}" for name, count in counts.items() if count}
 
     def _inherited(self, record: TrialRecord) -> FrozenTrial | None:
         params = self._within(record.params)
@@ -78,3 +103,8 @@ class WarmStart:
         known = {name: params[name] for name in self.shared if name in params and parameters[name].contains(params[name])}
         active = self._space.active(known)
         return {name: parameters[name].normalise(value) for name, value in known.items() if name in active}
+
+
+def _fixed(values: Mapping[str, Any], name: str) -> str:
+    value = values.get(name, "default")
+    return value if isinstance(value, str) else shown(value)
