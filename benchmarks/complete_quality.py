@@ -32,8 +32,8 @@ from scipy.stats import wilcoxon
 LINES = Path(__file__).parent / "results" / "complete_quality.jsonl"
 BUDGET = 1024
 RANDOM = "random+none"
-DEFAULT = "tpe+none"
-CONTESTANTS = (DEFAULT, "gp+none", "optuna", RANDOM)
+DEFAULT = "tpe_gp+none"
+CONTESTANTS = (DEFAULT, "tpe+none", "gp+none", "optuna", RANDOM)
 KEY = ("table", "contestant", "workers", "seed")
 
 

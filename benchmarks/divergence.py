@@ -18,7 +18,8 @@ from machine import machine
 from shapes import Shape, thirty_parameters, two_parameters
 
 SPACES = {"2 parameters": two_parameters, "30 with conditions": thirty_parameters}
-CONTESTANTS = ("random+none", "random+asha_promotion", "tpe+asha_promotion", "gp+delayed_asha", "optuna", "ray")
+DEFAULT = "tpe_gp+adaptive_asha"
+CONTESTANTS = ("random+none", "random+asha_promotion", "tpe+asha_promotion", DEFAULT, "gp+delayed_asha", "optuna", "ray")
 
 
 def search(name: str, setting: Setting, seed: int) -> tuple[float, float, float, float]:

@@ -32,8 +32,8 @@ from scipy.stats import rankdata, wilcoxon
 
 LINES = Path(__file__).parent / "results" / "outside_quality.jsonl"
 MARKS = (EPOCHS, 3 * EPOCHS, 5 * EPOCHS, 10 * EPOCHS)
-DEFAULT = "tpe+asha_promotion"
-CONTESTANTS = (DEFAULT, "random+asha", "random+asha_promotion", *RIVALS)
+DEFAULT = "tpe_gp+adaptive_asha"
+CONTESTANTS = (DEFAULT, "tpe+asha_promotion", "random+asha", "random+asha_promotion", *RIVALS)
 KEY = ("instance", "first", "contestant", "workers", "seed")
 
 

@@ -24,7 +24,7 @@ from hopsearch.study import MEMORY, Identity, Simulation, Study, TableLandscape
 _CHOICES = ("digits_few", "digits", "cifar10", "two_parameters", "thirty_parameters")
 _DRAWN = 100_000
 RIVAL = "nsgaii+none"
-OURS = ["random+asha", "tpe+none", "tpe+asha", "tpe+asha_promotion", "nsgaii+asha_promotion"]
+OURS = ["random+asha", "tpe+none", "tpe+asha", "tpe+asha_promotion", "tpe_gp+adaptive_asha", "nsgaii+asha_promotion"]
 
 
 def hypervolume(points: list[tuple[float, float]], largest: float) -> float:

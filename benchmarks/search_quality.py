@@ -41,7 +41,7 @@ LINES = RESULTS / "search_quality.jsonl"
 BUDGET = 1350
 EARLY = 270  # epochs, ten full trainings: what is missing to the best then is told beside
 RIVALS = ("optuna", "ray", *PACKAGED)
-DEFAULT = "tpe+asha_promotion"
+DEFAULT = "tpe_gp+adaptive_asha"
 BASELINES = ("random", "random+asha", "one_epoch", *RIVALS)
 NAMES = {"random": "random+none", "one_epoch": "random+one_epoch"}
 CONTESTANTS = [
@@ -51,6 +51,7 @@ CONTESTANTS = [
     "optuna",
     "ray",
     "random+asha_promotion",
+    DEFAULT,
     "tpe+asha",
     "tpe+asha_promotion",
     "tpe+hyperband",

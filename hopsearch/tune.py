@@ -95,10 +95,10 @@ class TuneConfig(SearchVerb):
     """How long trials train, instead of what the space's file says."""
     dry_run: bool = False
     """Print the plan (rungs, expected epochs, time and money, share of infeasible configurations) and start nothing."""
-    sampler: str = "tpe"
-    """tpe, random, gp, cmaes, qmc, nsgaii, nsgaiii or grid."""
-    pruner: str = "asha_promotion"
-    """asha_promotion, adaptive_asha, delayed_asha, asha, hyperband, pasha, median, patience, one_epoch or none."""
+    sampler: str = "tpe_gp"
+    """tpe_gp, tpe, gp, random, cmaes, qmc, nsgaii, nsgaiii or grid."""
+    pruner: str = "adaptive_asha"
+    """adaptive_asha, asha_promotion, delayed_asha, asha, hyperband, pasha, median, patience, one_epoch or none."""
     prior: dict[str, Any] = Field(default_factory=dict)
     """Values that are expected to be good, by parameter, e.g. prior.optim.lr=2e-3; their weight fades as trials come in."""
     warm_start: Name | None = None

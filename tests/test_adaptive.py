@@ -211,6 +211,28 @@ class TestLaterRungs:
         assert not desk.rule.ranks_best(3, desk.evidence)
         assert desk.come(50, 3, 100) == GO
 
+    @pytest.mark.parametrize(("above", "best"), [(lambda number, value: value, True), (lambda number, value: -value, False)])
+    def test_of_a_rung_to_which_few_were_chosen_the_one_below_speaks(self, above, best):
+        desk = Desk(above)
+        for number in range(16):
+            desk.come(number, 1, number)
+        assert desk.evidence.tau(3, 9, witnesses=False).trials == 0
+        assert [desk.rule.ranks_best(epoch, desk.evidence) for epoch in (1, 3, 9)] == [best] * 3
+
+    def test_witnesses_make_no_places_where_rungs_rank_even_their_best(self):
+        """Sixteen come to epoch 3, the best first; five of them would have been chosen: these have one place, and not five."""
+        promoted = []
+        for above in (lambda number, value: value, shuffled):
+            desk = Desk(above)
+            for number in range(16):
+                desk.come(number, 1, -number)
+            promoted.append(desk.evidence.rung(3).gone)
+            while (chosen := desk.rule.promotion(desk.evidence, over=False)) and chosen[1] == 3:
+                desk.evidence.leave(*chosen)
+                promoted[-1] += 1
+        assert promoted[0] == 1
+        assert promoted[1] >= 5
+
 
 class Noisy:
     """A landscape whose first epoch is noise, or is not."""

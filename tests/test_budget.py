@@ -296,7 +296,7 @@ def test_an_epoch_is_timed_with_the_threads_of_a_trial(tell, monkeypatch):
         (["objective=fixed_point/residual/mean"], "which imixer with n_iter 0 has not. Take val_acc or val_loss"),
         (["prior.optim.lr=99"], "prior: optim.lr: must be a number from 0.0003 to 0.01"),
         (["warm_start=nosuch"], "runs/nosuch: must hold a study"),
-        (["warm_start=nosuch", "sampler=qmc"], "must be one that learns from another study, got qmc. Take sampler=tpe or gp"),
+        (["warm_start=nosuch", "sampler=qmc"], "must be one that learns from another study, got qmc. Take sampler=tpe_gp or"),
         (["prior.model.depth=2"], "a prior must be for a searched parameter, got one for a parameter that is fixed to 2"),
         (["prior.model.n_power=4", "model.n_power=4"], "got one for a parameter that is fixed to 4"),
         (

@@ -8,6 +8,7 @@ import pytest
 
 from hopsearch.space import Space
 from hopsearch.study import MEMORY, Admission, Simulation, State, Study, StudyView, Training, WarmStart
+from hopsearch.study.samplers import proposer
 from tests.conftest import SPACE, admit_all, drive, identity, open_study
 
 SMOOTH = {
@@ -38,7 +39,7 @@ def test_it_finds_what_chance_does_not(tmp_path, noise):
     best = {}
     for sampler in ("gp", "random"):
         found = []
-        for seed in range(3):
+        for seed in range(7):
             place = tmp_path / f"{sampler}{seed}"
             with Study(place, identity(space=SMOOTH, seed=seed), sampler, "none", MEMORY) as study:
                 Simulation(study, Hill(noise), 3, 30).run()
@@ -182,3 +183,14 @@ def test_a_kill_changes_nothing_after_a_warm_start(tmp_path, sampler):
         return told
 
     assert asked("straight", kills=False) == asked("killed", kills=True)
+
+
+def test_two_samplers_share_the_proposals(tmp_path):
+    """By chance, and each trial says whose it is."""
+    with open_study(tmp_path, "tpe_gp", "none") as study:
+        drive(study, 40)
+        proposed = [record for record in study.counted() if record.source != "first point"]
+        sources = Counter(record.source for record in proposed)
+        assert set(sources) == {"tpe", "gp"}
+        assert min(sources.values()) > 10
+        assert all(record.source == proposer("tpe_gp", study.identity.seed, record.number) for record in proposed)

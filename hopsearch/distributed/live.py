@@ -46,7 +46,7 @@ class LiveView:
         view: StudyView,
         trials: int,
         slots: int,
-        pruner: str = "asha_promotion",
+        pruner: str = "adaptive_asha",
         out: TextIO | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -9,7 +9,7 @@ from hopsearch.study.rules import AshaPromotion, Verdict
 _FIRST = 16  # that go on from the first rung at most before it is judged, without those that fail
 _SHARE = 16  # of a rung that ranks one in so many goes on whatever its value, so that a wrong judgement is found out
 _RANKS = 0.1  # what τ less its standard error must be above for trials to be chosen at a rung
-_RANKS_BEST = 0.65  # τ over chosen trials above which a rung ranks even its best
+_RANKS_BEST = 0.65  # τ above which a rung ranks even its best
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,11 @@ class AdaptiveAsha(AshaPromotion):
     Later rungs are judged by those that were chosen at them, which costs nothing. These differ less than all would, so their τ is
     lower: such a rung is skipped where τ of at least twelve is below 0.1 by more than its standard error. Where it is above 0.65,
     the rung ranks even its best, and no more than 1/reduction of its trials are chosen, witnesses aside. Else whoever is among
-    the best 1/reduction is: where the best do not differ more of them have to be trained.
+    the best 1/reduction is: where the best do not differ more of them have to be trained. Of a rung to which too few were chosen
+    the one below speaks, and of the first one its witnesses.
+
+    A witness that would not have been chosen may be compared with the others at later rungs. It makes no place for another there
+    where these rank even their best, since it tells that fewer trials are enough.
 
     There are no witnesses where the rung after the first is already full epochs.
     """
@@ -38,7 +42,7 @@ class AdaptiveAsha(AshaPromotion):
         rung = evidence.of(arrival)
         if not self.ranks(arrival.epoch, evidence) or self._asks_for_a_witness(arrival.epoch, rung, evidence):
             return Verdict.WITNESS
-        places = (len(rung) + 1) // self.fidelity.reduction
+        places = (self._came_by_choice(arrival.epoch, rung, evidence) + 1) // self.fidelity.reduction
         among = rung.rank(arrival.values, self.behind) <= places
         return Verdict.GO if among and self._has_place(arrival.epoch, rung, places, evidence) else Verdict.PAUSE
 
@@ -46,9 +50,10 @@ class AdaptiveAsha(AshaPromotion):
         """The best that waits where it may go on, from the highest rung down."""
         for epoch in reversed(self.fidelity.rungs[:-1]):
             rung = evidence.rung(epoch)
-            first, places = rung.first_waiting(), len(rung) // self.fidelity.reduction
+            first = rung.first_waiting()
             if first is None:
                 continue
+            places = self._came_by_choice(epoch, rung, evidence) // self.fidelity.reduction
             if not self.ranks(epoch, evidence) or (first[1] <= places and self._has_place(epoch, rung, places, evidence)):
                 return first[0], epoch
         return self._last(evidence) if over else None
@@ -75,19 +80,31 @@ class AdaptiveAsha(AshaPromotion):
         return epoch == self.fidelity.rungs[0] or tau.trials < ENOUGH or tau.value + tau.error > _RANKS
 
     def ranks_best(self, epoch: int, evidence: Evidence) -> bool:
-        """Whether a rung ranks even its best; the last one, whose trials train to the end, as the one below it."""
+        """Whether a rung ranks even its best; of one that says too little, the one below speaks."""
         rungs = self.fidelity.rungs
-        place = rungs.index(epoch)
-        if place == len(rungs) - 2:
-            place = max(0, place - 1)
-        tau = evidence.tau(rungs[place], rungs[place + 1], witnesses=False)
-        return tau.trials >= ENOUGH and tau.value > _RANKS_BEST
+        highest = max(0, len(rungs) - 3)  # whoever goes on from the last but one trains to the end: that is not waited for
+        for place in range(min(rungs.index(epoch), highest), -1, -1):
+            chosen = evidence.tau(rungs[place], rungs[place + 1], witnesses=False)
+            if chosen.trials >= ENOUGH:
+                return chosen.value > _RANKS_BEST
+        first = evidence.tau(rungs[0], rungs[1], witnesses=True)
+        return first.trials >= ENOUGH and first.value > _RANKS_BEST
 
     def _asks_for_a_witness(self, epoch: int, rung: Rung, evidence: Evidence) -> bool:
         if epoch != self.fidelity.rungs[0] or not self._measured(epoch):
             return False
         judged = self.tau(epoch, evidence).trials >= ENOUGH
         return rung.came % _SHARE == 0 if judged else len(rung.witnesses) < _FIRST
+
+    def _came_by_choice(self, epoch: int, rung: Rung, evidence: Evidence) -> int:
+        """How many trials of a rung there are places for, from which a share is chosen."""
+        first = self.fidelity.rungs[0]
+        if epoch == first or not self.ranks_best(epoch, evidence) or not self.ranks(first, evidence):
+            return len(rung)
+        below = evidence.rung(first)
+        places = len(below) // self.fidelity.reduction
+        come = (number for number in below.witnesses if number in rung.values)
+        return len(rung) - sum(below.rank(below.values[number], self.behind) > places for number in come)
 
     def _has_place(self, epoch: int, rung: Rung, places: int, evidence: Evidence) -> bool:
         chosen = rung.gone - len(rung.witnesses)  # a witness takes no place

@@ -30,7 +30,6 @@ from hopsearch.study.records import State
 from hopsearch.study.sampler_view import SamplerView, at_fault, best_by_rung, inherited
 from hopsearch.study.surrogate import Observed, Surrogate
 
-_STARTUP = 16  # trials with a value before the process is asked
 _CHANCE = 1 / 3  # of the later proposals, drawn at random all the same as in BOHB (Falkner et al. 2018, arXiv 1807.01774)
 _RUNG = 4  # trials that must have come to a rung before improvement is looked for there
 _MOST = 360  # observations that the process is conditioned on
@@ -67,10 +66,11 @@ class RungGP(BaseSampler):
         seed: the study's.
         number: the trial's.
         distributions: what Optuna calls the parameters.
+        startup: trials with a value before the process is asked; before, points are drawn at random.
     """
 
-    def __init__(self, space: Space, seed: int, number: int, distributions: dict[str, BaseDistribution]) -> None:
-        self._space, self._distributions, self._encoding = space, distributions, Encoding(space)
+    def __init__(self, space: Space, seed: int, number: int, distributions: dict[str, BaseDistribution], startup: int) -> None:
+        self._space, self._distributions, self._encoding, self._startup = space, distributions, Encoding(space), startup
         self._random = np.random.default_rng(derive(seed, "gp", number))
         self._independent = RandomSampler(seed=derive(seed, "gp", number))
 
@@ -97,7 +97,7 @@ class RungGP(BaseSampler):
         seen = self._seen(study, number)
         valued = [one for one in seen if len(one.scores_LK)]
         # Where low rungs mislead, or the process has settled on a place too early, what chance finds brings it back.
-        if len(valued) < _STARTUP or self._random.random() < _CHANCE:
+        if len(valued) < self._startup or self._random.random() < _CHANCE:
             return self._random.random(self._encoding.parameters)
         offset = int(any(one.lowest < 0 for one in valued))  # another study is a rung of its own, below all others
         observed = self._observed(valued, offset)

@@ -16,7 +16,7 @@ from hopsearch.study.carriers import Carriers
 from hopsearch.study.identity import Identity
 from hopsearch.study.priors import Prior
 from hopsearch.study.records import State, TrialRecord, from_optuna
-from hopsearch.study.samplers import CONSTRAINED, make_sampler, suggest_value
+from hopsearch.study.samplers import CONSTRAINED, make_sampler, proposer, suggest_value
 
 _RECORDED_REJECTIONS = 8  # refused proposals a trial that the sampler learns from; then points are drawn at random
 _REFUSED = (State.DUPLICATE, State.INFEASIBLE)
@@ -178,7 +178,7 @@ class Proposals:
             # The sampler learns which region to leave; Optuna keeps a trial without values as the worst there is.
             self.learn(number, "cost", admission.excess)
         facts: dict[str, Any] = {"seed": derive(self._identity.seed, number), "cost": admission.cost}
-        facts["source"] = trial.user_attrs.get("source", self._sampler)
+        facts["source"] = trial.user_attrs.get("source", proposer(self._sampler, self._identity.seed, number))
         if state != State.RUNNING:
             facts |= {"reason": reason, "rejected": state.value}
         facts["config"] = config  # last: without it a proposal was cut off

@@ -1,5 +1,8 @@
 """Samplers by name. `gp` is ours, see `hopsearch.study.gp`; the others are Optuna's, and a restart changes nothing in them.
 
+`tpe_gp`, the default, asks one of the two for each proposal, by chance. Each is far ahead of the other somewhere, where is not
+known before, and half the proposals of the better one are nearly as good as all (`benchmarks/results/outside_quality.md`).
+
 A sampler is made anew for every trial, seeded by (study seed, trial number), and sees the study's records only. So a search
 that was killed and run again proposes what it would have proposed without the interruption. Sobol points (``qmc``) need one
 seed for the whole sequence; their position in it is kept by Optuna in the study. ``grid`` has no randomness at all.
@@ -52,9 +55,26 @@ def _random(space: Space, seed: int, number: int) -> BaseSampler:
 
 
 def _gp(space: Space, seed: int, number: int) -> BaseSampler:
+    if number < _GP_FROM:
+        return RandomSampler(seed=derive(seed, "gp", number))
     from hopsearch.study.gp import RungGP  # here: scipy's optimisers take a third of a second that other searches save
 
-    return RungGP(space, seed, number, {name: distribution(parameter) for name, parameter in space.parameters.items()})
+    return RungGP(space, seed, number, {name: distribution(parameter) for name, parameter in space.parameters.items()}, _GP_FROM)
+
+
+_GP_FROM = 16
+"""Trials that gp has seen before it proposes other than at random."""
+
+
+def _tpe_gp(space: Space, seed: int, number: int) -> BaseSampler:
+    return SAMPLERS[proposer("tpe_gp", seed, number)](space, seed, number)
+
+
+def proposer(sampler: str, seed: int, number: int) -> str:
+    """The name of the sampler that is asked for a trial: one of two for ``tpe_gp``, else the same."""
+    if sampler != "tpe_gp":
+        return sampler
+    return "tpe" if derive(seed, "tpe_gp", number) % 2 else "gp"
 
 
 class _CmaEs(CmaEsSampler):
@@ -90,9 +110,10 @@ _POPULATION = 20  # Optuna's 50 would be a whole search of ours before the first
 
 
 SAMPLERS: dict[str, Callable[[Space, int, int], BaseSampler]] = {
+    "tpe_gp": _tpe_gp,
     "tpe": _tpe,
-    "random": _random,
     "gp": _gp,
+    "random": _random,
     "cmaes": _cmaes,
     "qmc": _qmc,
     "nsgaii": _nsgaii,
@@ -101,10 +122,10 @@ SAMPLERS: dict[str, Callable[[Space, int, int], BaseSampler]] = {
 }
 
 
-CONSTRAINED = ("tpe",)
+CONSTRAINED = ("tpe", "tpe_gp")
 """Samplers that are told of broken constraints in Optuna's way; others warn if they are. gp looks at what was refused itself."""
 
-LEARNING = ("tpe", "gp")
+LEARNING = ("tpe_gp", "tpe", "gp")
 """Samplers that learn from trials of another study. The genetic ones and cmaes look at those only that they proposed themselves;
 random, qmc and grid at none."""
 
