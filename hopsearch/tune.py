@@ -98,7 +98,7 @@ class TuneConfig(SearchVerb):
     sampler: str = "tpe_gp"
     """tpe_gp, tpe, gp, random, cmaes, qmc, nsgaii, nsgaiii or grid."""
     pruner: str = "adaptive_asha"
-    """adaptive_asha, asha_promotion, delayed_asha, asha, hyperband, pasha, median, patience, one_epoch or none."""
+    """adaptive_asha, asha_promotion, curve, delayed_asha, asha, hyperband, pasha, median, patience, one_epoch or none."""
     prior: dict[str, Any] = Field(default_factory=dict)
     """Values that are expected to be good, by parameter, e.g. prior.optim.lr=2e-3; their weight fades as trials come in."""
     warm_start: Name | None = None

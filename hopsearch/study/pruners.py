@@ -6,6 +6,7 @@ from hopsearch.config import choices
 from hopsearch.errors import ConfigError
 from hopsearch.space import Fidelity
 from hopsearch.study.adaptive import AdaptiveAsha
+from hopsearch.study.curve import Curve
 from hopsearch.study.rules import (
     AshaPromotion,
     AshaStopping,
@@ -26,6 +27,7 @@ PRUNERS: dict[str, Callable[[Fidelity], Pruner]] = {
     "adaptive_asha": AdaptiveAsha,
     "hyperband": Hyperband,
     "pasha": Pasha,
+    "curve": Curve,
     "median": Median,
     "patience": Patience,
     "one_epoch": OneEpoch,
