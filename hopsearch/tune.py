@@ -282,6 +282,7 @@ def _run(config: TuneConfig, ready: _Prepared, study: Study, journal: JournalMir
         whose = (place, journal, config.checkpoint, live.say)
         dispatcher = Dispatcher(study, config.data, facts, config.constraint, budget, (board, live), config.trial.threads, *whose)
         live.budgets = lambda: dispatcher.left
+        live.lasts = lambda: budget.lasts(study, dispatcher.seconds, dispatcher.live)
         try:
             with live:
                 run_search(dispatcher, config.trial, places, forked=not config.address)

@@ -8,9 +8,9 @@ import torch
 from hopsearch import tune
 from hopsearch.command import DONE, MISTAKE, run_verb
 from hopsearch.config import flatten, parse
-from hopsearch.distributed.budget import Budget, modern
+from hopsearch.distributed.budget import Budget, budget_epochs, modern
 from hopsearch.distributed.cluster import TrialResources, slots
-from hopsearch.distributed.plan import budget_epochs, expected_epochs
+from hopsearch.distributed.plan import expected_epochs
 from hopsearch.errors import ConfigError, ResourceError
 from hopsearch.space import Space
 from hopsearch.study import Simulation, State, Study, StudyView, Training, make_console
@@ -46,6 +46,33 @@ def study(tmp_path):
 def test_every_budget(study, budget, spent, left):
     assert budget.over(study, 60.0) == spent
     assert budget.left(study, 60.0) == [left]
+
+
+@pytest.mark.parametrize(
+    ("budget", "lasts", "reach"),
+    [
+        (Budget(9, seconds=100), 40.0, ("budget.time", 0)),
+        (Budget(9, seconds=60 + 9000, epochs=99), 9000.0, ("budget.time", 10)),
+        (Budget(9, seconds=60 + 9000, epochs=16), 4500.0, ("budget.epochs", 5)),
+        (Budget(9, epochs=5), 0.0, ("budget.epochs", 0)),
+        (Budget(9, gpu_hours=5, gpus=2), 1800.0, ("budget.gpu_hours", 2)),
+        (Budget(9, money=4, per_hour=2), 900.0, ("budget.cost", 1)),
+        (Budget(9, plateau=2), None, ("", None)),
+        (Budget(9), None, ("", None)),
+    ],
+)
+def test_how_long_a_budget_lasts_and_how_far_a_worker_gets_until_then(study, budget, lasts, reach):
+    """An epoch takes 900 seconds; two workers train, and six epochs are done."""
+    assert budget.lasts(study, 60.0, 2) == pytest.approx(lasts)
+    assert budget.reach(study, 60.0, 2) == reach
+
+
+def test_before_the_first_epoch_only_the_time_is_known(tmp_path):
+    budget = Budget(9, seconds=100, epochs=4)
+    with open_study(tmp_path) as study:
+        study.ask(admit_all)
+        assert budget.lasts(study, 60.0, 0) == 40.0
+        assert budget.reach(study, 60.0, 1) == ("", None)
 
 
 def test_a_plateau_counts_the_trials_that_came_since_the_best(study):

@@ -103,6 +103,21 @@ def test_counts_and_budgets_are_in_the_headline(tmp_path):
     assert ", budget left: 7 epochs" in out.getvalue()
 
 
+@pytest.mark.parametrize(("lasts", "told"), [(35.0, "about 35s left, "), (0.2, "nearly done, "), (None, ""), (1e6, "")])
+def test_the_time_left_is_that_of_a_budget_which_is_spent_earlier(tmp_path, lasts, told):
+    out, clock = io.StringIO(), [0.0]
+    with Study(tmp_path / "test", identity(space=OURS), "random", "none", MEMORY) as study:
+        view = LiveView(study, 500, 2, "none", out, lambda: clock[0])
+        view.budgets, view.lasts = lambda: ["a little"], lambda: lasts
+        for event in Simulation(study, Crossing(), 2, 6).events():
+            clock[0] = event.clock
+            view.rows(study.records[event.number], [{"epoch": event.epoch}])
+        with view:
+            pass
+    last = out.getvalue().splitlines()[-1]
+    assert last.endswith(f"so far, {told}budget left: a little") if told else re.search(r"about \d+m\d\ds left, budget", last)
+
+
 def test_the_waiting_ones_end_in_one_line(tmp_path, digits):
     space = {
         "fidelity": {"min_epochs": 1, "max_epochs": 3, "reduction": 3},

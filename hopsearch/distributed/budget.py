@@ -1,6 +1,7 @@
 """When a search stops handing out work, and what is left until then."""
 
 import re
+import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -171,8 +172,63 @@ class Budget:
             words.append(f"{max(0, self.plateau - view.since_best)} trials to a plateau")
         return words
 
+    def reach(self, view: StudyView, seconds: float, workers: int) -> tuple[str, int | None]:
+        """Which budget will be spent first, and the epochs that a worker can still train until then; None where none is known.
+
+        Args:
+            view: the study; what is not told in epochs is by what one took so far, in the median over trials.
+            seconds: wall-clock spent.
+            workers: that train.
+        """
+        hours = _hours(view)
+        allowed = budget_epochs(self, view, hours, workers, seconds) if hours else {}
+        if not allowed:
+            return "", None
+        name, epochs = min(allowed.items(), key=lambda pair: pair[1])
+        return name.partition("=")[0], int(epochs / workers)
+
+    def lasts(self, view: StudyView, seconds: float, workers: int) -> float | None:
+        """Seconds until a budget is spent, as far as that can be told; see `reach`."""
+        ends = [] if self.seconds is None else [max(0.0, self.seconds - seconds)]
+        if hours := _hours(view):
+            at_once = max(1, workers)
+            ends += [epochs * hours * 3600 / at_once for epochs in budget_epochs(self, view, hours, at_once, seconds).values()]
+        return min(ends, default=None)
+
     def _gpu_hours(self, view: StudyView) -> float:
         return view.trained_seconds / 3600 * self.gpus
 
     def _money(self, view: StudyView) -> float:
         return view.trained_seconds / 3600 * self.per_hour
+
+
+def budget_epochs(
+    budget: Budget, begun: StudyView | None, hours: float, at_once: int, seconds: float | None = None
+) -> dict[str, float]:
+    """How many more epochs each budget is enough for, by its name; those of trials and of a plateau are not told in epochs.
+
+    Args:
+        budget: the budgets.
+        begun: the study so far; what it has used is taken off.
+        hours: of an epoch, of one trial.
+        at_once: trials at once.
+        seconds: wall-clock spent; what the study has noted of it where that is not given.
+    """
+    noted, epochs = (begun.seconds, begun.epochs) if begun else (0.0, 0)
+    seconds = noted if seconds is None else seconds
+    trained = begun.trained_seconds / 3600 if begun else 0.0
+    allowed: dict[str, float] = {}
+    if budget.epochs is not None:
+        allowed[f"budget.epochs={budget.epochs}"] = budget.epochs - epochs
+    if budget.seconds is not None:
+        allowed[f"budget.time={as_setting(budget.seconds)}"] = (budget.seconds - seconds) / 3600 / hours * at_once
+    if budget.gpu_hours is not None:
+        allowed[f"budget.gpu_hours={budget.gpu_hours:g}"] = (budget.gpu_hours / budget.gpus - trained) / hours
+    if budget.money is not None:
+        allowed[f"budget.cost={budget.money:g}"] = (budget.money / budget.per_hour - trained) / hours
+    return {name: max(0.0, most) for name, most in allowed.items()}
+
+
+def _hours(view: StudyView) -> float:
+    """What an epoch took so far, the median over trials; 0 where none has been trained."""
+    return statistics.median([record.seconds / record.epoch for record in view.counted() if record.curve] or [0.0]) / 3600

@@ -1,5 +1,6 @@
 """What the user sees while a search runs: a live table on a terminal, one log line per event otherwise."""
 
+import math
 import sys
 import time
 from collections import Counter
@@ -39,6 +40,7 @@ class LiveView:
 
     Attributes:
         budgets: tells what is left of the budgets, in words.
+        lasts: tells the seconds until one of them ends the search; None where that is not known.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class LiveView:
         lively = self._console.is_terminal and not self._console.is_dumb_terminal  # a dumb one cannot draw over what it has drawn
         self._live = Live(console=self._console, auto_refresh=False) if lively else None
         self.budgets: Callable[[], list[str]] = list
+        self.lasts: Callable[[], float | None] = lambda: None
         self._began, self._epochs_before = now(), view.epochs
         self._drawn = self._began
         self._told = {record.number: record.epoch for record in view.counted()}  # a worker may repeat its epochs
@@ -154,7 +157,7 @@ class LiveView:
         return [begun, best, speed, f"{clock(seconds)} so far", *ahead, *budgets]
 
     def left(self) -> float | None:
-        """Seconds until the search will have ended, by its trials; None before the second epoch and after the last."""
+        """Seconds until its trials or a budget will have ended the search; None before the second epoch and after the last."""
         counted, epochs = self._view.counted(), 0 if self._first is None else self._view.epochs - self._first
         if not epochs or (len(counted) >= self._trials and all(record.state.ended for record in counted)):
             return None
@@ -165,7 +168,8 @@ class LiveView:
             cost = time.monotonic() - began
             hold = max(min(_AHEAD, (now - self._began) / 10), cost / _SHARE)
             self._ahead = now + steps * self._busy / epochs, now + hold
-        return max(0.0, self._ahead[0] - now)
+        budget = self.lasts()
+        return max(0.0, min(self._ahead[0] - now, math.inf if budget is None else budget))
 
     def _table(self, rows: int, width: int) -> Table:
         """Trials that run, then the best; of their settings those first in which they differ."""

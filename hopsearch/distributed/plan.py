@@ -15,10 +15,10 @@ import torch
 from rich.console import Console
 
 from hopsearch.data import DataConfig, load
-from hopsearch.distributed.budget import Budget
+from hopsearch.distributed.budget import Budget, budget_epochs
 from hopsearch.distributed.cluster import TrialResources
 from hopsearch.distributed.election import FinishConfig, trainings_left
-from hopsearch.durations import amount, as_setting, expected
+from hopsearch.durations import amount, expected
 from hopsearch.seeds import derive
 from hopsearch.space import Space
 from hopsearch.study import MEMORY, Admission, Admit, Identity, Simulation, Study, StudyView, Training
@@ -171,29 +171,6 @@ class Plan:
                 say(f"budgets: none ends the search early; the tightest, {name}, allows about {most:.0f} epochs")
         if budget.plateau is not None:
             say(f"budgets: budget.plateau={budget.plateau} may end it earlier; when depends on the results")
-
-
-def budget_epochs(budget: Budget, begun: StudyView | None, hours: float, at_once: int) -> dict[str, float]:
-    """How many more epochs each budget is enough for, by its name; those of trials and of a plateau are not told in epochs.
-
-    Args:
-        budget: the budgets.
-        begun: the study so far; what it has used is taken off.
-        hours: of an epoch, of one trial.
-        at_once: trials at once.
-    """
-    seconds, epochs = (begun.seconds, begun.epochs) if begun else (0.0, 0)
-    trained = begun.trained_seconds / 3600 if begun else 0.0
-    allowed: dict[str, float] = {}
-    if budget.epochs is not None:
-        allowed[f"budget.epochs={budget.epochs}"] = budget.epochs - epochs
-    if budget.seconds is not None:
-        allowed[f"budget.time={as_setting(budget.seconds)}"] = (budget.seconds - seconds) / 3600 / hours * at_once
-    if budget.gpu_hours is not None:
-        allowed[f"budget.gpu_hours={budget.gpu_hours:g}"] = (budget.gpu_hours / budget.gpus - trained) / hours
-    if budget.money is not None:
-        allowed[f"budget.cost={budget.money:g}"] = (budget.money / budget.per_hour - trained) / hours
-    return {name: max(0.0, most) for name, most in allowed.items()}
 
 
 @contextlib.contextmanager
