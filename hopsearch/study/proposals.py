@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 import optuna
+from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, TrialState
 
 from hopsearch.errors import StudyError
@@ -74,6 +75,9 @@ class Proposals:
         self._grid = identity.space.grid() if sampler == "grid" else None
         self._drawn_in_vain = -1  # trials there were when no point was found
         self._refused = sum(not record.state.counted for record in records.values())
+        # With conditions, or trials of another study, which fade, what all have in common may grow: then it is looked at anew.
+        others = any(record.state == State.INHERITED for record in records.values())
+        self._common = None if identity.space.conditional or others else IntersectionSearchSpace(include_pruned=True)
 
     @property
     def count(self) -> int:
@@ -133,12 +137,15 @@ class Proposals:
         return self._optuna._storage.get_trial_id_from_study_id_trial_number(self._optuna._study_id, theirs)
 
     def _believed(self) -> dict[str, Any] | None:
-        if self._given():
+        if not self._prior.values or self._given():
             return None
         return self._prior.draw(self._identity.space, self._identity.seed, len(self._records), self.count)
 
     def _sampler_for(self, number: int) -> optuna.samplers.BaseSampler:
-        return make_sampler(self._sampler, self._identity.space, self._identity.seed, number)
+        sampler = make_sampler(self._sampler, self._identity.space, self._identity.seed, number)
+        if self._common is not None and isinstance(sampler, optuna.samplers.TPESampler):
+            sampler._search_space = self._common  # one of its own would compare the parameters of all trials for every proposal
+        return sampler
 
     def _draw(self, admit: Admit) -> dict[str, Any] | None:
         # Proposals that would be refused are not worth a trial number each: draw until one is new and admitted.
