@@ -8,6 +8,7 @@ import statistics
 
 import pytest
 from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hopsearch.data import DataConfig
 from hopsearch.distributed import live
@@ -16,8 +17,12 @@ from hopsearch.distributed.job import Progress
 from hopsearch.distributed.live import LiveView
 from hopsearch.seeds import derive
 from hopsearch.study import MEMORY, PRUNERS, Simulation, Study, StudyView, Training, make_console, show
+from hopsearch.study.board import Board
+from hopsearch.study.judgements import Judgement
 from hopsearch.training import Constraint
 from tests.conftest import SPACE, identity
+from tests.test_adaptive import SPACE as RUNGS
+from tests.test_adaptive import Noisy
 
 OURS = SPACE | {"first": []}
 
@@ -149,7 +154,52 @@ def test_a_worker_that_repeats_its_epochs_is_told_of_once(tmp_path):
             study.report(record.number, epoch, 0.5, 1.0)
             for _ in range(2):
                 view.rows(record, [{"epoch": epoch}])
-    assert out.getvalue().splitlines() == [f"trial 0 resumes at {epochs}, val_acc 0.5000" for epochs in ("1 epoch", "3 epochs")]
+    assert out.getvalue().splitlines() == [
+        f"trial 0 goes on after {epochs}, val_acc 0.5000" for epochs in ("1 epoch", "3 epochs")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pruner", "skipped", "expected"),
+    [
+        ("asha", False, ["1", "3", "3", "9"]),
+        ("adaptive_asha", False, ["1", "3", "3", "9"]),
+        ("adaptive_asha", True, ["3", "3", "3", "9"]),  # all go on from the first
+        ("none", False, ["9", "9", "9", "9"]),
+        ("median", False, ["1", "2", "3", "4"]),
+        ("one_epoch", False, ["1", "9", "9", "9"]),
+    ],
+)
+def test_the_next_rung_is_one_at_which_the_rule_chooses(tmp_path, pruner, skipped, expected):
+    with Study(tmp_path / "test", identity(space=OURS), "random", pruner, MEMORY) as study:
+        study._judgements = [Judgement(1, True, 0.0, 12, 0, pruner)] if skipped else []
+        record = study.ask(lambda config: Simulation(study, Crossing(), 0, 1).admit(config))
+        shown = [LiveView(study, 1, 1, pruner, io.StringIO())._next_rung(record)]
+        for epoch in (1, 2, 3):
+            record.curve[epoch] = 0.5
+            shown.append(LiveView(study, 1, 1, pruner, io.StringIO())._next_rung(record))
+    assert shown == expected
+
+
+def test_the_next_rung_of_a_later_bracket_is_not_the_first(tmp_path):
+    with Study(tmp_path / "test", identity(space=OURS), "random", "hyperband", MEMORY) as study:
+        view = LiveView(study, 60, 1, "hyperband", io.StringIO())
+        records = [study.ask(lambda config: Simulation(study, Crossing(), 0, 1).admit(config)) for _ in range(60)]
+        assert {view._next_rung(record) for record in records} == {"1", "3", "9"}
+
+
+def test_what_is_found_out_is_said_though_nobody_is_told_of_a_trial_after_it(tmp_path):
+    out = io.StringIO()
+    with Study(tmp_path / "test", identity(space=RUNGS), "random", "adaptive_asha") as study:
+        board = Board(study)
+        with LiveView(study, 30, 1, "adaptive_asha", out):
+            for _ in Simulation(study, Noisy(True), 4, 30).events():
+                pass
+        board.close()
+        words = [judgement.words((1, 3, 9, 27)) for judgement in study.judgements]
+    assert [line for line in out.getvalue().splitlines() if "all go on" in line] == words != []
+    texts = EventAccumulator(str(tmp_path / "test" / "tensorboard" / "study")).Reload()
+    assert len(texts.Tensors("judgements/text_summary")) == len(words)
 
 
 WIDE = SPACE | {"first": [], "parameters": SPACE["parameters"] | {"model.drop_path": {"type": "float", "low": 0.0, "high": 0.2}}}

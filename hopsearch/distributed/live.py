@@ -16,8 +16,9 @@ from rich.text import Text
 from hopsearch.distributed.forecast import forecast
 from hopsearch.distributed.job import Drawn
 from hopsearch.durations import clock
-from hopsearch.study import State, StudyView, TrialRecord, varied
+from hopsearch.study import State, StudyView, TrialRecord, make_pruner, varied
 from hopsearch.study.columns import Column, fitted, packed, settings
+from hopsearch.study.judgements import latest
 from hopsearch.training import Row
 
 _STYLES = {State.COMPLETE: "green", State.PRUNED: "yellow", State.FAILED: "red", State.RUNNING: "cyan", State.PAUSED: "blue"}
@@ -34,7 +35,7 @@ class LiveView:
         view: the study.
         trials: how many trials are asked for.
         slots: how many run at once; for the estimate of the time left.
-        pruner: the rule of early stopping, by name; for the same.
+        pruner: the rule of early stopping, by name; for the same, and for the next epoch at which it looks at a trial.
         out: where to; by default standard output.
         now: a clock, in seconds.
 
@@ -53,6 +54,7 @@ class LiveView:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._view, self._trials, self._slots, self._pruner, self._now = view, trials, slots, pruner, now
+        self._rule = make_pruner(pruner, view.identity.space.fidelity)
         self._console = Console(file=out or sys.stdout, soft_wrap=True)
         lively = self._console.is_terminal and not self._console.is_dumb_terminal  # a dumb one cannot draw over what it has drawn
         self._live = Live(console=self._console, auto_refresh=False) if lively else None
@@ -73,6 +75,7 @@ class LiveView:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._judge()
         self._draw(force=True)
         self._over = True
         if self._live:
@@ -84,6 +87,7 @@ class LiveView:
 
     def begin(self, record: TrialRecord) -> None:
         """A trial was handed out."""
+        self._judge()
         self._draw()
 
     def rows(self, record: TrialRecord, rows: Sequence[Row]) -> None:
@@ -94,7 +98,7 @@ class LiveView:
         rungs = self._view.identity.space.fidelity.rungs
         come = record.state == State.PAUSED or any(known < rung <= record.epoch for rung in rungs)
         if not self._live and record.epoch > known and come and not record.state.ended:
-            self._line(record, "waits at" if record.state == State.PAUSED else "resumes at")
+            self._line(record, "waits at" if record.state == State.PAUSED else "goes on after")
         self._judge()
         self._draw()
 
@@ -190,6 +194,10 @@ class LiveView:
         return fitted(columns, width, "dim")[0]
 
     def _next_rung(self, record: TrialRecord) -> str:
+        """The next epoch at which the rule chooses, else full epochs."""
         if record.state != State.RUNNING:
             return ""
-        return str(next((rung for rung in self._view.identity.space.fidelity.rungs if rung > record.epoch), ""))
+        last = self._view.identity.space.fidelity.max_epochs
+        skipped = {judgement.epoch for judgement in latest(self._view.judgements) if judgement.skipped}
+        ahead = (epoch for epoch in range(record.epoch + 1, last) if self._rule.decides_at(epoch, record.number))
+        return str(next((epoch for epoch in ahead if epoch not in skipped), last if record.epoch < last else ""))

@@ -65,7 +65,7 @@ def search_sections(view: StudyView, facts: Facts, others: Sequence[Facts]) -> I
     yield Section(
         "curves",
         "Learning curves",
-        "A cross is a trial stopped early, at one of the rungs; a dot one that was trained to the end, still trains or is open. "
+        "A cross is a trial stopped early; a dot one that was trained to the end, still trains or is open. "
         "What was trained after the search, to finish the winner, is not shown.",
         classes.mark_baseline(figures.curves(view), facts),
     )
