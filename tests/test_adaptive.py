@@ -220,17 +220,17 @@ class TestLaterRungs:
         assert [desk.rule.ranks_best(epoch, desk.evidence) for epoch in (1, 3, 9)] == [best] * 3
 
     def test_witnesses_make_no_places_where_rungs_rank_even_their_best(self):
-        """Sixteen come to epoch 3, the best first; five of them would have been chosen: these have one place, and not five."""
+        """Eighteen come to epoch 3, the best first; six of them would have been chosen: these have two places, and not six."""
         promoted = []
         for above in (lambda number, value: value, shuffled):
             desk = Desk(above)
-            for number in range(16):
+            for number in range(18):
                 desk.come(number, 1, -number)
             promoted.append(desk.evidence.rung(3).gone)
             while (chosen := desk.rule.promotion(desk.evidence, over=False)) and chosen[1] == 3:
                 desk.evidence.leave(*chosen)
                 promoted[-1] += 1
-        assert promoted[0] == 1
+        assert promoted[0] == 2
         assert promoted[1] >= 5
 
 
@@ -409,6 +409,13 @@ def test_a_rule_that_measures_says_again_what_another_did_not_know(tmp_path):
         Simulation(study, Noisy(True), 4, 40).run()
         assert study.audit() == []
     assert [words for words in said if "all go on to epoch 3" in words] == said != []
+
+
+def test_judgements_without_a_decision_are_audited(tmp_path):
+    with Study(tmp_path / "test", identity(space=SPACE), "random", RULE, MEMORY) as study:
+        study.note(JUDGEMENTS, stored([Judgement(1, True, 0.0, 12, 0, RULE)]))
+        lines = StudyView(study.folder, study.optuna, study.identity).audit()
+        assert "epoch 1: recorded Judgement" in lines[0]
 
 
 def test_an_audit_knows_what_may_be_withdrawn(tmp_path):

@@ -34,18 +34,18 @@ def journal(monkeypatch):
     return Journal
 
 
-def search(folder, sampler, pruner, space, ends=()):
+def search(folder, sampler, pruner, space, ends=(), trials=6):
     """To its end; before that, ended by a budget after so many epochs, and opened again."""
     for epochs in ends:
         with Study(folder / "test", identity(space=space), sampler, pruner) as study:
-            simulation = Choosy(study, Hills(), 1, 4 if space else 6)
+            simulation = Choosy(study, Hills(), 1, 4 if space else trials)
             if study.epochs < epochs:
                 for _ in simulation.events():
                     if study.epochs >= epochs:
                         break
                 list(study.conclude("stopped: a budget is spent"))
     with Study(folder / "test", identity(space=space), sampler, pruner) as study:
-        Choosy(study, Hills(), 1, 4 if space else 6).run()
+        Choosy(study, Hills(), 1, 4 if space else trials).run()
         assert study.audit() == []
         return facts(study), study.epochs, study.judgements
 
@@ -64,6 +64,11 @@ def test_samplers_that_learn(tmp_path, journal, sampler):
     check(tmp_path, journal, sampler, "asha_promotion", None, 13)
 
 
+def test_the_default_with_all_that_it_learns(tmp_path, journal):
+    """With trials enough that both samplers propose from what was learnt, and the first rung is judged."""
+    check(tmp_path, journal, "tpe_gp", "adaptive_asha", None, 97, trials=24)
+
+
 @pytest.mark.parametrize(("sampler", "pruner"), [("random", "asha_promotion"), ("tpe", "pasha"), ("cmaes", "asha")])
 def test_budgets_that_end_it_thrice(tmp_path, journal, sampler, pruner):
     """Between any two writes of closing what is open, and of carrying it on."""
@@ -73,14 +78,14 @@ def test_budgets_that_end_it_thrice(tmp_path, journal, sampler, pruner):
     check(tmp_path, journal, sampler, pruner, None, 1 if sampler == "random" else 11, ends=(3, 7, 11))
 
 
-def check(tmp_path, journal, sampler, pruner, space, step, ends=()):
-    straight = search(tmp_path / "straight", sampler, pruner, space, ends)
+def check(tmp_path, journal, sampler, pruner, space, step, ends=(), trials=6):
+    straight = search(tmp_path / "straight", sampler, pruner, space, ends, trials)
     for lives in range(0, journal.writes, step):
         folder, journal.lives, journal.writes = tmp_path / str(lives), lives, 0
         with pytest.raises(Killed):
-            search(folder, sampler, pruner, space, ends)
+            search(folder, sampler, pruner, space, ends, trials)
         journal.lives = 10**9
-        assert search(folder, sampler, pruner, space, ends) == straight, f"killed after {lives} writes"
+        assert search(folder, sampler, pruner, space, ends, trials) == straight, f"killed after {lives} writes"
 
 
 class Interrupted(BaseException):

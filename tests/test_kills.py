@@ -27,16 +27,19 @@ SPACE = {
         "model.h_ratio": {"type": "float", "low": 0.5, "high": 1.0, "step": 0.5, "when": {"model.n_iter": {"min": 1}}},
     },
 }
-PAUSING = ("asha_promotion", "delayed_asha", "pasha", "one_epoch")
+PAUSING = ("adaptive_asha", "asha_promotion", "curve", "delayed_asha", "pasha", "one_epoch")
 
 # Not the product: a sampler and a pruner share nothing but the journal, and how they go together is held by the simulator's
 # contract tests. Here each must survive with its processes once, so they are paired off; what is left over meets the default.
-PAIRS = [(sampler or "tpe", pruner or "asha") for sampler, pruner in itertools.zip_longest(sorted(SAMPLERS), sorted(PRUNERS))]
+PAIRS = [
+    (sampler or "tpe_gp", pruner or "adaptive_asha")
+    for sampler, pruner in itertools.zip_longest(sorted(SAMPLERS), sorted(PRUNERS))
+]
 
 
 def enough(sampler: str) -> int:
-    """Trials some of which are proposed from what was learnt: by tpe and gp from the eleventh on, the genetic from the 21st."""
-    return 22 if sampler in GENETIC else 13
+    """Trials some of which are proposed from what was learnt: by tpe from the eleventh on, gp the 17th, the genetic the 21st."""
+    return 22 if sampler in GENETIC else 19 if sampler in ("gp", "tpe_gp") else 13
 
 
 def reports(journal: Path) -> Counter:

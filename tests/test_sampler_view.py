@@ -58,7 +58,7 @@ def test_what_has_not_changed_is_not_computed_again(tmp_path):
         study.report(new.number, 1, 5.0, seconds=1.0)
         after = view.get_trials(deepcopy=False)
         assert len(after) == len(before) + 1
-        assert after[-1].value > max(trial.value for trial in before)
+        assert after[-1].value > np.median([trial.value for trial in before])
 
 
 def test_another_study_speaks_in_the_values_of_this_one(tmp_path):
@@ -81,3 +81,18 @@ def test_another_study_speaks_in_the_values_of_this_one(tmp_path):
         for _ in range(25):
             study.report(study.ask(admit_all).number, 1, 0.3, seconds=1.0)
         assert min(seen(study)) >= 3, "all gone"
+
+
+def test_the_trials_of_another_study_are_on_one_scale(tmp_path):
+    """One that was stopped there early is no worse for it than one that was trained to the end."""
+    curves = ([0.1, 0.2, 0.5], [0.05, 0.15, 0.45], [0.3])
+    with open_study(tmp_path / "old", pruner="none", space=SPACE | {"first": []}) as old:
+        for curve in curves:
+            number = old.ask(admit_all).number
+            for epoch, value in zip((1, 3, 9), curve, strict=False):
+                old.report(number, epoch, value, seconds=1.0)
+    warm = WarmStart(StudyView.open(tmp_path / "old" / "test"), identity().space)
+    with Study(tmp_path / "new" / "test", identity(), "tpe", "asha_promotion", warm_start=warm) as study:
+        first, second, stopped = (trial.value for trial in seen(study).values())
+        assert (first, second) == (0.5, 0.45)
+        assert stopped == 0.5, "as good as the best, and not better"

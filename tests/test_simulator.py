@@ -166,19 +166,23 @@ class TestEverySamplerWithEveryPruner:
         assert study.ranked()
 
 
-@pytest.mark.parametrize("k", [1, *(pytest.param(k, marks=pytest.mark.long) for k in range(2, 51))])
-def test_opened_again_after_every_kth_event(tmp_path, k):
+LATER = [pytest.param(k, "tpe_gp", "adaptive_asha", marks=pytest.mark.long) for k in range(2, 51)]
+
+
+@pytest.mark.parametrize(("k", "sampler", "pruner"), [(1, "tpe", "asha_promotion"), (1, "tpe_gp", "adaptive_asha"), *LATER])
+def test_opened_again_after_every_kth_event(tmp_path, k, sampler, pruner):
+    """With trials enough that both samplers propose from what was learnt, and the first rung is judged."""
     faults = Faults(preemption=0.05)
-    with open_study(tmp_path / "straight", "tpe", "asha_promotion", MEMORY) as study:
-        events = Simulation(study, Hills(), 4, 24, faults).run()
+    with open_study(tmp_path / "straight", sampler, pruner, MEMORY) as study:
+        events = Simulation(study, Hills(), 4, 28, faults).run()
         straight = facts(study)
-    simulation = Simulation(open_study(tmp_path / "again", "tpe", "asha_promotion"), Hills(), 4, 24, faults)
+    simulation = Simulation(open_study(tmp_path / "again", sampler, pruner), Hills(), 4, 28, faults)
     seen = []
     for turn, event in enumerate(simulation.events(), start=1):
         seen.append(event)
         if turn % k == 0:
             simulation.study.close()
-            simulation.study = open_study(tmp_path / "again", "tpe", "asha_promotion")
+            simulation.study = open_study(tmp_path / "again", sampler, pruner)
     assert seen == events
     assert facts(simulation.study) == straight
     simulation.study.close()

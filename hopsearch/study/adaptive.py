@@ -1,5 +1,6 @@
 """The rule that looks at its own rungs: whether they rank trials as later ones do is measured as trials pass, and decides."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from hopsearch.study.agreement import ENOUGH, Tau
@@ -42,7 +43,7 @@ class AdaptiveAsha(AshaPromotion):
         rung = evidence.of(arrival)
         if not self.ranks(arrival.epoch, evidence) or self._asks_for_a_witness(arrival.epoch, rung, evidence):
             return Verdict.WITNESS
-        places = (self._came_by_choice(arrival.epoch, rung, evidence) + 1) // self.fidelity.reduction
+        places = self._came_by_choice(arrival.epoch, [*rung.values, arrival.number], evidence) // self.fidelity.reduction
         among = rung.rank(arrival.values, self.behind) <= places
         return Verdict.GO if among and self._has_place(arrival.epoch, rung, places, evidence) else Verdict.PAUSE
 
@@ -53,7 +54,7 @@ class AdaptiveAsha(AshaPromotion):
             first = rung.first_waiting()
             if first is None:
                 continue
-            places = self._came_by_choice(epoch, rung, evidence) // self.fidelity.reduction
+            places = self._came_by_choice(epoch, rung.values, evidence) // self.fidelity.reduction
             if not self.ranks(epoch, evidence) or (first[1] <= places and self._has_place(epoch, rung, places, evidence)):
                 return first[0], epoch
         return self._last(evidence) if over else None
@@ -96,15 +97,15 @@ class AdaptiveAsha(AshaPromotion):
         judged = self.tau(epoch, evidence).trials >= ENOUGH
         return rung.came % _SHARE == 0 if judged else len(rung.witnesses) < _FIRST
 
-    def _came_by_choice(self, epoch: int, rung: Rung, evidence: Evidence) -> int:
-        """How many trials of a rung there are places for, from which a share is chosen."""
+    def _came_by_choice(self, epoch: int, numbers: Collection[int], evidence: Evidence) -> int:
+        """How many of the trials that came to a rung there are places for, of which a share is chosen."""
         first = self.fidelity.rungs[0]
         if epoch == first or not self.ranks_best(epoch, evidence) or not self.ranks(first, evidence):
-            return len(rung)
+            return len(numbers)
         below = evidence.rung(first)
         places = len(below) // self.fidelity.reduction
-        come = (number for number in below.witnesses if number in rung.values)
-        return len(rung) - sum(below.rank(below.values[number], self.behind) > places for number in come)
+        come = below.witnesses.intersection(numbers)
+        return len(numbers) - sum(below.rank(below.values[number]) > places for number in come)
 
     def _has_place(self, epoch: int, rung: Rung, places: int, evidence: Evidence) -> bool:
         chosen = rung.gone - len(rung.witnesses)  # a witness takes no place

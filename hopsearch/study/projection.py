@@ -1,11 +1,12 @@
 """Trials that came to different epochs, on one scale: what each is expected to have at the highest rung that any has come to.
 
-From each rung to the next a line is fitted to the trials that came to both. Where the lower rung ranks trials as the next one
-does, the line is steep and keeps them apart; where it says nothing it is flat, and all that were stopped there stand in the
-middle, for nothing is known against them. That rules chose by the lower rung's values who goes on does not bend a line, since it
-starts from these values.
+From each rung to the next a line is drawn through the trials that came to both, over their ranks at the lower one. Where that
+ranks trials as the next one does, the line is steep and keeps them apart; where it says nothing it is flat, and all that were
+stopped there stand in the middle, for nothing is known against them. That rules chose by the lower rung's values who goes on does
+not bend a line, since it starts from these values. Ranks, medians and quantiles make it indifferent to a few wild values, and to
+how far apart the values of a rung are. Nobody is expected to be better than the best that was measured.
 
-Shapes: N trials, R rungs.
+Shapes: N trials, M of them at a rung, R rungs.
 """
 
 import numpy as np
@@ -13,8 +14,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-_BELIEVED = 4  # trials that the belief counts for that a difference is as large at the next rung
-_STEEPEST = 3.0
+_BELIEVED = 4  # trials that the belief counts for that the next rung has the same order
+_MIDDLE = (1 / 6, 5 / 6)  # quantiles between which two thirds of the values are: two standard deviations, if they are normal
 
 
 def projected(best_NR: Floats) -> Floats:
@@ -28,17 +29,39 @@ def projected(best_NR: Floats) -> Floats:
     value_N = best_NR[:, 0].copy()
     for upper in range(1, int(came_N.max(initial=1))):
         both_N = came_N > upper
-        below_N = best_NR[came_N >= upper, upper - 1]
-        start, slope = _line(best_NR[both_N, upper - 1], best_NR[both_N, upper], float(below_N.var()))
-        value_N = np.where(both_N, best_NR[:, upper], start + slope * value_N)
+        value_N = np.where(both_N, best_NR[:, upper], _expected(value_N, both_N, best_NR[both_N, upper]))
     return value_N
 
 
-def _line(below_M: Floats, above_M: Floats, variance: float) -> tuple[float, float]:
-    # Beside the trials that went on stands the belief in a slope of 1, as strong as a few trials as different as all below.
-    apart_M = below_M - below_M.mean()
-    believed = _BELIEVED * variance
-    weight = float(apart_M @ apart_M) + believed
-    slope = (float(apart_M @ (above_M - above_M.mean())) + believed) / weight if weight > 0 else 1.0
-    slope = min(max(slope, 0.0), _STEEPEST)
-    return float(above_M.mean()) - slope * float(below_M.mean()), slope
+def _expected(below_N: Floats, both_N: npt.NDArray[np.bool_], above_M: Floats) -> Floats:
+    """What trials are expected to have at a rung, from what they have, or are expected to have, at the one below."""
+    score_N = _scores(below_N)
+    score_M = score_N[both_N]
+    agreement = _correlation(score_M, _scores(above_M))
+    kept = max(0.0, (len(above_M) * agreement + _BELIEVED) / (len(above_M) + _BELIEVED))
+    few = len(above_M) < _BELIEVED
+    slope = _ratio(_width(below_N), _width(score_N)) if few else _ratio(_width(above_M), _width(score_M))
+    expected_N = np.median(above_M) + kept * slope * (score_N - np.median(score_M))
+    return np.asarray(np.minimum(expected_N, above_M.max()))
+
+
+def _scores(value_M: Floats) -> Floats:
+    """Ranks as a logistic distribution has them, about 0; equals share the mean of theirs."""
+    _, place_M, counts = np.unique(value_M, return_inverse=True, return_counts=True)
+    rank_M = (np.cumsum(counts) - (counts - 1) / 2)[place_M]
+    share_M = (rank_M - 0.5) / len(value_M)
+    return np.asarray(np.log(share_M / (1 - share_M)))
+
+
+def _correlation(one_M: Floats, other_M: Floats) -> float:
+    one_M, other_M = one_M - one_M.mean(), other_M - other_M.mean()
+    return _ratio(float(one_M @ other_M), float(np.sqrt((one_M @ one_M) * (other_M @ other_M))))
+
+
+def _width(value_M: Floats) -> float:
+    low, high = np.quantile(value_M, _MIDDLE)
+    return float(high - low)
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else 0.0

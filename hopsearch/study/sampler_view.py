@@ -35,9 +35,10 @@ class SamplerView(optuna.Study):
     A trial that failed by its own fault (diverged, out of memory, a limit broken) is seen as complete, with the worst value that
     any trial of the study has, in every objective. One whose machine was lost says nothing of its configuration and is left out.
 
-    A trial taken over from another study is seen with the value that has the same quantile here as its own has there, since other
-    data have other values (Salinas et al. 2020, A Quantile-based Approach for Hyperparameter Transfer Learning, section 4). Of
-    those trials half as many are seen after every ten of this study: what was best there need not be best here.
+    Trials taken over from another study are put on one scale among themselves, with the epochs at which they ended for rungs.
+    Each is seen with the value that has the same quantile here as its own has there, since other data have other values (Salinas
+    et al. 2020, A Quantile-based Approach for Hyperparameter Transfer Learning, section 4). Of those trials half as many are seen
+    after every ten of this study: what was best there need not be best here.
 
     Args:
         study_name, storage: as of Optuna's study.
@@ -74,8 +75,11 @@ class SamplerView(optuna.Study):
         return copy.deepcopy(seen) if deepcopy else seen
 
     def _as_seen(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        own = self._projected([trial for trial in trials if trial.user_attrs.get("rejected") != State.INHERITED])
-        seen = self._with_failures([own.get(trial.number) or self._with_value(trial) for trial in trials])
+        theirs = [trial for trial in trials if trial.user_attrs.get("rejected") == State.INHERITED]
+        own = [trial for trial in trials if trial.user_attrs.get("rejected") != State.INHERITED]
+        ends = sorted({max(trial.intermediate_values, default=0) for trial in theirs})
+        complete = self._projected(own, self._rungs) | self._projected(theirs, ends)
+        seen = self._with_failures([complete.get(trial.number, trial) for trial in trials])
         others = [trial for trial in seen if inherited(trial)]
         if others:
             valued = [trial for trial in seen if trial.values and not inherited(trial)]
@@ -85,11 +89,11 @@ class SamplerView(optuna.Study):
             seen = [trial for trial in seen if trial.number not in gone]
         return seen
 
-    def _projected(self, own: Sequence[FrozenTrial]) -> dict[int, FrozenTrial]:
+    def _projected(self, trials: Sequence[FrozenTrial], rungs: Sequence[int]) -> dict[int, FrozenTrial]:
         """Those that came to a rung, as complete, by number."""
-        costs = {trial.number: self._costs(trial) for trial in own if trial.state in (*_UNFINISHED, TrialState.COMPLETE)}
-        curves = {trial.number: self._best_by_rung(trial) for trial in own if costs.get(trial.number) is not None}
-        came = [trial for trial in own if trial.number in curves and not math.isnan(curves[trial.number][0])]
+        costs = {trial.number: self._costs(trial) for trial in trials if trial.state in (*_UNFINISHED, TrialState.COMPLETE)}
+        curves = {trial.number: self._best_by_rung(trial, rungs) for trial in trials if costs.get(trial.number) is not None}
+        came = [trial for trial in trials if trial.number in curves and not math.isnan(curves[trial.number][0])]
         if not came:
             return {}
         sign = self._objectives[0].sign
@@ -103,22 +107,12 @@ class SamplerView(optuna.Study):
         names = [objective.name for objective in self._objectives[1:]]
         return [known[name] for name in names] if all(name in known for name in names) else None
 
-    def _best_by_rung(self, trial: FrozenTrial) -> list[float]:
+    def _best_by_rung(self, trial: FrozenTrial, rungs: Sequence[int]) -> list[float]:
         known = self._curves.get(trial.number)
         if known is None or known[0] is not trial:
-            best = best_by_rung(trial.intermediate_values, self._objectives[0].sign, self._rungs)
+            best = best_by_rung(trial.intermediate_values, self._objectives[0].sign, rungs)
             known = self._curves[trial.number] = trial, best
         return known[1]
-
-    def _with_value(self, trial: FrozenTrial) -> FrozenTrial:
-        """Another study's trial as complete, with its best value; any other as it is."""
-        if trial.user_attrs.get("rejected") != State.INHERITED or trial.state not in _UNFINISHED:
-            return trial
-        costs = self._costs(trial)
-        if costs is None or not trial.intermediate_values:
-            return trial
-        sign = self._objectives[0].sign
-        return _complete(trial, [sign * max(sign * value for value in trial.intermediate_values.values()), *costs])
 
     def _with_failures(self, seen: list[FrozenTrial]) -> list[FrozenTrial]:
         known = [trial.values for trial in seen if trial.state == TrialState.COMPLETE and not inherited(trial)]

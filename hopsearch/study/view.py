@@ -211,9 +211,10 @@ class StudyView:
             rules[name] = make_pruner(name, self.identity.space.fidelity)
             evidence[name] = Evidence(rules[name].bracket)
         lines: list[str] = []
-        turn, last, due = 0, "", list[Judgement]()
+        turn, last, order, due = 0, "", 0, list[Judgement]()
         for record, made in in_order(self.records.values()):
-            while turn < len(noted) and noted[turn].order <= made.order:
+            order = made.order
+            while turn < len(noted) and noted[turn].order <= order:
                 lines += _unlike(noted, turn, rules, evidence)
                 last = noted[turn].rule
                 due, turn = changes(noted, rules[last], evidence[last], 0), turn + 1
@@ -228,7 +229,7 @@ class StudyView:
             last = noted[left].rule
             due = changes(noted, rules[last], evidence[last], 0)
         if last:  # what follows from the newest decision may not have been noted yet
-            missing = changes(noted, rules[last], evidence[last], made.order)
+            missing = changes(noted, rules[last], evidence[last], order)
             lines += [f"not noted: {one}" for one in missing if one.epoch in {known.epoch for known in due}]
         return lines
 
