@@ -22,6 +22,7 @@ from hopsearch.study import (
     Training,
     summary,
 )
+from hopsearch.study.samplers import proposer
 from hopsearch.study.tables import write_table
 from tests.conftest import SPACE, identity
 
@@ -144,7 +145,8 @@ class TestEverySamplerWithEveryPruner:
         assert first.state.counted
         assert (twin.state, twin.reason) == (State.DUPLICATE, "same configuration as trial 0")
         assert (deep.state, deep.reason) == (State.INFEASIBLE, "params <= 7000 must hold, got 8000")
-        proposed = {record.state for record in study.records.values() if record.source == sampler}
+        seed = study.identity.seed
+        proposed = {each.state for each in study.records.values() if each.source == proposer(sampler, seed, each.number)}
         # A grid is walked over what is new and admitted only; every other sampler has repeated itself, too.
         assert (State.DUPLICATE in proposed) == (sampler != "grid")
         rejected = [record for record in study.records.values() if not record.state.counted]

@@ -114,6 +114,16 @@ class TestWarmStart:
             "model.n_iter (2 here), model.h_ratio (default here), augment.label_smoothing (default here)"
         )
 
+    def test_those_that_failed_are_left_out_and_counted(self, tmp_path):
+        with open_study(tmp_path) as study:
+            for number in range(5):
+                record = study.ask(admit_all)
+                study.report(record.number, 1, 0.1, 1.0)
+                if number < 2:
+                    study.fail(record.number, "diverged")
+            warm = WarmStart(StudyView(study.folder, study.optuna, study.identity), study.identity.space)
+        assert str(warm).startswith("warm start: 3 trials of study test (on digits), without 2 that failed; shared: ")
+
     def test_the_same_space_has_nothing_to_add(self, view):
         names = "model.depth, optim.lr, model.n_iter, augment.label_smoothing, model.h_ratio"
         said = str(WarmStart(view, view.identity.space))

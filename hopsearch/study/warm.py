@@ -66,6 +66,8 @@ class WarmStart:
         what = (
             f"{taken} trial{'s' if taken != 1 else ''} of study {identity.name} (on {identity.data.get('source', 'other data')})"
         )
+        failed = sum(record.state == State.FAILED for record in self._view.counted())
+        what += f", without {failed} that failed" if failed else ""
         return "; ".join([f"warm start: {what}", *(f"{why}: {', '.join(names)}" for why, names in parts.items() if names)])
 
     def _valued(self) -> list[TrialRecord]:
