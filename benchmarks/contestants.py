@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser, contestants: Sequence[str], w
 
 
 def events(name: str, setting: Setting, seed: int) -> Iterator[Event]:
-    """The contestant's search, without end."""
+    """The contestant's search, until ``setting.epochs`` at least; ours is told of them, too."""
     if name in RIVALS:
         yield from simulate(RIVALS[name](setting.space, seed), setting.landscape, setting.workers)
     elif name in PACKAGED:
@@ -66,4 +66,4 @@ def _ours(words: str, setting: Setting, seed: int) -> Iterator[Event]:
     sampler, pruner = words.split("+")
     identity = Identity("outside", setting.space, {}, "default", {}, seed)
     with tempfile.TemporaryDirectory() as folder, Study(Path(folder) / "study", identity, sampler, pruner, MEMORY) as study:
-        yield from Simulation(study, setting.landscape, setting.workers, 10**9).events()
+        yield from Simulation(study, setting.landscape, setting.workers, 10**9, epochs=setting.epochs).events()

@@ -88,6 +88,25 @@ def check(tmp_path, journal, sampler, pruner, space, step, ends=(), trials=6):
         assert search(folder, sampler, pruner, space, ends, trials) == straight, f"killed after {lives} writes"
 
 
+def budgeted(folder):
+    """Until a budget of twenty epochs is spent."""
+    with Study(folder / "test", identity(), "random", "one_epoch") as study:
+        Choosy(study, Hills(), 1, 99, epochs=20).run()
+        assert study.audit() == []
+        assert any(record.final(9) for record in study.counted())
+        return facts(study), study.epochs
+
+
+def test_the_best_goes_on_while_a_budget_ends(tmp_path, journal):
+    straight = budgeted(tmp_path / "straight")
+    for lives in range(0, journal.writes, 2):
+        folder, journal.lives, journal.writes = tmp_path / str(lives), lives, 0
+        with pytest.raises(Killed):
+            budgeted(folder)
+        journal.lives = 10**9
+        assert budgeted(folder) == straight, f"killed after {lives} writes"
+
+
 class Interrupted(BaseException):
     """Stands for KeyboardInterrupt, which may come in the middle of a write: before the file has it, or after."""
 

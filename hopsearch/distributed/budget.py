@@ -185,7 +185,7 @@ class Budget:
         if not allowed:
             return "", None
         name, epochs = min(allowed.items(), key=lambda pair: pair[1])
-        return name.partition("=")[0], int(epochs / workers)
+        return name.partition("=")[0], int(epochs / workers + 1e-6)  # hours do not add up to the last digit
 
     def lasts(self, view: StudyView, seconds: float, workers: int) -> float | None:
         """Seconds until a budget is spent, as far as that can be told; see `reach`."""

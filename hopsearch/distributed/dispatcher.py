@@ -15,6 +15,7 @@ from hopsearch.distributed.booking import Booking
 from hopsearch.distributed.budget import Budget
 from hopsearch.distributed.causes import CRASH, Cause, Death
 from hopsearch.distributed.checkpoints import CheckpointConfig, Checkpoints
+from hopsearch.distributed.ending import Ending
 from hopsearch.distributed.job import Job, Progress
 from hopsearch.distributed.losses import Losses
 from hopsearch.distributed.metrics import journalled
@@ -71,7 +72,7 @@ class Dispatcher:
         self._began, self._before = self.clock(), self.study.seconds
         self._noted, self._until = self._before, None
         self.watch, self.losses = Watch(self.clock), Losses(self.say)
-        self._booking = Booking(self.study, self.watch)
+        self._booking, self._ending = Booking(self.study, self.watch), Ending(self.study, self.budget, self.say)
         again = self.study.resume(self.admit)
         for record in again:
             self._booking.resumed(record)
@@ -134,7 +135,7 @@ class Dispatcher:
         if self.why_stop():
             return None
         again = bool(self._queue)
-        record = self.study.records[self._queue.pop(0)] if again else self.study.next(self.admit, self.budget.trials)
+        record = self.study.records[self._queue.pop(0)] if again else self._ending.next(self.admit, self.seconds, self.live + 1)
         if record is None:
             if not self._live:
                 self._over()

@@ -58,7 +58,8 @@ def decide(
         StudyError: the trial has no value at ``epoch``.
     """
     came = arrival(record, epoch, objectives)
-    rung, verdict = evidence.of(came), pruner.verdict(came, evidence)
+    rung = evidence.of(came)
+    verdict = Verdict.GO if record.final(epoch) else pruner.verdict(came, evidence)
     value = objectives[0].sign * came.values[0]
     stop, pause, witness = (verdict == one for one in (Verdict.STOP, Verdict.PAUSE, Verdict.WITNESS))
     rank = rung.rank(came.values, pruner.behind)

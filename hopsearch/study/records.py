@@ -83,6 +83,8 @@ class Promotion:
         rule: the pruner that made it.
         over: whether no other trial was to be looked at any more.
         retired: the search is over and the trial ends here.
+        reach: why it goes on, where that is not the rule's doing: a budget lets a worker train so many epochs, too few for a new
+            trial, and the trial is the best, see `finalists`; else 0.
     """
 
     epoch: int
@@ -90,6 +92,7 @@ class Promotion:
     rule: str
     over: bool
     retired: bool = False
+    reach: int = 0
 
 
 @dataclass(frozen=True)
@@ -194,6 +197,10 @@ class TrialRecord:
     def made(self) -> list[Decision | Promotion]:
         """All that was decided about it."""
         return [*self.decisions.values(), *self.promotions.values()]
+
+    def final(self, epoch: int) -> bool:
+        """Whether it was sent on to full epochs before it came to ``epoch``, whatever its values; see `finalists`."""
+        return any(promotion.reach for promotion in self.promotions.values() if promotion.epoch < epoch)
 
     @property
     def waits(self) -> bool:

@@ -87,10 +87,19 @@ class Simulation:
         workers: how many train at once.
         trials: when the search is over.
         faults: what goes wrong.
+        epochs: of all trials together, a budget; when it is spent, trials that run stop after their epoch.
     """
 
-    def __init__(self, study: Study, landscape: Landscape, workers: int, trials: int, faults: Faults | None = None) -> None:
-        self.study, self.trials = study, trials
+    def __init__(
+        self,
+        study: Study,
+        landscape: Landscape,
+        workers: int,
+        trials: int,
+        faults: Faults | None = None,
+        epochs: int | None = None,
+    ) -> None:
+        self.study, self.trials, self.epochs = study, trials, epochs
         self._landscape, self._faults = landscape, faults or Faults()
         self._clock, self._epochs, self._turn = 0.0, 0, 0
         self._idle = list(range(workers))
@@ -120,15 +129,26 @@ class Simulation:
                     del self._trainings[number]
                 yield event
             self._hand_out()
-        self.study.retire()
+        if not self._spent:
+            self.study.retire()
+
+    @property
+    def _spent(self) -> bool:
+        return self.epochs is not None and self.study.epochs >= self.epochs
 
     def _hand_out(self) -> None:
-        while self._idle:
+        while self._idle and not self._spent:
             again = self.study.records[self._interrupted.pop(0)] if self._interrupted else None
-            record = again or self.study.next(self.admit, self.trials)
+            record = again or self.study.next(self.admit, self.trials, self._reach())
             if record is None:
                 return
             self._begin_epoch(self._idle.pop(0), record)
+
+    def _reach(self) -> int | None:
+        if self.epochs is None:
+            return None
+        busy = sum(number is not None for _, _, _, number in self._due)
+        return (self.epochs - self.study.epochs) // (busy + 1)
 
     def _begin_epoch(self, worker: int, record: TrialRecord) -> None:
         self._plan(self._seconds(record), worker, record.number)
@@ -161,7 +181,7 @@ class Simulation:
         value = training.values[epoch - 1]
         seconds = record.seconds + training.seconds[epoch - 1]
         self.study.report(record.number, epoch, value, seconds, f"epoch_{epoch:04d}.pt")
-        if record.state == State.RUNNING:
+        if record.state == State.RUNNING and not self._spent:
             self._begin_epoch(worker, record)
         else:
             self._idle.append(worker)

@@ -9,6 +9,7 @@ from hopsearch.study.beginning import load_or_create
 from hopsearch.study.database import engine_of
 from hopsearch.study.decisions import Made, decide, in_order, take_in
 from hopsearch.study.evidence import Evidence
+from hopsearch.study.finalists import finalist
 from hopsearch.study.identity import Identity
 from hopsearch.study.judgements import JUDGEMENTS, Judgement, changes, stored
 from hopsearch.study.lease import DatabaseLease
@@ -101,12 +102,14 @@ class Study(Writer):
         """As in `StudyView`, without a look at the storage."""
         return self._judgements
 
-    def next(self, admit: Admit, trials: int) -> TrialRecord | None:
+    def next(self, admit: Admit, trials: int, reach: int | None = None) -> TrialRecord | None:
         """What a free worker is to train: a paused trial that is promoted, else a new one while there are fewer than ``trials``.
 
         Args:
             admit: computes a configuration's cost and says whether the constraints hold.
             trials: of the study in all.
+            reach: epochs that the worker can still train before a budget is spent, where that is known. With few left the best
+                trial trains to full epochs if it waits, see `finalists`.
 
         Returns:
             None where there is nothing to train now. Trials that run may bring more; if there are none, the search is over,
@@ -115,8 +118,9 @@ class Study(Writer):
         Raises:
             StudyError: no configuration of the space meets the constraints.
         """
-        record = self.promote(over=False)
-        if record is None and self.count < trials:
+        fresh = self.count < trials
+        record = (self._send_on(reach) if fresh and reach is not None else None) or self.promote(over=False)
+        if record is None and fresh:
             record = self.ask(admit)
         return record or self.promote(over=self._settled())
 
@@ -140,11 +144,16 @@ class Study(Writer):
         Args:
             over: no new trial will come, and none that runs will be looked at again.
         """
-        chosen = self._pruner.promotion(self._evidence, over)
+        return self._go_on(self._pruner.promotion(self._evidence, over), over)
+
+    def _send_on(self, reach: int) -> TrialRecord | None:
+        return self._go_on(finalist(self._evidence, self.identity.space.fidelity, reach), over=False, reach=reach)
+
+    def _go_on(self, chosen: tuple[int, int] | None, over: bool, reach: int = 0) -> TrialRecord | None:
         if chosen is None:
             return None
         record = self.records[chosen[0]]
-        self._note_promotion(record, chosen[1], over, retired=False)
+        self._note_promotion(record, Promotion(chosen[1], self._made, self._pruner.name, over, reach=reach))
         self._enter(record, State.RUNNING)
         return record
 
@@ -152,7 +161,7 @@ class Study(Writer):
         """End the trials that wait and will not be promoted; the search is over. Returns them."""
         waiting = self.waiting()
         for record in waiting:
-            self._note_promotion(record, record.epoch, over=True, retired=True)
+            self._note_promotion(record, Promotion(record.epoch, self._made, self._pruner.name, over=True, retired=True))
             self._end(record, State.PRUNED)
         return waiting
 
@@ -282,10 +291,9 @@ class Study(Writer):
             for epoch in range(self.records[number].epoch + 1, last)
         )
 
-    def _note_promotion(self, record: TrialRecord, epoch: int, over: bool, retired: bool) -> None:
-        made = Promotion(epoch, self._made, self._pruner.name, over, retired)
-        self._set(record.number, f"promotion:{epoch}", asdict(made))
-        record.promotions[epoch] = made
+    def _note_promotion(self, record: TrialRecord, made: Promotion) -> None:
+        self._set(record.number, f"promotion:{made.epoch}", asdict(made))
+        record.promotions[made.epoch] = made
         self._take_in(record, made)
 
     def _take_in(self, record: TrialRecord, made: Made) -> None:

@@ -14,6 +14,7 @@ from hopsearch.study.carriers import Carriers, is_open
 from hopsearch.study.database import sqlite_file
 from hopsearch.study.decisions import arrival, decide, in_order, take_in
 from hopsearch.study.evidence import Evidence
+from hopsearch.study.finalists import finalist
 from hopsearch.study.fronts import Values, fronts
 from hopsearch.study.identity import IDENTITY, Identity
 from hopsearch.study.judgements import JUDGEMENTS, Judgement, changes, read
@@ -244,7 +245,8 @@ class StudyView:
             if made.stop != ended_here:
                 lines.append(f"{place}: decided stop={made.stop}, state {record.state}")
         elif not made.retired:
-            promoted = rule.promotion(seen, made.over)
+            fidelity = self.identity.space.fidelity
+            promoted = finalist(seen, fidelity, made.reach) if made.reach else rule.promotion(seen, made.over)
             if promoted != (record.number, made.epoch):
                 lines.append(f"{place}: promoted, recomputed {promoted}")
         return lines
