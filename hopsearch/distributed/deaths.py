@@ -2,13 +2,14 @@
 
 import re
 
-from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.exceptions import ActorUnschedulableError, OutOfMemoryError, RayActorError
 
 from hopsearch.distributed.causes import Cause, Death
 from hopsearch.distributed.group import Leaving
 
-LOST = (RayActorError, OutOfMemoryError, Leaving)
-"""What a call of an actor raises where its process or machine is gone: the training can go on elsewhere, from its checkpoint."""
+LOST = (RayActorError, ActorUnschedulableError, OutOfMemoryError, Leaving)
+"""What a call of an actor raises where its process or machine is gone, or none could be started for it: the training can go on
+elsewhere, from its checkpoint."""
 _NODE = re.compile(r"Memory on the node \(IP: ([^,]+),.*?\) was ([\d.]+)GB used / ([\d.]+)GB limit", re.DOTALL)
 _USED = re.compile(r"actual memory used=([\d.]+)GB")
 _GONE = ("node died", "node has died", "node was dead", "marked dead", "node failure", "its node", "NODE_DIED", "actor's node")
