@@ -62,7 +62,7 @@ def search(folder: Path | None, what: Sequence[Any]) -> dict[str, Any]:
         ranked = study.ranked()
         full = [record for record in ranked if record.epoch == last]
         found = [round(missing(study.value(best[0])), 5) if best else None for best in (ranked, full)]
-        counts = {"trials": len(study.counted()), "full": len(full), "sent": sum(one.final(last) for one in study.counted())}
+        counts = {"trials": len(study.counted()), "full": len(full), "sent": sum(one.sent_on(last) for one in study.counted())}
     return dict(zip(KEY, what, strict=True)) | counts | {"any": found[0], "at_full": found[1]}
 
 
@@ -94,7 +94,8 @@ def report() -> None:
         full = f"{statistics.mean(reached):.4f}" if reached else "none"
         full += f" ({len(own) - len(reached)} without any)" if len(reached) < len(own) else ""
         means = [f"{statistics.mean(line[what] for line in own):.1f}" for what in ("full", "sent", "trials")]
-        found = f"{statistics.mean(line['any'] for line in own):.4f} | {full}"
+        ends = [line["any"] for line in own if line["any"] is not None]
+        found = f"{f'{statistics.mean(ends):.4f}' if ends else 'none'} | {full}"
         words = (
             f"{name}, {workers} | {contestant} | {'known' if told else 'cut off'} | {found} | {' | '.join(means)} | {len(own)}"
         )

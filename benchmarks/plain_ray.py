@@ -36,7 +36,7 @@ class Training(tune.Trainable):
         try:
             value = self._run.step()["val_acc"]
         except TrialFailure:
-            return {"val_acc": 0.0, "at": time.time(), "done": True}
+            return {"val_acc": 0.0, "at": time.time(), "done": True, "failed": True}
         return {"val_acc": value, "at": time.time(), "done": self._run.done}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

@@ -99,6 +99,7 @@ def _by_ray(task: Path, seconds: float, folder: Path, env: dict[str, str]) -> li
         programs.end()
     files = folder.glob("results/plain/*/result.json")
     rows = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    rows = [row for row in rows if not row.get("failed")]
     found = (Value(row["at"] - programs.began, row["trial_id"], row["val_acc"]) for row in rows)
     return sorted((value for value in found if value.seconds <= seconds), key=lambda value: value.seconds)
 

@@ -98,7 +98,8 @@ def report(lines: list[Line]) -> None:
         chosen = [line for line in lines if (line["data"], line["minutes"]) == (data, minutes)]
         names = dict.fromkeys(line["contestant"] for line in chosen)
         searches = {name: [line for line in chosen if line["contestant"] == name] for name in names}
-        print(f"\n## {data}, {minutes:g} minutes; median [least, most] over seeds\n")
+        loads = [line["load_before"] for line in chosen]
+        print(f"\n## {data}, {minutes:g} minutes; median [least, most] over seeds; load before {min(loads)} to {max(loads)}\n")
         _table_of_marks(searches, MARKS.get(data, ()))
         _table_of_ends(searches)
 

@@ -65,7 +65,7 @@ def draw_rungs(axes: Axes, view: StudyView) -> None:
 
 
 def draw_view(axes: Axes, view: StudyView) -> None:
-    """Each trial's value where it stopped, and what samplers see instead."""
+    """Each trial's value where it stopped, and what TPE sees instead."""
     rungs = view.identity.space.fidelity.rungs
     for trial in sampler_view(view.optuna, view.objectives, rungs).get_trials(deepcopy=False):
         known = [value for value in best_by_rung(trial.intermediate_values, view.sign, rungs) if not np.isnan(value)]
@@ -75,7 +75,7 @@ def draw_view(axes: Axes, view: StudyView) -> None:
             )
     axes.set_xscale("log", base=3)
     axes.set_xticks(rungs, [str(rung) for rung in rungs])
-    axes.set(xlabel="highest rung that a trial came to → the last one", title="What the samplers saw: right ends")
+    axes.set(xlabel="highest rung that a trial came to → the last one", title="What TPE saw: right ends")
     axes.set_ylabel(f"best {view.objective}, measured → expected")
 
 

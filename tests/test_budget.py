@@ -51,14 +51,14 @@ def test_every_budget(study, budget, spent, left):
 @pytest.mark.parametrize(
     ("budget", "lasts", "reach"),
     [
-        (Budget(9, seconds=100), 40.0, ("budget.time", 0)),
-        (Budget(9, seconds=60 + 9000, epochs=99), 9000.0, ("budget.time", 10)),
-        (Budget(9, seconds=60 + 9000, epochs=16), 4500.0, ("budget.epochs", 5)),
-        (Budget(9, epochs=5), 0.0, ("budget.epochs", 0)),
-        (Budget(9, gpu_hours=5, gpus=2), 1800.0, ("budget.gpu_hours", 2)),
-        (Budget(9, money=4, per_hour=2), 900.0, ("budget.cost", 1)),
-        (Budget(9, plateau=2), None, ("", None)),
-        (Budget(9), None, ("", None)),
+        (Budget(9, seconds=100), 40.0, ("budget.time", 0, 900.0)),
+        (Budget(9, seconds=60 + 9000, epochs=99), 9000.0, ("budget.time", 10, 900.0)),
+        (Budget(9, seconds=60 + 9000, epochs=16), 4500.0, ("budget.epochs", 5, 0.0)),
+        (Budget(9, epochs=5), 0.0, ("budget.epochs", 0, 0.0)),
+        (Budget(9, gpu_hours=5, gpus=2), 1800.0, ("budget.gpu_hours", 2, 900.0)),
+        (Budget(9, money=4, per_hour=2), 900.0, ("budget.cost", 1, 900.0)),
+        (Budget(9, plateau=2), None, ("", None, 0.0)),
+        (Budget(9), None, ("", None, 0.0)),
     ],
 )
 def test_how_long_a_budget_lasts_and_how_far_a_worker_gets_until_then(study, budget, lasts, reach):
@@ -72,7 +72,7 @@ def test_before_the_first_epoch_only_the_time_is_known(tmp_path):
     with open_study(tmp_path) as study:
         study.ask(admit_all)
         assert budget.lasts(study, 60.0, 0) == 40.0
-        assert budget.reach(study, 60.0, 1) == ("", None)
+        assert budget.reach(study, 60.0, 1) == ("", None, 0.0)
 
 
 def test_a_plateau_counts_the_trials_that_came_since_the_best(study):

@@ -93,7 +93,7 @@ def budgeted(folder):
     with Study(folder / "test", identity(), "random", "one_epoch") as study:
         Choosy(study, Hills(), 1, 99, epochs=20).run()
         assert study.audit() == []
-        assert any(record.final(9) for record in study.counted())
+        assert any(record.sent_on(9) for record in study.counted())
         return facts(study), study.epochs
 
 

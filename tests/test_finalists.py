@@ -33,7 +33,7 @@ def opened(folder, pruner="asha_promotion", sampler="random", space=None, databa
 
 
 def sent_on(view):
-    return [record for record in view.counted() if record.final(LAST)]
+    return [record for record in view.counted() if record.sent_on(LAST)]
 
 
 class TestByHand:
@@ -110,7 +110,9 @@ def test_the_best_trains_to_the_end(tmp_path, end):
     assert study.audit() == []
     assert chosen
     assert {record.state for record in chosen} <= {State.COMPLETE, State.RUNNING}  # lost workers take epochs of the budget
-    assert not any(made.pause or made.stop for record in chosen for made in record.decisions.values() if record.final(made.epoch))
+    assert not any(
+        made.pause or made.stop for record in chosen for made in record.decisions.values() if record.sent_on(made.epoch)
+    )
     study.close()
 
 
@@ -291,9 +293,19 @@ class TestDesk:
         reach = next(promotion.reach for promotion in chosen[0].promotions.values() if promotion.reach)
         told = [line for line in said if line.startswith("budget.")]
         left = f"{reach} epochs left a worker, too few for a new trial to come to 9"
-        assert told[0] == f"{name}: {left}: trial {chosen[0].number}, the best so far, goes on to the end without waiting"
+        who = f"trial {chosen[0].number}, ahead of all others at the rungs"
+        assert told[0] == f"{name}: {left}: {who}, goes on to the end without waiting"
         assert len(told) == len(chosen)
         assert study.audit() == []
+
+    def test_one_that_is_too_slow_is_not_sent_on(self, tmp_path):
+        """With 32 s left, for eight epochs in the median: for a trial that takes 8 s an epoch they are not enough."""
+        for seconds, goes_on in ((4.0, True), (8.0, False)):
+            with opened(tmp_path / str(seconds), "one_epoch", space=self.FAST) as study:
+                for number in range(12):
+                    study.report(study.ask(admit_all).number, 1, 0.1 + 0.001 * number, seconds)
+                record = study.next(admit_all, 99, reach=8, pace=4.0)
+                assert bool(record.promotions) == goes_on
 
     def test_several_workers_share_what_is_left(self, tmp_path, digits):
         study, _ = self.work(tmp_path, digits, workers=3, epochs=60)

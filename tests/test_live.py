@@ -165,6 +165,7 @@ def test_a_worker_that_repeats_its_epochs_is_told_of_once(tmp_path):
         ("asha", False, ["1", "3", "3", "9"]),
         ("adaptive_asha", False, ["1", "3", "3", "9"]),
         ("adaptive_asha", True, ["3", "3", "3", "9"]),  # all go on from the first
+        ("curve", False, ["1", "3", "3", "9"]),
         ("none", False, ["9", "9", "9", "9"]),
         ("median", False, ["1", "2", "3", "4"]),
         ("one_epoch", False, ["1", "9", "9", "9"]),

@@ -172,20 +172,26 @@ class Budget:
             words.append(f"{max(0, self.plateau - view.since_best)} trials to a plateau")
         return words
 
-    def reach(self, view: StudyView, seconds: float, workers: int) -> tuple[str, int | None]:
-        """Which budget will be spent first, and the epochs that a worker can still train until then; None where none is known.
+    def reach(self, view: StudyView, seconds: float, workers: int) -> tuple[str, int | None, float]:
+        """Which budget will be spent first, the epochs that a worker can still train until then, and the seconds of one of these.
+
+        The epochs are None where none is known, the seconds 0 where epochs themselves are counted.
 
         Args:
             view: the study; what is not told in epochs is by what one took so far, in the median over trials.
             seconds: wall-clock spent.
             workers: that train.
         """
+        if self.epochs is None and self.seconds is None and self.gpu_hours is None and self.money is None:
+            return "", None, 0.0
         hours = _hours(view)
         allowed = budget_epochs(self, view, hours, workers, seconds) if hours else {}
         if not allowed:
-            return "", None
-        name, epochs = min(allowed.items(), key=lambda pair: pair[1])
-        return name.partition("=")[0], int(epochs / workers + 1e-6)  # hours do not add up to the last digit
+            return "", None, 0.0
+        longest, epochs = min(allowed.items(), key=lambda pair: pair[1])
+        name = longest.partition("=")[0]
+        pace = 0.0 if name == "budget.epochs" else hours * 3600
+        return name, int(epochs / workers + 1e-6), pace  # hours do not add up to the last digit
 
     def lasts(self, view: StudyView, seconds: float, workers: int) -> float | None:
         """Seconds until a budget is spent, as far as that can be told; see `reach`."""

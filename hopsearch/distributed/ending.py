@@ -1,4 +1,4 @@
-"""What a free worker is given, also while a budget ends: then the best trial goes on to full epochs, see `finalists`."""
+"""What a free worker is given, also while a budget ends: then the trial that is ahead at the rungs may be, see `finalists`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,10 +29,12 @@ class Ending:
             seconds: wall-clock spent.
             workers: that train, the free one included.
         """
-        name, reach = self.budget.reach(self.study, seconds, workers)
-        record = self.study.next(admit, self.budget.trials, reach)
+        name, reach, pace = self.budget.reach(self.study, seconds, workers)
+        record = self.study.next(admit, self.budget.trials, reach, pace)
         if record is not None and record.epoch in record.promotions and record.promotions[record.epoch].reach:
             last = self.study.identity.space.fidelity.max_epochs
             left = f"{reach} epochs left a worker, too few for a new trial to come to {last}"
-            self.say(f"{name}: {left}: trial {record.number}, the best so far, goes on to the end without waiting")
+            self.say(
+                f"{name}: {left}: trial {record.number}, ahead of all others at the rungs, goes on to the end without waiting"
+            )
         return record

@@ -62,6 +62,7 @@ class _Continuation:
         first = max(view.records, default=-1) + 1
         self._fresh = list(reversed(range(first, first + fresh)))
         self._epoch = {record.number: record.epoch for record in view.counted()}
+        self._sent_on = {record.number for record in view.counted() if record.sent_on(self._last)}
         self._standing: dict[int, float] = {}
         self._evidence = self._seen(view)
         self._epochs, self._clock, self._turn = 0, 0, 0
@@ -83,7 +84,7 @@ class _Continuation:
                 self._decide(number, epoch)
 
     def _next(self) -> int | None:
-        # As in `Study.next`.
+        # As in `Study.next`, but for the end of a budget, which may send one trial on.
         chosen = self._rule.promotion(self._evidence, over=False)
         if chosen is None and self._fresh:
             return self._fresh.pop()
@@ -111,7 +112,7 @@ class _Continuation:
             standing += self._random.gauss(0, _SWAPPING * math.log(epoch / self._epoch[number], 3) ** 0.5)
         self._standing[number], self._epoch[number] = standing, epoch
         came = Arrival(number, epoch, (standing,), 0)
-        verdict = self._rule.verdict(came, self._evidence)
+        verdict = Verdict.GO if number in self._sent_on else self._rule.verdict(came, self._evidence)
         self._evidence.add(came, verdict == Verdict.PAUSE, verdict == Verdict.STOP, verdict == Verdict.WITNESS)
         if verdict in (Verdict.GO, Verdict.WITNESS):
             self._train(number)

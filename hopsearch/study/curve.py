@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hopsearch.study.continuation import Floats, chances, steps, targets
 from hopsearch.study.evidence import Arrival, Evidence
+from hopsearch.study.extrapolation import Floats, chances, steps, targets
 from hopsearch.study.fronts import Values
 from hopsearch.study.rules import AshaPromotion, Verdict
 
@@ -20,7 +20,7 @@ class Curve(AshaPromotion):
 
     At a rung it predicts, from the best so far of each trial that came there, with what probability it ends above the best that
     is known: by regressions from each rung to the next one, fitted on the trials that came to both, with Student's errors (see
-    `continuation`). As many trials go on, the most probable ones first, as make the most of the epochs: the sum of their
+    `extrapolation`). As many trials go on, the most probable ones first, as make the most of the epochs: the sum of their
     probabilities divided by what was trained for the rung so far and what these would train from there on is the largest it can
     be, but never fewer than the best 1/reduction. So at a rung that says nothing, where all are equally probable, all go on; at
     one that ranks well none does but that share. The others wait, and go on when what was learned since says so.

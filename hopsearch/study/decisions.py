@@ -59,7 +59,7 @@ def decide(
     """
     came = arrival(record, epoch, objectives)
     rung = evidence.of(came)
-    verdict = Verdict.GO if record.final(epoch) else pruner.verdict(came, evidence)
+    verdict = Verdict.GO if record.sent_on(epoch) else pruner.verdict(came, evidence)
     value = objectives[0].sign * came.values[0]
     stop, pause, witness = (verdict == one for one in (Verdict.STOP, Verdict.PAUSE, Verdict.WITNESS))
     rank = rung.rank(came.values, pruner.behind)

@@ -1,4 +1,4 @@
-"""The best use of the end of a search: the best trial, if it waits, trains to full epochs while a budget lets it get there.
+"""The best use of the end of a search: the trial that is ahead at the rungs trains to full epochs while the budget is enough.
 
 A new trial that is begun then cannot come to full epochs any more, and the best would wait for rivals that cannot either. Only
 the best goes on: sent on with all workers, those that wait at the highest rung took a fifth of the epochs, were hardly ever the
@@ -15,7 +15,8 @@ from hopsearch.study.fronts import Values, dominates
 def finalist(evidence: Evidence, fidelity: Fidelity, reach: int) -> tuple[int, int] | None:
     """The (trial, epoch) that is to go on from its pause to full epochs, if there is one.
 
-    It is better than all that ever came to a rung, by what each had at its highest one; with several objectives none beats it.
+    It is better than all that ever came to a rung, by what each had at its highest one below full epochs (what those that are
+    complete had at the end is not compared with what others have before it); with several objectives none beats it.
     It goes on as soon as nobody could get there any more who is a rung lower, be it a new trial. Not earlier: until then the rule
     may find a better one. And only if as many have come to its rung as successive halving compares there for one full training:
     a search with a small budget is not spent on its first trials for want of rivals.

@@ -26,6 +26,7 @@ from threadpoolctl import ThreadpoolController
 from hopsearch.seeds import derive
 from hopsearch.space import Objective, Space
 from hopsearch.study.encoding import Encoding, Floats
+from hopsearch.study.ranks import ranks
 from hopsearch.study.records import State
 from hopsearch.study.sampler_view import SamplerView, at_fault, best_by_rung, inherited
 from hopsearch.study.surrogate import Observed, Surrogate
@@ -140,12 +141,12 @@ class RungGP(BaseSampler):
 
     def _single(self, score_NK: Floats) -> Floats:
         """One value of all objectives, by their ranks, as a normal distribution has them."""
-        rank_NK = np.stack([_ranks(score_N) for score_N in score_NK.T], axis=1) / len(score_NK)
+        rank_NK = np.stack([ranks(score_N) for score_N in score_NK.T], axis=1) / len(score_NK)
         single_N = rank_NK[:, 0]
         if rank_NK.shape[1] > 1:
             weighted_NK = rank_NK * self._random.dirichlet(np.ones(rank_NK.shape[1]))
             single_N = weighted_NK.min(axis=1) + _AUGMENTED * weighted_NK.sum(axis=1)
-        return np.asarray(ndtri((_ranks(single_N) - 0.5) / len(single_N)))
+        return np.asarray(ndtri((ranks(single_N) - 0.5) / len(single_N)))
 
     def _believed(self, surrogate: Surrogate, waiting: list[_Seen], offset: int) -> Observed:
         features_QF = self._encoding.features_of(np.array([one.point_P for one in waiting]))
@@ -214,13 +215,6 @@ def _kept(value_N: Floats) -> npt.NDArray[np.int64]:
     rest = np.setdiff1d(np.arange(count), chosen)
     evenly = rest[np.linspace(0, len(rest) - 1, _MOST - len(chosen)).astype(np.int64)]
     return np.asarray(np.union1d(chosen, evenly))
-
-
-def _ranks(score_N: Floats) -> Floats:
-    """1 for the lowest; equals share the mean of theirs. As scipy.stats.rankdata, whose import takes most of a second."""
-    _, place_N, counts = np.unique(score_N, return_inverse=True, return_counts=True)
-    highest = np.cumsum(counts)
-    return np.asarray((highest - (counts - 1) / 2)[place_N])
 
 
 def _keys(features_QF: Floats) -> list[bytes]:

@@ -12,6 +12,8 @@ Shapes: N trials, M of them at a rung, R rungs.
 import numpy as np
 import numpy.typing as npt
 
+from hopsearch.study.ranks import ranks
+
 Floats = npt.NDArray[np.float64]
 
 _BELIEVED = 4  # trials that the belief counts for that the next rung has the same order
@@ -47,9 +49,7 @@ def _expected(below_N: Floats, both_N: npt.NDArray[np.bool_], above_M: Floats) -
 
 def _scores(value_M: Floats) -> Floats:
     """Ranks as a logistic distribution has them, about 0; equals share the mean of theirs."""
-    _, place_M, counts = np.unique(value_M, return_inverse=True, return_counts=True)
-    rank_M = (np.cumsum(counts) - (counts - 1) / 2)[place_M]
-    share_M = (rank_M - 0.5) / len(value_M)
+    share_M = (ranks(value_M) - 0.5) / len(value_M)
     return np.asarray(np.log(share_M / (1 - share_M)))
 
 

@@ -84,7 +84,7 @@ class Promotion:
         over: whether no other trial was to be looked at any more.
         retired: the search is over and the trial ends here.
         reach: why it goes on, where that is not the rule's doing: a budget lets a worker train so many epochs, too few for a new
-            trial, and the trial is the best, see `finalists`; else 0.
+            trial, and the trial is ahead of all others at the rungs, see `finalists`; else 0.
     """
 
     epoch: int
@@ -193,12 +193,16 @@ class TrialRecord:
         """What these took."""
         return self.seconds + self.lost_seconds + (self.failure.seconds if self.failure else 0.0)
 
+    def seconds_to(self, epoch: int) -> float:
+        """What training on to ``epoch`` would take, by what its epochs took so far; it has trained one."""
+        return (epoch - self.epoch) * self.seconds / self.epoch
+
     @property
     def made(self) -> list[Decision | Promotion]:
         """All that was decided about it."""
         return [*self.decisions.values(), *self.promotions.values()]
 
-    def final(self, epoch: int) -> bool:
+    def sent_on(self, epoch: int) -> bool:
         """Whether it was sent on to full epochs before it came to ``epoch``, whatever its values; see `finalists`."""
         return any(promotion.reach for promotion in self.promotions.values() if promotion.epoch < epoch)
 

@@ -102,7 +102,7 @@ class Study(Writer):
         """As in `StudyView`, without a look at the storage."""
         return self._judgements
 
-    def next(self, admit: Admit, trials: int, reach: int | None = None) -> TrialRecord | None:
+    def next(self, admit: Admit, trials: int, reach: int | None = None, pace: float = 0.0) -> TrialRecord | None:
         """What a free worker is to train: a paused trial that is promoted, else a new one while there are fewer than ``trials``.
 
         Args:
@@ -110,6 +110,8 @@ class Study(Writer):
             trials: of the study in all.
             reach: epochs that the worker can still train before a budget is spent, where that is known. With few left the best
                 trial trains to full epochs if it waits, see `finalists`.
+            pace: seconds of an epoch that this was reckoned with; a trial that is too slow to get there is not sent on. 0 where
+                epochs themselves are counted.
 
         Returns:
             None where there is nothing to train now. Trials that run may bring more; if there are none, the search is over,
@@ -119,7 +121,7 @@ class Study(Writer):
             StudyError: no configuration of the space meets the constraints.
         """
         fresh = self.count < trials
-        record = (self._send_on(reach) if fresh and reach is not None else None) or self.promote(over=False)
+        record = (self._send_on(reach, pace) if fresh and reach is not None else None) or self.promote(over=False)
         if record is None and fresh:
             record = self.ask(admit)
         return record or self.promote(over=self._settled())
@@ -146,8 +148,12 @@ class Study(Writer):
         """
         return self._go_on(self._pruner.promotion(self._evidence, over), over)
 
-    def _send_on(self, reach: int) -> TrialRecord | None:
-        return self._go_on(finalist(self._evidence, self.identity.space.fidelity, reach), over=False, reach=reach)
+    def _send_on(self, reach: int, pace: float) -> TrialRecord | None:
+        fidelity = self.identity.space.fidelity
+        chosen = finalist(self._evidence, fidelity, reach)
+        if chosen is not None and pace and self.records[chosen[0]].seconds_to(fidelity.max_epochs) > reach * pace:
+            return None
+        return self._go_on(chosen, over=False, reach=reach)
 
     def _go_on(self, chosen: tuple[int, int] | None, over: bool, reach: int = 0) -> TrialRecord | None:
         if chosen is None:

@@ -18,8 +18,8 @@ class WarmStart:
     """Another study's trials, as far as they say anything about ``space``.
 
     A trial is taken over with the parameters that both spaces have, where its value is inside the new range, and with its curve:
-    so its fidelity stays marked, and a sampler sees its best value, as one of the new study (`SamplerView`). It is no trial
-    of that study: it is not counted, not ranked, and does not keep its configuration from being trained.
+    so its fidelity stays marked, and a sampler sees it with what it is expected to have, as one of the new study (`SamplerView`).
+    It is no trial of that study: it is not counted, not ranked, and does not keep its configuration from being trained.
 
     Args:
         view: the other study.
