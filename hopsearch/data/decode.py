@@ -104,7 +104,10 @@ def in_threads(task: Callable[[int], T], count: int) -> Generator[T, None, None]
 
     Work stops when the results are no longer wanted, by Ctrl-C too: an image that a thread has started on is not waited for.
     """
-    stop, pool = threading.Event(), ThreadPoolExecutor(min(_MOST_THREADS, _cores()), "decode")
+    threads = max(1, min(_MOST_THREADS, _cores(), count))
+    stop, pool, all_there = threading.Event(), ThreadPoolExecutor(threads, "decode"), threading.Barrier(threads)
+    for _ in range(threads):  # now: a thread that finds no memory as it starts would be waited for without end
+        pool.submit(all_there.wait)
     ahead: deque[Future[tuple[list[T], float]]] = deque()
     taken, at_once = 0, 1
     with pil_quiet():  # here and not in the threads
