@@ -207,7 +207,7 @@ def test_trials_that_tie_are_trained_again_side_by_side(tmp_path):
     alike = {"augment.label_smoothing": {"type": "categorical", "choices": [0.0, 0.01, 0.02]}}
     fidelity = {"min_epochs": 2, "max_epochs": 2}
     (tmp_path / "alike.yaml").write_text(yaml.safe_dump({"fixed": fixed, "parameters": alike, "fidelity": fidelity}))
-    tie = [f"space={tmp_path / 'alike.yaml'}", "trials=3", "finish.repeats=2", "finish.candidates=2"]
+    tie = [f"space={tmp_path / 'alike.yaml'}", "sampler=tpe", "trials=3", "finish.repeats=2", "finish.candidates=2"]
     done = run(tmp_path, *tie)
     assert done.returncode == 0, done.stderr[-3000:]
     view = StudyView.open(tmp_path / "runs" / "alike-digits")
