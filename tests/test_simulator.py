@@ -176,9 +176,9 @@ def test_opened_again_after_every_kth_event(tmp_path, k, sampler, pruner):
     """With trials enough that both samplers propose from what was learnt, and the first rung is judged."""
     faults = Faults(preemption=0.05)
     with open_study(tmp_path / "straight", sampler, pruner, MEMORY) as study:
-        events = Simulation(study, Hills(), 4, 28, faults).run()
+        events = Simulation(study, Hills(), 4, 22, faults).run()
         straight = facts(study)
-    simulation = Simulation(open_study(tmp_path / "again", sampler, pruner), Hills(), 4, 28, faults)
+    simulation = Simulation(open_study(tmp_path / "again", sampler, pruner), Hills(), 4, 22, faults)
     seen = []
     for turn, event in enumerate(simulation.events(), start=1):
         seen.append(event)
