@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hopsearch.data import DataConfig, cache, load, splits, view
+from hopsearch.data import DataConfig, cache, decode, load, splits, view
 from hopsearch.errors import DataError
 from tests.test_data_sources import fill, picture
 
@@ -225,3 +226,21 @@ def test_processes_that_start_at_once_decode_once(folder, memory_limit):
         worker.join()
     assert sorted(calls for calls, _, _ in told) == [0, 1]
     assert len({rest for _, *rest in map(tuple, told) for rest in [tuple(rest)]}) == 1
+
+
+def test_threads_that_were_started_do_not_wait_for_one_that_could_not_be(monkeypatch):
+    start = threading.Thread.start
+
+    def limited(thread):
+        if thread.name == "decode_1":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(decode, "_cores", lambda: 3)
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        list(decode.in_threads(str, 9))
+    left = [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+    for thread in left:
+        thread.join(timeout=20)
+    assert not any(thread.is_alive() for thread in left)

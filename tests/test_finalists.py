@@ -292,9 +292,9 @@ class TestDesk:
         assert chosen[0].state == State.COMPLETE
         reach = next(promotion.reach for promotion in chosen[0].promotions.values() if promotion.reach)
         told = [line for line in said if line.startswith("budget.")]
-        left = f"{reach} epochs left a worker, too few for a new trial to come to 9"
+        left = f"{reach} epochs left for each worker, too few for a new trial to come to 9"
         who = f"trial {chosen[0].number}, ahead of all others at the rungs"
-        assert told[0] == f"{name}: {left}: {who}, goes on to the end without waiting"
+        assert told[0] == f"{name}: {left}, so {who}, trains to the end"
         assert len(told) == len(chosen)
         assert study.audit() == []
 

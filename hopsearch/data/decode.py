@@ -106,12 +106,12 @@ def in_threads(task: Callable[[int], T], count: int) -> Generator[T, None, None]
     """
     threads = max(1, min(_MOST_THREADS, _cores(), count))
     stop, pool, all_there = threading.Event(), ThreadPoolExecutor(threads, "decode"), threading.Barrier(threads)
-    for _ in range(threads):  # now: a thread that finds no memory as it starts would be waited for without end
-        pool.submit(all_there.wait)
     ahead: deque[Future[tuple[list[T], float]]] = deque()
     taken, at_once = 0, 1
     with pil_quiet():  # here and not in the threads
         try:
+            for _ in range(threads):  # now: a thread that finds no memory as it starts would be waited for without end
+                pool.submit(all_there.wait)
             while ahead or taken < count:
                 while taken < count and len(ahead) < 2 * _cores():
                     run = range(taken, min(taken + at_once, count))
@@ -122,6 +122,7 @@ def in_threads(task: Callable[[int], T], count: int) -> Generator[T, None, None]
                 yield from results
         finally:
             stop.set()
+            all_there.abort()  # where not all could be started: those that were would wait for the others
             pool.shutdown(wait=False, cancel_futures=True)
 
 

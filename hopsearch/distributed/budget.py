@@ -188,8 +188,8 @@ class Budget:
         allowed = budget_epochs(self, view, hours, workers, seconds) if hours else {}
         if not allowed:
             return "", None, 0.0
-        longest, epochs = min(allowed.items(), key=lambda pair: pair[1])
-        name = longest.partition("=")[0]
+        setting, epochs = min(allowed.items(), key=lambda pair: pair[1])
+        name = setting.partition("=")[0]
         pace = 0.0 if name == "budget.epochs" else hours * 3600
         return name, int(epochs / workers + 1e-6), pace  # hours do not add up to the last digit
 

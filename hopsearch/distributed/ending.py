@@ -33,8 +33,6 @@ class Ending:
         record = self.study.next(admit, self.budget.trials, reach, pace)
         if record is not None and record.epoch in record.promotions and record.promotions[record.epoch].reach:
             last = self.study.identity.space.fidelity.max_epochs
-            left = f"{reach} epochs left a worker, too few for a new trial to come to {last}"
-            self.say(
-                f"{name}: {left}: trial {record.number}, ahead of all others at the rungs, goes on to the end without waiting"
-            )
+            left = f"{reach} epochs left for each worker, too few for a new trial to come to {last}"
+            self.say(f"{name}: {left}, so trial {record.number}, ahead of all others at the rungs, trains to the end")
         return record

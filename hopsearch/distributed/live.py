@@ -197,10 +197,9 @@ class LiveView:
         """The next epoch at which the rule chooses, else full epochs."""
         if record.state != State.RUNNING:
             return ""
-        last, rungs = self._view.identity.space.fidelity.max_epochs, self._view.identity.space.fidelity.rungs
+        last = self._view.identity.space.fidelity.max_epochs
         if record.sent_on(last):
             return str(last)
         skipped = {judgement.epoch for judgement in latest(self._view.judgements) if judgement.skipped}
-        after = rungs if self._rule.name == "curve" else range(last)  # it looks at the end too, and chooses nobody there
-        ahead = (epoch for epoch in after if epoch > record.epoch and self._rule.decides_at(epoch, record.number))
+        ahead = (epoch for epoch in range(record.epoch + 1, last) if self._rule.chooses_at(epoch, record.number))
         return str(next((epoch for epoch in ahead if epoch not in skipped), last if record.epoch < last else ""))

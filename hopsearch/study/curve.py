@@ -40,6 +40,10 @@ class Curve(AshaPromotion):
         """At every rung but the last, and at the epoch before the last, to know how trainings end."""
         return epoch in self._looks()
 
+    def chooses_at(self, epoch: int, number: int) -> bool:
+        """At every rung but the last."""
+        return epoch in self.fidelity.rungs[:-1]
+
     def verdict(self, arrival: Arrival, evidence: Evidence) -> Verdict:
         """Go on as a witness, at the end, or among those that make the most of the epochs; else pause."""
         rungs, rung = self.fidelity.rungs, evidence.of(arrival)

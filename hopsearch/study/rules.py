@@ -40,6 +40,9 @@ class Pruner(Protocol):
     def decides_at(self, epoch: int, number: int) -> bool:
         """Whether the rule looks at trial ``number`` at ``epoch`` (full epochs are never asked for)."""
 
+    def chooses_at(self, epoch: int, number: int) -> bool:
+        """Whether it may end or pause the trial there; a rule may look at others only to learn from them."""
+
     def bracket(self, number: int) -> int:
         """Trials compete within a bracket only."""
 
@@ -71,6 +74,10 @@ class Rule:
     def decides_at(self, epoch: int, number: int) -> bool:
         """From min_epochs on."""
         return self.fidelity.min_epochs <= epoch < self.fidelity.max_epochs
+
+    def chooses_at(self, epoch: int, number: int) -> bool:
+        """Wherever it looks."""
+        return self.decides_at(epoch, number)
 
     def bracket(self, number: int) -> int:
         """One bracket for all."""

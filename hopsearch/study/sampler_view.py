@@ -33,7 +33,7 @@ class SamplerView(optuna.Study):
     that workers asked at the same time do not propose the same point.
 
     A trial that failed by its own fault (diverged, out of memory, a limit broken) is seen as complete, with the worst value that
-    any trial of the study has, in every objective. One whose machine was lost says nothing of its configuration and is left out.
+    any trial is seen with, in every objective. One whose machine was lost says nothing of its configuration and is left out.
 
     Trials taken over from another study are put on one scale among themselves, with the epochs at which they ended for rungs.
     Each is seen with the value that has the same quantile here as its own has there, since other data have other values (Salinas
@@ -77,7 +77,7 @@ class SamplerView(optuna.Study):
     def _as_seen(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         theirs = [trial for trial in trials if trial.user_attrs.get("rejected") == State.INHERITED]
         own = [trial for trial in trials if trial.user_attrs.get("rejected") != State.INHERITED]
-        ends = sorted({max(trial.intermediate_values, default=0) for trial in theirs})
+        ends = sorted({max(trial.intermediate_values) for trial in theirs if trial.intermediate_values})
         complete = self._projected(own, self._rungs) | self._projected(theirs, ends)
         seen = self._with_failures([complete.get(trial.number, trial) for trial in trials])
         others = [trial for trial in seen if inherited(trial)]

@@ -1,7 +1,7 @@
 """Samplers by name. `gp` is ours, see `hopsearch.study.gp`; the others are Optuna's, and a restart changes nothing in them.
 
-`tpe_gp`, the default, asks one of the two for each proposal, by chance. Each is far ahead of the other somewhere, where is not
-known before, and half the proposals of the better one are nearly as good as all (`benchmarks/results/outside_quality.md`).
+`tpe_gp`, the default, asks one of the two for each proposal, by chance: which of them is better differs from problem to problem
+and is not known before (`benchmarks/results/outside_quality.md`).
 
 A sampler is made anew for every trial, seeded by (study seed, trial number), and sees the study's records only. So a search
 that was killed and run again proposes what it would have proposed without the interruption. Sobol points (``qmc``) need one

@@ -108,8 +108,8 @@ class Study(Writer):
         Args:
             admit: computes a configuration's cost and says whether the constraints hold.
             trials: of the study in all.
-            reach: epochs that the worker can still train before a budget is spent, where that is known. With few left the best
-                trial trains to full epochs if it waits, see `finalists`.
+            reach: epochs that the worker can still train before a budget is spent, where that is known. With few left the
+                trial that is ahead at the rungs trains to full epochs if it waits, see `finalists`.
             pace: seconds of an epoch that this was reckoned with; a trial that is too slow to get there is not sent on. 0 where
                 epochs themselves are counted.
 
