@@ -22,6 +22,7 @@ if __name__ == "__main__":
     start_ahead(sys.argv[1:])
 
 import contextlib
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,7 +40,8 @@ from hopsearch.distributed.checkpoints import CheckpointConfig
 from hopsearch.distributed.cluster import MOST, TrialResources, connect, slots, this_machine
 from hopsearch.distributed.dispatcher import Dispatcher
 from hopsearch.distributed.driver import interrupted, run_search
-from hopsearch.distributed.finishing import FinishConfig, finish_winner
+from hopsearch.distributed.election import FinishConfig, trainings_again
+from hopsearch.distributed.finishing import finish_winner
 from hopsearch.distributed.growth import growth
 from hopsearch.distributed.live import LiveView
 from hopsearch.distributed.mirror import JournalMirror, Place
@@ -189,7 +191,8 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
 
 def _prepare(config: TuneConfig, fixed: dict[str, Any], console: Console) -> _Prepared:
     identity, facts, later = _identity(config, fixed, console)
-    budget = make_budget(config.trials, config.budget, config.cost, config.trial.gpus * config.trial.workers)
+    again = functools.partial(trainings_again, config=config.finish)
+    budget = make_budget(config.trials, config.budget, config.cost, config.trial.gpus * config.trial.workers, again)
     place, prior = Place.of(config.storage, identity.name), Prior(flatten(config.prior))
     if not config.address:
         slots(config.trial, alone=this_machine())

@@ -101,6 +101,46 @@ def test_a_plateau_is_reached_where_trials_wait(tmp_path, pruner):
         assert budget.left(study, 0.0) == budget.left(StudyView.open(tmp_path / "test"), 0.0)
 
 
+@pytest.mark.parametrize(
+    ("again", "amount", "spent", "key"),
+    [
+        (1, {"epochs": 8}, "the last 25% of budget.epochs=8 is kept for", "budget.epochs="),
+        (0, {"epochs": 8}, "", ""),
+        (9, {"seconds": 3700.0}, "", ""),
+        (9, {"seconds": 3600.0}, "the last 25% of budget.time=1h is kept for", "budget.time="),
+        (9, {"gpu_hours": 4, "gpus": 2}, "the last 25% of budget.gpu_hours=4 is kept for", "budget.gpu_hours="),
+        (9, {"money": 3.9, "per_hour": 2}, "the last 23% of budget.cost=3.9 is kept for", "budget.cost="),
+        (9, {"epochs": 6}, "the budget of 6 epochs is spent", "budget.epochs="),
+    ],
+)
+def test_a_quarter_of_a_budget_at_most_is_kept_for_trials_that_tie(study, again, amount, spent, key):
+    """Six epochs of 900 seconds are done, two at once, so in 2700 seconds."""
+    budget = Budget(9, again=lambda view: again, **amount)
+    said = budget.over(study, 2700.0)
+    assert (said.startswith(spent), bool(said)) == (True, bool(spent))
+    assert budget.remedy(study, 2700.0) == key
+
+
+def test_no_more_is_kept_than_the_trainings_take(study):
+    """One of them is nine epochs."""
+    one, two = (Budget(99, epochs=80, again=lambda view, count=count: count) for count in (1, 2))
+    record = study.next(admit_all, 99)
+    while study.epochs < 80:
+        left = 80 - study.epochs
+        assert (bool(one.over(study, 1.0)), bool(two.over(study, 1.0))) == (left <= 9, left <= 18)
+        assert one.reach(study, 1.0, 1)[1] == (left if left > 20 else max(0, left - 9))
+        if record.state != State.RUNNING:
+            record = study.next(admit_all, 99)
+        study.report(record.number, record.epoch + 1, 0.5, 900.0 * (record.epoch + 1))
+
+
+def test_trials_that_tie_are_not_looked_for_before_it_matters(study):
+    def again(view):
+        raise AssertionError("asked")
+
+    assert Budget(9, epochs=9, again=again).over(study, 1.0) == ""
+
+
 def test_no_budget_is_never_spent(study):
     assert Budget(1).over(study, 1e9) == ""
     assert Budget(1).left(study, 1e9) == []
@@ -204,12 +244,16 @@ def test_a_plan_takes_off_what_is_done(tell):
 def test_a_plan_tells_what_finishing_adds(tell):
     said = tell(*SMALL, "dry_run=true")[1]
     assert re.search(
-        r"finishing, outside all budgets: the winner is trained to 3 epochs where it has fewer, [\d.]+ \w+ at most", said
+        r"finishing: the winner is trained to 3 epochs where it has fewer, [\d.]+ \w+ at most, and tested, outside all budgets",
+        said,
     )
     assert "trained again" not in said
     words = [*SMALL, "dry_run=true", "finish.repeats=5", "finish.candidates=4", "trial.concurrent=2"]
     epochs = r"5 × 4 × 3 epochs \(repeats × candidates × epochs\) = 60 epochs, [\d.]+ \w+ with 2 at once; the winner is"
-    assert re.search(rf"trials that tie are trained again, at most {epochs}", tell(*words)[1])
+    said = tell(*words)[1]
+    assert re.search(rf"trials that tie are trained again, at most {epochs}", said)
+    assert "is kept for that" not in said
+    assert "with 2 at once; a budget's last quarter at most is kept for that; the winner" in tell(*words, "budget.time=1h")[1]
     assert "finishing: none (finish=false)" in tell(*SMALL, "dry_run=true", "finish=false")[1]
 
 

@@ -201,18 +201,20 @@ def test_images_of_ones_own(tmp_path):
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_trials_that_tie_are_trained_again_side_by_side(tmp_path):
+def test_trials_that_tie_are_trained_again_side_by_side_within_the_budget(tmp_path):
     sizes = {"family": "mlpmixer", "depth": 1, "dim": 16, "patch_size": 4}
     fixed = {f"model.{name}": value for name, value in sizes.items()} | {"train.epochs": 2, "optim.lr": 5e-3}
-    alike = {"augment.label_smoothing": {"type": "categorical", "choices": [0.0, 0.01, 0.02]}}
+    alike = {"augment.label_smoothing": {"type": "categorical", "choices": [number / 100 for number in range(8)]}}
     fidelity = {"min_epochs": 2, "max_epochs": 2}
     (tmp_path / "alike.yaml").write_text(yaml.safe_dump({"fixed": fixed, "parameters": alike, "fidelity": fidelity}))
-    tie = [f"space={tmp_path / 'alike.yaml'}", "sampler=tpe", "trials=3", "finish.repeats=2", "finish.candidates=2"]
+    tie = [f"space={tmp_path / 'alike.yaml'}", "trials=8", "budget.epochs=16", "finish.repeats=2", "finish.candidates=2"]
     done = run(tmp_path, *tie)
     assert done.returncode == 0, done.stderr[-3000:]
     view = StudyView.open(tmp_path / "runs" / "alike-digits")
     election, repeats = (view.optuna.user_attrs[key] for key in ("election", "repeats"))
     assert len(election["values"]) == 2, "trials this alike tie"
+    assert re.search(r"stopped: the last (25|19)% of budget.epochs=16 is kept for training trials that tie again", done.stdout)
+    assert view.epochs in (12, 13), "two train at once"
     assert {(one["epochs"], one["value"] is None) for one in repeats.values()} == {(2, False)}
     assert len(repeats) == 4
     assert view.winner["trial"] == election["chosen"]
@@ -220,4 +222,5 @@ def test_trials_that_tie_are_trained_again_side_by_side(tmp_path):
     again = run(tmp_path, *tie)
     assert again.returncode == 0, again.stderr[-3000:]
     assert "trained again with fresh seeds, " not in again.stdout, "what is known is not trained again"
+    assert "with fresh seeds already, so no trial is trained: raise budget.epochs= to train more" in again.stdout
     assert StudyView.open(view.folder).winner == view.winner

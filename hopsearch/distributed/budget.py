@@ -2,7 +2,7 @@
 
 import re
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from hopsearch.errors import ConfigError
 from hopsearch.study import StudyView
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_KEPT = 0.25  # of a budget at most, for trainings with fresh seeds: small budgets allow ten trainings, and nine may be asked for
 
 ALIASES = {
     "time": "budget.time",
@@ -85,13 +86,16 @@ def modern(settings: Mapping[str, Any], place: str) -> dict[str, Any]:
     return values
 
 
-def make_budget(trials: int, config: BudgetConfig, prices: CostConfig, gpus: float) -> "Budget":
+def make_budget(
+    trials: int, config: BudgetConfig, prices: CostConfig, gpus: float, again: Callable[[StudyView], int] | None = None
+) -> "Budget":
     """The budget of a search.
 
     Args:
         trials: of the study in all.
         config, prices: as given.
         gpus: of a trial.
+        again: trainings with fresh seeds that follow the search, as its trials stand.
 
     Raises:
         ConfigError: GPU-hours without GPUs, or money without a price.
@@ -101,13 +105,48 @@ def make_budget(trials: int, config: BudgetConfig, prices: CostConfig, gpus: flo
         raise ConfigError("budget.gpu_hours", rule, "Give trial.gpus=1")
     if config.cost is not None and prices.per_hour is None:
         raise ConfigError("budget.cost", "needs a price, got no cost.per_hour", "Give cost.per_hour=")
-    more = (config.cost, prices.per_hour or 0.0, config.plateau)
+    more = (config.cost, prices.per_hour or 0.0, config.plateau, again)
     return Budget(trials, config.time, config.epochs, config.gpu_hours, gpus, *more)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One of the budgets, in its own unit.
+
+    Attributes:
+        setting: its name.
+        value: as on the command line.
+        spent: that it is, in words.
+        total, used: of it.
+        epoch: what an epoch takes of it.
+        kept: of the total, for trainings with fresh seeds.
+    """
+
+    setting: str
+    value: str
+    spent: str
+    total: float
+    used: float
+    epoch: float
+    kept: float
+
+    @property
+    def epochs(self) -> float:
+        """How many more it is enough for."""
+        left = self.total - self.kept - self.used
+        return max(0.0, left / self.epoch)
+
+    @property
+    def given(self) -> str:
+        """As on the command line."""
+        return f"{self.setting}={self.value}"
 
 
 @dataclass(frozen=True)
 class Budget:
     """When to stop handing out work; running trials then stop after their epoch, and go on if the budget is raised.
+
+    Where trials tie and are to be trained again with fresh seeds, the last part is kept for that, a quarter at most.
 
     Attributes:
         trials: of the study in all.
@@ -119,6 +158,7 @@ class Budget:
         per_hour: the price of a trial's hour.
         plateau: trials that came to their first epoch since the best value was reached (with several objectives: the newest best
             value of the front).
+        again: how many trainings with fresh seeds follow the search, as its trials stand.
     """
 
     trials: int
@@ -129,6 +169,12 @@ class Budget:
     money: float | None = None
     per_hour: float = 0.0
     plateau: int | None = None
+    again: Callable[[StudyView], int] | None = None
+
+    @property
+    def bounds_training(self) -> bool:
+        """Whether one of them is of epochs, or of what these take."""
+        return any(amount is not None for amount in (self.seconds, self.epochs, self.gpu_hours, self.money))
 
     def over(self, view: StudyView, seconds: float) -> str:
         """The budget that is spent, in words; empty where none is. ``trials`` is not asked for: it ends no trial that runs.
@@ -145,14 +191,14 @@ class Budget:
 
     def _spent(self, view: StudyView, seconds: float) -> list[tuple[str, str]]:
         spent = []
-        if self.seconds is not None and seconds >= self.seconds:
-            spent.append((f"the time budget of {as_setting(self.seconds)} is spent", "budget.time"))
-        if self.epochs is not None and view.epochs >= self.epochs:
-            spent.append((f"the budget of {self.epochs} epochs is spent", "budget.epochs"))
-        if self.gpu_hours is not None and self._gpu_hours(view) >= self.gpu_hours:
-            spent.append((f"the budget of {self.gpu_hours:g} GPU-hours is spent", "budget.gpu_hours"))
-        if self.money is not None and self._money(view) >= self.money:
-            spent.append((f"the cost limit of {self.money:g} is reached", "budget.cost"))
+        hours = 0.0 if self.again is None else _hours(view)
+        for part in _parts(self, view, hours, _at_once(view, seconds), seconds):
+            if part.used >= part.total:
+                spent.append((part.spent, part.setting))
+            elif part.used + part.kept >= part.total:
+                share = (part.total - part.used) / part.total
+                kept = f"the last {share:.0%} of {part.given} is kept for training trials that tie again with fresh seeds"
+                spent.append((kept, part.setting))
         if self.plateau is not None and view.since_best >= self.plateau:
             spent.append((f"no better value in the last {self.plateau} trials", "budget.plateau"))
         return spent
@@ -165,9 +211,9 @@ class Budget:
         if self.epochs is not None:
             words.append(f"{max(0, self.epochs - view.epochs)} epochs")
         if self.gpu_hours is not None:
-            words.append(f"{max(0.0, self.gpu_hours - self._gpu_hours(view)):.2f} GPU-hours")
+            words.append(f"{max(0.0, self.gpu_hours - view.trained_seconds / 3600 * self.gpus):.2f} GPU-hours")
         if self.money is not None:
-            words.append(f"a cost of {max(0.0, self.money - self._money(view)):.2f}")
+            words.append(f"a cost of {max(0.0, self.money - view.trained_seconds / 3600 * self.per_hour):.2f}")
         if self.plateau is not None:
             words.append(f"{max(0, self.plateau - view.since_best)} trials to a plateau")
         return words
@@ -182,30 +228,23 @@ class Budget:
             seconds: wall-clock spent.
             workers: that train.
         """
-        if self.epochs is None and self.seconds is None and self.gpu_hours is None and self.money is None:
+        if not self.bounds_training:
             return "", None, 0.0
         hours = _hours(view)
-        allowed = budget_epochs(self, view, hours, workers, seconds) if hours else {}
-        if not allowed:
+        parts = _parts(self, view, hours, workers, seconds) if hours else []
+        if not parts:
             return "", None, 0.0
-        setting, epochs = min(allowed.items(), key=lambda pair: pair[1])
-        name = setting.partition("=")[0]
-        pace = 0.0 if name == "budget.epochs" else hours * 3600
-        return name, int(epochs / workers + 1e-6), pace  # hours do not add up to the last digit
+        first = min(parts, key=lambda part: part.epochs)
+        pace = 0.0 if first.setting == "budget.epochs" else hours * 3600
+        return first.setting, int(first.epochs / workers + 1e-6), pace  # hours do not add up to the last digit
 
     def lasts(self, view: StudyView, seconds: float, workers: int) -> float | None:
         """Seconds until a budget is spent, as far as that can be told; see `reach`."""
         ends = [] if self.seconds is None else [max(0.0, self.seconds - seconds)]
         if hours := _hours(view):
             at_once = max(1, workers)
-            ends += [epochs * hours * 3600 / at_once for epochs in budget_epochs(self, view, hours, at_once, seconds).values()]
+            ends += [part.epochs * hours * 3600 / at_once for part in _parts(self, view, hours, at_once, seconds)]
         return min(ends, default=None)
-
-    def _gpu_hours(self, view: StudyView) -> float:
-        return view.trained_seconds / 3600 * self.gpus
-
-    def _money(self, view: StudyView) -> float:
-        return view.trained_seconds / 3600 * self.per_hour
 
 
 def budget_epochs(
@@ -215,26 +254,46 @@ def budget_epochs(
 
     Args:
         budget: the budgets.
-        begun: the study so far; what it has used is taken off.
+        begun: the study so far; what it has used is taken off, and what is kept for trials that tie.
         hours: of an epoch, of one trial.
         at_once: trials at once.
         seconds: wall-clock spent; what the study has noted of it where that is not given.
     """
-    noted, epochs = (begun.seconds, begun.epochs) if begun else (0.0, 0)
-    seconds = noted if seconds is None else seconds
-    trained = begun.trained_seconds / 3600 if begun else 0.0
-    allowed: dict[str, float] = {}
-    if budget.epochs is not None:
-        allowed[f"budget.epochs={budget.epochs}"] = budget.epochs - epochs
-    if budget.seconds is not None:
-        allowed[f"budget.time={as_setting(budget.seconds)}"] = (budget.seconds - seconds) / 3600 / hours * at_once
-    if budget.gpu_hours is not None:
-        allowed[f"budget.gpu_hours={budget.gpu_hours:g}"] = (budget.gpu_hours / budget.gpus - trained) / hours
-    if budget.money is not None:
-        allowed[f"budget.cost={budget.money:g}"] = (budget.money / budget.per_hour - trained) / hours
-    return {name: max(0.0, most) for name, most in allowed.items()}
+    return {part.given: part.epochs for part in _parts(budget, begun, hours, at_once, seconds)}
+
+
+def _parts(budget: Budget, view: StudyView | None, hours: float, at_once: int, seconds: float | None) -> list[_Part]:
+    """The budgets of epochs and of what these take, as they stand; see `budget_epochs`."""
+    spent = 0.0 if view is None else view.seconds
+    spent = spent if seconds is None else seconds
+    epochs, trained = (0, 0.0) if view is None else (view.epochs, view.trained_seconds / 3600)
+    units = [
+        ("time", "the time budget of {} is spent", budget.seconds, spent, hours * 3600 / at_once),
+        ("epochs", "the budget of {} epochs is spent", budget.epochs, epochs, 1.0),
+        ("gpu_hours", "the budget of {} GPU-hours is spent", budget.gpu_hours, trained * budget.gpus, hours * budget.gpus),
+        ("cost", "the cost limit of {} is reached", budget.money, trained * budget.per_hour, hours * budget.per_hour),
+    ]
+    parts = []
+    for name, words, total, used, epoch in units:
+        if total is not None:
+            value = as_setting(total) if name == "time" else f"{total:.6g}" if isinstance(total, float) else f"{total}"
+            kept = _kept(budget, view, total, used, epoch)
+            parts.append(_Part(f"budget.{name}", value, words.format(value), total, used, epoch, kept))
+    return parts
+
+
+def _kept(budget: Budget, view: StudyView | None, total: float, used: float, epoch: float) -> float:
+    # Which trials tie need not be known before it matters.
+    if budget.again is None or view is None or used < (1 - _KEPT) * total:
+        return 0.0
+    return min(_KEPT * total, budget.again(view) * view.identity.space.fidelity.max_epochs * epoch)
 
 
 def _hours(view: StudyView) -> float:
     """What an epoch took so far, the median over trials; 0 where none has been trained."""
     return statistics.median([record.seconds / record.epoch for record in view.counted() if record.curve] or [0.0]) / 3600
+
+
+def _at_once(view: StudyView, seconds: float) -> int:
+    """Trials that trained at once, in the mean over the search so far."""
+    return max(1, round(view.trained_seconds / seconds)) if seconds else 1

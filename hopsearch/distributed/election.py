@@ -24,7 +24,8 @@ from hopsearch.training import Row
 
 
 class FinishConfig(Settings):
-    """What is done for the winner once the search has ended. All of it is beyond the search's budgets."""
+    """What is done for the winner once the search has ended. Of the search's budgets, trainings with fresh seeds have the last
+    quarter at most; the rest is beyond them."""
 
     enabled: bool = True
     """Train the winner to full epochs and read its test accuracy; finish=false is short for finish.enabled=false."""
@@ -38,6 +39,13 @@ class FinishConfig(Settings):
     @classmethod
     def _short(cls, value: Any) -> Any:
         return {"enabled": value} if isinstance(value, bool) else value  # as it was written before it had settings
+
+
+def trainings_again(view: StudyView, config: FinishConfig) -> int:
+    """How many trainings with fresh seeds decide on a study's winner, as its trials stand: those that are made counted too."""
+    if not config.enabled or config.repeats == 1:
+        return 0
+    return len(_missing(_again(candidates(view, config.candidates), config), config, {}))
 
 
 def trainings_left(view: StudyView, config: FinishConfig) -> int:

@@ -19,7 +19,7 @@ from hopsearch.durations import clock
 from hopsearch.errors import StudyError
 from hopsearch.study import TrialRecord
 
-__all__ = ["FinishConfig", "finish_winner"]
+__all__ = ["finish_winner"]
 
 _RESTARTS = 3  # of a training in a row
 _SAY_EVERY = 15  # seconds between two lines about the winner's training

@@ -148,10 +148,11 @@ class Plan:
                 return f"finishing: nothing is left, the winner is trial {self.begun.winner['trial']}"
         if finish.repeats > 1 and most:
             took = f", {expected(seconds * most * full / self.at_once)} with {self.at_once} at once" if seconds else ""
-            parts.append(f"trials that tie are trained again, at most {trainings} = {most * full} epochs{took}")
+            kept = "; a budget's last quarter at most is kept for that" if seconds and self.budget.bounds_training else ""
+            parts.append(f"trials that tie are trained again, at most {trainings} = {most * full} epochs{took}{kept}")
         took = f", {expected(seconds * (full - 1))} at most" if seconds else ""
-        parts.append(f"the winner is trained to {full} epochs where it has fewer{took}, and tested")
-        return f"finishing, outside all budgets: {'; '.join(parts)}"
+        parts.append(f"the winner is trained to {full} epochs where it has fewer{took}, and tested, outside all budgets")
+        return f"finishing: {'; '.join(parts)}"
 
     def _show_time(self, left: int, seconds: float, say: Callable[[str], None]) -> None:
         budget, hours = self.budget, seconds / 3600
