@@ -188,12 +188,12 @@ class TestFirstRung:
 
 
 class TestLaterRungs:
-    def fill(self, above, count=16):
+    def fill(self, above, count=16, cost=()):
         """Trials that were chosen at epoch 3."""
         desk = Desk(lambda number, value: value)
         for number in range(count):
-            desk.evidence.add(Arrival(number, 3, (number,), 0), paused=False)
-            desk.evidence.add(Arrival(number, 9, (above(number),), 0), paused=True)
+            desk.evidence.add(Arrival(number, 3, (number, *cost), 0), paused=False)
+            desk.evidence.add(Arrival(number, 9, (above(number), *cost), 0), paused=True)
         return desk
 
     def test_one_that_does_not_rank_is_skipped(self):
@@ -205,6 +205,12 @@ class TestLaterRungs:
         desk = self.fill(lambda number: number)
         assert desk.rule.ranks_best(3, desk.evidence)
         assert desk.come(50, 3, 100) == PAUSE
+
+    def test_with_several_objectives_the_best_are_a_front_of_which_all_go_on(self):
+        desk = self.fill(lambda number: number, cost=(-1.0,))
+        assert not desk.rule.ranks_best(3, desk.evidence)
+        arrival = Arrival(50, 3, (100, -1.0), 0)
+        assert desk.rule.verdict(arrival, desk.evidence) == GO
 
     def test_one_that_does_not_lets_all_go_on_that_are_among_the_best(self):
         desk = self.fill(lambda number: number + 60 * Random(number + 3).random())

@@ -27,8 +27,9 @@ class AdaptiveAsha(AshaPromotion):
     Later rungs are judged by those that were chosen at them, which costs nothing. These differ less than all would, so their τ is
     lower: such a rung is skipped where τ of at least twelve is below 0.1 by more than its standard error. Where it is above 0.65,
     the rung ranks even its best, and no more than 1/reduction of its trials are chosen, witnesses aside. Else whoever is among
-    the best 1/reduction is: where the best do not differ more of them have to be trained. Of a rung to which too few were chosen
-    the one below speaks, and of the first one its witnesses.
+    the best 1/reduction is: where the best do not differ more of them have to be trained, and so they have with several
+    objectives, where the best are a whole front. Of a rung to which too few were chosen the one below speaks, and of the first
+    one its witnesses.
 
     A witness that would not have been chosen may be compared with the others at later rungs. It makes no place for another there
     where these rank even their best, since it tells that fewer trials are enough.
@@ -81,7 +82,9 @@ class AdaptiveAsha(AshaPromotion):
         return epoch == self.fidelity.rungs[0] or tau.trials < ENOUGH or tau.value + tau.error > _RANKS
 
     def ranks_best(self, epoch: int, evidence: Evidence) -> bool:
-        """Whether a rung ranks even its best; of one that says too little, the one below speaks."""
+        """Whether a rung ranks even its best; of one that says too little, the one below speaks. Never with several objectives."""
+        if evidence.rung(epoch).several:
+            return False
         rungs = self.fidelity.rungs
         highest = max(0, len(rungs) - 3)  # whoever goes on from the last but one trains to the end: that is not waited for
         for place in range(min(rungs.index(epoch), highest), -1, -1):
