@@ -82,7 +82,7 @@ class AdaptiveAsha(AshaPromotion):
         return epoch == self.fidelity.rungs[0] or tau.trials < ENOUGH or tau.value + tau.error > _RANKS
 
     def ranks_best(self, epoch: int, evidence: Evidence) -> bool:
-        """Whether a rung ranks even its best; of one that says too little, the one below speaks. Never with several objectives."""
+        """Whether a rung ranks even its best; where it says too little, as the one below does. Never with several objectives."""
         if evidence.rung(epoch).several:
             return False
         rungs = self.fidelity.rungs
