@@ -27,8 +27,9 @@ import torch
 from machine import machine
 
 from hopsearch.data import DataConfig, load
-from hopsearch.distributed.cluster import TrialResources, connect
+from hopsearch.distributed.cluster import connect
 from hopsearch.distributed.job import Job, JobRun, Progress
+from hopsearch.distributed.resources import TrialResources
 from hopsearch.distributed.training import run_training
 from hopsearch.training import TrialConfig, resolve
 

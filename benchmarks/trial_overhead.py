@@ -29,9 +29,10 @@ import torch
 from machine import machine
 
 from hopsearch.data import DataConfig, load
-from hopsearch.distributed.cluster import TrialResources, connect, slots
+from hopsearch.distributed.cluster import connect, slots
 from hopsearch.distributed.dispatcher import Budget, Dispatcher
 from hopsearch.distributed.driver import run_search
+from hopsearch.distributed.resources import TrialResources
 from hopsearch.space import Space
 from hopsearch.study import Board, Identity, Study, StudyView, TrialRecord
 from hopsearch.study.samplers import suggest_value

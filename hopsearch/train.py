@@ -35,12 +35,13 @@ from hopsearch.command import Interrupted, run_as_program
 from hopsearch.config import flatten, parse
 from hopsearch.data import DataConfig, DataFacts, accepted_by_names, data_difference, data_identity
 from hopsearch.data.identity import kept
-from hopsearch.distributed.cluster import TrialResources, connect, places
+from hopsearch.distributed.cluster import connect, places
 from hopsearch.distributed.evaluation import finish_training
 from hopsearch.distributed.growth import growth
 from hopsearch.distributed.job import Job
 from hopsearch.distributed.mirror import Place
 from hopsearch.distributed.progress import Curve
+from hopsearch.distributed.resources import TrialResources
 from hopsearch.distributed.training import run_training
 from hopsearch.errors import ConfigError, ResourceError, StudyError
 from hopsearch.models import preset, require_size

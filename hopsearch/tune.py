@@ -37,7 +37,7 @@ from hopsearch.data import DataConfig, DataFacts, accepted_by_names, data_identi
 from hopsearch.distributed.admission import assess
 from hopsearch.distributed.budget import ALIASES, Budget, BudgetConfig, CostConfig, make_budget, said_of_aliases
 from hopsearch.distributed.checkpoints import CheckpointConfig
-from hopsearch.distributed.cluster import MOST, TrialResources, connect, slots, this_machine
+from hopsearch.distributed.cluster import MOST, connect, slots, this_machine
 from hopsearch.distributed.dispatcher import Dispatcher
 from hopsearch.distributed.driver import interrupted, run_search
 from hopsearch.distributed.election import FinishConfig, trainings_again
@@ -46,6 +46,7 @@ from hopsearch.distributed.growth import growth
 from hopsearch.distributed.live import LiveView
 from hopsearch.distributed.mirror import JournalMirror, Place
 from hopsearch.distributed.plan import Plan
+from hopsearch.distributed.resources import TrialResources
 from hopsearch.errors import ConfigError, UserError
 from hopsearch.names import Name, derive_name, slug
 from hopsearch.space import Space

@@ -9,8 +9,9 @@ from hopsearch import tune
 from hopsearch.command import DONE, MISTAKE, run_verb
 from hopsearch.config import flatten, parse
 from hopsearch.distributed.budget import Budget, budget_epochs, modern
-from hopsearch.distributed.cluster import TrialResources, slots
+from hopsearch.distributed.cluster import slots
 from hopsearch.distributed.plan import expected_epochs
+from hopsearch.distributed.resources import TrialResources
 from hopsearch.errors import ConfigError, ResourceError
 from hopsearch.space import Space
 from hopsearch.study import Simulation, State, Study, StudyView, Training, make_console

@@ -13,10 +13,11 @@ import yaml
 
 from hopsearch.data import DataConfig
 from hopsearch.distributed.adapter import StudySearch, StudySearcher
-from hopsearch.distributed.cluster import MOST, TrialResources, places, slots
+from hopsearch.distributed.cluster import MOST, places, slots
 from hopsearch.distributed.dispatcher import Budget, Dispatcher
 from hopsearch.distributed.growth import Growth, NodeType, autoscaler_file
 from hopsearch.distributed.job import Progress
+from hopsearch.distributed.resources import TrialResources
 from hopsearch.errors import ResourceError
 from hopsearch.study import Study
 from hopsearch.training import Constraint

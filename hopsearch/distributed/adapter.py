@@ -15,10 +15,10 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher, SearchGenerator
 
-from hopsearch.distributed.cluster import TrialResources
 from hopsearch.distributed.deaths import death_of
 from hopsearch.distributed.dispatcher import Dispatcher
 from hopsearch.distributed.job import Progress
+from hopsearch.distributed.resources import TrialResources
 from hopsearch.distributed.sealing import seal
 from hopsearch.distributed.worker import CPUS, GPUS, JOB, PROGRESS
 

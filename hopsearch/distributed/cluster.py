@@ -9,14 +9,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ray
-from pydantic import Field
 from ray._private.accelerators import get_accelerator_manager_for_resource
 from ray._private.utils import get_num_cpus
 
 from hopsearch import signals
-from hopsearch.config import Settings
 from hopsearch.distributed.growth import HEAD, Growth
 from hopsearch.distributed.head import Head
+from hopsearch.distributed.resources import TrialResources
 from hopsearch.errors import ResourceError
 from hopsearch.redaction import redact
 
@@ -31,29 +30,6 @@ MOST = 64
 
 
 _ahead: "list[_Keeper]" = []  # a cluster that was started before it was asked for
-
-
-class TrialResources(Settings):
-    """What one trial is given."""
-
-    workers: int = Field(default=1, gt=0)
-    """Processes that train a trial together, on one machine or several."""
-    cpus: float = Field(default=1, gt=0)
-    """CPU cores of a worker, and threads (at least one)."""
-    gpus: float = Field(default=0, ge=0)
-    """GPUs of a worker; a fraction lets several trials share one."""
-
-    concurrent: int | None = Field(default=None, gt=0)
-    """Trials at once; the cluster grows for them. By default as many as it has room for, grown as far as its autoscaler may."""
-
-    @property
-    def threads(self) -> int:
-        """CPU threads of a worker."""
-        return max(1, int(self.cpus))
-
-    def bundles(self) -> list[dict[str, float]]:
-        """What to reserve for a trial, together or not at all: a bundle a worker."""
-        return [{"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})] * self.workers
 
 
 @contextlib.contextmanager

@@ -12,11 +12,11 @@ from ray import tune
 from hopsearch import signals
 from hopsearch.distributed.adapter import StudyScheduler, StudySearch, StudySearcher, plain_actors
 from hopsearch.distributed.causes import Cause
-from hopsearch.distributed.cluster import TrialResources
 from hopsearch.distributed.conclusion import conclude, leave
 from hopsearch.distributed.deaths import death_of
 from hopsearch.distributed.dispatcher import Dispatcher
 from hopsearch.distributed.overseer import Overseer
+from hopsearch.distributed.resources import TrialResources
 from hopsearch.distributed.worker import TrialWorker
 from hopsearch.errors import UserError
 from hopsearch.study import Study

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hopsearch.distributed.cluster import TrialResources
 from hopsearch.distributed.deaths import LOST, death_of
 from hopsearch.distributed.job import Job
+from hopsearch.distributed.resources import TrialResources
 from hopsearch.distributed.seat import Seat
 from hopsearch.errors import StudyError
 from hopsearch.study import State, TrialRecord

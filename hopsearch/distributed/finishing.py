@@ -8,12 +8,12 @@ from typing import Any
 import ray
 
 from hopsearch.distributed.causes import Cause
-from hopsearch.distributed.cluster import TrialResources
 from hopsearch.distributed.deaths import LOST, death_of
 from hopsearch.distributed.dispatcher import Dispatcher
 from hopsearch.distributed.election import Election, FinishConfig
 from hopsearch.distributed.hanging import LOOK_EVERY, awaited
 from hopsearch.distributed.job import Progress
+from hopsearch.distributed.resources import TrialResources
 from hopsearch.distributed.seat import Seat
 from hopsearch.durations import clock
 from hopsearch.errors import StudyError

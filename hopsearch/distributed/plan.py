@@ -16,8 +16,8 @@ from rich.console import Console
 
 from hopsearch.data import DataConfig, load
 from hopsearch.distributed.budget import Budget, budget_epochs
-from hopsearch.distributed.cluster import TrialResources
 from hopsearch.distributed.election import FinishConfig, trainings_left
+from hopsearch.distributed.resources import TrialResources
 from hopsearch.durations import amount, expected
 from hopsearch.seeds import derive
 from hopsearch.space import Space

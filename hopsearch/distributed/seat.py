@@ -8,9 +8,9 @@ import ray
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from hopsearch.distributed.cluster import TrialResources
 from hopsearch.distributed.hanging import awaited, to_read
 from hopsearch.distributed.job import Job, Progress
+from hopsearch.distributed.resources import TrialResources
 from hopsearch.distributed.watch import Watch
 from hopsearch.distributed.worker import Finisher, answer
 from hopsearch.study import TrialRecord

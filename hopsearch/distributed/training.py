@@ -18,12 +18,12 @@ from ray.train.torch import TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hopsearch import signals
-from hopsearch.distributed.cluster import TrialResources
 from hopsearch.distributed.group import keep_to_assigned_gpus
 from hopsearch.distributed.hanging import GroupWatch, is_there
 from hopsearch.distributed.interface import RanksConfig
 from hopsearch.distributed.job import Job, JobRun, Progress, cause
 from hopsearch.distributed.notice import Notice, draining, this_node
+from hopsearch.distributed.resources import TrialResources
 from hopsearch.errors import ResourceError, StudyError
 
 _POLL = 0.2  # seconds between two looks into the mailbox
