@@ -1,4 +1,4 @@
-"""With what a search ends when its budget is known to it, and when it is cut off: see `hopsearch.study.finalists`.
+"""With what a search ends when its budget is known to it, and when it is cut off: see `hopsearch.study.stopping.finalists`.
 
     python benchmarks/budget_end.py run --outside <folder of lcbench.py> [--problems digits cifar10 lcbench] [--contestants …]
             [--workers 4] [--seeds 8] [--jobs 2]
@@ -23,8 +23,9 @@ from landscapes import PROBLEMS
 from outside import LCBench, instances
 from recorded import add, read
 
+from hopsearch.orchestration.simulation.simulator import Landscape, Simulation
 from hopsearch.space import Space
-from hopsearch.study import MEMORY, Identity, Landscape, Simulation, Study
+from hopsearch.study import MEMORY, Identity, Study
 
 LINES = Path(__file__).parent / "results" / "budget_end.jsonl"
 LCBENCH, FIRST = "lcbench", 3

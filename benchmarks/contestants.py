@@ -9,8 +9,9 @@ from pathlib import Path
 from packaged_rival import PACKAGED, PackagedRival
 from rivals import OptunaHyperband, PlainOptuna, RayTune, simulate
 
+from hopsearch.orchestration.simulation.simulator import Event, Landscape, Simulation
 from hopsearch.space import Space
-from hopsearch.study import MEMORY, Event, Identity, Landscape, Simulation, Study
+from hopsearch.study import MEMORY, Identity, Study
 
 RIVALS = {"optuna": PlainOptuna, "optuna_hyperband": OptunaHyperband, "ray": RayTune}
 """Those that run in this process."""

@@ -5,7 +5,7 @@
 The images are made here: 400 × 533, quality 90, smoothed noise with detail at every scale, some 60 kB each. Rivals, all from
 bytes in memory to a square of uint8 (``torchvision, decoding alone`` to the whole image), all with one thread:
 
-* ``ours``: `hopsearch.data.view.to_pixels`;
+* ``ours``: `hopsearch.data.files.view.to_pixels`;
 * ``ours, without simplejpeg``: the same where that package is missing;
 * ``PIL``: open, convert to RGB, bicubic resize of the shorter side, centre crop;
 * ``PIL, draft mode``: the same after ``Image.draft``, which decodes at the smallest scale that is not below the target;
@@ -34,9 +34,9 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import center_crop, resize
 
-from hopsearch.data import view
-from hopsearch.data.decode import decode_all
-from hopsearch.data.folders import open_folder
+from hopsearch.data.files import view
+from hopsearch.data.files.decode import decode_all
+from hopsearch.data.folders.source import open_folder
 
 WIDTH, HEIGHT, QUALITY = 533, 400, 90
 PLAIN = "PIL"

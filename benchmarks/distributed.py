@@ -11,7 +11,7 @@ One thread a worker, gloo, digits. Each turn runs, one after the other:
 Seconds an epoch are between an epoch's end and the next one's, checkpoint included, the first left out. Overhead is ``train, 1
 worker`` over ``plain``; efficiency is ``train, 1 worker`` over twice ``train, 2 workers``; start-up is from the command to the
 first rank's first step, Ray's own start left out. The batch is the same for all, so that it is the same training. The script
-starts itself again with the C library's settings that workers have (`hopsearch.distributed.environment`), so that all have them.
+starts itself again with the C library's settings that workers have (`ray_backend.cluster.environment`), so that all have them.
 """
 
 import argparse
@@ -27,11 +27,11 @@ import torch
 from machine import machine
 
 from hopsearch.data import DataConfig, load
-from hopsearch.distributed.cluster import connect
-from hopsearch.distributed.job import Job, JobRun, Progress
-from hopsearch.distributed.resources import TrialResources
-from hopsearch.distributed.training import run_training
+from hopsearch.orchestration.resources import TrialResources
+from hopsearch.ray_backend.cluster.connection import connect
+from hopsearch.ray_backend.long_training import run_training
 from hopsearch.training import TrialConfig, resolve
+from hopsearch.training.process.job import Job, JobRun, Progress
 
 
 def config(options: argparse.Namespace) -> TrialConfig:

@@ -32,7 +32,7 @@ from model_step import ReferenceMixer, equal_flops, quartiles, turns
 from torch import nn
 
 from hopsearch.data import Augment, DataConfig, ImageSet, epoch_batches, load
-from hopsearch.data.augment import PAPER_AUGMENT
+from hopsearch.data.augmentation.augment import PAPER_AUGMENT
 from hopsearch.models import IMixerConfig, MlpMixerConfig, build
 from hopsearch.training import estimate_cost, resolve
 

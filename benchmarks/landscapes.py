@@ -14,9 +14,10 @@ import numpy as np
 from shapes import Shape, thirty_parameters, two_parameters
 from sklearn.ensemble import ExtraTreesRegressor
 
-from hopsearch.seeds import derive
+from hopsearch.core.seeds import derive
+from hopsearch.orchestration.simulation.simulator import Landscape, Training
+from hopsearch.orchestration.simulation.tables import TableLandscape
 from hopsearch.space import Fidelity, Float, Int, Space
-from hopsearch.study import Landscape, TableLandscape, Training
 
 TABLES = Path(__file__).parent / "tables"
 

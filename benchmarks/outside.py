@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from hopsearch.orchestration.simulation.simulator import Training
 from hopsearch.space import Fidelity, Float, Int, Space
-from hopsearch.study import Training
 
 EPOCHS = 52
 _RANDOM = 256

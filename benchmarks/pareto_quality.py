@@ -19,7 +19,9 @@ from landscapes import PROBLEMS, Problem
 from machine import machine
 from shapes import Shape, for_two_objectives
 
-from hopsearch.study import MEMORY, Identity, Simulation, Study, TableLandscape
+from hopsearch.orchestration.simulation.simulator import Simulation
+from hopsearch.orchestration.simulation.tables import TableLandscape
+from hopsearch.study import MEMORY, Identity, Study
 
 _CHOICES = ("digits_few", "digits", "cifar10", "two_parameters", "thirty_parameters")
 _DRAWN = 100_000

@@ -12,7 +12,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from plain_training import Task
 
-from hopsearch.errors import TrialFailure
+from hopsearch.core.errors import TrialFailure
 
 
 def main(file: str, journal: str, process: str) -> None:

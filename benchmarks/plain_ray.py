@@ -15,7 +15,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from hopsearch.errors import TrialFailure
+from hopsearch.core.errors import TrialFailure
 
 
 class Training(tune.Trainable):

@@ -62,7 +62,7 @@ class Task:
 
 
 def _suggest(trial: Any, name: str, parameter: Parameter) -> Any:
-    # As `hopsearch.study.samplers.suggest_value`, but for the import of all that a study of ours needs.
+    # As `hopsearch.study.sampling.samplers.suggest_value`, but for the import of all that a study of ours needs.
     if isinstance(parameter, Categorical):
         return trial.suggest_categorical(name, parameter.choices)
     suggest: dict[type, Callable[..., Any]] = {Int: trial.suggest_int, Float: trial.suggest_float}

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from hopsearch.study.tables import read_table
+from hopsearch.orchestration.simulation.tables import read_table
 
 TABLES = Path(__file__).parent / "tables"
 RUNGS = (1, 2, 3, 6, 9, 18)

@@ -24,11 +24,11 @@ import torch
 from filelock import FileLock
 from machine import machine
 
+from hopsearch.core.errors import TrialFailure
+from hopsearch.core.seeds import derive
 from hopsearch.data import DataConfig, ImageSet, Splits, load
-from hopsearch.errors import TrialFailure
-from hopsearch.seeds import derive
+from hopsearch.orchestration.simulation.tables import read_table, write_table
 from hopsearch.space import Space, load_space
-from hopsearch.study.tables import read_table, write_table
 from hopsearch.training import TrialRun, estimate_cost, resolve
 
 TABLES = Path(__file__).parent / "tables"

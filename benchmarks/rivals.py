@@ -13,10 +13,10 @@ from optuna.pruners import BasePruner, HyperbandPruner, SuccessiveHalvingPruner
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
-from hopsearch.seeds import derive
+from hopsearch.core.seeds import derive
+from hopsearch.orchestration.simulation.simulator import Event, Landscape, Training
 from hopsearch.space import Fidelity, Space
-from hopsearch.study import Event, Landscape, Training
-from hopsearch.study.samplers import suggest_value
+from hopsearch.study.sampling.samplers import suggest_value
 
 
 class Rival(Protocol):

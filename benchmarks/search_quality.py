@@ -32,8 +32,9 @@ from packaged_rival import PACKAGED
 from recorded import add, read
 from scipy.stats import mannwhitneyu
 
-from hopsearch.seeds import derive
-from hopsearch.study import MEMORY, Event, Identity, Simulation, Study
+from hopsearch.core.seeds import derive
+from hopsearch.orchestration.simulation.simulator import Event, Simulation
+from hopsearch.study import MEMORY, Identity, Study
 
 matplotlib.use("svg")
 RESULTS = Path(__file__).parent / "results"

@@ -9,10 +9,10 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from hopsearch.seeds import derive
+from hopsearch.core.seeds import derive
+from hopsearch.orchestration.simulation.simulator import Training
 from hopsearch.space import Categorical, Fidelity, Float, Int, Space
 from hopsearch.space.parameters import Parameter, scaled
-from hopsearch.study import Training
 
 EPOCHS = 27
 _NOISE = 0.01

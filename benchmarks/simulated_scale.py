@@ -30,9 +30,10 @@ from typing import Any
 import optuna
 from machine import machine
 
-from hopsearch.seeds import derive
+from hopsearch.core.seeds import derive
+from hopsearch.orchestration.simulation.simulator import Simulation, Training
 from hopsearch.space import Space, load_space
-from hopsearch.study import MEMORY, Identity, Simulation, Study, Training, TrialRecord
+from hopsearch.study import MEMORY, Identity, Study, TrialRecord
 
 FACTS = {"data.image_size": 8, "data.channels": 1, "data.classes": 10, "data.n_train": 1300}
 DECISIONS = {"report": "report", "ask": "proposal", "promote": "promotion"}

@@ -24,10 +24,10 @@ from machine import machine
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from hopsearch.seeds import derive
+from hopsearch.core.seeds import derive
 from hopsearch.space import load_space
 from hopsearch.study import Admission, Identity, State, Study
-from hopsearch.study.samplers import make_sampler, suggest_value
+from hopsearch.study.sampling.samplers import make_sampler, suggest_value
 
 SPACE = load_space("imixer").resolve(
     {"data.image_size": 8, "data.channels": 1, "data.classes": 10, "data.n_train": 1257, "data.source": "digits"}

@@ -29,13 +29,14 @@ import torch
 from machine import machine
 
 from hopsearch.data import DataConfig, load
-from hopsearch.distributed.cluster import connect, slots
-from hopsearch.distributed.dispatcher import Budget, Dispatcher
-from hopsearch.distributed.driver import run_search
-from hopsearch.distributed.resources import TrialResources
+from hopsearch.orchestration.dispatcher import Budget, Dispatcher
+from hopsearch.orchestration.resources import TrialResources
+from hopsearch.ray_backend.cluster.connection import connect, slots
+from hopsearch.ray_backend.driver import run_search
+from hopsearch.reporting.tensorboard import Board
 from hopsearch.space import Space
-from hopsearch.study import Board, Identity, Study, StudyView, TrialRecord
-from hopsearch.study.samplers import suggest_value
+from hopsearch.study import Identity, Study, StudyView, TrialRecord
+from hopsearch.study.sampling.samplers import suggest_value
 from hopsearch.training import Constraint, Row, TrialRun, resolve
 from hopsearch.tune import open_space
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hopsearch.artifact import load_model as load
-from hopsearch.errors import ConfigError, StudyError
-from hopsearch.names import require_name
-from hopsearch.redaction import learn, learn_from
+from hopsearch.core.errors import ConfigError, StudyError
+from hopsearch.core.names import require_name
+from hopsearch.core.redaction import learn, learn_from
+from hopsearch.reporting.frame import curves_frame, trials_frame
+from hopsearch.reporting.leaderboard import Row, leaderboard
 from hopsearch.study import StudyView
-from hopsearch.study.frame import curves_frame, trials_frame
-from hopsearch.study.leaderboard import Row, leaderboard
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +97,7 @@ class Study:
 
     @property
     def trials(self) -> "pd.DataFrame":
-        """All trials, best first; see `hopsearch.study.frame.trials_frame` for the columns."""
+        """All trials, best first; see `hopsearch.reporting.frame.trials_frame` for the columns."""
         return trials_frame(self._view)
 
     @property
@@ -212,10 +212,10 @@ def search(
 
 def _search(space: str, data: str | Mapping[str, Any], trials: int, fixed: dict[str, Any], settings: Mapping[str, Any]) -> Study:
     from hopsearch import tune  # brings Ray, which looking at a study needs not
-    from hopsearch.command import Interrupted
-    from hopsearch.config import parse
-    from hopsearch.distributed import environment
-    from hopsearch.distributed.budget import modern
+    from hopsearch.command_line.command import Interrupted
+    from hopsearch.core.config import parse
+    from hopsearch.orchestration.budget import modern
+    from hopsearch.ray_backend.cluster import environment
 
     environment.arrange()
     learn_from(settings.items())

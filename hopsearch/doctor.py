@@ -6,7 +6,7 @@
 Settings below trial. say what trials will ask for. Exit code 0: no problems found; 2: findings, each with its remedy.
 """
 
-from hopsearch import manual, utf8
+from hopsearch.command_line import manual, utf8
 
 if __name__ == "__main__":
     utf8.start()
@@ -17,13 +17,13 @@ from pathlib import Path
 
 from pydantic import Field
 
-from hopsearch.command import run_as_program
-from hopsearch.config import Settings, parse
-from hopsearch.distributed.checks import examine, unchecked
-from hopsearch.distributed.clusterfile import read_cluster_file
-from hopsearch.distributed.prices import REGIONS, SOURCE, most_per_hour
-from hopsearch.errors import ConfigError
-from hopsearch.words import read_words
+from hopsearch.cluster_check.checks import examine, unchecked
+from hopsearch.cluster_check.file import read_cluster_file
+from hopsearch.cluster_check.prices import REGIONS, SOURCE, most_per_hour
+from hopsearch.command_line.command import run_as_program
+from hopsearch.command_line.words import read_words
+from hopsearch.core.config import Settings, parse
+from hopsearch.core.errors import ConfigError
 
 
 class TrialNeeds(Settings):

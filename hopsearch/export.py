@@ -7,7 +7,7 @@ Writes safetensors, config.json, a model card and modeling.py, with which torch 
 format=onnx, an ONNX file that is checked with ONNX Runtime. Spectral norms are folded into the weights.
 """
 
-from hopsearch import manual, utf8
+from hopsearch.command_line import manual, utf8
 
 if __name__ == "__main__":
     utf8.start()
@@ -23,17 +23,18 @@ from typing import Any, Literal
 from hopsearch.artifact import Provenance, config_of, load_model, model_card, read_config, write_folder, write_onnx
 from hopsearch.artifact.folder import CARD, CONFIG, GRAPH, move_into, require_free
 from hopsearch.artifact.graph import require_onnx
-from hopsearch.command import run_as_program
-from hopsearch.config import Settings, flatten, parse
-from hopsearch.distributed.mirror import Mirror, Place
-from hopsearch.errors import StudyError
+from hopsearch.command_line.command import run_as_program
+from hopsearch.command_line.words import read_words
+from hopsearch.core.config import Settings, flatten, parse
+from hopsearch.core.errors import StudyError
+from hopsearch.core.names import Name
 from hopsearch.models import Mixer, build, fold
-from hopsearch.names import Name
-from hopsearch.study import StudyView, TrialRecord, make_console
+from hopsearch.reporting.terminal.printout import make_console
+from hopsearch.storage.mirror import Mirror, Place
+from hopsearch.study import StudyView, TrialRecord
 from hopsearch.study.elections import ELECTION, election_words
 from hopsearch.study.verdicts import winner_verdicts
 from hopsearch.training import CheckpointFolder, TrialConfig
-from hopsearch.words import read_words
 
 
 class ExportConfig(Settings):

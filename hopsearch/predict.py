@@ -7,7 +7,7 @@ The folder is an exported one (safetensors or ONNX), or a study's or a training'
 of images; hidden files are passed over. What cannot be read or is not there is skipped and named, and the exit code is then 2.
 """
 
-from hopsearch import manual, utf8
+from hopsearch.command_line import manual, utf8
 
 if __name__ == "__main__":
     utf8.start()
@@ -24,11 +24,11 @@ from typing import Literal
 from pydantic import Field
 
 from hopsearch.artifact import Prediction, load_classifier, predict
-from hopsearch.command import run_as_program
-from hopsearch.config import Settings, parse
-from hopsearch.data.listing import IMAGE_SUFFIXES, PassedOver, walk
-from hopsearch.errors import ConfigError, DataError
-from hopsearch.words import read_words
+from hopsearch.command_line.command import run_as_program
+from hopsearch.command_line.words import read_words
+from hopsearch.core.config import Settings, parse
+from hopsearch.core.errors import ConfigError, DataError
+from hopsearch.data.folders.listing import IMAGE_SUFFIXES, PassedOver, walk
 
 
 class PredictConfig(Settings):

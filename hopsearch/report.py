@@ -7,7 +7,7 @@ Prints the leaderboard and writes it as CSV, and with it one HTML page that need
 (format=json), or a summary in Markdown (format=md).
 """
 
-from hopsearch import manual, utf8
+from hopsearch.command_line import manual, utf8
 
 if __name__ == "__main__":
     utf8.start()
@@ -17,13 +17,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from hopsearch.command import run_as_program
-from hopsearch.config import Settings, parse
-from hopsearch.distributed.mirror import Place
-from hopsearch.errors import StudyError
-from hopsearch.names import Name
-from hopsearch.study import StudyView, make_console, show, write_csv
-from hopsearch.words import read_words
+from hopsearch.command_line.command import run_as_program
+from hopsearch.command_line.words import read_words
+from hopsearch.core.config import Settings, parse
+from hopsearch.core.errors import StudyError
+from hopsearch.core.names import Name
+from hopsearch.reporting.leaderboard import write_csv
+from hopsearch.reporting.terminal.printout import make_console, show
+from hopsearch.storage.mirror import Place
+from hopsearch.study import StudyView
 
 
 class ReportConfig(Settings):

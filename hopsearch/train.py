@@ -11,14 +11,14 @@ train. overrule both. The same command again resumes from the last checkpoint.
 import os
 import sys
 
-from hopsearch import manual, signals, utf8
+from hopsearch.command_line import manual, signals, utf8
 
 if __name__ == "__main__":
     utf8.start()
     manual.show_if_asked("train")
     signals.supervise()  # before the imports: they take seconds
     os.environ.setdefault("HOPSEARCH_TIMM", "0")
-    from hopsearch.distributed.cluster import start_ahead
+    from hopsearch.ray_backend.cluster.connection import start_ahead
 
     start_ahead(sys.argv[1:])
 
@@ -31,26 +31,27 @@ from typing import Any
 from pydantic import Field, field_validator
 from rich.console import Console
 
-from hopsearch.command import Interrupted, run_as_program
-from hopsearch.config import flatten, parse
+from hopsearch.command_line.command import Interrupted, run_as_program
+from hopsearch.command_line.words import read_words
+from hopsearch.core.config import flatten, parse
+from hopsearch.core.errors import ConfigError, ResourceError, StudyError
+from hopsearch.core.names import Name, check_name, derive_name
 from hopsearch.data import DataConfig, DataFacts, accepted_by_names, data_difference, data_identity
 from hopsearch.data.identity import kept
-from hopsearch.distributed.cluster import connect, places
-from hopsearch.distributed.evaluation import finish_training
-from hopsearch.distributed.growth import growth
-from hopsearch.distributed.job import Job
-from hopsearch.distributed.mirror import Place
-from hopsearch.distributed.progress import Curve
-from hopsearch.distributed.resources import TrialResources
-from hopsearch.distributed.training import run_training
-from hopsearch.errors import ConfigError, ResourceError, StudyError
 from hopsearch.models import preset, require_size
-from hopsearch.names import Name, check_name, derive_name
-from hopsearch.study import StudyLock, StudyView, make_console, plain, read_images
+from hopsearch.orchestration.resources import TrialResources
+from hopsearch.ray_backend.cluster.connection import connect, places
+from hopsearch.ray_backend.cluster.growth import growth
+from hopsearch.ray_backend.evaluation import finish_training
+from hopsearch.ray_backend.long_training import run_training
+from hopsearch.reporting.terminal.printout import make_console, plain
+from hopsearch.reporting.terminal.progress import Curve
+from hopsearch.storage.mirror import Place
+from hopsearch.study import StudyLock, StudyView, read_images
 from hopsearch.study.verdicts import winner_values, winner_verdicts
 from hopsearch.training import SETTINGS, TrialConfig, on_command_line, opening, require_schedule, resolve, viewed
+from hopsearch.training.process.job import Job
 from hopsearch.verbsettings import TrainingVerb
-from hopsearch.words import read_words
 
 _WHAT = "training.json"
 _PRESET = "model="

@@ -10,14 +10,14 @@ Settings below model., optim., augment. and train. fix what the space would sear
 import os
 import sys
 
-from hopsearch import manual, signals, utf8
+from hopsearch.command_line import manual, signals, utf8
 
 if __name__ == "__main__":
     utf8.start()
     manual.show_if_asked("tune")
     signals.supervise()  # before the imports: they take seconds
     os.environ.setdefault("HOPSEARCH_TIMM", "0")
-    from hopsearch.distributed.cluster import start_ahead
+    from hopsearch.ray_backend.cluster.connection import start_ahead
 
     start_ahead(sys.argv[1:])
 
@@ -31,30 +31,35 @@ from typing import Any
 from pydantic import Field
 from rich.console import Console
 
-from hopsearch.command import Interrupted, run_as_program
-from hopsearch.config import flatten, parse
+from hopsearch.command_line.command import Interrupted, run_as_program
+from hopsearch.command_line.words import read_words
+from hopsearch.core.config import flatten, parse
+from hopsearch.core.errors import ConfigError, UserError
+from hopsearch.core.names import Name, derive_name, slug
 from hopsearch.data import DataConfig, DataFacts, accepted_by_names, data_identity
-from hopsearch.distributed.admission import assess
-from hopsearch.distributed.budget import ALIASES, Budget, BudgetConfig, CostConfig, make_budget, said_of_aliases
-from hopsearch.distributed.checkpoints import CheckpointConfig
-from hopsearch.distributed.cluster import MOST, connect, slots, this_machine
-from hopsearch.distributed.dispatcher import Dispatcher
-from hopsearch.distributed.driver import interrupted, run_search
-from hopsearch.distributed.election import FinishConfig, trainings_again
-from hopsearch.distributed.finishing import finish_winner
-from hopsearch.distributed.growth import growth
-from hopsearch.distributed.live import LiveView
-from hopsearch.distributed.mirror import JournalMirror, Place
-from hopsearch.distributed.plan import Plan
-from hopsearch.distributed.resources import TrialResources
-from hopsearch.errors import ConfigError, UserError
-from hopsearch.names import Name, derive_name, slug
+from hopsearch.orchestration.admission import assess
+from hopsearch.orchestration.budget import ALIASES, Budget, BudgetConfig, CostConfig, make_budget, said_of_aliases
+from hopsearch.orchestration.checkpoints import CheckpointConfig
+from hopsearch.orchestration.dispatcher import Dispatcher
+from hopsearch.orchestration.election import FinishConfig, trainings_again
+from hopsearch.orchestration.plan import Plan
+from hopsearch.orchestration.preflight import rehearse
+from hopsearch.orchestration.resources import TrialResources
+from hopsearch.orchestration.spaces import FidelityConfig, Later, open_search
+from hopsearch.ray_backend.cluster.connection import MOST, connect, slots, this_machine
+from hopsearch.ray_backend.cluster.growth import growth
+from hopsearch.ray_backend.driver import interrupted, run_search
+from hopsearch.ray_backend.finishing import finish_winner
+from hopsearch.reporting.leaderboard import write_csv
+from hopsearch.reporting.tensorboard import Board
+from hopsearch.reporting.terminal.live import LiveView
+from hopsearch.reporting.terminal.printout import make_console, plain, show
 from hopsearch.space import Space
+from hopsearch.storage.mirror import JournalMirror, Place
 from hopsearch.study import (
     LEARNING,
     SAMPLERS,
     Admission,
-    Board,
     Identity,
     Prior,
     State,
@@ -62,18 +67,12 @@ from hopsearch.study import (
     StudyView,
     WarmStart,
     about_data,
-    make_console,
     origin,
-    plain,
     read_images,
-    rehearse,
-    show,
-    write_csv,
 )
-from hopsearch.study.database import check_address
-from hopsearch.training import SETTINGS, Constraint, FidelityConfig, Later, open_search, viewed
+from hopsearch.study.storage.database import check_address
+from hopsearch.training import SETTINGS, Constraint, viewed
 from hopsearch.verbsettings import SearchVerb
-from hopsearch.words import read_words
 
 
 class TuneConfig(SearchVerb):

@@ -2,11 +2,11 @@
 
 from typing import ClassVar
 
-from hopsearch.config import Settings
+from hopsearch.command_line.words import Sections
+from hopsearch.core.config import Settings
 from hopsearch.space import about_space, list_spaces
 from hopsearch.study import PRUNERS, SAMPLERS
 from hopsearch.training import FROM_DATA, RECIPES, SETTINGS
-from hopsearch.words import Sections
 
 
 class TrainingVerb(Settings):

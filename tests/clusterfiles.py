@@ -5,8 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from hopsearch.distributed.checks import examine
-from hopsearch.distributed.clusterfile import ClusterFile, Finding
+from hopsearch.cluster_check.checks import examine
+from hopsearch.cluster_check.file import ClusterFile, Finding
 
 ROOT = Path(__file__).parents[1]
 CLUSTER = ROOT / "cluster"

@@ -15,8 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
+from hopsearch.core.seeds import derive
 from hopsearch.data import DataConfig, load
-from hopsearch.seeds import derive
 from hopsearch.space import Space
 from hopsearch.training import Constraint, TrialConfig, TrialRun, resolve
 from tests.services import postgresql as postgresql
@@ -121,9 +121,10 @@ def searched(tmp_path_factory, digits) -> Path:
 def search_little(folder: Path, splits, space: dict, trials: int, config: DataConfig | None = None) -> Path:
     """Really search a space on digits (or another data set) in this process, without Ray, and finish the winner."""
     from hopsearch import tune
-    from hopsearch.distributed.dispatcher import Budget, Dispatcher
-    from hopsearch.distributed.job import JobRun
-    from hopsearch.study import Board, Identity, Study
+    from hopsearch.orchestration.dispatcher import Budget, Dispatcher
+    from hopsearch.reporting.tensorboard import Board
+    from hopsearch.study import Identity, Study
+    from hopsearch.training.process.job import JobRun
 
     config, facts = config or DataConfig(), splits.facts
     origin = tune.origin() | tune.about_data(config, facts)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hopsearch.seeds import derive
+from hopsearch.core.seeds import derive
 
 CLASSES = {"cat": 12, "dog": 6}
 

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hopsearch.distributed.mirror import Place
-from hopsearch.errors import UserError
+from hopsearch.core.errors import UserError
+from hopsearch.storage.mirror import Place
 from hopsearch.study import Study
 from tests.conftest import admit_all, curve, identity
 

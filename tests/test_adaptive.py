@@ -13,15 +13,17 @@ from scipy.stats import kendalltau
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hopsearch import report
-from hopsearch.distributed.forecast import forecast
-from hopsearch.distributed.live import LiveView
-from hopsearch.errors import StudyError
+from hopsearch.core.errors import StudyError
+from hopsearch.orchestration.simulation.simulator import Simulation, Training
+from hopsearch.orchestration.time_left import forecast
+from hopsearch.reporting.tensorboard import Board
+from hopsearch.reporting.terminal.live import LiveView
+from hopsearch.reporting.terminal.printout import make_console, show
 from hopsearch.space import Fidelity
-from hopsearch.study import MEMORY, PRUNERS, Simulation, Study, StudyView, Training, Verdict, make_console, make_pruner, show
-from hopsearch.study.agreement import RankAgreement, Tau
-from hopsearch.study.board import Board
-from hopsearch.study.evidence import Arrival, Evidence
-from hopsearch.study.judgements import JUDGEMENTS, Judgement, stored
+from hopsearch.study import MEMORY, PRUNERS, Study, StudyView, Verdict, make_pruner
+from hopsearch.study.stopping.agreement import RankAgreement, Tau
+from hopsearch.study.stopping.evidence import Arrival, Evidence
+from hopsearch.study.stopping.judgements import JUDGEMENTS, Judgement, stored
 from tests.conftest import identity
 from tests.processes import start
 

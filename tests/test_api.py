@@ -13,8 +13,9 @@ import torch
 
 import hopsearch
 from hopsearch import Study
-from hopsearch.errors import ConfigError, StudyError
-from hopsearch.study import StudyView, leaderboard
+from hopsearch.core.errors import ConfigError, StudyError
+from hopsearch.reporting.leaderboard import leaderboard
+from hopsearch.study import StudyView
 from tests.conftest import drive, environment, open_study
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "search.ipynb"

@@ -7,11 +7,11 @@ from safetensors.torch import load_file
 from hopsearch import export
 from hopsearch.artifact import load_model
 from hopsearch.data import Augment
-from hopsearch.distributed.job import write_model
 from hopsearch.models import build, fold, measure
 from hopsearch.models.spectral import SpectralLinear
 from hopsearch.training import CheckpointFolder, TrialRun, resolve
 from hopsearch.training.average import MovingAverage
+from hopsearch.training.process.job import write_model
 from tests.conftest import search_little
 
 VALUES = {"model.family": "imixer", "model.depth": 2, "model.dim": 32, "model.patch_size": 2, "optim.lr": 1e-2, "train.epochs": 2}

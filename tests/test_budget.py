@@ -6,17 +6,19 @@ import pytest
 import torch
 
 from hopsearch import tune
-from hopsearch.command import DONE, MISTAKE, run_verb
-from hopsearch.config import flatten, parse
-from hopsearch.distributed.budget import Budget, budget_epochs, modern
-from hopsearch.distributed.cluster import slots
-from hopsearch.distributed.plan import expected_epochs
-from hopsearch.distributed.resources import TrialResources
-from hopsearch.errors import ConfigError, ResourceError
+from hopsearch.command_line.command import DONE, MISTAKE, run_verb
+from hopsearch.command_line.words import read_words
+from hopsearch.core.config import flatten, parse
+from hopsearch.core.errors import ConfigError, ResourceError
+from hopsearch.orchestration.budget import Budget, budget_epochs, modern
+from hopsearch.orchestration.plan import expected_epochs
+from hopsearch.orchestration.resources import TrialResources
+from hopsearch.orchestration.simulation.simulator import Simulation, Training
+from hopsearch.ray_backend.cluster.connection import slots
+from hopsearch.reporting.terminal.printout import make_console
 from hopsearch.space import Space
-from hopsearch.study import Simulation, State, Study, StudyView, Training, make_console
+from hopsearch.study import State, Study, StudyView
 from hopsearch.training import SETTINGS, TrialRun
-from hopsearch.words import read_words
 from tests.conftest import SPACE, admit_all, open_study
 
 

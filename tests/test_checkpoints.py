@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 from hopsearch import export, report
-from hopsearch.config import parse
-from hopsearch.distributed import mirror
-from hopsearch.distributed.checkpoints import CheckpointConfig, Checkpoints, in_words
-from hopsearch.distributed.mirror import Mirror, Place
-from hopsearch.errors import ConfigError, ResourceError, StudyError
-from hopsearch.study import PRUNERS, Faults, Retention, Simulation, State, Study, StudyView, Training, make_console, retain, show
+from hopsearch.core.config import parse
+from hopsearch.core.errors import ConfigError, ResourceError, StudyError
+from hopsearch.orchestration.checkpoints import CheckpointConfig, Checkpoints, in_words
+from hopsearch.orchestration.retention import Retention, retain
+from hopsearch.orchestration.simulation.simulator import Faults, Simulation, Training
+from hopsearch.reporting.terminal.printout import make_console, show
+from hopsearch.storage import mirror
+from hopsearch.storage.mirror import Mirror, Place
+from hopsearch.study import PRUNERS, State, Study, StudyView
 from hopsearch.training import CheckpointFolder
 from tests.conftest import SPACE, admit_all, environment, identity, open_study
 
@@ -227,7 +230,7 @@ class TestCheckpoints:
                 save(study, value)
         program = (
             "import os, signal, sys; from pathlib import Path\n"
-            "from hopsearch.distributed.checkpoints import CheckpointConfig, CheckpointFolder, Checkpoints, Place, Study\n"
+            "from hopsearch.orchestration.checkpoints import CheckpointConfig, CheckpointFolder, Checkpoints, Place, Study\n"
             "from hopsearch.study import StudyView\n"
             "CheckpointFolder.remove = lambda folder: os.kill(os.getpid(), signal.SIGKILL)\n"
             "folder = Path(sys.argv[1])\n"

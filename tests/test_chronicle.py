@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from hopsearch.orchestration.simulation.simulator import Simulation, Training
 from hopsearch.reporting import facts_of
-from hopsearch.study import Decision, Promotion, Simulation, State, Study, StudyView, Training, TrialRecord, chronicle
+from hopsearch.study import Decision, Promotion, State, Study, StudyView, TrialRecord, chronicle
 from tests.conftest import SPACE, curve, identity
 
 

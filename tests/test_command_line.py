@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from hopsearch import report, tune
-from hopsearch.command import MISTAKE, run_verb
+from hopsearch.command_line.command import MISTAKE, run_verb
 from hopsearch.data import DataConfig, load
-from hopsearch.holder import EXPIRY, expiry
+from hopsearch.storage.holder import EXPIRY, expiry
 from tests.conftest import environment, folder_of_images
 
 

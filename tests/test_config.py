@@ -3,9 +3,9 @@
 import pytest
 from pydantic import Field
 
-from hopsearch.command import BUG, DONE, INTERRUPTED, MISTAKE, Interrupted, run_verb
-from hopsearch.config import Settings, flatten, parse, unflatten
-from hopsearch.errors import CheckpointError, ConfigError, Diverged, HopsearchError, SpaceError, UserError
+from hopsearch.command_line.command import BUG, DONE, INTERRUPTED, MISTAKE, Interrupted, run_verb
+from hopsearch.core.config import Settings, flatten, parse, unflatten
+from hopsearch.core.errors import CheckpointError, ConfigError, Diverged, HopsearchError, SpaceError, UserError
 
 
 class Inner(Settings):

@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from PIL import Image
 from scipy import stats
 
-from hopsearch.config import parse
+from hopsearch.core.config import parse
+from hopsearch.core.errors import ConfigError
 from hopsearch.data import PAPER_AUGMENT, Augment, AugmentConfig, DataFacts, epoch_batches, ordered_batches
-from hopsearch.data.geometry import first_fitting, padded_crop, random_flip, resized_crop
-from hopsearch.data.mixing import Mix, erase, soft_targets
-from hopsearch.errors import ConfigError
+from hopsearch.data.augmentation.geometry import first_fitting, padded_crop, random_flip, resized_crop
+from hopsearch.data.augmentation.mixing import Mix, erase, soft_targets
 
 FACTS = DataFacts("test", 16, 3, tuple("abcdefg"), 100, 20, 10, True, "0")
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from hopsearch.data import DataConfig, cache, decode, load, splits, view
-from hopsearch.errors import DataError
+from hopsearch.core.errors import DataError
+from hopsearch.data import DataConfig, load, splits
+from hopsearch.data.files import cache, decode, view
 from tests.test_data_sources import fill, picture
 
 RAMP = np.linspace(0, 255, 64).astype(np.uint8).reshape(8, 8)

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from hopsearch import predict
+from hopsearch.core.errors import DataError
 from hopsearch.data import DataConfig, load, splits
-from hopsearch.data.originals import Originals
-from hopsearch.errors import DataError
+from hopsearch.data.files.originals import Originals
 from tests.layouts import photographs
 
 

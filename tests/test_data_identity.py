@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from hopsearch import train
+from hopsearch.core.errors import StudyError
 from hopsearch.data import DataConfig, accepted_by_names, data_difference, data_identity, load
-from hopsearch.errors import StudyError
 from hopsearch.space import Space
 from hopsearch.study import Identity, Study, StudyView
 from tests.conftest import SPACE

@@ -9,9 +9,9 @@ import timm.data.auto_augment as timm_ops
 import torch
 from PIL import Image
 
-from hopsearch.data import pixel_ops
-from hopsearch.data.geometry import warp
-from hopsearch.data.randaugment import _AFFINE_OPS, Policy, RandAugment, affine_matrices, parse_policy
+from hopsearch.data.augmentation import pixel_ops
+from hopsearch.data.augmentation.geometry import warp
+from hopsearch.data.augmentation.randaugment import _AFFINE_OPS, Policy, RandAugment, affine_matrices, parse_policy
 
 PAPER = "rand-m9-mstd0.5-inc1"
 

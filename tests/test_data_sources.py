@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from hopsearch.config import parse
+from hopsearch.core.config import parse
+from hopsearch.core.errors import ConfigError, DataError
+from hopsearch.core.seeds import derive
 from hopsearch.data import DataConfig, load
-from hopsearch.errors import ConfigError, DataError
-from hopsearch.seeds import derive
 
 
 def picture(seed: int, size: tuple[int, int] = (12, 12), mode: str = "RGB") -> Image.Image:

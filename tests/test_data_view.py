@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from hopsearch.data import DataConfig, decode, load, view
-from hopsearch.data.progress import watched_by
-from hopsearch.errors import DataError
+from hopsearch.core.errors import DataError
+from hopsearch.data import DataConfig, load
+from hopsearch.data.files import decode, view
+from hopsearch.data.files.progress import watched_by
 from tests.test_data_sources import fill, picture
 
 
@@ -197,8 +198,8 @@ SCARCE = """
 import resource, sys
 from pathlib import Path
 import numpy
-from hopsearch.data.decode import decode_all
-from hopsearch.data.folders import open_folder
+from hopsearch.data.files.decode import decode_all
+from hopsearch.data.folders.source import open_folder
 part = open_folder(Path(sys.argv[1])).train
 list(decode_all(part.take(numpy.array([0, 1])), 9, 1))  # all modules and threads are there
 size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -7,8 +7,8 @@ from PIL import Image
 from timm.data import create_transform
 
 from hopsearch.data import PAPER_AUGMENT, Augment, AugmentConfig, DataConfig, load
-from hopsearch.data.geometry import resample, resized_crop, stretch
-from hopsearch.data.view import to_pixels
+from hopsearch.data.augmentation.geometry import resample, resized_crop, stretch
+from hopsearch.data.files.view import to_pixels
 from hopsearch.training import TrialRun, resolve, viewed
 
 

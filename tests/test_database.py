@@ -5,10 +5,10 @@ import sqlite3
 import pytest
 
 from hopsearch import report, tune
-from hopsearch.command import MISTAKE, run_verb
-from hopsearch.errors import ConfigError, UserError
+from hopsearch.command_line.command import MISTAKE, run_verb
+from hopsearch.core.errors import ConfigError, UserError
 from hopsearch.study import Study, StudyView
-from hopsearch.study.database import check_address, sqlite_file
+from hopsearch.study.storage.database import check_address, sqlite_file
 from tests.conftest import identity
 
 ADDRESSES = [

@@ -4,14 +4,14 @@ import resource
 
 import pytest
 
+from hopsearch.core.errors import StudyError
 from hopsearch.data import DataConfig
-from hopsearch.distributed.causes import Cause, Death
-from hopsearch.distributed.checkpoints import CheckpointConfig
-from hopsearch.distributed.dispatcher import Budget, Dispatcher
-from hopsearch.distributed.job import Progress
-from hopsearch.errors import StudyError
+from hopsearch.orchestration.checkpoints import CheckpointConfig
+from hopsearch.orchestration.dispatcher import Budget, Dispatcher
+from hopsearch.orchestration.failures.causes import Cause, Death
 from hopsearch.study import State, Study, StudyView
 from hopsearch.training import Constraint
+from hopsearch.training.process.job import Progress
 from tests.conftest import identity
 
 SPACE = {

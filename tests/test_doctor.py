@@ -16,13 +16,14 @@ import pytest
 import yaml
 
 from hopsearch import doctor
-from hopsearch.command import DONE, MISTAKE, run_verb
-from hopsearch.distributed import cloudapis, kuberay
-from hopsearch.distributed.checks import examine
-from hopsearch.distributed.clusterfile import ClusterFile, read_cluster_file
-from hopsearch.distributed.fallbacks import chain, describe
-from hopsearch.distributed.prices import most_per_hour
-from hopsearch.distributed.spot_pool import set_doors
+from hopsearch.cluster_check import cloud_apis as cloudapis
+from hopsearch.cluster_check import kuberay
+from hopsearch.cluster_check.checks import examine
+from hopsearch.cluster_check.file import ClusterFile, read_cluster_file
+from hopsearch.cluster_check.prices import most_per_hour
+from hopsearch.command_line.command import DONE, MISTAKE, run_verb
+from hopsearch.ray_backend.cluster.aws_provider import set_doors
+from hopsearch.ray_backend.cluster.fallbacks import chain, describe
 from tests.clusterfiles import CLUSTER, CONTAINER, EDITS, GROUP, ROOT, contents_of, edited, examined, put
 
 pytestmark = pytest.mark.usefixtures("at_home")
@@ -301,7 +302,7 @@ class TestSpotPool:
         from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
         from ray.autoscaler.node_launch_exception import NodeLaunchException
 
-        from hopsearch.distributed.spot_pool import SpotPool
+        from hopsearch.ray_backend.cluster.aws_provider import SpotPool
 
         asked = []
 

@@ -12,9 +12,9 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 from ray.autoscaler._private.util import prepare_config
 
 from hopsearch import doctor
-from hopsearch.command import DONE, MISTAKE, run_verb
-from hopsearch.distributed.machinetypes import MachineType, amazon_type, google_type
-from hopsearch.errors import ConfigError
+from hopsearch.cluster_check.machine_types import MachineType, amazon_type, google_type
+from hopsearch.command_line.command import DONE, MISTAKE, run_verb
+from hopsearch.core.errors import ConfigError
 from tests.clusterfiles import CLUSTER, CONTAINER, EDITS, GROUP, ROOT, contents_of, edited, examined, put
 
 pytestmark = pytest.mark.usefixtures("at_home")
@@ -224,7 +224,7 @@ def test_without_the_clouds_library(tmp_path, cloud, hidden):
         "real = importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda name, package=None: None if name in hidden else real(name, package)\n"
         "from hopsearch import doctor\n"
-        "from hopsearch.command import run_verb\n"
+        "from hopsearch.command_line.command import run_verb\n"
         f"sys.exit(run_verb(doctor.main, doctor.DoctorConfig, '', [{str(file)!r}]))\n"
     )
     done = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True, timeout=120)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hopsearch.durations import amount, as_setting, clock, expected
+from hopsearch.core.durations import amount, as_setting, clock, expected
 
 
 @pytest.mark.parametrize(

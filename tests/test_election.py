@@ -6,19 +6,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from hopsearch.config import parse
+from hopsearch.core.config import parse
+from hopsearch.core.errors import StudyError
 from hopsearch.data import DataConfig
-from hopsearch.distributed.budget import Budget
-from hopsearch.distributed.dispatcher import Dispatcher
-from hopsearch.distributed.election import Election, FinishConfig
-from hopsearch.distributed.job import Job, JobRun
-from hopsearch.errors import StudyError
+from hopsearch.orchestration.budget import Budget
+from hopsearch.orchestration.dispatcher import Dispatcher
+from hopsearch.orchestration.election import Election, FinishConfig
 from hopsearch.reporting import facts_of
 from hopsearch.reporting.document import winner_of
 from hopsearch.study import State, Study, StudyView, TrialRecord
 from hopsearch.study.elections import elect, election_words
 from hopsearch.study.verdicts import tied
 from hopsearch.training import Constraint
+from hopsearch.training.process.job import Job, JobRun
 from tests.conftest import identity, open_study
 from tests.test_report import written
 

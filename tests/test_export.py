@@ -18,9 +18,9 @@ from torch import nn
 import hopsearch.models  # noqa: F401  # registers the presets
 from hopsearch import export, predict, report
 from hopsearch.artifact import config_of, load_model, write_folder, write_onnx
-from hopsearch.command import MISTAKE, run_verb
+from hopsearch.command_line.command import MISTAKE, run_verb
+from hopsearch.core.errors import ModelError
 from hopsearch.data import Augment
-from hopsearch.errors import ModelError
 from hopsearch.models import FAMILIES, build, fold, parse_model
 from hopsearch.study import StudyView
 from tests.conftest import drive, open_study, search_little

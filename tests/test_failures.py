@@ -4,9 +4,10 @@ import os
 
 import pytest
 
-from hopsearch.study import MEMORY, Simulation, State, Study, StudyView, Training
-from hopsearch.study.evidence import Rung
-from hopsearch.study.sampler_view import sampler_view
+from hopsearch.orchestration.simulation.simulator import Simulation, Training
+from hopsearch.study import MEMORY, State, Study, StudyView
+from hopsearch.study.sampling.sampler_view import sampler_view
+from hopsearch.study.stopping.evidence import Rung
 from tests.conftest import admit_all, identity, open_study
 
 RATES = {

@@ -6,14 +6,15 @@ from dataclasses import asdict, replace
 import pytest
 
 from hopsearch.data import DataConfig
-from hopsearch.distributed.budget import Budget
-from hopsearch.distributed.dispatcher import Dispatcher
-from hopsearch.distributed.job import Progress
+from hopsearch.orchestration.budget import Budget
+from hopsearch.orchestration.dispatcher import Dispatcher
+from hopsearch.orchestration.simulation.simulator import Faults, Simulation
 from hopsearch.space import Fidelity
-from hopsearch.study import MEMORY, PRUNERS, Faults, Simulation, State, Study, StudyView
-from hopsearch.study.evidence import Arrival, Evidence
-from hopsearch.study.finalists import finalist
+from hopsearch.study import MEMORY, PRUNERS, State, Study, StudyView
+from hopsearch.study.stopping.evidence import Arrival, Evidence
+from hopsearch.study.stopping.finalists import finalist
 from hopsearch.training import Constraint
+from hopsearch.training.process.job import Progress
 from tests.conftest import SPACE, admit_all, identity
 from tests.test_simulator import Choosy, Hills, facts
 

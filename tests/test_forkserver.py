@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from hopsearch.distributed.forked_worker import _forked
-from hopsearch.distributed.forkserver import LAUNCHER, ForkServer
+from hopsearch.ray_backend.cluster.forked_worker import _forked
+from hopsearch.ray_backend.cluster.forkserver import LAUNCHER, ForkServer
 from hopsearch.study import State, StudyView
 from tests.processes import descendants, is_alive, start, wait_for, wait_gone
 
@@ -34,7 +34,7 @@ raise OSError("as a worker may end")
 ASK = """
 import os, signal, sys
 from pathlib import Path
-from hopsearch.distributed.forked_worker import _forked
+from hopsearch.ray_backend.cluster.forked_worker import _forked
 address, script, patience, *sys.argv = sys.argv[1:]
 Path("/proc/self/oom_score_adj").write_text("700")
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
@@ -197,7 +197,7 @@ def test_a_module_in_the_current_folder_is_not_taken_for_pythons_own(tmp_path):
         (tmp_path / "here" / f"{name}.py").write_text("raise AssertionError")
     (tmp_path / "script.py").write_text("import json, torch; print('forked', json.loads('7'), flush=True)")
     (tmp_path / "program.py").write_text(
-        "from hopsearch.distributed import forked_worker, forkserver; server = forkserver.ForkServer();"
+        "from hopsearch.ray_backend.cluster import forked_worker, forkserver; server = forkserver.ForkServer();"
         f"print(forked_worker._forked(server.address, {str(tmp_path / 'script.py')!r}))"
     )
     command = [sys.executable, str(tmp_path / "program.py")]
@@ -278,7 +278,7 @@ def test_a_server_that_hangs_stops_neither_the_driver_nor_its_end(tmp_path):
 
 
 def servers(pid: int) -> list[int]:
-    found = [each for each in descendants(pid) if b"hopsearch.distributed.forkserver" in command_of(each)]
+    found = [each for each in descendants(pid) if b"hopsearch.ray_backend.cluster.forkserver" in command_of(each)]
     forked = {child for each in found for child in descendants(each)}  # called so until Ray names them
     return [each for each in found if each not in forked]
 

@@ -6,9 +6,10 @@ from collections import Counter
 
 import pytest
 
+from hopsearch.orchestration.simulation.simulator import Simulation, Training
 from hopsearch.space import Space
-from hopsearch.study import MEMORY, Admission, Simulation, State, Study, StudyView, Training, WarmStart
-from hopsearch.study.samplers import proposer
+from hopsearch.study import MEMORY, Admission, State, Study, StudyView, WarmStart
+from hopsearch.study.sampling.samplers import proposer
 from tests.conftest import SPACE, admit_all, drive, identity, open_study
 
 SMOOTH = {

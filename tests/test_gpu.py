@@ -12,8 +12,8 @@ from PIL import Image
 
 from hopsearch.data import DataConfig, load
 from hopsearch.training import CheckpointFolder, TrialRun, resolve
-from hopsearch.training.known_optimizers import OPTIMIZERS
 from hopsearch.training.pictures import draw
+from hopsearch.training.recipe.known_optimizers import OPTIMIZERS
 
 pytestmark = [
     pytest.mark.gpu,

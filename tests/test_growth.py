@@ -11,16 +11,16 @@ import pytest
 import ray
 import yaml
 
+from hopsearch.core.errors import ResourceError
 from hopsearch.data import DataConfig
-from hopsearch.distributed.adapter import StudySearch, StudySearcher
-from hopsearch.distributed.cluster import MOST, places, slots
-from hopsearch.distributed.dispatcher import Budget, Dispatcher
-from hopsearch.distributed.growth import Growth, NodeType, autoscaler_file
-from hopsearch.distributed.job import Progress
-from hopsearch.distributed.resources import TrialResources
-from hopsearch.errors import ResourceError
+from hopsearch.orchestration.dispatcher import Budget, Dispatcher
+from hopsearch.orchestration.resources import TrialResources
+from hopsearch.ray_backend.adapter import StudySearch, StudySearcher
+from hopsearch.ray_backend.cluster.connection import MOST, places, slots
+from hopsearch.ray_backend.cluster.growth import Growth, NodeType, autoscaler_file
 from hopsearch.study import Study
 from hopsearch.training import Constraint
+from hopsearch.training.process.job import Progress
 from tests.conftest import environment, identity
 
 ROOT = Path(__file__).parents[1]
@@ -125,7 +125,7 @@ def test_tune_keeps_no_worker_for_trials_that_will_not_come(tmp_path, digits):
 
 ELSEWHERE = """
 import ray
-from hopsearch.distributed.growth import growth
+from hopsearch.ray_backend.cluster.growth import growth
 ray.init(address="auto", log_to_driver=False)
 print("the driver is not on the head:", ray.get(ray.remote(num_gpus=1)(lambda: str(growth())).remote()))
 """

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from hopsearch.distributed.causes import Cause, Death
-from hopsearch.distributed.hanging import GroupWatch
-from hopsearch.distributed.job import Progress
-from hopsearch.distributed.losses import Losses
-from hopsearch.distributed.watch import Watch
+from hopsearch.orchestration.failures.causes import Cause, Death
+from hopsearch.orchestration.failures.losses import Losses
+from hopsearch.orchestration.failures.watch import Watch
+from hopsearch.ray_backend.workers.hanging import GroupWatch
 from hopsearch.study import State, StudyView, TrialRecord
 from hopsearch.study.elections import REPEATS
+from hopsearch.training.process.job import Progress
 from tests.conftest import environment, hear_interrupts
 from tests.processes import begun, start, trainers, wait_for, wait_gone
 
@@ -32,12 +32,12 @@ NODE = "The actor died unexpectedly before finishing this task. The actor is dea
 # A search's and a training's command with waits that a test can sit out, and otherwise as it is.
 QUICK = """
 import sys
-from hopsearch import signals
+from hopsearch.command_line import signals
 signals.supervise()
-from hopsearch.distributed import hanging, watch
+from hopsearch.ray_backend.workers import hanging; from hopsearch.orchestration.failures import watch
 watch._LEAST, watch._LEAST_AT_FIRST, hanging._AN_IMAGE, hanging.LOOK_EVERY = 6.0, 20.0, 0.0, 1.0
 from hopsearch import train, tune
-from hopsearch.command import run_as_program
+from hopsearch.command_line.command import run_as_program
 verb = {"train": (train, train.TrainingConfig), "tune": (tune, tune.TuneConfig)}[sys.argv.pop(1)]
 run_as_program(verb[0].main, verb[1], "")
 """
@@ -104,7 +104,7 @@ class TestWatch:
 
 class TestDeaths:
     def test_causes(self):
-        from hopsearch.distributed.deaths import death_of
+        from hopsearch.ray_backend.workers.deaths import death_of
 
         assert death_of(MEMORY) == Death(
             Cause.MEMORY, "7.80 of 23.54 GB were in use on 192.0.2.2, 0.16 GB of them by this worker"
@@ -112,7 +112,7 @@ class TestDeaths:
         assert death_of(CRASH).cause == Cause.PROCESS
         assert "by a signal or by the kernel" in death_of(CRASH).detail
         assert death_of(NODE).cause == Cause.MACHINE
-        assert death_of("hopsearch.distributed.group.Leaving: this machine is about to be taken away").cause == Cause.LEFT
+        assert death_of("hopsearch.ray_backend.workers.group.Leaving: this machine is about to be taken away").cause == Cause.LEFT
         assert death_of("The actor is dead because it was killed by `ray.kill`.").detail.startswith("its worker did not answer")
 
     def test_memory_lowers_how_many_run_and_condemns_nobody_that_may_fit(self):

@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from hopsearch import doctor, export, predict, report, train, tune
-from hopsearch.command import DONE, run_verb
-from hopsearch.config import flatten
-from hopsearch.helptext import entries, help_text, section_entries
-from hopsearch.manual import path_of
+from hopsearch.command_line.command import DONE, run_verb
+from hopsearch.command_line.help import entries, help_text, section_entries
+from hopsearch.command_line.manual import path_of
+from hopsearch.core.config import flatten
 from hopsearch.models import FAMILIES
 from hopsearch.space import list_spaces
 from hopsearch.study import PRUNERS, SAMPLERS

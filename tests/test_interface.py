@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from hopsearch.distributed import interface
+from hopsearch.ray_backend.cluster import interface
 
 
 def test_the_interface_of_an_address():

@@ -13,11 +13,11 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from hopsearch import report
-from hopsearch.errors import StudyError
+from hopsearch.core.errors import StudyError
 from hopsearch.study import Identity, StudyView
-from hopsearch.study import journal as journal_file
-from hopsearch.study.format import FORMAT
-from hopsearch.study.journal import read_journal
+from hopsearch.study.record.format import FORMAT
+from hopsearch.study.storage import journal as journal_file
+from hopsearch.study.storage.journal import read_journal
 from tests.conftest import admit_all, drive, identity, open_study
 
 

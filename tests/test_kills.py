@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hopsearch.seeds import derive
+from hopsearch.core.seeds import derive
 from hopsearch.study import PRUNERS, SAMPLERS, State, StudyView
-from hopsearch.study.samplers import GENETIC
+from hopsearch.study.sampling.samplers import GENETIC
 from tests.processes import begun, check_nothing_lost, descendants, is_alive, start, wait_for, wait_gone
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]

@@ -10,16 +10,18 @@ import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from hopsearch.core.seeds import derive
 from hopsearch.data import DataConfig
-from hopsearch.distributed import live
-from hopsearch.distributed.dispatcher import Budget, Dispatcher
-from hopsearch.distributed.job import Progress
-from hopsearch.distributed.live import LiveView
-from hopsearch.seeds import derive
-from hopsearch.study import MEMORY, PRUNERS, Simulation, Study, StudyView, Training, make_console, show
-from hopsearch.study.board import Board
-from hopsearch.study.judgements import Judgement
+from hopsearch.orchestration.dispatcher import Budget, Dispatcher
+from hopsearch.orchestration.simulation.simulator import Simulation, Training
+from hopsearch.reporting.tensorboard import Board
+from hopsearch.reporting.terminal import live
+from hopsearch.reporting.terminal.live import LiveView
+from hopsearch.reporting.terminal.printout import make_console, show
+from hopsearch.study import MEMORY, PRUNERS, Study, StudyView
+from hopsearch.study.stopping.judgements import Judgement
 from hopsearch.training import Constraint
+from hopsearch.training.process.job import Progress
 from tests.conftest import SPACE, identity
 from tests.test_adaptive import SPACE as RUNGS
 from tests.test_adaptive import Noisy

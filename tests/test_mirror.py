@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from hopsearch.distributed.job import Job, JobRun
-from hopsearch.distributed.mirror import JournalMirror, Mirror
-from hopsearch.errors import ResourceError, StudyError
+from hopsearch.core.errors import ResourceError, StudyError
+from hopsearch.storage.mirror import JournalMirror, Mirror
+from hopsearch.training.process.job import Job, JobRun
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from timm.optim import param_groups_weight_decay
 from timm.utils import ModelEmaV3
 from torch.utils.flop_counter import FlopCounterMode
 
-from hopsearch.config import parse
-from hopsearch.errors import ConfigError
+from hopsearch.core.config import parse
+from hopsearch.core.errors import ConfigError
 from hopsearch.models import FAMILIES, build, fold, parse_model
 
 TINY = {"image_size": 8, "patch_size": 2, "channels": 1, "classes": 10, "depth": 2, "dim": 16}

@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 
-from hopsearch.errors import ConfigError
+from hopsearch.core.errors import ConfigError
 from hopsearch.models import FAMILIES, IMixerConfig, parse_model, preset, registry
 
 

@@ -3,12 +3,12 @@
 import pytest
 
 from hopsearch import Study, report, tune
-from hopsearch.command import MISTAKE, run_verb
-from hopsearch.config import parse
-from hopsearch.distributed.mirror import Place
-from hopsearch.errors import ConfigError, StudyError
-from hopsearch.names import RULE, check_name, derive_name
+from hopsearch.command_line.command import MISTAKE, run_verb
+from hopsearch.core.config import parse
+from hopsearch.core.errors import ConfigError, StudyError
+from hopsearch.core.names import RULE, check_name, derive_name
 from hopsearch.report import ReportConfig
+from hopsearch.storage.mirror import Place
 from hopsearch.train import TrainingConfig
 from hopsearch.tune import TuneConfig
 

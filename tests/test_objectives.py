@@ -7,24 +7,15 @@ import re
 
 import pytest
 
-from hopsearch.errors import ConfigError, SpaceError, StudyError
+from hopsearch.core.errors import ConfigError, SpaceError, StudyError
+from hopsearch.orchestration.simulation.simulator import Faults, Simulation, Training
 from hopsearch.report import write_report
 from hopsearch.reporting import facts_of
+from hopsearch.reporting.frame import trials_frame
+from hopsearch.reporting.leaderboard import leaderboard, write_csv
+from hopsearch.reporting.terminal.printout import make_console, show
 from hopsearch.space import Space
-from hopsearch.study import (
-    MEMORY,
-    Admission,
-    Faults,
-    Simulation,
-    State,
-    Study,
-    Training,
-    leaderboard,
-    make_console,
-    show,
-    write_csv,
-)
-from hopsearch.study.frame import trials_frame
+from hopsearch.study import MEMORY, Admission, State, Study
 from hopsearch.training import TrialRun
 from tests.conftest import SPACE, identity
 

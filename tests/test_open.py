@@ -11,28 +11,18 @@ from optuna.storages.journal import JournalFileBackend
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hopsearch.data import DataConfig
-from hopsearch.distributed.budget import Budget
-from hopsearch.distributed.conclusion import conclude, leave
-from hopsearch.distributed.dispatcher import Dispatcher
-from hopsearch.distributed.job import Progress
+from hopsearch.orchestration.budget import Budget
+from hopsearch.orchestration.conclusion import conclude, leave
+from hopsearch.orchestration.dispatcher import Dispatcher
+from hopsearch.orchestration.simulation.simulator import Faults, Simulation
 from hopsearch.reporting.facts import facts_of
-from hopsearch.study import (
-    MEMORY,
-    PRUNERS,
-    SAMPLERS,
-    Board,
-    Faults,
-    Simulation,
-    State,
-    Study,
-    StudyView,
-    chronicle,
-    leaderboard,
-    summary,
-)
-from hopsearch.study.frame import trials_frame
+from hopsearch.reporting.frame import trials_frame
+from hopsearch.reporting.leaderboard import leaderboard, summary
+from hopsearch.reporting.tensorboard import Board
+from hopsearch.study import MEMORY, PRUNERS, SAMPLERS, State, Study, StudyView, chronicle
 from hopsearch.study.verdicts import no_better
 from hopsearch.training import Constraint
+from hopsearch.training.process.job import Progress
 from tests.conftest import SPACE, admit_all, identity
 from tests.test_simulator import GRID, Hills, facts
 

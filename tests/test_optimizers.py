@@ -12,14 +12,14 @@ from timm.optim import create_optimizer_v2
 from torch import nn
 
 from hopsearch import export, report
-from hopsearch.errors import CheckpointError, ConfigError, UserError
+from hopsearch.core.columns import settings
+from hopsearch.core.errors import CheckpointError, ConfigError, UserError
 from hopsearch.models import build
-from hopsearch.study.columns import settings
+from hopsearch.orchestration.spaces import open_space
 from hopsearch.training import CheckpointFolder, OptimConfig, Paused, TrainConfig, TrialConfig, TrialRun, estimate_cost, resolve
-from hopsearch.training.known_optimizers import ADAMW, OPTIMIZERS
 from hopsearch.training.optimizer import build_optimizer
 from hopsearch.training.precision import Precision
-from hopsearch.training.spaces import open_space
+from hopsearch.training.recipe.known_optimizers import ADAMW, OPTIMIZERS
 from tests.conftest import search_little
 
 CPU = torch.device("cpu")

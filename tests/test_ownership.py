@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from hopsearch.distributed.mirror import Mirror, Place
-from hopsearch.distributed.ownership import Fence, Marks, StorageLease
-from hopsearch.errors import StudyError
-from hopsearch.study import Holder, LostLease, Study, StudyView
+from hopsearch.core.errors import StudyError
+from hopsearch.storage.holder import Holder, LostLease
+from hopsearch.storage.mirror import Mirror, Place
+from hopsearch.storage.ownership import Fence, Marks, StorageLease
+from hopsearch.study import Study, StudyView
 from tests.conftest import environment, identity
 from tests.lone_driver import opened, search
 from tests.processes import wait_for

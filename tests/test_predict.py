@@ -10,8 +10,8 @@ import pytest
 
 from hopsearch import predict
 from hopsearch.artifact import config_of, load_classifier, load_model, runtime, write_folder, write_onnx
-from hopsearch.command import DONE, MISTAKE, run_verb
-from hopsearch.errors import DataError, ModelError
+from hopsearch.command_line.command import DONE, MISTAKE, run_verb
+from hopsearch.core.errors import DataError, ModelError
 from hopsearch.models import fold
 from tests.layouts import photographs
 from tests.test_export import trained

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hopsearch.study.projection import projected
+from hopsearch.study.sampling.projection import projected
 
 NAN = np.nan
 

@@ -3,7 +3,8 @@
 import pytest
 from optuna.distributions import IntDistribution
 
-from hopsearch.study import MEMORY, Faults, Simulation, Study
+from hopsearch.orchestration.simulation.simulator import Faults, Simulation
+from hopsearch.study import MEMORY, Study
 from tests.conftest import SPACE, identity
 from tests.test_simulator import Choosy, Hills, facts
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from hopsearch.errors import ConfigError
+from hopsearch.core.errors import ConfigError
 from hopsearch.space import Fidelity
 from hopsearch.study import PRUNERS, Verdict, make_pruner
-from hopsearch.study.evidence import Arrival, Evidence
+from hopsearch.study.stopping.evidence import Arrival, Evidence
 
 FIDELITY = Fidelity(1, 27, 3)
 GO, STOP, PAUSE = Verdict.GO, Verdict.STOP, Verdict.PAUSE

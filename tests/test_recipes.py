@@ -10,14 +10,16 @@ import torch
 from timm.data import create_transform
 
 from hopsearch import train, tune
-from hopsearch.command import MISTAKE, run_verb
-from hopsearch.data import Augment, DataConfig, DataFacts, geometry, mixing, randaugment
-from hopsearch.data.randaugment import RandAugment, parse_policy
-from hopsearch.errors import ConfigError, StudyError
+from hopsearch.command_line.command import MISTAKE, run_verb
+from hopsearch.core.errors import ConfigError, StudyError
+from hopsearch.data import Augment, DataConfig, DataFacts
+from hopsearch.data.augmentation import geometry, mixing, randaugment
+from hopsearch.data.augmentation.randaugment import RandAugment, parse_policy
 from hopsearch.models import FAMILIES
+from hopsearch.orchestration.spaces import open_space
 from hopsearch.space import Fidelity
 from hopsearch.study import Identity
-from hopsearch.training import TrialRun, choose_recipe, open_space, recipe, require_schedule, resolve, viewed
+from hopsearch.training import TrialRun, choose_recipe, recipe, require_schedule, resolve, viewed
 from hopsearch.training.optimizer import learning_rate
 from hopsearch.training.schedule import after_warmup, opening, rates, settled_after
 from tests.conftest import identity

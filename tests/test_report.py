@@ -15,8 +15,8 @@ import pytest
 from selenium.webdriver.support.wait import WebDriverWait
 
 from hopsearch import report
-from hopsearch.command import MISTAKE, run_verb
-from hopsearch.errors import StudyError
+from hopsearch.command_line.command import MISTAKE, run_verb
+from hopsearch.core.errors import StudyError
 from hopsearch.reporting import facts_of, pareto_front
 from hopsearch.reporting.effects import at_equal_parameters, effect, mean_of
 from hopsearch.reporting.measured import symmetry

@@ -6,7 +6,7 @@ import pytest
 from optuna.trial import TrialState
 
 from hopsearch.study import State, Study, StudyView, WarmStart
-from hopsearch.study.sampler_view import sampler_view
+from hopsearch.study.sampling.sampler_view import sampler_view
 from tests.conftest import SPACE, admit_all, drive, identity, open_study
 
 

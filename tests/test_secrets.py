@@ -15,16 +15,18 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-from hopsearch import export, redaction, report, tune
-from hopsearch.command import BUG, MISTAKE, run_verb
-from hopsearch.config import brief
+from hopsearch import export, report, tune
+from hopsearch.command_line.command import BUG, MISTAKE, run_verb
+from hopsearch.core import redaction
+from hopsearch.core.config import brief
+from hopsearch.core.errors import ConfigError, StudyError
+from hopsearch.core.redaction import formatted, learn_from, redact
 from hopsearch.data import DataConfig, load
-from hopsearch.distributed.job import Job, JobRun
-from hopsearch.errors import ConfigError, StudyError
-from hopsearch.holder import EXPIRY
-from hopsearch.redaction import formatted, learn_from, redact
-from hopsearch.study import Identity, StudyView, make_console
-from hopsearch.study.lease import DatabaseLease
+from hopsearch.reporting.terminal.printout import make_console
+from hopsearch.storage.holder import EXPIRY
+from hopsearch.study import Identity, StudyView
+from hopsearch.study.storage.lease import DatabaseLease
+from hopsearch.training.process.job import Job, JobRun
 from tests.conftest import FAMILIES_SPACE, environment, folder_of_images, identity, search_little
 
 MARK = "mArKeD7secret"

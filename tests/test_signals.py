@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hopsearch.errors import ResourceError
+from hopsearch.core.errors import ResourceError
 from hopsearch.study import State, StudyView
 from hopsearch.training import CheckpointFolder
 from tests.conftest import environment, hear_interrupts
@@ -24,7 +24,7 @@ from tests.processes import begun, descendants, is_alive, wait_for, wait_gone
 # A command as hopsearch's are, without their imports: quick enough to be tried in every way.
 WORK = """
 import os, signal, subprocess, sys, time
-from hopsearch import signals
+from hopsearch.command_line import signals
 signals.supervise()
 print("started", flush=True)
 {before}
@@ -313,7 +313,7 @@ def test_a_training_at_every_moment(tmp_path):
 
 
 def test_the_folder_of_rays_sockets(tmp_path, monkeypatch):
-    from hopsearch.distributed import head
+    from hopsearch.ray_backend.cluster import head
 
     long = tmp_path / ("x" * 90)
     long.mkdir()

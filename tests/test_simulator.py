@@ -7,23 +7,12 @@ from typing import ClassVar
 
 import pytest
 
+from hopsearch.orchestration.simulation.simulator import Faults, Simulation, Training
+from hopsearch.orchestration.simulation.tables import TableLandscape, write_table
+from hopsearch.reporting.leaderboard import summary
 from hopsearch.space import Space
-from hopsearch.study import (
-    MEMORY,
-    PRUNERS,
-    SAMPLERS,
-    Admission,
-    Faults,
-    Simulation,
-    State,
-    Study,
-    StudyView,
-    TableLandscape,
-    Training,
-    summary,
-)
-from hopsearch.study.samplers import proposer
-from hopsearch.study.tables import write_table
+from hopsearch.study import MEMORY, PRUNERS, SAMPLERS, Admission, State, Study, StudyView
+from hopsearch.study.sampling.samplers import proposer
 from tests.conftest import SPACE, identity
 
 GRID = SPACE | {"parameters": {name: spec for name, spec in SPACE["parameters"].items() if name != "optim.lr"}, "first": []}

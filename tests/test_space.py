@@ -5,12 +5,13 @@ import re
 
 import pytest
 
+from hopsearch.core.errors import ConfigError, SpaceError, UserError
 from hopsearch.data import DataConfig, load
-from hopsearch.errors import ConfigError, SpaceError, UserError
 from hopsearch.models import FAMILIES
+from hopsearch.orchestration.spaces import open_space
 from hopsearch.space import Space, load_space
 from hopsearch.space.files import list_spaces
-from hopsearch.training import open_space, resolve
+from hopsearch.training import resolve
 from tests.conftest import SPACE
 
 FAMILY_SPACES = {"imixer", "paramixer", "symmixer", "asymmixer", "mixer", "hopfield"}

@@ -12,9 +12,11 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hopsearch.errors import ConfigError, StudyError
+from hopsearch.core.errors import ConfigError, StudyError
+from hopsearch.reporting.leaderboard import leaderboard, summary, write_csv
+from hopsearch.reporting.tensorboard import Board
 from hopsearch.space import Fidelity
-from hopsearch.study import PRUNERS, SAMPLERS, Admission, Board, State, StudyView, leaderboard, make_pruner, summary, write_csv
+from hopsearch.study import PRUNERS, SAMPLERS, Admission, State, StudyView, make_pruner
 from tests.conftest import SPACE, admit_all, curve, drive, finish, open_study
 
 GRID = SPACE | {"parameters": {name: spec for name, spec in SPACE["parameters"].items() if name != "optim.lr"}, "first": []}

@@ -8,8 +8,8 @@ from scipy.optimize import approx_fprime
 from scipy.stats import multivariate_normal, spearmanr
 
 from hopsearch.space import Categorical, Float, Int, Space
-from hopsearch.study.encoding import Encoding
-from hopsearch.study.surrogate import Observed, Surrogate, _covariance, _Rules
+from hopsearch.study.sampling.encoding import Encoding
+from hopsearch.study.sampling.surrogate import Observed, Surrogate, _covariance, _Rules
 
 SPACE = Space(
     {

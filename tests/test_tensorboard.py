@@ -16,10 +16,11 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hopsearch.distributed.job import Job, JobRun
-from hopsearch.study import Board, StudyView
+from hopsearch.reporting.tensorboard import Board
+from hopsearch.study import StudyView
 from hopsearch.training import TrialRun
 from hopsearch.training.pictures import confusion, draw, token_mixing
+from hopsearch.training.process.job import Job, JobRun
 from tests.conftest import admit_all, finish, open_study
 
 
@@ -138,7 +139,7 @@ def test_pictures_survive_a_restart(tmp_path, tiny, digits):
 
 
 def test_a_picture_that_fails_costs_no_trial(tmp_path, tiny, monkeypatch):
-    monkeypatch.setattr("hopsearch.distributed.job.draw", lambda run: 1 / 0)
+    monkeypatch.setattr("hopsearch.training.process.job.draw", lambda run: 1 / 0)
     run = JobRun(Job(number=0, trial=tiny, data={"source": "digits"}, folder=str(tmp_path / "0000"), pictures=(1,)))
     progress = run.advance()
     assert (progress.failure, progress.pictures, len(progress.rows)) == (None, {}, 1)

@@ -12,14 +12,15 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hopsearch import train
-from hopsearch.command import MISTAKE, run_verb
+from hopsearch.command_line.command import MISTAKE, run_verb
 from hopsearch.data import DataConfig, data_identity, load
-from hopsearch.distributed import job, training
-from hopsearch.distributed.hanging import GroupWatch
-from hopsearch.distributed.job import Job, JobRun, Progress, cause
+from hopsearch.ray_backend import long_training as training
+from hopsearch.ray_backend.workers.hanging import GroupWatch
 from hopsearch.space import Space
 from hopsearch.study import Identity, Study, StudyLock, StudyView, about_data
 from hopsearch.training import CheckpointFolder
+from hopsearch.training.process import job
+from hopsearch.training.process.job import Job, JobRun, Progress, cause
 from tests.conftest import SPACE, environment, finish, folder_of_images, hear_interrupts, open_study
 from tests.processes import begun, descendants, is_loopback, listening, wait_for, wait_gone
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from hopsearch.core.errors import CheckpointError, ConfigError, Diverged, ResourceError
 from hopsearch.data import ImageSet, Splits
-from hopsearch.data.mixing import soft_targets
-from hopsearch.errors import CheckpointError, ConfigError, Diverged, ResourceError
+from hopsearch.data.augmentation.mixing import soft_targets
 from hopsearch.models import build, measured
 from hopsearch.training import (
     METRICS,

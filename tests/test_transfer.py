@@ -4,8 +4,9 @@ import os
 
 import pytest
 
-from hopsearch.errors import SpaceError, StudyError
-from hopsearch.study import MEMORY, Prior, Simulation, State, Study, StudyView, WarmStart
+from hopsearch.core.errors import SpaceError, StudyError
+from hopsearch.orchestration.simulation.simulator import Simulation
+from hopsearch.study import MEMORY, Prior, State, Study, StudyView, WarmStart
 from tests.conftest import SPACE, admit_all, drive, identity, open_study
 from tests.test_simulator import Hills
 

@@ -8,16 +8,17 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import hopsearch
 from hopsearch import train
 from hopsearch.data import DataConfig
-from hopsearch.distributed.budget import Budget
-from hopsearch.distributed.conclusion import conclude
-from hopsearch.distributed.dispatcher import Dispatcher
-from hopsearch.distributed.job import JobRun
 from hopsearch.export import write_export
+from hopsearch.orchestration.budget import Budget
+from hopsearch.orchestration.conclusion import conclude
+from hopsearch.orchestration.dispatcher import Dispatcher
 from hopsearch.reporting.facts import facts_of
-from hopsearch.study import Board, State, Study, StudyView
+from hopsearch.reporting.frame import trials_frame
+from hopsearch.reporting.tensorboard import Board
+from hopsearch.study import State, Study, StudyView
 from hopsearch.study.elections import ELECTION
-from hopsearch.study.frame import trials_frame
 from hopsearch.training import CheckpointFolder, Constraint
+from hopsearch.training.process.job import JobRun
 from tests.conftest import identity
 
 _SPACE = {

@@ -7,15 +7,15 @@ from typing import Literal
 import pytest
 from pydantic import Field
 
-from hopsearch.config import Settings, flatten, parse
-from hopsearch.errors import ConfigError, SpaceError
+from hopsearch.command_line.words import read_words
+from hopsearch.core.config import Settings, flatten, parse
+from hopsearch.core.errors import ConfigError, SpaceError
+from hopsearch.core.yaml_reader import read_yaml, scalar
 from hopsearch.predict import PredictConfig
 from hopsearch.report import ReportConfig
 from hopsearch.space import load_space
 from hopsearch.training import SETTINGS
 from hopsearch.tune import TuneConfig
-from hopsearch.words import read_words
-from hopsearch.yaml_reader import read_yaml, scalar
 
 AS_IT_STANDS = [
     *("2024_11_28", "2024-11-28", "007", "0o17", "0x1f", "12:30", "1e5", "1e-3", "1_000", ".inf", "3.10", "+7"),

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from hopsearch.artifact import modeling
-from hopsearch.errors import ModelError
+from hopsearch.core.errors import ModelError
 from hopsearch.models import Mixer, ModelConfig, build, parse_model, to_timm
 
 CONFIG, WEIGHTS, CARD, CODE = "config.json", "model.safetensors", "README.md", "modeling.py"

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from hopsearch.artifact import modeling
-from hopsearch.errors import ModelError
+from hopsearch.core.errors import ModelError
 from hopsearch.models import Mixer
 
 TOLERANCE = 1e-4

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from hopsearch.artifact.runtime import Classifier, TorchClassifier
-from hopsearch.data.view import UNREADABLE, Pixels, pil_quiet, reason_of, to_pixels
-from hopsearch.errors import DataError
+from hopsearch.core.errors import DataError
+from hopsearch.data.files.view import UNREADABLE, Pixels, pil_quiet, reason_of, to_pixels
 from hopsearch.models import Mixer
 
 _BATCH = 64

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 
 from hopsearch.artifact.folder import GRAPH, WEIGHTS, find_model, load_model, read_config
+from hopsearch.core.errors import ModelError
 from hopsearch.data import Augment
-from hopsearch.data.view import Pixels
-from hopsearch.errors import ModelError
+from hopsearch.data.files.view import Pixels
 from hopsearch.models import Mixer
 
 Logits = npt.NDArray[np.float32]

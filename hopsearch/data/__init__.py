@@ -10,9 +10,9 @@
 ``geometry``, ``randaugment`` over ``pixel_ops``, and ``mixing``. The test part is read by `Splits.read_test` alone.
 """
 
-from hopsearch.data.augment import PAPER_AUGMENT, Augment, AugmentConfig
+from hopsearch.data.augmentation.augment import PAPER_AUGMENT, Augment, AugmentConfig
 from hopsearch.data.batches import epoch_batches, ordered_batches
-from hopsearch.data.config import DataConfig, DataFacts
+from hopsearch.data.files.config import DataConfig, DataFacts
 from hopsearch.data.identity import accepted_by_names, data_difference, data_identity, data_settings
 from hopsearch.data.images import ImageSet
 from hopsearch.data.splits import Splits, load

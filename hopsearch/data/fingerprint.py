@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from hopsearch.data.cache import cache_folder
-from hopsearch.data.config import DataConfig
-from hopsearch.data.contents import Listed, sums_of, twice, two_classes
+from hopsearch.data.files.cache import cache_folder
+from hopsearch.data.files.config import DataConfig
+from hopsearch.data.files.contents import Listed, sums_of, twice, two_classes
+from hopsearch.data.files.parts import FilePart, HeldOut, Part, Source, digest
+from hopsearch.data.files.split import Indices
 from hopsearch.data.identity import BY_CONTENTS
-from hopsearch.data.parts import FilePart, HeldOut, Part, Source, digest
-from hopsearch.data.split import Indices
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hopsearch.data.config import DataConfig, DataFacts
+from hopsearch.data.files.config import DataConfig, DataFacts
 
 BY_CONTENTS = "2:"
 """What fingerprints of image files' contents begin with; those of names and file sizes have no such mark."""

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from hopsearch.config import choices
-from hopsearch.data.folders import open_folder
-from hopsearch.data.parts import ArrayPart, FilePart, HeldOut, Source
-from hopsearch.errors import DataError
+from hopsearch.core.config import choices
+from hopsearch.core.errors import DataError
+from hopsearch.data.files.parts import ArrayPart, FilePart, HeldOut, Source
+from hopsearch.data.folders.source import open_folder
 
 
 def open_source(text: str, downloads: Path, val: str | None = None, test: str | None = None) -> Source:

@@ -12,17 +12,17 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from hopsearch.data.cache import Decoded, cache_folder, cached_format, part_key, read_part
-from hopsearch.data.config import DataConfig, DataFacts
-from hopsearch.data.decode import natural_format, own_size
+from hopsearch.data.files.cache import Decoded, cache_folder, cached_format, part_key, read_part
+from hopsearch.data.files.config import DataConfig, DataFacts
+from hopsearch.data.files.decode import natural_format, own_size
+from hopsearch.data.files.originals import Originals
+from hopsearch.data.files.parts import ArrayPart, FilePart, HeldOut, Part, Source, digest
+from hopsearch.data.files.split import Indices, prefix_length, require_per_class, stratified_order
+from hopsearch.data.files.view import Pixels
 from hopsearch.data.fingerprint import Prints
 from hopsearch.data.images import ImageSet
-from hopsearch.data.originals import Originals
-from hopsearch.data.parts import ArrayPart, FilePart, HeldOut, Part, Source, digest
 from hopsearch.data.sources import open_source
-from hopsearch.data.split import Indices, prefix_length, require_per_class, stratified_order
 from hopsearch.data.summary import part_words, summary
-from hopsearch.data.view import Pixels
 
 _REMEMBERED = 4  # data sets a process keeps; a worker uses one
 

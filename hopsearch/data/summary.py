@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from hopsearch.data.config import DataConfig, DataFacts
-from hopsearch.data.names import normal
-from hopsearch.data.parts import Source
+from hopsearch.data.files.config import DataConfig, DataFacts
+from hopsearch.data.files.parts import Source
+from hopsearch.data.folders.names import normal
 
 _SHOWN = 8  # class names
 

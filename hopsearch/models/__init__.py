@@ -20,7 +20,7 @@ from hopsearch.models.mixer import Mixer
 from hopsearch.models.presets import about_patches, preset, require_size, to_timm
 
 if os.environ.get("HOPSEARCH_TIMM") != "0":  # our own programs train without timm: its import takes seconds, in every worker
-    from hopsearch.models import registry as registry
+    from hopsearch.models import registry
 
 __all__ = [
     "FAMILIES",
@@ -40,6 +40,7 @@ __all__ = [
     "measured",
     "parse_model",
     "preset",
+    "registry",
     "require_size",
     "to_timm",
 ]

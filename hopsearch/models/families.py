@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from hopsearch.config import Settings, choices, nearest, parse
-from hopsearch.errors import ConfigError
+from hopsearch.core.config import Settings, choices, nearest, parse
+from hopsearch.core.errors import ConfigError
 
 
 class MixerConfig(Settings):

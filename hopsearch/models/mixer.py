@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from hopsearch.errors import ConfigError
+from hopsearch.core.errors import ConfigError
 from hopsearch.models.families import AsymMixerConfig, IMixerConfig, MixerConfig
 from hopsearch.models.mlps import AsymmetricMlp, IteratedMlp
 from hopsearch.models.spectral import SpectralLinear, normalized_weights, settle

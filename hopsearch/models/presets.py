@@ -5,8 +5,8 @@ The names are those of the authors' repositories, without their knob values: a k
 
 from typing import Any
 
-from hopsearch.config import did_you_mean
-from hopsearch.errors import ConfigError
+from hopsearch.core.config import did_you_mean
+from hopsearch.core.errors import ConfigError
 from hopsearch.models.families import FAMILIES, MixerConfig, ModelConfig
 
 SIZES: dict[str, dict[str, int]] = {

@@ -9,8 +9,8 @@ from typing import Any
 import timm
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 
-from hopsearch.config import did_you_mean
-from hopsearch.errors import ConfigError
+from hopsearch.core.config import did_you_mean
+from hopsearch.core.errors import ConfigError
 from hopsearch.models.build import build
 from hopsearch.models.families import FAMILIES, parse_model
 from hopsearch.models.mixer import Mixer

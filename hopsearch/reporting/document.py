@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hopsearch.errors import StudyError
+from hopsearch.core.errors import StudyError
 from hopsearch.reporting.facts import Facts
 
 _TOP = 10

@@ -15,10 +15,10 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from scipy import stats
 
-from hopsearch.chance import plus_minus
+from hopsearch.core.chance import plus_minus
+from hopsearch.core.columns import without_section
 from hopsearch.reporting.style import FAMILY_COLOURS, OTHER_COLOUR, about, layout
 from hopsearch.study import State, StudyView, TrialRecord
-from hopsearch.study.columns import without_section
 
 _LEAST = 3  # trials below which a mean says nothing
 _SYMMETRY = ("symmixer", "paramixer", "asymmixer")

@@ -10,6 +10,7 @@ from typing import Any
 from plotly.io import to_json
 from plotly.offline import get_plotlyjs
 
+from hopsearch.core.columns import without_section
 from hopsearch.reporting.document import (
     beside_of,
     compared_cells,
@@ -24,7 +25,6 @@ from hopsearch.reporting.document import (
 from hopsearch.reporting.facts import Facts
 from hopsearch.reporting.sections import Section, parameter_sections, research_sections, search_sections, winner_sections
 from hopsearch.study import StudyView
-from hopsearch.study.columns import without_section
 
 _CHAPTERS = ("The winner", "The search", "The settings", "The models")
 

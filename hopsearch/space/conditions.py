@@ -14,8 +14,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from hopsearch.config import did_you_mean
-from hopsearch.errors import SpaceError
+from hopsearch.core.config import did_you_mean
+from hopsearch.core.errors import SpaceError
 
 Value = str | int | float | bool | None
 """What a parameter can be set to: a YAML (and JSON) scalar."""

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hopsearch.errors import SpaceError
+from hopsearch.core.errors import SpaceError
 from hopsearch.space.conditions import shown
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hopsearch.config import brief, choices, did_you_mean, flatten
-from hopsearch.errors import SpaceError
+from hopsearch.core.config import brief, choices, did_you_mean, flatten
+from hopsearch.core.errors import SpaceError
 from hopsearch.space.conditions import FACTS, Value, When, holds, shown
 from hopsearch.space.parameters import Parameter
 from hopsearch.space.places import Where, read_source

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from hopsearch.config import choices
-from hopsearch.errors import SpaceError
+from hopsearch.core.config import choices
+from hopsearch.core.errors import SpaceError
 from hopsearch.space.conditions import shown
 from hopsearch.space.places import Where
 

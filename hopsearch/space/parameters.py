@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, ClassVar
 
-from hopsearch.errors import SpaceError
+from hopsearch.core.errors import SpaceError
 from hopsearch.space.conditions import Value, When, is_number, passes, read_when, same, shown
 
 # Steps are added up in floating point: 0.1 + 2 * 0.1 is not 0.3. Bounds and steps hold up to this share of themselves.

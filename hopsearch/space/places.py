@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hopsearch.yaml_reader import read_yaml
+from hopsearch.core.yaml_reader import read_yaml
 
 Keys = tuple[str | int, ...]
 
@@ -30,7 +30,7 @@ def read_source(path: Path, name: str) -> tuple[Any, Source]:
     """A space's file as plain data, and what errors about it need.
 
     Raises:
-        SpaceError: see `hopsearch.yaml_reader.read_yaml`.
+        SpaceError: see `hopsearch.core.yaml_reader.read_yaml`.
     """
     document = read_yaml(path, name)
     return document.data, Source(name, document.marks)

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
-from hopsearch.config import choices, did_you_mean, flatten
-from hopsearch.errors import SpaceError
+from hopsearch.core.config import choices, did_you_mean, flatten
+from hopsearch.core.errors import SpaceError
 from hopsearch.space.conditions import Value, read_when, shown
 from hopsearch.space.fidelity import Fidelity
 from hopsearch.space.objectives import read_objectives

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from hopsearch.config import did_you_mean, flatten
-from hopsearch.errors import SpaceError
+from hopsearch.core.config import did_you_mean, flatten
+from hopsearch.core.errors import SpaceError
 from hopsearch.space.conditions import Value, holds, passes, same, shown
 from hopsearch.space.fidelity import Fidelity
 from hopsearch.space.objectives import Objective, read_objectives

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hopsearch.config import did_you_mean
-from hopsearch.errors import SpaceError
+from hopsearch.core.config import did_you_mean
+from hopsearch.core.errors import SpaceError
 from hopsearch.space.conditions import holds, passes
 from hopsearch.space.parameters import Categorical, Parameter
 from hopsearch.space.places import Where

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from hopsearch.study.decisions import in_order
-from hopsearch.study.journal import read_journal
-from hopsearch.study.records import CONTINUES, Decision, Promotion, State, TrialRecord
-from hopsearch.study.storage import JOURNAL
-from hopsearch.study.view import StudyView
+from hopsearch.study.reader import StudyView
+from hopsearch.study.record.trial import CONTINUES, Decision, Promotion, State, TrialRecord
+from hopsearch.study.stopping.decisions import in_order
+from hopsearch.study.storage.journal import read_journal
+from hopsearch.study.storage.stores import JOURNAL
 
 
 @dataclass(frozen=True)

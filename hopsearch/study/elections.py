@@ -4,10 +4,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hopsearch.chance import plus_minus
-from hopsearch.study.records import TrialRecord
+from hopsearch.core.chance import plus_minus
+from hopsearch.study.reader import StudyView
+from hopsearch.study.record.trial import TrialRecord
 from hopsearch.study.verdicts import images_behind
-from hopsearch.study.view import StudyView
 
 REPEATS, ELECTION = "repeats", "election"
 Values = Sequence[float | None]

@@ -9,8 +9,8 @@ import optuna
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial
 
-from hopsearch.study.records import State
-from hopsearch.study.view import StudyView
+from hopsearch.study.reader import StudyView
+from hopsearch.study.record.trial import State
 
 LEAST = 10
 """Trials below which nothing is said."""

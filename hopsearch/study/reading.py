@@ -9,10 +9,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from hopsearch.core.durations import clock
 from hopsearch.data import DataConfig, Splits, load
-from hopsearch.data.progress import watched_by
+from hopsearch.data.files.progress import watched_by
 from hopsearch.data.splits import forget
-from hopsearch.durations import clock
 
 _QUIET = 0.5  # seconds in which nothing is shown: what is in the cache takes less
 _REDRAWN = 0.2
@@ -41,7 +41,7 @@ def read_images(config: DataConfig, console: Console) -> Splits:
 
 
 class ReadingView:
-    """An observer of `hopsearch.data.progress` that draws; a context manager.
+    """An observer of `hopsearch.data.files.progress` that draws; a context manager.
 
     Args:
         console: a terminal gets a bar, a notebook a line that changes, anything else a line every ten seconds.

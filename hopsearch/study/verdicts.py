@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hopsearch.chance import SIGNIFICANT, Interval, equivalent_count, mean_recall_interval, p_value, wilson
-from hopsearch.study.records import TrialRecord
-from hopsearch.study.view import StudyView
+from hopsearch.core.chance import SIGNIFICANT, Interval, equivalent_count, mean_recall_interval, p_value, wilson
+from hopsearch.study.reader import StudyView
+from hopsearch.study.record.trial import TrialRecord
 
 BALANCED = "val_balanced_acc"
 _SHOWN = 8  # trials at most that a sentence lists

@@ -8,11 +8,11 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from hopsearch.study.carriers import carrier_of, mark_of
-from hopsearch.study.identity import Identity
-from hopsearch.study.leaders import Leaders
-from hopsearch.study.records import OPEN, State, TrialRecord, from_optuna
-from hopsearch.study.view import CHECKPOINTS, StudyView
+from hopsearch.study.reader import CHECKPOINTS, StudyView
+from hopsearch.study.record.carriers import carrier_of, mark_of
+from hopsearch.study.record.identity import Identity
+from hopsearch.study.record.trial import OPEN, State, TrialRecord, from_optuna
+from hopsearch.study.stopping.leaders import Leaders
 
 
 class Writer(StudyView):

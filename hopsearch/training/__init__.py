@@ -1,16 +1,15 @@
 """How a mixer is trained: recipe, optimizer, loop, checkpoints, and what a configuration costs before it runs."""
 
-from hopsearch.training.blame import on_command_line
 from hopsearch.training.checkpoint import CheckpointFolder, load_checkpoint
 from hopsearch.training.classes import MOST_CLASSES, confusions, recall_names, results_of
 from hopsearch.training.cost import Constraint, Cost, estimate_cost
 from hopsearch.training.loop import Evaluation, evaluate
-from hopsearch.training.papers import RECIPES, choose_recipe, recipe, viewed
 from hopsearch.training.ranks import Ranks
-from hopsearch.training.recipe import OptimConfig, TrainConfig, TrialConfig, resolve
+from hopsearch.training.recipe.blame import on_command_line
+from hopsearch.training.recipe.papers import RECIPES, choose_recipe, recipe, viewed
+from hopsearch.training.recipe.sections import FROM_DATA, SETTINGS
+from hopsearch.training.recipe.settings import OptimConfig, TrainConfig, TrialConfig, resolve
 from hopsearch.training.schedule import opening, require_schedule
-from hopsearch.training.sections import FROM_DATA, SETTINGS
-from hopsearch.training.spaces import FidelityConfig, Later, Opened, open_search, open_space, require_metric
 from hopsearch.training.trial import METRICS, Paused, Row, TrialRun, pick_device
 
 __all__ = [
@@ -23,9 +22,6 @@ __all__ = [
     "Constraint",
     "Cost",
     "Evaluation",
-    "FidelityConfig",
-    "Later",
-    "Opened",
     "OptimConfig",
     "Paused",
     "Ranks",
@@ -39,13 +35,10 @@ __all__ = [
     "evaluate",
     "load_checkpoint",
     "on_command_line",
-    "open_search",
-    "open_space",
     "opening",
     "pick_device",
     "recall_names",
     "recipe",
-    "require_metric",
     "require_schedule",
     "resolve",
     "results_of",

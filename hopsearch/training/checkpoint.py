@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from hopsearch.errors import CheckpointError
+from hopsearch.core.errors import CheckpointError
 
 _NAME = re.compile(r"epoch_(\d+)\.pt")
 KEEP = 2

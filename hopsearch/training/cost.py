@@ -8,11 +8,11 @@ from pydantic import Field
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from hopsearch.config import Settings
+from hopsearch.core.config import Settings
 from hopsearch.models import ModelConfig, build
-from hopsearch.training.known_optimizers import OPTIMIZERS
 from hopsearch.training.loop import soft_cross_entropy
-from hopsearch.training.recipe import TrialConfig
+from hopsearch.training.recipe.known_optimizers import OPTIMIZERS
+from hopsearch.training.recipe.settings import TrialConfig
 from hopsearch.training.uncompiled import uncompiled
 
 _FLOAT = 4  # bytes of a float32

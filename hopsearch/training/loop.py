@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from hopsearch.core.errors import Diverged, OutOfMemory
 from hopsearch.data import ImageSet
-from hopsearch.errors import Diverged, OutOfMemory
 from hopsearch.training.ranks import Ranks
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from hopsearch.training.known_optimizers import ADAMW, OPTIMIZERS
-from hopsearch.training.recipe import OptimConfig
+from hopsearch.training.recipe.known_optimizers import ADAMW, OPTIMIZERS
+from hopsearch.training.recipe.settings import OptimConfig
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig, device: torch.device) -> torch.optim.Optimizer:

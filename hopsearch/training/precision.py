@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from hopsearch.training.recipe import TrainConfig
+from hopsearch.training.recipe.settings import TrainConfig
 
 
 class Precision:

@@ -4,13 +4,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from hopsearch.core.errors import ConfigError
 from hopsearch.data import DataFacts
-from hopsearch.errors import ConfigError
 from hopsearch.models import about_patches
 from hopsearch.space import Fidelity
 from hopsearch.training.optimizer import learning_rate
-from hopsearch.training.papers import choose_recipe, fit_lengths, recipe
-from hopsearch.training.recipe import TrialConfig
+from hopsearch.training.recipe.papers import choose_recipe, fit_lengths, recipe
+from hopsearch.training.recipe.settings import TrialConfig
 
 
 def require_schedule(trial: TrialConfig, facts: DataFacts, place: str) -> None:

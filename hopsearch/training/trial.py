@@ -10,10 +10,10 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from hopsearch.core.errors import CheckpointError, Diverged, ResourceError
+from hopsearch.core.seeds import derive
 from hopsearch.data import Augment, ImageSet, Splits, epoch_batches
-from hopsearch.errors import CheckpointError, Diverged, ResourceError
 from hopsearch.models import Mixer, build, measure
-from hopsearch.seeds import derive
 from hopsearch.training.average import MovingAverage
 from hopsearch.training.checkpoint import CheckpointFolder
 from hopsearch.training.classes import class_weights, recall_row
@@ -21,7 +21,7 @@ from hopsearch.training.loop import Evaluation, evaluate, failures, require_fini
 from hopsearch.training.optimizer import build_optimizer, learning_rate
 from hopsearch.training.precision import Precision
 from hopsearch.training.ranks import Ranks
-from hopsearch.training.recipe import TrialConfig
+from hopsearch.training.recipe.settings import TrialConfig
 
 Row = dict[str, float]
 """The metrics of one epoch by name; ``epoch`` counts from 1."""

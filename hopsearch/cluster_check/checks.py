@@ -1,0 +1,62 @@
+"""Which checks a cluster file goes through, by its kind."""
+
+import importlib.util
+from collections.abc import Callable, Iterator
+
+from hopsearch.cluster_check import addresses, kuberay, launch
+from hopsearch.cluster_check import cloud_apis as cloudapis
+from hopsearch.cluster_check import rules as clusterrules
+from hopsearch.cluster_check import start_commands as startcommands
+from hopsearch.cluster_check.file import ClusterFile, Finding
+from hopsearch.core.config import did_you_mean
+from hopsearch.core.errors import ConfigError
+
+Check = Callable[[ClusterFile], Iterator[Finding]]
+
+_RAYS = (launch.docker, launch.keys, launch.mounts, addresses.name, startcommands.starts)
+_CLOUD = (
+    *_RAYS,
+    addresses.zones,
+    addresses.visitors,
+    clusterrules.bounds,
+    clusterrules.doors,
+    clusterrules.token,
+    clusterrules.versions,
+    clusterrules.images,
+    clusterrules.placement,
+    clusterrules.sizes,
+)
+CHECKS: dict[str, tuple[Check, ...]] = {
+    "aws": (*_CLOUD, cloudapis.amazon),
+    "gcp": (*_CLOUD, cloudapis.google),
+    "local": (*_RAYS, addresses.machines, clusterrules.token, clusterrules.versions),
+    "kuberay": (kuberay.fields, kuberay.names, kuberay.cluster, kuberay.groups),
+}
+"""Checks by kind of file, after those of its shape; Ray's own come first."""
+
+
+def examine(file: ClusterFile) -> list[Finding]:
+    """All that is wrong with ``file``; where its shape is wrong, only that, since the rest cannot be judged.
+
+    Raises:
+        ConfigError: a kind of file that is not known.
+    """
+    if file.kind not in CHECKS:
+        raise ConfigError(f"{file.path}: provider.type", f"must be known, got {file.kind!r}", did_you_mean(file.kind, CHECKS))
+    findings = list(kuberay.shape(file) if file.kind == "kuberay" else launch.schema(file))
+    if any(finding.structural for finding in findings):
+        return [*file.repeated, *findings]
+    if file.kind != "kuberay" and not findings:
+        findings += launch.preparation(file)
+    findings += file.repeated
+    for check in CHECKS[file.kind]:
+        findings += [finding for finding in check(file) if finding not in findings]
+    return findings
+
+
+def unchecked(file: ClusterFile) -> list[str]:
+    """What could not be checked on this machine, in a sentence each."""
+    library = {"aws": "botocore", "gcp": "googleapiclient"}.get(file.kind)
+    if library is None or importlib.util.find_spec(library) is not None:
+        return []
+    return [f"node_config was not checked, since {library} is not installed: pip install 'hopsearch[{file.kind}]'"]

@@ -1,0 +1,1 @@
+"""How a command line is read, helped and ended: words, help pages, exit codes, signals."""

@@ -1,0 +1,62 @@
+"""What all verbs share: help, exit codes, and that a user's mistake is a sentence and not a traceback."""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from hopsearch.command_line import signals
+from hopsearch.command_line.help import help_text
+from hopsearch.command_line.manual import ASKED
+from hopsearch.core.config import Settings
+from hopsearch.core.errors import UserError
+from hopsearch.core.redaction import formatted, guard_process, holds_secret, learn_from, redact
+
+DONE, BUG, MISTAKE, INTERRUPTED = 0, 1, 2, signals.INTERRUPTED
+_EXPOSED = (
+    "a password or key on the command line can be read by every user of this machine (ps); it is not stored. "
+    "Leave it out and give it as PGPASSWORD, in ~/.pgpass or ~/.my.cnf, or as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+)
+
+
+class Interrupted(Exception):  # noqa: N818  # not an error: everything is saved
+    """The user, or the machine's owner, asked for an end; the message says how to go on."""
+
+
+def run_verb(
+    main: Callable[[Sequence[str]], None], schema: type[Settings], about: str, words: Sequence[str] | None = None
+) -> int:
+    """Run a verb on the command line's words and return its exit code: see the names above."""
+    guard_process()
+    words = sys.argv[1:] if words is None else words
+    learn_from((name, text) for name, _, text in (word.partition("=") for word in words))
+    exposed = [redact(word).partition("=")[0] for word in words if holds_secret(word)]
+    if any(word in ASKED for word in words):
+        print(help_text(schema, about))
+        return DONE
+    if exposed:
+        print(f"hopsearch: {', '.join(exposed)}: {_EXPOSED}", file=sys.stderr)
+    try:
+        main(words)
+    except UserError as error:
+        print(f"hopsearch: {error}", file=sys.stderr)
+        return MISTAKE
+    except Interrupted as stop:
+        print(f"\nhopsearch: interrupted. {stop}", file=sys.stderr)
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        signals.saving()
+        if signals.reader_gone():  # who reads us has enough
+            return DONE
+        print(f"\nhopsearch: {signals.NOTHING_BEGUN}", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        print(formatted(error), end="", file=sys.stderr)
+        print("hopsearch: unexpected error (a bug in hopsearch); completed epochs are saved.", file=sys.stderr)
+        return BUG
+    return DONE
+
+
+def run_as_program(main: Callable[[Sequence[str]], None], schema: type[Settings], about: str) -> NoReturn:
+    """As `run_verb`, for a verb that was started as a program: exits with the code."""
+    signals.listen()
+    signals.finish(run_verb(main, schema, about))

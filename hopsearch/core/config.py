@@ -1,0 +1,176 @@
+"""Settings: frozen pydantic models with errors a person can act on. `command_line.words` reads them from ``key=value`` words."""
+
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hopsearch.core.errors import ConfigError
+from hopsearch.core.redaction import redact
+
+
+class Settings(BaseModel):
+    """Base of every config: frozen, unknown keys refused, one docstring a field.
+
+    Build it from user input with `parse`, which turns pydantic's errors into `ConfigError`.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        coerce_numbers_to_str=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        validate_default=True,
+    )
+    sections: ClassVar[Mapping[str, Sequence[type[BaseModel]]]] = {}
+    """Of a verb that takes settings of trials: the first part of their keys to the classes that may have them."""
+    from_data: ClassVar[tuple[str, ...]] = ()
+    """Settings of those classes that follow from the data."""
+
+    @classmethod
+    def listings(cls) -> dict[str, list[tuple[str, str]]]:
+        """Of a verb: what its ``--help`` lists beside its settings, by title: names and what they are."""
+        return {}
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def parse(schema: type[S], values: Mapping[str, Any], place: str, below: str = "", beside: Iterable[str] = ()) -> S:
+    """Validate nested ``values`` as ``schema``.
+
+    Args:
+        schema: the settings class.
+        values: nested mapping, as from `hopsearch.command_line.words.read_words` or a YAML file.
+        place: where the values come from, the first words of an error.
+        below: what the user writes before each key, e.g. ``optim.``.
+        beside: other words that could have been meant by an unknown key: sections that are read elsewhere.
+
+    Raises:
+        ConfigError: unknown key (with the nearest known one), wrong type, or broken rule; the first one found.
+    """
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise _explain(error, schema, place, below, list(beside)) from None
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mapping to dotted keys: ``{"optim": {"lr": 1}}`` to ``{"optim.lr": 1}``."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys to a nested mapping, the inverse of `flatten`."""
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *parents, leaf = key.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = value
+    return tree
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint for an unknown word: the nearest known one, else the list of all."""
+    names = sorted(set(known))
+    near = nearest(word, names)
+    return f"Did you mean {near}?" if near else f"Known: {', '.join(names)}"
+
+
+def choices(word: str, known: Iterable[str]) -> str:
+    """A hint for an unknown word where all that there is fits a line: the nearest known one, and the list."""
+    names = sorted(set(known))
+    near = nearest(word, names)
+    listed = f"Known: {', '.join(names) or 'none'}"
+    return f"Did you mean {near}? {listed}" if near else listed
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that is most like ``word``, upper case or not; empty where none is."""
+    names = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), list(names), n=1, cutoff=0.6)
+    return names[near[0]] if near else ""
+
+
+def brief(value: Any) -> str:
+    """A value for a message: short, whatever its size."""
+    text = redact(repr(value))  # first: half a URL is not recognised as one
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def settings_in(annotation: Any) -> type[BaseModel] | None:
+    """The settings class of a field that is a group of settings."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        found = [inner for inner in map(settings_in, typing.get_args(annotation)) if inner is not None]
+        return found[0] if len(found) == 1 else None
+    return None
+
+
+def kinds_of(annotation: Any) -> set[type]:
+    """What plain types a setting may have, ``None`` apart; of a Literal those of its values; ``object`` for anything else."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return kinds_of(arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        return set().union(*map(kinds_of, arguments))
+    if origin is typing.Literal:
+        return {type(value) for value in arguments} - {types.NoneType}
+    if annotation is types.NoneType:
+        return set()
+    if isinstance(annotation, type) and issubclass(annotation, PurePath):
+        return {str}
+    return {annotation} if annotation in (str, bool, int, float) else {object}
+
+
+def _explain(error: ValidationError, schema: type[BaseModel], place: str, below: str, beside: Sequence[str]) -> ConfigError:
+    # One error only: the rest often follow from it, and a person fixes one at a time. A misspelt key is the likeliest cause.
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    path = [str(part) for part in first["loc"]]
+    key = below + ".".join(path) if path else below.rstrip(".")
+    where = f"{place}: {key}" if key else place
+    if first["type"] == "extra_forbidden":
+        inner = _inside_groups(schema, path[0]) if len(path) == 1 and not below else []
+        if inner:
+            return ConfigError(where, "unknown key", f"Did you mean {' or '.join(inner)}?")
+        known = [*_known_beside(schema, path), *(beside if len(path) == 1 else ())]
+        return ConfigError(where, "unknown key", did_you_mean(path[-1], known))
+    if first["type"] == "missing":
+        return ConfigError(where, "must be given", f"Add {key}=…")
+    rule = first["msg"].removeprefix("Value error, ")
+    rule, _, hint = rule.partition("; ")  # our own validators write "rule; remedy"
+    got = "" if isinstance(first["input"], Mapping) else f", got {brief(first['input'])}"
+    return ConfigError(where, f"{rule[:1].lower()}{rule[1:]}{got}", hint)
+
+
+def _known_beside(schema: type[BaseModel], path: Sequence[str]) -> list[str]:
+    node: type[BaseModel] = schema
+    for part in path[:-1]:
+        field = node.model_fields.get(part)
+        inner = settings_in(field.annotation) if field else None
+        if inner is None:
+            break  # below a union of several settings: the keys of the last known level are the best list there is
+        node = inner
+    return [field.alias or name for name, field in node.model_fields.items()]
+
+
+def _inside_groups(schema: type[BaseModel], word: str) -> list[str]:
+    """Keys of groups of settings that end in ``word``: what is meant where the group was left out."""
+    groups = {field.alias or name: [settings_in(field.annotation)] for name, field in schema.model_fields.items()}
+    sections = schema.sections if issubclass(schema, Settings) else {}
+    every = {**groups, **sections}
+    return [f"{name}.{word}" for name, kinds in every.items() if any(kind and word in kind.model_fields for kind in kinds)]

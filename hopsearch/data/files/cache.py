@@ -1,0 +1,229 @@
+"""Decoded images on disk, so that a machine decodes a data set once.
+
+A part is two files, ``<key>.npy`` (uint8, N C H W) and ``<key>.json`` (shape, checksum, skipped images). The second is written
+last and marks the first as whole. Both appear by rename, so that a reader never meets half a file; a lock keeps a second process
+from decoding what the first is decoding, and where the file system knows no locks both decode the same and the last rename wins.
+"""
+
+import contextlib
+import json
+import os
+import warnings
+import zlib
+from collections.abc import Generator, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from filelock import FileLock
+
+from hopsearch.core.errors import ConfigError, DataError
+from hopsearch.data.files.contents import keep_sums, renamed
+from hopsearch.data.files.decode import decode_all, refuse_corrupt
+from hopsearch.data.files.originals import Originals
+from hopsearch.data.files.parts import FilePart, Part, digest
+from hopsearch.data.files.progress import counted
+from hopsearch.data.files.view import Pixels
+
+_LAYOUT_VERSION = 2  # part of every key: change it with the meaning of the files
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A part's pixels and which of its images are missing."""
+
+    images_NCHW: Pixels
+    skipped: tuple[int, ...]
+    """Positions in the part that could not be read; the others follow each other in ``images_NCHW``."""
+    mapped: bool
+    """Whether the pixels stay on disk and are shared with other processes."""
+    originals: Originals | None = None
+    """How large the files' images are; None where that is not known."""
+
+
+_Form = tuple[int, int, float]  # pixels a side, channels, and the share of a side that is seen
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    shape: tuple[int, ...]
+    crc32: int
+    skipped: tuple[int, ...]
+    originals: Originals | None = None
+
+
+def cache_folder(setting: str | None) -> Path:
+    """Where decoded images go: the setting, ``$HOPSEARCH_CACHE``, or ``~/.cache/hopsearch``.
+
+    Raises:
+        ConfigError: ``~`` stands for no home directory.
+    """
+    known = os.environ.get("HOPSEARCH_CACHE")
+    folder = Path(setting or known or "~/.cache/hopsearch")
+    try:
+        return folder.expanduser()
+    except RuntimeError:  # a user without a home, or another's who is not there
+        place = "data.cache" if setting else "environment: HOPSEARCH_CACHE"
+        rule = f"~ must stand for a home directory, got {str(folder)!r} and no such home"
+        raise ConfigError(place, rule, "Set it to a full path, e.g. HOPSEARCH_CACHE=/tmp/hopsearch") from None
+
+
+def cached_format(folder: Path, key: str) -> tuple[int, int] | None:
+    """Pixels a side and channels of a part decoded before, without opening its images."""
+    manifest = _read_manifest(folder / f"{key}.json")
+    return (manifest.shape[2], manifest.shape[1]) if manifest else None
+
+
+def part_key(part: Part, image_size: int | None, on_corrupt: str) -> str:
+    """Name of a part's files: changes with any file's path, size or modification time, the order, and what is made of them."""
+    return digest([_LAYOUT_VERSION, part.version(), image_size, on_corrupt])
+
+
+def read_part(
+    folder: Path, key: str, part: Part, size: int, channels: int, skip: bool, memory_limit: int, crop_pct: float = 1.0
+) -> Decoded:
+    """Pixels of a part from the cache, decoded first where they are not there.
+
+    A cache that cannot be written (full, read-only) costs a warning where the pixels fit ``memory_limit``.
+
+    Raises:
+        DataError: an unreadable image unless ``skip``; no image readable; no room for a part above ``memory_limit``.
+    """
+    needed = len(part) * channels * size * size
+    if found := _read(folder, key, memory_limit):
+        return found
+    with _locked(folder, key):
+        if found := _read(folder, key, memory_limit):  # another process was first
+            return found
+        if needed > memory_limit:
+            _decode_to_disk(folder, key, part, (size, channels, crop_pct), skip)
+            _keep_sums(folder, part)
+            if found := _read(folder, key, memory_limit):
+                return found
+            raise DataError(str(folder), "the cache was damaged right after it was written", "Check the disk, or set data.cache")
+        decoded = _decode_to_memory(part, (size, channels, crop_pct), skip)
+        _keep_sums(folder, part)
+        try:
+            _write(folder, key, [decoded.images_NCHW], part, decoded.skipped)
+        except OSError as error:
+            warnings.warn(
+                f"{folder}: decoded images cannot be kept ({error.strerror}); they are decoded at every start", stacklevel=3
+            )
+        return decoded
+
+
+def _keep_sums(folder: Path, part: Part) -> None:
+    if isinstance(part, FilePart):
+        keep_sums(folder, part)
+
+
+def _decode_to_memory(part: Part, form: _Form, skip: bool) -> Decoded:
+    size, channels, _ = form
+    images_NCHW = np.empty((len(part), channels, size, size), dtype=np.uint8)
+    skipped: list[int] = []
+    count = 0
+    with contextlib.closing(_good_rows(part, form, skip, skipped)) as rows:  # closed by Ctrl-C too: threads stop
+        for count, row in enumerate(rows, 1):
+            images_NCHW[count - 1] = row
+    _require_some(part, count)
+    return Decoded(images_NCHW[:count], tuple(skipped), mapped=False, originals=_originals(part, size))
+
+
+def _decode_to_disk(folder: Path, key: str, part: Part, form: _Form, skip: bool) -> None:
+    size, channels, _ = form
+    skipped: list[int] = []
+    try:
+        with contextlib.closing(_good_rows(part, form, skip, skipped)) as rows:
+            _write(folder, key, (row[None] for row in rows), part, skipped)
+    except OSError as error:
+        gib = len(part) * channels * size * size / 2**30
+        hint = f"Free {gib:.1f} GiB there, set data.cache to another folder, or lower data.image_size"
+        raise DataError(str(folder), f"the decoded images must fit the cache: {error.strerror}", hint) from None
+
+
+def _good_rows(part: Part, form: _Form, skip: bool, skipped: list[int]) -> Generator[Pixels, None, None]:
+    with contextlib.closing(decode_all(part, *form)) as decoded:
+        for index, row in enumerate(counted("decoding", decoded, len(part))):
+            if not isinstance(row, str):
+                yield row
+            elif skip:
+                skipped.append(index)
+            else:
+                raise refuse_corrupt(part, index, row)
+
+
+def _originals(part: Part, size: int) -> Originals | None:
+    return Originals.of(part.own_N, size) if isinstance(part, FilePart) else None
+
+
+def _require_some(part: Part, count: int) -> None:
+    if count == 0:
+        raise DataError(part.name(0), f"at least one image must be readable, {len(part)} are not", "Check the files")
+
+
+def _write(
+    folder: Path, key: str, blocks: Iterator[Pixels] | list[Pixels], part: Part, skipped: list[int] | tuple[int, ...]
+) -> None:
+    """Write blocks of rows one after the other; ``skipped`` is read when they are all there."""
+    most = len(part)
+    folder.mkdir(parents=True, exist_ok=True)
+    with renamed(folder / f"{key}.npy") as file:
+        shape, crc, rows, header = (0,), 0, 0, 0
+        for block in blocks:
+            block = np.ascontiguousarray(block)
+            if not header:
+                header = _write_header(file, (most, *block.shape[1:]))
+            file.write(block.data)
+            crc, rows, shape = zlib.crc32(block.data, crc), rows + len(block), block.shape[1:]
+        if rows == 0:
+            raise DataError(str(folder / key), f"at least one image must be readable, {most} are not", "Check the files")
+        file.seek(0)
+        _write_header(file, (rows, *shape))  # numpy leaves room for the first axis to grow: the length is the same
+    with renamed(folder / f"{key}.json") as file:
+        manifest = _Manifest((rows, *shape), crc, tuple(skipped), _originals(part, shape[-1]))
+        file.write(json.dumps(asdict(manifest)).encode())
+
+
+def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> int:
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.tell()
+
+
+def _read(folder: Path, key: str, memory_limit: int) -> Decoded | None:
+    manifest = _read_manifest(folder / f"{key}.json")
+    if manifest is None:
+        return None
+    path = folder / f"{key}.npy"
+    mapped = int(np.prod(manifest.shape)) > memory_limit
+    try:
+        # "c": pages are shared between processes, and a stray write stays in this one.
+        images_NCHW = np.load(path, mmap_mode="c" if mapped else None, allow_pickle=False)
+        whole = images_NCHW.shape == manifest.shape and images_NCHW.dtype == np.uint8
+        # A mapped file is not read through: its length is checked by the mapping itself.
+        whole = whole and (mapped or zlib.crc32(images_NCHW.data) == manifest.crc32)
+    except (OSError, ValueError, EOFError):
+        whole = False
+    if not whole:
+        warnings.warn(f"{path}: the decoded images are damaged; decoding again", stacklevel=3)
+        return None
+    return Decoded(images_NCHW, manifest.skipped, mapped, manifest.originals)
+
+
+def _read_manifest(path: Path) -> _Manifest | None:
+    try:
+        values = json.loads(path.read_bytes())
+        shape = tuple(int(length) for length in values["shape"])
+        originals = Originals.from_json(values["originals"]) if values.get("originals") else None  # none of an older version
+        return _Manifest(shape, int(values["crc32"]), tuple(values["skipped"]), originals) if len(shape) == 4 else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, key: str) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError, NotImplementedError):  # no lock here: decode twice at worst
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(folder / f"{key}.lock"))
+        yield

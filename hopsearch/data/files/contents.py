@@ -1,0 +1,134 @@
+"""Hashes of image files' contents: kept while decoding, read from the cache, or computed; and the images that are there twice.
+
+Shapes: N images.
+"""
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+from hopsearch.core.errors import DataError
+from hopsearch.data.files.decode import in_threads
+from hopsearch.data.files.parts import SUM, FilePart, digest
+from hopsearch.data.files.progress import counted
+from hopsearch.data.files.split import Indices
+
+Sums = npt.NDArray[np.uint8]
+
+
+@contextlib.contextmanager
+def renamed(target: Path) -> Iterator[IO[bytes]]:
+    """A file to write that appears as ``target`` when it is whole, or not at all."""
+    # Not mkstemp, whose files only their owner can read: a machine's users may share a cache, and a folder its group.
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def keep_sums(folder: Path, part: FilePart) -> None:
+    """Keep the hashes of a part whose files were all read, where the cache can be written."""
+    if part.sums_N.any(axis=1).all():
+        with contextlib.suppress(OSError):  # then they are computed at every start
+            folder.mkdir(parents=True, exist_ok=True)
+            with renamed(_file(folder, part)) as file:
+                file.write(part.sums_N.tobytes())
+
+
+def sums_of(folder: Path, part: FilePart) -> Sums:
+    """Hashes (N, `SUM`) of the contents: known, or from the cache while no file has changed, or computed by reading all files.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    if not part.sums_N.any(axis=1).all():
+        with contextlib.suppress(OSError, ValueError):
+            kept = np.frombuffer(_file(folder, part).read_bytes(), dtype=np.uint8)
+            part.sums_N[:] = kept.reshape(len(part), SUM)
+            return part.sums_N
+        with contextlib.closing(in_threads(lambda index: _read(part, index), len(part))) as problems:
+            for problem in counted("comparing", problems, len(part)):
+                if problem:
+                    raise DataError(*problem)
+        keep_sums(folder, part)
+    return part.sums_N
+
+
+def _read(part: FilePart, index: int) -> tuple[str, str, str] | None:
+    try:
+        part.read(index)
+    except OSError as error:
+        return part.name(index), f"the image file must be readable: {error.strerror}", "Check its permissions, or remove it"
+    return None
+
+
+def _file(folder: Path, part: FilePart) -> Path:
+    return folder / f"{digest(['contents', part.version()])}.sums"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Some images of a data set, for comparing their contents."""
+
+    title: str
+    """training, validation or test."""
+    part: FilePart
+    index_N: Indices
+    """Positions in the part."""
+
+    def keys(self) -> npt.NDArray[np.uint64]:
+        """Half of each hash: two of a million images have the same by chance once in a million data sets."""
+        return self.part.sums_N[self.index_N].view("<u8")[:, 0]
+
+    def labels(self) -> Indices:
+        """Of each image."""
+        return self.part.labels_N[self.index_N]
+
+    def name(self, position: int) -> str:
+        """Path below the part's folder."""
+        return self.part.names[int(self.index_N[position])]
+
+
+def twice(first: Listed, second: Listed) -> str:
+    """A sentence about the images of ``second`` that are in ``first`` too; empty where none is."""
+    ours, theirs = first.keys(), second.keys()
+    found = np.flatnonzero(np.isin(theirs, ours))
+    if not len(found):
+        return ""
+    other = int(np.flatnonzero(ours == theirs[found[0]])[0])
+    verb = "images are" if len(found) > 1 else "image is"
+    share = len(found) / len(second.index_N)
+    return (
+        f"warning: {len(found):,} {second.title} {verb} also among the {first.title} images ({share:.0%} of the {second.title} "
+        f"images; same contents, e.g. {second.name(int(found[0]))} = {first.name(other)}): {second.title} accuracy is too high"
+    )
+
+
+def two_classes(lists: list[Listed], classes: tuple[str, ...]) -> str:
+    """A sentence about pictures that carry two labels; empty where none does."""
+    keys = np.concatenate([one.keys() for one in lists])
+    labels = np.concatenate([one.labels() for one in lists])
+    pairs = np.unique(np.stack([keys, labels.astype(np.uint64)], axis=1), axis=0)
+    shared = pairs[:-1][pairs[1:, 0] == pairs[:-1, 0], 0]
+    if not len(shared):
+        return ""
+    names = [one.name(position) for one in lists for position in range(len(one.index_N)) if one.keys()[position] == shared[0]]
+    found = [(name, classes[label]) for name, label in zip(names, labels[keys == shared[0]], strict=True)]
+    example = " and ".join(f"{name} ({label})" for name, label in dict(zip((c for _, c in found), found, strict=True)).values())
+    count = len(np.unique(shared))
+    verb = "pictures are" if count > 1 else "picture is"
+    return f"warning: {count:,} {verb} in more than one class (same contents), e.g. {example}: no model can be right about both"

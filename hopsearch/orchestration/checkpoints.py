@@ -1,0 +1,155 @@
+"""Keeps a study's checkpoints within bounds: asks `retain` which may go, has that written down, and only then removes them.
+
+A removal needs no record of its own. Killed between decision and removal, the next run finds what is left and decides again.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from hopsearch.core.config import Settings
+from hopsearch.core.errors import ResourceError
+from hopsearch.orchestration.retention import Retention, retain
+from hopsearch.storage.mirror import JournalMirror, Mirror, Place
+from hopsearch.study import State, Study
+from hopsearch.training import CheckpointFolder
+
+_UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+class CheckpointConfig(Settings):
+    """Whose checkpoints are kept. Those of trials that run or wait always are: a restart needs them."""
+
+    keep: int = Field(default=3, ge=1)
+    """Ended trials whose weights are kept: so many of the best, and with several objectives their Pareto front."""
+    quota: float | None = Field(default=None, gt=0)
+    """Bytes for all checkpoints of the study, e.g. 500MB or 20GB; above it ended trials lose theirs, lowest rank first, down to
+    the best one. What a restart needs stays, even above it."""
+
+    @field_validator("quota", mode="before")
+    @classmethod
+    def _in_bytes(cls, value: Any) -> Any:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]B)", value) if isinstance(value, str) else None
+        if isinstance(value, str) and not match:
+            raise ValueError("must be a number of bytes, or one with a unit kB, MB, GB or TB; Write e.g. checkpoint.quota=20GB")
+        return float(match[1]) * _UNITS[match[2]] if match else value
+
+
+class Checkpoints:
+    """The checkpoints of a study's trials, here and in its storage.
+
+    Args:
+        study: the study, open for writing.
+        place: where it is.
+        config: the bounds.
+        journal: the copy of its journal, where there is a storage. A copy lags behind by seconds, and a new head would go on
+            from it: nothing is removed before the copy holds why.
+        say: tells the user something.
+
+    Raises:
+        ResourceError: the storage cannot be reached.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        place: Place,
+        config: CheckpointConfig | None = None,
+        journal: JournalMirror | None = None,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self._study, self._place, self._config = study, place, config or CheckpointConfig()
+        self._journal, self._say, self._warned = journal, say, False
+        self._noted: list[int] | None = study.kept
+        self._due: list[tuple[int, int]] = []  # size of the journal when it was decided, trial
+        self._trouble: Exception | None = None
+        self._sizes = self._found()
+        if journal:
+            journal.flush()
+        self.settle()
+
+    def folder(self, number: int) -> Path:
+        """Where a trial's checkpoints are."""
+        return self._study.folder / "trials" / f"{number:04d}"
+
+    def saved(self, number: int, size: int) -> None:
+        """A trial's worker has saved; its checkpoints take ``size`` bytes now."""
+        self._sizes[number] = size
+
+    def sweep(self) -> None:
+        """Decide anew, note it in the study, and remove what may go; what the journal's copy does not tell yet waits."""
+        quota = self._config.quota
+        verdict = retain(self._study, self._sizes, self._config.keep, None if quota is None else int(quota))
+        if list(verdict.kept) != (self._noted or []):
+            self._noted = list(verdict.kept)
+            self._study.keep(verdict.kept, self._config.model_dump())
+        mark = self._journal.size_here() if self._journal else 0
+        for number in verdict.dropped:
+            del self._sizes[number]
+            self._due.append((mark, number))
+        self._remove_due()
+        if quota is not None and verdict.held > quota and not self._warned:
+            self._warned = True
+            self._say(self._over(verdict, quota))
+
+    def settle(self) -> None:
+        """`sweep`, and wait for the journal's copy; before a search and after it.
+
+        Raises:
+            ResourceError: the storage cannot be reached.
+        """
+        self.sweep()
+        if self._due and self._journal:
+            self._journal.flush()
+            self._remove_due()
+        if self._due:
+            left = ", ".join(str(number) for _, number in self._due)
+            self._say(f"checkpoints of trials {left} could not be removed yet, got: {self._trouble}; the next run sweeps them")
+
+    def _found(self) -> dict[int, int]:
+        folders = [folder for folder in (self._study.folder / "trials").glob("*/") if folder.name.isdigit()]
+        sizes = {int(folder.name): size for folder in folders if (size := CheckpointFolder(folder).size())}
+        stored: dict[int, int] = {}
+        for path, size in Mirror(self._place.below("trials")).tree().items() if self._place.remote else ():
+            folder, _, name = path.partition("/")
+            if folder.isdigit() and name.endswith(".pt"):
+                stored[int(folder)] = stored.get(int(folder), 0) + size
+        return sizes | stored
+
+    def _remove_due(self) -> None:
+        while self._due and (self._journal is None or self._due[0][0] <= self._journal.copied):
+            number = self._due[0][1]
+            try:
+                CheckpointFolder(self.folder(number)).remove()
+                if self._place.remote:
+                    Mirror(self._place.below("trials", f"{number:04d}"), self._place.fence).clear()
+            except (OSError, ResourceError) as error:  # a storage may be away for a while; what is left takes room, nothing else
+                self._trouble = error
+                return
+            del self._due[0]
+
+    def _over(self, verdict: Retention, quota: float) -> str:
+        records, sizes = self._study.records, self._sizes
+        by_state = {
+            state: sum(sizes[number] for number in verdict.needed if number in records and records[number].state == state)
+            for state in (State.RUNNING, State.PAUSED, State.OPEN)
+        }
+        held = {"trials that run": by_state[State.RUNNING], "trials that wait to be promoted": by_state[State.PAUSED]}
+        held |= {"trials that a budget left open": by_state[State.OPEN]}
+        held |= {"the best that has ended": sizes[verdict.kept[0]]} if verdict.kept else {}
+        crowded = by_state[State.PAUSED] > by_state[State.RUNNING]
+        remedy = "take pruner=asha, which never pauses trials" if crowded else "lower trial.concurrent"
+        return (
+            f"checkpoint.quota: the study's checkpoints must fit {in_words(quota)}, got {in_words(verdict.held)}: "
+            f"{', '.join(f'{in_words(size)} of {whose}' for whose, size in held.items() if size)}. "
+            f"A restart or the winner needs them, so they stay. Raise it, or {remedy}"
+        )
+
+
+def in_words(size: float) -> str:
+    """Bytes as a person says them: 1.5 GB."""
+    unit = max((unit for unit, bytes_ in _UNITS.items() if bytes_ <= size), key=_UNITS.__getitem__, default="kB")
+    return f"{size / _UNITS[unit]:.3g} {unit}"

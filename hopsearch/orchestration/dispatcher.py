@@ -1,0 +1,314 @@
+"""The desk between the study and whoever runs the trials: hands out jobs, takes in progress, minds the budget.
+
+It knows no Ray, so a search can be driven by Ray Tune, by a plain loop in a test, or by a simulator.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hopsearch.core.errors import StudyError, UserError
+from hopsearch.data import DataConfig, DataFacts
+from hopsearch.orchestration.admission import assess
+from hopsearch.orchestration.budget import Budget
+from hopsearch.orchestration.checkpoints import CheckpointConfig, Checkpoints
+from hopsearch.orchestration.ending import Ending
+from hopsearch.orchestration.failures.booking import Booking
+from hopsearch.orchestration.failures.causes import CRASH, Cause, Death
+from hopsearch.orchestration.failures.losses import Losses
+from hopsearch.orchestration.failures.watch import Watch
+from hopsearch.orchestration.observer import Observer
+from hopsearch.storage.mirror import JournalMirror, Place
+from hopsearch.study import Admission, State, Study, TrialRecord
+from hopsearch.training import Constraint, Row, resolve
+from hopsearch.training.process.job import Job, Progress
+from hopsearch.training.process.metrics import journalled
+
+_NOTE_SECONDS = 5  # at least between two notes of how long the search has taken
+_BUGS = 3  # trials in a row that end in an error of ours before the search gives up
+
+
+@dataclass
+class Dispatcher:
+    """Hands out jobs.
+
+    Attributes:
+        study: the one truth.
+        data, facts: what the trials are trained on.
+        budget: see `Budget`; seconds and epochs count over all runs of the study.
+        observers: told of every event.
+        threads: CPU threads of a trial.
+        place: where the study's copy is, if it has one.
+        journal: the copy of its journal, if it has one.
+        keeping: whose checkpoints are kept.
+        say: tells the user something.
+        stopped: why no more work is handed out, empty while there is.
+        error: the user's mistake that ended the search, if one did.
+    """
+
+    study: Study
+    data: DataConfig
+    facts: DataFacts
+    constraint: Constraint
+    budget: Budget
+    observers: tuple[Observer, ...] = ()
+    threads: int = 1
+    place: Place = field(default_factory=lambda: Place(Path()))
+    journal: JournalMirror | None = None
+    keeping: CheckpointConfig = field(default_factory=CheckpointConfig)
+    say: Callable[[str], None] = print
+    clock: Callable[[], float] = time.monotonic
+    stopped: str = ""
+    error: Exception | None = None
+    _queue: list[int] = field(default_factory=list)
+    _live: set[int] = field(default_factory=set)
+    _bugs: int = 0
+    _noted: float = 0.0  # seconds, as the study knows them
+    _until: float | None = None  # when the search was over, by the clock
+
+    def __post_init__(self) -> None:
+        self._began, self._before = self.clock(), self.study.seconds
+        self._noted, self._until = self._before, None
+        self.watch, self.losses = Watch(self.clock), Losses(self.say)
+        self._booking, self._ending = Booking(self.study, self.watch), Ending(self.study, self.budget, self.say)
+        again = self.study.resume(self.admit)
+        for record in again:
+            self._booking.resumed(record)
+        self._queue = [record.number for record in again]
+        self.checkpoints = Checkpoints(self.study, self.place, self.keeping, self.journal, self.say)
+
+    @property
+    def live(self) -> int:
+        """Trials handed out and not come back."""
+        return len(self._live)
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of this and all earlier runs of the search."""
+        return self._before + (self.clock() if self._until is None else self._until) - self._began
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing to hand out now and nothing out that may come back."""
+        return not self._live and not self.waiting
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to hand out, now or once others have come."""
+        return not self.why_stop() and (bool(self._queue) or not self._full() or bool(self.study.waiting()))
+
+    @property
+    def left(self) -> list[str]:
+        """What is left of the budgets, in words."""
+        return self.budget.left(self.study, self.seconds)
+
+    def admit(self, config: dict[str, Any]) -> Admission:
+        """The cost of a proposed configuration, and whether it meets the constraints; a setting that cannot be is the user's."""
+        return assess(config, self.facts, self.constraint, self.study.identity)
+
+    def next_job(self) -> Job | None:
+        """The next trial to train: one that was interrupted before a new one. None: nothing now."""
+        try:
+            return self._next_job()
+        except (UserError, OSError) as error:
+            self._give_up(error)
+            return None
+
+    def take(self, number: int, progress: Progress) -> bool:
+        """Take in what a worker says; returns whether the trial goes on."""
+        try:
+            return self._take(number, progress)
+        except (UserError, OSError) as error:
+            self._give_up(error)
+            self._live.discard(number)
+            return False
+
+    def _give_up(self, error: Exception) -> None:
+        # Tune would take an exception in its callbacks for the trial's own; a disk that is full is everybody's.
+        if not isinstance(error, UserError):
+            error = StudyError(str(self.study.folder), f"it must be writable, got: {error}", "Free some space and run it again")
+        self._stop(str(error), error)
+
+    def _next_job(self) -> Job | None:
+        if self.why_stop():
+            return None
+        again = bool(self._queue)
+        record = self.study.records[self._queue.pop(0)] if again else self._ending.next(self.admit, self.seconds, self.live + 1)
+        if record is None:
+            if not self._live:
+                self._over()
+            return None
+        for observer in self.observers:
+            observer.begin(record)
+        job = self.job(record, fresh=not again and not record.curve)
+        self._live.add(record.number)
+        self.watch.handed_out(record.number)
+        return job
+
+    def _over(self) -> None:
+        retired = self.study.retire()
+        for record in retired:
+            self._ended(record)
+        if retired:
+            self.say(f"paused trials that were not promoted: {len(retired)}")
+        if not self._full():
+            self._stop("every configuration of the space has been tried, or breaks the constraints")
+
+    def _take(self, number: int, progress: Progress) -> bool:
+        if number not in self._live:
+            return False  # Tune tells of a trial's end once more
+        record = self.study.records[number]
+        known = record.epoch
+        self.watch.heard(record, trained=not progress.history)
+        for row in progress.rows:
+            if record.state == State.RUNNING and int(row["epoch"]) > record.epoch:
+                self._report(record, row)
+            elif not progress.history:
+                self._booking.again(number, row["seconds"])
+        if record.epoch > known:
+            self.losses.new_epoch(number)
+        if progress.rows:
+            self.checkpoints.saved(number, progress.held)
+        for observer in self.observers:
+            observer.rows(record, progress.rows)
+            if progress.pictures:
+                observer.pictures(record, progress.pictures)
+        if progress.failure == "search":
+            self.study.waste(number, progress.failed_epochs, progress.failed_seconds)
+            self._stop(progress.reason, UserError(f"trial {number}", progress.reason))
+        elif progress.failure == "trial" and record.state == State.RUNNING:
+            self.study.fail(number, progress.reason, not progress.trace, progress.failed_epochs, progress.failed_seconds)
+            self._note_bug(record, progress)
+        if record.state.ended:
+            self._ended(record)
+        elif record.state == State.PAUSED:
+            self.checkpoints.sweep()
+        self._note_time()
+        goes_on = record.state == State.RUNNING and not self.why_stop()
+        if not goes_on:
+            self._live.discard(number)
+            self.watch.gone(number)
+        return goes_on
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the time budget is spent: workers are then to leave in the middle of an epoch."""
+        return self.budget.seconds is not None and self.seconds >= self.budget.seconds
+
+    def lose(self, number: int, death: Death = CRASH) -> None:
+        """A worker was lost: its trial goes on from its checkpoint, unless it has lost several by its own fault and got nowhere.
+
+        Args:
+            number: the trial.
+            death: why the worker is gone.
+        """
+        try:
+            if number in self._live:
+                self._live.discard(number)
+                self._lose(self.study.records[number], death)
+        except (UserError, OSError) as error:
+            self._give_up(error)
+
+    def _lose(self, record: TrialRecord, death: Death) -> None:
+        self._booking.lost(record, saved=death.cause == Cause.LEFT)
+        self.watch.gone(record.number)
+        # At the end of a search workers are killed that do not come.
+        reason = "" if self.stopped else self.losses.verdict(record.number, death, len(self._live))
+        if reason:
+            self._ended(self.study.fail(record.number, reason, learn=death.cause == Cause.MEMORY))
+        else:
+            self._queue.append(record.number)
+
+    def stop_clock(self) -> None:
+        """The search is over for now; what follows, such as the winner's training, is not charged to it."""
+        if self._until is None:
+            self._until = self.clock()
+
+    def requeue(self, death: Death | None = None) -> None:
+        """All that is out did not come back: hand it out again.
+
+        Args:
+            death: why one of the workers was lost, where that has ended it all.
+        """
+        if death is not None and death.cause == Cause.MEMORY and self._live:
+            self.lose(max(self._live), death)  # the youngest: Ray's monitor kills that one
+        for number in sorted(self._live):
+            self._booking.lost(self.study.records[number], saved=False)
+            self.watch.gone(number)
+            self._queue.append(number)
+        self._live.clear()
+
+    def job(self, record: TrialRecord, fresh: bool = False) -> Job:
+        """The job that trains a record's configuration; see `Job.fresh`."""
+        return Job(
+            number=record.number,
+            trial=resolve(record.config, self.facts, record.seed, self.study.identity.recipe),
+            data=self.data,
+            folder=str(self.checkpoints.folder(record.number).resolve()),
+            mirror=self.place.below("trials", f"{record.number:04d}"),
+            fence=self.place.fence,
+            fresh=fresh,
+            objective=self.study.objective,
+            maximize=self.study.sign > 0,
+            latency=bool(self.constraint.max_latency or any(costs.name == "latency" for costs in self.study.objectives)),
+            threads=self.threads,
+            pictures=self.study.identity.space.fidelity.rungs[1:],  # most trials end at the first
+        )
+
+    def _report(self, record: TrialRecord, row: Row) -> None:
+        value = row.get(self.study.objective)
+        if value is None:
+            known = ", ".join(sorted(row))
+            error = StudyError(
+                self.study.identity.name, f"objective {self.study.objective!r} must be a metric", f"Known: {known}"
+            )
+            self._stop(str(error), error)
+        elif value != value or abs(value) == float("inf"):
+            reason = f"diverged: {self.study.objective} is {value}"
+            self.study.fail(record.number, reason, epochs=1, seconds=row["seconds"])
+        else:
+            if "latency" in row:
+                if "latency" not in record.cost:
+                    self.study.measure(record.number, {"latency": row["latency"]})
+                if broken := self.constraint.too_slow(record.cost["latency"]):
+                    self.study.exclude(record.number, "latency", *broken, epochs=1, seconds=row["seconds"])
+                    return
+            epoch = int(row["epoch"])
+            newest = str((self.checkpoints.folder(record.number) / f"epoch_{epoch:04d}.pt").relative_to(self.study.folder))
+            seconds, kept = record.seconds + row["seconds"], journalled(row, self.study.objective)
+            self.study.report(record.number, epoch, value, seconds, newest, *kept)
+
+    def _note_bug(self, record: TrialRecord, progress: Progress) -> None:
+        self._bugs = self._bugs + 1 if progress.trace else 0
+        if progress.trace:
+            self.checkpoints.folder(record.number).mkdir(parents=True, exist_ok=True)
+            (self.checkpoints.folder(record.number) / "error.txt").write_text(progress.trace, encoding="utf-8")
+        if self._bugs >= _BUGS:
+            self._stop(f"{_BUGS} trials in a row ended in an error", RuntimeError(f"{record.reason}\n{progress.trace}"))
+
+    def _ended(self, record: TrialRecord) -> None:
+        self._live.discard(record.number)
+        for observer in self.observers:
+            observer.end(record)
+        self.checkpoints.sweep()
+
+    def _note_time(self) -> None:
+        # Also while nothing ends: a search that is killed again and again would otherwise have its time budget anew each time.
+        if self.seconds >= self._noted + _NOTE_SECONDS:
+            self._noted = self.seconds
+            self.study.note("seconds", round(self._noted, 2))
+
+    def _full(self) -> bool:
+        return self.study.count >= self.budget.trials
+
+    def why_stop(self) -> str:
+        """Why no more work is handed out, empty while there is."""
+        if not self.stopped and (why := self.budget.over(self.study, self.seconds)):
+            self._stop(why)
+        return self.stopped
+
+    def _stop(self, why: str, error: Exception | None = None) -> None:
+        self.stopped = self.stopped or why
+        self.error = self.error or error

@@ -1,0 +1,38 @@
+"""What a free worker is given, also while a budget ends: then the trial that is ahead at the rungs may be, see `finalists`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hopsearch.orchestration.budget import Budget
+from hopsearch.study import Admit, Study, TrialRecord
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Asks the study for trials, and knows how far one that is begun now can get.
+
+    Attributes:
+        study: what decides.
+        budget: what ends the search.
+        say: told of a trial that goes on since a budget ends.
+    """
+
+    study: Study
+    budget: Budget
+    say: Callable[[str], None]
+
+    def next(self, admit: Admit, seconds: float, workers: int) -> TrialRecord | None:
+        """As `Study.next`.
+
+        Args:
+            admit: as there.
+            seconds: wall-clock spent.
+            workers: that train, the free one included.
+        """
+        name, reach, pace = self.budget.reach(self.study, seconds, workers)
+        record = self.study.next(admit, self.budget.trials, reach, pace)
+        if record is not None and record.epoch in record.promotions and record.promotions[record.epoch].reach:
+            last = self.study.identity.space.fidelity.max_epochs
+            left = f"{reach} epochs left for each worker, too few for a new trial to come to {last}"
+            self.say(f"{name}: {left}, so trial {record.number}, ahead of all others at the rungs, trains to the end")
+        return record

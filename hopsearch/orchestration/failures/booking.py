@@ -1,0 +1,68 @@
+"""Books what was trained beyond the curves: epochs lost with a worker or with the whole search, and those trained twice.
+
+Workers write down each epoch that they begin (``epochs.log`` in the trial's folder). Where that folder is on another machine,
+an epoch counts as begun as soon as its worker was heard of.
+"""
+
+import re
+from pathlib import Path
+
+from hopsearch.orchestration.failures.watch import Watch
+from hopsearch.study import Study, TrialRecord
+
+
+class Booking:
+    """Notes in the study what its trials cost beyond their curves.
+
+    Args:
+        study: the study, open for writing.
+        watch: knows when each worker was last heard of.
+    """
+
+    def __init__(self, study: Study, watch: Watch) -> None:
+        self._study, self._watch = study, watch
+
+    def resumed(self, record: TrialRecord) -> None:
+        """A trial goes on that was running when the search was cut off: the epoch it was in is lost, unless it was saved."""
+        begun, known = self._begun(record) or 0, self._known(record)
+        if begun > known and self._saved(record) <= record.epoch:
+            self._study.waste(record.number, begun - known, 0.0, begun)
+
+    def lost(self, record: TrialRecord, saved: bool) -> None:
+        """Its worker was lost; the study is told so, with what it had trained since its last report.
+
+        Args:
+            record: the trial.
+            saved: the worker left by itself, with all it had done saved.
+        """
+        waited = self._watch.silent(record.number)
+        begun, known = self._begun(record), self._known(record)
+        if begun is None:
+            begun = known + int(self._watch.was_heard(record.number))
+        lost = max(0, begun - known)
+        self._study.lose(record.number, 0 if saved else lost, waited if lost else 0.0, begun)
+
+    def again(self, number: int, seconds: float) -> None:
+        """An epoch was trained that the study knew: its checkpoint had been lost."""
+        self._study.waste(number, 1, seconds)
+
+    @staticmethod
+    def _known(record: TrialRecord) -> int:
+        """How often its next epoch was begun, as far as that is booked already."""
+        epoch, times = record.lost_at
+        return times if epoch == record.epoch + 1 else 0
+
+    def _folder(self, record: TrialRecord) -> Path:
+        return self._study.folder / "trials" / f"{record.number:04d}"
+
+    def _begun(self, record: TrialRecord) -> int | None:
+        """How often its next epoch was begun; None where that cannot be read here."""
+        try:
+            lines = (self._folder(record) / "epochs.log").read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return None
+        return sum(line.split(" ")[0] == str(record.epoch + 1) for line in lines)
+
+    def _saved(self, record: TrialRecord) -> int:
+        names = (re.fullmatch(r"epoch_(\d+)\.pt", file.name) for file in self._folder(record).glob("epoch_*.pt"))
+        return max((int(name[1]) for name in names if name), default=0)

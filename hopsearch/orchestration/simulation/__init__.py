@@ -1,0 +1,1 @@
+"""A search without training: recorded or made-up learning curves, a clock, failures and preemptions."""

@@ -1,0 +1,188 @@
+"""A search without training: the same study, with workers, a clock, failures and preemptions that are made up.
+
+A search of a hundred trials on sixteen workers takes about a second, so that rules can be compared over many seeds, and every
+interruption can be tried. What the trials report comes from a `Landscape`: a table of recorded curves, or a formula.
+"""
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from hopsearch.core.seeds import derive
+from hopsearch.study.record.trial import State, TrialRecord
+from hopsearch.study.sampling.proposals import Admission
+from hopsearch.study.writer import Study
+
+
+@dataclass(frozen=True)
+class Training:
+    """What training a configuration to its end would give.
+
+    Attributes:
+        values: the objective after each epoch; fewer than full epochs where it diverges after the last.
+        seconds: of each epoch.
+    """
+
+    values: Sequence[float]
+    seconds: Sequence[float]
+
+
+class Landscape(Protocol):
+    """What is searched."""
+
+    def cost(self, config: dict[str, Any]) -> dict[str, int]:
+        """``params``, ``flops``, … of a configuration."""
+
+    def train(self, config: dict[str, Any], seed: int) -> Training:
+        """The training of a configuration with a trial's seed; the same for the same two."""
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What goes wrong, each with a chance an epoch.
+
+    Attributes:
+        failure: the trial ends, as if it diverged.
+        preemption: the worker is taken away with the epoch it was on, and comes back after ``away`` seconds.
+        away: see above.
+        seed: decides when.
+    """
+
+    failure: float = 0.0
+    preemption: float = 0.0
+    away: float = 60.0
+    seed: int = 0
+
+    def strikes(self, chance: float, *words: object) -> bool:
+        """Whether something of that chance happens here; the same words always meet the same fate."""
+        return chance > 0 and derive("fault", self.seed, *words) / 2**31 < chance
+
+
+@dataclass(frozen=True)
+class Event:
+    """A worker was heard of.
+
+    Attributes:
+        clock: simulated seconds since the search began.
+        epochs: trained by all trials so far, those lost to preemptions included.
+        number: the trial.
+        epoch: its epoch; 0 where it failed or was preempted.
+        value: its objective there, None where it failed or was preempted.
+    """
+
+    clock: float
+    epochs: int
+    number: int
+    epoch: int
+    value: float | None
+
+
+class Simulation:
+    """A search on a made-up cluster. `events` runs it; between two events the study may be closed and opened again.
+
+    Args:
+        study: what decides; may be replaced by the same one opened again.
+        landscape: what is searched.
+        workers: how many train at once.
+        trials: when the search is over.
+        faults: what goes wrong.
+        epochs: of all trials together, a budget; when it is spent, trials that run stop after their epoch.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        landscape: Landscape,
+        workers: int,
+        trials: int,
+        faults: Faults | None = None,
+        epochs: int | None = None,
+    ) -> None:
+        self.study, self.trials, self.epochs = study, trials, epochs
+        self._landscape, self._faults = landscape, faults or Faults()
+        self._clock, self._epochs, self._turn = 0.0, 0, 0
+        self._idle = list(range(workers))
+        self._due: list[tuple[float, int, int, int | None]] = []  # when, turn (for order among equals), worker, its trial
+        self._interrupted: list[int] = [record.number for record in study.resume(self.admit)]
+        self._trainings: dict[int, Training] = {}
+
+    def admit(self, config: dict[str, Any]) -> Admission:
+        """Everything is admitted, with what it costs."""
+        return Admission(self._landscape.cost(config))
+
+    def run(self) -> list[Event]:
+        """The whole search."""
+        return list(self.events())
+
+    def events(self) -> Iterator[Event]:
+        """The search, an event at a time."""
+        self._hand_out()
+        while self._due:
+            self._clock, _, worker, number = heapq.heappop(self._due)
+            if number is None:
+                self._idle.append(worker)
+            else:
+                record = self.study.records[number]
+                event = self._hear_of(worker, record)
+                if record.state.ended:
+                    del self._trainings[number]
+                yield event
+            self._hand_out()
+        if not self._spent:
+            self.study.retire()
+
+    @property
+    def _spent(self) -> bool:
+        return self.epochs is not None and self.study.epochs >= self.epochs
+
+    def _hand_out(self) -> None:
+        while self._idle and not self._spent:
+            again = self.study.records[self._interrupted.pop(0)] if self._interrupted else None
+            record = again or self.study.next(self.admit, self.trials, self._reach())
+            if record is None:
+                return
+            self._begin_epoch(self._idle.pop(0), record)
+
+    def _reach(self) -> int | None:
+        if self.epochs is None:
+            return None
+        busy = sum(number is not None for _, _, _, number in self._due)
+        return (self.epochs - self.study.epochs) // (busy + 1)
+
+    def _begin_epoch(self, worker: int, record: TrialRecord) -> None:
+        self._plan(self._seconds(record), worker, record.number)
+
+    def _seconds(self, record: TrialRecord) -> float:
+        seconds = self._training(record).seconds
+        return seconds[min(record.epoch, len(seconds) - 1)]  # the one on which it diverges takes as long as the one before
+
+    def _plan(self, seconds: float, worker: int, number: int | None) -> None:
+        self._turn += 1
+        heapq.heappush(self._due, (self._clock + seconds, self._turn, worker, number))
+
+    def _training(self, record: TrialRecord) -> Training:
+        if record.number not in self._trainings:
+            self._trainings[record.number] = self._landscape.train(record.config, record.seed)
+        return self._trainings[record.number]
+
+    def _hear_of(self, worker: int, record: TrialRecord) -> Event:
+        training, epoch = self._training(record), record.epoch + 1
+        self._epochs += 1
+        if self._faults.strikes(self._faults.preemption, "preemption", record.number, epoch, record.losses):
+            self.study.lose(record.number, epochs=1, seconds=self._seconds(record))
+            self._interrupted.append(record.number)
+            self._plan(self._faults.away, worker, None)
+            return Event(self._clock, self._epochs, record.number, 0, None)
+        if epoch > len(training.values) or self._faults.strikes(self._faults.failure, "failure", record.number, epoch):
+            self.study.fail(record.number, "diverged: made up", epochs=1, seconds=self._seconds(record))
+            self._idle.append(worker)
+            return Event(self._clock, self._epochs, record.number, 0, None)
+        value = training.values[epoch - 1]
+        seconds = record.seconds + training.seconds[epoch - 1]
+        self.study.report(record.number, epoch, value, seconds, f"epoch_{epoch:04d}.pt")
+        if record.state == State.RUNNING and not self._spent:
+            self._begin_epoch(worker, record)
+        else:
+            self._idle.append(worker)
+        return Event(self._clock, self._epochs, record.number, epoch, value)

@@ -1,0 +1,139 @@
+"""The one place where Ray Tune and the study meet: Tune asks for trials and what to do with them, the study answers.
+
+Tune's own search state and snapshots are never read back, so both classes pickle to nothing.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.tune.execution import tune_controller
+from ray.tune.execution.class_cache import _ActorClassCache
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher, SearchGenerator
+
+from hopsearch.orchestration.dispatcher import Dispatcher
+from hopsearch.orchestration.resources import TrialResources
+from hopsearch.ray_backend.workers.deaths import death_of
+from hopsearch.ray_backend.workers.sealing import seal
+from hopsearch.ray_backend.workers.worker import CPUS, GPUS, JOB, PROGRESS
+from hopsearch.training.process.job import Progress
+
+
+class StudySearcher(Searcher):  # type: ignore[misc]  # Ray has no types
+    """Hands the dispatcher's jobs to Tune, and tells it of workers that were lost.
+
+    Args:
+        dispatcher: the desk.
+        resources: what a trial is given.
+        slots: how many trials may be out at once.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, resources: TrialResources, slots: int) -> None:
+        super().__init__(metric=PROGRESS, mode="max")
+        self._dispatcher, self._resources, self._slots = dispatcher, resources, slots
+        self._numbers: dict[str, int] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """A job; None for nothing now; FINISHED when nothing more can come."""
+        if self._dispatcher.finished:
+            return str(Searcher.FINISHED)
+        if self._dispatcher.live >= min(self._slots, self._dispatcher.losses.room or self._slots):
+            return None
+        job = self._dispatcher.next_job()
+        if job is None:
+            return str(Searcher.FINISHED) if self._dispatcher.finished else None
+        self._numbers[trial_id] = job.number
+        return {JOB: seal(job), CPUS: self._resources.cpus, GPUS: self._resources.gpus}
+
+    def number_of(self, trial_id: str) -> int:
+        """The study's number of one of Tune's trials."""
+        return self._numbers[trial_id]
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Only an error is news: whatever a worker could say, it has said in its progress; an error is a lost worker."""
+        if error and trial_id in self._numbers:
+            self._dispatcher.lose(self._numbers[trial_id])
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study is the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the study is the truth."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing: the study is the truth."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class StudySearch(SearchGenerator):  # type: ignore[misc]  # Ray has no types
+    """Tells Tune that the search is over as soon as nothing is left to hand out, and that it is not when a trial comes back.
+
+    Tune keeps a warm worker, and with it a machine, for a trial that may still come; the last trials would keep one idle.
+    """
+
+    def __init__(self, searcher: StudySearcher, dispatcher: Dispatcher) -> None:
+        super().__init__(searcher)
+        self._dispatcher = dispatcher
+
+    def is_finished(self) -> bool:
+        """Whether no trial is waiting for a worker."""
+        return not self._dispatcher.waiting
+
+
+class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
+    """Passes progress to the dispatcher and its verdict back to Tune."""
+
+    def __init__(self, searcher: StudySearcher, dispatcher: Dispatcher) -> None:
+        super().__init__()
+        self._searcher, self._dispatcher = searcher, dispatcher
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Report, decide."""
+        return self._take(trial, result)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """Tune sends a trial's last result here and not to `on_trial_result`."""
+        self._take(trial, result)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """Tune comes here first, then tells the searcher that there was an error; which one, only the trial's file says."""
+        self._dispatcher.lose(
+            self._searcher.number_of(trial.trial_id),
+            death_of(Path(trial.error_file).read_text(encoding="utf-8", errors="replace")),
+        )
+
+    def _take(self, trial: Trial, result: dict[str, Any]) -> str:
+        number = self._searcher.number_of(trial.trial_id)
+        goes_on = self._dispatcher.take(number, Progress.model_validate_json(result[PROGRESS]))
+        return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _PlainActors(_ActorClassCache):  # type: ignore[misc]  # Ray has no types
+    def get(self, trainable_cls: type) -> Any:
+        if trainable_cls not in self._cache:
+            self._cache[trainable_cls] = ray.remote(trainable_cls)
+        return self._cache[trainable_cls]
+
+
+@contextlib.contextmanager
+def plain_actors() -> Iterator[None]:
+    """Let Tune's actors have the environment of the cluster's processes.
+
+    Tune gives them one of their own, so Ray starts new processes for them and leaves idle those that it has (seen at 2.60). On
+    a cluster of our own it says nothing that is not said there already.
+    """
+    before = tune_controller._ActorClassCache
+    tune_controller._ActorClassCache = _PlainActors
+    try:
+        yield
+    finally:
+        tune_controller._ActorClassCache = before

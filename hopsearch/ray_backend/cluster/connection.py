@@ -1,0 +1,221 @@
+"""The Ray cluster: started on this machine or joined, private by default, and asked what it has."""
+
+import contextlib
+import logging
+import socket
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import ray
+from ray._private.accelerators import get_accelerator_manager_for_resource
+from ray._private.utils import get_num_cpus
+
+from hopsearch.command_line import signals
+from hopsearch.core.errors import ResourceError
+from hopsearch.core.redaction import redact
+from hopsearch.orchestration.resources import TrialResources
+from hopsearch.ray_backend.cluster.growth import HEAD, Growth
+from hopsearch.ray_backend.cluster.head import Head
+
+Machine = dict[str, float]
+"""Its resources in Ray's words, e.g. ``{"CPU": 4, "GPU": 1}``."""
+
+_MEMORY = 200_000_000  # bytes
+_PATIENCE = 30.0  # seconds for Ray to end
+
+MOST = 64
+"""Trials at once on a cluster that could grow to more, unless asked for: a sampler that waits for so many learns late."""
+
+
+_ahead: "list[_Keeper]" = []  # a cluster that was started before it was asked for
+
+
+@contextlib.contextmanager
+def connect(address: str | None = None, memory: int = _MEMORY, forked: bool = False) -> Iterator[None]:
+    """Join the cluster at ``address``, or start one on this machine and stop it afterwards.
+
+    A cluster started here has token authentication on: with the user's own token, or one that only its processes know.
+
+    Args:
+        address: ``auto``, ``host:port``, or None for a cluster of this machine's own.
+        memory: bytes of the local object store; jobs and results are small, so little is needed.
+        forked: whether workers of a cluster started here are forked, see `ForkServer`; they are there sooner and share memory.
+
+    Raises:
+        ResourceError: no cluster answers at ``address``.
+    """
+    with signals.given_back():
+        keeper = _ahead.pop() if _ahead and not address else _Keeper(address, memory, forked)
+        try:
+            keeper.wait()
+            yield
+        finally:
+            with signals.held():
+                keeper.end()
+
+
+def start_ahead(words: Sequence[str]) -> None:
+    """Start Ray while the rest of a program is still imported, unless its words say that it will not be needed.
+
+    For a supervised process alone: where the words turn out to be a mistake it ends, and Ray with it.
+    """
+    known = {key: value for key, _, value in (word.partition("=") for word in words)}
+    if signals.supervised() and known and not {"-h", "--help", "help", "address", "dry_run"} & known.keys():
+        _ahead.append(_Keeper(None, _MEMORY, forked=True))
+
+
+class _Keeper(threading.Thread):
+    """Starts Ray, keeps it, and ends it, all on a thread of its own.
+
+    Ray takes signal handlers over where it is started on the main thread, and a signal would cut its start or its end off in
+    the middle. The thread lives as long as the cluster: Linux ends Ray's processes with the thread that started them.
+    """
+
+    def __init__(self, address: str | None, memory: int, forked: bool) -> None:
+        super().__init__(name="ray", daemon=True)
+        self._address, self._memory, self._forked = address, memory, forked
+        self._error: BaseException | None = None
+        self._head: Head | None = None
+        self._up, self._leave = threading.Event(), threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        """Start Ray; end it when asked to."""
+        try:
+            self._init()
+        except BaseException as error:  # raised again where it is waited for
+            self._error = error
+        self._up.set()
+        self._leave.wait()
+        if self._head is not None:
+            self._head.end()
+        else:
+            ray.shutdown()
+
+    def wait(self) -> None:
+        """Wait until Ray has started.
+
+        Raises:
+            ResourceError: no cluster answers.
+        """
+        self._up.wait()
+        if self._error is None:
+            return
+        if not self._address or not isinstance(self._error, (OSError, RuntimeError, ValueError)):
+            raise self._error
+        hint = "Start one with `ray start --head`, or leave address= out; one without tokens needs RAY_AUTH_MODE=disabled"
+        raise ResourceError("address", f"a Ray cluster must answer at {self._address}, got: {self._error}", hint) from None
+
+    def end(self) -> None:
+        """End Ray; what does not end in time is left to end with this process."""
+        if signals.supervised() and not self._address:
+            return  # this process is about to end, and Ray's with it: quicker, and as orderly as they know
+        self._leave.set()
+        self.join(_PATIENCE)
+
+    def _init(self) -> None:
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+        with warnings.catch_warnings(), _command_hidden():
+            warnings.simplefilter("ignore")  # Ray warns of its own future defaults
+            if self._address:
+                _require_answer(self._address)
+                ray.init(address=self._address, **quiet)
+            else:
+                self._head = Head(self._memory, self._forked, **quiet)
+
+
+@contextlib.contextmanager
+def _command_hidden() -> Iterator[None]:
+    # Ray keeps the driver's command line as the job's entrypoint, in its logs and for its dashboard.
+    known = ray._private.utils.get_entrypoint_name
+    ray._private.utils.get_entrypoint_name = lambda: redact(known())
+    try:
+        yield
+    finally:
+        ray._private.utils.get_entrypoint_name = known
+
+
+def _require_answer(address: str) -> None:
+    # Ray itself tries for minutes.
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit() and "://" not in address:
+        socket.create_connection((host, int(port)), timeout=10).close()
+
+
+def this_machine() -> Machine:
+    """What Ray would count on this machine, asked of Ray's own parts without starting it (it has no public way, seen at 2.60)."""
+    gpus = get_accelerator_manager_for_resource("GPU")
+    visible = gpus.get_current_process_visible_accelerator_ids()
+    found = gpus.get_current_node_num_accelerators()
+    return {"CPU": float(get_num_cpus()), "GPU": float(found if visible is None else min(found, len(visible)))}
+
+
+def slots(resources: TrialResources, grown: Growth | None = None, trials: int | None = None, alone: Machine | None = None) -> int:
+    """How many trials to run at once: as many as there is room for, all workers of each, so none waits for another's.
+
+    Args:
+        resources: what a trial is given.
+        grown: what the cluster can grow to, where that is known.
+        trials: trials in all; more at once than these are not needed.
+        alone: the machine that the search will have for itself, instead of the connected cluster's.
+
+    Raises:
+        ResourceError: not even one can ever be placed.
+    """
+    if resources.workers > 1 and resources.gpus % 1:
+        rule = f"several workers of a trial must have whole GPUs, got {resources.gpus:g} each"
+        raise ResourceError("trial.gpus", rule, "Give each one GPU, or the trial one worker")
+    if resources.concurrent and grown is None and alone is None:
+        return resources.concurrent  # machines may yet join
+    room = places(resources, "trial.", grown, alone)
+    if resources.workers > room:
+        when = f"when grown to {grown}" if grown else "now"
+        rule = f"the cluster must have room for the {resources.workers} workers of a trial, got {room} {when}"
+        hint = "Lower it, or trial.cpus, or join a larger cluster: address=…"
+        raise ResourceError("trial.workers", rule, hint if grown or alone else f"{hint}; trial.concurrent=… waits for machines")
+    most = room // resources.workers
+    if resources.concurrent:
+        return resources.concurrent if alone is None else min(resources.concurrent, most)
+    return most if grown is None else min(most, MOST, trials or most)
+
+
+def places(resources: TrialResources, section: str = "", grown: Growth | None = None, alone: Machine | None = None) -> int:
+    """For how many workers the cluster has room when nothing runs, machine by machine.
+
+    Args:
+        resources: what a worker is given.
+        section: before the names of settings in an error.
+        grown: what the cluster can grow to; without it, what is there now counts.
+        alone: as in `slots`.
+
+    Raises:
+        ResourceError: no machine has room for even one.
+    """
+    nodes = [alone] if alone else [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    machines = [("", node) for node in nodes] + [(str(each), each.resources) for each in (grown.types if grown else ())]
+    for key, wanted, unit in (("gpus", resources.gpus, "GPU"), ("cpus", resources.cpus, "CPU")):
+        name, largest = max(machines, key=lambda machine: machine[1].get(unit, 0.0))
+        most = largest.get(unit, 0.0)
+        if wanted > most:
+            hint = "Give 0 to train on CPUs, or join a cluster with GPUs: address=…" if key == "gpus" else "Lower it"
+            rule = f"a machine of the cluster must have {wanted:g} {unit} for a worker, got {most:g} at most"
+            raise ResourceError(f"{section}{key}", f"{rule}, on {name}" if name else rule, hint)
+    now = sum(_workers(node, resources) for node in nodes)
+    if grown is None:
+        return now
+    head = sum(_workers(node, resources) for node in nodes if HEAD in node)
+    most = head + grown.fit(_workers(each.resources, resources) for each in grown.types)
+    if not max(now, most):
+        rule = f"a machine must have {resources.cpus:g} CPU and {resources.gpus:g} GPU together for a worker, got {grown}"
+        raise ResourceError(f"{section}cpus", rule, "Lower it, or add a larger node type to the cluster file")
+    return max(now, most)
+
+
+def _workers(node: dict[str, float], resources: TrialResources) -> int:
+    by_cpu = int(node.get("CPU", 0.0) // resources.cpus)
+    if not resources.gpus:
+        return by_cpu
+    gpus = int(node.get("GPU", 0.0))
+    return min(by_cpu, gpus * int(1 // resources.gpus) if resources.gpus < 1 else gpus // int(resources.gpus))

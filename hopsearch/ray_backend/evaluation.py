@@ -1,0 +1,42 @@
+"""The end of a long training: its best epoch's model is written, and tested once."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hopsearch.core.errors import StudyError
+from hopsearch.orchestration.resources import TrialResources
+from hopsearch.ray_backend.workers.deaths import LOST, death_of
+from hopsearch.ray_backend.workers.seat import Seat
+from hopsearch.study import State, TrialRecord
+from hopsearch.training.process.job import Job
+
+_TRIES = 3
+
+
+def finish_training(
+    job: Job, resources: TrialResources, target: Path, mirror: str, images: int, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Write the best epoch's model into ``target``, and a copy into ``mirror``, with its test accuracy; see `JobRun.finish`.
+
+    Args:
+        job: what was trained.
+        resources: what a rank was given; one is enough.
+        target, mirror: where the model goes.
+        images: how many may have to be decoded.
+        say: told of a worker that hangs.
+
+    Raises:
+        StudyError: its worker was lost again and again.
+    """
+    record, detail = TrialRecord(0, State.RUNNING), ""
+    for _ in range(_TRIES):
+        seat = Seat(job, resources.model_copy(update={"workers": 1}), "training")
+        try:
+            return seat.finish(str(target.resolve()), mirror, record, images, say)
+        except LOST as error:  # its machine is gone, or it was killed since it hung
+            detail = death_of(error).detail
+        finally:
+            seat.close()
+    rule = f"the evaluation's worker must live, got a lost one {_TRIES} times in a row: {detail}"
+    raise StudyError(str(target), rule, "Run the same command again; what is trained is saved")

@@ -1,0 +1,139 @@
+"""The processes of one trial: this one is rank 0, the others are actors in its placement group, all kept warm between trials.
+
+They find each other through torch.distributed, and stay together until one of them fails; then they are brought together anew.
+"""
+
+import datetime
+import os
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+import torch.distributed as dist
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not in __all__
+
+from hopsearch.ray_backend.cluster.interface import hosted_store, meet_where_ray_does
+from hopsearch.ray_backend.workers.notice import Notice, draining, leave_key, this_node, told_to_leave
+from hopsearch.ray_backend.workers.sealing import unseal
+from hopsearch.training import Ranks
+from hopsearch.training.process.job import JobRun, Progress, cause
+
+_PATIENCE = datetime.timedelta(minutes=10)  # for a rank in an operation of the group; one that dies is noticed at once
+
+
+class Leaving(Exception):  # noqa: N818  # not an error: to the study it is a worker lost with everything saved
+    """A machine of the group is about to be taken away."""
+
+
+class RankProcess:
+    """A rank's process: joins a group, takes a job, works on it when all others do."""
+
+    def __init__(self, gpus: float) -> None:
+        keep_to_assigned_gpus(gpus)
+        self._notice = _notice()
+
+    def join(self, rank: int, world: int, host: str, port: int) -> None:
+        """Become ``rank`` of a group that meets at ``host:port``."""
+        Ranks().leave()
+        _meet(rank, TCPStore(host, port, world, is_master=False, timeout=_PATIENCE), world)
+
+    def start(self, job: str) -> None:
+        """Take the next job."""
+        self._work = JobRun(unseal(job))
+
+    def advance(self) -> str:
+        """One epoch, together with the other ranks."""
+        return self._work.advance(self._notice).model_dump_json()
+
+
+class RankGroup:
+    """As many ranks as the current placement group has bundles, at least this process.
+
+    Args:
+        cpus, gpus: what a rank is given.
+    """
+
+    def __init__(self, cpus: float, gpus: float) -> None:
+        keep_to_assigned_gpus(gpus)
+        place = ray.util.get_current_placement_group()
+        self._world = len(place.bundle_specs) if place else 1
+        self._whole = False
+        actor = ray.remote(RankProcess)
+        self._others = [
+            actor.options(
+                num_cpus=cpus, num_gpus=gpus, scheduling_strategy=PlacementGroupSchedulingStrategy(place, bundle)
+            ).remote(gpus)
+            for bundle in range(1, self._world)
+        ]
+        self._work: JobRun | None = None
+        self._notice = _notice()
+
+    def start(self, job: str) -> None:
+        """Give all ranks the next job."""
+        if self._world > 1 and not self._whole:
+            self._gather()
+        ray.get([rank.start.remote(job) for rank in self._others])
+        self._work = JobRun(unseal(job))
+
+    def advance(self) -> Progress:
+        """One epoch on all ranks.
+
+        Raises:
+            RayActorError: a rank's process or machine is gone; the trial can go on in another group.
+            Leaving: a machine is about to be taken away; the step is saved.
+        """
+        assert self._work is not None, "start comes first"
+        theirs = [rank.advance.remote() for rank in self._others]
+        told = [self._work.advance(self._notice)]
+        told += [Progress.model_validate_json(text) for text in ray.get(theirs)]
+        failed = [progress for progress in told if progress.failure]
+        self._whole = self._whole and not failed
+        if failed and all(progress.others_gone for progress in failed):
+            raise RuntimeError(failed[0].trace)  # the ranks lost each other: no fact about the trial
+        if told[0].paused:
+            raise Leaving("this machine is about to be taken away; the trial goes on elsewhere")
+        return cause(failed) if failed else told[0]
+
+    def settle_threads(self, most: int) -> int:
+        """See `JobRun.settle_threads`; for a group of one."""
+        assert self._work is not None, "start comes first"
+        return self._work.settle_threads(most)
+
+    def finish(self, target: Path, mirror: str) -> dict[str, Any]:
+        """See `JobRun.finish`; rank 0 does it alone."""
+        assert self._work is not None, "start comes first"
+        self._whole = False
+        return self._work.finish(target, mirror)
+
+    def close(self) -> None:
+        """End the other ranks' processes."""
+        for rank in self._others:
+            ray.kill(rank)
+
+    def _gather(self) -> None:
+        Ranks().leave()
+        host = ray.util.get_node_ip_address()
+        store = hosted_store(host, 0, self._world, _PATIENCE)
+        coming = [rank.join.remote(number, self._world, host, store.port) for number, rank in enumerate(self._others, start=1)]
+        _meet(0, store, self._world)
+        ray.get(coming)
+        self._whole = True
+
+
+def _meet(rank: int, store: TCPStore, world: int) -> None:
+    meet_where_ray_does()
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_PATIENCE)
+
+
+def keep_to_assigned_gpus(gpus: float) -> None:
+    """Make a process that was given no GPU see none: Ray leaves all of them in sight, and device=auto would take one."""
+    if not gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def _notice() -> Notice:
+    node, key = this_node(), leave_key()
+    return Notice(lambda: draining(node) or told_to_leave(key))

@@ -1,0 +1,88 @@
+"""The warm worker: trains trial after trial, with torch, the data and compiled kernels kept in between."""
+
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.tune import Trainable
+from ray.tune.result import DONE
+
+from hopsearch.core.errors import CheckpointError, StudyError, UserError
+from hopsearch.ray_backend.workers.group import RankGroup
+
+JOB, PROGRESS, CPUS, GPUS = "job", "progress", "cpus", "gpus"
+
+
+class TrialWorker(Trainable):  # type: ignore[misc]  # Ray has no types
+    """Ray Tune's view of a `RankGroup`; jobs and progress cross as JSON text, which Tune neither flattens nor renames."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take the first job; it is built in the first `step`, so that its failures are reported like any other."""
+        self._group = RankGroup(config[CPUS], config[GPUS])
+        self._group.start(config[JOB])
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next job and keep the processes."""
+        self._group.start(new_config[JOB])
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """One epoch."""
+        progress = self._group.advance()
+        return {PROGRESS: progress.model_dump_json(), DONE: progress.done or progress.failure is not None}
+
+    def cleanup(self) -> None:
+        """End the other ranks."""
+        self._group.close()
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: the trial's own checkpoints are in the study's folder, and Ray's experiment folder is scratch."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing, as for `save_checkpoint`."""
+
+
+def answer(reference: Any) -> Any:
+    """What a `Finisher` answers; its errors as what they are here.
+
+    Raises:
+        UserError: the user must act; without the other process's traceback.
+        RayActorError, RayTaskError: its machine is gone; a bug of ours.
+    """
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, UserError):
+            raise error.cause from None
+        if isinstance(error.cause, (CheckpointError, OSError)):
+            rule = f"its best checkpoint must be readable and its files writable, got: {error.cause}"
+            raise StudyError(
+                "winner", rule, "Check the disk, and that all machines reach the folder, then run it again"
+            ) from None
+        raise
+
+
+@ray.remote
+class Finisher:
+    """An actor that brings the winner to its end: the epochs it lacks, its test accuracy, its files."""
+
+    def __init__(self, job: str, cpus: float, gpus: float) -> None:
+        self._group = RankGroup(cpus, gpus)
+        self._group.start(job)
+
+    def start(self, job: str) -> str:
+        """Take another training, in the same processes; its first epoch, as of `advance`."""
+        self._group.start(job)
+        return self.advance()
+
+    def settle_threads(self, most: int) -> int:
+        """See `JobRun.settle_threads`."""
+        return self._group.settle_threads(most)
+
+    def advance(self) -> str:
+        """One epoch, as `Progress` in JSON."""
+        return self._group.advance().model_dump_json()
+
+    def finish(self, target: str, mirror: str) -> dict[str, Any]:
+        """See `JobRun.finish`."""
+        return self._group.finish(Path(target), mirror)

@@ -1,0 +1,63 @@
+"""What the user sees of one long training: a line an epoch, and TensorBoard."""
+
+import shutil
+import time
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+
+from hopsearch.core.durations import clock
+from hopsearch.reporting.tensorboard import EventFile, tag_of
+from hopsearch.training import Row, TrialConfig
+from hopsearch.training.process.job import Progress
+
+
+class Curve:
+    """A training's curve, told as it comes. Use it as a context manager.
+
+    The event file is written anew from the checkpoint's own history at every start: no gap, no double point.
+
+    Args:
+        folder: of the event file.
+        trial: what is trained.
+        console: where lines go.
+    """
+
+    def __init__(self, folder: Path, trial: TrialConfig, console: Console) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        self._file, self._console = EventFile(folder), console
+        self._epochs = trial.train.epochs
+        self._rows: list[Row] = []
+        self._began, self._first = time.monotonic(), 0
+
+    def __enter__(self) -> "Curve":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+
+    def take(self, progress: Progress) -> None:
+        """Show epochs that were not shown before."""
+        known = int(self._rows[-1]["epoch"]) if self._rows else 0
+        new = [row for row in progress.rows if row["epoch"] > known]
+        for row in new:
+            self._file.scalars(int(row["epoch"]), {tag_of(name): value for name, value in row.items() if name != "epoch"})
+        self._file.flush()
+        if not self._rows and new:
+            self._first = int(new[-1]["epoch"])  # the first that comes is where it goes on from, or its first epoch
+            self._began = time.monotonic()
+        self._rows += new
+        if new:
+            self._console.print(self._line(new[-1]), highlight=False)
+
+    def _line(self, row: Row) -> str:
+        best = max(self._rows, key=lambda known: known["val_acc"])
+        done, seconds = int(row["epoch"]), time.monotonic() - self._began
+        left = ""
+        if done > self._first:
+            left = f", about {clock(seconds / (done - self._first) * (self._epochs - done))} left"
+        return (
+            f"epoch {done}/{self._epochs}: train_loss {row['train_loss']:.4f}, val_acc {row['val_acc']:.4f} "
+            f"(best {best['val_acc']:.4f} at {int(best['epoch'])}), {row['images_per_s']:,.0f} images/s{left}"
+        )

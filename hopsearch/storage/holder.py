@@ -1,0 +1,260 @@
+"""Who may write to a study, where several machines reach it: one holder at a time, known dead when its heartbeat stops.
+
+The lease lies where the study's truth is: in the database, or in the storage beside the copy. What is common to both is here.
+"""
+
+import abc
+import contextlib
+import getpass
+import json
+import math
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hopsearch.core.errors import ConfigError, StudyError
+from hopsearch.core.redaction import redact
+
+EXPIRY = "HOPSEARCH_LEASE_SECONDS"
+"""Environment variable: seconds without a heartbeat after which a holder counts as dead."""
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while a machine sleeps
+
+
+def expiry() -> float:
+    """Seconds without a heartbeat after which a holder counts as dead: 30, or what the environment says.
+
+    Raises:
+        ConfigError: the environment says something else than a number of seconds.
+    """
+    text = os.environ.get(EXPIRY, "").strip() or "30"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        rule = f"{EXPIRY} must be a number of seconds above 0, got {text!r}"
+        raise ConfigError("environment", rule, f"Set it to e.g. {EXPIRY}=30, or unset it")
+    return seconds
+
+
+class LostLease(StudyError):  # noqa: N818  # what has happened, as with `Interrupted`
+    """Another process has taken the study over: this one must not write any more."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process that holds a study.
+
+    Attributes:
+        id: of this holding, given once: the token that every write is checked against.
+        host, pid, user: of the process.
+        since: when it took the study, as a person reads it.
+        machine: of the process's numbers: two processes with the same one see each other.
+        started: when the process was started, in its machine's ticks; a number that is given again is another process's.
+    """
+
+    id: str
+    host: str
+    pid: int
+    user: str = ""
+    since: str = ""
+    machine: str = ""
+    started: str = ""
+
+    @classmethod
+    def me(cls) -> "Holder":
+        """This process, about to hold a study."""
+        try:
+            user = getpass.getuser()
+        except (KeyError, OSError):  # a user without a name, as in a container
+            user = str(os.getuid())
+        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+        return cls(uuid.uuid4().hex, socket.gethostname(), os.getpid(), user, since, _machine(), _stat(os.getpid())[1])
+
+    @classmethod
+    def read(cls, text: str | bytes) -> "Holder | None":
+        """The inverse of `text`; None for none, and for what cannot be read."""
+        try:
+            values = json.loads(text)
+            return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
+        except (ValueError, TypeError, KeyError):
+            return None
+
+    @property
+    def text(self) -> str:
+        """As JSON."""
+        return json.dumps(asdict(self))
+
+    @property
+    def running(self) -> bool | None:
+        """Whether it runs on this machine, neither stopped nor gone; False where it is gone, None where that cannot be seen."""
+        if not self.machine or self.machine != _machine():
+            return None
+        state, started = _stat(self.pid)
+        if started != self.started:
+            return False
+        return True if state not in "TtZX" else None
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} (user {self.user}, since {self.since})"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A lease as it is found.
+
+    Attributes:
+        holder: None where it is free.
+        beat: changes with every heartbeat.
+        age: seconds since the last heartbeat by the clock of where the lease is; None where that is not known.
+        token: what a take-over compares with.
+    """
+
+    holder: Holder | None
+    beat: str = ""
+    age: float | None = None
+    token: Any = None
+
+
+class Lease(abc.ABC):
+    """The right to write; held from `acquire` to `release`, as long as heartbeats come through.
+
+    Args:
+        place: first words of an error: what is held.
+        say: told who is waited for and what was taken over.
+    """
+
+    def __init__(self, place: str, say: Callable[[str], None]) -> None:
+        self.me = Holder.me()
+        self._place, self._say = redact(place), say
+        self._seconds = expiry()
+        self._confirmed, self._lost = 0.0, False
+        self._over, self._beating = threading.Event(), threading.Lock()
+        self._thread = threading.Thread(target=self._keep, daemon=True)
+
+    def acquire(self) -> None:
+        """Take the lease: at once where it is free or its holder is gone, else after the holder's heartbeat has been watched.
+
+        Raises:
+            StudyError: the holder lives; it says who it is.
+        """
+        first: Seen | None = None
+        until = time.monotonic() + self._seconds
+        while True:
+            seen, asked = self._look(), _now()
+            dead = seen.holder is not None and self._dead(seen, first, until)
+            if (seen.holder is None or dead) and self._take(seen):
+                break
+            if seen.holder is not None and not dead:
+                if seen.holder.running or (first and seen.beat != first.beat):
+                    raise self._held(seen)
+                if first is None:
+                    self._say(f"{self._place}: waiting up to {self._seconds:g} s for a heartbeat of {seen.holder}")
+                first = first or seen
+                time.sleep(min(1.0, self._seconds / 20))
+        if dead:
+            self._say(f"{self._place}: taken over from {seen.holder}, which has died")
+        self._confirmed = asked
+        self._thread.start()
+
+    def require(self) -> None:
+        """Make sure, before a write, that the study is still ours; looks only where the last look is old.
+
+        Raises:
+            LostLease: it is not.
+        """
+        if not self._lost and _now() - self._confirmed > self._seconds / 2:
+            with contextlib.suppress(Exception):  # where it cannot be reached, nothing can be written there either
+                self.renew()
+        if self._lost:
+            raise self.lost()
+
+    def renew(self) -> None:
+        """One heartbeat."""
+        with self._beating:
+            asked = _now()
+            if self._beat():
+                self._confirmed = asked
+            else:
+                self._lost = True
+
+    def lost(self) -> LostLease:
+        """What to raise where the lease is another's; looks who that is."""
+        self._lost = True
+        holder: Holder | None = None
+        with contextlib.suppress(Exception):
+            holder = self._look().holder
+        rule = f"it was taken over by {holder or 'another process'}, as no heartbeat of this one came for {self._seconds:g} s"
+        return LostLease(self._place, rule, "This process has stopped without writing; what it reported before is saved")
+
+    def release(self) -> None:
+        """Give the lease back."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        if not self._lost:
+            with contextlib.suppress(Exception):  # it expires by itself
+                self._give_back()
+
+    @abc.abstractmethod
+    def _look(self) -> Seen: ...
+
+    @abc.abstractmethod
+    def _take(self, seen: Seen) -> bool:
+        """Take it, if it still is as seen."""
+
+    @abc.abstractmethod
+    def _beat(self) -> bool:
+        """A heartbeat; False where the lease is another's."""
+
+    @abc.abstractmethod
+    def _give_back(self) -> None: ...
+
+    def _dead(self, seen: Seen, first: Seen | None, until: float) -> bool:
+        holder = seen.holder
+        if holder is not None and holder.running is False:
+            return True
+        if seen.age is not None and seen.age > self._seconds:
+            return True
+        return first is not None and seen.beat == first.beat and time.monotonic() > until
+
+    def _held(self, seen: Seen) -> StudyError:
+        heard = "" if seen.age is None else f", heard of {max(0, seen.age):.0f} s ago"
+        rule = f"one process at a time may write here, got a second one beside {seen.holder}{heard}"
+        hint = (
+            "Wait for it, stop it there, or use another name: study=<name> of a search, name=<name> of a training; "
+            f"once it has died it is taken over, after {self._seconds:g} s without a heartbeat"
+        )
+        return StudyError(self._place, rule, hint)
+
+    def _keep(self) -> None:
+        while not self._over.wait(self._seconds / 6) and not self._lost:
+            with contextlib.suppress(Exception):  # a storage may be away for a while
+                self.renew()
+
+
+def _now() -> float:
+    return time.clock_gettime(_CLOCK)
+
+
+def _machine() -> str:
+    # Two containers of one machine have its boot in common, and neither sees the other's processes.
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip() + os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _stat(pid: int) -> tuple[str, str]:
+    """State and start of a process; ("X", "") where it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        return ("X", "") if fields[0] in "ZX" else (fields[0], fields[19])
+    except (OSError, IndexError):
+        return "X", ""

@@ -1,0 +1,195 @@
+"""Who may write to a study's or a training's copy in a storage: a mark there, checked before every write.
+
+Object stores know no locks, and not all of them conditional writes that every client can ask for. So a claim is written, and
+read again after a moment: of several at once the last one stays, and the others see it. Whoever holds it writes heartbeats to a
+file of its own, so that a process which was taken for dead and comes back can overwrite nothing of its successor's.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow.fs
+
+from hopsearch.core.config import Settings
+from hopsearch.core.errors import ResourceError
+from hopsearch.storage.holder import Holder, Lease, LostLease, Seen
+
+_MARK = ".owner.json"
+_SETTLE = 0.5  # seconds that another claim, made at the same time, has to become visible
+
+
+def below(uri: str, *parts: str) -> str:
+    """The address of something below another; what follows a question mark, e.g. a region, is of the storage and stays last."""
+    path, mark, query = uri.partition("?")
+    return "/".join((path.rstrip("/"), *parts)) + mark + query
+
+
+class Fence(Settings):
+    """What a write to a copy is checked against.
+
+    Attributes:
+        uri: the folder of the mark.
+        id: of the holding that may write.
+    """
+
+    uri: str
+    id: str
+
+    def check(self) -> None:
+        """Raise where another process has taken the copy over.
+
+        Raises:
+            LostLease: who has.
+            ResourceError: the storage cannot be reached.
+        """
+        holder = Marks(self.uri).holder()
+        if holder is None or holder.id != self.id:
+            rule = f"it was taken over by {holder or 'another process'}"
+            raise LostLease(self.uri, rule, "This process has stopped without writing; what it saved before is kept")
+
+
+class Marks:
+    """The files in a storage that say who owns it, and who was heard of when.
+
+    Args:
+        uri: the folder.
+
+    Raises:
+        ResourceError: the storage cannot be reached or is of an unknown kind.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        try:
+            self._files, self._root = pyarrow.fs.FileSystem.from_uri(uri)
+        except (OSError, ValueError, pyarrow.ArrowException) as error:
+            raise self._away(error) from error
+
+    def holder(self) -> Holder | None:
+        """Who owns the folder; None for nobody."""
+        text = self.read(_MARK)
+        return Holder.read(text) if text else None
+
+    def claim(self, me: Holder) -> bool:
+        """Write a claim, and say whether it stayed."""
+        self.write(_MARK, me.text)
+        time.sleep(_SETTLE)
+        found = self.holder()
+        return found is not None and found.id == me.id
+
+    def beat(self, me: Holder) -> None:
+        """Be heard of."""
+        self.write(f".owner.{me.id}", json.dumps({"pid": me.pid, "beat": time.time()}))
+
+    def heard(self, holder: Holder) -> tuple[str, float | None]:
+        """The newest heartbeat of a holder, and seconds since then by the storage's clock; None where there was none."""
+        found = self.read(f".owner.{holder.id}")
+        then = self._written(f".owner.{holder.id}")
+        probe = f".clock.{uuid.uuid4().hex}"
+        self.write(probe, "")
+        now = self._written(probe)
+        self.remove(probe)
+        return (found or b"").decode(), None if now is None or then is None else now - then
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        try:
+            self._files.delete_file(f"{self._root}/{name}")
+        except FileNotFoundError:
+            return
+        except (OSError, pyarrow.ArrowException) as error:
+            raise self._away(error) from error
+
+    def read(self, name: str) -> bytes | None:
+        """A file; None where there is none."""
+        try:
+            with self._files.open_input_stream(f"{self._root}/{name}") as file:
+                return bytes(file.read())
+        except FileNotFoundError:
+            return None
+        except (OSError, pyarrow.ArrowException) as error:
+            raise self._away(error) from error
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file."""
+        try:
+            self._files.create_dir(self._root, recursive=True)
+            with self._files.open_output_stream(f"{self._root}/{name}") as file:
+                file.write(text.encode())
+        except (OSError, pyarrow.ArrowException) as error:
+            raise self._away(error) from error
+
+    def _written(self, name: str) -> float | None:
+        try:
+            info = self._files.get_file_info(f"{self._root}/{name}")
+        except (OSError, pyarrow.ArrowException) as error:
+            raise self._away(error) from error
+        return None if info.mtime_ns is None else info.mtime_ns / 1e9
+
+    def _away(self, error: Exception) -> ResourceError:
+        return ResourceError(
+            self._uri, f"the storage must be reachable and writable, got: {error}", "Check the address and rights"
+        )
+
+
+class StorageLease(Lease):
+    """The right to write to a copy; see `Lease`.
+
+    Args:
+        uri: the folder of the copy.
+        say: told who is waited for and what was taken over.
+
+    Raises:
+        StudyError: another process owns it.
+        ResourceError: the storage cannot be reached.
+    """
+
+    def __init__(self, uri: str, say: Callable[[str], None]) -> None:
+        super().__init__(uri, say)
+        self._marks = Marks(uri)
+        self.fence = Fence(uri=uri, id=self.me.id)
+        self.acquire()
+
+    def __enter__(self) -> "StorageLease":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """As `release`."""
+        self.release()
+
+    def _look(self) -> Seen:
+        holder = self._marks.holder()
+        if holder is None:
+            return Seen(None)
+        beat, age = self._marks.heard(holder)
+        return Seen(holder, beat, age, holder.id)
+
+    def _take(self, seen: Seen) -> bool:
+        now: Any = self._marks.holder()
+        if (now.id if now else None) != seen.token:
+            return False
+        self._marks.beat(self.me)
+        taken = self._marks.claim(self.me)
+        gone = seen.token if taken else self.me.id
+        if gone:
+            self._marks.remove(f".owner.{gone}")
+        return taken
+
+    def _beat(self) -> bool:
+        now = self._marks.holder()
+        if now is None or now.id != self.me.id:
+            return False
+        self._marks.beat(self.me)
+        return True
+
+    def _give_back(self) -> None:
+        now = self._marks.holder()
+        if now is not None and now.id == self.me.id:
+            self._marks.remove(_MARK)
+            self._marks.remove(f".owner.{self.me.id}")

@@ -1,0 +1,46 @@
+"""How a study begins: its name, first points, and what it takes over."""
+
+from pathlib import Path
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+
+from hopsearch.study.reader import load_study
+from hopsearch.study.record.identity import IDENTITY, Identity
+
+_DIRECTIONS = {1: StudyDirection.MAXIMIZE, -1: StudyDirection.MINIMIZE}
+
+
+def load_or_create(storage: BaseStorage, folder: Path, identity: Identity, inherited: list[FrozenTrial]) -> optuna.Study:
+    """The study of that identity in a storage, begun if it is not there, or was not begun to the end.
+
+    Args:
+        storage: open for writing.
+        folder: first words of an error.
+        identity: what the study is.
+        inherited: trials of another study, which a new one begins with.
+
+    Raises:
+        StudyError: there is another study of that name, with the difference.
+    """
+    study = load_study(storage, identity.name)
+    if study is None:
+        study = optuna.create_study(
+            storage=storage,
+            study_name=identity.name,
+            directions=[_DIRECTIONS[objective.sign] for objective in identity.space.objectives],
+            load_if_exists=True,
+        )
+    stored = study.user_attrs.get(IDENTITY)
+    if stored is None:  # new, or killed before it was named
+        known = len(study.get_trials(deepcopy=False))
+        for trial in inherited[known:]:
+            study.add_trial(trial)
+        for point in identity.space.first[max(0, known - len(inherited)) :]:
+            study.enqueue_trial(dict(point), user_attrs={"source": "first point"})
+        study.set_user_attr(IDENTITY, identity.to_dict())
+    else:
+        identity.require_same(Identity.from_dict(stored), str(folder))
+    return study

@@ -1,0 +1,269 @@
+"""A study to look at: its records, its best, and whether its decisions can be made again from its own journal."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage
+
+from hopsearch.core.config import choices
+from hopsearch.core.errors import StudyError
+from hopsearch.space import Objective
+from hopsearch.study.record.carriers import Carriers, is_open
+from hopsearch.study.record.identity import IDENTITY, Identity
+from hopsearch.study.record.trial import Decision, Failure, Promotion, State, TrialRecord, from_optuna
+from hopsearch.study.stopping.decisions import arrival, decide, in_order, take_in
+from hopsearch.study.stopping.evidence import Evidence
+from hopsearch.study.stopping.finalists import finalist
+from hopsearch.study.stopping.fronts import Values, fronts
+from hopsearch.study.stopping.judgements import JUDGEMENTS, Judgement, changes, read
+from hopsearch.study.stopping.pruners import make_pruner
+from hopsearch.study.stopping.rules import Pruner
+from hopsearch.study.storage.database import sqlite_file
+from hopsearch.study.storage.stores import JOURNAL, integrity, open_storage, studies_beside
+
+CHECKPOINTS = "checkpoints"
+
+
+class StudyView:
+    """The study in ``folder``, for reading; it may be written to by another process meanwhile.
+
+    Args:
+        folder: the study's folder.
+        study: Optuna's study.
+
+    Attributes:
+        folder: the study's folder.
+        identity: what the study is.
+        records: every trial by number, as of opening.
+        carriers: which of Optuna's trials holds which of them.
+    """
+
+    def __init__(self, folder: Path, study: optuna.Study, identity: Identity) -> None:
+        self.folder, self.identity, self.optuna = folder, identity, study
+        self.records: dict[int, TrialRecord] = {}
+        self.refresh()
+
+    @classmethod
+    def open(cls, folder: Path, database: str | None = None) -> "StudyView":
+        """Open an existing study for reading; never writes.
+
+        Raises:
+            StudyError: there is no study, or its storage cannot be read.
+        """
+        view = cls._begun(folder, database)
+        if view is None and database:
+            names = optuna.get_all_study_names(open_storage(folder, database, writer=False))
+            raise StudyError(f"database={database}", f"must hold study {folder.name}, got none", choices(folder.name, names))
+        if view is None:
+            raise StudyError(str(folder), f"must hold a study, got an empty {JOURNAL}", studies_beside(folder))
+        return view
+
+    @classmethod
+    def find(cls, folder: Path, database: str | None = None) -> "StudyView | None":
+        """As `open`; None where no study has begun yet. Nothing is made, not even a file of a database that is none yet.
+
+        Raises:
+            StudyError: its storage cannot be read.
+            ConfigError: ``database`` is no address that can be.
+        """
+        file = sqlite_file(database) if database else folder / JOURNAL
+        if file and not file.exists():
+            return None
+        return cls._begun(folder, database)
+
+    @classmethod
+    def _begun(cls, folder: Path, database: str | None) -> "StudyView | None":
+        study = load_study(open_storage(folder, database, writer=False), folder.name)
+        stored = study.user_attrs.get(IDENTITY) if study else None
+        return None if study is None or stored is None else cls(folder, study, Identity.from_dict(stored))
+
+    @property
+    def integrity(self) -> str:
+        """What can be said of the storage, in a sentence; see `hopsearch.study.storage.stores.integrity`."""
+        return integrity(self.optuna._storage)
+
+    def refresh(self) -> None:
+        """Read the trials again from the storage."""
+        trials = self.optuna.get_trials(deepcopy=False)
+        self.carriers = Carriers(trials)
+        self.records.clear()
+        for trial in trials:
+            if trial.state != optuna.trial.TrialState.WAITING:
+                number = self.carriers.ours(trial.number)
+                self.records[number] = from_optuna(trial, number, is_open(trial))
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What is searched for; the first is the metric of the epochs."""
+        return self.identity.space.objectives
+
+    @property
+    def objective(self) -> str:
+        """Name of the metric of the epochs that is searched for."""
+        return self.objectives[0].name
+
+    @property
+    def sign(self) -> int:
+        """1 where that metric is maximised, -1 where it is minimised."""
+        return self.objectives[0].sign
+
+    def counted(self) -> list[TrialRecord]:
+        """The trials that count towards ``trials=``, in order of their numbers."""
+        return [record for _, record in sorted(self.records.items()) if record.state.counted]
+
+    def waiting(self) -> list[TrialRecord]:
+        """The trials that are paused, in order of their numbers."""
+        return [record for _, record in sorted(self.records.items()) if record.state == State.PAUSED]
+
+    def ranked(self) -> list[TrialRecord]:
+        """Trials with a value, best first; a failed trial has none. With several objectives front by front (see `fronts`)."""
+        return self.rank(self.counted())
+
+    def rank(self, records: Iterable[TrialRecord]) -> list[TrialRecord]:
+        """Those of ``records`` that count and have a value, best first among themselves; see `ranked`."""
+        valued = [record for record in records if record.state.counted and record.curve and record.state != State.FAILED]
+        valued.sort(key=lambda record: (-self.sign * self.value(record), record.number))
+        if len(self.objectives) == 1:
+            return valued
+        return [valued[index] for front in fronts([self._values(record) for record in valued]) for index in sorted(front)]
+
+    def front(self, among: Iterable[TrialRecord] | None = None) -> list[TrialRecord]:
+        """The trials, or ``among`` some, that no other beats in all objectives, best first; of one objective the best alone."""
+        ranked = self.ranked() if among is None else self.rank(among)
+        if len(self.objectives) == 1 or not ranked:
+            return ranked[:1]
+        return [ranked[index] for index in sorted(fronts([self._values(record) for record in ranked])[0])]
+
+    def _values(self, record: TrialRecord) -> Values:
+        return arrival(record, record.epoch, self.objectives).values
+
+    def value(self, record: TrialRecord) -> float:
+        """The best value on the trial's curve."""
+        best = record.best(self.sign)
+        if best is None:
+            raise StudyError(f"trial {record.number}", "must have a value, got an empty curve", "Let it train an epoch")
+        return best[1]
+
+    @property
+    def epochs(self) -> int:
+        """Epochs trained over all trials, those that were lost or failed included."""
+        return sum(record.epochs_trained for record in self.records.values() if record.state != State.INHERITED)
+
+    @property
+    def wasted_epochs(self) -> int:
+        """Those of them that are on no curve: lost with a worker, trained once more, or the one on which a trial failed."""
+        return sum(record.epochs_trained - record.epoch for record in self.records.values())
+
+    @property
+    def trained_seconds(self) -> float:
+        """Seconds that all trials trained, one after the other."""
+        return sum(record.seconds_trained for record in self.records.values())
+
+    @property
+    def since_best(self) -> int:
+        """How many trials reported their first epoch since the best value (of several objectives: the front's newest)."""
+        leaders = self.front()
+        newest = max((record.rose for record in leaders), default=0)
+        return sum(record.came > newest for record in self.counted()) if leaders else 0
+
+    @property
+    def winner(self) -> dict[str, Any] | None:
+        """What is known of the finished winner: trial, validation and test accuracy, folder."""
+        found: dict[str, Any] | None = self.optuna.user_attrs.get("winner")
+        return found
+
+    @property
+    def kept(self) -> list[int] | None:
+        """Ended trials whose weights are kept, best first; None where that was never noted. Trials that run have theirs."""
+        found: dict[str, Any] | None = self.optuna.user_attrs.get(CHECKPOINTS)
+        return None if found is None else list(found["kept"])
+
+    @property
+    def dropped(self) -> list[int]:
+        """Trials whose weights were let go once they had ended, in order: they can only be trained again."""
+        kept = self.kept
+        if kept is None:
+            return []
+        ended = (record for record in self.counted() if record.state.ended and record.curve)
+        return [record.number for record in ended if record.number not in kept]
+
+    @property
+    def judgements(self) -> list[Judgement]:
+        """What the search found out about its rungs, in order."""
+        return read(self.optuna.user_attrs.get(JUDGEMENTS, ()))
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds that searches of this study took, up to the last finished trial of each."""
+        return float(self.optuna.user_attrs.get("seconds", 0.0))
+
+    def audit(self) -> list[str]:
+        """Make every recorded decision again from the study's records, and tell where the two differ.
+
+        Returns:
+            One line a difference; empty where all decisions follow from the records.
+        """
+        evidence: dict[str, Evidence] = {}
+        rules: dict[str, Pruner] = {}
+        noted = self.judgements
+        for name in {one.rule for record in self.records.values() for one in record.made} | {one.rule for one in noted}:
+            rules[name] = make_pruner(name, self.identity.space.fidelity)
+            evidence[name] = Evidence(rules[name].bracket)
+        lines: list[str] = []
+        turn, last, order, due = 0, "", 0, list[Judgement]()
+        for record, made in in_order(self.records.values()):
+            order = made.order
+            while turn < len(noted) and noted[turn].order <= order:
+                lines += _unlike(noted, turn, rules, evidence)
+                last = noted[turn].rule
+                due, turn = changes(noted, rules[last], evidence[last], 0), turn + 1
+            if not isinstance(made, Failure):
+                last = made.rule
+                lines += self._differences(record, made, rules[last], evidence[last])
+                due = changes(noted, rules[last], evidence[last], 0)
+            for other in evidence.values():
+                take_in(other, record, made, self.objectives)
+        for left in range(turn, len(noted)):
+            lines += _unlike(noted, left, rules, evidence)
+            last = noted[left].rule
+            due = changes(noted, rules[last], evidence[last], 0)
+        if last:  # what follows from the newest decision may not have been noted yet
+            missing = changes(noted, rules[last], evidence[last], order)
+            lines += [f"not noted: {one}" for one in missing if one.epoch in {known.epoch for known in due}]
+        return lines
+
+    def _differences(self, record: TrialRecord, made: Decision | Promotion, rule: Pruner, seen: Evidence) -> list[str]:
+        lines: list[str] = []
+        place = f"trial {record.number}, epoch {made.epoch}"
+        if isinstance(made, Decision):
+            again = decide(rule, record, made.epoch, self.objectives, seen, made.order)
+            if again != made:
+                lines.append(f"{place}: recorded {made}, recomputed {again}")
+            ended_here = record.state == State.PRUNED and record.epoch == made.epoch and not made.pause
+            if made.stop != ended_here:
+                lines.append(f"{place}: decided stop={made.stop}, state {record.state}")
+        elif not made.retired:
+            fidelity = self.identity.space.fidelity
+            promoted = finalist(seen, fidelity, made.reach) if made.reach else rule.promotion(seen, made.over)
+            if promoted != (record.number, made.epoch):
+                lines.append(f"{place}: promoted, recomputed {promoted}")
+        return lines
+
+
+def _unlike(noted: Sequence[Judgement], turn: int, rules: Mapping[str, Pruner], evidence: Mapping[str, Evidence]) -> list[str]:
+    """Where a judgement does not follow from what was known when it was made."""
+    made = noted[turn]
+    again = changes(noted[:turn], rules[made.rule], evidence[made.rule], made.order)
+    if made in again:
+        return []
+    return [f"epoch {made.epoch}: recorded {made}, recomputed {[one for one in again if one.epoch == made.epoch]}"]
+
+
+def load_study(storage: BaseStorage, name: str) -> optuna.Study | None:
+    """The study of that name in a storage; of a journal its only one, whatever its folder is called; None for none yet."""
+    names = optuna.get_all_study_names(storage)
+    if name not in names and (len(names) != 1 or not isinstance(storage, JournalStorage)):
+        return None
+    return optuna.load_study(study_name=name if name in names else names[0], storage=storage)

@@ -1,0 +1,100 @@
+"""Which of Optuna's trials holds which of ours.
+
+Optuna cannot open a trial again that has ended. So when a budget or an interruption ends a search, each trial that is not over is
+closed there, complete with its best value so far and marked as open. When the search goes on, another trial of Optuna carries it
+from then on, with all that was known of it. Ours keep their numbers: they count those of Optuna's that carry no other.
+"""
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from hopsearch.study.record.trial import CONTINUES, OPEN, STARTED, TrialRecord
+
+
+class Carriers:
+    """Our numbers and Optuna's.
+
+    Args:
+        trials: all of Optuna's, in the order of their numbers.
+    """
+
+    def __init__(self, trials: Iterable[FrozenTrial]) -> None:
+        self._theirs: list[int] = []  # by our number
+        self._ours: dict[int, int] = {}
+        for trial in trials:
+            self.add(trial.number, trial.user_attrs.get(CONTINUES))
+
+    def add(self, theirs: int, continues: int | None = None) -> int:
+        """A trial of Optuna's is new; which of ours it is."""
+        if continues is None:
+            self._theirs.append(theirs)
+            continues = len(self._theirs) - 1
+        else:
+            self._theirs[continues] = theirs
+        self._ours[theirs] = continues
+        return continues
+
+    def ours(self, theirs: int) -> int:
+        """Our number of one of Optuna's trials, which may be new."""
+        return self._ours[theirs] if theirs in self._ours else self.add(theirs)
+
+    def theirs(self, ours: int) -> int:
+        """Optuna's number of the trial that holds one of ours now."""
+        return self._theirs[ours]
+
+
+def carried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Each of ours once, as a sampler is to see it: where it was first, under that number, as it is now; open ones still run."""
+    if not any(OPEN in trial.user_attrs or CONTINUES in trial.user_attrs for trial in trials):
+        return list(trials)
+    seen: list[FrozenTrial] = []
+    for trial in trials:
+        continues = trial.user_attrs.get(CONTINUES)
+        shown = trial
+        if continues is not None or is_open(trial):
+            shown = copy.copy(trial)
+        if is_open(trial):
+            shown.state, shown.values = TrialState.RUNNING, None
+        if continues is None:
+            seen.append(shown)
+        else:
+            shown.number, shown._trial_id = seen[continues].number, seen[continues]._trial_id
+            seen[continues] = shown
+    return seen
+
+
+def is_open(trial: FrozenTrial) -> bool:
+    """Whether it was closed only because its search ended."""
+    mark: Mapping[str, Any] | None = trial.user_attrs.get(OPEN)
+    if mark is None or not trial.state.is_finished() or "failure" in trial.user_attrs:
+        return False
+    made = sum(key.startswith(("decision:", "promotion:")) for key in trial.user_attrs)
+    # Killed between the mark and the end, it went on as if nothing had been; whatever ended it has left a trace since.
+    return bool(mark["epoch"] == max(trial.intermediate_values, default=0) and mark["made"] == made)
+
+
+def mark_of(record: TrialRecord, why: str) -> dict[str, Any]:
+    """What marks a trial as open; see `is_open`."""
+    return {"why": why, "epoch": record.epoch, "made": len(record.made)}
+
+
+def carrier_of(trial: FrozenTrial, record: TrialRecord) -> FrozenTrial:
+    """A trial for Optuna that goes on where ``trial`` was closed."""
+    attrs = {key: value for key, value in trial.user_attrs.items() if key != OPEN}
+    return FrozenTrial(
+        number=-1,
+        trial_id=-1,
+        state=TrialState.RUNNING,
+        value=None,
+        datetime_start=datetime.now(),
+        datetime_complete=None,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=attrs | {CONTINUES: record.number, STARTED: record.started},
+        system_attrs=trial.system_attrs,
+        intermediate_values=trial.intermediate_values,
+    )

@@ -1,0 +1,107 @@
+"""What a study is: its space, data, recipe and seed, stored in it and compared with what a command asks for."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from hopsearch.core.errors import StudyError
+from hopsearch.core.redaction import redact_all
+from hopsearch.data import DataConfig
+from hopsearch.data.identity import data_difference, kept
+from hopsearch.space import SPACE_KEYS, Space
+from hopsearch.study.record.format import FORMAT, require_format
+
+IDENTITY = "hopsearch"
+"""Name of Optuna's study attribute that holds it."""
+_RENAMED = {"paper": "paper-v1"}  # studies record a recipe's own name; what this one stood for at first has its own since
+_CONTINUES = " (recipe=paper meant {0} when the study was made; recipe={0} continues it)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """What makes a study this study; a command that differs in any of it is refused.
+
+    Attributes:
+        name: the study's name.
+        space: the resolved search space, command-line overrides included.
+        data: what the trials are trained on: source, image size, fingerprint of the split.
+        recipe: the recipe under the trials' own values.
+        constraint: hard limits on a configuration's cost.
+        seed: the study's seed; every sampler's and trial's seed follows from it.
+        origin: versions of packages and code, the command; for the reader, not compared.
+    """
+
+    name: str
+    space: Space
+    data: dict[str, Any]
+    recipe: str
+    constraint: dict[str, Any]
+    seed: int
+    origin: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON, without the passwords of a command line."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values |= {"data": kept(self.data)}
+        return values | {"space": self.space.to_dict(), "origin": redact_all(self.origin), "format": list(FORMAT)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Identity":
+        """The inverse of `to_dict`; what a newer version of the same format added is passed over.
+
+        Raises:
+            StudyError: of a newer format.
+        """
+        require_format(values, f"study {values.get('name', '')}".strip())
+        known = {field.name: values[field.name] for field in dataclasses.fields(cls) if field.name in values}
+        space = {name: part for name, part in values["space"].items() if name in SPACE_KEYS}
+        known["recipe"] = _RENAMED.get(values["recipe"], values["recipe"])
+        return cls(**{**known, "space": Space.from_dict(space), "origin": redact_all(values.get("origin", {}))})
+
+    def difference(self, other: "Identity") -> list[str]:
+        """Lines that say where ``other`` differs; empty where the two are the same study."""
+        lines = self.space.difference(other.space)
+        lines += data_difference(self.data, other.data)
+        ours, theirs = self.constraint, other.constraint
+        keys = sorted(set(ours) | set(theirs))
+        lines += [f"constraint.{key}: {ours.get(key)} != {theirs.get(key)}" for key in keys if ours.get(key) != theirs.get(key)]
+        for name in ("recipe", "seed"):
+            if getattr(self, name) != getattr(other, name):
+                note = _CONTINUES.format(other.recipe) if name == "recipe" and other.recipe in _RENAMED.values() else ""
+                lines.append(f"{name}: {getattr(self, name)} != {getattr(other, name)}{note}")
+        return lines
+
+    def require_same(self, begun: "Identity", place: str) -> None:
+        """Refuse to go on with a study that was begun as another one.
+
+        Args:
+            begun: what the study is.
+            place: its folder, the first words of the error.
+
+        Raises:
+            StudyError: the two differ; it says in what.
+        """
+        if lines := self.difference(begun):
+            rule = f"the settings must be those of the saved study, got (requested != saved) {'; '.join(lines)}"
+            raise StudyError(place, rule, "Use another name, study=<name>, or revert the change")
+
+    def require_data(self, asked: Mapping[str, Any], place: str) -> None:
+        """Refuse other images, or the same split otherwise, where a study's trial is trained or measured again.
+
+        Args:
+            asked: as of `hopsearch.data.identity.data_identity`.
+            place: the first words of the error.
+
+        Raises:
+            StudyError: the two differ; it says in what.
+        """
+        if lines := data_difference(asked, self.data):
+            known = self.origin.get("data", {})
+            fields = DataConfig.model_fields.items()
+            split = {name: known[name] for name, field in fields if name in known and known[name] != field.default}
+            settings = ", ".join(f"data.{name}={json.dumps(value).strip(chr(34))}" for name, value in split.items())
+            rule = f"the data must be those of study {self.name}, got (requested != the study's) {'; '.join(lines)}"
+            hint = "Leave data.* out: they come from the study, and its test images stay unseen"
+            hint += f". They are {settings}" if split else ""
+            raise StudyError(place, rule, hint)

@@ -1,0 +1,39 @@
+"""What a study keeps of where it comes from; for the reader, not compared."""
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import hopsearch
+from hopsearch.core.redaction import redacted_words
+from hopsearch.data import DataConfig, DataFacts, data_settings
+
+
+def origin() -> dict[str, Any]:
+    """Where a study comes from: versions, code revision, command. For the reader; not compared."""
+    packages = {name: importlib.metadata.version(name) for name in ("ray", "optuna", "torch", "timm")}
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        revision = subprocess.run(git, capture_output=True, encoding="utf-8", timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        revision = ""
+    return {
+        "hopsearch": hopsearch.__version__,
+        "revision": revision,
+        "python": platform.python_version(),
+        **packages,
+        "command": redacted_words(sys.argv[1:]),
+    }
+
+
+def about_data(data: DataConfig, facts: DataFacts) -> dict[str, Any]:
+    """What a model card and a report say of the data, where the images themselves may not be at hand."""
+    images = {"train": facts.n_train, "val": facts.n_val, "test": facts.n_test}
+    return {"data": {**data_settings(data), **facts.parts}, "images": images, **_classes(facts)}
+
+
+def _classes(facts: DataFacts) -> dict[str, Any]:
+    return {"classes": list(facts.classes), "val_by_class": list(facts.val_by_class)}

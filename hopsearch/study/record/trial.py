@@ -1,0 +1,272 @@
+"""What is known of one trial, and of one decision about it."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from hopsearch.study.record.format import known_fields
+
+
+class State(enum.StrEnum):
+    """Where a trial stands.
+
+    ::
+
+        ask ─▶ RUNNING ─┬─▶ COMPLETE     trained to full epochs
+                 ▲  │   ├─▶ PRUNED       stopped early by a decision; its curve is kept
+          resume │  │   ├─▶ FAILED       diverged, out of memory, or an error: `reason` says which
+                 │  │   └─▶ PAUSED       waits at a rung: promoted it is RUNNING again, else PRUNED when the search is over
+                 └──┘ killed, preempted, interrupted: stays RUNNING and goes on from its checkpoint
+        a budget or an interruption ends the search ─▶ OPEN: was RUNNING or PAUSED, and is that again when the search goes on
+        ask ─▶ INFEASIBLE | DUPLICATE    never trained, not counted as a trial
+        another study ─▶ INHERITED       trained there; for the sampler to learn from, not counted either
+    """
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    FAILED = "failed"
+    OPEN = "open"
+    INFEASIBLE = "infeasible"
+    DUPLICATE = "duplicate"
+    INHERITED = "inherited"
+
+    @property
+    def counted(self) -> bool:
+        """Whether a trial in this state counts towards ``trials=``."""
+        return self not in (State.INFEASIBLE, State.DUPLICATE, State.INHERITED)
+
+    @property
+    def ended(self) -> bool:
+        """Whether a trial in this state will never train again."""
+        return self not in (State.RUNNING, State.PAUSED, State.OPEN)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A stopping decision with the evidence it was made on, so that anyone can make it again.
+
+    Attributes:
+        epoch: epoch at which it was made.
+        value: the trial's best objective value up to that epoch.
+        order: how many decisions (and promotions) the study had made before; orders the evidence.
+        rank: 1 for the best among the trial and those that came to this epoch before it.
+        of: how many those are.
+        stop: the verdict.
+        rule: the pruner that made it.
+        pause: the trial waits instead of going on.
+        witness: it goes on whatever its value, so that it is known whether this epoch ranks trials as later ones do.
+    """
+
+    epoch: int
+    value: float
+    order: int
+    rank: int
+    of: int
+    stop: bool
+    rule: str
+    pause: bool = False
+    witness: bool = False
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """The decision that a paused trial goes on, or (`retired`) that nothing will make it.
+
+    Attributes:
+        epoch: where it waited.
+        order: as in `Decision`.
+        rule: the pruner that made it.
+        over: whether no other trial was to be looked at any more.
+        retired: the search is over and the trial ends here.
+        reach: why it goes on, where that is not the rule's doing: a budget lets a worker train so many epochs, too few for a new
+            trial, and the trial is ahead of all others at the rungs, see `finalists`; else 0.
+    """
+
+    epoch: int
+    order: int
+    rule: str
+    over: bool
+    retired: bool = False
+    reach: int = 0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The end of a trial that failed. It frees its places in the rungs: from then on others are compared without it.
+
+    Attributes:
+        reason: why, in words.
+        order: as in `Decision`.
+        learn: whether it is the configuration's fault, so that the sampler is to take it for the worst; not so for lost machines.
+        epochs: trained or begun, beyond those of the trial's curve.
+        seconds: what these took.
+    """
+
+    reason: str
+    order: int
+    learn: bool = True
+    epochs: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class TrialRecord:
+    """One trial as the study knows it.
+
+    Attributes:
+        number: the trial's number, given once.
+        state: see `State`.
+        config: every setting by dotted name, searched and fixed.
+        params: the searched ones alone.
+        seed: the trial's seed.
+        source: ``sampler name`` or ``first point``.
+        cost: ``params``, ``flops``, ``memory``, as computed before the trial ran, and what was measured since: ``latency``.
+        curve: objective by epoch.
+        metrics: the newest epoch's other metrics by name, to five digits: losses, and means of the model's own measures.
+        peak: of the epoch with the best value: accuracies, loss, and the recall of each class where there are not many.
+        decisions: by epoch.
+        promotions: by the epoch at which it had been paused.
+        reason: why it failed, was never trained, or is open; empty otherwise.
+        failure: how it failed; None where it has not, or in a study of an older version.
+        seconds: training time spent on the epochs of the curve.
+        broken: by how much it breaks a limit that was measured while it trained, relative; 0 for none. It has failed then.
+        losses: how often its worker was lost.
+        lost_epochs, lost_seconds: trained by those workers and not in the curve, or trained once more.
+        lost_at: an epoch, and how often it had been begun when that was last noted.
+        checkpoint: path of its newest checkpoint, relative to the study's folder.
+        came: epochs of the whole study when its first one was reported, that one included; 0 in a study of an older version.
+        rose: the same, when its best value was.
+        started, ended: seconds since the epoch; 0 where it has not.
+    """
+
+    number: int
+    state: State
+    config: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    source: str = ""
+    cost: dict[str, float] = field(default_factory=dict)
+    curve: dict[int, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    peak: dict[str, float] = field(default_factory=dict)
+    decisions: dict[int, Decision] = field(default_factory=dict)
+    promotions: dict[int, Promotion] = field(default_factory=dict)
+    reason: str = ""
+    failure: Failure | None = None
+    seconds: float = 0.0
+    broken: float = 0.0
+    losses: int = 0
+    lost_epochs: int = 0
+    lost_seconds: float = 0.0
+    lost_at: tuple[int, int] = (0, 0)
+    checkpoint: str = ""
+    came: int = 0
+    rose: int = 0
+    started: float = 0.0
+    ended: float = 0.0
+
+    @property
+    def epoch(self) -> int:
+        """Epochs reported so far."""
+        return max(self.curve, default=0)
+
+    def best(self, sign: int, up_to: int | None = None) -> tuple[int, float] | None:
+        """The first best (epoch, value) up to an epoch; ``sign`` is 1 to maximise, -1 to minimise."""
+        known = {epoch: value for epoch, value in self.curve.items() if up_to is None or epoch <= up_to}
+        if not known:
+            return None
+        epoch = max(known, key=lambda epoch: (sign * known[epoch], -epoch))
+        return epoch, known[epoch]
+
+    @property
+    def epochs_trained(self) -> int:
+        """Epochs that were trained for it: those of its curve, those lost with workers, and the one on which it failed."""
+        return self.epoch + self.lost_epochs + (self.failure.epochs if self.failure else 0)
+
+    @property
+    def seconds_trained(self) -> float:
+        """What these took."""
+        return self.seconds + self.lost_seconds + (self.failure.seconds if self.failure else 0.0)
+
+    def seconds_to(self, epoch: int) -> float:
+        """What training on to ``epoch`` would take, by what its epochs took so far; it has trained one."""
+        return (epoch - self.epoch) * self.seconds / self.epoch
+
+    @property
+    def made(self) -> list[Decision | Promotion]:
+        """All that was decided about it."""
+        return [*self.decisions.values(), *self.promotions.values()]
+
+    def sent_on(self, epoch: int) -> bool:
+        """Whether it was sent on to full epochs before it came to ``epoch``, whatever its values; see `finalists`."""
+        return any(promotion.reach for promotion in self.promotions.values() if promotion.epoch < epoch)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the last decision paused it and nothing was decided since."""
+        made = self.decisions.get(self.epoch)
+        return made is not None and made.pause and made.epoch not in self.promotions
+
+
+CONTINUES, OPEN, STARTED = "continues", "open", "started"
+"""Attributes of Optuna's trials: which of ours it carries on, why it was closed, when ours began; see `carriers`."""
+
+_STATES = {TrialState.RUNNING: State.RUNNING, TrialState.COMPLETE: State.COMPLETE, TrialState.PRUNED: State.PRUNED}
+
+
+def from_optuna(trial: FrozenTrial, number: int, is_open: bool = False) -> TrialRecord:
+    """Read a record back from Optuna's trial.
+
+    Args:
+        trial: the one that holds it.
+        number: ours.
+        is_open: whether Optuna was told of an end only because its search ended.
+    """
+    attrs: Mapping[str, Any] = trial.user_attrs
+    progress = attrs.get("progress", {})
+    losses = attrs.get("losses", 0)
+    lost: Mapping[str, Any] = losses if isinstance(losses, dict) else {"count": losses}  # a number in an older version
+    rejected = attrs.get("rejected")
+    state = State(rejected) if rejected else _STATES.get(trial.state, State.FAILED)
+    decisions = [known_fields(Decision, value) for key, value in attrs.items() if key.startswith("decision:")]
+    promotions = [known_fields(Promotion, value) for key, value in attrs.items() if key.startswith("promotion:")]
+    failure = known_fields(Failure, attrs["failure"]) if "failure" in attrs else None
+    record = TrialRecord(
+        number=number,
+        state=state,
+        config=dict(attrs.get("config", {})),
+        params=dict(trial.params),
+        seed=int(attrs.get("seed", 0)),
+        source=str(attrs.get("source", "")),
+        cost=attrs.get("cost", {}) | attrs.get("measured", {}),
+        curve={int(step): float(value) for step, value in sorted(trial.intermediate_values.items())},
+        metrics=dict(progress.get("metrics", {})),
+        peak=dict(progress.get("peak", {})),
+        decisions={decision.epoch: decision for decision in sorted(decisions, key=lambda decision: decision.epoch)},
+        promotions={promotion.epoch: promotion for promotion in sorted(promotions, key=lambda promotion: promotion.epoch)},
+        reason=failure.reason if failure else str(attrs.get("reason", "")),
+        failure=failure,
+        seconds=float(progress.get("seconds", 0.0)),
+        broken=float(attrs.get("broken", 0.0)),
+        losses=int(lost.get("count", 0)),
+        lost_epochs=int(lost.get("epochs", 0)),
+        lost_seconds=float(lost.get("seconds", 0.0)),
+        lost_at=(int(lost.get("epoch", 0)), int(lost.get("begun", 0))),
+        checkpoint=str(progress.get("checkpoint", "")),
+        came=int(progress.get("came", 0)),
+        rose=int(progress.get("rose", 0)),
+        started=float(attrs.get(STARTED) or (trial.datetime_start.timestamp() if trial.datetime_start else 0.0)),
+        ended=trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0,
+    )
+    if is_open:
+        record.state, record.reason, record.ended = State.OPEN, str(attrs[OPEN]["why"]), 0.0
+    elif state == State.PRUNED and record.broken:
+        record.state = State.FAILED
+    elif state == State.RUNNING and record.waits:
+        record.state = State.PAUSED
+    return record

@@ -1,0 +1,217 @@
+"""From a sampler to a trial that is worth training: not trained before, and within the constraints."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import optuna
+from optuna.search_space import IntersectionSearchSpace
+from optuna.trial import FrozenTrial, TrialState
+
+from hopsearch.core.errors import StudyError
+from hopsearch.core.seeds import derive
+from hopsearch.space import Parameter, Suggest
+from hopsearch.study.record.carriers import Carriers
+from hopsearch.study.record.identity import Identity
+from hopsearch.study.record.trial import State, TrialRecord, from_optuna
+from hopsearch.study.sampling.priors import Prior
+from hopsearch.study.sampling.samplers import CONSTRAINED, make_sampler, proposer, suggest_value
+
+_RECORDED_REJECTIONS = 8  # refused proposals a trial that the sampler learns from; then points are drawn at random
+_REFUSED = (State.DUPLICATE, State.INFEASIBLE)
+_DRAWS = 500  # random points tried before the search is said to be at its end
+
+
+@dataclass(frozen=True)
+class Admission:
+    """The verdict on a proposed configuration, before it is trained.
+
+    Attributes:
+        cost: ``params``, ``flops``, ``memory``.
+        broken: the broken rule, empty where all constraints hold.
+        excess: by how much it is broken, relative; 0 where none is.
+    """
+
+    cost: dict[str, int] = field(default_factory=dict)
+    broken: str = ""
+    excess: float = 0.0
+
+
+Admit = Callable[[dict[str, Any]], Admission]
+"""From a configuration by dotted names to its admission."""
+
+
+class Proposals:
+    """Asks the sampler, refuses what is not worth a training, and writes what is asked for into the study.
+
+    Args:
+        study: Optuna's study, open for writing.
+        identity: what the study is.
+        sampler: by name.
+        records: the study's own, which each new trial is added to.
+        carriers: which of Optuna's trials holds which of them.
+        place: first words of an error.
+        prior: beliefs about good values.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        identity: Identity,
+        sampler: str,
+        records: dict[int, TrialRecord],
+        carriers: Carriers,
+        place: str,
+        prior: Prior,
+    ) -> None:
+        prior.check(identity.space)
+        self._prior = prior
+        self._optuna, self._identity, self._sampler, self._records, self._place = study, identity, sampler, records, place
+        self._carriers = carriers
+        counted = (record for record in records.values() if record.config and record.state.counted)
+        self._seen = {identity.space.canonical(record.config): record.number for record in counted}
+        self._grid = identity.space.grid() if sampler == "grid" else None
+        self._drawn_in_vain = -1  # trials there were when no point was found
+        self._refused = sum(not record.state.counted for record in records.values())
+        # With conditions, or trials of another study, which fade, what all have in common may grow: then it is looked at anew.
+        others = any(record.state == State.INHERITED for record in records.values())
+        self._common = None if identity.space.conditional or others else IntersectionSearchSpace(include_pruned=True)
+
+    @property
+    def count(self) -> int:
+        """How many trials count, without a look at all of them."""
+        return len(self._records) - self._refused
+
+    def ask(self, admit: Admit) -> TrialRecord | None:
+        """A new trial to train, or None where no configuration is left that is new and admitted; see `Study.ask`."""
+        while True:
+            refused = self._refused_in_a_row()
+            if self._grid is not None or refused == _RECORDED_REJECTIONS:
+                if not self._given():
+                    point = self._draw(admit)
+                    if point is None:
+                        return None
+                    self._optuna.enqueue_trial(point, user_attrs={"source": "random" if self._grid is None else self._sampler})
+            elif refused == 0 and (believed := self._believed()) is not None:
+                self._optuna.enqueue_trial(believed, user_attrs={"source": "prior"})
+            self._optuna.sampler = self._sampler_for(len(self._records))
+            record = self._begin(self._optuna.ask(), admit)
+            if record.state == State.RUNNING:
+                return record
+
+    def _refused_in_a_row(self) -> int:
+        # Counted in the records, not in `ask`: a free worker asks again and again while others train, and where nothing is left
+        # to try each of its questions would leave more refusals in the journal. A restart in between goes on counting, too.
+        newest_first = reversed(self._records.values())
+        refused = itertools.takewhile(lambda record: record.state in _REFUSED, newest_first)
+        return sum(1 for _ in itertools.islice(refused, _RECORDED_REJECTIONS))
+
+    def _given(self) -> bool:
+        # Whether a point waits that was written down before: first points come first, and so does a belief or a drawn point whose
+        # process ended before it was asked for.
+        storage, study_id = self._optuna._storage, self._optuna._study_id  # the study would look at all of its trials
+        return bool(storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,)))
+
+    def cut_off(self, record: TrialRecord) -> bool:
+        """Whether a proposal was begun and not finished: its configuration is unknown, or Optuna not told that it is refused."""
+        if record.config and record.state not in _REFUSED:
+            return False
+        return self._optuna._storage.get_trial(self._id(record.number)).state == TrialState.RUNNING
+
+    def go_on(self, record: TrialRecord, admit: Admit) -> TrialRecord:
+        """A proposal that was cut off by the end of its process, brought to its end."""
+        self._refused -= not record.state.counted
+        self._optuna.sampler = self._sampler_for(record.number)
+        return self._begin(optuna.trial.Trial(self._optuna, self._id(record.number)), admit)
+
+    def learn(self, number: int, name: str, excess: float) -> None:
+        """Tell the sampler of a limit that a trial breaks, if it can make anything of it."""
+        trial = optuna.trial.Trial(self._optuna, self._id(number))
+        if self._sampler in CONSTRAINED and name not in self._frozen(trial).constraints:
+            trial.set_constraint(name, excess)
+
+    def _id(self, number: int) -> int:
+        theirs = self._carriers.theirs(number)
+        return self._optuna._storage.get_trial_id_from_study_id_trial_number(self._optuna._study_id, theirs)
+
+    def _believed(self) -> dict[str, Any] | None:
+        if not self._prior.values or self._given():
+            return None
+        return self._prior.draw(self._identity.space, self._identity.seed, len(self._records), self.count)
+
+    def _sampler_for(self, number: int) -> optuna.samplers.BaseSampler:
+        sampler = make_sampler(self._sampler, self._identity.space, self._identity.seed, number)
+        if self._common is not None and isinstance(sampler, optuna.samplers.TPESampler):
+            sampler._search_space = self._common  # one of its own would compare the parameters of all trials for every proposal
+        return sampler
+
+    def _draw(self, admit: Admit) -> dict[str, Any] | None:
+        # Proposals that would be refused are not worth a trial number each: draw until one is new and admitted.
+        if self._drawn_in_vain == len(self._records):
+            return None  # nothing has changed since
+        space, random = self._identity.space, Random(derive(self._identity.seed, "draw", len(self._records)))
+        broken = ""
+        for _ in range(_DRAWS) if self._grid is None else iter(int, 1):
+            if self._grid is not None:
+                config = next(self._grid, None)
+                if config is None:
+                    return None
+            else:
+                config = space.draw(random)
+            if space.canonical(config) in self._seen:
+                continue
+            broken = admit(config).broken
+            if not broken:
+                return {name: config[name] for name in space.parameters if name in config}
+        self._drawn_in_vain = len(self._records)
+        if broken and not self._seen:
+            rule = f"some configuration must meet the constraints, got none in {_DRAWS} random ones; the last: {broken}"
+            raise StudyError(self._place, rule, "Relax constraint.*, or give the space smaller models")
+        return None
+
+    def _begin(self, trial: optuna.Trial, admit: Admit) -> TrialRecord:
+        number = self._carriers.ours(trial.number)
+        config = self._identity.space.walk(self._suggester(trial))
+        key = self._identity.space.canonical(config)
+        twin = self._seen.get(key)
+        admission = admit(config)
+        state, reason = State.RUNNING, ""
+        if twin is not None:
+            state, reason = State.DUPLICATE, f"same configuration as trial {twin}"
+        elif admission.broken:
+            state, reason = State.INFEASIBLE, admission.broken
+            # The sampler learns which region to leave; Optuna keeps a trial without values as the worst there is.
+            self.learn(number, "cost", admission.excess)
+        facts: dict[str, Any] = {"seed": derive(self._identity.seed, number), "cost": admission.cost}
+        facts["source"] = trial.user_attrs.get("source", proposer(self._sampler, self._identity.seed, number))
+        if state != State.RUNNING:
+            facts |= {"reason": reason, "rejected": state.value}
+        facts["config"] = config  # last: without it a proposal was cut off
+        for name, value in facts.items():
+            if name not in trial.user_attrs:
+                trial.set_user_attr(name, value)
+        if state != State.RUNNING:
+            self._optuna.tell(trial, state=TrialState.FAIL if state == State.DUPLICATE else TrialState.PRUNED)
+        record = self._records[number] = from_optuna(self._frozen(trial), number)
+        if state == State.RUNNING:
+            self._seen[key] = record.number
+        else:
+            self._refused += 1
+        return record
+
+    def _frozen(self, trial: optuna.Trial) -> FrozenTrial:
+        return self._optuna._storage.get_trial(trial._trial_id)
+
+    def _suggester(self, trial: optuna.Trial) -> Suggest:
+        # A proposal that was cut off goes on: what it holds already is drawn again, so that the rest comes out the same.
+        frozen = self._frozen(trial)
+        given = {*trial.relative_params, *frozen.system_attrs.get("fixed_params", {})}
+
+        def suggest(name: str, parameter: Parameter) -> Any:
+            if name in frozen.params and name not in given:
+                self._optuna.sampler.sample_independent(self._optuna, frozen, name, frozen.distributions[name])
+            return suggest_value(trial, name, parameter)
+
+        return suggest

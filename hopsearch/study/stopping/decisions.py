@@ -1,0 +1,66 @@
+"""Decisions: how one is made from what the study has recorded, and what it adds to what the next ones are made on."""
+
+from collections.abc import Iterable, Sequence
+
+from hopsearch.core.errors import StudyError
+from hopsearch.space import Objective
+from hopsearch.study.record.trial import Decision, Failure, Promotion, TrialRecord
+from hopsearch.study.stopping.evidence import Arrival, Evidence
+from hopsearch.study.stopping.rules import Pruner, Verdict
+
+Made = Decision | Promotion | Failure
+"""What changes what later decisions are made on."""
+
+
+def in_order(records: Iterable[TrialRecord]) -> list[tuple[TrialRecord, Made]]:
+    """All decisions, promotions and failures of a study, in the order in which they were made."""
+    made: list[tuple[TrialRecord, Made]] = []
+    for record in records:
+        made += [(record, one) for one in record.made]
+        made += [(record, record.failure)] if record.failure is not None else []
+    return sorted(made, key=lambda pair: pair[1].order)
+
+
+def take_in(evidence: Evidence, record: TrialRecord, made: Made, objectives: Sequence[Objective]) -> None:
+    """Add what was decided to what the next decisions are made on."""
+    if isinstance(made, Decision):
+        evidence.add(arrival(record, made.epoch, objectives), made.pause, made.stop, made.witness)
+    elif isinstance(made, Failure):
+        evidence.drop(record.number, record.decisions)
+    else:
+        evidence.leave(record.number, made.epoch, made.retired)
+
+
+def arrival(record: TrialRecord, epoch: int, objectives: Sequence[Objective]) -> Arrival:
+    """A trial as the rules see it at ``epoch``.
+
+    Raises:
+        StudyError: the trial has no value there, or a cost that is an objective is not known.
+    """
+    first, *costs = objectives
+    best = record.best(first.sign, up_to=epoch)
+    if best is None:
+        raise StudyError(f"trial {record.number}", f"must have a value at epoch {epoch}, got none", "Report before deciding")
+    for objective in costs:
+        if objective.name not in record.cost:
+            known = ", ".join(record.cost) or "nothing"
+            raise StudyError(f"trial {record.number}", f"objective {objective.name!r} must be measured", f"Known: {known}")
+    values = (first.sign * best[1], *(objective.sign * record.cost[objective.name] for objective in costs))
+    return Arrival(record.number, epoch, values, epoch - best[0])
+
+
+def decide(
+    pruner: Pruner, record: TrialRecord, epoch: int, objectives: Sequence[Objective], evidence: Evidence, order: int
+) -> Decision:
+    """One decision, from the trial's curve up to ``epoch`` and the decisions made before it.
+
+    Raises:
+        StudyError: the trial has no value at ``epoch``.
+    """
+    came = arrival(record, epoch, objectives)
+    rung = evidence.of(came)
+    verdict = Verdict.GO if record.sent_on(epoch) else pruner.verdict(came, evidence)
+    value = objectives[0].sign * came.values[0]
+    stop, pause, witness = (verdict == one for one in (Verdict.STOP, Verdict.PAUSE, Verdict.WITNESS))
+    rank = rung.rank(came.values, pruner.behind)
+    return Decision(epoch, value, order, rank, len(rung) + 1, stop, pruner.name, pause, witness)

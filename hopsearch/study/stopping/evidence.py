@@ -1,0 +1,275 @@
+"""What a stopping rule may look at: with which values trials came to each epoch at which they are compared.
+
+All of it is kept in order as trials come, since every decision asks for a rank: a decision costs no more in a large study than in
+a small one, but for the logarithm.
+"""
+
+import bisect
+import itertools
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from hopsearch.study.stopping.agreement import RankAgreement, Tau
+from hopsearch.study.stopping.fronts import Fronts, Values
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A trial at an epoch where it is looked at.
+
+    Attributes:
+        number: the trial.
+        epoch: its epoch.
+        values: its best so far.
+        since: epochs since it was last better than ever before.
+    """
+
+    number: int
+    epoch: int
+    values: Values
+    since: int
+
+
+class Rung:
+    """The trials of one bracket that came to one epoch.
+
+    Attributes:
+        values: by number, in the order of their coming; without those that have failed since.
+        waiting: numbers of those that were paused here and have neither gone on nor ended.
+        witnesses: numbers of those that went on whatever their value; without those that have failed since.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[int, Values] = {}
+        self.waiting: set[int] = set()
+        self.witnesses: set[int] = set()
+        self._gone: set[int] = set()
+        # By the first objective: (-value, turn), so that the best is first, and the earlier of two that are equal.
+        self._numbers: list[int] = []
+        self._turns: dict[int, int] = {}
+        self._places: list[tuple[float, int]] = []
+        self._queue: list[tuple[float, int]] = []
+        self._fronts: Fronts | None = None  # where there are several objectives
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def add(self, number: int, values: Values, paused: bool, stopped: bool = False) -> None:
+        """A trial came, and perhaps waits or ends here."""
+        turn = len(self._numbers)
+        place = (-values[0], turn)
+        self.values[number], self._turns[number] = values, turn
+        self._numbers.append(number)
+        bisect.insort(self._places, place)
+        if not paused and not stopped:
+            self._gone.add(number)
+        if paused:
+            self.waiting.add(number)
+            bisect.insort(self._queue, place)
+        if len(values) > 1:
+            self._fronts = self._fronts or Fronts()
+            self._fronts.add(turn, values, paused)
+
+    def leave(self, number: int, ended: bool = False) -> None:
+        """A trial that waited goes on, or has ended."""
+        if number in self.waiting and not ended:
+            self._gone.add(number)
+        self.waiting.discard(number)
+        if self._fronts is not None and number in self._turns:
+            self._fronts.leave(self._turns[number])
+
+    def drop(self, number: int) -> None:
+        """A trial has failed: those that stood behind it move up."""
+        if number not in self.values:
+            return
+        self.leave(number)
+        self._gone.discard(number)
+        self.witnesses.discard(number)
+        self._places.remove((-self.values.pop(number)[0], self._turns[number]))
+        if self._fronts is not None:  # those that it alone had beaten may move up by several fronts
+            self._fronts = Fronts()
+            for other, values in self.values.items():
+                self._fronts.add(self._turns[other], values, other in self.waiting)
+
+    @property
+    def gone(self) -> int:
+        """How many have gone on from here, of those that have not failed since."""
+        return len(self._gone)
+
+    @property
+    def came(self) -> int:
+        """How many trials ever came here, those that failed since included."""
+        return len(self._numbers)
+
+    def rank(self, values: Values, behind: bool = False) -> int:
+        """Where a trial with these values would stand, 1 for the best; ahead of its equals, or ``behind`` them."""
+        if len(values) > 1:
+            return self._fronts.rank(values, behind) if self._fronts is not None else 1
+        return 1 + bisect.bisect_left(self._places, (-values[0], math.inf if behind else -1))
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several objectives."""
+        return self._fronts is not None
+
+    @property
+    def range(self) -> float:
+        """How far the best is from the worst, in the first objective."""
+        return self._places[-1][0] - self._places[0][0] if self._places else 0.0
+
+    @property
+    def median(self) -> float:
+        """Of the first objective; there must be a trial."""
+        above, below = self._places[(len(self) - 1) // 2][0], self._places[len(self) // 2][0]
+        return -above if len(self) % 2 else (-above - below) / 2
+
+    def since(self, turn: int) -> list[tuple[int, int]]:
+        """Turns and numbers of those that came after so many others and have not failed."""
+        later = enumerate(self._numbers[turn:], start=turn)
+        return [(place, number) for place, number in later if number in self.values]
+
+    def standing(self) -> list[int]:
+        """All numbers, best first."""
+        turns = self._fronts.standing() if self._fronts is not None else [turn for _, turn in self._places]
+        return [self._numbers[turn] for turn in turns]
+
+    def first_waiting(self) -> tuple[int, int] | None:
+        """Number and rank of the best that waits, if any does."""
+        if not self.waiting:
+            return None
+        if self._fronts is not None:
+            turn, rank = self._fronts.first_waiting()
+            return self._numbers[turn], rank
+        while self._numbers[self._queue[0][1]] not in self.waiting:  # it has left
+            del self._queue[0]
+        place = self._queue[0]
+        return self._numbers[place[1]], 1 + bisect.bisect_left(self._places, place)
+
+
+class StableOrder:
+    """Whether trials stand in a rung as they stood in a lower one, by the first objective there.
+
+    The range of values below only grows, and with it what counts as equal. So two that agreed once agree for good, and only those
+    that have come since are compared with the others.
+    """
+
+    def __init__(self, below: Rung, above: Rung) -> None:
+        self._below, self._above = below, above
+        self._compared, self._held = 0, True
+        self._order: list[tuple[float, int]] = []  # as the rung above has it, of those that were below
+        self._firsts: list[float] = []  # their values below
+
+    def holds(self, tolerance: float) -> bool:
+        """Whether nobody was worse below, by more than this share of the range there, than one who stands behind it above."""
+        slack = tolerance * self._below.range
+        if self._above.several and self._compared < self._above.came:
+            known = self._below.values
+            self._firsts = [known[number][0] for number in self._above.standing() if number in known]
+            self._held = False  # each that comes may change the order of all
+        elif not self._above.several:
+            for turn, number in self._above.since(self._compared):
+                self._held = self._compare(number, turn, slack) and self._held
+        self._compared = self._above.came
+        if not self._held:
+            best_after = itertools.accumulate(reversed(self._firsts), max)
+            self._held = all(first + slack >= best for first, best in zip(reversed(self._firsts), best_after, strict=True))
+        return self._held
+
+    def _compare(self, number: int, turn: int, slack: float) -> bool:
+        if number not in self._below.values:
+            return True
+        first, place = self._below.values[number][0], (-self._above.values[number][0], turn)
+        index = bisect.bisect(self._order, place)
+        better, worse = self._firsts[:index], self._firsts[index:]
+        self._order.insert(index, place)
+        self._firsts.insert(index, first)
+        return min(better, default=math.inf) + slack >= first and first + slack >= max(worse, default=-math.inf)
+
+
+class _Compared:
+    """A rung beside a higher one; those that have come since are compared when somebody asks.
+
+    Attributes:
+        ranks: of the trials that came to both.
+    """
+
+    def __init__(self, below: Rung, above: Rung, witnesses: bool) -> None:
+        self._below, self._above, self._witnesses = below, above, witnesses
+        self._seen = 0
+        self.ranks = RankAgreement()
+
+    @property
+    def tau(self) -> Tau:
+        known = self._below.values
+        for _, number in self._above.since(self._seen):
+            if number in known and (number in self._below.witnesses) == self._witnesses:
+                self.ranks.add(number, known[number][0], self._above.values[number][0])
+        self._seen = self._above.came
+        return self.ranks.tau
+
+
+class Evidence:
+    """All rungs of a study, as one rule's brackets divide them.
+
+    Args:
+        bracket: from a trial's number to its bracket; trials compete within it only.
+    """
+
+    def __init__(self, bracket: Callable[[int], int]) -> None:
+        self._bracket = bracket
+        self._rungs: dict[tuple[int, int], Rung] = {}
+        self._agreements: dict[tuple[int, int], StableOrder] = {}
+        self._ranks: dict[tuple[int, int, bool], _Compared] = {}
+
+    def rung(self, epoch: int, bracket: int = 0) -> Rung:
+        """The rung at ``epoch``; an empty one where nobody has come yet."""
+        return self._rungs.setdefault((epoch, bracket), Rung())
+
+    def of(self, arrival: Arrival) -> Rung:
+        """The rung that a trial has come to."""
+        return self.rung(arrival.epoch, self._bracket(arrival.number))
+
+    def add(self, arrival: Arrival, paused: bool, stopped: bool = False, witness: bool = False) -> None:
+        """A trial came to a rung and was let go on (a witness whatever its value), stopped, or paused."""
+        rung = self.of(arrival)
+        rung.add(arrival.number, arrival.values, paused, stopped)
+        if witness:
+            rung.witnesses.add(arrival.number)
+
+    def tau(self, lower: int, upper: int, witnesses: bool) -> Tau:
+        """How well one epoch ranks trials as a later one does, by the first objective.
+
+        Args:
+            lower, upper: the two epochs, of the first bracket.
+            witnesses: over those that went on from the lower one whatever their value; else over those that were chosen there,
+                who differ less, so that their τ is lower.
+        """
+        key = lower, upper, witnesses
+        if key not in self._ranks:
+            self._ranks[key] = _Compared(self.rung(lower), self.rung(upper), witnesses)
+        return self._ranks[key].tau
+
+    def stable(self, lower: int, upper: int, tolerance: float) -> bool:
+        """Whether trials stand at one epoch as they stood at an earlier one, by the first objective there.
+
+        Args:
+            lower, upper: the two epochs, of the first bracket.
+            tolerance: share of the lower rung's range of values within which two trials counted as equal there.
+        """
+        key = lower, upper
+        if key not in self._agreements:
+            self._agreements[key] = StableOrder(self.rung(lower), self.rung(upper))
+        return self._agreements[key].holds(tolerance)
+
+    def leave(self, number: int, epoch: int, ended: bool = False) -> None:
+        """A trial that was paused at ``epoch`` goes on, or has ended."""
+        self.rung(epoch, self._bracket(number)).leave(number, ended)
+
+    def drop(self, number: int, epochs: Iterable[int]) -> None:
+        """A trial that came to these epochs has failed: it frees its places."""
+        for epoch in epochs:
+            self.rung(epoch, self._bracket(number)).drop(number)
+        for compared in self._ranks.values():
+            compared.ranks.drop(number)
+        self._agreements.clear()  # the range of values may have shrunk, and with it what counts as equal

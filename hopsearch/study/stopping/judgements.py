@@ -1,0 +1,96 @@
+"""What a study found out about its rungs, and when: that one does not rank trials, does after all, or is no longer measured."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from hopsearch.study.record.format import known_fields
+from hopsearch.study.stopping.agreement import Tau
+from hopsearch.study.stopping.evidence import Evidence
+from hopsearch.study.stopping.rules import Pruner
+
+JUDGEMENTS = "judgements"
+"""Name of Optuna's study attribute that holds them, in order."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A change in whether trials are chosen at a rung, or that the study goes on with a rule that does not measure that.
+
+    Attributes:
+        epoch: the rung.
+        skipped: whether all go on from it.
+        tau: how its ranks agree with those of the next rung, see `agreement`.
+        trials: how many that was measured on.
+        order: how many decisions the study had made before.
+        rule: the pruner that made it.
+        withdrawn: whether what another rule had found, which ``tau`` and ``trials`` are then of, no longer applies.
+    """
+
+    epoch: int
+    skipped: bool
+    tau: float
+    trials: int
+    order: int
+    rule: str
+    withdrawn: bool = False
+
+    def words(self, rungs: Sequence[int]) -> str:
+        """In a sentence.
+
+        Args:
+            rungs: of the study.
+        """
+        tau = Tau(self.tau, self.trials)
+        if self.withdrawn:
+            found = f"what was found of epoch {self.epoch} ({tau}) no longer applies"
+            return f"{found}: pruner={self.rule} does not measure whether rungs rank"
+        if not self.skipped:
+            return f"epoch {self.epoch} ranks after all ({tau}): comparing there again"
+        after = next(rung for rung in rungs if rung > self.epoch)
+        how = "no better than chance" if tau.value - tau.error <= 0 else "too little to choose by"
+        return f"epoch {self.epoch} ranks {how} ({tau}): all go on to epoch {after}"
+
+
+def latest(judgements: Sequence[Judgement]) -> list[Judgement]:
+    """The newest of each rung, from the lowest."""
+    newest = {one.epoch: one for one in judgements}
+    return [newest[epoch] for epoch in sorted(newest)]
+
+
+def changes(known: Sequence[Judgement], rule: Pruner, evidence: Evidence, order: int) -> list[Judgement]:
+    """What is new: rungs that are skipped from now on, those that no longer are, and those that another rule had judged.
+
+    Args:
+        known: what was found before, in order.
+        rule: the study's.
+        evidence: of all decisions so far.
+        order: how many these are.
+    """
+    before, found = {one.epoch: one for one in latest(known)}, judged(rule, evidence, order)
+    measured = {one.epoch for one in found}
+    lost = [one for one in before.values() if one.epoch not in measured and not one.withdrawn]
+    gone = [replace(one, skipped=False, order=order, rule=rule.name, withdrawn=True) for one in lost]
+    return [one for one in found if _differs(one, before.get(one.epoch))] + gone
+
+
+def _differs(judgement: Judgement, before: Judgement | None) -> bool:
+    return judgement.skipped if before is None else before.withdrawn or judgement.skipped != before.skipped
+
+
+def judged(rule: Pruner, evidence: Evidence, order: int) -> list[Judgement]:
+    """All that a rule finds about the rungs that it measures; see `changes`."""
+    taus = {epoch: (skipped, rule.tau(epoch, evidence)) for epoch, skipped in rule.skipped(evidence).items()}
+    return [
+        Judgement(epoch, skipped, round(tau.value, 4), tau.trials, order, rule.name) for epoch, (skipped, tau) in taus.items()
+    ]
+
+
+def stored(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
+    """As plain JSON."""
+    return [asdict(one) for one in judgements]
+
+
+def read(values: Sequence[Mapping[str, Any]]) -> list[Judgement]:
+    """The inverse of `stored`."""
+    return [known_fields(Judgement, value) for value in values]

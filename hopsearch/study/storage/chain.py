@@ -1,0 +1,86 @@
+"""The chain through a journal's lines: each carries its number and a hash of itself and of all before it.
+
+A line reads ``{…,"chain":"57:0123456789abcdef"}``; Optuna passes the field over. Lines without it are of an older version, or of
+another program, e.g. a note made in optuna-dashboard: they are counted and hashed like the others.
+"""
+
+import hashlib
+import re
+
+from hopsearch.core.errors import StudyError
+
+_LINK = re.compile(rb',"chain":"(\d+):([0-9a-f]{16})"}$')
+
+
+class Chain:
+    """How far a journal has been followed.
+
+    Args:
+        place: the journal, first words of an error.
+
+    Attributes:
+        count: lines so far.
+        begins: number of the first line with a link; 0 for none yet.
+        foreign: numbers of lines after that one which have none.
+    """
+
+    def __init__(self, place: str) -> None:
+        self.count, self.begins = 0, 0
+        self.foreign: list[int] = []
+        self._place, self._hash = place, b""
+
+    def link(self, line: bytes) -> bytes:
+        """A new line, a JSON object, with its link."""
+        self.count += 1
+        self.begins = self.begins or self.count
+        self._hash = _hashed(self._hash, line)
+        return line[:-1] + f',"chain":"{self.count}:{self._hash.hex()}"}}'.encode()
+
+    def take(self, line: bytes) -> None:
+        """Follow a line that was read.
+
+        Raises:
+            StudyError: it does not follow the one before it; it says which line, and what is wrong with it.
+        """
+        number, match = self.count + 1, _LINK.search(line)
+        hashed = _hashed(self._hash, line[: match.start()] + b"}" if match else line)
+        if match and int(match[1]) != number:
+            raise self._broken(number, f"got line {int(match[1])} there: {_moved(int(match[1]), number)}")
+        if match and match[2].decode() != hashed.hex():
+            before = "" if self.begins else ", or one of those before it, which have no links"
+            raise self._broken(number, f"got another hash: it was altered{before}")
+        if match:
+            self.begins = self.begins or number
+        elif self.begins:
+            self.foreign.append(number)
+        self.count, self._hash = number, hashed
+
+    def copy(self) -> "Chain":
+        """The same, to go on from without changing this one."""
+        other = Chain(self._place)
+        other.count, other.begins, other.foreign, other._hash = self.count, self.begins, list(self.foreign), self._hash
+        return other
+
+    def __str__(self) -> str:
+        if not self.begins:
+            return f"journal: {self.count} lines of an older version, without a chain"
+        since = f"; no chain before line {self.begins}" if self.begins > 1 else ""
+        shown = ", ".join(map(str, self.foreign[:5])) + (", …" if len(self.foreign) > 5 else "")
+        other = f"; written by another program: line {shown}" if self.foreign else ""
+        return f"journal: {self.count} lines, none missing, altered or moved{since}{other}"
+
+    def _broken(self, number: int, found: str) -> StudyError:
+        rule = f"line {number} must follow line {number - 1}, {found}"
+        hint = f"Restore it from a copy; or keep the lines before it, from which a search goes on: head -n {number - 1}"
+        return StudyError(self._place, rule, hint)
+
+
+def _moved(found: int, expected: int) -> str:
+    if found < expected:
+        return "it is doubled or out of order"
+    missing = found - expected
+    return f"{missing} line{'s are' if missing > 1 else ' is'} missing or out of order"
+
+
+def _hashed(before: bytes, line: bytes) -> bytes:
+    return hashlib.sha256(before + line).digest()[:8]

@@ -1,0 +1,309 @@
+"""A trial as a job that can be sent to another process: train an epoch, save, say what came of it. Knows no Ray."""
+
+import base64
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+
+from hopsearch.artifact.folder import write_weights
+from hopsearch.core.config import Settings
+from hopsearch.core.errors import CheckpointError, TrialFailure, UserError
+from hopsearch.core.redaction import formatted, redact
+from hopsearch.data import DataConfig, Splits, load
+from hopsearch.models import to_timm
+from hopsearch.storage.mirror import Mirror
+from hopsearch.storage.ownership import Fence
+from hopsearch.training import CheckpointFolder, Paused, Ranks, Row, TrialConfig, TrialRun, confusions, results_of
+from hopsearch.training.pictures import draw
+from hopsearch.training.process.metrics import journalled
+
+FailureKind = Literal["trial", "search"]
+Drawn = dict[int, dict[str, str]]
+
+_TIMED_STEPS = 5
+_FASTER = 1.1  # at least, for the price of a result that is not the same to the bit
+_OTHERS_GONE = ("gloo", "Gloo", "NCCL", "process group", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
+
+
+class Job(Settings):
+    """All that a worker needs to train a trial, as plain JSON."""
+
+    number: int
+    """The trial's number in the study."""
+    trial: TrialConfig
+    """What to train."""
+    data: DataConfig
+    """What to train it on."""
+    folder: str
+    """Where its checkpoints go."""
+    fence: Fence | None = None
+    """What each write to the mirror is checked against."""
+    mirror: str = ""
+    """A storage that keeps a copy of the folder, e.g. s3://bucket/path, where the machine may not outlive the training."""
+    fresh: bool = False
+    """Whether the trial begins now: what its folder holds is then of a trial whose number was lost with a machine."""
+    objective: str = "val_acc"
+    """The metric whose best epoch is kept."""
+    maximize: bool = True
+    """Whether larger is better."""
+    latency: bool = False
+    """Whether to measure how long the model takes for one image, on the trial's own device."""
+    threads: int = Field(default=1, ge=1)
+    """CPU threads."""
+    pictures: tuple[int, ...] = ()
+    """Epochs after which to draw the model for TensorBoard."""
+
+
+class Progress(Settings):
+    """What a worker says after an epoch."""
+
+    rows: tuple[Row, ...] = ()
+    """Epochs, the newest last; after a restart all of them, so that nothing has to be remembered elsewhere."""
+    pictures: Drawn = Field(default_factory=dict)
+    """What was drawn, by epoch and tag, as PNG in base64; after a restart all of it."""
+    failure: FailureKind | None = None
+    """``trial``: this trial cannot go on. ``search``: none can, the user must act (missing data, full disk)."""
+    reason: str = ""
+    """Why, in a sentence."""
+    failed_epochs: int = 0
+    """1 where an epoch had begun that it failed in."""
+    failed_seconds: float = 0.0
+    """How long that had trained."""
+    history: bool = False
+    """Whether the rows are what a checkpoint tells: nothing was trained for this word."""
+    trace: str = ""
+    """The traceback of an error that is nobody's mistake but ours."""
+    held: int = 0
+    """Bytes of the trial's checkpoints, in its storage where it has one."""
+    done: bool = False
+    """Whether the trial is at full epochs."""
+    paused: bool = False
+    """Whether the epoch was left in its middle, on request, and saved there."""
+
+    @property
+    def others_gone(self) -> bool:
+        """Whether this rank failed only because another one did, or is gone."""
+        return bool(self.trace) and any(word in self.reason for word in _OTHERS_GONE)
+
+
+def cause(failed: Sequence[Progress]) -> Progress:
+    """Of the failures of several ranks the one that tells most: what is known of the trial, then an error of one's own."""
+    return min(failed, key=lambda progress: (progress.others_gone, bool(progress.trace)))
+
+
+class JobRun:
+    """A `Job` being worked on in this process.
+
+    The first `advance` builds the trial and, where there is a checkpoint, only tells its history.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.folder = CheckpointFolder(Path(job.folder))
+        self._mirror = Mirror(job.mirror, job.fence) if job.mirror else None
+        self._pictures = Path(job.folder) / "pictures.json"
+        self._run: TrialRun | None = None
+        self._stepped = 0.0  # when the current epoch began
+
+    def advance(self, stop: Callable[[], bool] | None = None) -> Progress:
+        """Train one epoch and save it; never raises for what is a fact about the trial or the user's to mend.
+
+        Among several ranks, all must call it; one that fails leaves the group, so that the others do not wait for it.
+
+        Args:
+            stop: see `TrialRun.step`; a paused epoch is saved too.
+        """
+        progress = self._told(stop)
+        if progress.failure:
+            Ranks().leave()
+        return progress
+
+    def _told(self, stop: Callable[[], bool] | None) -> Progress:
+        self._stepped = 0.0
+        try:
+            return self._advance(stop)
+        except TrialFailure as failure:
+            return self._failed("trial", f"{failure.reason}: {failure}")
+        except (UserError, CheckpointError, OSError) as error:
+            return self._failed("search", redact(str(error)))
+        except Exception as error:  # a bug of one configuration must not end the search; it is shown with its traceback
+            summary = f"error: {type(error).__name__}: {redact(str(error))}".splitlines()[0]
+            return self._failed("trial", summary, formatted(error))
+
+    def _failed(self, what: FailureKind, reason: str, trace: str = "") -> Progress:
+        begun = self._stepped > 0
+        seconds = time.perf_counter() - self._stepped if begun else 0.0
+        return Progress(failure=what, reason=reason, trace=trace, failed_epochs=int(begun), failed_seconds=seconds)
+
+    def settle_threads(self, most: int) -> int:
+        """Train with ``most`` threads from now on, if a few steps show that to be clearly faster; before the first `advance`.
+
+        A small model may be slower with more. The result is then the same but for the order in which sums are rounded.
+
+        Returns:
+            The number of threads.
+        """
+        splits, times = load(self.job.data), {}
+        for threads in (self.job.threads, most):
+            torch.set_num_threads(threads)
+            run = TrialRun(self.job.trial, splits)
+            if run.device.type != "cpu":
+                return self.job.threads
+            times[threads] = run.time_epoch(_TIMED_STEPS)
+        if times[most] * _FASTER < times[self.job.threads]:
+            self.job = self.job.model_copy(update={"threads": most})
+        return self.job.threads
+
+    def finish(self, target: Path, mirror: str = "") -> dict[str, Any]:
+        """Take the best epoch's weights, read the test split once, and write the winner's files.
+
+        Args:
+            target: folder of ``model.safetensors`` and ``config.json``, readable by hopsearch and by timm
+                (``timm.create_model("local-dir:<folder>")``).
+            mirror: a storage for a copy of them.
+
+        Returns:
+            ``epoch`` of the weights, ``epochs`` trained, ``val_acc``, ``val_balanced_acc``, ``val_loss``, the same of the test
+            split, the objective, ``metrics`` (what else the journal would keep of the weights' epoch), ``by_class`` (``hits`` and
+            ``images`` of each split, a number a class) and ``confusions`` of the test split (true class, class said, images).
+
+        Raises:
+            CheckpointError: the trial's best checkpoint is gone.
+        """
+        if self._run is not None and self._run.ranks.world > 1:  # the others have no part in this
+            self._run.ranks.leave()
+            self._run = None
+        run, splits = self._built()
+        best = self.folder.load_best()
+        if best is None:
+            raise CheckpointError(
+                str(self.folder.path), "the best epoch's checkpoint must be there, got none", "Run the command again"
+            )
+        epochs = run.epoch
+        run.load_state_dict(best)
+        held_out = splits.read_test()
+        validation, test = run.evaluate_validation(), run.evaluate_test(held_out)
+        write_model(run, target)
+        if mirror:
+            Mirror(mirror, self.job.fence).push(target)
+        row = run.history[-1]
+        noted = {name: row[name] for name in ("val_acc", "val_balanced_acc", "val_loss", self.job.objective) if name in row}
+        return {
+            "epoch": run.epoch,
+            "epochs": epochs,
+            **(results_of("val", validation) | noted),  # with other threads a sum may round otherwise: the journal's value stands
+            **results_of("test", test),
+            "metrics": journalled(row, self.job.objective)[0],
+            "by_class": {
+                part: {"hits": each.hits, "images": each.images} for part, each in (("val", validation), ("test", test))
+            },
+            "confusions": confusions(held_out.labels_N.to(test.said_N.device), test.said_N),
+        }
+
+    def _advance(self, stop: Callable[[], bool] | None) -> Progress:
+        if self._run is None:
+            run, _ = self._built()
+            if run.history:
+                return Progress(rows=tuple(run.history), pictures=self._drawn(), held=self._held(), done=run.done, history=True)
+        run, _ = self._built()
+        first = run.ranks.rank == 0
+        if first:
+            self._log(run.epoch + 1)
+        self._stepped = time.perf_counter()
+        try:
+            row = run.step(stop)
+        except Paused:
+            self._save(run)
+            return Progress(paused=True)
+        if self.job.latency and run.epoch == 1:
+            row["latency"] = run.measure_latency()
+        drawn = self._draw(run)
+        self._save(run)
+        return Progress(rows=(row,), pictures=drawn, held=self._held(), done=run.done)
+
+    def _save(self, run: TrialRun) -> None:
+        if run.ranks.rank == 0:
+            run.save(self.folder, self.job.objective, self.job.maximize)
+            if self._mirror:
+                self._mirror.push(self.folder.path)
+
+    def _held(self) -> int:
+        return self.folder.size(linked=self._mirror is None)
+
+    def _draw(self, run: TrialRun) -> Drawn:
+        if run.epoch not in self.job.pictures or run.ranks.rank > 0:
+            return {}
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        try:
+            drawn = {run.epoch: {tag: base64.b64encode(png).decode() for tag, png in draw(run).items()}}
+        except Exception as error:  # no picture is worth a trial
+            (self.folder.path / "pictures.error.txt").write_text(formatted(error), encoding="utf-8")
+            return {}
+        self._pictures.write_text(json.dumps(self._drawn() | drawn), encoding="utf-8")
+        return drawn
+
+    def _drawn(self) -> Drawn:
+        try:
+            return {int(epoch): pictures for epoch, pictures in json.loads(self._pictures.read_text(encoding="utf-8")).items()}
+        except (OSError, ValueError):  # none yet, or cut off when the process was killed
+            return {}
+
+    def _log(self, epoch: int) -> None:
+        # Who began which epoch: what was trained twice after a crash can be counted, and a bad machine be found.
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        with (self.folder.path / "epochs.log").open("a", encoding="utf-8") as file:
+            file.write(f"{epoch} {socket.gethostname()} {os.getpid()}\n")
+
+    def _built(self) -> tuple[TrialRun, Splits]:
+        splits = load(self.job.data)  # remembered by the process: only the first trial of a worker waits for it
+        if self._run is None:
+            torch.set_num_threads(self.job.threads)
+            self._run = TrialRun(self.job.trial, splits)
+            if self._run.ranks.rank == 0:
+                self._settle_folder()
+            self._run.load_newest(self.folder)
+        return self._run, splits
+
+    def _settle_folder(self) -> None:
+        if self.job.fresh:
+            self.folder.remove()
+            self._pictures.unlink(missing_ok=True)
+            if self._mirror:
+                self._mirror.clear()
+            return
+        self.folder.tidy()
+        if self._mirror:
+            self._mirror.pull(self.folder.path)
+
+
+def write_model(run: TrialRun, target: Path) -> None:
+    """Write the weights that are evaluated, and the config that builds their model, into ``target``."""
+    target.mkdir(parents=True, exist_ok=True)
+    write_weights(target / "model.safetensors", run.evaluated.state_dict())
+    model = run.config.model
+    architecture, arguments = to_timm(model)
+    about = {
+        "architecture": architecture,
+        "num_classes": model.classes,
+        "model_args": arguments,
+        "pretrained_cfg": {
+            "num_classes": model.classes,
+            "input_size": [model.channels, model.image_size, model.image_size],
+            "mean": [0.5] * model.channels,
+            "std": [0.5] * model.channels,
+            "crop_pct": run.facts.crop_pct,
+            "interpolation": "bicubic",
+            "first_conv": "stem.proj",
+            "classifier": "head",
+            "label_names": list(run.facts.classes),
+        },
+        "hopsearch": {"trial": json.loads(run.config.model_dump_json())},
+    }
+    (target / "config.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")

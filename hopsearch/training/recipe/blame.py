@@ -1,0 +1,82 @@
+"""Whose mistake it is: an error about a trial's settings names the place where the setting was written."""
+
+import functools
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from hopsearch.core.config import flatten, parse
+from hopsearch.core.errors import ConfigError, UserError
+from hopsearch.data import DataFacts
+from hopsearch.space import Where, load_space
+from hopsearch.training.recipe.settings import TrainConfig
+
+T = TypeVar("T")
+_DIVIDE = "patch_size must divide image_size"
+Opens = Callable[[str, DataFacts, dict[str, Any], str], T]
+
+
+def names_its_place(opens: Opens[T]) -> Opens[T]:
+    """For functions that make trials of a space, given values and a recipe: errors about a setting name where it was written.
+
+    That is the command line for a given value, file and line for one of the space.
+    """
+
+    @functools.wraps(opens)
+    def wrapped(name: str, facts: DataFacts, fixed: dict[str, Any], recipe_name: str) -> T:
+        given = dict(fixed)
+        if "train.epochs" in given:  # they decide the rungs, before any trial is made
+            parse(TrainConfig, {"epochs": given["train.epochs"]}, "command line", below="train.")
+        try:
+            return opens(name, facts, fixed, recipe_name)
+        except ConfigError as error:
+            raise _placed(error, given, load_space(name).source, facts) from None
+
+    return wrapped
+
+
+def on_command_line(error: ConfigError, given: Mapping[str, Any]) -> UserError:
+    """The error, with the command line as its place where it is about one of the given values."""
+    return _placed(error, given, "", None)
+
+
+def _placed(error: ConfigError, given: Mapping[str, Any], source: str, facts: DataFacts | None) -> UserError:
+    head, *keys = error.place.split(": ")
+    key, flat, marks = ".".join(keys), flatten(given), getattr(source, "marks", {})
+    if "unknown section" in error.rule:
+        every = [*flat, *(str(path[1]) for path in marks if len(path) == 2)]
+        names = [name for name in every if name == key or name.startswith(f"{key}.")]
+    else:
+        names = [key] if "." in key else [key, *_named(error.rule, key)]
+    for name in names:
+        if name in flat:
+            return ConfigError(f"command line: {name}", error.rule, error.hint)
+    for name in names:
+        for section in ("fixed", "parameters"):
+            if (section, name) in marks:
+                rule, hint = _why(name, section, error.rule, facts), error.hint or _other_family(name, flat)
+                return ConfigError(Where(source, (section, name)), rule, hint)
+    if facts and error.rule.startswith(_DIVIDE):  # the space leaves the patches to the family's default
+        rule = error.rule.replace(_DIVIDE, "the default patch_size must divide the side of the images")
+        return ConfigError("data.image_size", f"{rule} px", error.hint)
+    return ConfigError(f"{head}: {key}" if key else head, error.rule, error.hint)
+
+
+def _named(rule: str, section: str) -> list[str]:
+    """The settings that a rule about several of them is about, in its order."""
+    words = re.findall(r"[A-Za-z_]\w*(?:\.\w+)*", rule)
+    return [word if "." in word else f"{section}.{word}" for word in words]
+
+
+def _why(name: str, section: str, rule: str, facts: DataFacts | None) -> str:
+    if name == "model.patch_size" and section == "parameters" and facts and _DIVIDE in rule:
+        return f"{rule} (a value of its own for these images, or its default where none of its alternatives fits them)"
+    return rule
+
+
+def _other_family(name: str, given: Mapping[str, Any]) -> str:
+    """The remedy where a space's value suits its own family, and another was given."""
+    family = given.get("model.family")
+    if family is None or not name.startswith("model."):
+        return ""
+    return f"model.family={family} was given, for which this space was not written: give {name}= too, or take another space"

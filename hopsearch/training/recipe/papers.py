@@ -1,0 +1,148 @@
+"""Named recipes: what the papers' authors trained with, as settings that lie under a trial's own values.
+
+A recipe's name is its version: studies record it, so the settings behind a name never change. New ones get a new name.
+What cannot be the same here as in the authors' scripts is listed in ``docs/recipes.md``.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from hopsearch.core.config import choices
+from hopsearch.core.errors import ConfigError
+from hopsearch.data import DataConfig
+
+PAPER = "paper"
+"""Stands for the recipe that a family's own paper used; see `choose_recipe`."""
+
+# What both papers' scripts share (arXiv 2304.13061 and 2406.12220).
+_BOTH: dict[str, Any] = {
+    "optim.lr": 5e-4,
+    "optim.weight_decay": 0.05,
+    "optim.schedule": "epoch",
+    "optim.warmup_epochs": 20,
+    "optim.warmup_lr": 1e-6,
+    "optim.drop_last": True,
+    "train.amp_dtype": "float16",
+    "model.drop_path": 0.1,
+    "augment.resized_crop": 0.08,
+    "augment.interpolation": "random",
+    "augment.randaugment": "rand-m9-mstd0.5-inc1",
+    "augment.erasing": 0.25,
+    "augment.label_smoothing": 0.1,
+    "augment.mixup": 0.8,
+    "augment.cutmix": 1.0,
+    "augment.mix_groups": 4,
+}
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "default": {},
+    # arXiv 2304.13061: 4 GPUs with 512 images each, the rate as given, 300 epochs and 10 more at the smallest rate.
+    "imixer": _BOTH | {"optim.batch_size": 2048, "optim.min_lr": 1e-6, "optim.cooldown_epochs": 10, "train.epochs": 310},
+    # arXiv 2406.12220: 4 GPUs with 96 images each, the rate given for 512 images and scaled: 3.75e-4.
+    "paramixer": _BOTH | {"optim.batch_size": 384, "optim.lr_base_batch": 512, "optim.min_lr": 0.0, "train.epochs": 300},
+}
+
+# What ``recipe=paper`` meant at first, for the studies that recorded it: no random resized crop, a schedule by the step, and a
+# different batch and rate for each family of a space.
+OLD_PAPER = "paper-v1"
+_OLD_BOTH: dict[str, Any] = {
+    "optim.lr": 5e-4,
+    "optim.weight_decay": 0.05,
+    "optim.warmup_epochs": 20,
+    "optim.warmup_lr": 1e-6,
+    "train.epochs": 300,
+    "model.drop_path": 0.1,
+    "augment.randaugment": "rand-m9-mstd0.5-inc1",
+    "augment.erasing": 0.25,
+    "augment.label_smoothing": 0.1,
+    "augment.mixup": 0.8,
+    "augment.cutmix": 1.0,
+}
+_OLD_IMIXER: dict[str, Any] = {"optim.batch_size": 2048, "optim.min_lr": 1e-6}
+_OLD_MIXERS: dict[str, Any] = {"optim.batch_size": 384, "optim.lr_base_batch": 512, "optim.min_lr": 0.0}
+
+RECIPES: tuple[str, ...] = (*_SETTINGS, PAPER, OLD_PAPER)
+_DATA: dict[str, Any] = {"crop_pct": 0.875, "keep_original": True}
+_WARMUP, _COOLDOWN = "optim.warmup_epochs", "optim.cooldown_epochs"
+
+
+def paper_of(family: str) -> str:
+    """The recipe that ``family`` was trained with in its own paper; of MLP-Mixer, in the iMixer paper, as its baseline."""
+    return "imixer" if family in ("imixer", "mlpmixer") else "paramixer"
+
+
+def recipe(name: str, family: str, place: str = "recipe") -> dict[str, Any]:
+    """Dotted settings of a named recipe, to be laid under a trial's own values.
+
+    Args:
+        name: ``default`` (small images, short trainings), ``imixer`` or ``paramixer`` (as the authors' scripts run, for any
+            family), ``paper`` (the one of the family's own paper), or ``paper-v1`` (what that meant at first).
+        family: the model's; it matters to the last two alone.
+        place: first words of an error.
+
+    Raises:
+        ConfigError: unknown name.
+    """
+    require_recipe(name, place)
+    if name == OLD_PAPER:
+        return _OLD_BOTH | (_OLD_IMIXER if family == "imixer" else _OLD_MIXERS)
+    return dict(_SETTINGS[paper_of(family) if name == PAPER else name])
+
+
+def require_recipe(name: str, place: str) -> None:
+    """Refuse a name that is no recipe's.
+
+    Raises:
+        ConfigError: unknown name.
+    """
+    if name not in RECIPES:
+        raise ConfigError(place, f"unknown recipe {name!r}", choices(name, RECIPES))
+
+
+def viewed(data: DataConfig, name: str) -> DataConfig:
+    """Data settings with a recipe's below the user's own: how images are viewed in training and evaluation."""
+    settings = _DATA if name in ("imixer", "paramixer", PAPER) else {}
+    return data.model_copy(update={key: value for key, value in settings.items() if key not in data.model_fields_set})
+
+
+def choose_recipe(name: str, families: Iterable[str], place: str) -> tuple[str, str]:
+    """The one recipe of all ``families``, and a sentence that says so where ``paper`` was asked for.
+
+    Models that are compared are trained alike: families whose papers differ need a recipe by name.
+
+    Raises:
+        ConfigError: an unknown name, or ``paper`` for families of several papers.
+    """
+    require_recipe(name, place)
+    if name != PAPER:
+        return name, ""
+    trained: dict[str, list[str]] = {}
+    for family in sorted(set(families)):
+        trained.setdefault(paper_of(family), []).append(family)
+    if len(trained) == 1:
+        ((chosen, names),) = trained.items()
+        return chosen, f"recipe=paper: recipe={chosen}, with which its paper trained {' and '.join(names)}"
+    listed = " and ".join(f"{', '.join(names)} with recipe={of}" for of, names in sorted(trained.items()))
+    rule = f"families that are compared must be trained alike, got recipe=paper where the papers trained {listed}"
+    raise ConfigError(f"{place}: recipe", rule, "Give all of them recipe=imixer or recipe=paramixer, or fix model.family")
+
+
+def fit_lengths(name: str, settings: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """A recipe's warm-up and cooldown in proportion where they would take more than half of a shorter training.
+
+    Args:
+        name: the recipe's.
+        settings: its settings.
+        values: a trial's own, which go before the recipe's.
+
+    Returns:
+        The settings, and a sentence about what was changed, empty where nothing was.
+    """
+    full, epochs = settings.get("train.epochs"), values.get("train.epochs")
+    lengths = {key: settings[key] for key in (_WARMUP, _COOLDOWN) if key in settings and key not in values}
+    if name == OLD_PAPER or not full or not epochs or not lengths or 2 * sum(lengths.values()) <= epochs:
+        return dict(settings), ""
+    least = {_WARMUP: 1, _COOLDOWN: 0}
+    fitted = {key: min(max(least[key], round(length * epochs / full)), epochs - 1) for key, length in lengths.items()}
+    changes = ", ".join(f"{key} {lengths[key]} → {fitted[key]}" for key in lengths)
+    said = f"recipe={name} is made for {full} epochs; for train.epochs={epochs} it is shortened: {changes}"
+    return {**settings, **fitted}, said
