@@ -16,8 +16,7 @@ import pytest
 import yaml
 
 from hopsearch import doctor
-from hopsearch.cluster_check import cloud_apis as cloudapis
-from hopsearch.cluster_check import kuberay
+from hopsearch.cluster_check import cloud_apis, kuberay
 from hopsearch.cluster_check.checks import examine
 from hopsearch.cluster_check.file import ClusterFile, read_cluster_file
 from hopsearch.cluster_check.prices import most_per_hour
@@ -140,7 +139,7 @@ def test_what_amazon_would_refuse(change, place, rule):
     pytest.importorskip("botocore")
     contents = contents_of("aws")
     change(contents)
-    found = list(cloudapis.amazon(ClusterFile(CLUSTER / "mistake.yaml", contents)))
+    found = list(cloud_apis.amazon(ClusterFile(CLUSTER / "mistake.yaml", contents)))
     assert place in found[0].place
     assert rule in str(found[0])
     assert len({finding.place.rpartition(".")[2] for finding in found}) == 1
@@ -159,14 +158,14 @@ def test_what_google_would_refuse(change, place, rule):
     pytest.importorskip("googleapiclient")
     contents = contents_of("gcp")
     change(contents)
-    (found,) = cloudapis.google(ClusterFile(CLUSTER / "mistake.yaml", contents))
+    (found,) = cloud_apis.google(ClusterFile(CLUSTER / "mistake.yaml", contents))
     assert place in found.place
     assert rule in str(found)
 
 
 def test_a_tpu_has_another_api():
     contents = {"available_node_types": {"tpu": {"node_config": {"acceleratorType": "v4-8", "runtimeVersion": "tpu-vm-v4-base"}}}}
-    assert not list(cloudapis.google(ClusterFile(CLUSTER / "tpu.yaml", contents)))
+    assert not list(cloud_apis.google(ClusterFile(CLUSTER / "tpu.yaml", contents)))
 
 
 CRDS = os.environ.get("HOPSEARCH_KUBERAY_CRDS", "")

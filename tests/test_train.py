@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from hopsearch import train
 from hopsearch.command_line.command import MISTAKE, run_verb
 from hopsearch.data import DataConfig, data_identity, load
-from hopsearch.ray_backend import long_training as training
+from hopsearch.ray_backend import long_training
 from hopsearch.ray_backend.workers.hanging import GroupWatch
 from hopsearch.space import Space
 from hopsearch.study import Identity, Study, StudyLock, StudyView, about_data
@@ -261,11 +261,11 @@ class TestFailures:
         monkeypatch.setattr(job, "TrialRun", begin)
         told = JobRun(Job(number=0, trial=tiny, data=DataConfig(), folder=str(tmp_path))).advance()
         with pytest.raises(RuntimeError, match=r"(?s)a rank ended in an error:.*in begin.*ZeroDivisionError: of this rank alone"):
-            training._Run(None, print, print, (1, 1), GroupWatch(9))._fail(told)
+            long_training._Run(None, print, print, (1, 1), GroupWatch(9))._fail(told)
 
     def test_a_diverged_training_is_the_users_to_mend(self):
         with pytest.raises(train.StudyError, match="must be able to go on, got diverged"):
-            training._Run(None, print, print, (1, 1), GroupWatch(9))._fail(self.diverged)
+            long_training._Run(None, print, print, (1, 1), GroupWatch(9))._fail(self.diverged)
 
 
 def begun_epochs(folder: Path) -> int:

@@ -3,33 +3,30 @@
 import importlib.util
 from collections.abc import Callable, Iterator
 
-from hopsearch.cluster_check import addresses, kuberay, launch
-from hopsearch.cluster_check import cloud_apis as cloudapis
-from hopsearch.cluster_check import rules as clusterrules
-from hopsearch.cluster_check import start_commands as startcommands
+from hopsearch.cluster_check import addresses, cloud_apis, kuberay, launch, rules, start_commands
 from hopsearch.cluster_check.file import ClusterFile, Finding
 from hopsearch.core.config import did_you_mean
 from hopsearch.core.errors import ConfigError
 
 Check = Callable[[ClusterFile], Iterator[Finding]]
 
-_RAYS = (launch.docker, launch.keys, launch.mounts, addresses.name, startcommands.starts)
+_RAYS = (launch.docker, launch.keys, launch.mounts, addresses.name, start_commands.starts)
 _CLOUD = (
     *_RAYS,
     addresses.zones,
     addresses.visitors,
-    clusterrules.bounds,
-    clusterrules.doors,
-    clusterrules.token,
-    clusterrules.versions,
-    clusterrules.images,
-    clusterrules.placement,
-    clusterrules.sizes,
+    rules.bounds,
+    rules.doors,
+    rules.token,
+    rules.versions,
+    rules.images,
+    rules.placement,
+    rules.sizes,
 )
 CHECKS: dict[str, tuple[Check, ...]] = {
-    "aws": (*_CLOUD, cloudapis.amazon),
-    "gcp": (*_CLOUD, cloudapis.google),
-    "local": (*_RAYS, addresses.machines, clusterrules.token, clusterrules.versions),
+    "aws": (*_CLOUD, cloud_apis.amazon),
+    "gcp": (*_CLOUD, cloud_apis.google),
+    "local": (*_RAYS, addresses.machines, rules.token, rules.versions),
     "kuberay": (kuberay.fields, kuberay.names, kuberay.cluster, kuberay.groups),
 }
 """Checks by kind of file, after those of its shape; Ray's own come first."""
