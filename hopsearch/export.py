@@ -32,7 +32,8 @@ from hopsearch.models import Mixer, build, fold
 from hopsearch.reporting.terminal.printout import make_console
 from hopsearch.storage.mirror import Mirror, Place
 from hopsearch.study import StudyView, TrialRecord
-from hopsearch.study.elections import ELECTION, election_words
+from hopsearch.study.elections import election_words
+from hopsearch.study.record.attrs import ELECTION
 from hopsearch.study.verdicts import winner_verdicts
 from hopsearch.training import CheckpointFolder, TrialConfig
 

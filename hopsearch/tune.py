@@ -70,6 +70,7 @@ from hopsearch.study import (
     origin,
     read_images,
 )
+from hopsearch.study.record.attrs import SECONDS
 from hopsearch.study.storage.database import check_address
 from hopsearch.training import SETTINGS, Constraint, viewed
 from hopsearch.verbsettings import SearchVerb
@@ -295,7 +296,7 @@ def _run(config: TuneConfig, ready: _Prepared, study: Study, journal: JournalMir
             dispatcher.checkpoints.settle()
         finally:
             with signals.held(), contextlib.suppress(UserError, OSError):  # a full disk has been told of already
-                study.note("seconds", round(dispatcher.seconds, 2))
+                study.note(SECONDS, round(dispatcher.seconds, 2))
                 board.close()
     study.refresh()
     show(study, console)

@@ -21,9 +21,10 @@ from hopsearch.reporting.terminal.live import LiveView
 from hopsearch.reporting.terminal.printout import make_console, show
 from hopsearch.space import Fidelity
 from hopsearch.study import MEMORY, PRUNERS, Study, StudyView, Verdict, make_pruner
+from hopsearch.study.record.attrs import JUDGEMENTS
 from hopsearch.study.stopping.agreement import RankAgreement, Tau
 from hopsearch.study.stopping.evidence import Arrival, Evidence
-from hopsearch.study.stopping.judgements import JUDGEMENTS, Judgement, stored
+from hopsearch.study.stopping.judgements import Judgement, stored
 from tests.conftest import identity
 from tests.processes import start
 

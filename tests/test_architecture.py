@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from docs import architecture
+from hopsearch.study.record import attrs
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "hopsearch").rglob("*.py"))
@@ -135,3 +136,10 @@ def test_every_path_that_a_page_names_is_there():
         text = page.read_text(encoding="utf-8").split("## Every file")[0]
         for path in re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|md|yaml))`", text):
             assert (ROOT / path).exists() or (ROOT / "hopsearch" / path).exists(), f"{page.name} names {path}, which is not there"
+
+
+def test_the_page_on_the_format_names_every_attribute():
+    page = (ROOT / "docs" / "study-format.md").read_text(encoding="utf-8")
+    for name, value in vars(attrs).items():
+        if name.isupper():
+            assert re.search(rf"`{re.escape(value)}[\d`]", page), f"docs/study-format.md must tell what {value!r} holds"

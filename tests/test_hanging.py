@@ -15,7 +15,7 @@ from hopsearch.orchestration.failures.losses import Losses
 from hopsearch.orchestration.failures.watch import Watch
 from hopsearch.ray_backend.workers.hanging import GroupWatch
 from hopsearch.study import State, StudyView, TrialRecord
-from hopsearch.study.elections import REPEATS
+from hopsearch.study.record.attrs import REPEATS
 from hopsearch.training.process.job import Progress
 from tests.conftest import environment, hear_interrupts
 from tests.processes import begun, start, trainers, wait_for, wait_gone

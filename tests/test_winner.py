@@ -16,7 +16,7 @@ from hopsearch.reporting.facts import facts_of
 from hopsearch.reporting.frame import trials_frame
 from hopsearch.reporting.tensorboard import Board
 from hopsearch.study import State, Study, StudyView
-from hopsearch.study.elections import ELECTION
+from hopsearch.study.record.attrs import ELECTION
 from hopsearch.training import CheckpointFolder, Constraint
 from hopsearch.training.process.job import JobRun
 from tests.conftest import identity

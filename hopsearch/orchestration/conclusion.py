@@ -4,6 +4,7 @@ import math
 import time
 
 from hopsearch.orchestration.dispatcher import Dispatcher
+from hopsearch.study.record.attrs import SECONDS
 
 _MOMENT = 1.0  # seconds: whoever interrupts a search may not wait long
 
@@ -12,7 +13,7 @@ def conclude(dispatcher: Dispatcher) -> None:
     """The search is over for now: its clock stops, and trials that a budget has kept from their end are open."""
     dispatcher.stop_clock()
     study = dispatcher.study
-    study.note("seconds", round(dispatcher.seconds, 2))
+    study.note(SECONDS, round(dispatcher.seconds, 2))
     left = _leave_open(dispatcher, f"stopped: {dispatcher.stopped}") if dispatcher.stopped else 0
     if left:
         raised = dispatcher.budget.remedy(study, dispatcher.seconds) or "the budget"

@@ -22,6 +22,7 @@ from hopsearch.orchestration.failures.watch import Watch
 from hopsearch.orchestration.observer import Observer
 from hopsearch.storage.mirror import JournalMirror, Place
 from hopsearch.study import Admission, State, Study, TrialRecord
+from hopsearch.study.record.attrs import SECONDS
 from hopsearch.training import Constraint, Row, resolve
 from hopsearch.training.process.job import Job, Progress
 from hopsearch.training.process.metrics import journalled
@@ -298,7 +299,7 @@ class Dispatcher:
         # Also while nothing ends: a search that is killed again and again would otherwise have its time budget anew each time.
         if self.seconds >= self._noted + _NOTE_SECONDS:
             self._noted = self.seconds
-            self.study.note("seconds", round(self._noted, 2))
+            self.study.note(SECONDS, round(self._noted, 2))
 
     def _full(self) -> bool:
         return self.study.count >= self.budget.trials

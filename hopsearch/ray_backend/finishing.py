@@ -17,6 +17,7 @@ from hopsearch.ray_backend.workers.deaths import LOST, death_of
 from hopsearch.ray_backend.workers.hanging import LOOK_EVERY, awaited
 from hopsearch.ray_backend.workers.seat import Seat
 from hopsearch.study import TrialRecord
+from hopsearch.study.record.attrs import WINNER
 from hopsearch.training.process.job import Progress
 
 __all__ = ["finish_winner"]
@@ -66,7 +67,7 @@ def finish_winner(
                 raise StudyError(str(study.folder), rule, "Run the same command again; what is trained is saved") from error
     reads = 1 + (study.winner or {}).get("test_reads", 0)
     winner = {"trial": best.number, **facts, "folder": "winner", "test_reads": reads}
-    study.note("winner", winner)
+    study.note(WINNER, winner)
     return winner
 
 

@@ -10,7 +10,8 @@ from hopsearch.core.chance import wilson
 from hopsearch.reporting.leaderboard import Row, leaderboard, summary
 from hopsearch.reporting.pareto import pareto_front
 from hopsearch.study import State, StudyView, chronicle
-from hopsearch.study.elections import ELECTION, election_words, finishing_cost
+from hopsearch.study.elections import election_words, finishing_cost
+from hopsearch.study.record.attrs import ELECTION
 from hopsearch.study.stopping.judgements import latest
 from hopsearch.study.verdicts import baseline, interval_of, no_better, no_better_words, winner_values, winner_verdicts
 

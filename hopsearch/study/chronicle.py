@@ -11,7 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from hopsearch.study.reader import StudyView
-from hopsearch.study.record.trial import CONTINUES, Decision, Promotion, State, TrialRecord
+from hopsearch.study.record.attrs import CONTINUES, PROGRESS
+from hopsearch.study.record.trial import Decision, Promotion, State, TrialRecord
 from hopsearch.study.stopping.decisions import in_order
 from hopsearch.study.storage.journal import read_journal
 from hopsearch.study.storage.stores import JOURNAL
@@ -86,7 +87,7 @@ def _lines(entries: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, _Line]]:
             begun += continues is None
         theirs = entry.get("trial_id", len(ours) - 1)
         number = ours[theirs] if 0 <= theirs < len(ours) else theirs
-        seconds = (entry.get("user_attr") or {}).get("progress", {}).get("seconds")
+        seconds = (entry.get("user_attr") or {}).get(PROGRESS, {}).get("seconds")
         if seconds is not None:
             told[number] = seconds
         elif "intermediate_value" in entry:

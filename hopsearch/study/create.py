@@ -8,7 +8,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from hopsearch.study.reader import load_study
-from hopsearch.study.record.identity import IDENTITY, Identity
+from hopsearch.study.record.attrs import IDENTITY, SOURCE
+from hopsearch.study.record.identity import Identity
 
 _DIRECTIONS = {1: StudyDirection.MAXIMIZE, -1: StudyDirection.MINIMIZE}
 
@@ -39,7 +40,7 @@ def load_or_create(storage: BaseStorage, folder: Path, identity: Identity, inher
         for trial in inherited[known:]:
             study.add_trial(trial)
         for point in identity.space.first[max(0, known - len(inherited)) :]:
-            study.enqueue_trial(dict(point), user_attrs={"source": "first point"})
+            study.enqueue_trial(dict(point), user_attrs={SOURCE: "first point"})
         study.set_user_attr(IDENTITY, identity.to_dict())
     else:
         identity.require_same(Identity.from_dict(stored), str(folder))

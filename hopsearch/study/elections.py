@@ -6,10 +6,10 @@ from typing import Any
 
 from hopsearch.core.chance import plus_minus
 from hopsearch.study.reader import StudyView
+from hopsearch.study.record.attrs import REPEATS
 from hopsearch.study.record.trial import TrialRecord
 from hopsearch.study.verdicts import images_behind
 
-REPEATS, ELECTION = "repeats", "election"
 Values = Sequence[float | None]
 
 

@@ -1,6 +1,6 @@
 """A study to look at: its records, its best, and whether its decisions can be made again from its own journal."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +10,16 @@ from optuna.storages import BaseStorage, JournalStorage
 from hopsearch.core.config import choices
 from hopsearch.core.errors import StudyError
 from hopsearch.space import Objective
+from hopsearch.study.audit import audit
+from hopsearch.study.record.attrs import CHECKPOINTS, IDENTITY, JUDGEMENTS, SECONDS, WINNER
 from hopsearch.study.record.carriers import Carriers, is_open
-from hopsearch.study.record.identity import IDENTITY, Identity
-from hopsearch.study.record.trial import Decision, Failure, Promotion, State, TrialRecord, from_optuna
-from hopsearch.study.stopping.decisions import arrival, decide, in_order, take_in
-from hopsearch.study.stopping.evidence import Evidence
-from hopsearch.study.stopping.finalists import finalist
+from hopsearch.study.record.identity import Identity
+from hopsearch.study.record.trial import State, TrialRecord, from_optuna
+from hopsearch.study.stopping.decisions import arrival
 from hopsearch.study.stopping.fronts import Values, fronts
-from hopsearch.study.stopping.judgements import JUDGEMENTS, Judgement, changes, read
-from hopsearch.study.stopping.pruners import make_pruner
-from hopsearch.study.stopping.rules import Pruner
+from hopsearch.study.stopping.judgements import Judgement, read
 from hopsearch.study.storage.database import sqlite_file
 from hopsearch.study.storage.stores import JOURNAL, integrity, open_storage, studies_beside
-
-CHECKPOINTS = "checkpoints"
 
 
 class StudyView:
@@ -171,7 +167,7 @@ class StudyView:
     @property
     def winner(self) -> dict[str, Any] | None:
         """What is known of the finished winner: trial, validation and test accuracy, folder."""
-        found: dict[str, Any] | None = self.optuna.user_attrs.get("winner")
+        found: dict[str, Any] | None = self.optuna.user_attrs.get(WINNER)
         return found
 
     @property
@@ -197,68 +193,15 @@ class StudyView:
     @property
     def seconds(self) -> float:
         """Wall-clock seconds that searches of this study took, up to the last finished trial of each."""
-        return float(self.optuna.user_attrs.get("seconds", 0.0))
+        return float(self.optuna.user_attrs.get(SECONDS, 0.0))
 
     def audit(self) -> list[str]:
-        """Make every recorded decision again from the study's records, and tell where the two differ.
+        """Make every recorded decision again from the study's records, and tell where the two differ; see `study.audit`.
 
         Returns:
             One line a difference; empty where all decisions follow from the records.
         """
-        evidence: dict[str, Evidence] = {}
-        rules: dict[str, Pruner] = {}
-        noted = self.judgements
-        for name in {one.rule for record in self.records.values() for one in record.made} | {one.rule for one in noted}:
-            rules[name] = make_pruner(name, self.identity.space.fidelity)
-            evidence[name] = Evidence(rules[name].bracket)
-        lines: list[str] = []
-        turn, last, order, due = 0, "", 0, list[Judgement]()
-        for record, made in in_order(self.records.values()):
-            order = made.order
-            while turn < len(noted) and noted[turn].order <= order:
-                lines += _unlike(noted, turn, rules, evidence)
-                last = noted[turn].rule
-                due, turn = changes(noted, rules[last], evidence[last], 0), turn + 1
-            if not isinstance(made, Failure):
-                last = made.rule
-                lines += self._differences(record, made, rules[last], evidence[last])
-                due = changes(noted, rules[last], evidence[last], 0)
-            for other in evidence.values():
-                take_in(other, record, made, self.objectives)
-        for left in range(turn, len(noted)):
-            lines += _unlike(noted, left, rules, evidence)
-            last = noted[left].rule
-            due = changes(noted, rules[last], evidence[last], 0)
-        if last:  # what follows from the newest decision may not have been noted yet
-            missing = changes(noted, rules[last], evidence[last], order)
-            lines += [f"not noted: {one}" for one in missing if one.epoch in {known.epoch for known in due}]
-        return lines
-
-    def _differences(self, record: TrialRecord, made: Decision | Promotion, rule: Pruner, seen: Evidence) -> list[str]:
-        lines: list[str] = []
-        place = f"trial {record.number}, epoch {made.epoch}"
-        if isinstance(made, Decision):
-            again = decide(rule, record, made.epoch, self.objectives, seen, made.order)
-            if again != made:
-                lines.append(f"{place}: recorded {made}, recomputed {again}")
-            ended_here = record.state == State.PRUNED and record.epoch == made.epoch and not made.pause
-            if made.stop != ended_here:
-                lines.append(f"{place}: decided stop={made.stop}, state {record.state}")
-        elif not made.retired:
-            fidelity = self.identity.space.fidelity
-            promoted = finalist(seen, fidelity, made.reach) if made.reach else rule.promotion(seen, made.over)
-            if promoted != (record.number, made.epoch):
-                lines.append(f"{place}: promoted, recomputed {promoted}")
-        return lines
-
-
-def _unlike(noted: Sequence[Judgement], turn: int, rules: Mapping[str, Pruner], evidence: Mapping[str, Evidence]) -> list[str]:
-    """Where a judgement does not follow from what was known when it was made."""
-    made = noted[turn]
-    again = changes(noted[:turn], rules[made.rule], evidence[made.rule], made.order)
-    if made in again:
-        return []
-    return [f"epoch {made.epoch}: recorded {made}, recomputed {[one for one in again if one.epoch == made.epoch]}"]
+        return audit(self.records, self.judgements, self.identity.space)
 
 
 def load_study(storage: BaseStorage, name: str) -> optuna.Study | None:

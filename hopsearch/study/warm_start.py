@@ -10,6 +10,7 @@ from hopsearch.core.errors import StudyError
 from hopsearch.space import Space
 from hopsearch.space.conditions import shown
 from hopsearch.study.reader import StudyView
+from hopsearch.study.record.attrs import CONFIG, COST, REASON, REJECTED, SOURCE
 from hopsearch.study.record.trial import State, TrialRecord
 from hopsearch.study.sampling.samplers import distribution
 
@@ -86,11 +87,11 @@ class WarmStart:
         if not params:
             return None
         facts: Mapping[str, Any] = {
-            "rejected": State.INHERITED.value,
-            "reason": f"trial {record.number} of study {self._view.identity.name}",
-            "source": "warm start",
-            "cost": record.cost,
-            "config": params,
+            REJECTED: State.INHERITED.value,
+            REASON: f"trial {record.number} of study {self._view.identity.name}",
+            SOURCE: "warm start",
+            COST: record.cost,
+            CONFIG: params,
         }
         return optuna.create_trial(
             state=TrialState.PRUNED,

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hopsearch.study.create import load_or_create
+from hopsearch.study.record.attrs import BROKEN, DECISION, FAILURE, JUDGEMENTS, PROGRESS, PROMOTION
 from hopsearch.study.record.identity import Identity
 from hopsearch.study.record.trial import Failure, Promotion, State, TrialRecord
 from hopsearch.study.sampling.priors import Prior
@@ -15,7 +16,7 @@ from hopsearch.study.sampling.samplers import make_sampler
 from hopsearch.study.stopping.decisions import Made, decide, in_order, take_in
 from hopsearch.study.stopping.evidence import Evidence
 from hopsearch.study.stopping.finalists import finalist
-from hopsearch.study.stopping.judgements import JUDGEMENTS, Judgement, changes, stored
+from hopsearch.study.stopping.judgements import Judgement, changes, stored
 from hopsearch.study.stopping.pruners import make_pruner
 from hopsearch.study.storage.database import engine_of
 from hopsearch.study.storage.lease import DatabaseLease
@@ -221,7 +222,7 @@ class Study(Writer):
         rises = best is None or self.sign * (value - best[1]) > 0
         came, rose, top = record.came or spent, spent if rises else record.rose, _short(peak) if rises else record.peak
         progress = {"seconds": round(seconds, 4), "checkpoint": checkpoint, "came": came, "rose": rose}
-        self._set(number, "progress", progress | ({"metrics": kept} if kept else {}) | ({"peak": top} if top else {}))
+        self._set(number, PROGRESS, progress | ({"metrics": kept} if kept else {}) | ({"peak": top} if top else {}))
         self._storage.set_trial_intermediate_value(self._id(number), epoch, value)
         self._trained += seconds - record.seconds
         self._epochs, record.rose, record.peak = spent, rose, top
@@ -245,7 +246,7 @@ class Study(Writer):
             seconds: what these took.
         """
         record, made = self.records[number], Failure(reason, self._made, learn, epochs, round(seconds, 4))
-        self._set(number, "failure", asdict(made))  # first: if it is cut off after this, `resume` ends the trial
+        self._set(number, FAILURE, asdict(made))  # first: if it is cut off after this, `resume` ends the trial
         record.reason, record.failure = reason, made
         self._take_in(record, made)
         self._book(epochs, seconds)
@@ -266,7 +267,7 @@ class Study(Writer):
         """
         self._id(number)  # one that was closed is carried on first
         self._proposals.learn(number, name, excess)
-        self._set(number, "broken", excess)
+        self._set(number, BROKEN, excess)
         self.records[number].broken = excess
         return self.fail(number, reason, epochs=epochs, seconds=seconds)
 
@@ -281,7 +282,7 @@ class Study(Writer):
             return
         if epoch not in record.decisions and self._pruner.decides_at(epoch, record.number):
             made = decide(self._pruner, record, epoch, self.objectives, self._evidence, self._made)
-            self._set(record.number, f"decision:{epoch}", asdict(made))
+            self._set(record.number, f"{DECISION}{epoch}", asdict(made))
             record.decisions[epoch] = made
             self._take_in(record, made)
         if epoch in record.decisions and record.decisions[epoch].stop:
@@ -298,7 +299,7 @@ class Study(Writer):
         )
 
     def _note_promotion(self, record: TrialRecord, made: Promotion) -> None:
-        self._set(record.number, f"promotion:{made.epoch}", asdict(made))
+        self._set(record.number, f"{PROMOTION}{made.epoch}", asdict(made))
         record.promotions[made.epoch] = made
         self._take_in(record, made)
 

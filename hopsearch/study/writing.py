@@ -8,10 +8,11 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from hopsearch.study.reader import CHECKPOINTS, StudyView
+from hopsearch.study.reader import StudyView
+from hopsearch.study.record.attrs import BROKEN, CHECKPOINTS, FAILURE, LOSSES, MEASURED, OPEN
 from hopsearch.study.record.carriers import carrier_of, mark_of
 from hopsearch.study.record.identity import Identity
-from hopsearch.study.record.trial import OPEN, State, TrialRecord, from_optuna
+from hopsearch.study.record.trial import State, TrialRecord, from_optuna
 from hopsearch.study.stopping.leaders import Leaders
 
 
@@ -64,7 +65,7 @@ class Writer(StudyView):
     def measure(self, number: int, facts: dict[str, float]) -> None:
         """Note what a trial's own worker measured of its model, e.g. ``latency``; it is part of the trial's cost from then on."""
         record = self.records[number]
-        self._set(number, "measured", facts)
+        self._set(number, MEASURED, facts)
         record.cost |= facts
 
     def lose(self, number: int, epochs: int = 0, seconds: float = 0.0, begun: int = 0) -> int:
@@ -92,7 +93,7 @@ class Writer(StudyView):
         record.lost_seconds = round(record.lost_seconds + seconds, 4)
         record.lost_at = (record.epoch + 1, begun) if begun else record.lost_at
         lost = {"count": record.losses, "epochs": record.lost_epochs, "seconds": record.lost_seconds}
-        self._set(number, "losses", lost | dict(zip(("epoch", "begun"), record.lost_at, strict=True)))
+        self._set(number, LOSSES, lost | dict(zip(("epoch", "begun"), record.lost_at, strict=True)))
         self._book(epochs, seconds)
 
     def note(self, key: str, value: Any) -> None:
@@ -126,7 +127,7 @@ class Writer(StudyView):
         # By what is stored: a search that was interrupted in the middle of a write may know less.
         theirs = self.carriers.theirs(record.number)
         trial = self._storage.get_trial(self._stored(record.number))
-        if trial.state.is_finished() or {"failure", "broken"} & trial.user_attrs.keys():
+        if trial.state.is_finished() or {FAILURE, BROKEN} & trial.user_attrs.keys():
             return False  # its end has begun; it is finished when the study is opened again
         stored = from_optuna(trial, record.number)
         self._set(record.number, OPEN, mark_of(stored, why))

@@ -9,8 +9,9 @@ from rich.console import Console
 from hopsearch.core.columns import Column, fitted, settings, short
 from hopsearch.core.redaction import redact
 from hopsearch.reporting.leaderboard import Row, leaderboard, summary, varied
-from hopsearch.study.elections import ELECTION, election_words
+from hopsearch.study.elections import election_words
 from hopsearch.study.reader import StudyView
+from hopsearch.study.record.attrs import ELECTION
 from hopsearch.study.stopping.judgements import latest
 from hopsearch.study.verdicts import BALANCED, no_better_words, winner_values, winner_verdicts
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from hopsearch.study.record.trial import CONTINUES, OPEN, STARTED, TrialRecord
+from hopsearch.study.record.attrs import CONTINUES, DECISION, FAILURE, OPEN, PROMOTION, STARTED
+from hopsearch.study.record.trial import TrialRecord
 
 
 class Carriers:
@@ -70,9 +71,9 @@ def carried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 def is_open(trial: FrozenTrial) -> bool:
     """Whether it was closed only because its search ended."""
     mark: Mapping[str, Any] | None = trial.user_attrs.get(OPEN)
-    if mark is None or not trial.state.is_finished() or "failure" in trial.user_attrs:
+    if mark is None or not trial.state.is_finished() or FAILURE in trial.user_attrs:
         return False
-    made = sum(key.startswith(("decision:", "promotion:")) for key in trial.user_attrs)
+    made = sum(key.startswith((DECISION, PROMOTION)) for key in trial.user_attrs)
     # Killed between the mark and the end, it went on as if nothing had been; whatever ended it has left a trace since.
     return bool(mark["epoch"] == max(trial.intermediate_values, default=0) and mark["made"] == made)
 

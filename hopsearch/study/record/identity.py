@@ -12,8 +12,6 @@ from hopsearch.data.identity import data_difference, kept
 from hopsearch.space import SPACE_KEYS, Space
 from hopsearch.study.record.format import FORMAT, require_format
 
-IDENTITY = "hopsearch"
-"""Name of Optuna's study attribute that holds it."""
 _RENAMED = {"paper": "paper-v1"}  # studies record a recipe's own name; what this one stood for at first has its own since
 _CONTINUES = " (recipe=paper meant {0} when the study was made; recipe={0} continues it)"
 

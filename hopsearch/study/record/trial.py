@@ -7,6 +7,23 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from hopsearch.study.record.attrs import (
+    BROKEN,
+    CONFIG,
+    COST,
+    DECISION,
+    FAILURE,
+    LOSSES,
+    MEASURED,
+    OPEN,
+    PROGRESS,
+    PROMOTION,
+    REASON,
+    REJECTED,
+    SEED,
+    SOURCE,
+    STARTED,
+)
 from hopsearch.study.record.format import known_fields
 
 
@@ -213,9 +230,6 @@ class TrialRecord:
         return made is not None and made.pause and made.epoch not in self.promotions
 
 
-CONTINUES, OPEN, STARTED = "continues", "open", "started"
-"""Attributes of Optuna's trials: which of ours it carries on, why it was closed, when ours began; see `carriers`."""
-
 _STATES = {TrialState.RUNNING: State.RUNNING, TrialState.COMPLETE: State.COMPLETE, TrialState.PRUNED: State.PRUNED}
 
 
@@ -228,31 +242,31 @@ def from_optuna(trial: FrozenTrial, number: int, is_open: bool = False) -> Trial
         is_open: whether Optuna was told of an end only because its search ended.
     """
     attrs: Mapping[str, Any] = trial.user_attrs
-    progress = attrs.get("progress", {})
-    losses = attrs.get("losses", 0)
+    progress = attrs.get(PROGRESS, {})
+    losses = attrs.get(LOSSES, 0)
     lost: Mapping[str, Any] = losses if isinstance(losses, dict) else {"count": losses}  # a number in an older version
-    rejected = attrs.get("rejected")
+    rejected = attrs.get(REJECTED)
     state = State(rejected) if rejected else _STATES.get(trial.state, State.FAILED)
-    decisions = [known_fields(Decision, value) for key, value in attrs.items() if key.startswith("decision:")]
-    promotions = [known_fields(Promotion, value) for key, value in attrs.items() if key.startswith("promotion:")]
-    failure = known_fields(Failure, attrs["failure"]) if "failure" in attrs else None
+    decisions = [known_fields(Decision, value) for key, value in attrs.items() if key.startswith(DECISION)]
+    promotions = [known_fields(Promotion, value) for key, value in attrs.items() if key.startswith(PROMOTION)]
+    failure = known_fields(Failure, attrs[FAILURE]) if FAILURE in attrs else None
     record = TrialRecord(
         number=number,
         state=state,
-        config=dict(attrs.get("config", {})),
+        config=dict(attrs.get(CONFIG, {})),
         params=dict(trial.params),
-        seed=int(attrs.get("seed", 0)),
-        source=str(attrs.get("source", "")),
-        cost=attrs.get("cost", {}) | attrs.get("measured", {}),
+        seed=int(attrs.get(SEED, 0)),
+        source=str(attrs.get(SOURCE, "")),
+        cost=attrs.get(COST, {}) | attrs.get(MEASURED, {}),
         curve={int(step): float(value) for step, value in sorted(trial.intermediate_values.items())},
         metrics=dict(progress.get("metrics", {})),
         peak=dict(progress.get("peak", {})),
         decisions={decision.epoch: decision for decision in sorted(decisions, key=lambda decision: decision.epoch)},
         promotions={promotion.epoch: promotion for promotion in sorted(promotions, key=lambda promotion: promotion.epoch)},
-        reason=failure.reason if failure else str(attrs.get("reason", "")),
+        reason=failure.reason if failure else str(attrs.get(REASON, "")),
         failure=failure,
         seconds=float(progress.get("seconds", 0.0)),
-        broken=float(attrs.get("broken", 0.0)),
+        broken=float(attrs.get(BROKEN, 0.0)),
         losses=int(lost.get("count", 0)),
         lost_epochs=int(lost.get("epochs", 0)),
         lost_seconds=float(lost.get("seconds", 0.0)),

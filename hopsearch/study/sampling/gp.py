@@ -25,6 +25,7 @@ from threadpoolctl import ThreadpoolController
 
 from hopsearch.core.seeds import derive
 from hopsearch.space import Objective, Space
+from hopsearch.study.record.attrs import COST, MEASURED, REJECTED
 from hopsearch.study.record.trial import State
 from hopsearch.study.sampling.encoding import Encoding, Floats
 from hopsearch.study.sampling.ranks import ranks
@@ -116,7 +117,7 @@ class RungGP(BaseSampler):
         for trial in study.get_trials(deepcopy=False):
             if trial.number == number or trial.state == TrialState.WAITING or not trial.params:
                 continue
-            refused = at_fault(trial) or trial.user_attrs.get("rejected") == State.INFEASIBLE
+            refused = at_fault(trial) or trial.user_attrs.get(REJECTED) == State.INFEASIBLE
             scores_LK, lowest = _scores(trial, study.objectives, self._space.fidelity.rungs)
             if refused or len(scores_LK) or trial.state in (TrialState.RUNNING, TrialState.COMPLETE):
                 point_P = self._encoding.cube(trial.params)
@@ -198,7 +199,7 @@ def _scores(trial: FrozenTrial, objectives: Sequence[Objective], rungs: Sequence
         signs = np.array([objective.sign for objective in objectives], dtype=float)
         return (signs * trial.values)[None], -1
     first, *costs = objectives
-    known = trial.user_attrs.get("cost", {}) | trial.user_attrs.get("measured", {})
+    known = trial.user_attrs.get(COST, {}) | trial.user_attrs.get(MEASURED, {})
     if any(objective.name not in known for objective in costs):
         return np.zeros((0, len(objectives))), 0
     rest = [objective.sign * known[objective.name] for objective in costs]

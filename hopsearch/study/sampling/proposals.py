@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hopsearch.core.errors import StudyError
 from hopsearch.core.seeds import derive
 from hopsearch.space import Parameter, Suggest
+from hopsearch.study.record.attrs import CONFIG, COST, REASON, REJECTED, SEED, SOURCE
 from hopsearch.study.record.carriers import Carriers
 from hopsearch.study.record.identity import Identity
 from hopsearch.study.record.trial import State, TrialRecord, from_optuna
@@ -93,9 +94,9 @@ class Proposals:
                     point = self._draw(admit)
                     if point is None:
                         return None
-                    self._optuna.enqueue_trial(point, user_attrs={"source": "random" if self._grid is None else self._sampler})
+                    self._optuna.enqueue_trial(point, user_attrs={SOURCE: "random" if self._grid is None else self._sampler})
             elif refused == 0 and (believed := self._believed()) is not None:
-                self._optuna.enqueue_trial(believed, user_attrs={"source": "prior"})
+                self._optuna.enqueue_trial(believed, user_attrs={SOURCE: "prior"})
             self._optuna.sampler = self._sampler_for(len(self._records))
             record = self._begin(self._optuna.ask(), admit)
             if record.state == State.RUNNING:
@@ -184,11 +185,11 @@ class Proposals:
             state, reason = State.INFEASIBLE, admission.broken
             # The sampler learns which region to leave; Optuna keeps a trial without values as the worst there is.
             self.learn(number, "cost", admission.excess)
-        facts: dict[str, Any] = {"seed": derive(self._identity.seed, number), "cost": admission.cost}
-        facts["source"] = trial.user_attrs.get("source", proposer(self._sampler, self._identity.seed, number))
+        facts: dict[str, Any] = {SEED: derive(self._identity.seed, number), COST: admission.cost}
+        facts[SOURCE] = trial.user_attrs.get(SOURCE, proposer(self._sampler, self._identity.seed, number))
         if state != State.RUNNING:
-            facts |= {"reason": reason, "rejected": state.value}
-        facts["config"] = config  # last: without it a proposal was cut off
+            facts |= {REASON: reason, REJECTED: state.value}
+        facts[CONFIG] = config  # last: without it a proposal was cut off
         for name, value in facts.items():
             if name not in trial.user_attrs:
                 trial.set_user_attr(name, value)

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hopsearch.core.seeds import derive
 from hopsearch.space import Objective
+from hopsearch.study.record.attrs import BROKEN, COST, FAILURE, MEASURED, REASON, REJECTED
 from hopsearch.study.record.carriers import Carriers, carried
 from hopsearch.study.record.trial import State
 from hopsearch.study.sampling.projection import projected
@@ -75,8 +76,8 @@ class SamplerView(optuna.Study):
         return copy.deepcopy(seen) if deepcopy else seen
 
     def _as_seen(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        theirs = [trial for trial in trials if trial.user_attrs.get("rejected") == State.INHERITED]
-        own = [trial for trial in trials if trial.user_attrs.get("rejected") != State.INHERITED]
+        theirs = [trial for trial in trials if trial.user_attrs.get(REJECTED) == State.INHERITED]
+        own = [trial for trial in trials if trial.user_attrs.get(REJECTED) != State.INHERITED]
         ends = sorted({max(trial.intermediate_values) for trial in theirs if trial.intermediate_values})
         complete = self._projected(own, self._rungs) | self._projected(theirs, ends)
         seen = self._with_failures([complete.get(trial.number, trial) for trial in trials])
@@ -103,7 +104,7 @@ class SamplerView(optuna.Study):
 
     def _costs(self, trial: FrozenTrial) -> list[float] | None:
         """The objectives behind the first; None where one is not measured yet."""
-        known: Mapping[str, float] = trial.user_attrs.get("cost", {}) | trial.user_attrs.get("measured", {})
+        known: Mapping[str, float] = trial.user_attrs.get(COST, {}) | trial.user_attrs.get(MEASURED, {})
         names = [objective.name for objective in self._objectives[1:]]
         return [known[name] for name in names] if all(name in known for name in names) else None
 
@@ -159,16 +160,16 @@ def _complete(trial: FrozenTrial, values: Sequence[float]) -> FrozenTrial:
 
 def at_fault(trial: FrozenTrial) -> bool:
     """Whether a trial failed and its configuration is to blame."""
-    failure = trial.user_attrs.get("failure")
+    failure = trial.user_attrs.get(FAILURE)
     if failure is not None:
         return bool(failure["learn"]) and trial.state.is_finished()
-    reason = str(trial.user_attrs.get("reason", ""))  # in a study of an older version
-    return bool(trial.user_attrs.get("broken")) or (trial.state == TrialState.FAIL and reason.startswith(BLAMED))
+    reason = str(trial.user_attrs.get(REASON, ""))  # in a study of an older version
+    return bool(trial.user_attrs.get(BROKEN)) or (trial.state == TrialState.FAIL and reason.startswith(BLAMED))
 
 
 def inherited(trial: FrozenTrial) -> bool:
     """Whether a trial was taken over from another study, and has a value."""
-    return bool(trial.values) and trial.user_attrs.get("rejected") == State.INHERITED
+    return bool(trial.values) and trial.user_attrs.get(REJECTED) == State.INHERITED
 
 
 def sampler_view(study: optuna.Study, objectives: Sequence[Objective], rungs: Sequence[int]) -> SamplerView:

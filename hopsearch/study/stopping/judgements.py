@@ -9,9 +9,6 @@ from hopsearch.study.stopping.agreement import Tau
 from hopsearch.study.stopping.evidence import Evidence
 from hopsearch.study.stopping.rules import Pruner
 
-JUDGEMENTS = "judgements"
-"""Name of Optuna's study attribute that holds them, in order."""
-
 
 @dataclass(frozen=True)
 class Judgement:
