@@ -3,6 +3,8 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { command -v $$p; break; }; done)
 BIN := .venv/bin
+# Two stamps: what a search needs is installed; and what the tests and the style checks need beside it.
+INSTALLED := .venv/.installed
 READY := .venv/.ready
 ARGS ?=
 # Processes that share the fast tests; real searches take the whole machine, one after the other.
@@ -12,15 +14,22 @@ FAST := not slow and not ray and not long and not cluster
 .PHONY: setup browser services search test test-all test-cluster test-fast lint format manual clean
 setup: $(READY)
 
-# uv where it is there (a tenth of the time), plain venv + pip elsewhere. The stamp makes it a no-op until pyproject.toml changes.
-$(READY): pyproject.toml
+# uv where it is there (a tenth of the time), plain venv + pip elsewhere. The stamps make it a no-op until pyproject.toml changes.
+define install
 	@test -n "$(PYTHON)" || { echo "Makefile: Python >= 3.11 must be there, got $$(python3 --version 2>&1). Give another one: make PYTHON=/path/to/python3.12" >&2; exit 2; }
 	@if command -v uv >/dev/null; then \
-		uv venv --allow-existing --python "$(PYTHON)" .venv && uv pip install --python $(BIN)/python -e '.[dev]'; \
+		uv venv --allow-existing --python "$(PYTHON)" .venv && uv pip install --python $(BIN)/python -e '$(1)'; \
 	else \
-		$(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --editable '.[dev]'; \
+		$(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --editable '$(1)'; \
 	fi
-	@touch $@
+	@touch $(2)
+endef
+
+$(INSTALLED): pyproject.toml
+	$(call install,.,$(INSTALLED))
+
+$(READY): pyproject.toml
+	$(call install,.[dev],$(INSTALLED) $(READY))
 
 # The browser that the report's and TensorBoard's tests open pages in; without it they are skipped. Debian's, as root or with sudo.
 browser:
@@ -33,7 +42,7 @@ services:
 	{ S=$$([ "$$(id -u)" = 0 ] || echo sudo); $$S apt-get update -q && $$S apt-get install -y -q --no-install-recommends postgresql; }
 
 # The main job: 24 trials of space=imixer on the embedded digits. More words: make search ARGS='trials=48 sampler=gp'
-search: $(READY)
+search: $(INSTALLED)
 	$(BIN)/python -m hopsearch.tune space=imixer $(ARGS)
 
 test: $(READY)

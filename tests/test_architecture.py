@@ -1,7 +1,11 @@
 """The cut of the project, held by tests: imports point one way, engines stay in their package, files stay small."""
 
 import ast
+import itertools
 import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -24,7 +28,7 @@ LAYERS = [
     {"ray_backend"},
     {"cluster_check"},
     {"verbsettings"},
-    {"tune", "train", "report", "export", "predict", "doctor"},
+    {"tune", "train", "report", "export", "predict", "doctor", "__main__"},
     {"api"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
@@ -143,3 +147,15 @@ def test_the_page_on_the_format_names_every_attribute():
     for name, value in vars(attrs).items():
         if name.isupper():
             assert re.search(rf"`{re.escape(value)}[\d`]", page), f"docs/study-format.md must tell what {value!r} holds"
+
+
+def test_everything_that_is_imported_is_declared():
+    """Directly, not only because something else needs it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    declared = {re.match(r"[\w.-]+", line)[0].lower() for line in lines}
+    homes = packages_distributions()
+    for path in SOURCES:
+        for name in {name.split(".")[0] for name in imports_of(path)} - sys.stdlib_module_names - {"hopsearch"}:
+            known = {home.lower() for home in homes.get(name, ())}
+            assert known & declared, f"{path} imports {name}: declare {' or '.join(known) or name} in pyproject.toml"

@@ -184,3 +184,19 @@ def test_from_the_shell(tmp_path):
     assert done.stderr == "hopsearch: command line: spce: unknown key. Did you mean space?\n"
     assert done.stdout == ""
     assert not [name for name in os.listdir(tmp_path) if name != "cache"]
+
+
+@pytest.mark.parametrize(("words", "code"), [([], 2), (["--help"], 0), (["nope"], 2), (["report", "--help"], 0), (["report"], 2)])
+def test_one_command_for_all_verbs(tmp_path, words, code):
+    done = subprocess.run(
+        [sys.executable, "-m", "hopsearch", *words],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    known = "usage: hopsearch VERB" in done.stdout or "python -m hopsearch.report" in done.stdout + done.stderr
+    assert known or "unknown verb 'nope'. Known: tune, train, report" in done.stderr or words == ["report"]

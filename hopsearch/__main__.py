@@ -1,0 +1,32 @@
+"""``hopsearch <verb> …``: the same as ``python -m hopsearch.<verb> …``."""
+
+import os
+import sys
+
+VERBS = ("tune", "train", "report", "export", "predict", "doctor")
+_HELP = """usage: hopsearch VERB [key=value …]
+
+  tune     search a space, resume an earlier search, and finish the winner
+  train    train one model on one or many machines
+  report   what a study has found, at any time, also while it runs
+  export   a study's winner as a model that others can load
+  predict  the classes of image files by a trained model
+  doctor   check a cluster file offline, before it costs anything
+
+hopsearch VERB --help lists a verb's settings."""
+
+
+def main() -> None:
+    """Become the process of a verb: how it minds signals and how its help is shown is decided before anything is imported."""
+    words = sys.argv[1:]
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_HELP)
+        sys.exit(0 if words else 2)
+    if words[0] not in VERBS:
+        print(f"hopsearch: unknown verb {words[0]!r}. Known: {', '.join(VERBS)}", file=sys.stderr)
+        sys.exit(2)
+    os.execv(sys.executable, [sys.executable, "-m", f"hopsearch.{words[0]}", *words[1:]])
+
+
+if __name__ == "__main__":
+    main()
