@@ -17,12 +17,14 @@ from torch import nn
 
 import hopsearch.models  # noqa: F401  # registers the presets
 from hopsearch import export, predict, report
-from hopsearch.artifact import config_of, load_model, write_folder, write_onnx
+from hopsearch.artifact import config_of, load_model, modeling, write_folder, write_onnx
 from hopsearch.command_line.command import MISTAKE, run_verb
 from hopsearch.core.errors import ModelError
 from hopsearch.data import Augment
 from hopsearch.models import FAMILIES, build, fold, parse_model
 from hopsearch.study import StudyView
+from hopsearch.training import TrialRun, resolve
+from hopsearch.training.process.job import write_model
 from tests.conftest import drive, open_study, search_little
 
 ELSEWHERE = """
@@ -102,6 +104,21 @@ def test_every_family_and_a_winner_elsewhere(tmp_path, exported, searched, digit
             torch.testing.assert_close(found, expected, rtol=0, atol=1e-5, msg=lambda text, at=folder: f"{at.name}: {text}")
     hits = torch.load(exported / "logits.pt", weights_only=True)[0].argmax(1) == digits.read_test().labels_N
     assert float(hits.double().mean()) == StudyView.open(searched).winner["test_acc"]
+
+
+@pytest.mark.parametrize("family", ["mlpmixer", "asymmixer", "imixer"])
+def test_a_searchs_own_winner_is_loaded_by_the_same_code(tmp_path, digits, family):
+    """An iMixer's weights are final only once it is exported."""
+    values = {"model.family": family, "model.depth": 1, "model.dim": 16, "model.patch_size": 2, "train.epochs": 1}
+    run = TrialRun(resolve(values, digits.facts, 0), digits)
+    write_model(run, tmp_path)
+    if family == "imixer":
+        with pytest.raises(ValueError, match="must be an exported folder, got a search's own winner"):
+            modeling.load(tmp_path)
+        return
+    images = Augment.normalize(digits.val.images_NCHW[:4])
+    with torch.inference_mode():
+        torch.testing.assert_close(modeling.load(tmp_path)(images), run.evaluated.eval()(images), rtol=0, atol=1e-6)
 
 
 @pytest.mark.long

@@ -116,7 +116,7 @@ def write_folder(target: Path, model: Mixer, about: Mapping[str, Any], card: str
     try:
         scratch.mkdir(parents=True)
         write_weights(scratch / WEIGHTS, model.state_dict())
-        (scratch / CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        write_config(scratch, about)
         (scratch / CARD).write_text(card, encoding="utf-8")
         shutil.copyfile(inspect.getfile(modeling), scratch / CODE)
         move_into(scratch, target)
@@ -126,6 +126,11 @@ def write_folder(target: Path, model: Mixer, about: Mapping[str, Any], card: str
         ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_config(folder: Path, about: Mapping[str, Any]) -> None:
+    """Write ``config.json``; see `config_of`."""
+    (folder / CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
 def write_weights(file: Path, state: Mapping[str, torch.Tensor]) -> None:

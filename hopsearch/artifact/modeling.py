@@ -161,11 +161,20 @@ def build(family: str, **fields: Any) -> Mixer:
 
 
 def load(folder: str | Path) -> Mixer:
-    """The model of an exported folder, in evaluation mode."""
+    """The model of an exported folder, in evaluation mode.
+
+    A study's winner is loaded too, unless it is an iMixer: its spectral norms come into the weights when it is exported.
+
+    Raises:
+        ValueError: an iMixer as it was trained, whose spectral norms are not in the weights yet.
+    """
     from safetensors.torch import load_file
 
-    about = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-    model = build(**about["hopsearch"]["model"])
+    about = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))["hopsearch"]
+    fields = about.get("model", about["trial"]["model"])  # older winners have the trial alone
+    if fields["family"] == "imixer" and not about.get("folded", False):
+        raise ValueError(f"{folder} must be an exported folder, got a search's own winner. Export it: python -m hopsearch.export")
+    model = build(**fields)
     model.load_state_dict(load_file(Path(folder) / "model.safetensors"))
     return model.eval()
 

@@ -12,12 +12,11 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 
-from hopsearch.artifact.folder import write_weights
+from hopsearch.artifact.folder import config_of, write_config, write_weights
 from hopsearch.core.config import Settings
 from hopsearch.core.errors import CheckpointError, TrialFailure, UserError
 from hopsearch.core.redaction import formatted, redact
 from hopsearch.data import DataConfig, Splits, load
-from hopsearch.models import to_timm
 from hopsearch.storage.mirror import Mirror
 from hopsearch.storage.ownership import Fence
 from hopsearch.training import CheckpointFolder, Paused, Ranks, Row, TrialConfig, TrialRun, confusions, results_of
@@ -287,23 +286,6 @@ def write_model(run: TrialRun, target: Path) -> None:
     """Write the weights that are evaluated, and the config that builds their model, into ``target``."""
     target.mkdir(parents=True, exist_ok=True)
     write_weights(target / "model.safetensors", run.evaluated.state_dict())
-    model = run.config.model
-    architecture, arguments = to_timm(model)
-    about = {
-        "architecture": architecture,
-        "num_classes": model.classes,
-        "model_args": arguments,
-        "pretrained_cfg": {
-            "num_classes": model.classes,
-            "input_size": [model.channels, model.image_size, model.image_size],
-            "mean": [0.5] * model.channels,
-            "std": [0.5] * model.channels,
-            "crop_pct": run.facts.crop_pct,
-            "interpolation": "bicubic",
-            "first_conv": "stem.proj",
-            "classifier": "head",
-            "label_names": list(run.facts.classes),
-        },
-        "hopsearch": {"trial": json.loads(run.config.model_dump_json())},
-    }
-    (target / "config.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    trial = json.loads(run.config.model_dump_json())
+    about = config_of(run.config.model, run.facts.classes, trial, folded=False, crop_pct=run.facts.crop_pct)
+    write_config(target, about)
