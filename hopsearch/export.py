@@ -8,6 +8,7 @@ format=onnx, an ONNX file that is checked with ONNX Runtime. Spectral norms are 
 """
 
 from hopsearch.command_line import manual, utf8
+from hopsearch.core.files import filled_whole
 
 if __name__ == "__main__":
     utf8.start()
@@ -15,13 +16,12 @@ if __name__ == "__main__":
 
 import json
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from hopsearch.artifact import Provenance, config_of, load_model, model_card, read_config, write_folder, write_onnx
-from hopsearch.artifact.folder import CARD, CONFIG, GRAPH, move_into, require_free
+from hopsearch.artifact.folder import CARD, CONFIG, GRAPH, require_free, write_config
 from hopsearch.artifact.graph import require_onnx
 from hopsearch.command_line.command import run_as_program
 from hopsearch.command_line.words import read_words
@@ -190,15 +190,10 @@ def name_of(text: str) -> str:
 
 def _write_onnx(target: Path, model: Mixer, about: dict[str, Any], card: str) -> None:
     require_onnx()
-    scratch = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        scratch.mkdir(parents=True)
+    with filled_whole(target) as scratch:
         write_onnx(model, scratch / GRAPH, about)
-        (scratch / CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        write_config(scratch, about)
         (scratch / CARD).write_text(card, encoding="utf-8")
-        move_into(scratch, target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def main(words: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from safetensors.torch import load_file, save
 
 from hopsearch.artifact import modeling
 from hopsearch.core.errors import ModelError
+from hopsearch.core.files import filled_whole
 from hopsearch.models import Mixer, ModelConfig, build, parse_model, to_timm
 
 CONFIG, WEIGHTS, CARD, CODE = "config.json", "model.safetensors", "README.md", "modeling.py"
@@ -112,20 +112,16 @@ def write_folder(target: Path, model: Mixer, about: Mapping[str, Any], card: str
         ModelError: the folder holds something else, or cannot be written.
     """
     require_free(target)
-    scratch = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        scratch.mkdir(parents=True)
-        write_weights(scratch / WEIGHTS, model.state_dict())
-        write_config(scratch, about)
-        (scratch / CARD).write_text(card, encoding="utf-8")
-        shutil.copyfile(inspect.getfile(modeling), scratch / CODE)
-        move_into(scratch, target)
+        with filled_whole(target) as scratch:
+            write_weights(scratch / WEIGHTS, model.state_dict())
+            write_config(scratch, about)
+            (scratch / CARD).write_text(card, encoding="utf-8")
+            shutil.copyfile(inspect.getfile(modeling), scratch / CODE)
     except OSError as error:
         raise ModelError(
             str(target), f"the folder must be writable, got: {error}", "Give another one with to=<folder>"
         ) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write_config(folder: Path, about: Mapping[str, Any]) -> None:
@@ -153,13 +149,6 @@ def require_free(target: Path) -> None:
         except ModelError:
             rule = "the folder must be new, empty, or of an earlier export, got another one's files"
             raise ModelError(str(target), rule, "Give another one with to=<folder>") from None
-
-
-def move_into(scratch: Path, target: Path) -> None:
-    """Move all files of one folder into another, replacing what has the same name."""
-    target.mkdir(parents=True, exist_ok=True)
-    for file in sorted(scratch.iterdir()):
-        os.replace(file, target / file.name)
 
 
 def find_model(path: Path) -> Path:

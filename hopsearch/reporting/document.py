@@ -1,12 +1,12 @@
 """The report for other programs and for notes: JSON with every fact, Markdown with what is most asked for."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hopsearch.core.errors import StudyError
+from hopsearch.core.files import written_whole
 from hopsearch.reporting.facts import Facts
 
 _TOP = 10
@@ -131,12 +131,10 @@ def write_whole(target: Path, text: str) -> Path:
     Raises:
         StudyError: it cannot be written.
     """
-    scratch = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        scratch.write_text(text, encoding="utf-8")
-        os.replace(scratch, target)
+        with written_whole(target) as scratch:
+            scratch.write_text(text, encoding="utf-8")
     except OSError as error:
-        scratch.unlink(missing_ok=True)
         raise StudyError(str(target), f"must be writable, got: {error.strerror}", "Give another file with to=<file>") from error
     return target
 

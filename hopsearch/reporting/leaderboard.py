@@ -2,12 +2,12 @@
 
 import csv
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hopsearch.core.files import written_whole
 from hopsearch.study.reader import StudyView
 from hopsearch.study.record.trial import State, TrialRecord
 
@@ -116,8 +116,7 @@ def write_csv(view: StudyView, path: Path | None = None) -> Path:
     """Write ``leaderboard.csv`` into the study's folder (or to ``path``), whole or not at all; returns where."""
     target = path or view.folder / "leaderboard.csv"
     names, known = varied(view), accuracies(view)
-    scratch = target.with_name(f".{target.name}.{os.getpid()}")
-    with scratch.open("w", newline="", encoding="utf-8") as file:
+    with written_whole(target) as scratch, scratch.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
         out.writerow(
             [
@@ -141,7 +140,6 @@ def write_csv(view: StudyView, path: Path | None = None) -> Path:
         )
         for row in leaderboard(view):
             out.writerow(_cells(row, names, known))
-    os.replace(scratch, target)
     return target
 
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pyarrow.fs
 
 from hopsearch.core.errors import HopsearchError, ResourceError, StudyError
+from hopsearch.core.files import written_whole
 from hopsearch.core.names import require_name
 from hopsearch.storage.holder import LostLease
 from hopsearch.storage.ownership import Fence, StorageLease, below
@@ -209,11 +210,9 @@ class Mirror:
             self._fence.check()
 
     def _copy_down(self, source: str, target: Path) -> None:
-        scratch = target.with_name(f".{target.name}")
-        with self._files.open_input_stream(source) as file, scratch.open("wb") as out:
+        with written_whole(target) as scratch, self._files.open_input_stream(source) as file, scratch.open("wb") as out:
             while block := file.read(_BLOCK):
                 out.write(block)
-        scratch.replace(target)
 
     def _lost(self, error: Exception) -> ResourceError:
         return ResourceError(
@@ -241,9 +240,8 @@ def bring_journal(journal: Path, uri: str) -> None:
         raise StudyError(str(journal), rule, "Remove or rename one of the two")
     if len(longer) > len(here):
         journal.parent.mkdir(parents=True, exist_ok=True)
-        scratch = journal.with_name(".journal")
-        scratch.write_bytes(longer)
-        scratch.replace(journal)
+        with written_whole(journal) as scratch:
+            scratch.write_bytes(longer)
 
 
 class JournalMirror:

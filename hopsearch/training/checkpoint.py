@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from hopsearch.core.errors import CheckpointError
+from hopsearch.core.files import written_whole
 
 _NAME = re.compile(r"epoch_(\d+)\.pt")
 KEEP = 2
@@ -36,19 +37,14 @@ class CheckpointFolder:
             CheckpointError: the disk is full or the folder cannot be written; what was there before is untouched.
         """
         target = self.path / f"epoch_{epoch:04d}.pt"
-        scratch = self.path / f".epoch_{epoch:04d}.{os.getpid()}"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            torch.save(state, scratch)
-            if best:
-                # A hard link costs nothing, and replacing keeps best.pt whole at every instant.
-                link = self.path / f".best.{os.getpid()}"
-                link.unlink(missing_ok=True)
-                os.link(scratch, link)
-                os.replace(link, self.path / "best.pt")
-            os.replace(scratch, target)
+            with written_whole(target) as scratch:
+                torch.save(state, scratch)
+                if best:
+                    with written_whole(self.path / "best.pt") as link:
+                        os.link(scratch, link)  # costs nothing
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-            scratch.unlink(missing_ok=True)
             raise CheckpointError(
                 str(target), f"the checkpoint must fit the disk and its folder be writable, got: {error}", "Free some space"
             ) from error

@@ -19,7 +19,8 @@ import numpy as np
 from filelock import FileLock
 
 from hopsearch.core.errors import ConfigError, DataError
-from hopsearch.data.files.contents import keep_sums, renamed
+from hopsearch.core.files import written_whole
+from hopsearch.data.files.contents import keep_sums
 from hopsearch.data.files.decode import decode_all, refuse_corrupt
 from hopsearch.data.files.originals import Originals
 from hopsearch.data.files.parts import FilePart, Part, digest
@@ -168,7 +169,7 @@ def _write(
     """Write blocks of rows one after the other; ``skipped`` is read when they are all there."""
     most = len(part)
     folder.mkdir(parents=True, exist_ok=True)
-    with renamed(folder / f"{key}.npy") as file:
+    with written_whole(folder / f"{key}.npy", durable=True) as scratch, scratch.open("xb") as file:
         shape, crc, rows, header = (0,), 0, 0, 0
         for block in blocks:
             block = np.ascontiguousarray(block)
@@ -180,9 +181,9 @@ def _write(
             raise DataError(str(folder / key), f"at least one image must be readable, {most} are not", "Check the files")
         file.seek(0)
         _write_header(file, (rows, *shape))  # numpy leaves room for the first axis to grow: the length is the same
-    with renamed(folder / f"{key}.json") as file:
-        manifest = _Manifest((rows, *shape), crc, tuple(skipped), _originals(part, shape[-1]))
-        file.write(json.dumps(asdict(manifest)).encode())
+    manifest = _Manifest((rows, *shape), crc, tuple(skipped), _originals(part, shape[-1]))
+    with written_whole(folder / f"{key}.json", durable=True) as scratch:
+        scratch.write_text(json.dumps(asdict(manifest)), encoding="utf-8")
 
 
 def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> int:

@@ -4,17 +4,14 @@ Shapes: N images.
 """
 
 import contextlib
-import os
-import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
 from hopsearch.core.errors import DataError
+from hopsearch.core.files import written_whole
 from hopsearch.data.files.decode import in_threads
 from hopsearch.data.files.parts import SUM, FilePart, digest
 from hopsearch.data.files.progress import counted
@@ -23,30 +20,13 @@ from hopsearch.data.files.split import Indices
 Sums = npt.NDArray[np.uint8]
 
 
-@contextlib.contextmanager
-def renamed(target: Path) -> Iterator[IO[bytes]]:
-    """A file to write that appears as ``target`` when it is whole, or not at all."""
-    # Not mkstemp, whose files only their owner can read: a machine's users may share a cache, and a folder its group.
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-
-
 def keep_sums(folder: Path, part: FilePart) -> None:
     """Keep the hashes of a part whose files were all read, where the cache can be written."""
     if part.sums_N.any(axis=1).all():
         with contextlib.suppress(OSError):  # then they are computed at every start
             folder.mkdir(parents=True, exist_ok=True)
-            with renamed(_file(folder, part)) as file:
-                file.write(part.sums_N.tobytes())
+            with written_whole(_file(folder, part), durable=True) as scratch:
+                scratch.write_bytes(part.sums_N.tobytes())
 
 
 def sums_of(folder: Path, part: FilePart) -> Sums:

@@ -3,7 +3,6 @@
 import copy
 import gzip
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from hopsearch.core.config import did_you_mean
 from hopsearch.core.errors import StudyError
+from hopsearch.core.files import written_whole
 from hopsearch.core.seeds import derive
 from hopsearch.orchestration.simulation.simulator import Training
 from hopsearch.space import Categorical, Float, Int, Parameter, Space
@@ -35,9 +35,8 @@ def read_table(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 def write_table(file: Path, head: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
     """Write a table whole or not at all; the same table is the same bytes."""
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in (head, *rows))
-    scratch = file.with_name(f".{file.name}.{os.getpid()}")
-    scratch.write_bytes(gzip.compress(text.encode(), mtime=0))
-    os.replace(scratch, file)
+    with written_whole(file) as scratch:
+        scratch.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 class TableLandscape:
