@@ -25,7 +25,8 @@ def test_after_an_error_nothing_is_left(tmp_path, error):
             scratch.write_text("half")
             raise error
 
-    pytest.raises(error, write)
+    with pytest.raises(error):
+        write()
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a", "old")]
 
 
@@ -56,6 +57,7 @@ def test_a_folder_keeps_what_is_not_replaced(tmp_path):
             (scratch / "b").write_text("half")
             raise ValueError("full")
 
-    pytest.raises(ValueError, fill)
+    with pytest.raises(ValueError):
+        fill()
     assert (target / "b").read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["folder"]
