@@ -8,6 +8,7 @@ format=onnx, an ONNX file that is checked with ONNX Runtime. Spectral norms are 
 """
 
 from hopsearch.command_line import manual, utf8
+from hopsearch.core import paths
 from hopsearch.core.files import filled_whole
 
 if __name__ == "__main__":
@@ -110,9 +111,9 @@ def _trial(view: StudyView, place: Place, number: int) -> tuple[Mixer, TrialConf
     record = view.records.get(number)
     if record is None:
         raise StudyError(str(view.folder), f"must have trial {number}", f"It has 0 to {max(view.records, default=0)}")
-    folder = view.folder / "trials" / f"{number:04d}"
+    folder = view.folder / paths.trial(number)
     if place.remote:
-        Mirror(place.below("trials", folder.name)).pull(folder)
+        Mirror(place.below(str(paths.trial(number)))).pull(folder)
     best = CheckpointFolder(folder).load_best()
     if best is None:
         raise _no_weights(view, record, folder)
@@ -151,7 +152,7 @@ def _no_weights(view: StudyView, record: TrialRecord, folder: Path) -> StudyErro
 
 def _classes(view: StudyView) -> list[str]:
     known: list[str] = view.identity.origin.get("classes", [])
-    winner = view.folder / "winner" / CONFIG  # studies begun before the names were kept in them
+    winner = view.folder / paths.WINNER / CONFIG  # studies begun before the names were kept in them
     return known or (read_config(winner.parent)["pretrained_cfg"].get("label_names", []) if winner.is_file() else [])
 
 

@@ -33,6 +33,7 @@ from rich.console import Console
 
 from hopsearch.command_line.command import Interrupted, run_as_program
 from hopsearch.command_line.words import read_words
+from hopsearch.core import paths
 from hopsearch.core.config import flatten, parse
 from hopsearch.core.errors import ConfigError, ResourceError, StudyError
 from hopsearch.core.names import Name, check_name, derive_name
@@ -229,19 +230,21 @@ def _run(config: TrainingConfig, trial: TrialConfig, found: DataFacts, place: Pl
         number=0,
         trial=trial,
         data=config.data,
-        folder=str((folder / "checkpoints").resolve()),
-        mirror=place.below("checkpoints"),
+        folder=str((folder / paths.CHECKPOINTS).resolve()),
+        mirror=place.below(str(paths.CHECKPOINTS)),
         fence=place.fence,
         threads=max(1, int(config.cpus)),
     )
-    with Curve(folder / "tensorboard", trial, console) as curve:
+    with Curve(folder / paths.TENSORBOARD, trial, console) as curve:
         run_training(job, config.workers, resources, curve.take, console.print, found.n_train + found.n_val)
     images = found.n_train + found.n_val + found.n_test
-    facts = finish_training(job, resources, folder / "model", place.below("model"), images, console.print)
+    facts = finish_training(job, resources, folder / paths.MODEL, place.below(str(paths.MODEL)), images, console.print)
     (folder / "result.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     place.push()
-    place.push("tensorboard")
-    console.print(f"trained {facts['epochs']} epochs: {winner_values(facts, {})}; weights in {folder / 'model'}", markup=False)
+    place.push(str(paths.TENSORBOARD))
+    console.print(
+        f"trained {facts['epochs']} epochs: {winner_values(facts, {})}; weights in {folder / paths.MODEL}", markup=False
+    )
     for sentence in winner_verdicts(facts, {}, list(found.classes)):
         console.print(sentence, markup=False)
 

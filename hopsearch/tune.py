@@ -33,6 +33,7 @@ from rich.console import Console
 
 from hopsearch.command_line.command import Interrupted, run_as_program
 from hopsearch.command_line.words import read_words
+from hopsearch.core import paths
 from hopsearch.core.config import flatten, parse
 from hopsearch.core.errors import ConfigError, UserError
 from hopsearch.core.names import Name, derive_name, slug
@@ -70,7 +71,6 @@ from hopsearch.study import (
     origin,
     read_images,
 )
-from hopsearch.study.record.attrs import SECONDS
 from hopsearch.study.storage.database import check_address
 from hopsearch.training import SETTINGS, Constraint, viewed
 from hopsearch.verbsettings import SearchVerb
@@ -275,7 +275,7 @@ def _run(config: TuneConfig, ready: _Prepared, study: Study, journal: JournalMir
     if why := budget.over(study, study.seconds):
         raised = budget.remedy(study, study.seconds)
         console.print(f"{why} already, so no trial is trained: raise {raised} to train more", markup=False)
-    console.print(f"watch it: tensorboard --logdir {study.folder / 'tensorboard'}")
+    console.print(f"watch it: tensorboard --logdir {study.folder / paths.TENSORBOARD}")
     with connect(config.address, forked=True):
         grown = growth() if config.address else None
         places = slots(config.trial, grown, config.trials)
@@ -296,13 +296,13 @@ def _run(config: TuneConfig, ready: _Prepared, study: Study, journal: JournalMir
             dispatcher.checkpoints.settle()
         finally:
             with signals.held(), contextlib.suppress(UserError, OSError):  # a full disk has been told of already
-                study.note(SECONDS, round(dispatcher.seconds, 2))
+                dispatcher.note_seconds()
                 board.close()
     study.refresh()
     show(study, console)
     console.print(f"all trials: {write_csv(study)}")
     place.push()
-    place.push_tree("tensorboard")
+    place.push_tree(str(paths.TENSORBOARD))
 
 
 def main(words: Sequence[str]) -> None:

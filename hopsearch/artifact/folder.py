@@ -12,13 +12,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from hopsearch.artifact import modeling
+from hopsearch.core import paths
 from hopsearch.core.errors import ModelError
 from hopsearch.core.files import filled_whole
 from hopsearch.models import Mixer, ModelConfig, build, parse_model, to_timm
 
 CONFIG, WEIGHTS, CARD, CODE = "config.json", "model.safetensors", "README.md", "modeling.py"
 GRAPH = "model.onnx"
-_INSIDE = ("", "winner", "model")  # of a study's folder, of a training's
+_INSIDE = ("", paths.WINNER, paths.MODEL)  # of a study's folder, of a training's
 
 
 def load_model(path: str | Path) -> Mixer:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from hopsearch.core import paths
 from hopsearch.core.config import Settings
 from hopsearch.core.errors import ResourceError
 from hopsearch.orchestration.retention import Retention, retain
@@ -73,7 +74,7 @@ class Checkpoints:
 
     def folder(self, number: int) -> Path:
         """Where a trial's checkpoints are."""
-        return self._study.folder / "trials" / f"{number:04d}"
+        return self._study.folder / paths.trial(number)
 
     def saved(self, number: int, size: int) -> None:
         """A trial's worker has saved; its checkpoints take ``size`` bytes now."""
@@ -110,10 +111,10 @@ class Checkpoints:
             self._say(f"checkpoints of trials {left} could not be removed yet, got: {self._trouble}; the next run sweeps them")
 
     def _found(self) -> dict[int, int]:
-        folders = [folder for folder in (self._study.folder / "trials").glob("*/") if folder.name.isdigit()]
+        folders = [folder for folder in (self._study.folder / paths.TRIALS).glob("*/") if folder.name.isdigit()]
         sizes = {int(folder.name): size for folder in folders if (size := CheckpointFolder(folder).size())}
         stored: dict[int, int] = {}
-        for path, size in Mirror(self._place.below("trials")).tree().items() if self._place.remote else ():
+        for path, size in Mirror(self._place.below(str(paths.TRIALS))).tree().items() if self._place.remote else ():
             folder, _, name = path.partition("/")
             if folder.isdigit() and name.endswith(".pt"):
                 stored[int(folder)] = stored.get(int(folder), 0) + size
@@ -125,7 +126,7 @@ class Checkpoints:
             try:
                 CheckpointFolder(self.folder(number)).remove()
                 if self._place.remote:
-                    Mirror(self._place.below("trials", f"{number:04d}"), self._place.fence).clear()
+                    Mirror(self._place.below(str(paths.trial(number))), self._place.fence).clear()
             except (OSError, ResourceError) as error:  # a storage may be away for a while; what is left takes room, nothing else
                 self._trouble = error
                 return

@@ -4,7 +4,6 @@ import math
 import time
 
 from hopsearch.orchestration.dispatcher import Dispatcher
-from hopsearch.study.record.attrs import SECONDS
 
 _MOMENT = 1.0  # seconds: whoever interrupts a search may not wait long
 
@@ -13,7 +12,7 @@ def conclude(dispatcher: Dispatcher) -> None:
     """The search is over for now: its clock stops, and trials that a budget has kept from their end are open."""
     dispatcher.stop_clock()
     study = dispatcher.study
-    study.note(SECONDS, round(dispatcher.seconds, 2))
+    dispatcher.note_seconds()
     left = _leave_open(dispatcher, f"stopped: {dispatcher.stopped}") if dispatcher.stopped else 0
     if left:
         raised = dispatcher.budget.remedy(study, dispatcher.seconds) or "the budget"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hopsearch.core import paths
 from hopsearch.core.errors import StudyError, UserError
 from hopsearch.data import DataConfig, DataFacts
 from hopsearch.orchestration.admission import assess
@@ -248,7 +249,7 @@ class Dispatcher:
             trial=resolve(record.config, self.facts, record.seed, self.study.identity.recipe),
             data=self.data,
             folder=str(self.checkpoints.folder(record.number).resolve()),
-            mirror=self.place.below("trials", f"{record.number:04d}"),
+            mirror=self.place.below(str(paths.trial(record.number))),
             fence=self.place.fence,
             fresh=fresh,
             objective=self.study.objective,
@@ -295,11 +296,15 @@ class Dispatcher:
             observer.end(record)
         self.checkpoints.sweep()
 
+    def note_seconds(self) -> None:
+        """Note the wall-clock seconds of this study's searches."""
+        self.study.note(SECONDS, round(self.seconds, 2))
+
     def _note_time(self) -> None:
         # Also while nothing ends: a search that is killed again and again would otherwise have its time budget anew each time.
         if self.seconds >= self._noted + _NOTE_SECONDS:
             self._noted = self.seconds
-            self.study.note(SECONDS, round(self._noted, 2))
+            self.note_seconds()
 
     def _full(self) -> bool:
         return self.study.count >= self.budget.trials

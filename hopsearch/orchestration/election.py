@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from hopsearch.core import paths
 from hopsearch.core.config import Settings
 from hopsearch.core.errors import StudyError
 from hopsearch.core.seeds import derive
@@ -128,9 +129,10 @@ class Election:
         return self._study.records[election["chosen"]]
 
     def _job(self, record: TrialRecord, repeat: int) -> Job:
-        job, name = self._dispatcher.job(record), f"{record.number}_{repeat}"
+        job = self._dispatcher.job(record)
+        place = paths.repeat(record.number, repeat)
         seed = derive(record.seed, "repeat", repeat)
-        folder = str((self._study.folder / "finishing" / name).resolve())
-        mirror = self._dispatcher.place.below("finishing", name) if job.mirror else ""
+        folder = str((self._study.folder / place).resolve())
+        mirror = self._dispatcher.place.below(str(place)) if job.mirror else ""
         trial = job.trial.model_copy(update={"seed": seed})
         return job.model_copy(update={"trial": trial, "folder": folder, "mirror": mirror, "pictures": (), "latency": False})

@@ -7,6 +7,7 @@ from typing import Any
 
 import ray
 
+from hopsearch.core import paths
 from hopsearch.core.durations import clock
 from hopsearch.core.errors import StudyError
 from hopsearch.orchestration.dispatcher import Dispatcher
@@ -66,7 +67,7 @@ def finish_winner(
                 rule = f"the winner's training must live, got a lost worker {_RESTARTS} times in a row: {death_of(error).detail}"
                 raise StudyError(str(study.folder), rule, "Run the same command again; what is trained is saved") from error
     reads = 1 + (study.winner or {}).get("test_reads", 0)
-    winner = {"trial": best.number, **facts, "folder": "winner", "test_reads": reads}
+    winner = {"trial": best.number, **facts, "folder": str(paths.WINNER), "test_reads": reads}
     study.note(WINNER, winner)
     return winner
 
@@ -131,7 +132,7 @@ def _finish(dispatcher: Dispatcher, resources: TrialResources, best: TrialRecord
     seat = Seat(dispatcher.job(best), resources, "winner", whole=True)
     try:
         _train_to_the_end(seat, dispatcher, best, say)
-        target, mirror = str((dispatcher.study.folder / "winner").resolve()), dispatcher.place.below("winner")
+        target, mirror = str((dispatcher.study.folder / paths.WINNER).resolve()), dispatcher.place.below(str(paths.WINNER))
         images = dispatcher.facts.n_train + dispatcher.facts.n_val + dispatcher.facts.n_test
         facts = seat.finish(target, mirror, best, images, say)
     finally:

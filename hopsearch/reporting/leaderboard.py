@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hopsearch.core import paths
 from hopsearch.core.files import written_whole
 from hopsearch.study.reader import StudyView
 from hopsearch.study.record.trial import State, TrialRecord
@@ -114,7 +115,7 @@ def varied(view: StudyView) -> list[str]:
 
 def write_csv(view: StudyView, path: Path | None = None) -> Path:
     """Write ``leaderboard.csv`` into the study's folder (or to ``path``), whole or not at all; returns where."""
-    target = path or view.folder / "leaderboard.csv"
+    target = path or view.folder / paths.LEADERBOARD
     names, known = varied(view), accuracies(view)
     with written_whole(target) as scratch, scratch.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)

@@ -21,6 +21,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import custom_scalars
 from torch.utils.tensorboard.summary import text as text_summary
 
+from hopsearch.core import paths
 from hopsearch.space import Categorical, Float, Int, Parameter, Space
 from hopsearch.study.chronicle import chronicle
 from hopsearch.study.reader import StudyView
@@ -67,7 +68,7 @@ class Board:
     """
 
     def __init__(self, view: StudyView) -> None:
-        self._view, self._folder = view, view.folder / "tensorboard"
+        self._view, self._folder = view, view.folder / paths.TENSORBOARD
         self._runs: dict[int, EventFile] = {}
         self._written: dict[int, int] = {}
         self._later: dict[int, float] = {}  # the best value of each trial after the search

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import pyarrow.fs
 
+from hopsearch.core import paths
 from hopsearch.core.errors import HopsearchError, ResourceError, StudyError
 from hopsearch.core.files import written_whole
 from hopsearch.core.names import require_name
@@ -86,11 +87,11 @@ class Place:
         for folder in sorted((self.folder / part).glob("*/")):
             self.push(part, folder.name)
 
-    def journal(self, name: str = "journal.log") -> "AbstractContextManager[JournalMirror | None]":
+    def journal(self, name: str = paths.JOURNAL.name) -> "AbstractContextManager[JournalMirror | None]":
         """Keeps the copy of a study's journal, where there is a storage, for as long as it is entered."""
         return JournalMirror(self.folder / name, self.remote, self.fence) if self.remote else nullcontext()
 
-    def bring_journal(self, name: str = "journal.log") -> None:
+    def bring_journal(self, name: str = paths.JOURNAL.name) -> None:
         """Bring a study's journal, to look at, where the storage's is further."""
         if self.remote:
             bring_journal(self.folder / name, self.remote)

@@ -7,6 +7,7 @@ an epoch counts as begun as soon as its worker was heard of.
 import re
 from pathlib import Path
 
+from hopsearch.core import paths
 from hopsearch.orchestration.failures.watch import Watch
 from hopsearch.study import Study, TrialRecord
 
@@ -53,7 +54,7 @@ class Booking:
         return times if epoch == record.epoch + 1 else 0
 
     def _folder(self, record: TrialRecord) -> Path:
-        return self._study.folder / "trials" / f"{record.number:04d}"
+        return self._study.folder / paths.trial(record.number)
 
     def _begun(self, record: TrialRecord) -> int | None:
         """How often its next epoch was begun; None where that cannot be read here."""

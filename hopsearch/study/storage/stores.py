@@ -11,13 +11,14 @@ from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from hopsearch.core import paths
 from hopsearch.core.config import choices
 from hopsearch.core.errors import StudyError
 from hopsearch.storage.holder import Holder
 from hopsearch.study.storage.database import open_database
 from hopsearch.study.storage.journal import Journal, drop_torn_line
 
-JOURNAL = "journal.log"
+JOURNAL = paths.JOURNAL.name
 MEMORY = "memory:"
 """Instead of a database's URL: a study that lives as long as its process, for simulations."""
 
