@@ -18,7 +18,7 @@ import yaml
 from hopsearch import doctor
 from hopsearch.cluster_check import cloud_apis, kuberay
 from hopsearch.cluster_check.checks import examine
-from hopsearch.cluster_check.file import ClusterFile, read_cluster_file
+from hopsearch.cluster_check.file import PROVIDER, ClusterFile, read_cluster_file
 from hopsearch.cluster_check.prices import most_per_hour
 from hopsearch.command_line.command import DONE, MISTAKE, run_verb
 from hopsearch.ray_backend.cluster.aws_provider import set_doors
@@ -412,3 +412,11 @@ def test_a_security_group_is_made_equal_to_the_file():
     assert group.rules[0]["UserIdGroupPairs"]  # the machines among themselves
     set_doors(group, "g", mine)
     assert group.asked == 2, "a group that is right is left alone"
+
+
+def test_a_providers_old_name(tmp_path):
+    text = (CLUSTER / "aws.yaml").read_text()
+    assert PROVIDER in text
+    (tmp_path / "aws.yaml").write_text(text.replace(PROVIDER, "hopsearch.distributed.spot_pool.SpotPool"))
+    with pytest.raises(ConfigError, match=rf"provider.module: must be {PROVIDER}, got its old name hopsearch.distributed"):
+        read_cluster_file(tmp_path / "aws.yaml", (1, 1))

@@ -70,6 +70,11 @@ class ClusterFile:
         return {key: value for key, value in self.contents.items() if key.endswith("_commands") and isinstance(value, list)}
 
 
+PROVIDER = "hopsearch.ray_backend.cluster.aws_provider.SpotPool"
+"""Our own node provider for AWS."""
+_MOVED = "hopsearch.distributed.spot_pool.SpotPool"
+
+
 def mapping(value: Any) -> dict[str, Any]:
     """A part of a file that should be a mapping: empty where it is not one."""
     return value if isinstance(value, dict) else {}
@@ -103,6 +108,8 @@ def read_cluster_file(path: Path, trial: tuple[float, float]) -> ClusterFile:
         raise ConfigError(str(path), f"must be YAML: {' '.join(str(error).split())[:200]}", "Fix what is named") from None
     if not isinstance(contents, dict):
         raise ConfigError(str(path), "must be a mapping", "Begin with cluster/aws.yaml")
+    if mapping(contents.get("provider")).get("module") == _MOVED:
+        raise ConfigError(f"{path}: provider.module", f"must be {PROVIDER}, got its old name {_MOVED}", "Write the new one")
     return ClusterFile(path, contents, trial, tuple(_repeated(node, "", set())))
 
 
