@@ -21,6 +21,7 @@ from hopsearch.cluster_check.checks import examine
 from hopsearch.cluster_check.file import PROVIDER, ClusterFile, read_cluster_file
 from hopsearch.cluster_check.prices import most_per_hour
 from hopsearch.command_line.command import DONE, MISTAKE, run_verb
+from hopsearch.core.errors import ConfigError
 from hopsearch.ray_backend.cluster.aws_provider import set_doors
 from hopsearch.ray_backend.cluster.fallbacks import chain, describe
 from tests.clusterfiles import CLUSTER, CONTAINER, EDITS, GROUP, ROOT, contents_of, edited, examined, put
