@@ -13,7 +13,7 @@ from pathlib import Path
 from plain_training import Task
 from programs import Programs
 
-from hopsearch.study.storage.stores import JOURNAL
+from hopsearch.study.persistence.stores import JOURNAL
 
 ROOT = Path(__file__).parents[1]
 AT_ONCE = 2

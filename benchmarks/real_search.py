@@ -37,7 +37,7 @@ from real_contestants import OURS, Value, require_known, search
 from recorded import Line, append, read
 
 from hopsearch.data import DataConfig, load
-from hopsearch.orchestration.spaces import open_space
+from hopsearch.orchestration.open_space import open_space
 
 LINES = Path(__file__).parent / "results" / "real_search.jsonl"
 CONTESTANTS = (OURS, "optuna", "ray")

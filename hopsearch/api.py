@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hopsearch.artifact import load_model as load
 from hopsearch.core.errors import ConfigError, StudyError
-from hopsearch.core.names import require_name
 from hopsearch.core.redaction import learn, learn_from
+from hopsearch.core.study_names import require_name
 from hopsearch.reporting.frame import curves_frame, trials_frame
 from hopsearch.reporting.leaderboard import Row, leaderboard
 from hopsearch.study import StudyView

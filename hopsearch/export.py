@@ -28,14 +28,14 @@ from hopsearch.command_line.command import run_as_program
 from hopsearch.command_line.words import read_words
 from hopsearch.core.config import Settings, flatten, parse
 from hopsearch.core.errors import StudyError
-from hopsearch.core.names import Name
+from hopsearch.core.study_names import Name
 from hopsearch.models import Mixer, build, fold
 from hopsearch.reporting.terminal.printout import make_console
 from hopsearch.storage.mirror import Mirror, Place
 from hopsearch.study import StudyView, TrialRecord
-from hopsearch.study.elections import election_words
 from hopsearch.study.record.attrs import ELECTION
 from hopsearch.study.verdicts import winner_verdicts
+from hopsearch.study.winner_choice import election_words
 from hopsearch.training import CheckpointFolder, TrialConfig
 
 

@@ -21,7 +21,7 @@ from hopsearch.command_line.command import run_as_program
 from hopsearch.command_line.words import read_words
 from hopsearch.core.config import Settings, parse
 from hopsearch.core.errors import StudyError
-from hopsearch.core.names import Name
+from hopsearch.core.study_names import Name
 from hopsearch.reporting.leaderboard import write_csv
 from hopsearch.reporting.terminal.printout import make_console, show
 from hopsearch.storage.mirror import Place

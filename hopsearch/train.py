@@ -36,7 +36,7 @@ from hopsearch.command_line.words import read_words
 from hopsearch.core import paths
 from hopsearch.core.config import flatten, parse
 from hopsearch.core.errors import ConfigError, ResourceError, StudyError
-from hopsearch.core.names import Name, check_name, derive_name
+from hopsearch.core.study_names import Name, check_name, derive_name
 from hopsearch.data import DataConfig, DataFacts, accepted_by_names, data_difference, data_identity
 from hopsearch.data.identity import kept
 from hopsearch.models import preset, require_size
@@ -45,14 +45,15 @@ from hopsearch.ray_backend.cluster.connection import connect, places
 from hopsearch.ray_backend.cluster.growth import growth
 from hopsearch.ray_backend.evaluation import finish_training
 from hopsearch.ray_backend.long_training import run_training
+from hopsearch.reporting.terminal.image_reading import read_images
 from hopsearch.reporting.terminal.printout import make_console, plain
 from hopsearch.reporting.terminal.progress import Curve
 from hopsearch.storage.mirror import Place
-from hopsearch.study import StudyLock, StudyView, read_images
+from hopsearch.study import StudyLock, StudyView
 from hopsearch.study.verdicts import winner_values, winner_verdicts
 from hopsearch.training import SETTINGS, TrialConfig, on_command_line, opening, require_schedule, resolve, viewed
 from hopsearch.training.process.job import Job
-from hopsearch.verbsettings import TrainingVerb
+from hopsearch.verb_settings import TrainingVerb
 
 _WHAT = "training.json"
 _PRESET = "model="

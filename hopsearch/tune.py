@@ -36,44 +36,32 @@ from hopsearch.command_line.words import read_words
 from hopsearch.core import paths
 from hopsearch.core.config import flatten, parse
 from hopsearch.core.errors import ConfigError, UserError
-from hopsearch.core.names import Name, derive_name, slug
+from hopsearch.core.study_names import Name, derive_name, slug
 from hopsearch.data import DataConfig, DataFacts, accepted_by_names, data_identity
 from hopsearch.orchestration.admission import assess
 from hopsearch.orchestration.budget import ALIASES, Budget, BudgetConfig, CostConfig, make_budget, said_of_aliases
-from hopsearch.orchestration.checkpoints import CheckpointConfig
+from hopsearch.orchestration.checkpoint_files import CheckpointConfig
 from hopsearch.orchestration.dispatcher import Dispatcher
-from hopsearch.orchestration.election import FinishConfig, trainings_again
+from hopsearch.orchestration.open_space import FidelityConfig, Later, open_search
 from hopsearch.orchestration.plan import Plan
 from hopsearch.orchestration.preflight import rehearse
 from hopsearch.orchestration.resources import TrialResources
-from hopsearch.orchestration.spaces import FidelityConfig, Later, open_search
+from hopsearch.orchestration.winner_election import FinishConfig, trainings_again
 from hopsearch.ray_backend.cluster.connection import MOST, connect, slots, this_machine
 from hopsearch.ray_backend.cluster.growth import growth
 from hopsearch.ray_backend.driver import interrupted, run_search
-from hopsearch.ray_backend.finishing import finish_winner
+from hopsearch.ray_backend.winner_training import finish_winner
 from hopsearch.reporting.leaderboard import write_csv
 from hopsearch.reporting.tensorboard import Board
+from hopsearch.reporting.terminal.image_reading import read_images
 from hopsearch.reporting.terminal.live import LiveView
 from hopsearch.reporting.terminal.printout import make_console, plain, show
 from hopsearch.space import Space
 from hopsearch.storage.mirror import JournalMirror, Place
-from hopsearch.study import (
-    LEARNING,
-    SAMPLERS,
-    Admission,
-    Identity,
-    Prior,
-    State,
-    Study,
-    StudyView,
-    WarmStart,
-    about_data,
-    origin,
-    read_images,
-)
-from hopsearch.study.storage.database import check_address
+from hopsearch.study import LEARNING, SAMPLERS, Admission, Identity, Prior, State, Study, StudyView, WarmStart, about_data, origin
+from hopsearch.study.persistence.database import check_address
 from hopsearch.training import SETTINGS, Constraint, viewed
-from hopsearch.verbsettings import SearchVerb
+from hopsearch.verb_settings import SearchVerb
 
 
 class TuneConfig(SearchVerb):

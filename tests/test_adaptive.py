@@ -22,9 +22,9 @@ from hopsearch.reporting.terminal.printout import make_console, show
 from hopsearch.space import Fidelity
 from hopsearch.study import MEMORY, PRUNERS, Study, StudyView, Verdict, make_pruner
 from hopsearch.study.record.attrs import JUDGEMENTS
-from hopsearch.study.stopping.agreement import RankAgreement, Tau
-from hopsearch.study.stopping.evidence import Arrival, Evidence
-from hopsearch.study.stopping.judgements import Judgement, stored
+from hopsearch.study.stopping.rank_agreement import RankAgreement, Tau
+from hopsearch.study.stopping.rung_judgements import Judgement, stored
+from hopsearch.study.stopping.rung_values import Arrival, Evidence
 from tests.conftest import identity
 from tests.processes import start
 

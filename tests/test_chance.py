@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from hopsearch.core.chance import equivalent_count, mean_recall_interval, p_value, plus_minus, wilson
+from hopsearch.core.intervals import equivalent_count, mean_recall_interval, p_value, plus_minus, wilson
 
 
 @pytest.mark.parametrize(

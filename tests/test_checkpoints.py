@@ -13,8 +13,8 @@ import pytest
 from hopsearch import export, report
 from hopsearch.core.config import parse
 from hopsearch.core.errors import ConfigError, ResourceError, StudyError
-from hopsearch.orchestration.checkpoints import CheckpointConfig, Checkpoints, in_words
-from hopsearch.orchestration.retention import Retention, retain
+from hopsearch.orchestration.checkpoint_files import CheckpointConfig, Checkpoints, in_words
+from hopsearch.orchestration.checkpoint_retention import Retention, retain
 from hopsearch.orchestration.simulation.simulator import Faults, Simulation, Training
 from hopsearch.reporting.terminal.printout import make_console, show
 from hopsearch.storage import mirror
@@ -230,7 +230,7 @@ class TestCheckpoints:
                 save(study, value)
         program = (
             "import os, signal, sys; from pathlib import Path\n"
-            "from hopsearch.orchestration.checkpoints import CheckpointConfig, CheckpointFolder, Checkpoints, Place, Study\n"
+            "from hopsearch.orchestration.checkpoint_files import CheckpointConfig, CheckpointFolder, Checkpoints, Place, Study\n"
             "from hopsearch.study import StudyView\n"
             "CheckpointFolder.remove = lambda folder: os.kill(os.getpid(), signal.SIGKILL)\n"
             "folder = Path(sys.argv[1])\n"

@@ -9,7 +9,7 @@ import pytest
 from hopsearch import report, tune
 from hopsearch.command_line.command import MISTAKE, run_verb
 from hopsearch.data import DataConfig, load
-from hopsearch.storage.holder import EXPIRY, expiry
+from hopsearch.storage.lease import EXPIRY, expiry
 from tests.conftest import environment, folder_of_images
 
 

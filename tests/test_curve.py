@@ -8,8 +8,8 @@ import pytest
 
 from hopsearch.space import Fidelity
 from hopsearch.study import Verdict, make_pruner
-from hopsearch.study.stopping.evidence import Arrival, Evidence
 from hopsearch.study.stopping.extrapolation import FEWEST, Step, chances, steps, targets
+from hopsearch.study.stopping.rung_values import Arrival, Evidence
 
 FIDELITY = Fidelity(1, 27, 3)
 GO, PAUSE, WITNESS = Verdict.GO, Verdict.PAUSE, Verdict.WITNESS

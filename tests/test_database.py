@@ -8,7 +8,7 @@ from hopsearch import report, tune
 from hopsearch.command_line.command import MISTAKE, run_verb
 from hopsearch.core.errors import ConfigError, UserError
 from hopsearch.study import Study, StudyView
-from hopsearch.study.storage.database import check_address, sqlite_file
+from hopsearch.study.persistence.database import check_address, sqlite_file
 from tests.conftest import identity
 
 ADDRESSES = [

@@ -6,9 +6,9 @@ import pytest
 
 from hopsearch.core.errors import StudyError
 from hopsearch.data import DataConfig
-from hopsearch.orchestration.checkpoints import CheckpointConfig
+from hopsearch.orchestration.checkpoint_files import CheckpointConfig
 from hopsearch.orchestration.dispatcher import Budget, Dispatcher
-from hopsearch.orchestration.failures.causes import Cause, Death
+from hopsearch.orchestration.failures.loss_causes import Cause, Death
 from hopsearch.study import State, Study, StudyView
 from hopsearch.training import Constraint
 from hopsearch.training.process.job import Progress

@@ -11,12 +11,12 @@ from hopsearch.core.errors import StudyError
 from hopsearch.data import DataConfig
 from hopsearch.orchestration.budget import Budget
 from hopsearch.orchestration.dispatcher import Dispatcher
-from hopsearch.orchestration.election import Election, FinishConfig
+from hopsearch.orchestration.winner_election import Election, FinishConfig
 from hopsearch.reporting import facts_of
 from hopsearch.reporting.document import winner_of
 from hopsearch.study import State, Study, StudyView, TrialRecord
-from hopsearch.study.elections import elect, election_words
 from hopsearch.study.verdicts import tied
+from hopsearch.study.winner_choice import elect, election_words
 from hopsearch.training import Constraint
 from hopsearch.training.process.job import Job, JobRun
 from tests.conftest import identity, open_study

@@ -7,7 +7,7 @@ import pytest
 from hopsearch.orchestration.simulation.simulator import Simulation, Training
 from hopsearch.study import MEMORY, State, Study, StudyView
 from hopsearch.study.sampling.sampler_view import sampler_view
-from hopsearch.study.stopping.evidence import Rung
+from hopsearch.study.stopping.rung_values import Rung
 from tests.conftest import admit_all, identity, open_study
 
 RATES = {

@@ -11,8 +11,8 @@ from hopsearch.orchestration.dispatcher import Dispatcher
 from hopsearch.orchestration.simulation.simulator import Faults, Simulation
 from hopsearch.space import Fidelity
 from hopsearch.study import MEMORY, PRUNERS, State, Study, StudyView
-from hopsearch.study.stopping.evidence import Arrival, Evidence
 from hopsearch.study.stopping.finalists import finalist
+from hopsearch.study.stopping.rung_values import Arrival, Evidence
 from hopsearch.training import Constraint
 from hopsearch.training.process.job import Progress
 from tests.conftest import SPACE, admit_all, identity

@@ -6,8 +6,8 @@ from statistics import median
 
 import pytest
 
-from hopsearch.study.stopping.evidence import Rung, StableOrder
 from hopsearch.study.stopping.fronts import crowding_distances, dominates, fronts
+from hopsearch.study.stopping.rung_values import Rung, StableOrder
 
 POINTS = ((0.9, -5.0), (0.8, -3.0), (0.7, -4.0), (0.5, -1.0), (0.4, -2.0), (0.4, -2.0))
 

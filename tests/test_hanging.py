@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from hopsearch.orchestration.failures.causes import Cause, Death
-from hopsearch.orchestration.failures.losses import Losses
-from hopsearch.orchestration.failures.watch import Watch
-from hopsearch.ray_backend.workers.hanging import GroupWatch
+from hopsearch.orchestration.failures.hang_watch import Watch
+from hopsearch.orchestration.failures.loss_causes import Cause, Death
+from hopsearch.orchestration.failures.lost_workers import Losses
+from hopsearch.ray_backend.workers.hanging_workers import GroupWatch
 from hopsearch.study import State, StudyView, TrialRecord
 from hopsearch.study.record.attrs import REPEATS
 from hopsearch.training.process.job import Progress
@@ -34,7 +34,7 @@ QUICK = """
 import sys
 from hopsearch.command_line import signals
 signals.supervise()
-from hopsearch.ray_backend.workers import hanging; from hopsearch.orchestration.failures import watch
+from hopsearch.ray_backend.workers import hanging_workers; from hopsearch.orchestration.failures import hang_watch
 watch._LEAST, watch._LEAST_AT_FIRST, hanging._AN_IMAGE, hanging.LOOK_EVERY = 6.0, 20.0, 0.0, 1.0
 from hopsearch import train, tune
 from hopsearch.command_line.command import run_as_program
@@ -104,7 +104,7 @@ class TestWatch:
 
 class TestDeaths:
     def test_causes(self):
-        from hopsearch.ray_backend.workers.deaths import death_of
+        from hopsearch.ray_backend.workers.worker_deaths import death_of
 
         assert death_of(MEMORY) == Death(
             Cause.MEMORY, "7.80 of 23.54 GB were in use on 192.0.2.2, 0.16 GB of them by this worker"

@@ -15,9 +15,9 @@ from optuna.storages.journal import JournalFileBackend
 from hopsearch import report
 from hopsearch.core.errors import StudyError
 from hopsearch.study import Identity, StudyView
+from hopsearch.study.persistence import journal as journal_file
+from hopsearch.study.persistence.journal import read_journal
 from hopsearch.study.record.format import FORMAT
-from hopsearch.study.storage import journal as journal_file
-from hopsearch.study.storage.journal import read_journal
 from tests.conftest import admit_all, drive, identity, open_study
 
 

@@ -19,7 +19,7 @@ from hopsearch.reporting.terminal import live
 from hopsearch.reporting.terminal.live import LiveView
 from hopsearch.reporting.terminal.printout import make_console, show
 from hopsearch.study import MEMORY, PRUNERS, Study, StudyView
-from hopsearch.study.stopping.judgements import Judgement
+from hopsearch.study.stopping.rung_judgements import Judgement
 from hopsearch.training import Constraint
 from hopsearch.training.process.job import Progress
 from tests.conftest import SPACE, identity

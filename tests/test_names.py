@@ -6,7 +6,7 @@ from hopsearch import Study, report, tune
 from hopsearch.command_line.command import MISTAKE, run_verb
 from hopsearch.core.config import parse
 from hopsearch.core.errors import ConfigError, StudyError
-from hopsearch.core.names import RULE, check_name, derive_name
+from hopsearch.core.study_names import RULE, check_name, derive_name
 from hopsearch.report import ReportConfig
 from hopsearch.storage.mirror import Place
 from hopsearch.train import TrainingConfig

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from hopsearch.data import DataConfig
 from hopsearch.orchestration.budget import Budget
-from hopsearch.orchestration.conclusion import conclude, leave
+from hopsearch.orchestration.closing import conclude, leave
 from hopsearch.orchestration.dispatcher import Dispatcher
 from hopsearch.orchestration.simulation.simulator import Faults, Simulation
 from hopsearch.reporting.facts import facts_of

@@ -12,10 +12,10 @@ from timm.optim import create_optimizer_v2
 from torch import nn
 
 from hopsearch import export, report
-from hopsearch.core.columns import settings
 from hopsearch.core.errors import CheckpointError, ConfigError, UserError
+from hopsearch.core.terminal_tables import settings
 from hopsearch.models import build
-from hopsearch.orchestration.spaces import open_space
+from hopsearch.orchestration.open_space import open_space
 from hopsearch.training import CheckpointFolder, OptimConfig, Paused, TrainConfig, TrialConfig, TrialRun, estimate_cost, resolve
 from hopsearch.training.optimizer import build_optimizer
 from hopsearch.training.precision import Precision

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from hopsearch.core.errors import StudyError
-from hopsearch.storage.holder import Holder, LostLease
+from hopsearch.storage.lease import Holder, LostLease
 from hopsearch.storage.mirror import Mirror, Place
-from hopsearch.storage.ownership import Fence, Marks, StorageLease
+from hopsearch.storage.storage_lease import Fence, Marks, StorageLease
 from hopsearch.study import Study, StudyView
 from tests.conftest import environment, identity
 from tests.lone_driver import opened, search

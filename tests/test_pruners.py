@@ -5,7 +5,7 @@ import pytest
 from hopsearch.core.errors import ConfigError
 from hopsearch.space import Fidelity
 from hopsearch.study import PRUNERS, Verdict, make_pruner
-from hopsearch.study.stopping.evidence import Arrival, Evidence
+from hopsearch.study.stopping.rung_values import Arrival, Evidence
 
 FIDELITY = Fidelity(1, 27, 3)
 GO, STOP, PAUSE = Verdict.GO, Verdict.STOP, Verdict.PAUSE

@@ -8,8 +8,7 @@ import pytest
 from rich.console import Console
 
 from hopsearch.data import DataConfig
-from hopsearch.study import read_images
-from hopsearch.study.reading import ReadingView, progress_words
+from hopsearch.reporting.terminal.image_reading import ReadingView, progress_words, read_images
 from tests.layouts import photographs
 
 
@@ -67,7 +66,7 @@ def test_a_second_search_in_a_process_looks_again(tmp_path):
 CELL = """
 import time
 from hopsearch.reporting.terminal.printout import make_console
-from hopsearch.study.reading import ReadingView
+from hopsearch.reporting.terminal.image_reading import ReadingView
 with ReadingView(make_console()) as view:
     for done in range(1, 13):
         time.sleep(0.1)

@@ -16,7 +16,7 @@ from hopsearch.data import Augment, DataConfig, DataFacts
 from hopsearch.data.augmentation import geometry, mixing, randaugment
 from hopsearch.data.augmentation.randaugment import RandAugment, parse_policy
 from hopsearch.models import FAMILIES
-from hopsearch.orchestration.spaces import open_space
+from hopsearch.orchestration.open_space import open_space
 from hopsearch.space import Fidelity
 from hopsearch.study import Identity
 from hopsearch.training import TrialRun, choose_recipe, recipe, require_schedule, resolve, viewed

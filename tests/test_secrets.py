@@ -23,9 +23,9 @@ from hopsearch.core.errors import ConfigError, StudyError
 from hopsearch.core.redaction import formatted, learn_from, redact
 from hopsearch.data import DataConfig, load
 from hopsearch.reporting.terminal.printout import make_console
-from hopsearch.storage.holder import EXPIRY
+from hopsearch.storage.lease import EXPIRY
 from hopsearch.study import Identity, StudyView
-from hopsearch.study.storage.lease import DatabaseLease
+from hopsearch.study.persistence.database_lease import DatabaseLease
 from hopsearch.training.process.job import Job, JobRun
 from tests.conftest import FAMILIES_SPACE, environment, folder_of_images, identity, search_little
 

@@ -15,7 +15,7 @@ from hopsearch import train
 from hopsearch.command_line.command import MISTAKE, run_verb
 from hopsearch.data import DataConfig, data_identity, load
 from hopsearch.ray_backend import long_training
-from hopsearch.ray_backend.workers.hanging import GroupWatch
+from hopsearch.ray_backend.workers.hanging_workers import GroupWatch
 from hopsearch.space import Space
 from hopsearch.study import Identity, Study, StudyLock, StudyView, about_data
 from hopsearch.training import CheckpointFolder

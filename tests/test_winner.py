@@ -10,7 +10,7 @@ from hopsearch import train
 from hopsearch.data import DataConfig
 from hopsearch.export import write_export
 from hopsearch.orchestration.budget import Budget
-from hopsearch.orchestration.conclusion import conclude
+from hopsearch.orchestration.closing import conclude
 from hopsearch.orchestration.dispatcher import Dispatcher
 from hopsearch.reporting.facts import facts_of
 from hopsearch.reporting.frame import trials_frame

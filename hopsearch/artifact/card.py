@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hopsearch.core.chance import mean_recall_interval, wilson
 from hopsearch.core.config import flatten
+from hopsearch.core.intervals import mean_recall_interval, wilson
 
 _SOURCES = {
     "mlpmixer": "MLP-Mixer (arXiv 2105.01601)",

@@ -9,8 +9,8 @@ import numpy as np
 from hopsearch.data.files.cache import cache_folder
 from hopsearch.data.files.config import DataConfig
 from hopsearch.data.files.contents import Listed, sums_of, twice, two_classes
-from hopsearch.data.files.parts import FilePart, HeldOut, Part, Source, digest
-from hopsearch.data.files.split import Indices
+from hopsearch.data.files.listed_parts import FilePart, HeldOut, Part, Source, digest
+from hopsearch.data.files.stratified_split import Indices
 from hopsearch.data.identity import BY_CONTENTS
 
 

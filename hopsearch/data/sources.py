@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from hopsearch.core.config import choices
 from hopsearch.core.errors import DataError
-from hopsearch.data.files.parts import ArrayPart, FilePart, HeldOut, Source
+from hopsearch.data.files.listed_parts import ArrayPart, FilePart, HeldOut, Source
 from hopsearch.data.folders.source import open_folder
 
 

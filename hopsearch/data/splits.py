@@ -15,9 +15,9 @@ import torch
 from hopsearch.data.files.cache import Decoded, cache_folder, cached_format, part_key, read_part
 from hopsearch.data.files.config import DataConfig, DataFacts
 from hopsearch.data.files.decode import natural_format, own_size
+from hopsearch.data.files.listed_parts import ArrayPart, FilePart, HeldOut, Part, Source, digest
 from hopsearch.data.files.originals import Originals
-from hopsearch.data.files.parts import ArrayPart, FilePart, HeldOut, Part, Source, digest
-from hopsearch.data.files.split import Indices, prefix_length, require_per_class, stratified_order
+from hopsearch.data.files.stratified_split import Indices, prefix_length, require_per_class, stratified_order
 from hopsearch.data.files.view import Pixels
 from hopsearch.data.fingerprint import Prints
 from hopsearch.data.images import ImageSet

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from hopsearch.data.files.config import DataConfig, DataFacts
-from hopsearch.data.files.parts import Source
-from hopsearch.data.folders.names import normal
+from hopsearch.data.files.listed_parts import Source
+from hopsearch.data.folders.folder_names import normal
 
 _SHOWN = 8  # class names
 

@@ -14,12 +14,12 @@ from hopsearch.core.errors import StudyError, UserError
 from hopsearch.data import DataConfig, DataFacts
 from hopsearch.orchestration.admission import assess
 from hopsearch.orchestration.budget import Budget
-from hopsearch.orchestration.checkpoints import CheckpointConfig, Checkpoints
-from hopsearch.orchestration.ending import Ending
-from hopsearch.orchestration.failures.booking import Booking
-from hopsearch.orchestration.failures.causes import CRASH, Cause, Death
-from hopsearch.orchestration.failures.losses import Losses
-from hopsearch.orchestration.failures.watch import Watch
+from hopsearch.orchestration.checkpoint_files import CheckpointConfig, Checkpoints
+from hopsearch.orchestration.failures.hang_watch import Watch
+from hopsearch.orchestration.failures.loss_causes import CRASH, Cause, Death
+from hopsearch.orchestration.failures.lost_epochs import Booking
+from hopsearch.orchestration.failures.lost_workers import Losses
+from hopsearch.orchestration.next_trial import Ending
 from hopsearch.orchestration.observer import Observer
 from hopsearch.storage.mirror import JournalMirror, Place
 from hopsearch.study import Admission, State, Study, TrialRecord

@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from hopsearch.core.columns import without_section
 from hopsearch.core.durations import amount, expected
 from hopsearch.core.seeds import derive
+from hopsearch.core.terminal_tables import without_section
 from hopsearch.data import DataConfig, load
 from hopsearch.orchestration.budget import Budget, budget_epochs
-from hopsearch.orchestration.election import FinishConfig, trainings_left
 from hopsearch.orchestration.resources import TrialResources
 from hopsearch.orchestration.simulation.simulator import Simulation, Training
+from hopsearch.orchestration.winner_election import FinishConfig, trainings_left
 from hopsearch.space import Space
 from hopsearch.study import MEMORY, Admission, Admit, Identity, Study, StudyView
 from hopsearch.training import TrialRun, resolve

@@ -4,11 +4,11 @@ import tempfile
 from pathlib import Path
 
 from hopsearch.core.errors import StudyError
+from hopsearch.study.persistence.stores import MEMORY
 from hopsearch.study.record.identity import Identity
 from hopsearch.study.record.trial import TrialRecord
 from hopsearch.study.sampling.priors import Prior
 from hopsearch.study.sampling.proposals import Admit
-from hopsearch.study.storage.stores import MEMORY
 from hopsearch.study.warm_start import WarmStart
 from hopsearch.study.writer import Study
 

@@ -11,10 +11,10 @@ from random import Random
 
 from hopsearch.study import StudyView, make_pruner
 from hopsearch.study.record.trial import Decision, Failure
-from hopsearch.study.stopping.agreement import ENOUGH, Tau
 from hopsearch.study.stopping.decisions import in_order, take_in
-from hopsearch.study.stopping.evidence import Arrival, Evidence
-from hopsearch.study.stopping.rules import Pruner, Verdict
+from hopsearch.study.stopping.rank_agreement import ENOUGH, Tau
+from hopsearch.study.stopping.rule import Pruner, Verdict
+from hopsearch.study.stopping.rung_values import Arrival, Evidence
 
 _TIMES = 9  # continuations, of which the median counts; fewer in a large search, where they differ less
 _TRIALS = 300  # that are continued in all, for the same reason

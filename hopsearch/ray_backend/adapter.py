@@ -17,9 +17,9 @@ from ray.tune.search import Searcher, SearchGenerator
 
 from hopsearch.orchestration.dispatcher import Dispatcher
 from hopsearch.orchestration.resources import TrialResources
-from hopsearch.ray_backend.workers.deaths import death_of
-from hopsearch.ray_backend.workers.sealing import seal
+from hopsearch.ray_backend.workers.sealed_job import seal
 from hopsearch.ray_backend.workers.worker import CPUS, GPUS, JOB, PROGRESS
+from hopsearch.ray_backend.workers.worker_deaths import death_of
 from hopsearch.training.process.job import Progress
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from hopsearch.core.errors import StudyError
 from hopsearch.orchestration.resources import TrialResources
-from hopsearch.ray_backend.workers.deaths import LOST, death_of
-from hopsearch.ray_backend.workers.seat import Seat
+from hopsearch.ray_backend.workers.watched_training import Seat
+from hopsearch.ray_backend.workers.worker_deaths import LOST, death_of
 from hopsearch.study import State, TrialRecord
 from hopsearch.training.process.job import Job
 

@@ -15,8 +15,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from scipy import stats
 
-from hopsearch.core.chance import plus_minus
-from hopsearch.core.columns import without_section
+from hopsearch.core.intervals import plus_minus
+from hopsearch.core.terminal_tables import without_section
 from hopsearch.reporting.style import FAMILY_COLOURS, OTHER_COLOUR, about, layout
 from hopsearch.study import State, StudyView, TrialRecord
 

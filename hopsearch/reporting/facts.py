@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hopsearch.core.chance import wilson
+from hopsearch.core.intervals import wilson
 from hopsearch.reporting.leaderboard import Row, leaderboard, summary
 from hopsearch.reporting.pareto import pareto_front
 from hopsearch.study import State, StudyView, chronicle
-from hopsearch.study.elections import election_words, finishing_cost
 from hopsearch.study.record.attrs import ELECTION
-from hopsearch.study.stopping.judgements import latest
+from hopsearch.study.stopping.rung_judgements import latest
 from hopsearch.study.verdicts import baseline, interval_of, no_better, no_better_words, winner_values, winner_verdicts
+from hopsearch.study.winner_choice import election_words, finishing_cost
 
 COSTS = {
     "params": "parameters",

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from hopsearch.core.columns import without_section
+from hopsearch.core.terminal_tables import without_section
 from hopsearch.reporting.facts import COSTS, Facts
 from hopsearch.reporting.style import FAMILY_COLOURS, OTHER_COLOUR, about, colour_of, layout, log_axis, positions
 from hopsearch.space import Categorical, Parameter

@@ -6,7 +6,7 @@ from collections import defaultdict
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from hopsearch.core.chance import plus_minus
+from hopsearch.core.intervals import plus_minus
 from hopsearch.reporting.effects import Adjusted, reached
 from hopsearch.reporting.style import FAMILY_COLOURS, OTHER_COLOUR, about, layout, log_axis
 from hopsearch.study import State, StudyView, TrialRecord

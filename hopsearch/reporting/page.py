@@ -10,7 +10,7 @@ from typing import Any
 from plotly.io import to_json
 from plotly.offline import get_plotlyjs
 
-from hopsearch.core.columns import without_section
+from hopsearch.core.terminal_tables import without_section
 from hopsearch.reporting.document import (
     beside_of,
     compared_cells,

@@ -23,9 +23,9 @@ from torch.utils.tensorboard.summary import text as text_summary
 
 from hopsearch.core import paths
 from hopsearch.space import Categorical, Float, Int, Parameter, Space
-from hopsearch.study.chronicle import chronicle
 from hopsearch.study.reader import StudyView
 from hopsearch.study.record.trial import State, TrialRecord
+from hopsearch.study.report_history import chronicle
 
 _DONE = ".final"  # marks a run whose trial has ended and is written to the end
 

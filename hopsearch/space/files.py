@@ -9,10 +9,10 @@ from hopsearch.core.config import brief, choices, did_you_mean, flatten
 from hopsearch.core.errors import SpaceError
 from hopsearch.space.conditions import FACTS, Value, When, holds, shown
 from hopsearch.space.parameters import Parameter
-from hopsearch.space.places import Where, read_source
 from hopsearch.space.schema import Parts, read_parts
 from hopsearch.space.space import Space
 from hopsearch.space.structure import parents_first, settle
+from hopsearch.space.yaml_places import Where, read_source
 
 _SUFFIXES = (".yaml", ".yml")
 

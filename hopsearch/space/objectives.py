@@ -6,7 +6,7 @@ from typing import Any
 from hopsearch.core.config import choices
 from hopsearch.core.errors import SpaceError
 from hopsearch.space.conditions import shown
-from hopsearch.space.places import Where
+from hopsearch.space.yaml_places import Where
 
 COSTS = ("params", "flops", "memory", "latency")
 """What a configuration costs, whatever its epoch: the first three are computed before it runs, ``latency`` (seconds of one

@@ -12,7 +12,7 @@ from hopsearch.space.conditions import Value, read_when, shown
 from hopsearch.space.fidelity import Fidelity
 from hopsearch.space.objectives import read_objectives
 from hopsearch.space.parameters import KINDS, Parameter
-from hopsearch.space.places import Where
+from hopsearch.space.yaml_places import Where
 
 SPACE_KEYS = ("objective", "direction", "fidelity", "fixed", "parameters", "first")
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")

@@ -13,9 +13,9 @@ from hopsearch.space.conditions import Value, holds, passes, same, shown
 from hopsearch.space.fidelity import Fidelity
 from hopsearch.space.objectives import Objective, read_objectives
 from hopsearch.space.parameters import Parameter
-from hopsearch.space.places import Where
 from hopsearch.space.schema import read_parts
 from hopsearch.space.structure import count, expand, parents_first, settle
+from hopsearch.space.yaml_places import Where
 
 Suggest = Callable[[str, Parameter], Value]
 """Chooses a value for a parameter: a sampler, a grid, a person."""

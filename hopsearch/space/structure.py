@@ -8,7 +8,7 @@ from hopsearch.core.config import did_you_mean
 from hopsearch.core.errors import SpaceError
 from hopsearch.space.conditions import holds, passes
 from hopsearch.space.parameters import Categorical, Parameter
-from hopsearch.space.places import Where
+from hopsearch.space.yaml_places import Where
 
 Parameters = Mapping[str, Parameter]
 Items = Sequence[tuple[str, Parameter]]

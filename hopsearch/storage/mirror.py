@@ -13,9 +13,9 @@ import pyarrow.fs
 from hopsearch.core import paths
 from hopsearch.core.errors import HopsearchError, ResourceError, StudyError
 from hopsearch.core.files import written_whole
-from hopsearch.core.names import require_name
-from hopsearch.storage.holder import LostLease
-from hopsearch.storage.ownership import Fence, StorageLease, below
+from hopsearch.core.study_names import require_name
+from hopsearch.storage.lease import LostLease
+from hopsearch.storage.storage_lease import Fence, StorageLease, below
 
 _BLOCK = 1 << 22
 _SOON = 2.0  # seconds at most that a lost machine takes with it

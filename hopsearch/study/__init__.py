@@ -1,17 +1,16 @@
 """What is known: the study over an Optuna storage, its samplers and pruners, its leaderboard and its picture in TensorBoard."""
 
-from hopsearch.study.chronicle import Report, chronicle
+from hopsearch.study.persistence.stores import MEMORY, StudyLock
 from hopsearch.study.reader import StudyView
-from hopsearch.study.reading import read_images
 from hopsearch.study.record.identity import Identity
 from hopsearch.study.record.provenance import about_data, origin
 from hopsearch.study.record.trial import Decision, Promotion, State, TrialRecord
+from hopsearch.study.report_history import Report, chronicle
 from hopsearch.study.sampling.priors import Prior
 from hopsearch.study.sampling.proposals import Admission, Admit
 from hopsearch.study.sampling.samplers import LEARNING, SAMPLERS, make_sampler
 from hopsearch.study.stopping.pruners import PRUNERS, make_pruner
-from hopsearch.study.stopping.rules import Pruner, Verdict
-from hopsearch.study.storage.stores import MEMORY, StudyLock
+from hopsearch.study.stopping.rule import Pruner, Verdict
 from hopsearch.study.warm_start import WarmStart
 from hopsearch.study.writer import Study
 
@@ -40,5 +39,4 @@ __all__ = [
     "make_pruner",
     "make_sampler",
     "origin",
-    "read_images",
 ]

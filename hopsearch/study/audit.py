@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from hopsearch.space import Space
 from hopsearch.study.record.trial import Decision, Failure, Promotion, State, TrialRecord
 from hopsearch.study.stopping.decisions import decide, in_order, take_in
-from hopsearch.study.stopping.evidence import Evidence
 from hopsearch.study.stopping.finalists import finalist
-from hopsearch.study.stopping.judgements import Judgement, changes
 from hopsearch.study.stopping.pruners import make_pruner
-from hopsearch.study.stopping.rules import Pruner
+from hopsearch.study.stopping.rule import Pruner
+from hopsearch.study.stopping.rung_judgements import Judgement, changes
+from hopsearch.study.stopping.rung_values import Evidence
 
 
 def audit(records: Mapping[int, TrialRecord], judgements: Sequence[Judgement], space: Space) -> list[str]:

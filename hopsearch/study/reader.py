@@ -11,15 +11,15 @@ from hopsearch.core.config import choices
 from hopsearch.core.errors import StudyError
 from hopsearch.space import Objective
 from hopsearch.study.audit import audit
+from hopsearch.study.persistence.database import sqlite_file
+from hopsearch.study.persistence.stores import JOURNAL, integrity, open_storage, studies_beside
 from hopsearch.study.record.attrs import CHECKPOINTS, IDENTITY, JUDGEMENTS, SECONDS, WINNER
 from hopsearch.study.record.carriers import Carriers, is_open
 from hopsearch.study.record.identity import Identity
 from hopsearch.study.record.trial import State, TrialRecord, from_optuna
 from hopsearch.study.stopping.decisions import arrival
 from hopsearch.study.stopping.fronts import Values, fronts
-from hopsearch.study.stopping.judgements import Judgement, read
-from hopsearch.study.storage.database import sqlite_file
-from hopsearch.study.storage.stores import JOURNAL, integrity, open_storage, studies_beside
+from hopsearch.study.stopping.rung_judgements import Judgement, read
 
 
 class StudyView:
@@ -77,7 +77,7 @@ class StudyView:
 
     @property
     def integrity(self) -> str:
-        """What can be said of the storage, in a sentence; see `hopsearch.study.storage.stores.integrity`."""
+        """What can be said of the storage, in a sentence; see `hopsearch.study.persistence.stores.integrity`."""
         return integrity(self.optuna._storage)
 
     def refresh(self) -> None:

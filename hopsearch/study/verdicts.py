@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hopsearch.core.chance import SIGNIFICANT, Interval, equivalent_count, mean_recall_interval, p_value, wilson
+from hopsearch.core.intervals import SIGNIFICANT, Interval, equivalent_count, mean_recall_interval, p_value, wilson
 from hopsearch.study.reader import StudyView
 from hopsearch.study.record.trial import TrialRecord
 

@@ -6,6 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hopsearch.study.create import load_or_create
+from hopsearch.study.persistence.database import engine_of
+from hopsearch.study.persistence.database_lease import DatabaseLease
+from hopsearch.study.persistence.stores import MEMORY, StudyLock, open_storage
 from hopsearch.study.record.attrs import BROKEN, DECISION, FAILURE, JUDGEMENTS, PROGRESS, PROMOTION
 from hopsearch.study.record.identity import Identity
 from hopsearch.study.record.trial import Failure, Promotion, State, TrialRecord
@@ -14,15 +17,12 @@ from hopsearch.study.sampling.proposals import Admit, Proposals
 from hopsearch.study.sampling.sampler_view import sampler_view
 from hopsearch.study.sampling.samplers import make_sampler
 from hopsearch.study.stopping.decisions import Made, decide, in_order, take_in
-from hopsearch.study.stopping.evidence import Evidence
 from hopsearch.study.stopping.finalists import finalist
-from hopsearch.study.stopping.judgements import Judgement, changes, stored
 from hopsearch.study.stopping.pruners import make_pruner
-from hopsearch.study.storage.database import engine_of
-from hopsearch.study.storage.lease import DatabaseLease
-from hopsearch.study.storage.stores import MEMORY, StudyLock, open_storage
+from hopsearch.study.stopping.rung_judgements import Judgement, changes, stored
+from hopsearch.study.stopping.rung_values import Evidence
 from hopsearch.study.warm_start import WarmStart
-from hopsearch.study.writing import Writer
+from hopsearch.study.writer_state import Writer
 
 
 class Study(Writer):

@@ -4,10 +4,10 @@ from hopsearch.training.checkpoint import CheckpointFolder, load_checkpoint
 from hopsearch.training.classes import MOST_CLASSES, confusions, recall_names, results_of
 from hopsearch.training.cost import Constraint, Cost, estimate_cost
 from hopsearch.training.loop import Evaluation, evaluate
-from hopsearch.training.ranks import Ranks
-from hopsearch.training.recipe.blame import on_command_line
+from hopsearch.training.process_ranks import Ranks
 from hopsearch.training.recipe.papers import RECIPES, choose_recipe, recipe, viewed
 from hopsearch.training.recipe.sections import FROM_DATA, SETTINGS
+from hopsearch.training.recipe.setting_errors import on_command_line
 from hopsearch.training.recipe.settings import OptimConfig, TrainConfig, TrialConfig, resolve
 from hopsearch.training.schedule import opening, require_schedule
 from hopsearch.training.trial import METRICS, Paused, Row, TrialRun, pick_device

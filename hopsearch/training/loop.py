@@ -13,7 +13,7 @@ from torch import nn
 
 from hopsearch.core.errors import Diverged, OutOfMemory
 from hopsearch.data import ImageSet
-from hopsearch.training.ranks import Ranks
+from hopsearch.training.process_ranks import Ranks
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from hopsearch.training.classes import class_weights, recall_row
 from hopsearch.training.loop import Evaluation, evaluate, failures, require_finite, soft_cross_entropy
 from hopsearch.training.optimizer import build_optimizer, learning_rate
 from hopsearch.training.precision import Precision
-from hopsearch.training.ranks import Ranks
+from hopsearch.training.process_ranks import Ranks
 from hopsearch.training.recipe.settings import TrialConfig
 
 Row = dict[str, float]

@@ -22,8 +22,8 @@ from hopsearch.core.errors import ConfigError, DataError
 from hopsearch.core.files import written_whole
 from hopsearch.data.files.contents import keep_sums
 from hopsearch.data.files.decode import decode_all, refuse_corrupt
+from hopsearch.data.files.listed_parts import FilePart, Part, digest
 from hopsearch.data.files.originals import Originals
-from hopsearch.data.files.parts import FilePart, Part, digest
 from hopsearch.data.files.progress import counted
 from hopsearch.data.files.view import Pixels
 

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from hopsearch.core.errors import DataError
 from hopsearch.core.files import written_whole
 from hopsearch.data.files.decode import in_threads
-from hopsearch.data.files.parts import SUM, FilePart, digest
+from hopsearch.data.files.listed_parts import SUM, FilePart, digest
 from hopsearch.data.files.progress import counted
-from hopsearch.data.files.split import Indices
+from hopsearch.data.files.stratified_split import Indices
 
 Sums = npt.NDArray[np.uint8]
 

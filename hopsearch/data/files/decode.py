@@ -18,7 +18,7 @@ from PIL import Image
 
 from hopsearch.core.errors import DataError
 from hopsearch.data.files.config import MOST_PIXELS
-from hopsearch.data.files.parts import ArrayPart, FilePart, Part
+from hopsearch.data.files.listed_parts import ArrayPart, FilePart, Part
 from hopsearch.data.files.progress import counted
 from hopsearch.data.files.view import UNREADABLE, Pixels, pil_quiet, reason_of, to_pixels, upright_size
 

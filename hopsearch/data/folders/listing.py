@@ -10,7 +10,7 @@ from stat import S_ISREG
 import numpy as np
 
 from hopsearch.core.errors import DataError
-from hopsearch.data.files.parts import FilePart
+from hopsearch.data.files.listed_parts import FilePart
 
 IMAGE_SUFFIXES = frozenset([".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
 

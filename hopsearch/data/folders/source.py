@@ -1,6 +1,6 @@
 """Image folders as a `Source`: parts, classes and images are listed; no image is opened.
 
-Any folder of class folders, with or without ``train/``, ``val/`` and ``test/`` above them; see `hopsearch.data.folders.layouts`.
+Any folder of class folders, with or without ``train/``, ``val/`` and ``test/`` above them; see `train_val_test`.
 """
 
 from pathlib import Path
@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from hopsearch.core.errors import DataError
-from hopsearch.data.files.parts import FilePart, Found, HeldOut, Source
-from hopsearch.data.folders.layouts import ADVICE, Layout, find_layout
+from hopsearch.data.files.listed_parts import FilePart, Found, HeldOut, Source
+from hopsearch.data.folders.folder_names import normal, read_name
 from hopsearch.data.folders.listing import (
     IMAGE_SUFFIXES,
     PassedOver,
@@ -21,7 +21,7 @@ from hopsearch.data.folders.listing import (
     images_in,
     walk,
 )
-from hopsearch.data.folders.names import normal, read_name
+from hopsearch.data.folders.train_val_test import ADVICE, Layout, find_layout
 
 __all__ = ["IMAGE_SUFFIXES", "open_folder"]
 _NONE = "none"

@@ -15,8 +15,8 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not in __all__
 
 from hopsearch.ray_backend.cluster.interface import hosted_store, meet_where_ray_does
-from hopsearch.ray_backend.workers.notice import Notice, draining, leave_key, this_node, told_to_leave
-from hopsearch.ray_backend.workers.sealing import unseal
+from hopsearch.ray_backend.workers.sealed_job import unseal
+from hopsearch.ray_backend.workers.spot_notice import Notice, draining, leave_key, this_node, told_to_leave
 from hopsearch.training import Ranks
 from hopsearch.training.process.job import JobRun, Progress, cause
 

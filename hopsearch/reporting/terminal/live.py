@@ -13,12 +13,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from hopsearch.core.columns import Column, fitted, packed, settings
 from hopsearch.core.durations import clock
+from hopsearch.core.terminal_tables import Column, fitted, packed, settings
 from hopsearch.orchestration.time_left import forecast
 from hopsearch.reporting.leaderboard import varied
 from hopsearch.study import State, StudyView, TrialRecord, make_pruner
-from hopsearch.study.stopping.judgements import latest
+from hopsearch.study.stopping.rung_judgements import latest
 from hopsearch.training import Row
 from hopsearch.training.process.job import Drawn
 

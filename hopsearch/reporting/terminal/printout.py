@@ -6,14 +6,14 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
-from hopsearch.core.columns import Column, fitted, settings, short
 from hopsearch.core.redaction import redact
+from hopsearch.core.terminal_tables import Column, fitted, settings, short
 from hopsearch.reporting.leaderboard import Row, leaderboard, summary, varied
-from hopsearch.study.elections import election_words
 from hopsearch.study.reader import StudyView
 from hopsearch.study.record.attrs import ELECTION
-from hopsearch.study.stopping.judgements import latest
+from hopsearch.study.stopping.rung_judgements import latest
 from hopsearch.study.verdicts import BALANCED, no_better_words, winner_values, winner_verdicts
+from hopsearch.study.winner_choice import election_words
 
 _BESIDE = {"val_acc": "val_acc", BALANCED: "balanced"}  # short: the table is wide
 

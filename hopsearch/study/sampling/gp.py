@@ -28,7 +28,7 @@ from hopsearch.space import Objective, Space
 from hopsearch.study.record.attrs import COST, MEASURED, REJECTED
 from hopsearch.study.record.trial import State
 from hopsearch.study.sampling.encoding import Encoding, Floats
-from hopsearch.study.sampling.ranks import ranks
+from hopsearch.study.sampling.rank_values import ranks
 from hopsearch.study.sampling.sampler_view import SamplerView, at_fault, best_by_rung, inherited
 from hopsearch.study.sampling.surrogate import Observed, Surrogate
 

@@ -12,7 +12,7 @@ Shapes: N trials, M of them at a rung, R rungs.
 import numpy as np
 import numpy.typing as npt
 
-from hopsearch.study.sampling.ranks import ranks
+from hopsearch.study.sampling.rank_values import ranks
 
 Floats = npt.NDArray[np.float64]
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from hopsearch.core.errors import StudyError
 from hopsearch.space import Objective
 from hopsearch.study.record.trial import Decision, Failure, Promotion, TrialRecord
-from hopsearch.study.stopping.evidence import Arrival, Evidence
-from hopsearch.study.stopping.rules import Pruner, Verdict
+from hopsearch.study.stopping.rule import Pruner, Verdict
+from hopsearch.study.stopping.rung_values import Arrival, Evidence
 
 Made = Decision | Promotion | Failure
 """What changes what later decisions are made on."""

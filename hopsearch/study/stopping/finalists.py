@@ -8,8 +8,8 @@ winner in the end, and cost the search new trials that were (``benchmarks/result
 import itertools
 
 from hopsearch.space import Fidelity
-from hopsearch.study.stopping.evidence import Evidence
 from hopsearch.study.stopping.fronts import Values, dominates
+from hopsearch.study.stopping.rung_values import Evidence
 
 
 def finalist(evidence: Evidence, fidelity: Fidelity, reach: int) -> tuple[int, int] | None:

@@ -5,20 +5,11 @@ from collections.abc import Callable
 from hopsearch.core.config import choices
 from hopsearch.core.errors import ConfigError
 from hopsearch.space import Fidelity
-from hopsearch.study.stopping.adaptive import AdaptiveAsha
-from hopsearch.study.stopping.curve import Curve
-from hopsearch.study.stopping.rules import (
-    AshaPromotion,
-    AshaStopping,
-    DelayedAsha,
-    Hyperband,
-    Median,
-    NoPruner,
-    OneEpoch,
-    Pasha,
-    Patience,
-    Pruner,
-)
+from hopsearch.study.stopping.adaptive_asha import AdaptiveAsha
+from hopsearch.study.stopping.asha import AshaPromotion, AshaStopping, DelayedAsha, Hyperband, Pasha
+from hopsearch.study.stopping.curve_prediction import Curve
+from hopsearch.study.stopping.rule import Pruner
+from hopsearch.study.stopping.simple_rules import Median, NoPruner, OneEpoch, Patience
 
 PRUNERS: dict[str, Callable[[Fidelity], Pruner]] = {
     "asha": AshaStopping,

@@ -18,7 +18,7 @@ from hopsearch.core.errors import CheckpointError, TrialFailure, UserError
 from hopsearch.core.redaction import formatted, redact
 from hopsearch.data import DataConfig, Splits, load
 from hopsearch.storage.mirror import Mirror
-from hopsearch.storage.ownership import Fence
+from hopsearch.storage.storage_lease import Fence
 from hopsearch.training import CheckpointFolder, Paused, Ranks, Row, TrialConfig, TrialRun, confusions, results_of
 from hopsearch.training.pictures import draw
 from hopsearch.training.process.metrics import journalled

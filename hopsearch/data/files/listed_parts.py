@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hopsearch.data.files.split import Indices
+from hopsearch.data.files.stratified_split import Indices
 from hopsearch.data.files.view import Pixels
 
 SUM = 16

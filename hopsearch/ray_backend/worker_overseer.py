@@ -10,7 +10,7 @@ from ray.tune.experiment import Trial
 
 from hopsearch.orchestration.dispatcher import Dispatcher
 from hopsearch.ray_backend.adapter import StudySearcher
-from hopsearch.ray_backend.workers.notice import leave_key
+from hopsearch.ray_backend.workers.spot_notice import leave_key
 
 _EVERY = 0.5  # seconds between two looks
 _GRACE = 20.0  # seconds that workers have to leave in the middle of an epoch once the time is over

@@ -8,9 +8,9 @@ import ray
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from hopsearch.orchestration.failures.watch import Watch
+from hopsearch.orchestration.failures.hang_watch import Watch
 from hopsearch.orchestration.resources import TrialResources
-from hopsearch.ray_backend.workers.hanging import awaited, to_read
+from hopsearch.ray_backend.workers.hanging_workers import awaited, to_read
 from hopsearch.ray_backend.workers.worker import Finisher, answer
 from hopsearch.study import TrialRecord
 from hopsearch.training import Row

@@ -3,9 +3,10 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from hopsearch.study.stopping.agreement import ENOUGH, Tau
-from hopsearch.study.stopping.evidence import Arrival, Evidence, Rung
-from hopsearch.study.stopping.rules import AshaPromotion, Verdict
+from hopsearch.study.stopping.asha import AshaPromotion
+from hopsearch.study.stopping.rank_agreement import ENOUGH, Tau
+from hopsearch.study.stopping.rule import Verdict
+from hopsearch.study.stopping.rung_values import Arrival, Evidence, Rung
 
 _FIRST = 16  # that go on from the first rung at most before it is judged, without those that fail
 _SHARE = 16  # of a rung that ranks one in so many goes on whatever its value, so that a wrong judgement is found out

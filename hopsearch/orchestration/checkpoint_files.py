@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from hopsearch.core import paths
 from hopsearch.core.config import Settings
 from hopsearch.core.errors import ResourceError
-from hopsearch.orchestration.retention import Retention, retain
+from hopsearch.orchestration.checkpoint_retention import Retention, retain
 from hopsearch.storage.mirror import JournalMirror, Mirror, Place
 from hopsearch.study import State, Study
 from hopsearch.training import CheckpointFolder

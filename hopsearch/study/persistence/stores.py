@@ -14,9 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 from hopsearch.core import paths
 from hopsearch.core.config import choices
 from hopsearch.core.errors import StudyError
-from hopsearch.storage.holder import Holder
-from hopsearch.study.storage.database import open_database
-from hopsearch.study.storage.journal import Journal, drop_torn_line
+from hopsearch.storage.lease import Holder
+from hopsearch.study.persistence.database import open_database
+from hopsearch.study.persistence.journal import Journal, drop_torn_line
 
 JOURNAL = paths.JOURNAL.name
 MEMORY = "memory:"

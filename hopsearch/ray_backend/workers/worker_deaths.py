@@ -4,7 +4,7 @@ import re
 
 from ray.exceptions import ActorUnschedulableError, OutOfMemoryError, RayActorError
 
-from hopsearch.orchestration.failures.causes import Cause, Death
+from hopsearch.orchestration.failures.loss_causes import Cause, Death
 from hopsearch.ray_backend.workers.group import Leaving
 
 LOST = (RayActorError, ActorUnschedulableError, OutOfMemoryError, Leaving)

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hopsearch.study.record.format import known_fields
-from hopsearch.study.stopping.agreement import Tau
-from hopsearch.study.stopping.evidence import Evidence
-from hopsearch.study.stopping.rules import Pruner
+from hopsearch.study.stopping.rank_agreement import Tau
+from hopsearch.study.stopping.rule import Pruner
+from hopsearch.study.stopping.rung_values import Evidence
 
 
 @dataclass(frozen=True)

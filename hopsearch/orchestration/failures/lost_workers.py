@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from hopsearch.orchestration.failures.causes import Cause, Death
+from hopsearch.orchestration.failures.loss_causes import Cause, Death
 
 _CRASHES = 3  # workers lost in a row without a new epoch before a trial is given up: something in it kills them
 _MACHINES = 10  # the same of machines: a container that outgrows its memory takes the whole node with it

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from hopsearch.core import paths
-from hopsearch.orchestration.failures.watch import Watch
+from hopsearch.orchestration.failures.hang_watch import Watch
 from hopsearch.study import Study, TrialRecord
 
 

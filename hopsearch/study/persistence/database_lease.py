@@ -9,7 +9,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import IntegrityError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 
 from hopsearch.core.errors import StudyError
-from hopsearch.storage.holder import Holder, Lease, Seen
+from hopsearch.storage.lease import Holder, Lease, Seen
 
 _TABLE = "hopsearch_lease"
 _CLOCKS = {

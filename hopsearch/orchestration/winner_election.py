@@ -18,9 +18,9 @@ from hopsearch.core.seeds import derive
 from hopsearch.orchestration.dispatcher import Dispatcher
 from hopsearch.storage.mirror import Mirror
 from hopsearch.study import StudyView, TrialRecord
-from hopsearch.study.elections import elect
 from hopsearch.study.record.attrs import ELECTION, REPEATS
 from hopsearch.study.verdicts import candidates
+from hopsearch.study.winner_choice import elect
 from hopsearch.training import Row
 from hopsearch.training.process.job import Job
 

@@ -15,7 +15,7 @@ import pyarrow.fs
 
 from hopsearch.core.config import Settings
 from hopsearch.core.errors import ResourceError
-from hopsearch.storage.holder import Holder, Lease, LostLease, Seen
+from hopsearch.storage.lease import Holder, Lease, LostLease, Seen
 
 _MARK = ".owner.json"
 _SETTLE = 0.5  # seconds that another claim, made at the same time, has to become visible

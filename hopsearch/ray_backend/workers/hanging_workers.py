@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 
-from hopsearch.orchestration.failures.watch import Watch
+from hopsearch.orchestration.failures.hang_watch import Watch
 from hopsearch.study import State, TrialRecord
 from hopsearch.training.process.job import Progress
 

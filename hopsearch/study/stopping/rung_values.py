@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from hopsearch.study.stopping.agreement import RankAgreement, Tau
 from hopsearch.study.stopping.fronts import Fronts, Values
+from hopsearch.study.stopping.rank_agreement import RankAgreement, Tau
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from hopsearch.data import DataFacts
 from hopsearch.models import measured
 from hopsearch.space import Fidelity, Space, Where, load_space, read_objectives
 from hopsearch.training.classes import recall_names
-from hopsearch.training.recipe.blame import names_its_place
 from hopsearch.training.recipe.known_optimizers import OWN_SETTINGS
 from hopsearch.training.recipe.papers import choose_recipe, fit_lengths, recipe
+from hopsearch.training.recipe.setting_errors import names_its_place
 from hopsearch.training.recipe.settings import TrialConfig, resolve
 from hopsearch.training.schedule import after_warmup, rates, remarks, require_schedule
 from hopsearch.training.trial import METRICS

@@ -12,7 +12,7 @@ from sqlalchemy.pool import NullPool
 
 from hopsearch.core.config import choices
 from hopsearch.core.errors import ConfigError, StudyError
-from hopsearch.study.storage.lease import tell_plainly
+from hopsearch.study.persistence.database_lease import tell_plainly
 
 _KINDS = ("sqlite", "postgresql", "mysql", "mariadb", "oracle", "mssql")
 _PACKAGES = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient", "pymysql": "PyMySQL"}

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hopsearch.core.chance import plus_minus
+from hopsearch.core.intervals import plus_minus
 from hopsearch.study.reader import StudyView
 from hopsearch.study.record.attrs import REPEATS
 from hopsearch.study.record.trial import TrialRecord

@@ -11,12 +11,12 @@ from hopsearch.core import paths
 from hopsearch.core.durations import clock
 from hopsearch.core.errors import StudyError
 from hopsearch.orchestration.dispatcher import Dispatcher
-from hopsearch.orchestration.election import Election, FinishConfig
-from hopsearch.orchestration.failures.causes import Cause
+from hopsearch.orchestration.failures.loss_causes import Cause
 from hopsearch.orchestration.resources import TrialResources
-from hopsearch.ray_backend.workers.deaths import LOST, death_of
-from hopsearch.ray_backend.workers.hanging import LOOK_EVERY, awaited
-from hopsearch.ray_backend.workers.seat import Seat
+from hopsearch.orchestration.winner_election import Election, FinishConfig
+from hopsearch.ray_backend.workers.hanging_workers import LOOK_EVERY, awaited
+from hopsearch.ray_backend.workers.watched_training import Seat
+from hopsearch.ray_backend.workers.worker_deaths import LOST, death_of
 from hopsearch.study import TrialRecord
 from hopsearch.study.record.attrs import WINNER
 from hopsearch.training.process.job import Progress

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hopsearch.study.stopping.evidence import Arrival, Evidence
+from hopsearch.study.stopping.asha import AshaPromotion
 from hopsearch.study.stopping.extrapolation import Floats, chances, steps, targets
 from hopsearch.study.stopping.fronts import Values
-from hopsearch.study.stopping.rules import AshaPromotion, Verdict
+from hopsearch.study.stopping.rule import Verdict
+from hopsearch.study.stopping.rung_values import Arrival, Evidence
 
 _WITNESSES = 8  # that go on from the first rung whatever their values, so that there is something to predict from
 _NEARLY = 1e-9  # by how much less a rate is the same: where all are equally probable, all go on

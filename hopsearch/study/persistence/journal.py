@@ -12,7 +12,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 from hopsearch.command_line.signals import held
 from hopsearch.core.errors import StudyError
-from hopsearch.study.storage.chain import Chain
+from hopsearch.study.persistence.journal_chain import Chain
 
 _TURN = 3.0  # seconds: no write takes as long
 
