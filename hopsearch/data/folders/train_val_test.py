@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hopsearch.core.errors import DataError
-from hopsearch.data.folders.detection import refuse_detection
 from hopsearch.data.folders.folder_names import Reading, Role, normal, read_name
 from hopsearch.data.folders.listing import PassedOver, folders_in, holds_images, images_in, pass_over_files, walk
+from hopsearch.data.folders.object_detection import refuse_detection
 
 ADVICE = "Lay the images out as <folder>/<class>/<image>, or <folder>/train/<class>/<image> with val/ and test/ beside train/"
 _KEYS = "or name the folders: data=<folder of the training classes> data.val=<folder> data.test=<folder>"
