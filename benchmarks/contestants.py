@@ -1,4 +1,6 @@
-"""A contestant by its name: a search by our own study, or a rival in this process or in one of its own."""
+"""A contestant by its name: a search by our own study, or a rival in this process or in one of its
+own.
+"""
 
 import argparse
 import tempfile
@@ -35,19 +37,31 @@ class Setting:
     python: Path | None = None
 
 
-def add_arguments(parser: argparse.ArgumentParser, contestants: Sequence[str], workers: Sequence[int], seeds: int) -> None:
+def add_arguments(
+    parser: argparse.ArgumentParser, contestants: Sequence[str], workers: Sequence[int], seeds: int
+) -> None:
     """What every comparison is told on the command line.
 
     Args:
-        parser: gets ``--contestants``, ``--workers``, ``--seeds``, ``--seed``, ``--jobs`` and ``--rivals-python``.
+        parser: gets ``--contestants``, ``--workers``, ``--seeds``, ``--seed``, ``--jobs`` and
+            ``--rivals-python``.
         contestants, workers, seeds: the defaults.
     """
-    parser.add_argument("--contestants", nargs="+", default=list(contestants), help="names, or sampler+pruner")
+    parser.add_argument(
+        "--contestants", nargs="+", default=list(contestants), help="names, or sampler+pruner"
+    )
     parser.add_argument("--workers", nargs="+", type=int, default=list(workers))
     parser.add_argument("--seeds", type=int, default=seeds, help="how many")
-    parser.add_argument("--seed", type=int, default=0, help="the first of them: choose on others than those of the report")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="the first of them: choose on others than those of the report",
+    )
     parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--rivals-python", type=Path, help="interpreter of the environment of rivals.txt")
+    parser.add_argument(
+        "--rivals-python", type=Path, help="interpreter of the environment of rivals.txt"
+    )
 
 
 def events(name: str, setting: Setting, seed: int) -> Iterator[Event]:
@@ -66,5 +80,10 @@ def events(name: str, setting: Setting, seed: int) -> Iterator[Event]:
 def _ours(words: str, setting: Setting, seed: int) -> Iterator[Event]:
     sampler, pruner = words.split("+")
     identity = Identity("outside", setting.space, {}, "default", {}, seed)
-    with tempfile.TemporaryDirectory() as folder, Study(Path(folder) / "study", identity, sampler, pruner, MEMORY) as study:
-        yield from Simulation(study, setting.landscape, setting.workers, 10**9, epochs=setting.epochs).events()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Study(Path(folder) / "study", identity, sampler, pruner, MEMORY) as study,
+    ):
+        yield from Simulation(
+            study, setting.landscape, setting.workers, 10**9, epochs=setting.epochs
+        ).events()

@@ -1,20 +1,25 @@
-"""How fast JPEGs become the pixels a network sees, in images per second on one core, beside PIL and torchvision.
+"""How fast JPEGs become the pixels a network sees, in images per second on one core, beside PIL and
+torchvision.
 
     python benchmarks/decoding.py [--repeats 9] [--images 24] [--sizes 32 224]
 
-The images are made here: 400 × 533, quality 90, smoothed noise with detail at every scale, some 60 kB each. Rivals, all from
-bytes in memory to a square of uint8 (``torchvision, decoding alone`` to the whole image), all with one thread:
+The images are made here: 400 × 533, quality 90, smoothed noise with detail at every scale, some 60
+kB each. Rivals, all from bytes in memory to a square of uint8 (``torchvision, decoding alone`` to
+the whole image), all with one thread:
 
 * ``ours``: `hopsearch.data.files.view.to_pixels`;
 * ``ours, without simplejpeg``: the same where that package is missing;
 * ``PIL``: open, convert to RGB, bicubic resize of the shorter side, centre crop;
-* ``PIL, draft mode``: the same after ``Image.draft``, which decodes at the smallest scale that is not below the target;
-* ``torchvision``: ``decode_jpeg``, then its antialiased bicubic ``resize`` on uint8 and ``center_crop``;
+* ``PIL, draft mode``: the same after ``Image.draft``, which decodes at the smallest scale that is
+  not below the target;
+* ``torchvision``: ``decode_jpeg``, then its antialiased bicubic ``resize`` on uint8 and
+  ``center_crop``;
 * ``torchvision, decoding alone``.
 
-All take turns, every other turn backwards; seconds are the processor's, so that other programs matter less. A cell is the median
-of the turns and its quartiles; "over PIL" is the ratio of a turn. "Difference" is the mean and the largest difference to PIL's
-way in grey levels. The last lines decode files with `decode_all`, on all cores, by the clock.
+All take turns, every other turn backwards; seconds are the processor's, so that other programs
+matter less. A cell is the median of the turns and its quartiles; "over PIL" is the ratio of a turn.
+"Difference" is the mean and the largest difference to PIL's way in grey levels. The last lines
+decode files with `decode_all`, on all cores, by the clock.
 """
 
 import argparse
@@ -48,8 +53,12 @@ def photograph(seed: int) -> bytes:
     total = np.full((HEIGHT, WIDTH, 3), 128.0)
     for cells, weight in ((5, 60), (20, 30), (80, 20), (400, 4)):
         for channel in range(3):
-            coarse = Image.fromarray(rng.standard_normal((cells, cells * 4 // 3)).astype(np.float32))
-            total[..., channel] += weight * np.asarray(coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC))
+            coarse = Image.fromarray(
+                rng.standard_normal((cells, cells * 4 // 3)).astype(np.float32)
+            )
+            total[..., channel] += weight * np.asarray(
+                coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
+            )
     buffer = io.BytesIO()
     Image.fromarray(total.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=QUALITY)
     return buffer.getvalue()
@@ -90,7 +99,9 @@ def torchvision_decoding(file: bytes, size: int) -> torch.Tensor:
 
 
 def torchvision_whole(file: bytes, size: int) -> np.ndarray:
-    image = resize(torchvision_decoding(file, size), [size], InterpolationMode.BICUBIC, antialias=True)
+    image = resize(
+        torchvision_decoding(file, size), [size], InterpolationMode.BICUBIC, antialias=True
+    )
     return center_crop(image, [size]).numpy()
 
 
@@ -141,7 +152,9 @@ def on_all_cores(files: list[bytes], size: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--sizes", type=int, nargs="+", default=[32, 224])
@@ -150,18 +163,26 @@ def main() -> None:
     files = [photograph(seed) for seed in range(options.images)]
     fast = view._simplejpeg()
     versions = (
-        f"torchvision {torchvision.__version__}, Pillow {Image.__version__}, simplejpeg {getattr(fast, '__version__', 'none')}"
+        f"torchvision {torchvision.__version__}, Pillow {Image.__version__}, simplejpeg "
+        f"{getattr(fast, '__version__', 'none')}"
     )
     print(f"{machine()}, {versions}")
     print(
-        f"{len(files)} images of {HEIGHT} × {WIDTH}, {statistics.mean(map(len, files)) / 1000:.0f} kB; {options.repeats} turns\n"
+        f"{len(files)} images of {HEIGHT} × {WIDTH}, "
+        f"{statistics.mean(map(len, files)) / 1000:.0f} kB; {options.repeats} turns\n"
     )
     print("| px | | images/s a core | over PIL | difference |\n|" + "---|" * 5)
     for size in options.sizes:
         rates = measure(files, size, options.repeats)
         for name, own in rates.items():
             ratios = [mine / plain for mine, plain in zip(own, rates[PLAIN], strict=True)]
-            cells = [f"{size}", name, quartiles(own, ",.0f"), quartiles(ratios, ".2f"), difference(files, name, size)]
+            cells = [
+                f"{size}",
+                name,
+                quartiles(own, ",.0f"),
+                quartiles(ratios, ".2f"),
+                difference(files, name, size),
+            ]
             print(f"| {' | '.join(cells)} |", flush=True)
     for size in options.sizes:
         print(f"\n{size} px, files on disk, all cores: {on_all_cores(files, size):,.0f} images/s")

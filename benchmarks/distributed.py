@@ -5,13 +5,15 @@
 One thread a worker, gloo, digits. Each turn runs, one after the other:
 
 * ``plain``: `TrialRun.step` in a process of its own, no Ray, no group. The limit of one worker.
-* ``train, 1 worker`` and ``train, 2 workers``: the same training through Ray Train, as ``hopsearch.train`` runs it, with the
-  checkpoint of every epoch.
+* ``train, 1 worker`` and ``train, 2 workers``: the same training through Ray Train, as
+  ``hopsearch.train`` runs it, with the checkpoint of every epoch.
 
-Seconds an epoch are between an epoch's end and the next one's, checkpoint included, the first left out. Overhead is ``train, 1
-worker`` over ``plain``; efficiency is ``train, 1 worker`` over twice ``train, 2 workers``; start-up is from the command to the
-first rank's first step, Ray's own start left out. The batch is the same for all, so that it is the same training. The script
-starts itself again with the C library's settings that workers have (`ray_backend.cluster.environment`), so that all have them.
+Seconds an epoch are between an epoch's end and the next one's, checkpoint included, the first left
+out. Overhead is ``train, 1 worker`` over ``plain``; efficiency is ``train, 1 worker`` over twice
+``train, 2 workers``; start-up is from the command to the first rank's first step, Ray's own start
+left out. The batch is the same for all, so that it is the same training. The script starts itself
+again with the C library's settings that workers have (`ray_backend.cluster.environment`), so that
+all have them.
 """
 
 import argparse
@@ -35,7 +37,12 @@ from hopsearch.training.process.job import Job, JobRun, Progress
 
 
 def config(options: argparse.Namespace) -> TrialConfig:
-    values = {"model.family": "imixer", "model.depth": options.depth, "model.dim": options.dim, "model.patch_size": 2}
+    values = {
+        "model.family": "imixer",
+        "model.depth": options.depth,
+        "model.dim": options.dim,
+        "model.patch_size": 2,
+    }
     values |= {"optim.batch_size": 128, "train.epochs": options.epochs}
     return resolve(values, load(DataConfig()).facts, 0)
 
@@ -63,7 +70,8 @@ def through_train(options: argparse.Namespace, folder: Path, workers: int) -> tu
 
     start = time.perf_counter()
     run_training(job(options, folder), (workers, workers), TrialResources(), take, print)
-    # The mailbox is read five times a second, which blurs single epochs: the mean over all but the first is exact to that.
+    # The mailbox is read five times a second, which blurs single epochs: the mean over all but the
+    # first is exact to that.
     epoch = (ends[-1] - ends[0]) / (len(ends) - 1)
     return epoch, ends[0] - start - epoch
 
@@ -73,7 +81,9 @@ def spread(values: list[float]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--dim", type=int, default=64)
@@ -94,9 +104,19 @@ def main() -> None:
             overhead.append(one / alone - 1)
             efficiency.append(one / two / 2)
             starts += [start_one, start_two]
-            print(f"  plain {alone:.3f} s an epoch, train 1 worker {one:.3f} s, 2 workers {two:.3f} s", flush=True)
+            print(
+                (
+                    f"  plain {alone:.3f} s an epoch, train 1 worker {one:.3f} s, 2 workers "
+                    f"{two:.3f} "
+                    f"s"
+                ),
+                flush=True,
+            )
     print("\n| figure | median [least, most] |\n|---|---|")
-    print(f"| Ray Train's share of an epoch, 1 worker over the plain loop, less 1 | {spread(overhead)} |")
+    print(
+        f"| Ray Train's share of an epoch, 1 worker over the plain loop, less 1 | "
+        f"{spread(overhead)} |"
+    )
     print(f"| scaling efficiency, 1 to 2 workers | {spread(efficiency)} |")
     print(f"| seconds to start a group, 1 or 2 workers | {spread(starts)} |")
     print(f"| seconds to start Ray itself | {spread(begins)} |")

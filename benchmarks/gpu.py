@@ -1,17 +1,20 @@
-"""How close to its limit one GPU trains: images/s and utilisation per model, augmentation's share, many small trials at once.
+"""How close to its limit one GPU trains: images/s and utilisation per model, augmentation's share,
+many small trials at once.
 
     python benchmarks/gpu.py [--repeats 20] [--compile] [--only mapped] [--smoke]
 
-Models: iMixer and MLP-Mixer at S/16 224 px and at CIFAR's size, beside timm's mixer_s16_224, iMixer written the published way,
-and an MLP-Mixer with as many FLOPs as iMixer. A step is forward under bf16 autocast, cross-entropy, backward,
-fused AdamW. Rivals take turns; ratios are per turn, median and quartiles.
+Models: iMixer and MLP-Mixer at S/16 224 px and at CIFAR's size, beside timm's mixer_s16_224, iMixer
+written the published way, and an MLP-Mixer with as many FLOPs as iMixer. A step is forward under
+bf16 autocast, cross-entropy, backward, fused AdamW. Rivals take turns; ratios are per turn, median
+and quartiles.
 
-Utilisation is 3 × the forward pass's FLOPs over the step's time, against the rate of one bf16 matrix product of 8192 × 8192
-measured in the same minute (power iterations are not counted as useful work). Augmentation's share is the time of the paper's
-augmentation of a batch over that plus the step's. Small trials: eight processes that train a digits-size iMixer at once, against
-one after the other. Mapped images: a step of iMixer that fetches its own batch, from a set on the device and from one that stays
-mapped on disk; ``--only mapped`` measures that alone, in a minute. ``--smoke`` runs all of it on a CPU at toy sizes, to show that
-the script works.
+Utilisation is 3 × the forward pass's FLOPs over the step's time, against the rate of one bf16
+matrix product of 8192 × 8192 measured in the same minute (power iterations are not counted as
+useful work). Augmentation's share is the time of the paper's augmentation of a batch over that plus
+the step's. Small trials: eight processes that train a digits-size iMixer at once, against one after
+the other. Mapped images: a step of iMixer that fetches its own batch, from a set on the device and
+from one that stays mapped on disk; ``--only mapped`` measures that alone, in a minute. ``--smoke``
+runs all of it on a CPU at toy sizes, to show that the script works.
 """
 
 import argparse
@@ -45,7 +48,9 @@ TRIALS = 8
 
 def plain(config: IMixerConfig) -> MlpMixerConfig:
     """MLP-Mixer of the same sizes."""
-    return MlpMixerConfig(**config.model_dump(exclude={"family", "h_ratio", "n_iter", "n_power", "spectral_coeff"}))
+    return MlpMixerConfig(
+        **config.model_dump(exclude={"family", "h_ratio", "n_iter", "n_power", "spectral_coeff"})
+    )
 
 
 def stepper(model: nn.Module, x_BCHW: torch.Tensor, compiled: bool) -> Callable[[], None]:
@@ -78,21 +83,41 @@ def flops(config: IMixerConfig | MlpMixerConfig) -> int:
 
 
 def models(config: IMixerConfig, batch: int, options: argparse.Namespace, rate: float) -> None:
-    x_BCHW = torch.randn(batch, config.channels, config.image_size, config.image_size, device=options.device)
-    rivals = {"imixer": build(config), "mlpmixer": build(plain(config)), "equal FLOPs": build(equal_flops(config))}
+    x_BCHW = torch.randn(
+        batch, config.channels, config.image_size, config.image_size, device=options.device
+    )
+    rivals = {
+        "imixer": build(config),
+        "mlpmixer": build(plain(config)),
+        "equal FLOPs": build(equal_flops(config)),
+    }
     rivals["published"] = ReferenceMixer(config)
     if config is S16:
         rivals["timm"] = timm.create_model("mixer_s16_224", num_classes=10)
-    work = {"imixer": flops(config), "mlpmixer": flops(plain(config)), "equal FLOPs": flops(equal_flops(config))}
+    work = {
+        "imixer": flops(config),
+        "mlpmixer": flops(plain(config)),
+        "equal FLOPs": flops(equal_flops(config)),
+    }
     work |= {"published": work["imixer"], "timm": work["mlpmixer"]}
     times = turns(
-        {name: stepper(model, x_BCHW, options.compile) for name, model in rivals.items()}, 5, options.repeats, options.device
+        {name: stepper(model, x_BCHW, options.compile) for name, model in rivals.items()},
+        5,
+        options.repeats,
+        options.device,
     )
     for name, own in times.items():
         middle = statistics.median(own)
         ratio = quartiles([a / b for a, b in zip(times["imixer"], own, strict=True)])
         used = 3 * work[name] * batch / middle / rate
-        print(f"| {name} | {config.image_size} px | {batch} | {batch / middle:,.0f} | {used:.1%} | {ratio} |", flush=True)
+        print(
+            (
+                f"| {name} | {config.image_size} px | {batch} | {batch / middle:,.0f} | "
+                f"{used:.1%} | "
+                f"{ratio} |"
+            ),
+            flush=True,
+        )
     if config.channels == 3:
         part = share(x_BCHW, statistics.median(times["imixer"]))
         print(f"\naugmentation's share of a step at {config.image_size} px: {part:.1%}\n")
@@ -100,7 +125,9 @@ def models(config: IMixerConfig, batch: int, options: argparse.Namespace, rate: 
 
 def checkpointing(config: IMixerConfig, batch: int, options: argparse.Namespace) -> None:
     """What recomputing the blocks saves and costs."""
-    x_BCHW = torch.randn(batch, config.channels, config.image_size, config.image_size, device=options.device)
+    x_BCHW = torch.randn(
+        batch, config.channels, config.image_size, config.image_size, device=options.device
+    )
     peaks, steps = [], {}
     for name, enable in (("kept", False), ("computed again", True)):
         model = build(config)
@@ -113,7 +140,11 @@ def checkpointing(config: IMixerConfig, batch: int, options: argparse.Namespace)
             peaks.append(torch.cuda.max_memory_allocated() / 2**20)
     times = turns(steps, 5, options.repeats, options.device)
     ratio = quartiles([a / b for a, b in zip(times["computed again"], times["kept"], strict=True)])
-    saved = f", peak {peaks[0]:,.0f} → {peaks[1]:,.0f} MiB (both models' weights included)" if peaks else ""
+    saved = (
+        f", peak {peaks[0]:,.0f} → {peaks[1]:,.0f} MiB (both models' weights included)"
+        if peaks
+        else ""
+    )
     print(f"activations computed again at {config.image_size} px: {ratio} × the step{saved}\n")
 
 
@@ -123,19 +154,31 @@ def mapped(config: IMixerConfig, batch: int, options: argparse.Namespace) -> Non
     labels_N = torch.zeros(count, dtype=torch.int64)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "images.npy")
-        np.save(path, np.random.default_rng(0).integers(0, 256, (count, config.channels, side, side), dtype=np.uint8))
+        np.save(
+            path,
+            np.random.default_rng(0).integers(
+                0, 256, (count, config.channels, side, side), dtype=np.uint8
+            ),
+        )
         sets = {
             "on the device": ImageSet(torch.from_numpy(np.load(path)), labels_N),
-            "mapped": ImageSet(torch.from_numpy(np.load(path, mmap_mode="c")), labels_N, mapped=True),
+            "mapped": ImageSet(
+                torch.from_numpy(np.load(path, mmap_mode="c")), labels_N, mapped=True
+            ),
         }
         steps: dict[str, Callable[[], None]] = {}
         for name, images in sets.items():
             steps[name] = fetching_stepper(config, images.to(options.device), batch, options)
-            steps[f"{name}, fetching alone"] = fetching_stepper(None, images.to(options.device), batch, options)
+            steps[f"{name}, fetching alone"] = fetching_stepper(
+                None, images.to(options.device), batch, options
+            )
         times = turns(steps, 16, options.repeats, options.device)
     for name, own in times.items():
         over = quartiles([a / b for a, b in zip(own, times["on the device"], strict=True)])
-        print(f"images {name}: {1000 * statistics.median(own):.2f} ms a batch of {batch}, {over} × the step on the device")
+        print(
+            f"images {name}: {1000 * statistics.median(own):.2f} ms a batch of {batch}, {over} × "
+            f"the step on the device"
+        )
 
 
 def fetching_stepper(
@@ -172,7 +215,12 @@ def share(x_BCHW: torch.Tensor, step: float) -> float:
     images_BCHW = (x_BCHW.clamp(-1, 1) * 127 + 128).to(torch.uint8)
     labels_B = torch.zeros(len(images_BCHW), dtype=torch.int64, device=images_BCHW.device)
     generator = torch.Generator(images_BCHW.device)
-    times = turns({"augment": lambda: augment(images_BCHW, labels_B, generator)}, 3, 5, images_BCHW.device.type)["augment"]
+    times = turns(
+        {"augment": lambda: augment(images_BCHW, labels_B, generator)},
+        3,
+        5,
+        images_BCHW.device.type,
+    )["augment"]
     return statistics.median(times) / (statistics.median(times) + step)
 
 
@@ -181,7 +229,8 @@ import sys, torch
 from hopsearch.data import DataConfig, load
 from hopsearch.training import TrialRun, resolve
 splits = load(DataConfig())
-values = {"model.family": "imixer", "model.depth": 4, "model.dim": 64, "model.patch_size": 2, "train.device": sys.argv[1]}
+values = {"model.family": "imixer", "model.depth": 4, "model.dim": 64, "model.patch_size": 2}
+values["train.device"] = sys.argv[1]
 run = TrialRun(resolve(values | {"train.epochs": 27}, splits.facts, 0), splits)
 print("ready", flush=True)
 sys.stdin.readline()
@@ -194,7 +243,10 @@ print("done", flush=True)
 def trials_together(number: int, epochs: int, device: str) -> float:
     """Seconds for so many trials at once, from the moment all are ready."""
     command = [sys.executable, "-c", ONE_TRIAL, device, str(epochs)]
-    running = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(number)]
+    running = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(number)
+    ]
     for process in running:
         assert process.stdout is not None
         process.stdout.readline()
@@ -207,7 +259,9 @@ def trials_together(number: int, epochs: int, device: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--smoke", action="store_true", help="on a CPU, at toy sizes")
@@ -221,7 +275,10 @@ def main() -> None:
         return
     rate = matmul_rate(options.device, 512 if options.smoke else 8192)
     print(f"one bf16 matrix product: {rate / 1e12:.2f} TFLOP/s\n")
-    print("| model | side | batch | images/s | utilisation | iMixer's step over it |\n|---|---|---|---|---|---|")
+    print(
+        "| model | side | batch | images/s | utilisation | iMixer's step over it "
+        "|\n|---|---|---|---|---|---|"
+    )
     for config, batch in ((TOY, 16),) if options.smoke else ((S16, 256), (CIFAR, 512)):
         models(config, batch, options, rate)
         checkpointing(config, batch, options)
@@ -229,7 +286,10 @@ def main() -> None:
     trials, epochs = (2, 1) if options.smoke else (TRIALS, 10)
     alone = trials_together(1, epochs, options.device)
     together = trials_together(trials, epochs, options.device)
-    print(f"{trials} small trials at once: {trials * alone / together:.2f} × the trials an hour of one at a time")
+    print(
+        f"{trials} small trials at once: {trials * alone / together:.2f} × the trials an hour of "
+        f"one at a time"
+    )
 
 
 if __name__ == "__main__":

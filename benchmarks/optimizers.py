@@ -1,12 +1,14 @@
 """Optimizers at equal processor time: accuracy of each, as a ratio to adamw's.
 
-    python benchmarks/optimizers.py [--data digits] [--names adamw nadamuon …] [--epochs 18] [--seeds 4]
+    python benchmarks/optimizers.py [--data digits]
+            [--names adamw nadamuon …] [--epochs 18] [--seeds 4]
     python benchmarks/optimizers.py --data <CIFAR-10 folder> --train 768 --val 1000
 
-What adamw needs for its epochs is what each optimizer gets: its epochs are scaled by the processor time of its training steps,
-which are measured in turns, and its schedule is laid out for them. Each learns at three rates, three times apart. A seed decides
-initial weights, order and augmentation, and is shared by all optimizers; ratios are of the same seed's last weights, each
-optimizer at the rate with the best median. One thread; `taskset` keeps it on one core.
+What adamw needs for its epochs is what each optimizer gets: its epochs are scaled by the processor
+time of its training steps, which are measured in turns, and its schedule is laid out for them. Each
+learns at three rates, three times apart. A seed decides initial weights, order and augmentation,
+and is shared by all optimizers; ratios are of the same seed's last weights, each optimizer at the
+rate with the best median. One thread; `taskset` keeps it on one core.
 """
 
 import argparse
@@ -35,7 +37,9 @@ TURNS, STEPS = 7, 12
 WATCHED = 64  # images that each epoch is measured on; the last on all, once
 
 
-def trial(options: argparse.Namespace, splits: Splits, seed: int = 0, epochs: int = 1, **optim: Any) -> TrialRun:
+def trial(
+    options: argparse.Namespace, splits: Splits, seed: int = 0, epochs: int = 1, **optim: Any
+) -> TrialRun:
     """An iMixer like the first point of its space, on these images."""
     values = {
         "model.family": "imixer",
@@ -50,7 +54,9 @@ def trial(options: argparse.Namespace, splits: Splits, seed: int = 0, epochs: in
 
 
 def costs(options: argparse.Namespace, splits: Splits) -> dict[str, tuple[float, float, float]]:
-    """Processor time of a training step by optimizer, as a ratio to the baseline's: median and quartiles over turns."""
+    """Processor time of a training step by optimizer, as a ratio to the baseline's: median and
+    quartiles over turns.
+    """
     runs = {name: trial(options, splits, name=name) for name in options.names}
     ratios: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(TURNS + 1):
@@ -84,10 +90,14 @@ def told(values: list[float], digits: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", default="digits", help="digits, or an image folder")
     parser.add_argument("--names", nargs="+", default=NAMES)
-    parser.add_argument("--rates", nargs="+", type=float, help="learning rates of all that are named")
+    parser.add_argument(
+        "--rates", nargs="+", type=float, help="learning rates of all that are named"
+    )
     parser.add_argument("--epochs", type=int, default=18, help="of the baseline")
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--train", type=int, default=300, help="images to train on")
@@ -98,17 +108,26 @@ def main() -> None:
     if options.names[0] != BASELINE:
         parser.error(f"--names must begin with {BASELINE}, which the others are compared with")
     torch.set_num_threads(1)
-    splits = subset(load(DataConfig(source=options.data)), Plan("imixer", train=options.train, val=options.val))
+    splits = subset(
+        load(DataConfig(source=options.data)), Plan("imixer", train=options.train, val=options.val)
+    )
     measured = splits.val
     watched = ImageSet(measured.images_NCHW[:WATCHED], measured.labels_N[:WATCHED])
     splits = Splits(splits.facts, splits.train, watched, splits.read_test)
     took = costs(options, splits)
     facts = splits.facts
     print(
-        f"{machine()}, timm {timm.__version__}; {facts.name}, {facts.n_train} images to train on, {facts.n_val} to measure on; "
+        f"{machine()}, timm {timm.__version__}; {facts.name}, {facts.n_train} images to train on, "
+        f"{facts.n_val} to measure on; "
     )
-    print(f"iMixer of depth {options.depth}, dim {options.dim}, {options.seeds} seeds, {options.epochs} epochs of {BASELINE}\n")
-    print("| optimizer | time per step | epochs | lr: median accuracy | best lr | accuracy | ratio to adamw | seconds |")
+    print(
+        f"iMixer of depth {options.depth}, dim {options.dim}, {options.seeds} seeds, "
+        f"{options.epochs} epochs of {BASELINE}\n"
+    )
+    print(
+        "| optimizer | time per step | epochs | lr: median accuracy | best lr | accuracy | ratio "
+        "to adamw | seconds |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     reference: list[float] = []
     for name in options.names:
@@ -116,15 +135,27 @@ def main() -> None:
         accuracies: dict[float, list[float]] = {}
         started = time.process_time()
         for lr in options.rates or RATES.get(name, AS_ADAMW):
-            runs = [trial(options, splits, seed, epochs, name=name, lr=lr) for seed in range(options.seeds)]
+            runs = [
+                trial(options, splits, seed, epochs, name=name, lr=lr)
+                for seed in range(options.seeds)
+            ]
             accuracies[lr] = [accuracy(run, measured) for run in runs]
         spent = (time.process_time() - started) / (len(accuracies) * options.seeds)
         best = max(accuracies, key=lambda lr: statistics.median(accuracies[lr]))
         reference = reference or accuracies[best]
         ratios = [ours / theirs for ours, theirs in zip(accuracies[best], reference, strict=True)]
         low, middle, high = took[name]
-        tried = ", ".join(f"{lr:g}: {statistics.median(found):.3f}" for lr, found in accuracies.items())
-        cells = [name, f"{middle:.2f} [{low:.2f}, {high:.2f}]", epochs, tried, f"{best:g}", told(accuracies[best], 3)]
+        tried = ", ".join(
+            f"{lr:g}: {statistics.median(found):.3f}" for lr, found in accuracies.items()
+        )
+        cells = [
+            name,
+            f"{middle:.2f} [{low:.2f}, {high:.2f}]",
+            epochs,
+            tried,
+            f"{best:g}",
+            told(accuracies[best], 3),
+        ]
         print(f"| {' | '.join(map(str, cells))} | {told(ratios, 3)} | {spent:.1f} |", flush=True)
 
 

@@ -1,7 +1,9 @@
-"""Learning curves that nobody of this project made: LCBench YAHPO Gym's surrogate, read from a folder outside.
+"""Learning curves that nobody of this project made: LCBench YAHPO Gym's surrogate, read from a
+folder outside.
 
-The folder holds ``lcbench.py`` with ``curves(instance, configs)``, ``draw(generator, count)``, ``DEVELOP`` and ``METRICS``, and
-what that reads. It is not part of the project; `--outside` says where it lies.
+The folder holds ``lcbench.py`` with ``curves(instance, configs)``, ``draw(generator, count)``,
+``DEVELOP`` and ``METRICS``, and what that reads. It is not part of the project; `--outside` says
+where it lies.
 """
 
 import functools
@@ -39,7 +41,8 @@ class LCBench:
 
     Attributes:
         space: of the parameters.
-        best, median: of 256 random trainings, each by its best epoch: values on the scale that `regret` uses.
+        best, median: of 256 random trainings, each by its best epoch: values on the scale that
+            `regret` uses.
     """
 
     def __init__(self, folder: Path, instance: str, min_epochs: int) -> None:
@@ -58,7 +61,9 @@ class LCBench:
     def train(self, config: dict[str, Any], seed: int) -> Training:
         """Validation accuracy, and seconds as they were measured there."""
         metrics_EM = self._reader.curves(self._instance, [config])[0].astype(float)
-        value, time = (metrics_EM[:, self._reader.METRICS.index(name)] for name in ("val_accuracy", "time"))
+        value, time = (
+            metrics_EM[:, self._reader.METRICS.index(name)] for name in ("val_accuracy", "time")
+        )
         return Training(value.tolist(), np.maximum(np.diff(time, prepend=0.0), 1e-3).tolist())
 
 

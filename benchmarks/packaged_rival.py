@@ -1,8 +1,10 @@
-"""A rival from its own package, in a process and an environment of its own, asked and told on the simulator's terms.
+"""A rival from its own package, in a process and an environment of its own, asked and told on the
+simulator's terms.
 
     python -m venv <folder> && <folder>/bin/pip install -r benchmarks/rivals.txt
 
-makes the environment; `--rivals-python <folder>/bin/python` names it to the benchmarks. The other side is `packaged/serve.py`.
+makes the environment; `--rivals-python <folder>/bin/python` names it to the benchmarks. The other
+side is `packaged/serve.py`.
 """
 
 import json
@@ -40,9 +42,11 @@ class PackagedRival:
         self._space = space
         self._sign = -1.0 if space.direction == "maximize" else 1.0
         self._configs: dict[int, dict[str, Any]] = {}
-        # Without the path of this process: it may hold the folder of the benchmarks, whose names packages have too.
+        # Without the path of this process: it may hold the folder of the benchmarks, whose names
+        # packages have too.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        # SMAC goes through sets, whose order follows from the hashes; and one thread, as for our own models.
+        # SMAC goes through sets, whose order follows from the hashes; and one thread, as for our
+        # own models.
         environment |= {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
             [str(python), str(SERVER)],
@@ -55,7 +59,9 @@ class PackagedRival:
         fidelity = space.fidelity
         self._call(
             rival=name,
-            parameters={name: _told(parameter, space) for name, parameter in space.parameters.items()},
+            parameters={
+                name: _told(parameter, space) for name, parameter in space.parameters.items()
+            },
             rungs=fidelity.rungs,
             reduction=fidelity.reduction,
             seed=seed,
@@ -66,7 +72,9 @@ class PackagedRival:
         """Number and configuration of a trial: a new one, or one that goes on."""
         number, places = self._call(ask=None)
         if number not in self._configs:
-            self._configs[number] = self._space.walk(lambda name, parameter: _value(parameter, places[name]))
+            self._configs[number] = self._space.walk(
+                lambda name, parameter: _value(parameter, places[name])
+            )
         return number, self._configs[number]
 
     def report(self, number: int, epoch: int, value: float) -> bool:
@@ -80,7 +88,12 @@ class PackagedRival:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._process.communicate()  # it ends with its input
 
     def _call(self, **said: Any) -> Any:
@@ -90,12 +103,16 @@ class PackagedRival:
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"the rival's process ended with {self._process.wait()}; its own words are above")
+            raise RuntimeError(
+                f"the rival's process ended with {self._process.wait()}; its own words are above"
+            )
         return json.loads(answer)
 
 
 def _told(parameter: Parameter, space: Space) -> dict[str, Any]:
-    searched = {parent: test for parent, test in parameter.when.items() if parent in space.parameters}
+    searched = {
+        parent: test for parent, test in parameter.when.items() if parent in space.parameters
+    }
     when = {parent: _passing(space.parameters[parent], test) for parent, test in searched.items()}
     if isinstance(parameter, Categorical):
         return {"type": "categorical", "choices": len(parameter.choices), "when": when}
@@ -103,14 +120,25 @@ def _told(parameter: Parameter, space: Space) -> dict[str, Any]:
     values = parameter.values()
     if parameter.step is not None and values is not None:
         return {"type": "int", "low": 0, "high": len(values) - 1, "log": False, "when": when}
-    return {"type": parameter.kind, "low": parameter.low, "high": parameter.high, "log": parameter.log, "when": when}
+    return {
+        "type": parameter.kind,
+        "low": parameter.low,
+        "high": parameter.high,
+        "log": parameter.log,
+        "when": when,
+    }
 
 
 def _passing(parent: Parameter, test: Any) -> list[int]:
     values = parent.values()
     if values is None:
-        raise ValueError(f"a condition on a real number without step cannot be told to a rival: {parent.describe()}")
-    return [_place(parent, place, value) for place, value in enumerate(values) if passes(test, value)]
+        raise ValueError(
+            f"a condition on a real number without step cannot be told to a rival: "
+            f"{parent.describe()}"
+        )
+    return [
+        _place(parent, place, value) for place, value in enumerate(values) if passes(test, value)
+    ]
 
 
 def _place(parameter: Parameter, place: int, value: Any) -> int:
@@ -119,9 +147,12 @@ def _place(parameter: Parameter, place: int, value: Any) -> int:
 
 def _value(parameter: Parameter, told: Any) -> Any:
     values = parameter.values()
-    if isinstance(parameter, Categorical) or (isinstance(parameter, Float | Int) and parameter.step is not None):
+    if isinstance(parameter, Categorical) or (
+        isinstance(parameter, Float | Int) and parameter.step is not None
+    ):
         assert values is not None
         return values[told]
     if isinstance(parameter, Float):
-        return min(max(told, parameter.low), parameter.high)  # a logarithm and back may end outside by a rounding
+        # a logarithm and back may end outside by a rounding
+        return min(max(told, parameter.low), parameter.high)
     return told

@@ -1,11 +1,14 @@
-"""Accuracy against parameters: what a search's front covers for the epochs it spent, in simulated time.
+"""Accuracy against parameters: what a search's front covers for the epochs it spent, in simulated
+time.
 
-    python benchmarks/pareto_quality.py [--problem digits] [--contestants tpe+asha …] [--seeds 20] [--epochs 1350] [--workers 4]
+    python benchmarks/pareto_quality.py [--problem digits]
+            [--contestants tpe+asha …] [--seeds 20] [--epochs 1350] [--workers 4]
 
-Hypervolume of (best accuracy so far, log10 of the parameters), between accuracy 0 and the table's largest model, divided by that
-of the whole table: 1 is every compromise there is. On the made-up spaces, ``two_parameters`` and ``thirty_parameters``, it is
-divided by that of 100,000 configurations drawn at random, and may exceed 1. The rival is NSGA-II with every trial trained to its
-end; the goal is what it has after all epochs, with a quarter of them.
+Hypervolume of (best accuracy so far, log10 of the parameters), between accuracy 0 and the table's
+largest model, divided by that of the whole table: 1 is every compromise there is. On the made-up
+spaces, ``two_parameters`` and ``thirty_parameters``, it is divided by that of 100,000
+configurations drawn at random, and may exceed 1. The rival is NSGA-II with every trial trained to
+its end; the goal is what it has after all epochs, with a quarter of them.
 """
 
 import argparse
@@ -26,11 +29,20 @@ from hopsearch.study import MEMORY, Identity, Study
 _CHOICES = ("digits_few", "digits", "cifar10", "two_parameters", "thirty_parameters")
 _DRAWN = 100_000
 RIVAL = "nsgaii+none"
-OURS = ["random+asha", "tpe+none", "tpe+asha", "tpe+asha_promotion", "tpe_gp+adaptive_asha", "nsgaii+asha_promotion"]
+OURS = [
+    "random+asha",
+    "tpe+none",
+    "tpe+asha",
+    "tpe+asha_promotion",
+    "tpe_gp+adaptive_asha",
+    "nsgaii+asha_promotion",
+]
 
 
 def hypervolume(points: list[tuple[float, float]], largest: float) -> float:
-    """Area that points (accuracy, log10 of parameters) dominate, down to accuracy 0 and up to the largest model."""
+    """Area that points (accuracy, log10 of parameters) dominate, down to accuracy 0 and up to the
+    largest model.
+    """
     area, best = 0.0, 0.0
     points = sorted(points, key=lambda point: (point[1], -point[0]))
     for (accuracy, size), following in zip(points, [*points[1:], (0.0, largest)], strict=True):
@@ -43,18 +55,26 @@ def compromises(problem: Problem) -> list[tuple[float, float]]:
     """Accuracy and log10 of the parameters, of all there is or of many."""
     if isinstance(problem.landscape, TableLandscape):
         rows = [row for repeats in problem.landscape.rows for row in repeats]
-        return [(max(row["val_acc"], default=0.0), math.log10(row["cost"]["params"])) for row in rows]
+        return [
+            (max(row["val_acc"], default=0.0), math.log10(row["cost"]["params"])) for row in rows
+        ]
     assert isinstance(problem.landscape, Shape)
     random, shape = Random(0), problem.landscape
     drawn = [problem.space.draw(random) for _ in range(_DRAWN)]
     return [(shape.quality(config), math.log10(shape.cost(config)["params"])) for config in drawn]
 
 
-def search(problem: Problem, words: str, workers: int, seed: int, epochs: int, largest: float) -> tuple[float, float]:
+def search(
+    problem: Problem, words: str, workers: int, seed: int, epochs: int, largest: float
+) -> tuple[float, float]:
     """Hypervolume after a quarter of the epochs, and after all."""
     sampler, pruner = words.split("+")
     space = for_two_objectives(problem.space)
-    landscape = problem.landscape.fresh() if isinstance(problem.landscape, TableLandscape) else problem.landscape
+    landscape = (
+        problem.landscape.fresh()
+        if isinstance(problem.landscape, TableLandscape)
+        else problem.landscape
+    )
     found: dict[int, tuple[float, float]] = {}
     quarter = 0.0
     with tempfile.TemporaryDirectory() as folder:
@@ -73,7 +93,9 @@ def search(problem: Problem, words: str, workers: int, seed: int, epochs: int, l
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--problem", choices=_CHOICES, default="digits")
     parser.add_argument("--contestants", nargs="+", default=[RIVAL, *OURS])
     parser.add_argument("--seeds", type=int, default=20)
@@ -85,9 +107,15 @@ def main() -> None:
     largest = max(size for _, size in whole)
     best = hypervolume(whole, largest)
     print(f"{machine()}; {options.problem}, {options.seeds} seeds, {options.workers} workers\n")
-    print(f"| contestant | after {options.epochs // 4} epochs | after {options.epochs} epochs |\n|---|---|---|")
+    print(
+        f"| contestant | after {options.epochs // 4} epochs | after {options.epochs} epochs "
+        f"|\n|---|---|---|"
+    )
     for words in options.contestants:
-        runs = [search(problem, words, options.workers, seed, options.epochs, largest) for seed in range(options.seeds)]
+        runs = [
+            search(problem, words, options.workers, seed, options.epochs, largest)
+            for seed in range(options.seeds)
+        ]
         cells = []
         for column in (0, 1):
             values = sorted(run[column] / best for run in runs)

@@ -1,4 +1,5 @@
-"""Optuna alone, as one would write it: TPE and `SuccessiveHalvingPruner`; one process a core, all on one journal.
+"""Optuna alone, as one would write it: TPE and `SuccessiveHalvingPruner`; one process a core, all
+on one journal.
 
 python benchmarks/plain_optuna.py <file of a Task> <journal> <number of the process, from 0>
 """
@@ -33,7 +34,9 @@ def main(file: str, journal: str, process: str) -> None:
         storage=JournalStorage(JournalFileBackend(journal)),
         study_name="plain",
         sampler=TPESampler(seed=1000 * task.seed + int(process)),
-        pruner=SuccessiveHalvingPruner(min_resource=fidelity.min_epochs, reduction_factor=fidelity.reduction),
+        pruner=SuccessiveHalvingPruner(
+            min_resource=fidelity.min_epochs, reduction_factor=fidelity.reduction
+        ),
         direction="maximize",
         load_if_exists=True,
     )

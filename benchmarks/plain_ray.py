@@ -1,4 +1,5 @@
-"""Ray Tune alone, as one would write it: `OptunaSearch` and `ASHAScheduler`, actors that are used again for the next trial.
+"""Ray Tune alone, as one would write it: `OptunaSearch` and `ASHAScheduler`, actors that are used
+again for the next trial.
 
     python benchmarks/plain_ray.py <file of a Task> <folder of the results> <trials at once>
 
@@ -49,10 +50,20 @@ class Training(tune.Trainable):
 def main(file: str, folder: str, at_once: str) -> None:
     task = Task.read(file)
     fidelity = task.space.fidelity
-    rungs = {"grace_period": fidelity.min_epochs, "max_t": fidelity.max_epochs, "reduction_factor": fidelity.reduction}
+    rungs = {
+        "grace_period": fidelity.min_epochs,
+        "max_t": fidelity.max_epochs,
+        "reduction_factor": fidelity.reduction,
+    }
 
     ray.init(num_cpus=int(at_once), include_dashboard=False)
-    searcher = OptunaSearch(task.suggested, metric="val_acc", mode="max", seed=task.seed, points_to_evaluate=task.points or None)
+    searcher = OptunaSearch(
+        task.suggested,
+        metric="val_acc",
+        mode="max",
+        seed=task.seed,
+        points_to_evaluate=task.points or None,
+    )
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(Training, task=task), {"cpu": 1}),
         tune_config=tune.TuneConfig(
@@ -63,7 +74,9 @@ def main(file: str, folder: str, at_once: str) -> None:
             num_samples=-1 if task.trials is None else task.trials,
             reuse_actors=True,
         ),
-        run_config=tune.RunConfig(name="plain", storage_path=folder, failure_config=tune.FailureConfig(fail_fast=True)),
+        run_config=tune.RunConfig(
+            name="plain", storage_path=folder, failure_config=tune.FailureConfig(fail_fast=True)
+        ),
     )
     results = tuner.fit()
     if results.errors:

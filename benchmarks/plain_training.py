@@ -1,4 +1,6 @@
-"""What scripts that search without us train: our models on our data, by our own training code, and nothing of our search."""
+"""What scripts that search without us train: our models on our data, by our own training code, and
+nothing of our search.
+"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -42,7 +44,10 @@ class Task:
     def write(self, file: Path) -> Path:
         """Write it to a file, and return that."""
         known = {"space": self.space.to_dict(), "data": self.data.model_dump()}
-        file.write_text(json.dumps(known | {"seed": self.seed, "trials": self.trials, "first": self.first}), encoding="utf-8")
+        file.write_text(
+            json.dumps(known | {"seed": self.seed, "trials": self.trials, "first": self.first}),
+            encoding="utf-8",
+        )
         return file
 
     @property
@@ -62,7 +67,8 @@ class Task:
 
 
 def _suggest(trial: Any, name: str, parameter: Parameter) -> Any:
-    # As `hopsearch.study.sampling.samplers.suggest_value`, but for the import of all that a study of ours needs.
+    # As `hopsearch.study.sampling.samplers.suggest_value`, but for the import of all that a study
+    # of ours needs.
     if isinstance(parameter, Categorical):
         return trial.suggest_categorical(name, parameter.choices)
     suggest: dict[type, Callable[..., Any]] = {Int: trial.suggest_int, Float: trial.suggest_float}

@@ -1,4 +1,6 @@
-"""Programs that run for a while and are then ended, as Ctrl-C ends them, with all that they have started."""
+"""Programs that run for a while and are then ended, as Ctrl-C ends them, with all that they have
+started.
+"""
 
 import contextlib
 import os
@@ -24,7 +26,9 @@ class Programs:
         began: when they were started, in seconds since the epoch.
     """
 
-    def __init__(self, commands: Sequence[Sequence[str]], folder: Path, env: dict[str, str]) -> None:
+    def __init__(
+        self, commands: Sequence[Sequence[str]], folder: Path, env: dict[str, str]
+    ) -> None:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._said = [folder / f"{number}.txt" for number in range(len(commands))]
         self.began = time.time()
@@ -50,7 +54,9 @@ class Programs:
             for code, file in zip(ended, self._said, strict=True):
                 if code:
                     said = file.read_text(encoding="utf-8", errors="replace")[-3000:]
-                    raise SystemExit(f"it ended with {code} after {time.time() - self.began:.1f} s:\n{said}")
+                    raise SystemExit(
+                        f"it ended with {code} after {time.time() - self.began:.1f} s:\n{said}"
+                    )
             look()
             if None not in ended:
                 return
@@ -79,7 +85,13 @@ class Programs:
         group = self._group if self._processes else 0
         with file.open("wb") as said:
             process = subprocess.Popen(
-                command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, process_group=group
+                command,
+                cwd=folder,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                process_group=group,
             )
         self._processes.append(process)
 

@@ -1,23 +1,28 @@
-"""How soon a search finds good models: real trainings, from the command to the value, by us, by Ray Tune and by Optuna.
+"""How soon a search finds good models: real trainings, from the command to the value, by us, by Ray
+Tune and by Optuna.
 
-    python benchmarks/real_search.py run [--data digits images] [--images <folder>] [--minutes 15] [--seeds 5]
+    python benchmarks/real_search.py run [--data digits images]
+            [--images <folder>] [--minutes 15] [--seeds 5]
             [--contestants hopsearch optuna ray …]
     python benchmarks/real_search.py report
 
-`run` adds a line a search to ``results/real_search.jsonl``, and leaves out what is there. Searches run one after the other, seed
-by seed, for so many minutes each: have the machine to yourself. All train ``space=imixer`` to 27 epochs, by our own training
-code, two trials at once with a thread each, on the embedded digits or on a folder of images at 32 px; the images are decoded
-before the first search. Contestants:
+`run` adds a line a search to ``results/real_search.jsonl``, and leaves out what is there. Searches
+run one after the other, seed by seed, for so many minutes each: have the machine to yourself. All
+train ``space=imixer`` to 27 epochs, by our own training code, two trials at once with a thread
+each, on the embedded digits or on a folder of images at 32 px; the images are decoded before the
+first search. Contestants:
 
-* ``hopsearch``: ``python -m hopsearch.tune space=imixer finish=false`` with the minutes as its budget; ``sampler+pruner``: the
-  same with these instead of the defaults.
-* ``optuna``: `plain_optuna.py`, two processes on one journal, TPE and SuccessiveHalvingPruner, rungs as ours.
+* ``hopsearch``: ``python -m hopsearch.tune space=imixer finish=false`` with the minutes as its
+  budget; ``sampler+pruner``: the same with these instead of the defaults.
+* ``optuna``: `plain_optuna.py`, two processes on one journal, TPE and SuccessiveHalvingPruner,
+  rungs as ours.
 * ``ray``: `plain_ray.py`, OptunaSearch and ASHAScheduler, rungs as ours, reused actors.
 * ``optuna_first``, ``ray_first``: the same, which try the space's first points first, as we do.
 
-The clock starts with the command: imports and set-up count. A value is there when the journal holds it (seen within a twentieth
-of a second), of Ray Tune when the training reports it. What counts is the best validation accuracy so far, whatever its epoch.
-When the minutes are over a search is interrupted, and what it reports from then on does not count.
+The clock starts with the command: imports and set-up count. A value is there when the journal holds
+it (seen within a twentieth of a second), of Ray Tune when the training reports it. What counts is
+the best validation accuracy so far, whatever its epoch. When the minutes are over a search is
+interrupted, and what it reports from then on does not count.
 """
 
 import argparse
@@ -56,15 +61,23 @@ def run(options: argparse.Namespace) -> None:
         tasks = dict(_tasks(options))
         wanted = itertools.product(range(options.seeds), tasks, options.contestants)
         keys = ((data, options.minutes, contestant, seed) for seed, data, contestant in wanted)
-        append(options.lines, (_line(key, tasks[key[0]], Path(cache)) for key in keys if key not in done))
+        append(
+            options.lines,
+            (_line(key, tasks[key[0]], Path(cache)) for key in keys if key not in done),
+        )
 
 
 def _tasks(options: argparse.Namespace) -> Iterator[tuple[str, Task]]:
     for data in options.data:
-        known = {"digits": DataConfig(), "images": DataConfig(source=str(options.images), image_size=_SIZE)}
+        known = {
+            "digits": DataConfig(),
+            "images": DataConfig(source=str(options.images), image_size=_SIZE),
+        }
         facts = load(known[data]).facts
         opened = open_space("imixer", facts, {}, "default")
-        space = replace(opened.space, fidelity=opened.later.fidelity) if opened.later else opened.space
+        space = (
+            replace(opened.space, fidelity=opened.later.fidelity) if opened.later else opened.space
+        )
         yield facts.name, Task(space, known[data])
 
 
@@ -75,7 +88,12 @@ def _line(key: tuple[str, float, str, int], task: Task, cache: Path) -> Line:
     task = replace(task, seed=seed, first=contestant.endswith("_first"))
     values = search(contestant, task, 60 * minutes, cache)
     trials = len({value.trial for value in values})
-    known = {"curve": best_so_far(values), "trials": trials, "epochs": len(values), "load_before": load_before}
+    known = {
+        "curve": best_so_far(values),
+        "trials": trials,
+        "epochs": len(values),
+        "load_before": load_before,
+    }
     return dict(zip(KEY, key, strict=True)) | known
 
 
@@ -99,7 +117,10 @@ def report(lines: list[Line]) -> None:
         names = dict.fromkeys(line["contestant"] for line in chosen)
         searches = {name: [line for line in chosen if line["contestant"] == name] for name in names}
         loads = [line["load_before"] for line in chosen]
-        print(f"\n## {data}, {minutes:g} minutes; median [least, most] over seeds; load before {min(loads)} to {max(loads)}\n")
+        print(
+            f"\n## {data}, {minutes:g} minutes; median [least, most] over seeds; load before "
+            f"{min(loads)} to {max(loads)}\n"
+        )
         _table_of_marks(searches, MARKS.get(data, ()))
         _table_of_ends(searches)
 
@@ -117,15 +138,28 @@ def _table_of_marks(searches: dict[str, list[Line]], marks: Sequence[float]) -> 
 
 def _table_of_ends(searches: dict[str, list[Line]]) -> None:
     """Until each of ours has what the rivals have at their end, the better one first."""
-    plain = {name: _middle([best(line) for line in lines]) for name, lines in searches.items() if name.split("_")[0] in RIVALS}
+    plain = {
+        name: _middle([best(line) for line in lines])
+        for name, lines in searches.items()
+        if name.split("_")[0] in RIVALS
+    }
     ours = [name for name in searches if name not in plain]
     if not plain or not ours:
         return
-    times = {name: _middle([until(line, value) for line in searches[name]]) for name, value in plain.items()}
-    print("\n| rival | its median best value | its seconds until then |" + "".join(f" {name}'s | over it |" for name in ours))
+    times = {
+        name: _middle([until(line, value) for line in searches[name]])
+        for name, value in plain.items()
+    }
+    print(
+        "\n| rival | its median best value | its seconds until then |"
+        + "".join(f" {name}'s | over it |" for name in ours)
+    )
     print("|---" * (3 + 2 * len(ours)) + "|")
     for name in sorted(plain, key=lambda name: (-plain[name], times[name])):
-        cells = [f"{plain[name]:.4f}", spread([until(line, plain[name]) for line in searches[name]], 1)]
+        cells = [
+            f"{plain[name]:.4f}",
+            spread([until(line, plain[name]) for line in searches[name]], 1),
+        ]
         for mine in ours:
             seconds = [until(line, plain[name]) for line in searches[mine]]
             cells += [spread(seconds, 1), spread([each / times[name] for each in seconds], 2)]
@@ -143,24 +177,34 @@ def best(line: Line) -> float:
 
 
 def _middle(values: list[float]) -> float:
-    return statistics.median_low(values)  # of two the lower one: a mean of a time and never is none, and a value one that was had
+    # of two the lower one: a mean of a time and never is none, and a value one that was had
+    return statistics.median_low(values)
 
 
 def spread(values: list[Any], digits: int) -> str:
     """Median [least, most]."""
-    said = ["never" if value == float("inf") else f"{value:.{digits}f}" for value in (_middle(values), min(values), max(values))]
+    said = [
+        "never" if value == float("inf") else f"{value:.{digits}f}"
+        for value in (_middle(values), min(values), max(values))
+    ]
     return f"{said[0]} [{said[1]}, {said[2]}]"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("verb", choices=["run", "report"])
-    parser.add_argument("--data", nargs="+", choices=["digits", "images"], help="both, where --images is given")
+    parser.add_argument(
+        "--data", nargs="+", choices=["digits", "images"], help="both, where --images is given"
+    )
     parser.add_argument("--images", type=Path, help="a folder of images")
     parser.add_argument("--minutes", type=float, default=15, help="of each search")
     parser.add_argument("--seeds", type=int, default=5, help="how many")
     parser.add_argument("--contestants", nargs="+", type=require_known, default=list(CONTESTANTS))
-    parser.add_argument("--lines", type=Path, default=LINES, help="another file than that of the results, for a try")
+    parser.add_argument(
+        "--lines", type=Path, default=LINES, help="another file than that of the results, for a try"
+    )
     options = parser.parse_args()
     options.data = options.data or ["digits"] + ["images"] * bool(options.images)
     if options.verb == "report":
@@ -169,7 +213,8 @@ def main() -> None:
         parser.error("images needs --images")
     else:
         options.images = options.images and options.images.resolve()
-        # Also where it was started in the background, which would ignore Ctrl-C for the searches too: these end with it.
+        # Also where it was started in the background, which would ignore Ctrl-C for the searches
+        # too: these end with it.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)
         run(options)

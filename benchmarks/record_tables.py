@@ -1,13 +1,16 @@
-"""Tables of real learning curves: configurations drawn from a space, each trained to its end, every epoch kept.
+"""Tables of real learning curves: configurations drawn from a space, each trained to its end, every
+epoch kept.
 
     python benchmarks/record_tables.py --table digits_few [--count 640] [--minutes 60] [--shard 0/1]
     python benchmarks/record_tables.py --table digits
     python benchmarks/record_tables.py --table cifar10 --data <CIFAR-10 folder> --count 104
 
-Other scripts search these tables instead of training (`search_quality.py`), so that a search takes a second and thirty seeds
-of it are affordable. Configuration i follows from (table, i) alone and its training's seed from (table, i, repeat); every 8th is
-trained with two seeds, which tells the noise. A run goes on where the last one ended; several may share the work
-(``--shard k/n``). Configurations above the table's limit of operations are passed over, as ``constraint.max_flops`` would do.
+Other scripts search these tables instead of training (`search_quality.py`), so that a search takes
+a second and thirty seeds of it are affordable. Configuration i follows from (table, i) alone and
+its training's seed from (table, i, repeat); every 8th is trained with two seeds, which tells the
+noise. A run goes on where the last one ended; several may share the work (``--shard k/n``).
+Configurations above the table's limit of operations are passed over, as ``constraint.max_flops``
+would do.
 """
 
 import argparse
@@ -41,9 +44,11 @@ class Plan:
 
     Attributes:
         space: the search space.
-        train, val: images at most in either part, a stratified share of the data set's; None: all. Training images that are not
-            trained on are measured on, where ``val`` asks for more than the validation split has.
-        max_flops: operations of one image's forward pass that a configuration may cost, from a number on.
+        train, val: images at most in either part, a stratified share of the data set's; None: all.
+            Training images that are not trained on are measured on, where ``val`` asks for more
+            than the validation split has.
+        max_flops: operations of one image's forward pass that a configuration may cost, from a
+            number on.
     """
 
     space: str
@@ -53,12 +58,17 @@ class Plan:
 
     def limit(self, number: int) -> float:
         """Operations that configuration ``number`` may cost."""
-        return next(limit for start, limit in sorted(self.max_flops.items(), reverse=True) if number >= start)
+        return next(
+            limit
+            for start, limit in sorted(self.max_flops.items(), reverse=True)
+            if number >= start
+        )
 
 
 PLANS = {
-    # Few images to train on, many to measure on: noise would else hide the differences. With all training images every second
-    # configuration is above 0.97, and half a point is one of the 228 images to measure on.
+    # Few images to train on, many to measure on: noise would else hide the differences. With all
+    # training images every second configuration is above 0.97, and half a point is one of the 228
+    # images to measure on.
     "digits_few": Plan("hopfield", train=320, val=900, max_flops={0: 1.5e6}),
     # Dear ones first, as far as there was time for them on one core.
     "digits": Plan("hopfield", max_flops={0: 3e6, 1100: 1.2e6}),
@@ -73,24 +83,37 @@ def subset(splits: Splits, plan: Plan) -> Splits:
     train = ImageSet(images_NCHW[:count].clone(), labels_N[:count].clone())
     val_NCHW = torch.cat([splits.val.images_NCHW, images_NCHW[count:]])[:wanted]
     val = ImageSet(val_NCHW, torch.cat([splits.val.labels_N, labels_N[count:]])[:wanted])
-    return Splits(replace(splits.facts, n_train=len(train), n_val=len(val)), train, val, splits.read_test)
+    return Splits(
+        replace(splits.facts, n_train=len(train), n_val=len(val)), train, val, splits.read_test
+    )
 
 
 def resolve_space(plan: Plan, splits: Splits) -> Space:
     """The plan's space for its images."""
     facts = splits.facts
-    about = {"image_size": facts.image_size, "channels": facts.channels, "classes": len(facts.classes), "n_train": facts.n_train}
+    about = {
+        "image_size": facts.image_size,
+        "channels": facts.channels,
+        "classes": len(facts.classes),
+        "n_train": facts.n_train,
+    }
     return load_space(plan.space).resolve({f"data.{key}": value for key, value in about.items()})
 
 
-def points(name: str, space: Space, plan: Plan, splits: Splits) -> Iterator[tuple[int, dict[str, Any], dict[str, int]]]:
+def points(
+    name: str, space: Space, plan: Plan, splits: Splits
+) -> Iterator[tuple[int, dict[str, Any], dict[str, int]]]:
     """Configurations within the limit, for ever: number, configuration, cost."""
     number = 0
     while True:
         config = space.draw(random.Random(derive(name, number)))
         cost = estimate_cost(resolve(config, splits.facts, 0))
         if cost.flops <= plan.limit(number):
-            yield number, config, {"params": cost.params, "flops": cost.flops, "memory": cost.memory}
+            yield (
+                number,
+                config,
+                {"params": cost.params, "flops": cost.flops, "memory": cost.memory},
+            )
         number += 1
 
 
@@ -104,18 +127,28 @@ def train(config: dict[str, Any], seed: int, epochs: int, splits: Splits) -> dic
     except TrialFailure as error:
         failure = error.reason
     columns = {"val_acc": 5, "val_loss": 4, "seconds": 3}
-    curves = {name: [round(row[name], digits) for row in run.history] for name, digits in columns.items()}
+    curves = {
+        name: [round(row[name], digits) for row in run.history] for name, digits in columns.items()
+    }
     return curves | ({"failure": failure} if failure else {})
 
 
 def header(name: str, plan: Plan, space: Space, splits: Splits) -> dict[str, Any]:
     """What holds for the whole table."""
     facts = splits.facts
-    versions = {package: importlib.metadata.version(package) for package in ("torch", "timm", "scikit-learn")}
+    versions = {
+        package: importlib.metadata.version(package)
+        for package in ("torch", "timm", "scikit-learn")
+    }
     return {
         "table": name,
         "space": space.to_dict(),
-        "data": {"name": facts.name, "image_size": facts.image_size, "n_train": facts.n_train, "n_val": facts.n_val},
+        "data": {
+            "name": facts.name,
+            "image_size": facts.image_size,
+            "n_train": facts.n_train,
+            "n_val": facts.n_val,
+        },
         "max_flops": plan.max_flops,
         "versions": {"python": platform.python_version(), **versions},
         "machine": machine().partition(", load")[0],
@@ -135,19 +168,29 @@ def known(file: Path) -> set[tuple[int, int]]:
 def add(file: Path, head: dict[str, Any], row: dict[str, Any]) -> int:
     """Add a row to the table, whole or not at all; returns how many there are."""
     with FileLock(file.with_name(f".{file.name}.lock")):
-        rows = [other for other in read_table(file)[1] if row_key(other) != row_key(row)] if file.exists() else []
+        rows = (
+            [other for other in read_table(file)[1] if row_key(other) != row_key(row)]
+            if file.exists()
+            else []
+        )
         rows = sorted([*rows, row], key=row_key)
         write_table(file, head, rows)
     return len(rows)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--table", choices=PLANS, default="digits_few")
     parser.add_argument("--data", default="digits", help="the table's images, as data.source")
     parser.add_argument("--count", type=int, default=640, help="configurations")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no training after so many")
-    parser.add_argument("--shard", default="0/1", help="this run's share of the configurations: k/n")
+    parser.add_argument(
+        "--minutes", type=float, default=float("inf"), help="begin no training after so many"
+    )
+    parser.add_argument(
+        "--shard", default="0/1", help="this run's share of the configurations: k/n"
+    )
     options = parser.parse_args()
     shard, shards = (int(word) for word in options.shard.split("/"))
     torch.set_num_threads(1)
@@ -164,10 +207,23 @@ def main() -> None:
             seed, start = derive(options.table, number, repeat), time.monotonic()
             params = {name: config[name] for name in space.active(config)}
             curves = train(config, seed, space.fidelity.max_epochs, splits)
-            row = {"number": number, "repeat": repeat, "seed": seed, "params": params, "cost": cost, **curves}
+            row = {
+                "number": number,
+                "repeat": repeat,
+                "seed": seed,
+                "params": params,
+                "cost": cost,
+                **curves,
+            }
             count = add(file, head, row)
             best = max(row["val_acc"], default=0.0)
-            print(f"{count} rows; {number}.{repeat}: best {best:.4f}, {time.monotonic() - start:.1f} s", flush=True)
+            print(
+                (
+                    f"{count} rows; {number}.{repeat}: best {best:.4f}, "
+                    f"{time.monotonic() - start:.1f} s"
+                ),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Searches recorded a line each in a file, so that an interrupted run goes on with those that are missing."""
+"""Searches recorded a line each in a file, so that an interrupted run goes on with those that are
+missing.
+"""
 
 import functools
 import json
@@ -14,15 +16,22 @@ Line = dict[str, Any]
 
 def read(file: Path) -> list[Line]:
     """All lines so far."""
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+    return (
+        [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        if file.exists()
+        else []
+    )
 
 
-def add(file: Path, search: Callable[[Any], Line], wanted: Iterable[Any], done: set[Hashable], jobs: int) -> None:
+def add(
+    file: Path, search: Callable[[Any], Line], wanted: Iterable[Any], done: set[Hashable], jobs: int
+) -> None:
     """Do what is missing, in its order.
 
     Args:
         file: a line is added to it for each search, as it ends.
-        search: one search, from what is wanted; a function of a module, since it runs in other processes.
+        search: one search, from what is wanted; a function of a module, since it runs in other
+            processes.
         wanted: what each search is of.
         done: which of these are there.
         jobs: how many run at once.

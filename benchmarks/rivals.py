@@ -1,4 +1,6 @@
-"""Searches as others do them, on the simulator's terms: the same landscape, clock, workers and seeds."""
+"""Searches as others do them, on the simulator's terms: the same landscape, clock, workers and
+seeds.
+"""
 
 import heapq
 import itertools
@@ -23,7 +25,9 @@ class Rival(Protocol):
     """A search that is asked and told."""
 
     def ask(self) -> tuple[int, dict[str, Any]]:
-        """Number and configuration of a trial: a new one, or one that goes on from the epoch it had reached."""
+        """Number and configuration of a trial: a new one, or one that goes on from the epoch it had
+        reached.
+        """
 
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Whether the trial goes on."""
@@ -33,16 +37,22 @@ class Rival(Protocol):
 
 
 class PlainOptuna:
-    """Optuna as its documentation has it: `TPESampler` and `SuccessiveHalvingPruner`, the same rungs as ours."""
+    """Optuna as its documentation has it: `TPESampler` and `SuccessiveHalvingPruner`, the same
+    rungs as ours.
+    """
 
     def __init__(self, space: Space, seed: int) -> None:
         direction = "maximize" if space.direction == "maximize" else "minimize"
-        self.study = optuna.create_study(direction=direction, sampler=TPESampler(seed=seed), pruner=self._pruner(space.fidelity))
+        self.study = optuna.create_study(
+            direction=direction, sampler=TPESampler(seed=seed), pruner=self._pruner(space.fidelity)
+        )
         self._space = space
         self._trials: dict[int, optuna.Trial] = {}
 
     def _pruner(self, fidelity: Fidelity) -> BasePruner:
-        return SuccessiveHalvingPruner(min_resource=fidelity.min_epochs, reduction_factor=fidelity.reduction)
+        return SuccessiveHalvingPruner(
+            min_resource=fidelity.min_epochs, reduction_factor=fidelity.reduction
+        )
 
     def ask(self) -> tuple[int, dict[str, Any]]:
         """Number and configuration of a new trial."""
@@ -75,9 +85,11 @@ class OptunaHyperband(PlainOptuna):
 
 
 class RayTune(PlainOptuna):
-    """Ray Tune's `OptunaSearch` and `ASHAScheduler` (2.60): a stopped trial is told to Optuna as complete, with its last value.
+    """Ray Tune's `OptunaSearch` and `ASHAScheduler` (2.60): a stopped trial is told to Optuna as
+    complete, with its last value.
 
-    `ASHAScheduler` stops below the (1 − 1/η) quantile of those that came to a rung before; the rung at full epochs stops all.
+    `ASHAScheduler` stops below the (1 − 1/η) quantile of those that came to a rung before; the rung
+    at full epochs stops all.
     """
 
     def __init__(self, space: Space, seed: int) -> None:

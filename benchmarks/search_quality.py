@@ -1,17 +1,21 @@
-"""How many epochs a search takes to find a good model: our combinations against others, many seeds, in simulated time.
+"""How many epochs a search takes to find a good model: our combinations against others, many seeds,
+in simulated time.
 
-    python benchmarks/search_quality.py run [--problems digits …] [--contestants tpe+asha …] [--workers 1 4 16] [--seeds 30]
+    python benchmarks/search_quality.py run [--problems digits …]
+            [--contestants tpe+asha …] [--workers 1 4 16] [--seeds 30]
             [--jobs 2] [--rivals-python <environment of rivals.txt>/bin/python]
     python benchmarks/search_quality.py report
 
-`run` adds a line a search to ``results/search_quality.jsonl``, and leaves out what is there; `report` prints the tables and
-draws a picture a problem. Contestants: ``random`` (full budget), ``random+asha``, ``one_epoch``, ``optuna`` (TPE and its
-SuccessiveHalvingPruner), ``ray`` (OptunaSearch and ASHAScheduler), every ``sampler+pruner`` of ours, and, with
-`--rivals-python`, those of `packaged_rival.PACKAGED`.
+`run` adds a line a search to ``results/search_quality.jsonl``, and leaves out what is there;
+`report` prints the tables and draws a picture a problem. Contestants: ``random`` (full budget),
+``random+asha``, ``one_epoch``, ``optuna`` (TPE and its SuccessiveHalvingPruner), ``ray``
+(OptunaSearch and ASHAScheduler), every ``sampler+pruner`` of ours, and, with `--rivals-python`,
+those of `packaged_rival.PACKAGED`.
 
-A search ends when it has a trial within the problem's target of the best there is (0.5 points on the tables), or after 1350
-epochs, which is fifty full trainings; random search at full budget after four times as many. What counts is the best value
-reported so far, whatever its epoch. No search is given the space's first points.
+A search ends when it has a trial within the problem's target of the best there is (0.5 points on
+the tables), or after 1350 epochs, which is fifty full trainings; random search at full budget after
+four times as many. What counts is the best value reported so far, whatever its epoch. No search is
+given the space's first points.
 """
 
 import argparse
@@ -58,7 +62,8 @@ CONTESTANTS = [
     "tpe+hyperband",
     "tpe+pasha",
 ]
-_A_ROUND = 100  # trials of which one_epoch trains the best to the end; if they are not good enough, another hundred
+# trials of which one_epoch trains the best to the end; if they are not good enough, another hundred
+_A_ROUND = 100
 
 
 def ours(problem: Problem, words: str, workers: int, seed: int) -> Iterator[Event]:
@@ -66,19 +71,30 @@ def ours(problem: Problem, words: str, workers: int, seed: int) -> Iterator[Even
     sampler, pruner = words.split("+")
     trials, spent = _A_ROUND if pruner == "one_epoch" else 10**9, 0
     for turn in itertools.count():
-        identity = Identity("quality", problem.space, {}, "default", {}, derive(seed, turn) if turn else seed)
-        with tempfile.TemporaryDirectory() as folder, Study(Path(folder) / "study", identity, sampler, pruner, MEMORY) as study:
+        identity = Identity(
+            "quality", problem.space, {}, "default", {}, derive(seed, turn) if turn else seed
+        )
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            Study(Path(folder) / "study", identity, sampler, pruner, MEMORY) as study,
+        ):
             for event in Simulation(study, problem.landscape, workers, trials).events():
-                yield Event(event.clock, spent + event.epochs, event.number, event.epoch, event.value)
+                yield Event(
+                    event.clock, spent + event.epochs, event.number, event.epoch, event.value
+                )
             spent += study.epochs
 
 
-def search(python: Path | None, name: str, contestant: str, workers: int, seed: int) -> dict[str, Any]:
+def search(
+    python: Path | None, name: str, contestant: str, workers: int, seed: int
+) -> dict[str, Any]:
     """One search: what the best value was after how many epochs, where it rose."""
     problem = PROBLEMS[name](seed)
     began = time.perf_counter()
     if contestant in RIVALS:
-        heard: Iterable[Event] = events(contestant, Setting(problem.space, problem.landscape, workers, BUDGET, python), seed)
+        heard: Iterable[Event] = events(
+            contestant, Setting(problem.space, problem.landscape, workers, BUDGET, python), seed
+        )
     else:
         heard = ours(problem, NAMES.get(contestant, contestant), workers, seed)
     best, rises, clock = -float("inf"), list[tuple[int, float]](), 0.0
@@ -92,8 +108,18 @@ def search(python: Path | None, name: str, contestant: str, workers: int, seed: 
         if best >= problem.best - problem.target:
             break
     found = rises[-1][0] if best >= problem.best - problem.target else None
-    facts = {"problem": name, "contestant": contestant, "workers": workers, "seed": seed, "found": found}
-    return facts | {"clock": round(clock, 1), "rises": rises, "seconds": round(time.perf_counter() - began, 2)}
+    facts = {
+        "problem": name,
+        "contestant": contestant,
+        "workers": workers,
+        "seed": seed,
+        "found": found,
+    }
+    return facts | {
+        "clock": round(clock, 1),
+        "rises": rises,
+        "seconds": round(time.perf_counter() - began, 2),
+    }
 
 
 def key(line: dict[str, Any]) -> tuple[str, str, int, int]:
@@ -106,7 +132,13 @@ def run(options: argparse.Namespace) -> None:
     seeds = range(options.seed, options.seed + options.seeds)
     wanted = itertools.product(seeds, options.problems, options.workers, options.contestants)
     searches = ((name, contestant, workers, seed) for seed, name, workers, contestant in wanted)
-    add(LINES, functools.partial(_search, options.rivals_python), searches, {key(line) for line in read(LINES)}, options.jobs)
+    add(
+        LINES,
+        functools.partial(_search, options.rivals_python),
+        searches,
+        {key(line) for line in read(LINES)},
+        options.jobs,
+    )
 
 
 def _search(python: Path | None, what: Sequence[Any]) -> dict[str, Any]:
@@ -135,13 +167,17 @@ def curve(line: dict[str, Any], grid: list[int], worst: float) -> list[float]:
 
 
 def draw(name: str, lines: list[dict[str, Any]]) -> None:
-    """A picture: the median of what is missing to the best, over the epochs spent, at four workers."""
+    """A picture: the median of what is missing to the best, over the epochs spent, at four
+    workers.
+    """
     problem = PROBLEMS[name](0)
     best = problem.best
     grid = [round(10 ** (0.05 * k)) for k in range(64)]
     figure, axes = plt.subplots(figsize=(7, 4.2))
     for contestant in dict.fromkeys(line["contestant"] for line in lines):
-        chosen = [line for line in lines if line["contestant"] == contestant and line["workers"] == 4]
+        chosen = [
+            line for line in lines if line["contestant"] == contestant and line["workers"] == 4
+        ]
         if len(chosen) < 5:
             continue
         missing = [[best - value for value in curve(line, grid, 0.0)] for line in chosen]
@@ -149,7 +185,13 @@ def draw(name: str, lines: list[dict[str, Any]]) -> None:
         style = "--" if contestant in BASELINES else "-"
         axes.plot(grid, middle, style, label=f"{contestant} ({len(chosen)} seeds)", linewidth=1.4)
     axes.axhline(problem.target, color="grey", linewidth=0.6)
-    axes.set(xscale="log", yscale="log", xlabel="epochs spent", ylabel="missing to the best (median)", title=f"{name}, 4 workers")
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="epochs spent",
+        ylabel="missing to the best (median)",
+        title=f"{name}, 4 workers",
+    )
     axes.legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(RESULTS / f"search_quality_{name}.svg", metadata={"Date": None})
@@ -169,26 +211,41 @@ def report() -> None:
         print("| contestant | " + " | ".join(heads) + " |")
         print("|---" * (1 + 2 * len(counts)) + "|")
         for contestant in dict.fromkeys(line["contestant"] for line in own):
-            cells = [shown([line for line in own if key(line)[1:3] == (contestant, count)]) for count in counts]
+            cells = [
+                shown([line for line in own if key(line)[1:3] == (contestant, count)])
+                for count in counts
+            ]
             print(f"| {contestant} | " + " | ".join(cells) + " |")
 
 
 def goals(lines: list[dict[str, Any]]) -> None:
-    """Print the default's median against random's and the best rival's, and how sure it is that it is not theirs."""
-    print(f"\n## {DEFAULT}\n\n| problem | workers | of random's | of the best rival's | and that is | p | p to random+asha |")
+    """Print the default's median against random's and the best rival's, and how sure it is that it
+    is not theirs.
+    """
+    print(
+        f"\n## {DEFAULT}\n\n| problem | workers | of random's | of the best rival's | and that is "
+        f"| p | p to random+asha |"
+    )
     print("|---" * 7 + "|")
     for name, count in dict.fromkeys((line["problem"], line["workers"]) for line in lines):
         found = {
-            contestant: [line["found"] for line in lines if key(line)[:3] == (name, contestant, count)]
+            contestant: [
+                line["found"] for line in lines if key(line)[:3] == (name, contestant, count)
+            ]
             for contestant in (DEFAULT, *BASELINES)
         }
         found = {contestant: epochs for contestant, epochs in found.items() if epochs}
         rivals = [contestant for contestant in found if contestant not in (DEFAULT, "random")]
         if DEFAULT in found and "random" in found and rivals:
             best = min(rivals, key=lambda contestant: quartiles(found[contestant]))
-            ours, random, theirs = (quartiles(found[contestant])[0] for contestant in (DEFAULT, "random", best))
+            ours, random, theirs = (
+                quartiles(found[contestant])[0] for contestant in (DEFAULT, "random", best)
+            )
             ratios = f"{ratio(ours, random)} | {ratio(ours, theirs)} | {best}"
-            tests = " | ".join(likelihood(found[DEFAULT], found.get(contestant, [])) for contestant in (best, "random+asha"))
+            tests = " | ".join(
+                likelihood(found[DEFAULT], found.get(contestant, []))
+                for contestant in (best, "random+asha")
+            )
             print(f"| {name} | {count} | {ratios} | {tests} |")
 
 
@@ -200,29 +257,42 @@ def ratio(ours: float, theirs: float) -> str:
 
 
 def likelihood(ours: list[int | None], theirs: list[int | None]) -> str:
-    """The probability of such a difference by chance (Mann and Whitney's test, two-sided), and whose epochs are fewer."""
+    """The probability of such a difference by chance (Mann and Whitney's test, two-sided), and
+    whose epochs are fewer.
+    """
     if not theirs:
         return ""
-    mine, others = ([2 * 4 * BUDGET if epochs is None else epochs for epochs in found] for found in (ours, theirs))
+    mine, others = (
+        [2 * 4 * BUDGET if epochs is None else epochs for epochs in found]
+        for found in (ours, theirs)
+    )
     statistic, p = mannwhitneyu(mine, others)
     return f"{p:.3f} {'better' if statistic < len(mine) * len(others) / 2 else 'worse'}"
 
 
 def shown(lines: list[dict[str, Any]]) -> str:
-    """Median and quartiles of the epochs, how many did not find it; and the median of what is missing early on."""
+    """Median and quartiles of the epochs, how many did not find it; and the median of what is
+    missing early on.
+    """
     if not lines:
         return " | "
     middle, low, high = (
-        f"{value:.0f}" if value < float("inf") else "∞" for value in quartiles([line["found"] for line in lines])
+        f"{value:.0f}" if value < float("inf") else "∞"
+        for value in quartiles([line["found"] for line in lines])
     )
     missed = sum(line["found"] is None for line in lines)
-    early = [PROBLEMS[line["problem"]](line["seed"]).best - curve(line, [EARLY], 0.0)[0] for line in lines]
+    early = [
+        PROBLEMS[line["problem"]](line["seed"]).best - curve(line, [EARLY], 0.0)[0]
+        for line in lines
+    ]
     told = f"{middle} [{low}, {high}], {len(lines)} seeds" + (f", {missed} not" if missed else "")
     return f"{told} | {statistics.median(early):.4f}"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("verb", choices=["run", "report"])
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
     add_arguments(parser, CONTESTANTS, [1, 4, 16], 30)

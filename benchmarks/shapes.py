@@ -1,7 +1,8 @@
-"""Made-up landscapes for what the tables do not have: two parameters, thirty with conditions, a second objective, a cliff.
+"""Made-up landscapes for what the tables do not have: two parameters, thirty with conditions, a
+second objective, a cliff.
 
-A configuration has a quality, 1 at best, and its curve rises to it over 27 epochs. All of them have a cost, so that each can be
-searched for one objective or for two.
+A configuration has a quality, 1 at best, and its curve rises to it over 27 epochs. All of them have
+a cost, so that each can be searched for one objective or for two.
 """
 
 import math
@@ -28,7 +29,9 @@ def _fidelity() -> Fidelity:
 
 def two_parameters() -> Space:
     """A learning rate and a width."""
-    return Space({_RATE: Float(1e-5, 1.0, log=True), _WIDTH: Int(16, 1024, log=True)}, fidelity=_fidelity())
+    return Space(
+        {_RATE: Float(1e-5, 1.0, log=True), _WIDTH: Int(16, 1024, log=True)}, fidelity=_fidelity()
+    )
 
 
 def thirty_parameters() -> Space:
@@ -51,11 +54,13 @@ def for_two_objectives(space: Space) -> Space:
 
 
 class Shape:
-    """A quality that falls with the squared distance to one best configuration, more with some parameters than with others.
+    """A quality that falls with the squared distance to one best configuration, more with some
+    parameters than with others.
 
     Args:
         space: one of this file's.
-        cliff: trainings with a learning rate above a bound diverge, the sooner the higher it is. The best one is just below.
+        cliff: trainings with a learning rate above a bound diverge, the sooner the higher it is.
+            The best one is just below.
 
     Attributes:
         space: see there.
@@ -73,12 +78,16 @@ class Shape:
         return {"params": config[_WIDTH] ** 2 * (4 - place)}
 
     def train(self, config: dict[str, Any], seed: int) -> Training:
-        """A curve with a little noise, which fades towards the end; it stops where the training diverges."""
+        """A curve with a little noise, which fades towards the end; it stops where the training
+        diverges.
+        """
         random, quality = Random(derive(seed, self.space.canonical(config))), self.quality(config)
         values = []
         for epoch in range(1, 1 + self._lasting(config)):
             noise = random.gauss(0, _NOISE) * (1 - epoch / EPOCHS)
-            values.append(quality * (1 - 0.7 * (math.exp(-epoch / 5) - math.exp(-EPOCHS / 5))) + noise)
+            values.append(
+                quality * (1 - 0.7 * (math.exp(-epoch / 5) - math.exp(-EPOCHS / 5))) + noise
+            )
         return Training(values, [1.0] * EPOCHS)
 
     def quality(self, config: dict[str, Any]) -> float:
@@ -86,7 +95,9 @@ class Shape:
         quality, weight = 1.0 - _OFFSETS[config.get("model.family", "a")], 0.8
         for name in self.space.active(config):
             if name != "model.family":
-                quality -= weight * (_unit(self.space.parameters[name], config[name]) - _best(name)) ** 2
+                quality -= (
+                    weight * (_unit(self.space.parameters[name], config[name]) - _best(name)) ** 2
+                )
                 weight *= 0.85
         return quality
 

@@ -1,16 +1,18 @@
 """Large searches in simulated time: what deciding costs as the study grows.
 
-    python benchmarks/simulated_scale.py [--sizes 1000 3000 10000] [--workers 64] [--samplers random]
-                                         [--pruners asha asha_promotion] [--objective val_acc,params] [--repeats 3]
+    python benchmarks/simulated_scale.py [--sizes 1000 3000 10000] [--workers 64]
+            [--samplers random] [--pruners asha asha_promotion] [--objective val_acc,params]
+            [--repeats 3]
 
-Nothing is trained: curves are made up (levels by chance), the space is the shipped ``hopfield`` for 8 px images, the study
-is kept in memory, so that what is measured is the study's own code and the sampler. Every search runs in a process of its own, so
-that its peak memory is its own.
+Nothing is trained: curves are made up (levels by chance), the space is the shipped ``hopfield`` for
+8 px images, the study is kept in memory, so that what is measured is the study's own code and the
+sampler. Every search runs in a process of its own, so that its peak memory is its own.
 
-Times are the processor's, so that other work on the machine does not count. *s* is the whole simulation: of several repeats the
-median and the extremes, and by the clock in brackets. *Growth* is the exponent b of s ~ trials^b between a row and the one above
-it: 1 is linear. A decision is a report with its verdict, a proposal, or a promotion that was asked for; each is timed by itself,
-in the first repeat: median, 95th percentile, how many.
+Times are the processor's, so that other work on the machine does not count. *s* is the whole
+simulation: of several repeats the median and the extremes, and by the clock in brackets. *Growth*
+is the exponent b of s ~ trials^b between a row and the one above it: 1 is linear. A decision is a
+report with its verdict, a proposal, or a promotion that was asked for; each is timed by itself, in
+the first repeat: median, 95th percentile, how many.
 """
 
 import argparse
@@ -92,7 +94,9 @@ class Case:
 
 def space(objective: str) -> Space:
     directions = ["maximize", *["minimize"] * objective.count(",")]
-    return replace(load_space("hopfield").resolve(FACTS), objective=objective, direction=",".join(directions))
+    return replace(
+        load_space("hopfield").resolve(FACTS), objective=objective, direction=",".join(directions)
+    )
 
 
 def search(case: Case) -> dict[str, Any]:
@@ -104,7 +108,13 @@ def search(case: Case) -> dict[str, Any]:
             Simulation(study, MadeUp(), case.workers, case.trials).run()
             seconds, clock = time.process_time() - began, time.perf_counter() - clock
             assert len(study.counted()) == case.trials
-            return {"seconds": seconds, "clock": clock, "taken": study.taken, "memory": peak(), "before": before}
+            return {
+                "seconds": seconds,
+                "clock": clock,
+                "taken": study.taken,
+                "memory": peak(),
+                "before": before,
+            }
 
 
 def peak() -> float:
@@ -115,7 +125,9 @@ def peak() -> float:
 def apart(case: Case) -> dict[str, Any]:
     """The same in a process of its own."""
     command = [sys.executable, __file__, "--one", json.dumps(vars(case))]
-    result: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    result: dict[str, Any] = json.loads(
+        subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    )
     return result
 
 
@@ -123,23 +135,37 @@ def microseconds(taken: list[float]) -> str:
     """Median and 95th percentile of the calls, and how many there were."""
     if len(taken) < 20:
         return "-"
-    return f"{1e6 * statistics.median(taken):,.0f} / {1e6 * statistics.quantiles(taken, n=20)[-1]:,.0f} ({len(taken):,})"
+    return (
+        f"{1e6 * statistics.median(taken):,.0f} / "
+        f"{1e6 * statistics.quantiles(taken, n=20)[-1]:,.0f} ({len(taken):,})"
+    )
 
 
-def row(case: Case, runs: list[dict[str, Any]], above: tuple[int, float] | None) -> tuple[list[str], tuple[int, float]]:
+def row(
+    case: Case, runs: list[dict[str, Any]], above: tuple[int, float] | None
+) -> tuple[list[str], tuple[int, float]]:
     """A line of the table; and its (trials, seconds), for the next one's growth."""
     seconds = [run["seconds"] for run in runs]
     middle = statistics.median(seconds)
-    growth = f"{math.log(middle / above[1]) / math.log(case.trials / above[0]):.2f}" if above else ""
-    spread = f"{middle:.1f}" + (f" [{min(seconds):.1f}, {max(seconds):.1f}]" if len(seconds) > 1 else "")
+    growth = (
+        f"{math.log(middle / above[1]) / math.log(case.trials / above[0]):.2f}" if above else ""
+    )
+    spread = f"{middle:.1f}" + (
+        f" [{min(seconds):.1f}, {max(seconds):.1f}]" if len(seconds) > 1 else ""
+    )
     spread += f" ({statistics.median(run['clock'] for run in runs):.1f})"
     memory = f"{runs[0]['memory']:.0f} ({runs[0]['before']:.0f})"
     calls = [microseconds(runs[0]["taken"][name]) for name in DECISIONS]
-    return [case.sampler, case.pruner, f"{case.trials:,}", spread, growth, *calls, memory], (case.trials, middle)
+    return [case.sampler, case.pruner, f"{case.trials:,}", spread, growth, *calls, memory], (
+        case.trials,
+        middle,
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", nargs="+", type=int, default=[1000, 3000, 10000])
     parser.add_argument("--samplers", nargs="+", default=["random"])
     parser.add_argument("--pruners", nargs="+", default=["asha", "asha_promotion"])
@@ -151,9 +177,25 @@ def main() -> None:
     if options.one:
         print(json.dumps(search(Case(**json.loads(options.one)))))
         return
-    print(f"{machine()}; optuna {optuna.__version__}; {options.workers} workers, objective {options.objective}\n")
-    titles = ["sampler", "pruner", "trials", "s (clock)", "growth", *(f"µs a {name}" for name in DECISIONS.values())]
-    print("| " + " | ".join([*titles, "peak MB (before the search)"]) + " |\n" + "|---" * (len(titles) + 1) + "|")
+    print(
+        f"{machine()}; optuna {optuna.__version__}; {options.workers} workers, objective "
+        f"{options.objective}\n"
+    )
+    titles = [
+        "sampler",
+        "pruner",
+        "trials",
+        "s (clock)",
+        "growth",
+        *(f"µs a {name}" for name in DECISIONS.values()),
+    ]
+    print(
+        "| "
+        + " | ".join([*titles, "peak MB (before the search)"])
+        + " |\n"
+        + "|---" * (len(titles) + 1)
+        + "|"
+    )
     for sampler in options.samplers:
         for pruner in options.pruners:
             above = None

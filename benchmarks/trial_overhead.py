@@ -1,17 +1,20 @@
-"""What a trial costs beyond its training: a search of one-epoch trials, against its pure training and against plain Ray Tune.
+"""What a trial costs beyond its training: a search of one-epoch trials, against its pure training
+and against plain Ray Tune.
 
     python benchmarks/trial_overhead.py [--trials 40] [--repeats 3] [--depth 4] [--plain-repeats 1]
 
-Every contestant trains the same trials, one epoch each of ``space=imixer`` on digits with a fixed depth and width, one thread a
-trial:
+Every contestant trains the same trials, one epoch each of ``space=imixer`` on digits with a fixed
+depth and width, one thread a trial:
 
-* ``pure``: one process, one after the other, ``TrialRun.step`` and nothing else. Its time is the limit.
-* ``search, 1 slot``: our driver with one worker, so that the ratio to ``pure`` is what asking, sending, saving the checkpoint,
-  journal and TensorBoard cost. Counted once warm: from the end of the first trial to the end of the last; the same trials of
-  ``pure`` are the denominator.
-* ``search``: our driver with a worker a core, from the command to the last trial, start of Ray and workers included.
-* ``plain Tune``: what one writes first: a function trainable, ``OptunaSearch`` and ``ASHAScheduler``, as many at once, counted
-  the same way.
+* ``pure``: one process, one after the other, ``TrialRun.step`` and nothing else. Its time is the
+  limit.
+* ``search, 1 slot``: our driver with one worker, so that the ratio to ``pure`` is what asking,
+  sending, saving the checkpoint, journal and TensorBoard cost. Counted once warm: from the end of
+  the first trial to the end of the last; the same trials of ``pure`` are the denominator.
+* ``search``: our driver with a worker a core, from the command to the last trial, start of Ray and
+  workers included.
+* ``plain Tune``: what one writes first: a function trainable, ``OptunaSearch`` and
+  ``ASHAScheduler``, as many at once, counted the same way.
 
 The contestants take turns; each turn gives one ratio. Time is wall time.
 """
@@ -74,7 +77,9 @@ def search(folder: Path, trials: int, places: int | None, depth: int) -> tuple[f
     with Study(folder, identity, "tpe", "asha") as study, connect():
         board = Board(study)
         observers = (board, ends)
-        desk = Dispatcher(study, DataConfig(), load(DataConfig()).facts, Constraint(), Budget(trials), observers)
+        desk = Dispatcher(
+            study, DataConfig(), load(DataConfig()).facts, Constraint(), Budget(trials), observers
+        )
         run_search(desk, RESOURCES, places or slots(RESOURCES))
         seconds = time.perf_counter() - start
         board.close()
@@ -85,7 +90,10 @@ def pure(folder: Path, numbers: list[int]) -> float:
     """The same trials, trained in this process one after the other."""
     view, splits = StudyView.open(folder), load(DataConfig())
     torch.set_num_threads(1)
-    configs = [resolve(view.records[number].config, splits.facts, view.records[number].seed) for number in numbers]
+    configs = [
+        resolve(view.records[number].config, splits.facts, view.records[number].seed)
+        for number in numbers
+    ]
     start = time.perf_counter()
     for config in configs:
         TrialRun(config, splits).step()
@@ -99,7 +107,8 @@ def define(searched: Space, trial: Any) -> None:
 
 def plain(trials: int, depth: int, folder: Path) -> float:
     """Plain Ray Tune over the same space; returns the seconds of all of it."""
-    from ray import tune  # not before hopsearch, which sets the environment that Ray reads when it is imported
+    # not before hopsearch, which sets the environment that Ray reads when it is imported
+    from ray import tune
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search.optuna import OptunaSearch
 
@@ -108,7 +117,9 @@ def plain(trials: int, depth: int, folder: Path) -> float:
     def train(config: dict[str, Any]) -> None:
         torch.set_num_threads(1)
         splits = load(DataConfig())
-        run = TrialRun(resolve(searched.walk(lambda name, _: config[name]), splits.facts, seed=0), splits)
+        run = TrialRun(
+            resolve(searched.walk(lambda name, _: config[name]), splits.facts, seed=0), splits
+        )
         tune.report(run.step())
 
     start = time.perf_counter()
@@ -128,14 +139,22 @@ def plain(trials: int, depth: int, folder: Path) -> float:
 
 
 def spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]" if values else "not run"
+    return (
+        f"{statistics.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
+        if values
+        else "not run"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--plain-repeats", type=int, default=1, help="plain Tune takes minutes a turn")
+    parser.add_argument(
+        "--plain-repeats", type=int, default=1, help="plain Tune takes minutes a turn"
+    )
     parser.add_argument("--depth", type=int, default=4)
     options = parser.parse_args()
     print(f"{machine()}; {options.trials} one-epoch trials, depth {options.depth}", flush=True)
@@ -151,7 +170,9 @@ def main() -> None:
             all_of_it, _ = search(root / "all", options.trials, None, options.depth)
             ours.append(60 * options.trials / all_of_it)
             if turn < options.plain_repeats:
-                theirs.append(60 * options.trials / plain(options.trials, options.depth, root / "plain"))
+                theirs.append(
+                    60 * options.trials / plain(options.trials, options.depth, root / "plain")
+                )
                 ratios.append(ours[-1] / theirs[-1])
             shutil.rmtree(root / "one")
             shutil.rmtree(root / "all")

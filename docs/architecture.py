@@ -17,7 +17,9 @@ VERBS = "verbs"
 
 
 def layer_of(name: str) -> str:
-    """The package of a module, e.g. ``study`` for ``hopsearch.study.writer``; the files at the root are the verbs."""
+    """The package of a module, e.g. ``study`` for ``hopsearch.study.writer``; the files at the root
+    are the verbs.
+    """
     parts = name.split(".")
     return parts[1] if len(parts) > 1 and (PACKAGE / parts[1]).is_dir() else VERBS
 
@@ -37,7 +39,9 @@ def imports() -> dict[str, set[str]]:
 
 
 def direct(edges: dict[str, set[str]]) -> dict[str, set[str]]:
-    """The same without arrows that a longer way implies: who imports the dispatcher may import the study as well."""
+    """The same without arrows that a longer way implies: who imports the dispatcher may import the
+    study as well.
+    """
 
     def reached(start: str) -> set[str]:
         found: set[str] = set()
@@ -45,7 +49,10 @@ def direct(edges: dict[str, set[str]]) -> dict[str, set[str]]:
             found |= {name} | reached(name)
         return found
 
-    return {here: {one for one in there if not any(one in reached(other) for other in there)} for here, there in edges.items()}
+    return {
+        here: {one for one in there if not any(one in reached(other) for other in there)}
+        for here, there in edges.items()
+    }
 
 
 def picture() -> str:
@@ -78,7 +85,9 @@ def page(text: str) -> str:
     parts = {"picture": picture(), "files": "\n".join(files()).strip()}
     for name, made in parts.items():
         pattern = rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)"
-        text = re.sub(pattern, lambda match, made=made: f"{match[1]}{made}\n{match[2]}", text, flags=re.DOTALL)
+        text = re.sub(
+            pattern, lambda match, made=made: f"{match[1]}{made}\n{match[2]}", text, flags=re.DOTALL
+        )
     return text
 
 

@@ -27,7 +27,15 @@ from hopsearch.study.verdicts import images_behind
 matplotlib.use("svg")
 DOCS = Path(__file__).parent
 RULE = "adaptive_asha"
-WORDS = ("space=imixer", f"pruner={RULE}", "trials=40", "model.dim=32", "model.depth=2", "model.patch_size=2", "finish=false")
+WORDS = (
+    "space=imixer",
+    f"pruner={RULE}",
+    "trials=40",
+    "model.dim=32",
+    "model.depth=2",
+    "model.patch_size=2",
+    "finish=false",
+)
 COLOURS = {State.COMPLETE: "tab:green", State.PRUNED: "tab:gray", State.FAILED: "tab:red"}
 BEST = 8  # trials whose values are compared
 
@@ -36,7 +44,9 @@ def searched(folder: Path) -> tuple[StudyView, str]:
     """The study, and what the search printed."""
     command = [sys.executable, "-m", "hopsearch.tune", *WORDS]
     environment = os.environ | {"PYTHONPATH": str(DOCS.parent)}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=True
+    )
     (journal,) = folder.rglob("journal.log")
     return StudyView.open(journal.parent), done.stdout
 
@@ -57,25 +67,43 @@ def draw_rungs(axes: Axes, view: StudyView) -> None:
     for rung in rungs[:-2]:
         axes.axvline(rung, color="tab:gray", linestyle=":", linewidth=1)
         tau = rule.tau(rung, evidence)
-        words = f"τ {tau.value:.2f} ± {tau.error:.2f}\n{tau.trials} trials" if tau.trials > 2 else "too few\nfor τ"
+        words = (
+            f"τ {tau.value:.2f} ± {tau.error:.2f}\n{tau.trials} trials"
+            if tau.trials > 2
+            else "too few\nfor τ"
+        )
         axes.text(rung * 1.03, 0.02, words, transform=axes.get_xaxis_transform(), fontsize=7)
     axes.set_xscale("log", base=3)
     axes.set_xticks(rungs, [str(rung) for rung in rungs])
-    axes.set(xlabel="epoch (dotted: rungs)", ylabel=view.objective, title="Which rungs: green trained to the end")
+    axes.set(
+        xlabel="epoch (dotted: rungs)",
+        ylabel=view.objective,
+        title="Which rungs: green trained to the end",
+    )
 
 
 def draw_view(axes: Axes, view: StudyView) -> None:
     """Each trial's value where it stopped, and what TPE sees instead."""
     rungs = view.identity.space.fidelity.rungs
     for trial in sampler_view(view.optuna, view.objectives, rungs).get_trials(deepcopy=False):
-        known = [value for value in best_by_rung(trial.intermediate_values, view.sign, rungs) if not np.isnan(value)]
+        known = [
+            value
+            for value in best_by_rung(trial.intermediate_values, view.sign, rungs)
+            if not np.isnan(value)
+        ]
         if known and trial.values:
             axes.plot(
-                [rungs[len(known) - 1], rungs[-1]], [view.sign * known[-1], trial.values[0]], ".-", linewidth=0.6, alpha=0.6
+                [rungs[len(known) - 1], rungs[-1]],
+                [view.sign * known[-1], trial.values[0]],
+                ".-",
+                linewidth=0.6,
+                alpha=0.6,
             )
     axes.set_xscale("log", base=3)
     axes.set_xticks(rungs, [str(rung) for rung in rungs])
-    axes.set(xlabel="highest rung that a trial came to → the last one", title="What TPE saw: right ends")
+    axes.set(
+        xlabel="highest rung that a trial came to → the last one", title="What TPE saw: right ends"
+    )
     axes.set_ylabel(f"best {view.objective}, measured → expected")
 
 
@@ -90,7 +118,11 @@ def draw_best(axes: Axes, view: StudyView) -> None:
         interval = wilson(known[1], images)
         axes.plot([interval.low, interval.high], [place, place], color="tab:gray", linewidth=1)
         axes.plot(known[1], place, "o", color=COLOURS.get(record.state, "tab:blue"))
-    axes.set_yticks(range(len(best)), [f"trial {record.number}, {record.epoch} ep." for record in best], fontsize=8)
+    axes.set_yticks(
+        range(len(best)),
+        [f"trial {record.number}, {record.epoch} ep." for record in best],
+        fontsize=8,
+    )
     axes.set(xlabel=f"{view.objective}, {images:g} images, 95 %", title="Why the winner won")
 
 
@@ -98,7 +130,9 @@ def main() -> None:
     """Search in a folder of its own, then draw ``docs/decisions.svg``."""
     with tempfile.TemporaryDirectory() as scratch:
         view, printed = searched(Path(scratch))
-        figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4.2), width_ratios=[3, 2.5, 2])
+        figure, (left, middle, right) = plt.subplots(
+            1, 3, figsize=(14, 4.2), width_ratios=[3, 2.5, 2]
+        )
         draw_rungs(left, view)
         draw_view(middle, view)
         draw_best(right, view)

@@ -1,4 +1,5 @@
-"""Draws the pictures of README.md anew from a real search: what it prints, and the top of its report.
+"""Draws the pictures of README.md anew from a real search: what it prints, and the top of its
+report.
 
     .venv/bin/python -m docs.pictures
 
@@ -27,7 +28,9 @@ def searched(folder: Path) -> list[str]:
     """What the search prints, a line each."""
     environment = os.environ | {"PYTHONPATH": str(DOCS.parent), "COLUMNS": str(COLUMNS)}
     command = [sys.executable, *COMMAND[1:]]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=True
+    )
     return done.stdout.splitlines()
 
 
@@ -42,7 +45,9 @@ def draw_search(lines: list[str]) -> None:
 
 def draw_report(folder: Path) -> None:
     """``docs/report.png``."""
-    subprocess.run([sys.executable, "-m", "hopsearch.report", "study=imixer-digits"], cwd=folder, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "hopsearch.report", "study=imixer-digits"], cwd=folder, check=True
+    )
     (page,) = folder.rglob("report.html")
     browser = Browser(folder / "profile", WIDTH, HEIGHT)
     try:

@@ -1,6 +1,7 @@
 """hopsearch: distributed hyperparameter and architecture search for Hopfield-derived vision mixers.
 
-    study = hopsearch.search(space="imixer", data="digits", trials=12)   # or hopsearch.Study.open("imixer-digits")
+    study = hopsearch.search(space="imixer", data="digits", trials=12)
+    study = hopsearch.Study.open("imixer-digits")  # one that was searched before
     study.best, study.trials
     model = hopsearch.load(study.folder)
 

@@ -17,7 +17,9 @@ hopsearch VERB --help lists a verb's settings."""
 
 
 def main() -> None:
-    """Become the process of a verb: how it minds signals and how its help is shown is decided before anything is imported."""
+    """Become the process of a verb: how it minds signals and how its help is shown is decided
+    before anything is imported.
+    """
     words = sys.argv[1:]
     if not words or words[0] in ("-h", "--help", "help"):
         print(_HELP)

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Best", "Study", "load", "search"]
 
 
-# Ray decides once in a process whether it asks for a token; a cluster that is started here later needs the same one.
+# Ray decides once in a process whether it asks for a token; a cluster that is started here later
+# needs the same one.
 _KEPT = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN"}
 
 
@@ -91,9 +92,20 @@ class Study:
         """
         best = self._best()
         if best is None or best.value is None:
-            raise StudyError(str(self.folder), "must have a trial with a value, got none", "Look at study.trials for the reasons")
+            raise StudyError(
+                str(self.folder),
+                "must have a trial with a value, got none",
+                "Look at study.trials for the reasons",
+            )
         record = best.record
-        return Best(record.number, best.value, best.best_epoch, dict(record.params), dict(record.config), dict(record.cost))
+        return Best(
+            record.number,
+            best.value,
+            best.best_epoch,
+            dict(record.params),
+            dict(record.config),
+            dict(record.cost),
+        )
 
     @property
     def trials(self) -> "pd.DataFrame":
@@ -107,7 +119,9 @@ class Study:
 
     @property
     def winner(self) -> dict[str, Any] | None:
-        """The finished winner: ``trial``, ``epoch``, ``val_acc``, ``test_acc``, …; None before there is one."""
+        """The finished winner: ``trial``, ``epoch``, ``val_acc``, ``test_acc``, …; None before
+        there is one.
+        """
         return self._view.winner
 
     def refresh(self) -> "Study":
@@ -115,7 +129,9 @@ class Study:
         self._view.refresh()
         return self
 
-    def report(self, to: str | Path | None = None, compare: "Study | None" = None, layout: str = "html") -> Path:
+    def report(
+        self, to: str | Path | None = None, compare: "Study | None" = None, layout: str = "html"
+    ) -> Path:
         """Write the report of ``python -m hopsearch.report``, and return where.
 
         Args:
@@ -138,7 +154,8 @@ class Study:
         layout: Literal["safetensors", "onnx"] = "safetensors",
         origin: bool = False,
     ) -> Path:
-        """Write the winner, or another trial's model, as ``python -m hopsearch.export`` does, and return its folder.
+        """Write the winner, or another trial's model, as ``python -m hopsearch.export`` does, and
+        return its folder.
 
         Args:
             to: the folder: new, empty, or of an earlier export.
@@ -155,13 +172,22 @@ class Study:
 
     def __repr__(self) -> str:
         top = self._best()
-        best = f", best {self._view.objective} {top.value:.4f} (trial {top.record.number})" if top else ""
-        return f"<study {self.name}: {len(self._view.counted())} trials, {self._view.epochs} epochs{best}>"
+        best = (
+            f", best {self._view.objective} {top.value:.4f} (trial {top.record.number})"
+            if top
+            else ""
+        )
+        return (
+            f"<study {self.name}: {len(self._view.counted())} trials, {self._view.epochs} "
+            f"epochs{best}>"
+        )
 
     def _repr_html_(self) -> str:
         # What a notebook shows: the best ten, without what is the same in all of them.
         shown = (
-            self.trials.head(10).drop(columns=["source", "started", "ended", "memory", "seed", *self._metrics()]).reset_index()
+            self.trials.head(10)
+            .drop(columns=["source", "started", "ended", "memory", "seed", *self._metrics()])
+            .reset_index()
         )
         table = shown.to_html(index=False, na_rep="", float_format="{:.4g}".format, border=0)
         return f"<p>{repr(self)[1:-1]}</p>{table}"
@@ -182,15 +208,18 @@ def search(
     fixed: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Study:
-    """Search a space, or go on where the same call left off, as ``python -m hopsearch.tune`` does; see its --help.
+    """Search a space, or go on where the same call left off, as ``python -m hopsearch.tune`` does;
+    see its --help.
 
     Args:
         space: a shipped space by name, or the path of a YAML file.
-        data: what to train on, e.g. ``"digits"`` or a folder of images; a mapping for more: ``{"source": …, "image_size": 64}``.
+        data: what to train on, e.g. ``"digits"`` or a folder of images; a mapping for more:
+            ``{"source": …, "image_size": 64}``.
         trials: trials of the study in all.
-        fixed: settings that are not to be searched, by dotted name: ``{"model.depth": 4, "train.epochs": 9}``.
-        settings: the command line's other words: ``sampler="gp"``, ``budget={"time": "15m"}``, ``storage="runs"``,
-            ``constraint={"max_params": 5e6}``, ``trial={"gpus": 1}``, ….
+        fixed: settings that are not to be searched, by dotted name: ``{"model.depth": 4,
+            "train.epochs": 9}``.
+        settings: the command line's other words: ``sampler="gp"``, ``budget={"time": "15m"}``,
+            ``storage="runs"``, ``constraint={"max_params": 5e6}``, ``trial={"gpus": 1}``, ….
 
     Returns:
         The study, its winner finished unless ``finish=False``.
@@ -199,7 +228,8 @@ def search(
         UserError: a setting, the space or the data is not as it must be.
         KeyboardInterrupt: interrupted; everything finished is saved, and the same call goes on.
 
-    The environment of the process is put back afterwards, but for the token by which Ray's processes know each other.
+    The environment of the process is put back afterwards, but for the token by which Ray's
+    processes know each other.
     """
     before = dict(os.environ)
     try:
@@ -210,7 +240,13 @@ def search(
         os.environ.update(before)
 
 
-def _search(space: str, data: str | Mapping[str, Any], trials: int, fixed: dict[str, Any], settings: Mapping[str, Any]) -> Study:
+def _search(
+    space: str,
+    data: str | Mapping[str, Any],
+    trials: int,
+    fixed: dict[str, Any],
+    settings: Mapping[str, Any],
+) -> Study:
     from hopsearch import tune  # brings Ray, which looking at a study needs not
     from hopsearch.command_line.command import Interrupted
     from hopsearch.core.config import parse
@@ -224,7 +260,9 @@ def _search(space: str, data: str | Mapping[str, Any], trials: int, fixed: dict[
     config = parse(tune.TuneConfig, values, "search()")
     if config.dry_run:
         hint = "Print the plan with python -m hopsearch.tune … dry_run=true"
-        raise ConfigError("search(): dry_run", "must be False where a study is to be returned, got True", hint)
+        raise ConfigError(
+            "search(): dry_run", "must be False where a study is to be returned, got True", hint
+        )
     try:
         folder = tune.search(config, fixed)
     except Interrupted as stop:

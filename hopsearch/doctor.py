@@ -1,9 +1,11 @@
-"""``python -m hopsearch.doctor <file> [key=value …]``: check a cluster file offline, before it costs anything.
+"""``python -m hopsearch.doctor <file> [key=value …]``: check a cluster file offline, before it
+costs anything.
 
     python -m hopsearch.doctor cluster/aws.yaml
     python -m hopsearch.doctor cluster/aws.yaml trial.gpus=2
 
-Settings below trial. say what trials will ask for. Exit code 0: no problems found; 2: findings, each with its remedy.
+Settings below trial. say what trials will ask for. Exit code 0: no problems found; 2: findings,
+each with its remedy.
 """
 
 from hopsearch.command_line import manual, utf8
@@ -58,7 +60,10 @@ def main(words: Sequence[str]) -> None:
     if not any(finding.structural for finding in findings):
         dollars, unknown = most_per_hour(file)
         if dollars:
-            print(f"{config.file}: up to ${dollars:.2f}/hour at on-demand prices in {', '.join(REGIONS)} ({SOURCE})")
+            print(
+                f"{config.file}: up to ${dollars:.2f}/hour at on-demand prices in "
+                f"{', '.join(REGIONS)} ({SOURCE})"
+            )
         if unknown:
             print(f"{config.file}: no price is known for {', '.join(unknown)}")
     for sentence in unchecked(file):

@@ -1,10 +1,12 @@
-"""``python -m hopsearch.export study=<name> to=<folder> [key=value …]``: a study's winner as a model that others can load.
+"""``python -m hopsearch.export study=<name> to=<folder> [key=value …]``: a study's winner as a
+model that others can load.
 
     python -m hopsearch.export study=imixer-digits to=model
     python -m hopsearch.export study=imixer-digits to=model.onnx format=onnx
 
-Writes safetensors, config.json, a model card and modeling.py, with which torch and timm alone load it; or, with
-format=onnx, an ONNX file that is checked with ONNX Runtime. Spectral norms are folded into the weights.
+Writes safetensors, config.json, a model card and modeling.py, with which torch and timm alone load
+it; or, with format=onnx, an ONNX file that is checked with ONNX Runtime. Spectral norms are folded
+into the weights.
 """
 
 from hopsearch.command_line import manual, utf8
@@ -21,7 +23,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from hopsearch.artifact import Provenance, config_of, load_model, model_card, read_config, write_folder, write_onnx
+from hopsearch.artifact import (
+    Provenance,
+    config_of,
+    load_model,
+    model_card,
+    read_config,
+    write_folder,
+    write_onnx,
+)
 from hopsearch.artifact.folder import CARD, CONFIG, GRAPH, require_free, write_config
 from hopsearch.artifact.graph import require_onnx
 from hopsearch.command_line.command import run_as_program
@@ -47,7 +57,9 @@ class ExportConfig(Settings):
     to: str
     """Folder to write: new, empty, or of an earlier export."""
     trial: int | None = None
-    """Another trial than the winner, whose weights the search kept (checkpoint.keep). Its test accuracy is not read."""
+    """Another trial than the winner, whose weights the search kept (checkpoint.keep). Its test
+    accuracy is not read.
+    """
     format: Literal["safetensors", "onnx"] = "safetensors"
     """safetensors with config and code, or one onnx file."""
     storage: str = "runs"
@@ -55,7 +67,9 @@ class ExportConfig(Settings):
     database: str | None = None
     """Optuna storage URL, where the study was searched with one."""
     origin: bool = False
-    """Put the search's command line and the data's folders into the model card; by default a card names no path of yours."""
+    """Put the search's command line and the data's folders into the model card; by default a card
+    names no path of yours.
+    """
 
 
 def write_export(
@@ -84,8 +98,14 @@ def write_export(
     place = place or Place(view.folder)
     model, trial, results = _winner(view, place) if number is None else _trial(view, place, number)
     crop_pct = float(view.identity.origin.get("data", {}).get("crop_pct", 1.0))
-    about = config_of(trial.model, _classes(view), json.loads(trial.model_dump_json()), crop_pct=crop_pct)
-    card = model_card(_provenance(view, view.records[results["trial"]], results, origin), about, onnx=layout == "onnx")
+    about = config_of(
+        trial.model, _classes(view), json.loads(trial.model_dump_json()), crop_pct=crop_pct
+    )
+    card = model_card(
+        _provenance(view, view.records[results["trial"]], results, origin),
+        about,
+        onnx=layout == "onnx",
+    )
     folded = fold(model).eval()
     if layout == "onnx":
         _write_onnx(target, folded, about, card)
@@ -110,7 +130,11 @@ def _winner(view: StudyView, place: Place) -> tuple[Mixer, TrialConfig, dict[str
 def _trial(view: StudyView, place: Place, number: int) -> tuple[Mixer, TrialConfig, dict[str, Any]]:
     record = view.records.get(number)
     if record is None:
-        raise StudyError(str(view.folder), f"must have trial {number}", f"It has 0 to {max(view.records, default=0)}")
+        raise StudyError(
+            str(view.folder),
+            f"must have trial {number}",
+            f"It has 0 to {max(view.records, default=0)}",
+        )
     folder = view.folder / paths.trial(number)
     if place.remote:
         Mirror(place.below(str(paths.trial(number)))).pull(folder)
@@ -121,42 +145,80 @@ def _trial(view: StudyView, place: Place, number: int) -> tuple[Mixer, TrialConf
     _require_trial(record, trial, folder)
     model = build(trial.model)
     averaged = best["ema"]  # the moving average is what was evaluated, where there is one
-    weights = {name.removeprefix("module."): value for name, value in (averaged or best["model"]).items() if name != "n_averaged"}
+    weights = {
+        name.removeprefix("module."): value
+        for name, value in (averaged or best["model"]).items()
+        if name != "n_averaged"
+    }
     model.load_state_dict(weights)
     if averaged:
-        model.settle_norms()  # an older version's average has the live model's singular vectors beside it
+        # an older version's average has the live model's singular vectors beside it
+        model.settle_norms()
     row = best["history"][-1]
-    results = {name: row[name] for name in ("val_acc", "val_balanced_acc", "val_loss") if name in row}
+    results = {
+        name: row[name] for name in ("val_acc", "val_balanced_acc", "val_loss") if name in row
+    }
     finished = view.winner["epochs"] if view.winner and view.winner["trial"] == number else 0
-    epochs = max(record.epoch, best["epoch"], finished)  # a winner, or one that was becoming it, was trained on after the search
-    return model.eval(), trial, results | {"trial": number, "epoch": best["epoch"], "epochs": epochs}
+    # a winner, or one that was becoming it, was trained on after the search
+    epochs = max(record.epoch, best["epoch"], finished)
+    return (
+        model.eval(),
+        trial,
+        results | {"trial": number, "epoch": best["epoch"], "epochs": epochs},
+    )
 
 
 def _require_trial(record: TrialRecord, trial: TrialConfig, folder: Path) -> None:
-    # A folder that was copied, or is left from another study of that name: its weights would go out under this study's numbers.
+    # A folder that was copied, or is left from another study of that name: its weights would go out
+    # under this study's numbers.
     found = flatten(json.loads(trial.model_dump_json()))
-    wrong = [f"{key}: {found[key]} != {value}" for key, value in record.config.items() if key in found and found[key] != value]
+    wrong = [
+        f"{key}: {found[key]} != {value}"
+        for key, value in record.config.items()
+        if key in found and found[key] != value
+    ]
     if wrong:
-        rule = f"the weights must be of trial {record.number}, got (theirs != the trial's) {'; '.join(wrong)}"
-        raise StudyError(str(folder), rule, "Remove the folder, and run the search again or bring the study's own copy")
+        rule = (
+            f"the weights must be of trial {record.number}, got (theirs != the trial's) "
+            f"{'; '.join(wrong)}"
+        )
+        raise StudyError(
+            str(folder),
+            rule,
+            "Remove the folder, and run the search again or bring the study's own copy",
+        )
 
 
 def _no_weights(view: StudyView, record: TrialRecord, folder: Path) -> StudyError:
     if not record.state.ended and not record.curve:
-        return StudyError(str(folder), "the trial must have trained an epoch, got none", "Wait for it")
-    why = "none: dropped when it had ended, by checkpoint.keep or checkpoint.quota" if record.number in view.dropped else "none"
+        return StudyError(
+            str(folder), "the trial must have trained an epoch, got none", "Wait for it"
+        )
+    why = (
+        "none: dropped when it had ended, by checkpoint.keep or checkpoint.quota"
+        if record.number in view.dropped
+        else "none"
+    )
     again = f"python -m hopsearch.train from={view.identity.name}#{record.number} trains it again"
     held = f"Weights are kept for trials {', '.join(map(str, view.kept))}; " if view.kept else ""
-    return StudyError(str(folder), f"the trial's weights must be there, got {why}", f"{held}{again}")
+    return StudyError(
+        str(folder), f"the trial's weights must be there, got {why}", f"{held}{again}"
+    )
 
 
 def _classes(view: StudyView) -> list[str]:
     known: list[str] = view.identity.origin.get("classes", [])
     winner = view.folder / paths.WINNER / CONFIG  # studies begun before the names were kept in them
-    return known or (read_config(winner.parent)["pretrained_cfg"].get("label_names", []) if winner.is_file() else [])
+    return known or (
+        read_config(winner.parent)["pretrained_cfg"].get("label_names", [])
+        if winner.is_file()
+        else []
+    )
 
 
-def _provenance(view: StudyView, record: TrialRecord, results: dict[str, Any], paths: bool) -> Provenance:
+def _provenance(
+    view: StudyView, record: TrialRecord, results: dict[str, Any], paths: bool
+) -> Provenance:
     origin = dict(view.identity.origin)
     asked, images = origin.pop("data", {}), origin.pop("images", {})
     for name in ("classes", "val_by_class"):
@@ -174,15 +236,29 @@ def _provenance(view: StudyView, record: TrialRecord, results: dict[str, Any], p
     data = {**asked, **view.identity.data}
     if not paths:
         origin.pop("command", None)
-        data = {key: name_of(value) if isinstance(value, str) else value for key, value in data.items()}
+        data = {
+            key: name_of(value) if isinstance(value, str) else value for key, value in data.items()
+        }
     verdicts = winner_verdicts(results, images, _classes(view)) if "test_acc" in results else []
     if "test_acc" in results and (how := election_words(view.optuna.user_attrs.get(ELECTION))):
         verdicts.insert(0, how)
-    return Provenance(view.identity.name, record.number, view.identity.seed, results, data, images, cost, origin, verdicts)
+    return Provenance(
+        view.identity.name,
+        record.number,
+        view.identity.seed,
+        results,
+        data,
+        images,
+        cost,
+        origin,
+        verdicts,
+    )
 
 
 def name_of(text: str) -> str:
-    """A setting for others to read: of a path its last part, of ``cifar10:<folder>`` the set's name."""
+    """A setting for others to read: of a path its last part, of ``cifar10:<folder>`` the set's
+    name.
+    """
     if "/" not in text and os.sep not in text:
         return text
     name, colon, _ = text.partition(":")
@@ -200,12 +276,16 @@ def _write_onnx(target: Path, model: Mixer, about: dict[str, Any], card: str) ->
 def main(words: Sequence[str]) -> None:
     """Read the command line and export."""
     config = parse(ExportConfig, read_words(words, ExportConfig), "command line")
-    require_free(Path(config.to).expanduser().absolute())  # before anything is brought from a storage
+    # before anything is brought from a storage
+    require_free(Path(config.to).expanduser().absolute())
     place = Place.of(config.storage, config.study)
     place.bring_journal()
     view = StudyView.open(place.folder, config.database)
     target = write_export(view, Path(config.to), config.trial, config.format, place, config.origin)
-    make_console().print(f"exported to {target}: {', '.join(sorted(file.name for file in target.iterdir()))}", markup=False)
+    make_console().print(
+        f"exported to {target}: {', '.join(sorted(file.name for file in target.iterdir()))}",
+        markup=False,
+    )
 
 
 if __name__ == "__main__":

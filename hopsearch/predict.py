@@ -1,10 +1,12 @@
-"""``python -m hopsearch.predict model=<folder> <images…> [key=value …]``: the classes of image files by a trained model.
+"""``python -m hopsearch.predict model=<folder> <images…> [key=value …]``: the classes of image
+files by a trained model.
 
     python -m hopsearch.predict model=model photos/*.png
     python -m hopsearch.predict model=runs/x/winner photos top=1 format=csv
 
-The folder is an exported one (safetensors or ONNX), or a study's or a training's. Every word without = is an image, or a folder
-of images; hidden files are passed over. What cannot be read or is not there is skipped and named, and the exit code is then 2.
+The folder is an exported one (safetensors or ONNX), or a study's or a training's. Every word
+without = is an image, or a folder of images; hidden files are passed over. What cannot be read or
+is not there is skipped and named, and the exit code is then 2.
 """
 
 from hopsearch.command_line import manual, utf8
@@ -47,12 +49,14 @@ Skip = Callable[[Path, str], None]
 
 
 def images_of(words: Sequence[str], passed: PassedOver, skip: Skip) -> list[Path]:
-    """The image files that the words name, folders gone through; hidden files and other files in them are passed over.
+    """The image files that the words name, folders gone through; hidden files and other files in
+    them are passed over.
 
     Args:
         words: paths of images and of folders of images.
         passed: counts what is passed over.
-        skip: called with a word that names no image, and with a folder that cannot be read; the others are taken.
+        skip: called with a word that names no image, and with a folder that cannot be read; the
+            others are taken.
 
     Raises:
         DataError: the only word names nothing, no ordinary file, or a folder without images.
@@ -74,7 +78,9 @@ def _images_of(word: str, passed: PassedOver, skip: Skip) -> list[Path]:
         kind = path.stat().st_mode
     except OSError as error:
         found = "nothing there" if isinstance(error, FileNotFoundError) else error.strerror
-        raise DataError(word, f"must be an image or a folder of images, got {found}", "Check the path") from None
+        raise DataError(
+            word, f"must be an image or a folder of images, got {found}", "Check the path"
+        ) from None
     if S_ISREG(kind):
         return [path]
     if not S_ISDIR(kind):
@@ -84,7 +90,11 @@ def _images_of(word: str, passed: PassedOver, skip: Skip) -> list[Path]:
     images = sorted(file for file, _, _ in walk(path, found_here, lost_too=True, closed=skip))
     if not images:
         there = f", got {found_here}" if str(found_here) else ", got none"
-        raise DataError(word, f"the folder must hold images{there}", f"Known: {', '.join(sorted(IMAGE_SUFFIXES))}")
+        raise DataError(
+            word,
+            f"the folder must hold images{there}",
+            f"Known: {', '.join(sorted(IMAGE_SUFFIXES))}",
+        )
     passed.add(found_here)
     return images
 
@@ -99,18 +109,31 @@ def write(predictions: Iterable[Prediction], top: int, layout: str) -> None:
         if layout == "json":
             print(json.dumps({"image": str(prediction.file), "classes": dict(shown)}))
         elif layout == "csv":
-            table.writerows([prediction.file, name, f"{probability:.6g}"] for name, probability in shown)
+            table.writerows(
+                [prediction.file, name, f"{probability:.6g}"] for name, probability in shown
+            )
         else:
-            print(f"{prediction.file}  " + "  ".join(f"{name} {probability:.4f}" for name, probability in shown))
+            print(
+                f"{prediction.file}  "
+                + "  ".join(f"{name} {probability:.4f}" for name, probability in shown)
+            )
 
 
 def main(words: Sequence[str]) -> None:
     """Read the command line and predict."""
     # A path may have an equals sign in it; a file that is there is meant as one.
     images = [word for word in words if "=" not in word or Path(word).exists()]
-    config = parse(PredictConfig, read_words([word for word in words if word not in images], PredictConfig), "command line")
+    config = parse(
+        PredictConfig,
+        read_words([word for word in words if word not in images], PredictConfig),
+        "command line",
+    )
     if not images:
-        raise ConfigError("command line", "images must be given, got none", "Add their paths: model=<folder> photo.png …")
+        raise ConfigError(
+            "command line",
+            "images must be given, got none",
+            "Add their paths: model=<folder> photo.png …",
+        )
     passed, left_out = PassedOver(), list[Path]()
 
     def skip(path: Path, reason: str) -> None:
@@ -120,20 +143,34 @@ def main(words: Sequence[str]) -> None:
     files = images_of(images, passed, skip)
     gone = len(left_out)
     alone = len(files) == 1 and not gone
-    write(predict(load_classifier(config.model), files, None if alone else skip), config.top, config.format)
+    write(
+        predict(load_classifier(config.model), files, None if alone else skip),
+        config.top,
+        config.format,
+    )
     done = len(files) - len(left_out) + gone
-    summary = f"classified {done:,} of {len(files):,} images" + (f"; passed over: {passed}" if str(passed) else "")
+    summary = f"classified {done:,} of {len(files):,} images" + (
+        f"; passed over: {passed}" if str(passed) else ""
+    )
     print(f"hopsearch: {summary}", file=sys.stderr)
     if left_out:
         raise _incomplete(left_out, gone, len(files), done)
 
 
 def _incomplete(left_out: Sequence[Path], gone: int, files: int, done: int) -> DataError:
-    """What to say at the end: ``gone`` of what was left out are words and folders, the others images."""
+    """What to say at the end: ``gone`` of what was left out are words and folders, the others
+    images.
+    """
     bad = len(left_out) - gone
-    parts = [f"every path must lead to images that can be read, {gone:,} did not, the first is {left_out[0]}"] * bool(gone)
+    parts = [
+        f"every path must lead to images that can be read, {gone:,} did not, the first is "
+        f"{left_out[0]}"
+    ] * bool(gone)
     if bad:
-        parts.append(f"every image must be readable, {bad:,} of {files:,} are not, the first is {left_out[gone]}")
+        parts.append(
+            f"every image must be readable, {bad:,} of {files:,} are not, the first is "
+            f"{left_out[gone]}"
+        )
     others = "The others are classified; repair" if done else "Nothing is classified; repair"
     return DataError("predict", "; ".join(parts), f"{others} these, or leave them out")
 

@@ -1,10 +1,11 @@
-"""``python -m hopsearch.report study=<name> [key=value …]``: what a study has found, at any time, also while it runs.
+"""``python -m hopsearch.report study=<name> [key=value …]``: what a study has found, at any time,
+also while it runs.
 
     python -m hopsearch.report study=imixer-digits
     python -m hopsearch.report study=imixer-digits compare=mixer-digits format=md
 
-Prints the leaderboard and writes it as CSV, and with it one HTML page that needs no network (format=html), all numbers as JSON
-(format=json), or a summary in Markdown (format=md).
+Prints the leaderboard and writes it as CSV, and with it one HTML page that needs no network
+(format=html), all numbers as JSON (format=json), or a summary in Markdown (format=md).
 """
 
 from hopsearch.command_line import manual, utf8
@@ -60,7 +61,12 @@ def open_view(storage: str, study: str, database: str | None) -> StudyView:
     return StudyView.open(place.folder, database)
 
 
-def write_report(view: StudyView, layout: str = "html", target: Path | None = None, others: Sequence[StudyView] = ()) -> Path:
+def write_report(
+    view: StudyView,
+    layout: str = "html",
+    target: Path | None = None,
+    others: Sequence[StudyView] = (),
+) -> Path:
     """Write a study's report, and return where.
 
     Args:
@@ -74,7 +80,8 @@ def write_report(view: StudyView, layout: str = "html", target: Path | None = No
     """
     if layout == "csv":
         return write_csv(view, target)
-    from hopsearch.reporting import facts_of, write_json, write_markdown, write_page  # plotly takes a second to import
+    # plotly takes a second to import
+    from hopsearch.reporting import facts_of, write_json, write_markdown, write_page
 
     file = target or view.folder / f"report.{layout}"
     facts, compared = facts_of(view), [facts_of(other) for other in others]
@@ -96,9 +103,15 @@ def main(words: Sequence[str]) -> None:
     if config.audit:
         lines = view.audit()
         decisions = sum(len(record.decisions) for record in view.records.values())
-        console.print(f"audit: {decisions} decisions made again, {len(lines)} differ; {view.integrity}")
+        console.print(
+            f"audit: {decisions} decisions made again, {len(lines)} differ; {view.integrity}"
+        )
         if lines:
-            raise StudyError(str(view.folder), "decisions must follow from the records, got:\n" + "\n".join(lines), "Report this")
+            raise StudyError(
+                str(view.folder),
+                "decisions must follow from the records, got:\n" + "\n".join(lines),
+                "Report this",
+            )
     target = Path(config.to) if config.to else None
     if config.format != "csv":
         console.print(f"all trials: {write_csv(view)}")

@@ -1,11 +1,12 @@
-"""``python -m hopsearch.train model=<preset>|from=<study> [key=value …]``: train one model on one or many machines.
+"""``python -m hopsearch.train model=<preset>|from=<study> [key=value …]``: train one model on one
+or many machines.
 
     python -m hopsearch.train model=imixer_s16_224 data=photos workers=4 gpus=1
     python -m hopsearch.train from=imixer-digits epochs=300
     python -m hopsearch.train from=imixer-digits#7
 
-from=<study> takes a study's winner, from=<study>#<trial> any of its trials. Settings below model., optim., augment. and
-train. overrule both. The same command again resumes from the last checkpoint.
+from=<study> takes a study's winner, from=<study>#<trial> any of its trials. Settings below model.,
+optim., augment. and train. overrule both. The same command again resumes from the last checkpoint.
 """
 
 import os
@@ -51,7 +52,15 @@ from hopsearch.reporting.terminal.progress import Curve
 from hopsearch.storage.mirror import Place
 from hopsearch.study import StudyLock, StudyView
 from hopsearch.study.verdicts import winner_values, winner_verdicts
-from hopsearch.training import SETTINGS, TrialConfig, on_command_line, opening, require_schedule, resolve, viewed
+from hopsearch.training import (
+    SETTINGS,
+    TrialConfig,
+    on_command_line,
+    opening,
+    require_schedule,
+    resolve,
+    viewed,
+)
 from hopsearch.training.process.job import Job
 from hopsearch.verb_settings import TrainingVerb
 
@@ -63,20 +72,29 @@ class TrainingConfig(TrainingVerb):
     """A training."""
 
     model: str | None = None
-    """What to train: a preset, e.g. imixer_s16_224; its sizes can be overruled with model.<name>=…"""
+    """What to train: a preset, e.g. imixer_s16_224; its sizes can be overruled with
+    model.<name>=…
+    """
     from_: str | None = Field(default=None, alias="from")
-    """What to train instead: the winner of a study by its name, or one of its trials: <study>#<trial>."""
+    """What to train instead: the winner of a study by its name, or one of its trials:
+    <study>#<trial>.
+    """
     data: DataConfig = DataConfig()
-    """Images; data=<source> is short for data.source=<source>. With from= they are the study's, and its split too."""
+    """Images; data=<source> is short for data.source=<source>. With from= they are the study's, and
+    its split too.
+    """
     database: str | None = None
     """Optuna storage URL, where the study of from= was searched with one."""
     recipe: str = "default"
-    """Recipe under the given values: default, imixer or paramixer (as the papers' authors trained), or paper for the one of the
+    """Recipe under the given values: default, imixer or paramixer (as the papers' authors trained),
+    or paper for the one of the
     model's own paper."""
     epochs: int | None = Field(default=None, gt=0)
     """Full length; short for train.epochs."""
     workers: tuple[int, int] = (1, 1)
-    """Processes that train together: a number, or fewest..most, e.g. 2..8, to go on with what there is."""
+    """Processes that train together: a number, or fewest..most, e.g. 2..8, to go on with what there
+    is.
+    """
     cpus: float = Field(default=1, gt=0)
     """CPU cores of a worker, and threads (at least one)."""
     gpus: float = Field(default=0, ge=0)
@@ -84,9 +102,12 @@ class TrainingConfig(TrainingVerb):
     wait: bool = False
     """Wait for machines that are still to come, where the cluster is too small now."""
     seed: int = Field(default=0, ge=0)
-    """Initial weights, order of images and augmentation follow from it; a trial of a study brings its own."""
+    """Initial weights, order of images and augmentation follow from it; a trial of a study brings
+    its own.
+    """
     storage: str = "runs"
-    """Folder of the studies and trainings, or a storage, e.g. s3://bucket/path, which is then kept in sync with ./runs; on
+    """Folder of the studies and trainings, or a storage, e.g. s3://bucket/path, which is then kept
+    in sync with ./runs; on
     several machines a storage, or a folder that all of them reach."""
     name: Name | None = None
     """The training's name; by default made from what is trained and the data."""
@@ -100,7 +121,9 @@ class TrainingConfig(TrainingVerb):
             return None
         study, hash_, number = value.partition("#")
         if hash_ and not number.isdecimal():
-            raise ValueError(f"a trial is given by its number; Write e.g. {study}#0, or {study} for the winner")
+            raise ValueError(
+                f"a trial is given by its number; Write e.g. {study}#0, or {study} for the winner"
+            )
         return check_name(study) + hash_ + number
 
     @field_validator("workers", mode="before")
@@ -110,7 +133,9 @@ class TrainingConfig(TrainingVerb):
         if isinstance(value, tuple):
             return value
         if not match or not 1 <= int(match[1]) <= int(match[2] or match[1]):
-            raise ValueError("must be a number or fewest..most; Write e.g. workers=4 or workers=2..8")
+            raise ValueError(
+                "must be a number or fewest..most; Write e.g. workers=4 or workers=2..8"
+            )
         return int(match[1]), int(match[2] or match[1])
 
 
@@ -118,27 +143,44 @@ def study_of(config: TrainingConfig) -> StudyView | None:
     """The study that the trial is taken from; None for a preset.
 
     Raises:
-        UserError: neither or both of model and from, no such study, or a setting that from= would leave unused.
+        UserError: neither or both of model and from, no such study, or a setting that from= would
+            leave unused.
     """
     if (config.model is None) == (config.from_ is None):
-        raise ConfigError("command line", "one of model= and from= must be given", "Write e.g. model=imixer_s16_224")
+        raise ConfigError(
+            "command line",
+            "one of model= and from= must be given",
+            "Write e.g. model=imixer_s16_224",
+        )
     if config.from_ is None:
         return None
     if unused := sorted({"recipe", "seed"} & config.model_fields_set):
         got = ", ".join(f"{key}={getattr(config, key)}" for key in unused)
         rule = f"{' and '.join(unused)} must come from the study, got {got}"
-        raise ConfigError("command line", rule, "Leave it out beside from=; train.*, optim.* and augment.* change the training")
+        raise ConfigError(
+            "command line",
+            rule,
+            "Leave it out beside from=; train.*, optim.* and augment.* change the training",
+        )
     place = Place.of(config.storage, config.from_.partition("#")[0])
     place.bring_journal()
     return StudyView.open(place.folder, config.database)
 
 
 def data_of_study(config: TrainingConfig, view: StudyView) -> DataConfig:
-    """The data settings of the study that a trial is taken from; what the command line says beside them goes first."""
-    known = view.identity.origin.get("data", {}) or {"source": view.identity.data.get("source", config.data.source)}
+    """The data settings of the study that a trial is taken from; what the command line says beside
+    them goes first.
+    """
+    known = view.identity.origin.get("data", {}) or {
+        "source": view.identity.data.get("source", config.data.source)
+    }
     fields = DataConfig.model_fields
     # Without the defaults: what is given and has no effect is said, and nobody gave those.
-    stored = {name: value for name, value in known.items() if name in fields and value != fields[name].default}
+    stored = {
+        name: value
+        for name, value in known.items()
+        if name in fields and value != fields[name].default
+    }
     said = {name: getattr(config.data, name) for name in config.data.model_fields_set}
     return parse(DataConfig, {**stored, **said}, f"study {view.identity.name}: data")
 
@@ -147,8 +189,8 @@ def what_to_train(config: TrainingConfig, facts: DataFacts, fixed: dict[str, Any
     """The trial that the command line means.
 
     Raises:
-        UserError: neither or both of model and from, an unknown one of either, a setting that cannot be, or other data than
-            the study's.
+        UserError: neither or both of model and from, an unknown one of either, a setting that
+            cannot be, or other data than the study's.
     """
     view = study_of(config)
     if config.epochs is not None:
@@ -163,13 +205,25 @@ def what_to_train(config: TrainingConfig, facts: DataFacts, fixed: dict[str, Any
     if number:
         record = view.records.get(int(number)) if number.isdigit() else None
         if record is None:
-            raise StudyError(str(view.folder), f"must have trial {number}", f"It has 0 to {max(view.records, default=0)}")
+            raise StudyError(
+                str(view.folder),
+                f"must have trial {number}",
+                f"It has 0 to {max(view.records, default=0)}",
+            )
     else:
         if not view.ranked():
-            raise StudyError(str(view.folder), "must have a trial with a value, got none", "Search first")
+            raise StudyError(
+                str(view.folder), "must have a trial with a value, got none", "Search first"
+            )
         record = view.records[view.winner["trial"]] if view.winner else view.ranked()[0]
     view.identity.require_data(data_identity(config.data, facts), f"from={config.from_}")
-    return resolve({**record.config, **fixed}, facts, record.seed, view.identity.recipe, f"study {study}, trial {record.number}")
+    return resolve(
+        {**record.config, **fixed},
+        facts,
+        record.seed,
+        view.identity.recipe,
+        f"study {study}, trial {record.number}",
+    )
 
 
 def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
@@ -181,9 +235,15 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
     """
     console = make_console()
     if view := study_of(config):
-        given = ", ".join(f"data.{name}={getattr(config.data, name)}" for name in sorted(config.data.model_fields_set))
+        given = ", ".join(
+            f"data.{name}={getattr(config.data, name)}"
+            for name in sorted(config.data.model_fields_set)
+        )
         config = config.model_copy(update={"data": data_of_study(config, view)})
-        said = f"data as in study {view.identity.name}: {config.data.source}, split_seed {config.data.split_seed}"
+        said = (
+            f"data as in study {view.identity.name}: {config.data.source}, split_seed "
+            f"{config.data.split_seed}"
+        )
         if given:
             said = f"data as in study {view.identity.name}, but for {given}"
         console.print(said, markup=False)
@@ -195,7 +255,9 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
         require_schedule(trial, facts, "command line")
     except ConfigError as error:
         raise on_command_line(error, fixed) from None
-    name = config.name or derive_name(re.sub(r"[^A-Za-z0-9_.]+", "-", f"{config.model or config.from_}-{facts.name}"))
+    name = config.name or derive_name(
+        re.sub(r"[^A-Za-z0-9_.]+", "-", f"{config.model or config.from_}-{facts.name}")
+    )
     place = Place.of(config.storage, name)
     folder = place.folder
     lock = StudyLock(folder)
@@ -218,15 +280,24 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
         lock.release()
 
 
-def _run(config: TrainingConfig, trial: TrialConfig, found: DataFacts, place: Place, console: Console) -> None:
+def _run(
+    config: TrainingConfig, trial: TrialConfig, found: DataFacts, place: Place, console: Console
+) -> None:
     folder = place.folder
     resources = TrialResources(workers=config.workers[0], cpus=config.cpus, gpus=config.gpus)
     grown = growth() if config.address else None
     room = config.workers[0] if config.wait and not grown else places(resources, grown=grown)
     if config.workers[0] > room:
         each = f"{config.cpus:g} CPU and {config.gpus:g} GPU"
-        rule = f"the cluster must have room for {config.workers[0]} workers of {each}, got room for {room}"
-        raise ResourceError("workers", rule, "Give fewer, join a larger cluster with address=…, or wait=true for one that grows")
+        rule = (
+            f"the cluster must have room for {config.workers[0]} workers of {each}, got room "
+            f"for {room}"
+        )
+        raise ResourceError(
+            "workers",
+            rule,
+            "Give fewer, join a larger cluster with address=…, or wait=true for one that grows",
+        )
     job = Job(
         number=0,
         trial=trial,
@@ -237,14 +308,22 @@ def _run(config: TrainingConfig, trial: TrialConfig, found: DataFacts, place: Pl
         threads=max(1, int(config.cpus)),
     )
     with Curve(folder / paths.TENSORBOARD, trial, console) as curve:
-        run_training(job, config.workers, resources, curve.take, console.print, found.n_train + found.n_val)
+        run_training(
+            job, config.workers, resources, curve.take, console.print, found.n_train + found.n_val
+        )
     images = found.n_train + found.n_val + found.n_test
-    facts = finish_training(job, resources, folder / paths.MODEL, place.below(str(paths.MODEL)), images, console.print)
+    facts = finish_training(
+        job, resources, folder / paths.MODEL, place.below(str(paths.MODEL)), images, console.print
+    )
     (folder / "result.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     place.push()
     place.push(str(paths.TENSORBOARD))
     console.print(
-        f"trained {facts['epochs']} epochs: {winner_values(facts, {})}; weights in {folder / paths.MODEL}", markup=False
+        (
+            f"trained {facts['epochs']} epochs: {winner_values(facts, {})}; weights in "
+            f"{folder / paths.MODEL}"
+        ),
+        markup=False,
     )
     for sentence in winner_verdicts(facts, {}, list(found.classes)):
         console.print(sentence, markup=False)
@@ -273,22 +352,37 @@ def require_same(file: Path, trial: TrialConfig, data: Mapping[str, Any]) -> str
         # Settings that came in later had their defaults then.
         defaults = TrialConfig(model=trial.model).model_dump(mode="json", exclude={"model"})
         before = flatten(defaults) | json.loads(file.read_text(encoding="utf-8"))
-        begun = {key.removeprefix("data."): before.pop(key) for key in list(before) if key.startswith("data.")}
+        begun = {
+            key.removeprefix("data."): before.pop(key)
+            for key in list(before)
+            if key.startswith("data.")
+        }
         keys = [key for key in sorted({*before, *now} - free) if before.get(key) != now.get(key)]
         lines = [f"{key}: {now.get(key)} != {before.get(key)}" for key in keys]
-        lines += data_difference({key: value for key, value in data.items() if key in begun or key not in kept(data)}, begun)
+        lines += data_difference(
+            {key: value for key, value in data.items() if key in begun or key not in kept(data)},
+            begun,
+        )
         said = accepted_by_names(data, begun)
         if lines:
-            rule = f"the settings must be those of the saved training, got (requested != saved) {'; '.join(lines)}"
-            raise ConfigError(str(file.parent), rule, "Use another name, name=<name>, or revert the change")
-    file.write_text(json.dumps({**now, **flatten({"data": kept(data)})}, indent=2) + "\n", encoding="utf-8")
+            rule = (
+                f"the settings must be those of the saved training, got (requested != saved) "
+                f"{'; '.join(lines)}"
+            )
+            raise ConfigError(
+                str(file.parent), rule, "Use another name, name=<name>, or revert the change"
+            )
+    file.write_text(
+        json.dumps({**now, **flatten({"data": kept(data)})}, indent=2) + "\n", encoding="utf-8"
+    )
     return said
 
 
 def main(words: Sequence[str]) -> None:
     """Read the command line and train."""
     signals.begin()
-    # The word model= names a preset, words below model. are settings of it: kept apart while they are read.
+    # The word model= names a preset, words below model. are settings of it: kept apart while they
+    # are read.
     values = read_words(words, TrainingConfig, SETTINGS, {"data": "data.source", "model": _PRESET})
     fixed = flatten({section: values.pop(section) for section in SETTINGS if section in values})
     if _PRESET in values:

@@ -1,10 +1,12 @@
-"""``python -m hopsearch.tune space=<name> [key=value …]``: search a space, resume an earlier search, and finish the winner.
+"""``python -m hopsearch.tune space=<name> [key=value …]``: search a space, resume an earlier
+search, and finish the winner.
 
     python -m hopsearch.tune space=imixer
     python -m hopsearch.tune space=hopfield data=photos trials=50 dry_run=true
     python -m hopsearch.tune space=imixer model.depth=4 optim.lr=1e-3
 
-Settings below model., optim., augment. and train. fix what the space would search. The same command again resumes the search.
+Settings below model., optim., augment. and train. fix what the space would search. The same command
+again resumes the search.
 """
 
 import os
@@ -39,7 +41,14 @@ from hopsearch.core.errors import ConfigError, UserError
 from hopsearch.core.study_names import Name, derive_name, slug
 from hopsearch.data import DataConfig, DataFacts, accepted_by_names, data_identity
 from hopsearch.orchestration.admission import assess
-from hopsearch.orchestration.budget import ALIASES, Budget, BudgetConfig, CostConfig, make_budget, said_of_aliases
+from hopsearch.orchestration.budget import (
+    ALIASES,
+    Budget,
+    BudgetConfig,
+    CostConfig,
+    make_budget,
+    said_of_aliases,
+)
 from hopsearch.orchestration.checkpoint_files import CheckpointConfig
 from hopsearch.orchestration.dispatcher import Dispatcher
 from hopsearch.orchestration.open_space import FidelityConfig, Later, open_search
@@ -56,10 +65,19 @@ from hopsearch.reporting.tensorboard import Board
 from hopsearch.reporting.terminal.image_reading import read_images
 from hopsearch.reporting.terminal.live import LiveView
 from hopsearch.reporting.terminal.printout import make_console, plain, show
-from hopsearch.space import Space
 from hopsearch.storage.mirror import JournalMirror, Place
-from hopsearch.study import LEARNING, SAMPLERS, Admission, Identity, Prior, State, Study, StudyView, WarmStart, about_data, origin
+from hopsearch.study import (
+    Admission,
+    Identity,
+    Prior,
+    Study,
+    StudyView,
+    WarmStart,
+    about_data,
+    origin,
+)
 from hopsearch.study.persistence.database import check_address
+from hopsearch.study.warm_start import learn_from
 from hopsearch.training import SETTINGS, Constraint, viewed
 from hopsearch.verb_settings import SearchVerb
 
@@ -72,7 +90,8 @@ class TuneConfig(SearchVerb):
     data: DataConfig = DataConfig()
     """Images; data=<source> is short for data.source=<source>."""
     objective: str | None = Field(default=None, min_length=1)
-    """Metric to search for instead of the space's, or several: val_acc,params finds the best compromises. After the first,
+    """Metric to search for instead of the space's, or several: val_acc,params finds the best
+    compromises. After the first,
     a metric of the epochs, come costs: params, flops, memory, latency."""
     direction: str | None = None
     """maximize or minimize, one per objective; costs are always minimized."""
@@ -85,21 +104,30 @@ class TuneConfig(SearchVerb):
     fidelity: FidelityConfig = FidelityConfig()
     """How long trials train, instead of what the space's file says."""
     dry_run: bool = False
-    """Print the plan (rungs, expected epochs, time and money, share of infeasible configurations) and start nothing."""
+    """Print the plan (rungs, expected epochs, time and money, share of infeasible configurations)
+    and start nothing.
+    """
     sampler: str = "tpe_gp"
     """tpe_gp, tpe, gp, random, cmaes, qmc, nsgaii, nsgaiii or grid."""
     pruner: str = "adaptive_asha"
-    """adaptive_asha, asha_promotion, curve, delayed_asha, asha, hyperband, pasha, median, patience, one_epoch or none."""
+    """adaptive_asha, asha_promotion, curve, delayed_asha, asha, hyperband, pasha, median, patience,
+    one_epoch or none.
+    """
     prior: dict[str, Any] = Field(default_factory=dict)
-    """Values that are expected to be good, by parameter, e.g. prior.optim.lr=2e-3; their weight fades as trials come in."""
+    """Values that are expected to be good, by parameter, e.g. prior.optim.lr=2e-3; their weight
+    fades as trials come in.
+    """
     warm_start: Name | None = None
     """Another study (its name, beside this one) whose trials the sampler learns from."""
     seed: int = Field(default=0, ge=0)
     """The study's seed; everything random follows from it."""
     recipe: str = "default"
-    """Recipe under the space's values: default, imixer or paramixer (as the authors trained), or paper: the families' own."""
+    """Recipe under the space's values: default, imixer or paramixer (as the authors trained), or
+    paper: the families' own.
+    """
     storage: str = "runs"
-    """Folder of the studies, or a storage, e.g. s3://bucket/path, which is then kept in sync with ./runs: for machines that may
+    """Folder of the studies, or a storage, e.g. s3://bucket/path, which is then kept in sync with
+    ./runs: for machines that may
     be lost, and for workers on several machines."""
     study: Name | None = None
     """Name of the study; by default made from space and data."""
@@ -145,7 +173,8 @@ class _Prepared:
 
 
 def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
-    """Run the search that ``config`` describes to its end, print what it found, and return the study's folder.
+    """Run the search that ``config`` describes to its end, print what it found, and return the
+    study's folder.
 
     Args:
         config: the settings.
@@ -166,8 +195,13 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
         return place.folder
     study: Study | None = None
     try:
-        with signals.closed_whole(place.owned(plain(console))) as owned, signals.closed_whole(owned.journal()) as journal:
-            study = Study(place.folder, ready.identity, *ready.how, guard=owned.guard, say=plain(console))
+        with (
+            signals.closed_whole(place.owned(plain(console))) as owned,
+            signals.closed_whole(owned.journal()) as journal,
+        ):
+            study = Study(
+                place.folder, ready.identity, *ready.how, guard=owned.guard, say=plain(console)
+            )
             with signals.closed_whole(study):
                 _run(config, replace(ready, place=owned), study, journal, console)
     except KeyboardInterrupt:
@@ -181,12 +215,17 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
 def _prepare(config: TuneConfig, fixed: dict[str, Any], console: Console) -> _Prepared:
     identity, facts, later = _identity(config, fixed, console)
     again = functools.partial(trainings_again, config=config.finish)
-    budget = make_budget(config.trials, config.budget, config.cost, config.trial.gpus * config.trial.workers, again)
+    budget = make_budget(
+        config.trials, config.budget, config.cost, config.trial.gpus * config.trial.workers, again
+    )
     place, prior = Place.of(config.storage, identity.name), Prior(flatten(config.prior))
     if not config.address:
         slots(config.trial, alone=this_machine())
     if prior.values and config.sampler == "grid":
-        rule = f"has no effect with sampler=grid, which tries all values in order, got {', '.join(prior.values)}"
+        rule = (
+            f"has no effect with sampler=grid, which tries all values in order, got "
+            f"{', '.join(prior.values)}"
+        )
         raise ConfigError("prior", rule, "Leave prior.* out, or use another sampler")
     place.bring_journal()
     begun = StudyView.find(place.folder, config.database)
@@ -197,16 +236,36 @@ def _prepare(config: TuneConfig, fixed: dict[str, Any], console: Console) -> _Pr
         identity.require_same(begun.identity, str(place.folder))
         if said := accepted_by_names(identity.data, begun.identity.data):
             console.print(said, markup=False)
-    warm = _warm_start(config, identity.space, begun, console)
-    ready = _Prepared(identity, facts, budget, place, begun, (config.sampler, config.pruner, config.database, prior, warm), {})
-    first = rehearse(identity, config.sampler, config.pruner, prior, warm, ready.admit, str(place.folder))
+    say = functools.partial(console.print, markup=False)
+    other = config.warm_start
+    warm = (
+        learn_from(other, config.storage, config.sampler, identity.space, begun, say)
+        if other
+        else None
+    )
+    ready = _Prepared(
+        identity,
+        facts,
+        budget,
+        place,
+        begun,
+        (config.sampler, config.pruner, config.database, prior, warm),
+        {},
+    )
+    first = rehearse(
+        identity, config.sampler, config.pruner, prior, warm, ready.admit, str(place.folder)
+    )
     return replace(ready, first=first.config)
 
 
-def _identity(config: TuneConfig, fixed: dict[str, Any], console: Console) -> tuple[Identity, DataFacts, Later | None]:
+def _identity(
+    config: TuneConfig, fixed: dict[str, Any], console: Console
+) -> tuple[Identity, DataFacts, Later | None]:
     facts = read_images(config.data, console).facts
     given = config.fidelity.into(fixed)
-    opened = open_search(config.space, facts, given, config.recipe, config.objective, config.direction)
+    opened = open_search(
+        config.space, facts, given, config.recipe, config.objective, config.direction
+    )
     console.print(*opened.said, sep="\n", markup=False)
     name = config.study or derive_name(Path(config.space).stem, slug(facts.name))
     identity = Identity(
@@ -221,58 +280,79 @@ def _identity(config: TuneConfig, fixed: dict[str, Any], console: Console) -> tu
     return identity, facts, opened.later
 
 
-def _warm_start(config: TuneConfig, space: Space, begun: StudyView | None, console: Console) -> WarmStart | None:
-    """The study to learn from, if this one has not begun: what it begins with is part of it from then on."""
-    other = config.warm_start
-    if not other:
-        return None
-    if begun:
-        inherited = [record for record in begun.records.values() if record.state == State.INHERITED]
-        known = sum(record.reason.endswith(f" of study {other}") for record in inherited)
-        said = f"warm start: {known} trials of study {other} were copied when study {begun.identity.name} started"
-        late = f"warm_start={other} ignored: study {begun.identity.name} already exists; a new study=<name> would learn from it"
-        console.print(said if known else late, markup=False)
-        return None
-    if config.sampler in SAMPLERS and config.sampler not in LEARNING:
-        rule = f"the sampler must be one that learns from another study, got {config.sampler}"
-        raise ConfigError("warm_start", rule, f"Take sampler={' or '.join(LEARNING)}, or leave warm_start={other} out")
-    place = Place.of(config.storage, other)
-    place.bring_journal()
-    warm = WarmStart(StudyView.open(place.folder), space)
-    console.print(str(warm), markup=False)
-    return warm
-
-
 def _plan(config: TuneConfig, ready: _Prepared, console: Console) -> None:
     if config.address:
         at_once = config.trial.concurrent or 1
-        note = "" if config.trial.concurrent else "; planned with 1 trial at once, trial.concurrent=… plans with more"
+        note = (
+            ""
+            if config.trial.concurrent
+            else "; planned with 1 trial at once, trial.concurrent=… plans with more"
+        )
         console.print(
-            f"address={config.address}: not asked, so whether trials fit the cluster was not checked{note}", markup=False
+            (
+                f"address={config.address}: not asked, so whether trials fit the cluster was not "
+                f"checked{note}"
+            ),
+            markup=False,
         )
     else:
         at_once = slots(config.trial, alone=this_machine())
-    plan = Plan(ready.identity, config.data, ready.budget, config.pruner, at_once, config.trial, config.finish, ready.begun)
+    plan = Plan(
+        ready.identity,
+        config.data,
+        ready.budget,
+        config.pruner,
+        at_once,
+        config.trial,
+        config.finish,
+        ready.begun,
+    )
     plan.show(ready.admit, ready.first, console)
 
 
-def _run(config: TuneConfig, ready: _Prepared, study: Study, journal: JournalMirror | None, console: Console) -> None:
+def _run(
+    config: TuneConfig,
+    ready: _Prepared,
+    study: Study,
+    journal: JournalMirror | None,
+    console: Console,
+) -> None:
     place, facts, budget = ready.place, ready.facts, ready.budget
     known = len(study.counted())
-    console.print(f"study {study.folder}: {'starting' if not known else f'resuming with {known} trials, {study.epochs} epochs'}")
+    console.print(
+        f"study {study.folder}: "
+        f"{'starting' if not known else f'resuming with {known} trials, {study.epochs} epochs'}"
+    )
     if why := budget.over(study, study.seconds):
         raised = budget.remedy(study, study.seconds)
-        console.print(f"{why} already, so no trial is trained: raise {raised} to train more", markup=False)
+        console.print(
+            f"{why} already, so no trial is trained: raise {raised} to train more", markup=False
+        )
     console.print(f"watch it: tensorboard --logdir {study.folder / paths.TENSORBOARD}")
     with connect(config.address, forked=True):
         grown = growth() if config.address else None
         places = slots(config.trial, grown, config.trials)
         if grown:
-            capped = " (more with trial.concurrent=…)" if places == MOST and not config.trial.concurrent else ""
-            console.print(f"the cluster grows to {grown}; up to {places} trials at once{capped}", markup=False)
+            capped = (
+                " (more with trial.concurrent=…)"
+                if places == MOST and not config.trial.concurrent
+                else ""
+            )
+            console.print(
+                f"the cluster grows to {grown}; up to {places} trials at once{capped}", markup=False
+            )
         board, live = Board(study), LiveView(study, config.trials, places, config.pruner)
         whose = (place, journal, config.checkpoint, live.say)
-        dispatcher = Dispatcher(study, config.data, facts, config.constraint, budget, (board, live), config.trial.threads, *whose)
+        dispatcher = Dispatcher(
+            study,
+            config.data,
+            facts,
+            config.constraint,
+            budget,
+            (board, live),
+            config.trial.threads,
+            *whose,
+        )
         live.budgets = lambda: dispatcher.left
         live.lasts = lambda: budget.lasts(study, dispatcher.seconds, dispatcher.live)
         try:
@@ -283,7 +363,8 @@ def _run(config: TuneConfig, ready: _Prepared, study: Study, journal: JournalMir
             finish_winner(dispatcher, config.trial, config.finish, places, console.print)
             dispatcher.checkpoints.settle()
         finally:
-            with signals.held(), contextlib.suppress(UserError, OSError):  # a full disk has been told of already
+            # a full disk has been told of already
+            with signals.held(), contextlib.suppress(UserError, OSError):
                 dispatcher.note_seconds()
                 board.close()
     study.refresh()

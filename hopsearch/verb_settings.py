@@ -1,4 +1,6 @@
-"""What the verbs that train take beside their own settings: those of a trial, and the names that ``--help`` lists for them."""
+"""What the verbs that train take beside their own settings: those of a trial, and the names that
+``--help`` lists for them.
+"""
 
 from typing import ClassVar
 

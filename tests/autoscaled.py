@@ -1,10 +1,12 @@
-"""An autoscaled Ray cluster of one machine, in namespaces of its own: Ray's `AutoscalingCluster` ends every Ray process it sees.
+"""An autoscaled Ray cluster of one machine, in namespaces of its own: Ray's `AutoscalingCluster`
+ends every Ray process it sees.
 
     unshare --pid --fork --mount-proc --kill-child --net python autoscaled.py JSON
 
-starts a head without CPUs, runs the JSON's ``commands`` one after the other (each its ``words``, and when to SIGKILL it: ``kill``
-in seconds, ``until_fewer`` when a machine has gone), and prints one JSON line: what they said, and second by second the GPUs of
-each machine that was alive beside the head.
+starts a head without CPUs, runs the JSON's ``commands`` one after the other (each its ``words``,
+and when to SIGKILL it: ``kill`` in seconds, ``until_fewer`` when a machine has gone), and prints
+one JSON line: what they said, and second by second the GPUs of each machine that was alive beside
+the head.
 """
 
 import fcntl
@@ -23,19 +25,31 @@ from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE
 from ray.cluster_utils import AutoscalingCluster
 
 HEAD = "ray.head.default"  # the provider's own name for it
-LISTS = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
+LISTS = (
+    "initialization",
+    "setup",
+    "head_setup",
+    "worker_setup",
+    "head_start_ray",
+    "worker_start_ray",
+)
 
 
 class Autoscaled(AutoscalingCluster):
-    """Brings the config that Ray's wheel lacks (`fake_multi_node/example.yaml` at 2.60), for `ray up`'s autoscaler."""
+    """Brings the config that Ray's wheel lacks (`fake_multi_node/example.yaml` at 2.60), for `ray
+    up`'s autoscaler.
+    """
 
     def _generate_config(self, head_resources, worker_node_types, autoscaler_v2=False, **more):
-        types = worker_node_types | {HEAD: {"resources": head_resources, "node_config": {}, "max_workers": 0}}
+        types = worker_node_types | {
+            HEAD: {"resources": head_resources, "node_config": {}, "max_workers": 0}
+        }
         return {
             "cluster_name": "fake_multinode",
             "provider": {
                 "type": "external",
-                "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+                "module": "ray.autoscaler._private.fake_multi_node.node_provider"
+                ".FakeMultiNodeProvider",
                 "use_node_id_as_ip": True,
                 "disable_node_updaters": True,
                 "disable_launch_config_check": True,
@@ -60,25 +74,39 @@ class Autoscaled(AutoscalingCluster):
 def loopback_up() -> None:
     """A new network namespace's own loopback is down."""
     with socket.socket() as any_socket:
-        fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh", b"lo", 0x41))  # SIOCSIFFLAGS, IFF_UP | IFF_RUNNING
+        # SIOCSIFFLAGS, IFF_UP | IFF_RUNNING
+        fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh", b"lo", 0x41))
 
 
 def watch(rows: list, began: float) -> None:
     """Note every second how many machines there are beside the head."""
     while True:
-        workers = [node for node in ray.nodes() if node["Alive"] and "node:__internal_head__" not in node["Resources"]]
-        rows.append((round(time.monotonic() - began, 1), [int(node["Resources"].get("GPU", 0)) for node in workers]))
+        workers = [
+            node
+            for node in ray.nodes()
+            if node["Alive"] and "node:__internal_head__" not in node["Resources"]
+        ]
+        rows.append(
+            (
+                round(time.monotonic() - began, 1),
+                [int(node["Resources"].get("GPU", 0)) for node in workers],
+            )
+        )
         time.sleep(1)
 
 
 def run(words: list[str], rows: list, kill: float | None, until_fewer: bool) -> dict:
-    """Run a command to its end, or SIGKILL it after so many seconds, or as soon as a machine that it had has gone."""
+    """Run a command to its end, or SIGKILL it after so many seconds, or as soon as a machine that
+    it had has gone.
+    """
     first, began = len(rows), time.monotonic()
     with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
         process = subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT)
         while process.poll() is None:
             counts = [len(machines) for _, machines in rows[first:]] or [0]
-            if (kill and time.monotonic() - began > kill) or (until_fewer and counts[-1] < max(counts)):
+            if (kill and time.monotonic() - began > kill) or (
+                until_fewer and counts[-1] < max(counts)
+            ):
                 process.kill()
             time.sleep(0.2)
         output.seek(0)
@@ -89,8 +117,13 @@ def main() -> None:
     """Start, run, wait until all workers have gone, tell."""
     wanted = json.loads(sys.argv[1])
     loopback_up()
-    types = {name: {"node_config": {}, "min_workers": 0, **node} for name, node in wanted["types"].items()}
-    cluster = Autoscaled({"CPU": 0}, types, True, max_workers=wanted["max_workers"], idle_timeout_minutes=0.1)
+    types = {
+        name: {"node_config": {}, "min_workers": 0, **node}
+        for name, node in wanted["types"].items()
+    }
+    cluster = Autoscaled(
+        {"CPU": 0}, types, True, max_workers=wanted["max_workers"], idle_timeout_minutes=0.1
+    )
     cluster.start()
     ray.init(address="auto", log_to_driver=False)
     rows, began = [], time.monotonic()

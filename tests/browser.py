@@ -1,6 +1,8 @@
-"""A headless Chromium for tests: Debian's packages chromium and chromium-driver; where they are not installed, tests are skipped.
+"""A headless Chromium for tests: Debian's packages chromium and chromium-driver; where they are not
+installed, tests are skipped.
 
-Whatever a page asks of the network is refused and written down, so a test can hold that it asked for nothing.
+Whatever a page asks of the network is refused and written down, so a test can hold that it asked
+for nothing.
 """
 
 import json
@@ -15,7 +17,8 @@ FLAGS = [
     "--headless",
     "--no-sandbox",  # as root, which tests in a container are
     "--disable-gpu",
-    "--enable-unsafe-swiftshader",  # WebGL, which parallel coordinates are drawn with, without a GPU
+    # WebGL, which parallel coordinates are drawn with, without a GPU
+    "--enable-unsafe-swiftshader",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -36,17 +39,29 @@ class Browser:
         for flag in (*FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}"):
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        self.driver = webdriver.Chrome(options, webdriver.ChromeService(str(shutil.which("chromedriver"))))
+        self.driver = webdriver.Chrome(
+            options, webdriver.ChromeService(str(shutil.which("chromedriver")))
+        )
         self.driver.set_page_load_timeout(60)
 
     def console(self) -> list[str]:
         """What the page has written to its console since the last call: warnings and errors."""
-        return [f"{entry['level']}: {entry['message']}" for entry in self.driver.get_log("browser") if entry["level"] != "INFO"]
+        return [
+            f"{entry['level']}: {entry['message']}"
+            for entry in self.driver.get_log("browser")
+            if entry["level"] != "INFO"
+        ]
 
     def requests(self) -> list[str]:
         """What was asked for since the last call, by its address."""
-        events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
-        return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+        events = [
+            json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")
+        ]
+        return [
+            event["params"]["request"]["url"]
+            for event in events
+            if event["method"] == "Network.requestWillBeSent"
+        ]
 
 
 def launched(profile: Path) -> Iterator[Browser]:

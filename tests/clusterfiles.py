@@ -15,7 +15,9 @@ CONTAINER = f"{GROUP}/template/spec/containers/0"
 
 
 def put(path, value):
-    """A change to a file's contents: sets a path with slashes (``~`` for one in a name), or takes it away where it is None."""
+    """A change to a file's contents: sets a path with slashes (``~`` for one in a name), or takes
+    it away where it is None.
+    """
 
     def change(contents):
         *parents, leaf = (part.replace("~", "/") for part in path.split("/"))
@@ -47,7 +49,9 @@ def edited(name):
 
 
 def contents_of(name):
-    """A shipped file's contents with its EDIT lines edited; anchors share parts, and a mistake is planted in one place."""
+    """A shipped file's contents with its EDIT lines edited; anchors share parts, and a mistake is
+    planted in one place.
+    """
     return json.loads(json.dumps(yaml.safe_load(edited(name))))
 
 

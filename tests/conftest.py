@@ -1,6 +1,8 @@
-"""Fixtures shared by all tests: small real data, small real studies, and an environment of their own.
+"""Fixtures shared by all tests: small real data, small real studies, and an environment of their
+own.
 
-Ray and Optuna are imported where a test needs them: the tests marked ``gpu`` also run on machines that have neither.
+Ray and Optuna are imported where a test needs them: the tests marked ``gpu`` also run on machines
+that have neither.
 """
 
 from __future__ import annotations
@@ -34,7 +36,13 @@ SPACE = {
         "model.depth": {"type": "int", "low": 1, "high": 8},
         "optim.lr": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
         "model.n_iter": {"type": "int", "low": 0, "high": 2},
-        "model.h_ratio": {"type": "float", "low": 0.5, "high": 2.0, "step": 0.5, "when": {"model.n_iter": {"min": 1}}},
+        "model.h_ratio": {
+            "type": "float",
+            "low": 0.5,
+            "high": 2.0,
+            "step": 0.5,
+            "when": {"model.n_iter": {"min": 1}},
+        },
         "augment.label_smoothing": {"type": "categorical", "choices": [0.0, 0.1]},
     },
     "first": [{"model.depth": 4, "optim.lr": 2e-3}],
@@ -101,25 +109,47 @@ FAMILIES_SPACE = {
     "fidelity": {"min_epochs": 1, "max_epochs": 3, "reduction": 3},
     "fixed": {"model.dim": 16, "model.patch_size": 2, "optim.batch_size": 128, "train.epochs": 3},
     "parameters": {
-        "model.family": {"type": "categorical", "choices": ["imixer", "paramixer", "symmixer", "asymmixer"]},
+        "model.family": {
+            "type": "categorical",
+            "choices": ["imixer", "paramixer", "symmixer", "asymmixer"],
+        },
         "model.depth": {"type": "int", "low": 1, "high": 2},
         "model.n_iter": {"type": "int", "low": 1, "high": 2},
-        "model.h_ratio": {"type": "float", "low": 0.5, "high": 2.0, "step": 0.5, "when": {"model.family": "imixer"}},
-        "model.symmetry_breaking": {"type": "categorical", "choices": [0.0, 1e-3], "when": {"model.family": "asymmixer"}},
+        "model.h_ratio": {
+            "type": "float",
+            "low": 0.5,
+            "high": 2.0,
+            "step": 0.5,
+            "when": {"model.family": "imixer"},
+        },
+        "model.symmetry_breaking": {
+            "type": "categorical",
+            "choices": [0.0, 1e-3],
+            "when": {"model.family": "asymmixer"},
+        },
         "optim.lr": {"type": "float", "low": 1e-3, "high": 1e-2, "log": True},
     },
-    "first": [{"model.family": family, "model.depth": 1, "model.n_iter": 2} for family in ("imixer", "asymmixer")],
+    "first": [
+        {"model.family": family, "model.depth": 1, "model.n_iter": 2}
+        for family in ("imixer", "asymmixer")
+    ],
 }
 
 
 @pytest.fixture(scope="session")
 def searched(tmp_path_factory, digits) -> Path:
-    """The folder of a real little search of digits with a finished winner, run by a plain loop in this process. Look only."""
+    """The folder of a real little search of digits with a finished winner, run by a plain loop in
+    this process. Look only.
+    """
     return search_little(tmp_path_factory.mktemp("runs") / "little", digits, FAMILIES_SPACE, 10)
 
 
-def search_little(folder: Path, splits, space: dict, trials: int, config: DataConfig | None = None) -> Path:
-    """Really search a space on digits (or another data set) in this process, without Ray, and finish the winner."""
+def search_little(
+    folder: Path, splits, space: dict, trials: int, config: DataConfig | None = None
+) -> Path:
+    """Really search a space on digits (or another data set) in this process, without Ray, and
+    finish the winner.
+    """
     from hopsearch import tune
     from hopsearch.orchestration.dispatcher import Budget, Dispatcher
     from hopsearch.reporting.tensorboard import Board
@@ -128,7 +158,11 @@ def search_little(folder: Path, splits, space: dict, trials: int, config: DataCo
 
     config, facts = config or DataConfig(), splits.facts
     origin = tune.origin() | tune.about_data(config, facts)
-    data = {"source": config.source, "image_size": facts.image_size, "fingerprint": facts.fingerprint}
+    data = {
+        "source": config.source,
+        "image_size": facts.image_size,
+        "fingerprint": facts.fingerprint,
+    }
     about = Identity(folder.name, Space.from_dict(space), data, "default", {}, 0, origin)
     with Study(folder, about, "random", "asha") as study:
         board = Board(study)
@@ -138,7 +172,12 @@ def search_little(folder: Path, splits, space: dict, trials: int, config: DataCo
             while desk.take(job.number, run.advance()):
                 pass
         best = study.ranked()[0]
-        winner = {"trial": best.number, **JobRun(desk.job(best)).finish(folder / "winner"), "folder": "winner", "test_reads": 1}
+        winner = {
+            "trial": best.number,
+            **JobRun(desk.job(best)).finish(folder / "winner"),
+            "folder": "winner",
+            "test_reads": 1,
+        }
         study.note("winner", winner)
         board.close()
     return folder
@@ -147,7 +186,14 @@ def search_little(folder: Path, splits, space: dict, trials: int, config: DataCo
 def identity(name: str = "test", seed: int = 0, space: dict | None = None) -> Identity:
     from hopsearch.study import Identity
 
-    return Identity(name, Space.from_dict(space or SPACE), {"source": "digits", "fingerprint": "0"}, "default", {}, seed)
+    return Identity(
+        name,
+        Space.from_dict(space or SPACE),
+        {"source": "digits", "fingerprint": "0"},
+        "default",
+        {},
+        seed,
+    )
 
 
 def open_study(folder: Path, sampler: str = "random", pruner: str = "asha", **words) -> Study:
@@ -163,7 +209,9 @@ def admit_all(config: dict) -> Admission:
 
 
 def curve(number: int, epoch: int) -> float:
-    """A made-up learning curve that differs by trial: for tests of the study, where nothing is trained."""
+    """A made-up learning curve that differs by trial: for tests of the study, where nothing is
+    trained.
+    """
     return derive("level", number) / 2**31 * 0.5 + 0.5 * (1 - 0.7**epoch)
 
 
@@ -184,7 +232,9 @@ def finish(study: Study, number: int) -> None:
 
 
 def hear_interrupts() -> None:
-    """For ``preexec_fn``: a shell's background job ignores SIGINT, `nohup` SIGHUP, and so would all that tests start there."""
+    """For ``preexec_fn``: a shell's background job ignores SIGINT, `nohup` SIGHUP, and so would all
+    that tests start there.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
@@ -199,5 +249,7 @@ def folder_of_images(root: Path, classes: int = 2, images: int = 8) -> Path:
     for label in range(classes):
         (root / f"class{label}").mkdir(parents=True)
         for number in range(images):
-            Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(root / f"class{label}" / f"{number}.png")
+            Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(
+                root / f"class{label}" / f"{number}.png"
+            )
     return root

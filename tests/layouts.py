@@ -1,7 +1,8 @@
 """Folders of photographs as people keep them, made by the tests that need one.
 
 write_layout("train, valid, test", tmp_path / "photos")       # one of LAYOUTS
-photographs(tmp_path / "photos" / "train", {"cat": 40, "dog": 8})   # JPEGs that can be told apart by their class
+photographs(tmp_path / "photos" / "train", {"cat": 40, "dog": 8})   # JPEGs that can be told apart
+by their class
 """
 
 from collections.abc import Mapping
@@ -17,16 +18,23 @@ CLASSES = {"cat": 12, "dog": 6}
 
 
 def photographs(
-    folder: Path, classes: Mapping[str, int] = CLASSES, suffix: str = ".jpg", size: tuple[int, int] = (20, 16)
+    folder: Path,
+    classes: Mapping[str, int] = CLASSES,
+    suffix: str = ".jpg",
+    size: tuple[int, int] = (20, 16),
 ) -> Path:
-    """A folder for each class with so many photographs; each class has a colour of its own, each picture its own noise."""
+    """A folder for each class with so many photographs; each class has a colour of its own, each
+    picture its own noise.
+    """
     for label, (name, count) in enumerate(classes.items()):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for number in range(count):
             random = np.random.default_rng(derive(*folder.parts[-3:], name, number))
             pixels = random.integers(0, 120, (size[1], size[0], 3))
             pixels[..., label % 3] += 60 + 60 * (label // 3 % 2)
-            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{number:03}{suffix}", quality=90)
+            Image.fromarray(pixels.astype(np.uint8)).save(
+                folder / name / f"{number:03}{suffix}", quality=90
+            )
     return folder
 
 
@@ -35,8 +43,10 @@ class Layout:
     """A way to keep photographs, and what must become of it.
 
     Attributes:
-        folders: class folders lie in each of these, with ``CLASSES`` images; empty text is the data set's own folder.
-        given: the folder that must become each part; a part that is missing is cut off the training images.
+        folders: class folders lie in each of these, with ``CLASSES`` images; empty text is the data
+            set's own folder.
+        given: the folder that must become each part; a part that is missing is cut off the training
+            images.
         refused: instead: what the refusal must say.
         data: more settings; ``{root}`` is the folder.
         flat: folders with three images and no class folders.
@@ -56,7 +66,9 @@ LAYOUTS = {
     "train, test": Layout(("train", "test"), {"train": "train", "test": "test"}),
     "Training, Testing": Layout(("Training", "Testing"), {"train": "Training", "test": "Testing"}),
     "train, val": Layout(("train", "val"), {"train": "train", "val": "val"}),
-    "train, valid, test": Layout(("train", "valid", "test"), {"train": "train", "val": "valid", "test": "test"}),
+    "train, valid, test": Layout(
+        ("train", "valid", "test"), {"train": "train", "val": "valid", "test": "test"}
+    ),
     "TRAIN, Validation": Layout(("TRAIN", "Validation"), {"train": "TRAIN", "val": "Validation"}),
     "nested doubles": Layout(
         ("seg_train/seg_train", "seg_test/seg_test"),
@@ -68,7 +80,8 @@ LAYOUTS = {
         {"train": "train_images", "val": "dev_images", "test": "holdout_images"},
     ),
     "an archive's folder": Layout(
-        ("photos/train", "photos/test", "__MACOSX/train"), {"train": "photos/train", "test": "photos/test"}
+        ("photos/train", "photos/test", "__MACOSX/train"),
+        {"train": "photos/train", "test": "photos/test"},
     ),
     "named elsewhere": Layout(
         ("a", "b", "c"),
@@ -77,33 +90,54 @@ LAYOUTS = {
     ),
     "train alone": Layout(("train",), {"train": "train"}),
     "asl_alphabet": Layout(
-        ("asl_alphabet_train", "asl_alphabet_test"), {"train": "asl_alphabet_train", "test": "asl_alphabet_test"}
+        ("asl_alphabet_train", "asl_alphabet_test"),
+        {"train": "asl_alphabet_train", "test": "asl_alphabet_test"},
     ),
     "val and test not wanted": Layout(
-        ("train", "val", "test"), {"train": "train"}, data={"source": "{root}", "val": "none", "test": "none"}
+        ("train", "val", "test"),
+        {"train": "train"},
+        data={"source": "{root}", "val": "none", "test": "none"},
     ),
     "joined words": Layout(("traindata", "testdata"), {"train": "traindata", "test": "testdata"}),
     "test beside the classes, named": Layout(
-        ("", "test"), {"train": "", "test": "test"}, data={"source": "{root}", "test": "{root}/test"}
+        ("", "test"),
+        {"train": "", "test": "test"},
+        data={"source": "{root}", "test": "{root}/test"},
     ),
-    "train, val, validation": Layout(("train", "val", "validation"), refused="one folder must hold the validation images"),
+    "train, val, validation": Layout(
+        ("train", "val", "validation"), refused="one folder must hold the validation images"
+    ),
     "test without train": Layout(("test", "pictures"), refused="must have train/ too"),
     "other languages": Layout(("trening", "prøve"), refused="look like parts of a split"),
     "folds": Layout(("fold1/train", "fold2/train"), refused="look like parts of a split"),
     "places": Layout(("north/images", "south/images"), refused="look like parts of a split"),
-    "train, test, more": Layout(("train", "test", "more"), refused="must be called val or test, got 'more'"),
+    "train, test, more": Layout(
+        ("train", "test", "more"), refused="must be called val or test, got 'more'"
+    ),
     "val_test": Layout(("train", "val_test"), refused="must be called val or test, got 'val_test'"),
-    "test without classes": Layout(("train",), flat=("test",), refused="test images must lie in class folders"),
-    "parts without classes": Layout((), flat=("train", "test"), refused="train/ must hold a folder for each class"),
-    "a class called test": Layout(("",), flat=("test",), refused="test/ is called like a part of a split"),
+    "test without classes": Layout(
+        ("train",), flat=("test",), refused="test images must lie in class folders"
+    ),
+    "parts without classes": Layout(
+        (), flat=("train", "test"), refused="train/ must hold a folder for each class"
+    ),
+    "a class called test": Layout(
+        ("",), flat=("test",), refused="test/ is called like a part of a split"
+    ),
     "flat parts beside the classes": Layout(
-        ("",), flat=("train_images", "test_images"), refused="test_images/ is called like a part of a split"
+        ("",),
+        flat=("train_images", "test_images"),
+        refused="test_images/ is called like a part of a split",
     ),
     "flat sets beside the classes": Layout(
-        ("",), flat=("training_set", "test_set"), refused="test_set/ is called like a part of a split"
+        ("",),
+        flat=("training_set", "test_set"),
+        refused="test_set/ is called like a part of a split",
     ),
     "flat images_val beside the classes": Layout(
-        ("",), flat=("images_train", "images_val"), refused="images_val/ is called like a part of a split"
+        ("",),
+        flat=("images_train", "images_val"),
+        refused="images_val/ is called like a part of a split",
     ),
     "flat years beside the classes": Layout(
         ("",), flat=("train2017", "val2017"), refused="val2017/ is called like a part of a split"
@@ -120,10 +154,14 @@ LAYOUTS = {
         classes={"": {"cat/train": 3, "cat/test": 3, "dog/train": 3}},
     ),
     "test with other classes": Layout(
-        ("train", "test"), refused="missing dog; not in train/: Dog", classes={"test": {"cat": 3, "Dog": 3}}
+        ("train", "test"),
+        refused="missing dog; not in train/: Dog",
+        classes={"test": {"cat": 3, "Dog": 3}},
     ),
 }
-"""Ways to keep photographs by name: those that are understood first, then those that must be refused."""
+"""Ways to keep photographs by name: those that are understood first, then those that must be
+refused.
+"""
 
 
 def write_layout(name: str, root: Path) -> dict[str, str]:
@@ -133,4 +171,6 @@ def write_layout(name: str, root: Path) -> dict[str, str]:
         photographs(root / folder, layout.classes.get(folder, CLASSES))
     for folder in layout.flat:
         photographs(root, {folder: 3})
-    return {key: value.format(root=root) for key, value in (layout.data or {"source": "{root}"}).items()}
+    return {
+        key: value.format(root=root) for key, value in (layout.data or {"source": "{root}"}).items()
+    }

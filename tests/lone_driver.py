@@ -1,4 +1,5 @@
-"""A search without Ray in a process of its own: hands out trials and reports made-up curves until it is stopped.
+"""A search without Ray in a process of its own: hands out trials and reports made-up curves until
+it is stopped.
 
 Arguments: folder, database (or -), storage (or -). It begins when its standard input ends.
 """
@@ -16,7 +17,9 @@ from tests.conftest import admit_all, curve, identity
 
 
 @contextlib.contextmanager
-def opened(folder: Path, database: str, storage: str, say: Callable[[str], None]) -> Iterator[Study]:
+def opened(
+    folder: Path, database: str, storage: str, say: Callable[[str], None]
+) -> Iterator[Study]:
     """The study, open for writing, as `hopsearch.tune` opens it."""
     there = "" if storage == "-" else f"{storage}/test"
     with (

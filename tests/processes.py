@@ -20,14 +20,20 @@ def start(tmp_path: Path, *words: str) -> subprocess.Popen:
     log = (tmp_path / "log.txt").open("a")
     with log:
         return subprocess.Popen(
-            command(tmp_path, *words), env=environment(tmp_path), stdout=log, stderr=log, preexec_fn=hear_interrupts
+            command(tmp_path, *words),
+            env=environment(tmp_path),
+            stdout=log,
+            stderr=log,
+            preexec_fn=hear_interrupts,
         )
 
 
 def begun(folder: Path) -> Counter:
     """How often each (trial, epoch) was begun, by the workers' own logs."""
     logs = folder.glob("trials/*/epochs.log")
-    return Counter((log.parent.name, line.split()[0]) for log in logs for line in log.read_text().splitlines())
+    return Counter(
+        (log.parent.name, line.split()[0]) for log in logs for line in log.read_text().splitlines()
+    )
 
 
 def wait_for(condition, process: subprocess.Popen, seconds: float = 240) -> bool:
@@ -69,7 +75,9 @@ def descendants(pid: int) -> list[int]:
 
 
 def listening(pid: int) -> dict[str, str]:
-    """Where a process and all below it wait for connections: address and port in the kernel's hexadecimal, and who."""
+    """Where a process and all below it wait for connections: address and port in the kernel's
+    hexadecimal, and who.
+    """
     doors: dict[str, str] = {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in Path(table).read_text(encoding="utf-8").splitlines()[1:]:
@@ -82,13 +90,24 @@ def listening(pid: int) -> dict[str, str]:
             for handle in (Path("/proc") / str(each) / "fd").iterdir():
                 with contextlib.suppress(OSError):
                     if (address := doors.get(os.readlink(handle))) is not None:
-                        found[address] = (Path("/proc") / str(each) / "cmdline").read_bytes().replace(b"\0", b" ")[:80].decode()
+                        found[address] = (
+                            (Path("/proc") / str(each) / "cmdline")
+                            .read_bytes()
+                            .replace(b"\0", b" ")[:80]
+                            .decode()
+                        )
     return found
 
 
 def is_loopback(address: str) -> bool:
-    """Of one that `listening` found: 127.0.0.1, ::ffff:127.0.0.1 or ::1, each 32 bits with its last byte first."""
-    return address.partition(":")[0] in ("0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000")
+    """Of one that `listening` found: 127.0.0.1, ::ffff:127.0.0.1 or ::1, each 32 bits with its last
+    byte first.
+    """
+    return address.partition(":")[0] in (
+        "0100007F",
+        "0000000000000000FFFF00000100007F",
+        "00000000000000000000000001000000",
+    )
 
 
 def trainers(pid: int, actor: bytes = b"ResourceTrainable") -> list[int]:
@@ -115,4 +134,6 @@ def check_nothing_lost(folder: Path, trials: int, disturbances: int) -> None:
     # Each disturbance costs each of the two workers the epoch it was in, and no other.
     assert sum(again.values()) - len(again) <= 2 * disturbances, again.most_common(5)
     assert max(again.values()) <= 1 + disturbances
-    assert {(f"{record.number:04d}", str(epoch)) for record in counted for epoch in record.curve} <= set(again)
+    assert {
+        (f"{record.number:04d}", str(epoch)) for record in counted for epoch in record.curve
+    } <= set(again)

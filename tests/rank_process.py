@@ -1,4 +1,6 @@
-"""One rank of `tests/test_ranks.py`: a process of its own, as in earnest. ``python -m tests.rank_process <folder> <rank>``."""
+"""One rank of `tests/test_ranks.py`: a process of its own, as in earnest. ``python -m
+tests.rank_process <folder> <rank>``.
+"""
 
 import json
 import sys

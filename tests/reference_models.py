@@ -1,9 +1,11 @@
-"""The mixers straight from the papers' formulas, batch first, nothing shared with hopsearch: what the tests compare with.
+"""The mixers straight from the papers' formulas, batch first, nothing shared with hopsearch: what
+the tests compare with.
 
 Shapes: B = batch, S = tokens, D = channels.
 
-The iMixer here does as the published code does: each spectrally normalised layer runs its own power iteration, one matrix-vector
-product after the other, in every application. The benchmark uses it as a rival.
+The iMixer here does as the published code does: each spectrally normalised layer runs its own power
+iteration, one matrix-vector product after the other, in every application. The benchmark uses it as
+a rival.
 """
 
 import torch
@@ -98,7 +100,11 @@ class ParallelBlock(nn.Module):
     def forward(self, x_BSD):
         for _ in range(self.n_iter):
             normed = self.norm(x_BSD)
-            x_BSD = x_BSD + self.mlp_tokens(normed.transpose(1, 2)).transpose(1, 2) + self.mlp_channels(normed)
+            x_BSD = (
+                x_BSD
+                + self.mlp_tokens(normed.transpose(1, 2)).transpose(1, 2)
+                + self.mlp_channels(normed)
+            )
         return x_BSD
 
 
@@ -135,12 +141,18 @@ def make_block(config):
         case "mlpmixer":
             return SerialBlock(D, Mlp(S, T, bias=True), Mlp(D, wide, bias=True), 1)
         case "imixer":
-            iterated = IMlp(S, T, int(config.h_ratio * T), config.n_iter, config.n_power, config.spectral_coeff)
+            iterated = IMlp(
+                S, T, int(config.h_ratio * T), config.n_iter, config.n_power, config.spectral_coeff
+            )
             return SerialBlock(D, iterated, Mlp(D, wide, bias=True), 1)
         case "vanillamixer":
-            return SerialBlock((S, D), Mlp(S, T, bias=False), Mlp(D, wide, bias=False), config.n_iter)
+            return SerialBlock(
+                (S, D), Mlp(S, T, bias=False), Mlp(D, wide, bias=False), config.n_iter
+            )
         case "paramixer":
-            return ParallelBlock((S, D), Mlp(S, T, bias=False), Mlp(D, wide, bias=False), config.n_iter)
+            return ParallelBlock(
+                (S, D), Mlp(S, T, bias=False), Mlp(D, wide, bias=False), config.n_iter
+            )
         case "symmixer":
             return ParallelBlock((S, D), SymMlp(S, T), SymMlp(D, wide), config.n_iter)
         case "asymmixer":

@@ -1,4 +1,6 @@
-"""Rungs that are looked at themselves: whether their ranks agree with the next one's, and what follows from it."""
+"""Rungs that are looked at themselves: whether their ranks agree with the next one's, and what
+follows from it.
+"""
 
 import io
 import json
@@ -86,7 +88,9 @@ class TestTau:
 
 
 class Desk:
-    """A rule with what it has seen; each trial that goes on from a rung comes to the next one at once."""
+    """A rule with what it has seen; each trial that goes on from a rung comes to the next one at
+    once.
+    """
 
     def __init__(self, above) -> None:
         self.rule, self._above = make_pruner("adaptive_asha", Fidelity(1, 27, 3)), above
@@ -147,7 +151,10 @@ class TestFirstRung:
 
     def test_workers_that_come_at_once_do_not_all_go_on(self):
         """None has come to the next rung yet."""
-        rule, evidence = make_pruner("adaptive_asha", Fidelity(1, 27, 3)), Evidence(lambda number: 0)
+        rule, evidence = (
+            make_pruner("adaptive_asha", Fidelity(1, 27, 3)),
+            Evidence(lambda number: 0),
+        )
         verdicts = []
         for number in range(64):
             arrival = Arrival(number, 1, (Random(number).random(),), 0)
@@ -161,7 +168,10 @@ class TestFirstRung:
         rule, evidence = make_pruner("adaptive_asha", fidelity), Evidence(lambda number: 0)
         for number in range(6):
             if rule.decides_at(fidelity.min_epochs, number):
-                assert rule.verdict(Arrival(number, fidelity.min_epochs, (-number,), 0), evidence) != WITNESS
+                assert (
+                    rule.verdict(Arrival(number, fidelity.min_epochs, (-number,), 0), evidence)
+                    != WITNESS
+                )
         assert rule.skipped(evidence) == {}
 
     def test_failures_say_nothing(self):
@@ -220,7 +230,10 @@ class TestLaterRungs:
         assert not desk.rule.ranks_best(3, desk.evidence)
         assert desk.come(50, 3, 100) == GO
 
-    @pytest.mark.parametrize(("above", "best"), [(lambda number, value: value, True), (lambda number, value: -value, False)])
+    @pytest.mark.parametrize(
+        ("above", "best"),
+        [(lambda number, value: value, True), (lambda number, value: -value, False)],
+    )
     def test_of_a_rung_to_which_few_were_chosen_the_one_below_speaks(self, above, best):
         desk = Desk(above)
         for number in range(16):
@@ -229,7 +242,9 @@ class TestLaterRungs:
         assert [desk.rule.ranks_best(epoch, desk.evidence) for epoch in (1, 3, 9)] == [best] * 3
 
     def test_witnesses_make_no_places_where_rungs_rank_even_their_best(self):
-        """Eighteen come to epoch 3, the best first; six of them would have been chosen: these have two places, and not six."""
+        """Eighteen come to epoch 3, the best first; six of them would have been chosen: these have
+        two places, and not six.
+        """
         promoted = []
         for above in (lambda number, value: value, shuffled):
             desk = Desk(above)
@@ -280,7 +295,9 @@ def test_a_study_says_it_and_can_be_audited(tmp_path, noisy, workers):
 
 
 def test_an_audit_finds_what_does_not_follow(tmp_path):
-    with Study(tmp_path / "test", identity(space=SPACE), "random", "adaptive_asha", MEMORY) as study:
+    with Study(
+        tmp_path / "test", identity(space=SPACE), "random", "adaptive_asha", MEMORY
+    ) as study:
         Simulation(study, Noisy(False), 4, 30).run()
         assert study.audit() == []
         study.note(JUDGEMENTS, stored([Judgement(1, True, 0.0, 12, 20, RULE)]))
@@ -294,15 +311,22 @@ class Swapped(Noisy):
 
     def train(self, config, seed):
         rate = config["optim.lr"]
-        return Training([rate + epoch if epoch < 9 else 10 - rate + epoch for epoch in range(1, 28)], [1.0] * 27)
+        return Training(
+            [rate + epoch if epoch < 9 else 10 - rate + epoch for epoch in range(1, 28)], [1.0] * 27
+        )
 
 
 def test_what_a_rule_says_before_it_has_decided_anything_can_be_audited(tmp_path):
-    with Study(tmp_path / "test", identity(space=SPACE), "random", "asha_promotion", MEMORY) as study:
+    with Study(
+        tmp_path / "test", identity(space=SPACE), "random", "asha_promotion", MEMORY
+    ) as study:
         Simulation(study, Swapped(False), 4, 120).run()
-        study._pruner = make_pruner("adaptive_asha", study.identity.space.fidelity)  # as when it is opened with another one
+        # as when it is opened with another one
+        study._pruner = make_pruner("adaptive_asha", study.identity.space.fidelity)
         study._judge()
-        assert [(one.epoch, one.skipped, one.rule) for one in study.judgements] == [(3, True, "adaptive_asha")]
+        assert [(one.epoch, one.skipped, one.rule) for one in study.judgements] == [
+            (3, True, "adaptive_asha")
+        ]
         assert study.audit() == []
         study.note(JUDGEMENTS, [study.optuna.user_attrs[JUDGEMENTS][0] | {"tau": -0.4}])
         assert (
@@ -344,8 +368,12 @@ def test_a_study_that_cannot_note_it_on_opening_gives_up_its_lock(tmp_path):
 
 
 def test_the_time_left_is_of_a_rung_that_stays_skipped(tmp_path):
-    """Made-up continuations rank well at every rung; they are not to be taken for what the trials said."""
-    with Study(tmp_path / "test", identity(space=SPACE), "random", "adaptive_asha", MEMORY) as study:
+    """Made-up continuations rank well at every rung; they are not to be taken for what the trials
+    said.
+    """
+    with Study(
+        tmp_path / "test", identity(space=SPACE), "random", "adaptive_asha", MEMORY
+    ) as study:
         for _ in Simulation(study, Noisy(True), 4, 100).events():
             if len(study.counted()) == 40:
                 break
@@ -356,13 +384,19 @@ def test_the_time_left_is_of_a_rung_that_stays_skipped(tmp_path):
 
 
 LOST = re.compile(
-    r"hat was found of epoch 1 \(τ \S+ ± \S+, \d+ trials\) no longer applies: pruner=(\w+) does not measure whether"
+    r"hat was found of epoch 1 \(τ \S+ ± \S+, \d+ trials\) no longer applies: pruner=(\w+) does "
+    r"not measure whether"
 )
 
 
 def opened(folder, pruner, database=None, said=None):
     return Study(
-        folder / "test", identity(space=SPACE), "random", pruner, database, say=[].append if said is None else said.append
+        folder / "test",
+        identity(space=SPACE),
+        "random",
+        pruner,
+        database,
+        say=[].append if said is None else said.append,
     )
 
 
@@ -375,10 +409,17 @@ def told_of(folder, study):
         target = folder / f"report.{form}"
         report.main(["study=test", f"storage={folder}", f"format={form}", f"to={target}"])
         text = target.read_text(encoding="utf-8")
-        texts.append(text if form != "json" else " ".join(one["words"] for one in json.loads(text)["judgements"]))
+        texts.append(
+            text
+            if form != "json"
+            else " ".join(one["words"] for one in json.loads(text)["judgements"])
+        )
     Board(study).close()
     board = EventAccumulator(str(folder / "test" / "tensorboard" / "study")).Reload()
-    return [*texts, board.Tensors("judgements/text_summary")[-1].tensor_proto.string_val[0].decode()]
+    return [
+        *texts,
+        board.Tensors("judgements/text_summary")[-1].tensor_proto.string_val[0].decode(),
+    ]
 
 
 @pytest.mark.usefixtures("_no_waiting_for_the_disk")
@@ -395,7 +436,9 @@ def test_what_one_rule_found_does_not_hold_for_the_next(tmp_path, other):
             assert study.audit() == []
             Simulation(study, Noisy(True), 4, trials).run()
             newest = study.judgements[-1]
-            assert newest == replace(found, skipped=False, withdrawn=True, rule=other, order=newest.order)
+            assert newest == replace(
+                found, skipped=False, withdrawn=True, rule=other, order=newest.order
+            )
             for text in told_of(tmp_path, study) if other in ("none", "asha") else ():
                 assert LOST.search(text)[1] == other
                 assert "ll go on to epoch" not in text
@@ -432,7 +475,11 @@ def test_an_audit_knows_what_may_be_withdrawn(tmp_path):
         Simulation(study, Noisy(True), 4, 30).run()
         known = study.judgements
         lost = replace(known[-1], skipped=False, withdrawn=True, rule="asha", order=study._made)
-        for noted, complaint in ((lost, ""), (replace(lost, rule=RULE), "recorded"), (replace(lost, tau=0.9), "recorded")):
+        for noted, complaint in (
+            (lost, ""),
+            (replace(lost, rule=RULE), "recorded"),
+            (replace(lost, tau=0.9), "recorded"),
+        ):
             study.note(JUDGEMENTS, stored([*known, noted]))
             lines = StudyView(study.folder, study.optuna, study.identity).audit()
             assert bool(lines) == bool(complaint)
@@ -444,11 +491,19 @@ def test_an_audit_knows_what_may_be_withdrawn(tmp_path):
 def test_what_opening_a_study_finds_out_is_said_once(tmp_path, before):
     """Its trials were another rule's, or its process was killed before it had noted it."""
     with opened(tmp_path, before) as study:
-        Simulation(study, Noisy(True) if before == RULE else Swapped(False), 4, 120 if before != RULE else 30).run()
+        Simulation(
+            study,
+            Noisy(True) if before == RULE else Swapped(False),
+            4,
+            120 if before != RULE else 30,
+        ).run()
         study.note(JUDGEMENTS, [])
     said = []
     for _ in range(2):
-        with opened(tmp_path, RULE, said=said) as study, LiveView(study, 120, 1, RULE, io.StringIO()):
+        with (
+            opened(tmp_path, RULE, said=said) as study,
+            LiveView(study, 120, 1, RULE, io.StringIO()),
+        ):
             expected = [judgement.words((1, 3, 9, 27)) for judgement in study.judgements]
     assert said == expected != []
 
@@ -470,20 +525,34 @@ def test_tensorboard_has_it_after_a_kill_that_cut_off_runs(tmp_path):
 def test_words():
     rungs = (1, 3, 9, 27)
     judgement = Judgement(1, True, 0.02, 31, 40, RULE)
-    assert judgement.words(rungs) == "epoch 1 ranks no better than chance (τ 0.02 ± 0.13, 31 trials): all go on to epoch 3"
+    assert (
+        judgement.words(rungs)
+        == "epoch 1 ranks no better than chance (τ 0.02 ± 0.13, 31 trials): all go on to epoch 3"
+    )
     assert (
         Judgement(3, True, -0.5, 31, 40, RULE).words(rungs).endswith(": all go on to epoch 9")
     )  # the first is compared at still
-    assert Judgement(1, True, 0.3, 31, 40, RULE).words(rungs).startswith("epoch 1 ranks too little to choose by (τ 0.30 ± 0.12")
+    assert (
+        Judgement(1, True, 0.3, 31, 40, RULE)
+        .words(rungs)
+        .startswith("epoch 1 ranks too little to choose by (τ 0.30 ± 0.12")
+    )
     assert (
         Judgement(1, False, 0.6, 31, 40, RULE).words(rungs)
         == "epoch 1 ranks after all (τ 0.60 ± 0.10, 31 trials): comparing there again"
     )
 
 
-SAME = {  # configurations that hardly differ, so that the first epoch's order says nothing of the third's
+# configurations that hardly differ, so that the first epoch's order says nothing of the third's
+SAME = {
     "fidelity": {"min_epochs": 1, "max_epochs": 9, "reduction": 3},
-    "fixed": {"model.family": "imixer", "model.dim": 32, "model.depth": 2, "model.patch_size": 2, "optim.lr": 4e-3},
+    "fixed": {
+        "model.family": "imixer",
+        "model.dim": 32,
+        "model.depth": 2,
+        "model.patch_size": 2,
+        "optim.lr": 4e-3,
+    },
     "parameters": {"optim.weight_decay": {"type": "float", "low": 1e-3, "high": 2e-3}},
 }
 RATES = {
@@ -514,10 +583,22 @@ def test_a_real_search_says_that_its_first_rung_is_noise(tmp_path, noisy):
     folder = tmp_path / "runs" / "one"
     view = StudyView.open(folder)
     assert view.audit() == []
-    report.main(["study=one", f"storage={folder.parent}", "format=md", f"to={tmp_path / 'report.md'}"])
+    report.main(
+        ["study=one", f"storage={folder.parent}", "format=md", f"to={tmp_path / 'report.md'}"]
+    )
     study = EventAccumulator(str(folder / "tensorboard" / "study")).Reload()
-    told = [study.Tensors(tag)[-1].tensor_proto.string_val[0].decode() for tag in study.Tags()["tensors"] if "judgements" in tag]
-    places = [(tmp_path / "log.txt").read_text(), (tmp_path / "report.md").read_text(), " ".join(told)]
-    assert [bool(re.search(r"poch 1 ranks .* all go on to epoch 3", place)) for place in places] == [noisy] * 3
+    told = [
+        study.Tensors(tag)[-1].tensor_proto.string_val[0].decode()
+        for tag in study.Tags()["tensors"]
+        if "judgements" in tag
+    ]
+    places = [
+        (tmp_path / "log.txt").read_text(),
+        (tmp_path / "report.md").read_text(),
+        " ".join(told),
+    ]
+    assert [
+        bool(re.search(r"poch 1 ranks .* all go on to epoch 3", place)) for place in places
+    ] == [noisy] * 3
     early = next((line for line in places[0].splitlines() if "all go on to" in line), "")
     assert not noisy or places[0].index(early) < places[0].index("trials begun"), "while it runs"

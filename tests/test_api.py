@@ -1,4 +1,6 @@
-"""hopsearch from Python: names that cost nothing until used, a study as data frames, and a real search in a real notebook."""
+"""hopsearch from Python: names that cost nothing until used, a study as data frames, and a real
+search in a real notebook.
+"""
 
 import json
 import subprocess
@@ -24,7 +26,8 @@ NOTEBOOK = Path(__file__).parents[1] / "docs" / "search.ipynb"
 def test_importing_is_light_and_looking_needs_no_ray(searched):
     code = f"""
 import sys, hopsearch
-assert not {{"torch", "ray", "optuna", "pydantic", "timm", "pandas"}} & set(sys.modules), "import hopsearch"
+heavy = {{"torch", "ray", "optuna", "pydantic", "timm", "pandas"}}
+assert not heavy & set(sys.modules), "import hopsearch"
 assert {{"search", "Study", "load"}} <= set(dir(hopsearch))
 study = hopsearch.Study.open("{searched.name}", "{searched.parent}")
 model = hopsearch.load(study.folder)
@@ -52,7 +55,9 @@ class TestStudy:
         assert (frame["started"] <= frame["ended"]).all()
         for row in rows:  # a parameter that a trial does not have is missing, not zero
             for name in view.identity.space.parameters:
-                assert pd.isna(frame.loc[row.record.number, name]) == (name not in row.record.params)
+                assert pd.isna(frame.loc[row.record.number, name]) == (
+                    name not in row.record.params
+                )
         assert frame["cosine/tokens/mean"].between(-1, 1).all()
 
     def test_best_and_curves(self, searched):
@@ -87,7 +92,9 @@ class TestStudy:
         assert page.read_text().startswith("<!DOCTYPE html>")
         folder = study.export(tmp_path / "model")
         images = torch.rand(2, 1, 8, 8)
-        torch.testing.assert_close(hopsearch.load(folder)(images), hopsearch.load(searched)(images), rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            hopsearch.load(folder)(images), hopsearch.load(searched)(images), rtol=0, atol=1e-5
+        )
 
     def test_load_gives_the_winner(self, searched):
         model = hopsearch.load(searched)
@@ -96,9 +103,14 @@ class TestStudy:
 
 
 def test_a_mistake_names_the_setting():
-    with pytest.raises(ConfigError, match=r"search\(\): samplr: unknown key. Did you mean sampler\?"):
+    with pytest.raises(
+        ConfigError, match=r"search\(\): samplr: unknown key. Did you mean sampler\?"
+    ):
         hopsearch.search(space="imixer", samplr="gp")
-    with pytest.raises(ConfigError, match=r"search\(\): dry_run: must be False where a study is to be returned, got True"):
+    with pytest.raises(
+        ConfigError,
+        match=r"search\(\): dry_run: must be False where a study is to be returned, got True",
+    ):
         hopsearch.search(space="imixer", dry_run=True)
 
 
@@ -109,7 +121,9 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     for name, value in environment(tmp_path).items():
         monkeypatch.setenv(name, value)
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    client = nbclient.NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(tmp_path)}})
+    client = nbclient.NotebookClient(
+        notebook, timeout=200, resources={"metadata": {"path": str(tmp_path)}}
+    )
     done = client.execute()  # raises where a cell does
     assert (tmp_path / "runs" / "imixer-digits" / "winner" / "model.safetensors").exists()
     text = nbformat.writes(done)
@@ -123,13 +137,16 @@ import json, locale, logging, os, signal, sys, threading, warnings
 import hopsearch
 
 def state():
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGCHLD, signal.SIGALRM)
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGTSTP", "SIGCHLD", "SIGALRM")
+    numbers = [getattr(signal, name) for name in names]
     logger = logging.getLogger()
     return {
         "environment": dict(os.environ),
         "warnings": [str(each) for each in warnings.filters],
-        "shown by": [repr(each) for each in (warnings.showwarning, warnings.formatwarning, threading.excepthook)],
-        "logging": [logger.level, logging.root.manager.disable, [repr(handler) for handler in logger.handlers]],
+        "shown by": list(
+            map(repr, (warnings.showwarning, warnings.formatwarning, threading.excepthook))
+        ),
+        "logging": [logger.level, logging.root.manager.disable, list(map(repr, logger.handlers))],
         "signals": [str(signal.getsignal(number)) for number in numbers],
         "blocked": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, ())],
         "alarm": signal.getitimer(signal.ITIMER_REAL),
@@ -155,16 +172,27 @@ print(ray.get(ray.remote(lambda: "a cluster of one's own").remote()))
 @pytest.mark.timeout(300)
 def test_a_search_leaves_the_process_as_it_was(tmp_path):
     command = [sys.executable, "-c", SHARED]
-    done = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=200)
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "a cluster of one's own" in done.stdout
     for trials in (1, 2):
         before, after, known = json.loads((tmp_path / f"after{trials}.json").read_text())
         assert known == trials
         found, left = before.pop("environment"), after.pop("environment")
-        added = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "TORCHINDUCTOR_CACHE_DIR"}  # asked once a process; torch's own
-        assert {name: value for name, value in left.items() if found.get(name) != value}.keys() <= added
+        # asked once a process; torch's own
+        added = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "TORCHINDUCTOR_CACHE_DIR"}
+        assert {
+            name: value for name, value in left.items() if found.get(name) != value
+        }.keys() <= added
         assert found.items() <= left.items()
         old, new = before.pop("warnings"), after.pop("warnings")
-        assert [each for each in new if each in old] == old  # libraries add theirs when they are imported
+        # libraries add theirs when they are imported
+        assert [each for each in new if each in old] == old
         assert before == after

@@ -1,4 +1,6 @@
-"""The moving average: its own spectral norms, a decay that warms up, checkpoints of before, what is exported."""
+"""The moving average: its own spectral norms, a decay that warms up, checkpoints of before, what is
+exported.
+"""
 
 import pytest
 import torch
@@ -14,7 +16,14 @@ from hopsearch.training.average import MovingAverage
 from hopsearch.training.process.job import write_model
 from tests.conftest import search_little
 
-VALUES = {"model.family": "imixer", "model.depth": 2, "model.dim": 32, "model.patch_size": 2, "optim.lr": 1e-2, "train.epochs": 2}
+VALUES = {
+    "model.family": "imixer",
+    "model.depth": 2,
+    "model.dim": 32,
+    "model.patch_size": 2,
+    "optim.lr": 1e-2,
+    "train.epochs": 2,
+}
 
 
 def norms(model, images):
@@ -29,11 +38,15 @@ def averaged(digits):
 
 
 def test_the_averages_norms_are_its_own(averaged, digits, tmp_path):
-    """Logged, true, folded and exported norms are one number, at most spectral_coeff (before: logged 0.900, true up to 1.27)."""
+    """Logged, true, folded and exported norms are one number, at most spectral_coeff (before:
+    logged 0.900, true up to 1.27).
+    """
     images = averaged.augment.normalize(digits.val.images_NCHW[:8])
     row = averaged.history[-1]
     weights = averaged.evaluated.eval().token_weights()
-    true = [max(torch.linalg.matrix_norm(pair[layer], 2).item() for pair in weights) for layer in (0, 1)]
+    true = [
+        max(torch.linalg.matrix_norm(pair[layer], 2).item() for pair in weights) for layer in (0, 1)
+    ]
     assert [row["spectral/fc_sn1/max"], row["spectral/fc_sn2/max"]] == pytest.approx(true, rel=1e-5)
     assert max(true) <= 0.9 * (1 + 1e-5)
     assert norms(fold(averaged.evaluated), images) == pytest.approx(true, rel=1e-5)
@@ -57,10 +70,13 @@ def test_a_checkpoint_with_anothers_vectors_is_settled_when_loaded(averaged, dig
 
 
 def test_an_export_of_a_trial_of_before_is_settled(digits, tmp_path):
-    """A trial's kept checkpoint as versions before wrote it: what is exported keeps the norms below spectral_coeff."""
+    """A trial's kept checkpoint as versions before wrote it: what is exported keeps the norms below
+    spectral_coeff.
+    """
     space = {
         "fidelity": {"min_epochs": 2, "max_epochs": 2, "reduction": 3},
-        "fixed": {name: value for name, value in VALUES.items() if name != "optim.lr"} | {"train.ema_decay": 0.99},
+        "fixed": {name: value for name, value in VALUES.items() if name != "optim.lr"}
+        | {"train.ema_decay": 0.99},
         "parameters": {"optim.lr": {"type": "float", "low": 0.009, "high": 0.011}},
     }
     folder = search_little(tmp_path / "averaged", digits, space, 1)
@@ -68,14 +84,23 @@ def test_an_export_of_a_trial_of_before_is_settled(digits, tmp_path):
     best = folder / "trials" / "0000" / "best.pt"
     state = CheckpointFolder(best.parent).load_best()
     assert state is not None
-    other = build(resolve(VALUES, digits.facts, 0).model)  # versions before kept the vectors of weights that are not the average
+    # versions before kept the vectors of weights that are not the average
+    other = build(resolve(VALUES, digits.facts, 0).model)
     vectors = {
-        name: value for name, value in other.state_dict().items() if name.endswith(("weight_u", "weight_v", "weight_sigma"))
+        name: value
+        for name, value in other.state_dict().items()
+        if name.endswith(("weight_u", "weight_v", "weight_sigma"))
     }
     assert vectors, "an iMixer has singular vectors"
     state["ema"] |= {f"module.{name}": value for name, value in vectors.items()}
     torch.save(state, best)
-    other.load_state_dict({name.removeprefix("module."): value for name, value in state["ema"].items() if name != "n_averaged"})
+    other.load_state_dict(
+        {
+            name.removeprefix("module."): value
+            for name, value in state["ema"].items()
+            if name != "n_averaged"
+        }
+    )
     assert max(norms(fold(other), images)) > 0.91, "unsettled, the norms are above"
     export.main([f"study={folder.name}", f"storage={tmp_path}", f"to={tmp_path / 'm'}", "trial=0"])
     found = norms(load_model(tmp_path / "m"), images)
@@ -84,12 +109,20 @@ def test_an_export_of_a_trial_of_before_is_settled(digits, tmp_path):
 
 def test_the_live_model_is_not_touched(digits):
     """An average looks on: with and without it the training is the same."""
-    runs = [TrialRun(resolve(VALUES | extra, digits.facts, 0), digits) for extra in ({}, {"train.ema_decay": 0.99})]
+    runs = [
+        TrialRun(resolve(VALUES | extra, digits.facts, 0), digits)
+        for extra in ({}, {"train.ema_decay": 0.99})
+    ]
     for run in runs:
         run.step()
     states = [run.model.state_dict() for run in runs]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    vectors = [module.weight_u for run in runs for module in (run.model.modules()) if isinstance(module, SpectralLinear)]
+    vectors = [
+        module.weight_u
+        for run in runs
+        for module in (run.model.modules())
+        if isinstance(module, SpectralLinear)
+    ]
     assert torch.equal(vectors[0], vectors[len(vectors) // 2])
 
 
@@ -102,7 +135,9 @@ def test_the_decay_warms_up(digits):
         parameter.data.fill_(float(step + 1))
         average.update(model)
         decay = min(0.9999, (1 + step) / (10 + step)) if step else 0.0
-        expected = float(step + 1) if expected is None else decay * expected + (1 - decay) * (step + 1)
+        expected = (
+            float(step + 1) if expected is None else decay * expected + (1 - decay) * (step + 1)
+        )
         assert seen[0].item() == pytest.approx(expected, rel=1e-5)
     assert expected > 30  # without a warm-up: 1.08
 

@@ -93,13 +93,20 @@ def test_a_plateau_counts_the_trials_that_came_since_the_best(study):
 
 @pytest.mark.parametrize("pruner", ["asha", "asha_promotion", "one_epoch", "pasha"])
 def test_a_plateau_is_reached_where_trials_wait(tmp_path, pruner):
-    """None of them ends before the search is over; and a study that is opened again says the same."""
+    """None of them ends before the search is over; and a study that is opened again says the
+    same.
+    """
     budget = Budget(99, plateau=12)
     with open_study(tmp_path, pruner=pruner) as study:
         while not budget.over(study, 0.0):
             record = study.next(admit_all, 99)
             while record.state == State.RUNNING:
-                study.report(record.number, record.epoch + 1, 1 / (1 + record.number) + record.epoch / 100, 1.0)
+                study.report(
+                    record.number,
+                    record.epoch + 1,
+                    1 / (1 + record.number) + record.epoch / 100,
+                    1.0,
+                )
         assert 12 <= study.count < 40
         assert budget.left(study, 0.0) == budget.left(StudyView.open(tmp_path / "test"), 0.0)
 
@@ -111,12 +118,24 @@ def test_a_plateau_is_reached_where_trials_wait(tmp_path, pruner):
         (0, {"epochs": 8}, "", ""),
         (9, {"seconds": 3700.0}, "", ""),
         (9, {"seconds": 3600.0}, "the last 25% of budget.time=1h is kept for", "budget.time="),
-        (9, {"gpu_hours": 4, "gpus": 2}, "the last 25% of budget.gpu_hours=4 is kept for", "budget.gpu_hours="),
-        (9, {"money": 3.9, "per_hour": 2}, "the last 23% of budget.cost=3.9 is kept for", "budget.cost="),
+        (
+            9,
+            {"gpu_hours": 4, "gpus": 2},
+            "the last 25% of budget.gpu_hours=4 is kept for",
+            "budget.gpu_hours=",
+        ),
+        (
+            9,
+            {"money": 3.9, "per_hour": 2},
+            "the last 23% of budget.cost=3.9 is kept for",
+            "budget.cost=",
+        ),
         (9, {"epochs": 6}, "the budget of 6 epochs is spent", "budget.epochs="),
     ],
 )
-def test_a_quarter_of_a_budget_at_most_is_kept_for_trials_that_tie(study, again, amount, spent, key):
+def test_a_quarter_of_a_budget_at_most_is_kept_for_trials_that_tie(
+    study, again, amount, spent, key
+):
     """Six epochs of 900 seconds are done, two at once, so in 2700 seconds."""
     budget = Budget(9, again=lambda view: again, **amount)
     said = budget.over(study, 2700.0)
@@ -149,9 +168,13 @@ def test_no_budget_is_never_spent(study):
     assert Budget(1).left(study, 1e9) == []
 
 
-@pytest.mark.parametrize(("pruner", "least", "most"), [("none", 540, 540), ("one_epoch", 98, 98), ("asha", 60, 400)])
+@pytest.mark.parametrize(
+    ("pruner", "least", "most"), [("none", 540, 540), ("one_epoch", 98, 98), ("asha", 60, 400)]
+)
 def test_expected_epochs(pruner, least, most):
-    space = Space.from_dict(SPACE | {"fidelity": {"min_epochs": 1, "max_epochs": 27, "reduction": 3}})
+    space = Space.from_dict(
+        SPACE | {"fidelity": {"min_epochs": 1, "max_epochs": 27, "reduction": 3}}
+    )
     assert least <= expected_epochs(space, pruner, 20, 4, seed=0) <= most
 
 
@@ -165,20 +188,39 @@ def test_a_dry_run_starts_nothing(tmp_path, monkeypatch, capsys):
         "model.h_ratio=2.0",
         "constraint.max_flops=1.2e6",
     ]
-    assert run_verb(tune.main, tune.TuneConfig, "about", [*words, "dry_run=true", "trials=6", "cost.per_hour=2"]) == DONE
+    assert (
+        run_verb(
+            tune.main,
+            tune.TuneConfig,
+            "about",
+            [*words, "dry_run=true", "trials=6", "cost.per_hour=2"],
+        )
+        == DONE
+    )
     said = capsys.readouterr().out
     assert "rungs: 1, 3, 9, 27 epochs" in said
     assert said.count(" s per epoch") == 5
     assert not re.search(r" 0(\.0+)? s per epoch|\d hours with", said), "in units that fit"
     assert re.search(
-        r"expected, at the speed of this machine: [\d.]+ (second|minute)s? with \d+ at once, a cost of [\d.]+\n", said
+        (
+            r"expected, at the speed of this machine: [\d.]+ (second|minute)s? with \d+ at once, a "
+            r"cost of [\d.]+\n"
+        ),
+        said,
     )
     assert "% of 200 drawn at random" in said
     assert ", a cost of " in said
     assert not (tmp_path / "runs").exists()
 
 
-SMALL = ["space=imixer", "model.depth=2", "model.dim=32", "model.patch_size=2", "train.epochs=3", "trials=6"]
+SMALL = [
+    "space=imixer",
+    "model.depth=2",
+    "model.dim=32",
+    "model.patch_size=2",
+    "train.epochs=3",
+    "trials=6",
+]
 
 
 @pytest.fixture
@@ -218,14 +260,28 @@ def test_epochs_that_budgets_are_enough_for(study):
     budget = Budget(9, seconds=7200, epochs=20, gpu_hours=10, gpus=2, money=2, per_hour=2)
     study.note("seconds", 3600)
     fresh, left = (budget_epochs(budget, begun, hours=0.5, at_once=3) for begun in (None, study))
-    assert fresh == {"budget.epochs=20": 20, "budget.time=2h": 12, "budget.gpu_hours=10": 10, "budget.cost=2": 2}
-    assert left == {"budget.epochs=20": 14, "budget.time=2h": 6, "budget.gpu_hours=10": 7, "budget.cost=2": 0}
+    assert fresh == {
+        "budget.epochs=20": 20,
+        "budget.time=2h": 12,
+        "budget.gpu_hours=10": 10,
+        "budget.cost=2": 2,
+    }
+    assert left == {
+        "budget.epochs=20": 14,
+        "budget.time=2h": 6,
+        "budget.gpu_hours=10": 7,
+        "budget.cost=2": 0,
+    }
 
 
 def test_a_plan_tells_which_budget_is_spent_first(tell):
-    code, said = tell(*SMALL, "dry_run=true", "budget.epochs=5", "budget.time=9d", "budget.plateau=2")
+    code, said = tell(
+        *SMALL, "dry_run=true", "budget.epochs=5", "budget.time=9d", "budget.plateau=2"
+    )
     assert code == DONE
-    assert re.search(r"budgets: budget\.epochs=5 ends it first, after about 5 of these \d+ epochs \(\d+%\)", said)
+    assert re.search(
+        r"budgets: budget\.epochs=5 ends it first, after about 5 of these \d+ epochs \(\d+%\)", said
+    )
     assert "budget.plateau=2 may end it earlier" in said
     assert (
         "none ends the search early; the tightest, budget.time=9d, allows about "
@@ -238,7 +294,10 @@ def test_a_plan_takes_off_what_is_done(tell):
     words = [*SMALL, "pruner=none", "dry_run=true", "budget.epochs=15"]
     code, said = tell(*words)
     assert code == DONE
-    assert "resuming: 4 trials, 12 epochs so far; the estimates below are for the 6 or so that remain" in said
+    assert (
+        "resuming: 4 trials, 12 epochs so far; the estimates below are for the 6 or so that remain"
+        in said
+    )
     assert "budget.epochs=15 ends it first, after about 3 of these 6 epochs (50%)" in said
     code, said = tell(*words, "recipe=paper")
     assert (code, "the settings must be those of the saved study" in said) == (MISTAKE, True)
@@ -247,16 +306,31 @@ def test_a_plan_takes_off_what_is_done(tell):
 def test_a_plan_tells_what_finishing_adds(tell):
     said = tell(*SMALL, "dry_run=true")[1]
     assert re.search(
-        r"finishing: the winner is trained to 3 epochs where it has fewer, [\d.]+ \w+ at most, and tested, outside all budgets",
+        (
+            r"finishing: the winner is trained to 3 epochs where it has fewer, [\d.]+ \w+ at most, "
+            r"and tested, outside all budgets"
+        ),
         said,
     )
     assert "trained again" not in said
-    words = [*SMALL, "dry_run=true", "finish.repeats=5", "finish.candidates=4", "trial.concurrent=2"]
-    epochs = r"5 × 4 × 3 epochs \(repeats × candidates × epochs\) = 60 epochs, [\d.]+ \w+ with 2 at once; the winner is"
+    words = [
+        *SMALL,
+        "dry_run=true",
+        "finish.repeats=5",
+        "finish.candidates=4",
+        "trial.concurrent=2",
+    ]
+    epochs = (
+        r"5 × 4 × 3 epochs \(repeats × candidates × epochs\) = 60 epochs, [\d.]+ \w+ with 2 "
+        r"at once; the winner is"
+    )
     said = tell(*words)[1]
     assert re.search(rf"trials that tie are trained again, at most {epochs}", said)
     assert "is kept for that" not in said
-    assert "with 2 at once; a budget's last quarter at most is kept for that; the winner" in tell(*words, "budget.time=1h")[1]
+    assert (
+        "with 2 at once; a budget's last quarter at most is kept for that; the winner"
+        in tell(*words, "budget.time=1h")[1]
+    )
     assert "finishing: none (finish=false)" in tell(*SMALL, "dry_run=true", "finish=false")[1]
 
 
@@ -269,7 +343,9 @@ def test_a_plan_of_a_finished_search_knows_which_trials_tie(tell, tmp_path):
     spent = {"value": 0.3, "epochs": 3, "seconds": 1.0}
     stored.optuna.set_user_attr("repeats", {f"{number}:1": spent for number in (0, 1, 2)})
     assert "at most 3 × 3 epochs (trainings × epochs) = 9 epochs; the winner is" in tell(*words)[1]
-    stored.optuna.set_user_attr("repeats", {f"{number}:{repeat}": spent for number in (0, 1, 2) for repeat in (1, 2)})
+    stored.optuna.set_user_attr(
+        "repeats", {f"{number}:{repeat}": spent for number in (0, 1, 2) for repeat in (1, 2)}
+    )
     stored.optuna.set_user_attr("winner", {"trial": 1, "epochs": 3})
     assert "finishing: nothing is left, the winner is trial 1" in tell(*words)[1]
 
@@ -289,27 +365,40 @@ def test_a_plan_of_a_finished_study(tell):
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("time=9d", "budget.time=9d"), ("epochs=5", "budget.epochs=5"), ("plateau=2", "budget.plateau=2")],
+    [
+        ("time=9d", "budget.time=9d"),
+        ("epochs=5", "budget.epochs=5"),
+        ("plateau=2", "budget.plateau=2"),
+    ],
 )
 def test_old_words_are_understood_and_said_to_be_old(tell, old, new):
     code, said = tell(*SMALL, "dry_run=true", old)
     key = old.partition("=")[0]
     assert (code, said.count(f"{key}= is an old name of budget.{key}=")) == (DONE, 1)
     assert new in said
-    assert ("all trials together, train.epochs= is how long each trains" in said) == (key == "epochs")
+    assert ("all trials together, train.epochs= is how long each trains" in said) == (
+        key == "epochs"
+    )
     code, said = tell(*SMALL, "dry_run=true", old, new)
     assert (code, "twice" in said) == (MISTAKE, True)
 
 
 def test_old_words_of_the_python_call():
-    settings = {"space": "imixer", "time": "15m", "cost": {"limit": 3, "per_hour": 2}, "prior": {"optim.lr": 1e-3}}
+    settings = {
+        "space": "imixer",
+        "time": "15m",
+        "cost": {"limit": 3, "per_hour": 2},
+        "prior": {"optim.lr": 1e-3},
+    }
     assert modern(settings, "search()") == {
         "space": "imixer",
         "budget": {"time": "15m", "cost": 3},
         "cost": {"per_hour": 2},
         "prior": {"optim.lr": 1e-3},
     }
-    with pytest.raises(ConfigError, match=r"budget\.time: must be given once, got also its old name time"):
+    with pytest.raises(
+        ConfigError, match=r"budget\.time: must be given once, got also its old name time"
+    ):
         modern({"time": "15m", "budget": {"time": "2h"}}, "search()")
 
 
@@ -344,19 +433,26 @@ def test_trials_at_once_on_a_machine_alone(resources, machine, count):
 
 
 def test_what_a_machine_alone_has_not(tell):
-    with pytest.raises(ResourceError, match=r"trial.gpus: .* must have 1 GPU for a worker, got 0 at most"):
+    with pytest.raises(
+        ResourceError, match=r"trial.gpus: .* must have 1 GPU for a worker, got 0 at most"
+    ):
         slots(TrialResources(gpus=1, concurrent=2), alone={"CPU": 8.0, "GPU": 0.0})
     for words in (["trial.cpus=4096"], ["trial.cpus=4096", "dry_run=true"]):
         code, said = tell(*SMALL, *words)
         assert (code, "must have 4096 CPU for a worker" in said) == (MISTAKE, True)
     code, said = tell(*SMALL, "trial.gpus=1", "dry_run=true", "address=auto")
-    assert (code, "address=auto: not asked, so whether trials fit the cluster was not checked" in said) == (DONE, True)
+    assert (
+        code,
+        "address=auto: not asked, so whether trials fit the cluster was not checked" in said,
+    ) == (DONE, True)
     assert torch.cuda.is_available() or "at the speed of this machine without a GPU" in said
 
 
 def test_an_epoch_is_timed_with_the_threads_of_a_trial(tell, monkeypatch):
     counts = []
-    monkeypatch.setattr(TrialRun, "time_epoch", lambda run, steps: counts.append(torch.get_num_threads()) or 1.0)
+    monkeypatch.setattr(
+        TrialRun, "time_epoch", lambda run, steps: counts.append(torch.get_num_threads()) or 1.0
+    )
     before = torch.get_num_threads()
     tell(*SMALL, "dry_run=true", "trial.cpus=2", "address=auto")
     assert counts == [2] * 5
@@ -366,23 +462,46 @@ def test_an_epoch_is_timed_with_the_threads_of_a_trial(tell, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["objective=val_accuracy"], "objective: must be a metric of the epochs, got 'val_accuracy'. Did you mean val_acc?"),
-        (["objective=fixed_point/residual/mean"], "which imixer with n_iter 0 has not. Take val_acc or val_loss"),
+        (
+            ["objective=val_accuracy"],
+            "objective: must be a metric of the epochs, got 'val_accuracy'. Did you mean val_acc?",
+        ),
+        (
+            ["objective=fixed_point/residual/mean"],
+            "which imixer with n_iter 0 has not. Take val_acc or val_loss",
+        ),
         (["prior.optim.lr=99"], "prior: optim.lr: must be a number from 0.0003 to 0.01"),
         (["warm_start=nosuch"], "runs/nosuch: must hold a study"),
-        (["warm_start=nosuch", "sampler=qmc"], "must be one that learns from another study, got qmc. Take sampler=tpe_gp or"),
-        (["prior.model.depth=2"], "a prior must be for a searched parameter, got one for a parameter that is fixed to 2"),
-        (["prior.model.n_power=4", "model.n_power=4"], "got one for a parameter that is fixed to 4"),
+        (
+            ["warm_start=nosuch", "sampler=qmc"],
+            "must be one that learns from another study, got qmc. Take sampler=tpe_gp or",
+        ),
+        (
+            ["prior.model.depth=2"],
+            "a prior must be for a searched parameter, got one for a parameter that is fixed to 2",
+        ),
+        (
+            ["prior.model.n_power=4", "model.n_power=4"],
+            "got one for a parameter that is fixed to 4",
+        ),
         (
             ["prior.model.n_iter=2", "sampler=grid"],
-            "prior: has no effect with sampler=grid, which tries all values in order, got model.n_iter",
+            (
+                "prior: has no effect with sampler=grid, which tries all values in order, got "
+                "model.n_iter"
+            ),
         ),
         (["trial.gpus=64"], "trial.gpus: a machine of the cluster must have 64 GPU for a worker"),
-        (["constraint.max_params=10"], "some configuration must meet the constraints, got none in 500 random ones"),
+        (
+            ["constraint.max_params=10"],
+            "some configuration must meet the constraints, got none in 500 random ones",
+        ),
         (["budget.gpu_hours=1"], "trials must have GPUs for a budget of them"),
     ],
 )
-def test_a_dry_run_refuses_what_the_search_does_and_neither_leaves_anything(tell, tmp_path, words, message):
+def test_a_dry_run_refuses_what_the_search_does_and_neither_leaves_anything(
+    tell, tmp_path, words, message
+):
     for dry in ([], ["dry_run=true"]):
         code, said = tell(*SMALL, *words, *dry)
         assert (code, message in said) == (MISTAKE, True), said
@@ -391,7 +510,9 @@ def test_a_dry_run_refuses_what_the_search_does_and_neither_leaves_anything(tell
 
 def test_a_grid_of_which_nothing_is_admitted(tell, tmp_path):
     parameters = "parameters: {model.depth: {type: int, low: 1, high: 3}}"
-    (tmp_path / "grid.yaml").write_text(f"fixed: {{model.family: imixer, model.patch_size: 4}}\n{parameters}")
+    (tmp_path / "grid.yaml").write_text(
+        f"fixed: {{model.family: imixer, model.patch_size: 4}}\n{parameters}"
+    )
     code, said = tell("space=grid.yaml", "sampler=grid", "constraint.max_params=10", "dry_run=true")
     assert (code, "got none in the whole grid. Relax constraint.*" in said) == (MISTAKE, True)
 
@@ -400,8 +521,14 @@ def test_a_warm_start_that_comes_too_late(tell):
     begin([*SMALL, "study=old"], 3)
     begin([*SMALL, "study=new"], 3)
     begin([*SMALL, "study=warm", "warm_start=old"], 3)
-    assert "warm start: 3 trials of study old (on digits)" in tell(*SMALL, "study=third", "warm_start=old", "dry_run=true")[1]
-    assert "warm_start=old ignored: study new already exists" in tell(*SMALL, "study=new", "warm_start=old", "dry_run=true")[1]
+    assert (
+        "warm start: 3 trials of study old (on digits)"
+        in tell(*SMALL, "study=third", "warm_start=old", "dry_run=true")[1]
+    )
+    assert (
+        "warm_start=old ignored: study new already exists"
+        in tell(*SMALL, "study=new", "warm_start=old", "dry_run=true")[1]
+    )
     said = tell(*SMALL, "study=warm", "warm_start=old", "dry_run=true")[1]
     assert "warm start: 3 trials of study old were copied when study warm started" in said
 
@@ -410,22 +537,49 @@ def test_a_warm_start_that_comes_too_late(tell):
     ("words", "message"),
     [
         (["trials=0"], "trials: input should be greater than 0, got 0"),
-        (["budget.gpu_hours=0", "trial.gpus=1"], "budget.gpu_hours: input should be greater than 0"),
-        (["budget.gpu_hours=1"], "trials must have GPUs for a budget of them, got trial.gpus=0. Give trial.gpus=1"),
-        (["budget.cost=5"], "budget.cost: needs a price, got no cost.per_hour. Give cost.per_hour="),
+        (
+            ["budget.gpu_hours=0", "trial.gpus=1"],
+            "budget.gpu_hours: input should be greater than 0",
+        ),
+        (
+            ["budget.gpu_hours=1"],
+            "trials must have GPUs for a budget of them, got trial.gpus=0. Give trial.gpus=1",
+        ),
+        (
+            ["budget.cost=5"],
+            "budget.cost: needs a price, got no cost.per_hour. Give cost.per_hour=",
+        ),
         (["objective="], "command line: objective must have a value, got nothing after its ="),
         (["warm_start="], "command line: warm_start must have a value"),
-        (["budget.time=5"], "budget.time: must be a number with a unit s, m, h or d, got 5. Write e.g. budget.time=15m"),
+        (
+            ["budget.time=5"],
+            (
+                "budget.time: must be a number with a unit s, m, h or d, got 5. Write e.g. "
+                "budget.time=15m"
+            ),
+        ),
         (["budget.time=0s"], "budget.time: input should be greater than 0"),
         (["budget.plateau=0"], "budget.plateau: input should be greater than 0"),
-        (["fidelity.min_epochs=9", "train.epochs=3"], "fidelity.min_epochs: must be at most the epochs of a trial, got 9 and 3"),
-        (["fidelity.max_epochs=9", "train.epochs=3"], "fidelity.max_epochs and train.epochs must agree, got 9 and 3"),
-        (["fidelity.reduction=1"], "fidelity.reduction: input should be greater than or equal to 2"),
+        (
+            ["fidelity.min_epochs=9", "train.epochs=3"],
+            "fidelity.min_epochs: must be at most the epochs of a trial, got 9 and 3",
+        ),
+        (
+            ["fidelity.max_epochs=9", "train.epochs=3"],
+            "fidelity.max_epochs and train.epochs must agree, got 9 and 3",
+        ),
+        (
+            ["fidelity.reduction=1"],
+            "fidelity.reduction: input should be greater than or equal to 2",
+        ),
         (["objective=val_acc,parms"], "Did you mean params?"),
         (["objective=val_acc,params", "sampler=cmaes"], "cmaes takes one objective"),
     ],
 )
 def test_mistakes(tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
-    assert run_verb(tune.main, tune.TuneConfig, "about", ["space=imixer", *words, "dry_run=true"]) == MISTAKE
+    assert (
+        run_verb(tune.main, tune.TuneConfig, "about", ["space=imixer", *words, "dry_run=true"])
+        == MISTAKE
+    )
     assert message in capsys.readouterr().err

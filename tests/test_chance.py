@@ -4,7 +4,13 @@ import random
 
 import pytest
 
-from hopsearch.core.intervals import equivalent_count, mean_recall_interval, p_value, plus_minus, wilson
+from hopsearch.core.intervals import (
+    equivalent_count,
+    mean_recall_interval,
+    p_value,
+    plus_minus,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +43,9 @@ def test_a_balanced_accuracy_is_as_uncertain_as_its_small_classes():
     assert equivalent_count([90, 10]) == pytest.approx(36)
     assert equivalent_count([90, 10, 0]) == pytest.approx(36)
     certain = mean_recall_interval([90, 10], [90, 10])
-    assert certain.low == pytest.approx(1 - ((1 - wilson(1, 90).low) ** 2 + (1 - wilson(1, 10).low) ** 2) ** 0.5 / 2)
+    assert certain.low == pytest.approx(
+        1 - ((1 - wilson(1, 90).low) ** 2 + (1 - wilson(1, 10).low) ** 2) ** 0.5 / 2
+    )
     assert certain.high == 1.0
 
 
@@ -45,7 +53,10 @@ def test_the_intervals_hold_what_they_promise():
     draw, held, inside = random.Random(0), 0, 0
     for _ in range(2000):
         recalls, images = (0.95, 0.6, 0.8), (120, 15, 30)
-        hits = [sum(draw.random() < recall for _ in range(count)) for recall, count in zip(recalls, images, strict=True)]
+        hits = [
+            sum(draw.random() < recall for _ in range(count))
+            for recall, count in zip(recalls, images, strict=True)
+        ]
         found = mean_recall_interval(hits, images)
         held += found.low <= sum(recalls) / 3 <= found.high
         one = wilson(hits[1] / 15, 15)
@@ -55,7 +66,8 @@ def test_the_intervals_hold_what_they_promise():
 
 
 @pytest.mark.parametrize(
-    ("margin", "text"), [(0.01234, " ± 0.0123"), (0.0, ""), (1e-17, ""), (float("inf"), ""), (float("nan"), "")]
+    ("margin", "text"),
+    [(0.01234, " ± 0.0123"), (0.0, ""), (1e-17, ""), (float("inf"), ""), (float("nan"), "")],
 )
 def test_no_spread_is_told_where_nothing_varied(margin, text):
     assert plus_minus(margin) == text

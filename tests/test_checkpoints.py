@@ -1,4 +1,6 @@
-"""Checkpoints: whose may go, that nothing a restart needs ever does, and that a removal waits until its reason is safe."""
+"""Checkpoints: whose may go, that nothing a restart needs ever does, and that a removal waits until
+its reason is safe.
+"""
 
 import os
 import random
@@ -50,7 +52,9 @@ class TestRetain:
     def test_the_best_few_are_kept_best_first(self, study):
         for value in (0.1, 0.4, 0.2, 0.3):
             trial(study, value)
-        assert retain(study, dict.fromkeys(range(4), 10), keep=2) == Retention((), (1, 3), (0, 2), 20)
+        assert retain(study, dict.fromkeys(range(4), 10), keep=2) == Retention(
+            (), (1, 3), (0, 2), 20
+        )
 
     def test_those_that_run_and_wait_stay_and_take_nobodys_place(self, tmp_path):
         with open_study(tmp_path, pruner="asha_promotion") as study:
@@ -59,7 +63,9 @@ class TestRetain:
             failed = trial(study, 0.8, ends=False)
             study.fail(failed, "diverged")
             assert study.records[waiting].state == State.PAUSED
-            assert retain(study, {waiting: 5, running: 5, failed: 5}, keep=1) == Retention((waiting, running), (), (failed,), 10)
+            assert retain(study, {waiting: 5, running: 5, failed: 5}, keep=1) == Retention(
+                (waiting, running), (), (failed,), 10
+            )
 
     def test_the_best_that_ended_stays_while_a_better_one_runs(self, study):
         best, better = trial(study, 0.5), trial(study, 0.9, ends=False)
@@ -73,7 +79,9 @@ class TestRetain:
             numbers = [trial(study, study_value) for study_value in (0.5, 0.6, 0.7, 0.8)]
             verdict = retain(study, dict.fromkeys(numbers, 1), keep=1)
             assert set(verdict.kept) == {record.number for record in study.front()}
-            assert retain(study, dict.fromkeys(numbers, 1), keep=1, quota=0).kept == (study.ranked()[0].number,)
+            assert retain(study, dict.fromkeys(numbers, 1), keep=1, quota=0).kept == (
+                study.ranked()[0].number,
+            )
 
     def test_above_the_quota_the_lowest_ranked_go_down_to_the_best(self, study):
         for value in (0.1, 0.4, 0.2, 0.3):
@@ -88,11 +96,14 @@ class TestRetain:
         assert retain(study, {0: 1, 2: 1}, keep=1) == Retention((), (2,), (0,), 1)
 
     def test_a_folder_that_the_journal_does_not_know_stays(self, study):
-        assert retain(study, {7: 3}, keep=1) == Retention((7,), (), (), 3)  # a new head's journal may be behind
+        # a new head's journal may be behind
+        assert retain(study, {7: 3}, keep=1) == Retention((7,), (), (), 3)
 
 
 class Hills:
-    """A landscape with a best depth and learning rate; too high a rate diverges in its third epoch."""
+    """A landscape with a best depth and learning rate; too high a rate diverges in its third
+    epoch.
+    """
 
     def cost(self, config):
         return {"params": 1000 * config["model.depth"], "flops": 1}
@@ -100,7 +111,10 @@ class Hills:
     def train(self, config, seed):
         level = 1 - abs(config["model.depth"] - 6) / 8 + 10 * config["optim.lr"]
         epochs = 2 if config["optim.lr"] > 5e-3 else 9
-        return Training([level * (1 - 0.7**epoch) for epoch in range(1, epochs + 1)], [1.0 + config["model.depth"] / 10] * 9)
+        return Training(
+            [level * (1 - 0.7**epoch) for epoch in range(1, epochs + 1)],
+            [1.0 + config["model.depth"] / 10] * 9,
+        )
 
 
 class OnDisk(Simulation):
@@ -115,20 +129,27 @@ class OnDisk(Simulation):
         self.disk = disk
 
     def _begin_epoch(self, worker, record):
-        assert self.disk.get(record.number, 0) >= record.epoch, f"trial {record.number} cannot go on"
+        assert self.disk.get(record.number, 0) >= record.epoch, (
+            f"trial {record.number} cannot go on"
+        )
         super()._begin_epoch(worker, record)
 
     def _hear_of(self, worker, record):
-        self.disk[record.number] = record.epoch + 1  # it saves first, then tells; what it tells may be lost
+        # it saves first, then tells; what it tells may be lost
+        self.disk[record.number] = record.epoch + 1
         return super()._hear_of(worker, record)
 
 
 class TestNothingThatARestartNeedsIsDropped:
-    """Over simulated searches that are killed now and then, also between a decision and its removals, and go on."""
+    """Over simulated searches that are killed now and then, also between a decision and its
+    removals, and go on.
+    """
 
     TRIALS = 25
 
-    @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 10))])
+    @pytest.mark.parametrize(
+        "seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 10))]
+    )
     @pytest.mark.parametrize("objective", ["val_acc", "val_acc,params"])
     @pytest.mark.parametrize("pruner", sorted(PRUNERS))
     def test_in_searches_with_kills(self, tmp_path, pruner, objective, seed):
@@ -172,7 +193,11 @@ class TestNothingThatARestartNeedsIsDropped:
         else:
             assert verdict.held <= quota or len(verdict.kept) <= 1
         # Whoever of those that run fails, the best of all the others has its weights.
-        fail = set() if chance is None else {record.number for record in unended if chance.random() < 0.5}
+        fail = (
+            set()
+            if chance is None
+            else {record.number for record in unended if chance.random() < 0.5}
+        )
         left = study.rank(record for record in study.counted() if record.number not in fail)
         assert not left or left[0].number in {*verdict.needed, *verdict.kept}
         for number in verdict.dropped:
@@ -201,7 +226,9 @@ def weights(folder: Path) -> list[int]:
 class TestCheckpoints:
     def keeper(self, study, **words) -> tuple[Checkpoints, list[str]]:
         said: list[str] = []
-        return Checkpoints(study, Place(study.folder), CheckpointConfig(**words), say=said.append), said
+        return Checkpoints(
+            study, Place(study.folder), CheckpointConfig(**words), say=said.append
+        ), said
 
     def test_the_decision_is_in_the_journal_before_anything_goes(self, study, monkeypatch):
         for value in (0.1, 0.3, 0.2):
@@ -221,7 +248,9 @@ class TestCheckpoints:
         save(study, 0.2)
         self.keeper(study, keep=1)
         assert weights(study.folder) == [1]
-        assert [file.name for file in (study.folder / "trials" / "0000").iterdir()] == ["epochs.log"]
+        assert [file.name for file in (study.folder / "trials" / "0000").iterdir()] == [
+            "epochs.log"
+        ]
 
     def test_killed_between_decision_and_removal(self, tmp_path):
         """SIGKILL in a process of its own, at the first removal; the next one sweeps."""
@@ -230,14 +259,19 @@ class TestCheckpoints:
                 save(study, value)
         program = (
             "import os, signal, sys; from pathlib import Path\n"
-            "from hopsearch.orchestration.checkpoint_files import CheckpointConfig, CheckpointFolder, Checkpoints, Place, Study\n"
+            "from hopsearch.orchestration.checkpoint_files import CheckpointConfig, "
+            "CheckpointFolder, Checkpoints, Place, Study\n"
             "from hopsearch.study import StudyView\n"
             "CheckpointFolder.remove = lambda folder: os.kill(os.getpid(), signal.SIGKILL)\n"
             "folder = Path(sys.argv[1])\n"
             "with Study(folder, StudyView.open(folder).identity, 'random', 'none') as study:\n"
             "    Checkpoints(study, Place(folder), CheckpointConfig(keep=1))\n"
         )
-        done = subprocess.run([sys.executable, "-c", program, str(study.folder)], env=environment(tmp_path), timeout=50)
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(study.folder)],
+            env=environment(tmp_path),
+            timeout=50,
+        )
         assert done.returncode == -signal.SIGKILL
         view = StudyView.open(tmp_path / "test")
         assert (view.kept, view.dropped, weights(view.folder)) == ([1], [0, 2], [0, 1, 2])
@@ -267,19 +301,26 @@ class TestCheckpoints:
         keeper.sweep()
         assert weights(study.folder) == [1, 2]
         assert said == [
-            "checkpoint.quota: the study's checkpoints must fit 2 kB, got 3.5 kB: 2.5 kB of trials that run, 1 kB of the best "
-            "that has ended. A restart or the winner needs them, so they stay. Raise it, or lower trial.concurrent"
+            "checkpoint.quota: the study's checkpoints must fit 2 kB, got 3.5 kB: 2.5 kB of "
+            "trials that run, 1 kB of the best "
+            "that has ended. A restart or the winner needs them, so they stay. Raise it, or lower "
+            "trial.concurrent"
         ]
 
     def test_what_cannot_be_removed_now_is_removed_later(self, study, monkeypatch):
         save(study, 0.1)
         save(study, 0.2)
         with monkeypatch.context() as away:
-            away.setattr(CheckpointFolder, "remove", lambda folder: (_ for _ in ()).throw(OSError("stale file handle")))
+            away.setattr(
+                CheckpointFolder,
+                "remove",
+                lambda folder: (_ for _ in ()).throw(OSError("stale file handle")),
+            )
             keeper, said = self.keeper(study, keep=1)
             keeper.settle()
-            assert (
-                said[-1] == "checkpoints of trials 0 could not be removed yet, got: stale file handle; the next run sweeps them"
+            assert said[-1] == (
+                "checkpoints of trials 0 could not be removed yet, got: stale file handle; the "
+                "next run sweeps them"
             )
         keeper.settle()
         assert weights(study.folder) == [1]
@@ -307,11 +348,17 @@ class TestInAStorage:
     @pytest.fixture(params=["file", "s3"])
     def place(self, request, tmp_path, monkeypatch) -> Place:
         monkeypatch.setattr(mirror, "_SOON", 1000.0)  # the journal's copy lags as far as it can
-        storage = f"file://{tmp_path}/storage" if request.param == "file" else request.getfixturevalue("s3")
+        storage = (
+            f"file://{tmp_path}/storage"
+            if request.param == "file"
+            else request.getfixturevalue("s3")
+        )
         return Place(tmp_path / "test", f"{storage}/test")
 
     def stored(self, place: Place) -> list[int]:
-        return sorted(int(path[:4]) for path in Mirror(place.below("trials")).tree() if path.endswith(".pt"))
+        return sorted(
+            int(path[:4]) for path in Mirror(place.below("trials")).tree() if path.endswith(".pt")
+        )
 
     def test_nothing_goes_before_the_journals_copy_tells_why(self, tmp_path, place):
         config = CheckpointConfig(keep=1)
@@ -320,7 +367,8 @@ class TestInAStorage:
             for value in (0.1, 0.2):
                 keeper.saved(save(study, value, place=place), 1000)
             keeper.sweep()
-            # A head lost now would be followed by one that knows neither trial's end: it would need both.
+            # A head lost now would be followed by one that knows neither trial's end: it would need
+            # both.
             assert (weights(study.folder), self.stored(place)) == ([0, 1], [0, 1])
             journal.flush()
             keeper.sweep()
@@ -345,7 +393,11 @@ class TestInAStorage:
                 save(study, value, place=place)
             said: list[str] = []
             with monkeypatch.context() as away:
-                away.setattr(Mirror, "clear", lambda copy: (_ for _ in ()).throw(ResourceError("s3", "must be reachable")))
+                away.setattr(
+                    Mirror,
+                    "clear",
+                    lambda copy: (_ for _ in ()).throw(ResourceError("s3", "must be reachable")),
+                )
                 keeper = Checkpoints(study, place, CheckpointConfig(keep=1), journal, said.append)
                 keeper.settle()
             assert self.stored(place) == [0, 1]
@@ -355,14 +407,19 @@ class TestInAStorage:
 
 
 class TestWords:
-    @pytest.mark.parametrize(("given", "size"), [("20GB", 20e9), ("1.5 MB", 1.5e6), (5000, 5000.0), (2e9, 2e9)])
+    @pytest.mark.parametrize(
+        ("given", "size"), [("20GB", 20e9), ("1.5 MB", 1.5e6), (5000, 5000.0), (2e9, 2e9)]
+    )
     def test_of_a_quota(self, given, size):
         assert CheckpointConfig(quota=given).quota == size
 
     @pytest.mark.parametrize(
         ("given", "message"),
         [
-            ({"quota": "20 gigs"}, "must be a number of bytes, or one with a unit kB, MB, GB or TB, got '20 gigs'"),
+            (
+                {"quota": "20 gigs"},
+                "must be a number of bytes, or one with a unit kB, MB, GB or TB, got '20 gigs'",
+            ),
             ({"quota": 0}, "quota: input should be greater than 0"),
             ({"keep": 0}, "keep: input should be greater than or equal to 1"),
         ],
@@ -389,12 +446,20 @@ class TestWords:
         view = StudyView.open(study.folder)
         show(view, make_console())
         again = "python -m hopsearch.train from=test#"
-        assert f"weights are kept for trials 1; {again}<trial> trains another one again" in capsys.readouterr().out
+        assert (
+            f"weights are kept for trials 1; {again}<trial> trains another one again"
+            in capsys.readouterr().out
+        )
         dropped = r"none: dropped when it had ended, by checkpoint\.keep or checkpoint\.quota"
-        rule = rf"0000: the trial's weights must be there, got {dropped}. Weights are kept for trials 1; {again}0 trains it again"
+        rule = (
+            rf"0000: the trial's weights must be there, got {dropped}. Weights are kept for "
+            rf"trials 1; {again}0 trains it again"
+        )
         with pytest.raises(StudyError, match=rule):
             export.write_export(view, tmp_path / "m", 0)
-        with pytest.raises(StudyError, match=r"the trial must have trained an epoch, got none\. Wait for it"):
+        with pytest.raises(
+            StudyError, match=r"the trial must have trained an epoch, got none\. Wait for it"
+        ):
             export.write_export(view, tmp_path / "m", running)
         page = report.write_report(view).read_text()
         assert page.count('<td class="word">dropped</td>') == 1
@@ -405,5 +470,12 @@ class TestWords:
 
 def test_of_a_real_search(searched):
     view = StudyView.open(searched)
-    assert weights(searched) == sorted({record.number for record in view.ranked()[:3]}) == sorted(view.kept)
-    assert all(CheckpointFolder(searched / "trials" / f"{number:04d}").load_newest() for number in view.kept)
+    assert (
+        weights(searched)
+        == sorted({record.number for record in view.ranked()[:3]})
+        == sorted(view.kept)
+    )
+    assert all(
+        CheckpointFolder(searched / "trials" / f"{number:04d}").load_newest()
+        for number in view.kept
+    )

@@ -32,11 +32,16 @@ def test_reports_stand_in_the_order_of_their_coming(tmp_path, pruner):
     came = []
     for trials in (8, 14):  # left and gone on with
         with Study(tmp_path / "test", identity(), "random", pruner) as study:
-            came += [(event.number, event.epoch, event.value) for event in Simulation(study, Level(), 3, trials).events()]
+            came += [
+                (event.number, event.epoch, event.value)
+                for event in Simulation(study, Level(), 3, trials).events()
+            ]
     view = StudyView.open(tmp_path / "test")
     told = chronicle(view)
     assert [(report.number, report.epoch, report.value) for report in told] == came
-    assert [report.epochs for report in told] == list(range(1, view.epochs - view.wasted_epochs + 1))
+    assert [report.epochs for report in told] == list(
+        range(1, view.epochs - view.wasted_epochs + 1)
+    )
     seconds = [report.seconds for report in told]
     assert seconds == sorted(seconds)
     best, rises = -1.0, []
@@ -45,7 +50,11 @@ def test_reports_stand_in_the_order_of_their_coming(tmp_path, pruner):
             best = value
             rises.append((turn, value))
     history = facts_of(view).history
-    steps = [point for before, point in zip([{"best": None}, *history], history, strict=False) if point["best"] != before["best"]]
+    steps = [
+        point
+        for before, point in zip([{"best": None}, *history], history, strict=False)
+        if point["best"] != before["best"]
+    ]
     assert [(point["epochs"], point["best"]) for point in steps] == rises
 
 
@@ -60,8 +69,17 @@ def test_time_runs_with_training_between_what_is_known_and_not_between_two_runs(
 
     def report(trial, epoch, seconds, process):
         return [
-            {"worker_id": f"{process}-1", "trial_id": trial, "user_attr": {"progress": {"seconds": seconds}}},
-            {"worker_id": f"{process}-2", "trial_id": trial, "step": epoch, "intermediate_value": 0.5},
+            {
+                "worker_id": f"{process}-1",
+                "trial_id": trial,
+                "user_attr": {"progress": {"seconds": seconds}},
+            },
+            {
+                "worker_id": f"{process}-2",
+                "trial_id": trial,
+                "step": epoch,
+                "intermediate_value": 0.5,
+            },
         ]
 
     _journal(
@@ -77,12 +95,15 @@ def test_time_runs_with_training_between_what_is_known_and_not_between_two_runs(
     )
     records = {n: TrialRecord(n, State.COMPLETE, curve={1: 0.5, 2: 0.5}) for n in (0, 1)}
     told = chronicle(SimpleNamespace(folder=tmp_path / "test", records=records))
-    # 8 s for 4 s of training, then 2 s more at that pace; the second run begins where the first was left
+    # 8 s for 4 s of training, then 2 s more at that pace; the second run begins where the first was
+    # left
     assert [report.seconds for report in told] == [2.0, 8.0, 10.0, 13.0]
 
 
 def test_without_a_journal_the_decisions_tell_the_order(tmp_path):
-    first = TrialRecord(0, State.COMPLETE, curve={1: 0.1, 2: 0.2, 3: 0.3}, seconds=30.0, started=100.0, ended=160.0)
+    first = TrialRecord(
+        0, State.COMPLETE, curve={1: 0.1, 2: 0.2, 3: 0.3}, seconds=30.0, started=100.0, ended=160.0
+    )
     second = TrialRecord(1, State.PRUNED, curve={1: 0.2}, seconds=10.0, started=115.0, ended=170.0)
     first.decisions[1] = Decision(1, 0.1, 0, 1, 1, False, "asha_promotion", pause=True)
     second.decisions[1] = Decision(1, 0.2, 1, 1, 2, False, "asha_promotion", pause=True)

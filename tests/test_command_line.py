@@ -1,4 +1,6 @@
-"""Mistakes on the command line, each with its message: before Ray is started, so in this process."""
+"""Mistakes on the command line, each with its message: before Ray is started, so in this
+process.
+"""
 
 import os
 import subprocess
@@ -34,14 +36,24 @@ def tell(tmp_path, monkeypatch, capsys):
             (
                 "HOPSEARCH_LEASE_SECONDS",
                 value,
-                f"HOPSEARCH_LEASE_SECONDS must be a number of seconds above 0, got '{value}'. Set it",
+                (
+                    f"HOPSEARCH_LEASE_SECONDS must be a number of seconds above 0, got '{value}'. "
+                    f"Set "
+                    f"it"
+                ),
             )
             for value in ("abc", "0", "-3", "inf", "nan", "30 s")
         ),
-        ("HOPSEARCH_CACHE", "~nobody-here/cache", "HOPSEARCH_CACHE: ~ must stand for a home directory, got '~nobody-here/cache'"),
+        (
+            "HOPSEARCH_CACHE",
+            "~nobody-here/cache",
+            "HOPSEARCH_CACHE: ~ must stand for a home directory, got '~nobody-here/cache'",
+        ),
     ],
 )
-def test_a_mistake_in_the_environment_is_a_sentence(tell, monkeypatch, tmp_path, name, value, message):
+def test_a_mistake_in_the_environment_is_a_sentence(
+    tell, monkeypatch, tmp_path, name, value, message
+):
     folder_of_images(tmp_path / "images")
     monkeypatch.setenv(name, value)
     said = tell("space=imixer", "data=images", "trials=1", f"storage=file://{tmp_path}/storage")
@@ -63,7 +75,10 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(monkeypatch, tmp_path):
     folder_of_images(tmp_path / "images")
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("HOPSEARCH_CACHE", str(tmp_path / "file"))
-    with pytest.warns(UserWarning, match=r"file: decoded images cannot be kept \(.*\); they are decoded at every start"):
+    with pytest.warns(
+        UserWarning,
+        match=r"file: decoded images cannot be kept \(.*\); they are decoded at every start",
+    ):
         assert load(DataConfig(source=str(tmp_path / "images"), image_size=8)).facts.n_train
 
 
@@ -77,7 +92,10 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(monkeypatch, tmp_path):
             ["space=imixer", "budget.time=soon"],
             "must be a number with a unit s, m, h or d, got 'soon'. Write e.g. budget.time=",
         ),
-        (["space=imixer", "model.dpth=3"], "hopsearch: command line: model.dpth: unknown key. Did you mean depth?"),
+        (
+            ["space=imixer", "model.dpth=3"],
+            "hopsearch: command line: model.dpth: unknown key. Did you mean depth?",
+        ),
         (
             ["space=mlpmixer"],
             "Known: asymmixer, hopfield, imixer, mixer, paramixer, symmixer; or give the path",
@@ -99,20 +117,41 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(monkeypatch, tmp_path):
             ["space=imixer", "optim.min_lr=1"],
             "command line: optim.min_lr: optim.min_lr <= peak learning rate must hold",
         ),
-        (["space=imixer", "model=4"], "command line: model: is a group of settings, got 4. Give one of them: model.<name>"),
-        (["space=imixer", "optim=adam"], "command line: optim: is a group of settings, got 'adam'. Give one of them: optim.<"),
-        (["space=imixer", "model.depth.x=3"], "command line: model.depth.x: unknown key. model.depth takes one value"),
-        (["space=imixer", "augment.mixup.x=1"], "command line: augment.mixup.x: unknown key. augment.mixup takes one value"),
+        (
+            ["space=imixer", "model=4"],
+            "command line: model: is a group of settings, got 4. Give one of them: model.<name>",
+        ),
+        (
+            ["space=imixer", "optim=adam"],
+            "command line: optim: is a group of settings, got 'adam'. Give one of them: optim.<",
+        ),
+        (
+            ["space=imixer", "model.depth.x=3"],
+            "command line: model.depth.x: unknown key. model.depth takes one value",
+        ),
+        (
+            ["space=imixer", "augment.mixup.x=1"],
+            "command line: augment.mixup.x: unknown key. augment.mixup takes one value",
+        ),
         (["space=imixer", "train.epochs=1.5"], "command line: train.epochs: "),
         (["space=imixer", "lr=0.1"], "lr: unknown key. Did you mean optim.lr?"),
         (
             ["space=imixer", "model.family=paramixer"],
-            "model.family=paramixer was given, for which this space was not written: give model.n_iter= too, or take another",
+            (
+                "model.family=paramixer was given, for which this space was not written: give "
+                "model.n_iter= too, or take another"
+            ),
         ),
-        (["space=imixer", "optim.lr=fast"], "command line: optim.lr: input should be a valid number"),
+        (
+            ["space=imixer", "optim.lr=fast"],
+            "command line: optim.lr: input should be a valid number",
+        ),
         (["space=imixer", "train.epochs=0"], "command line: train.epochs: "),
         (["space=imixer", "train.epochs=many"], "command line: train.epochs: "),
-        (["space=imixer", "model.image_size=64"], "command line: model.image_size: comes from the data, which have 8, got 64"),
+        (
+            ["space=imixer", "model.image_size=64"],
+            "command line: model.image_size: comes from the data, which have 8, got 64",
+        ),
         (["space=imixer", "modl.depth=4"], "command line: modl: unknown key. Did you mean model?"),
         (
             ["space=imixer", "model.family=imixr"],
@@ -122,16 +161,31 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(monkeypatch, tmp_path):
             ["space=imixer", "objective=val_ac"],
             "command line: objective: must be a metric of the epochs, got 'val_ac'. Did",
         ),
-        (["space=imixer", "objective=val_acc,parms"], "command line: objective: after the first must be what a model costs"),
+        (
+            ["space=imixer", "objective=val_acc,parms"],
+            "command line: objective: after the first must be what a model costs",
+        ),
         (["space=imixer", "direction=up"], "command line: direction: must be maximize or minimize"),
         (["space=imixer", "prior.optim.lrr=1"], "prior: optim.lrr: unknown parameter"),
-        (["space=imixer", "--trials=3"], "command line: settings are written without dashes, got '--trials=3'. Write trials=3"),
+        (
+            ["space=imixer", "--trials=3"],
+            "command line: settings are written without dashes, got '--trials=3'. Write trials=3",
+        ),
         (["space=imixer", "sampler=tpee"], "Did you mean tpe? Known: cmaes, gp, grid"),
-        (["space=imixer", "pruner=ahsa"], "Did you mean asha? Known: adaptive_asha, asha, asha_promotion"),
+        (
+            ["space=imixer", "pruner=ahsa"],
+            "Did you mean asha? Known: adaptive_asha, asha, asha_promotion",
+        ),
         (["space=imixer", "recipe=papers"], "Did you mean paper? Known: default"),
-        (["space=imixer", "data=/no/such/folder"], "the image folder must exist, got nothing there. Check the path"),
+        (
+            ["space=imixer", "data=/no/such/folder"],
+            "the image folder must exist, got nothing there. Check the path",
+        ),
         (["space=imixer", "data=digit"], "Did you mean digits? Known: cifar10"),
-        (["space=imixer", "address=127.0.0.1:1"], "address: a Ray cluster must answer at 127.0.0.1:1"),
+        (
+            ["space=imixer", "address=127.0.0.1:1"],
+            "address: a Ray cluster must answer at 127.0.0.1:1",
+        ),
         (["imixer"], "every word must read key=value, got 'imixer'"),
     ],
 )
@@ -143,7 +197,10 @@ def test_a_mistake_is_a_sentence(tell, words, message):
     ("text", "message"),
     [
         ("parameters: [1, 2", "mine.yaml:1:18: must be YAML: expected ',' or ']'"),
-        ("parameters:\n  model.depth: {type: int, low: 8, high: 2}\n", "model.depth: low <= high must hold, got low=8, high=2"),
+        (
+            "parameters:\n  model.depth: {type: int, low: 8, high: 2}\n",
+            "model.depth: low <= high must hold, got low=8, high=2",
+        ),
         ("parameter:\n  model.depth: {type: int, low: 1, high: 2}\n", "Did you mean parameters?"),
     ],
 )
@@ -156,7 +213,9 @@ def test_a_broken_space_names_its_file(tell, tmp_path, text, message):
 
 def test_a_folder_with_one_class(tell, tmp_path):
     folder_of_images(tmp_path / "images", classes=1)
-    assert "at least two class folders are needed, got one, 'class0'" in tell("space=mixer", "data=images")
+    assert "at least two class folders are needed, got one, 'class0'" in tell(
+        "space=mixer", "data=images"
+    )
 
 
 def test_a_corrupt_image_is_named(tell, tmp_path):
@@ -179,14 +238,19 @@ def test_a_report_without_a_study(tell, tmp_path):
 
 def test_from_the_shell(tmp_path):
     command = [sys.executable, "-m", "hopsearch.tune", "spce=imixer"]
-    done = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, timeout=50)
+    done = subprocess.run(
+        command, env=environment(tmp_path), capture_output=True, text=True, timeout=50
+    )
     assert done.returncode == 2
     assert done.stderr == "hopsearch: command line: spce: unknown key. Did you mean space?\n"
     assert done.stdout == ""
     assert not [name for name in os.listdir(tmp_path) if name != "cache"]
 
 
-@pytest.mark.parametrize(("words", "code"), [([], 2), (["--help"], 0), (["nope"], 2), (["report", "--help"], 0), (["report"], 2)])
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [([], 2), (["--help"], 0), (["nope"], 2), (["report", "--help"], 0), (["report"], 2)],
+)
 def test_one_command_for_all_verbs(tmp_path, words, code):
     done = subprocess.run(
         [sys.executable, "-m", "hopsearch", *words],
@@ -198,5 +262,12 @@ def test_one_command_for_all_verbs(tmp_path, words, code):
     )
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
-    known = "usage: hopsearch VERB" in done.stdout or "python -m hopsearch.report" in done.stdout + done.stderr
-    assert known or "unknown verb 'nope'. Known: tune, train, report" in done.stderr or words == ["report"]
+    known = (
+        "usage: hopsearch VERB" in done.stdout
+        or "python -m hopsearch.report" in done.stdout + done.stderr
+    )
+    assert (
+        known
+        or "unknown verb 'nope'. Known: tune, train, report" in done.stderr
+        or words == ["report"]
+    )

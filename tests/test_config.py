@@ -5,7 +5,14 @@ from pydantic import Field
 
 from hopsearch.command_line.command import BUG, DONE, INTERRUPTED, MISTAKE, Interrupted, run_verb
 from hopsearch.core.config import Settings, flatten, parse, unflatten
-from hopsearch.core.errors import CheckpointError, ConfigError, Diverged, HopsearchError, SpaceError, UserError
+from hopsearch.core.errors import (
+    CheckpointError,
+    ConfigError,
+    Diverged,
+    HopsearchError,
+    SpaceError,
+    UserError,
+)
 
 
 class Inner(Settings):
@@ -41,11 +48,17 @@ class TestParse:
         [
             ({}, "here: name: must be given. Add name=…"),
             ({"name": "x", "rats": 1}, "here: rats: unknown key. Did you mean rate?"),
-            ({"name": "x", "inner": {"dpth": 1}}, "here: inner.dpth: unknown key. Did you mean depth?"),
+            (
+                {"name": "x", "inner": {"dpth": 1}},
+                "here: inner.dpth: unknown key. Did you mean depth?",
+            ),
             ({"name": "x", "zzz": 1}, "here: zzz: unknown key. Known: inner, name, rate"),
             ({"name": "x", "rate": -1}, "here: rate: input should be greater than 0, got -1"),
             ({"name": "x", "rate": float("nan")}, "here: rate: input should be"),
-            ({"name": "x", "inner": {"depth": 1.5}}, "here: inner.depth: input should be a valid integer"),
+            (
+                {"name": "x", "inner": {"depth": 1.5}},
+                "here: inner.depth: input should be a valid integer",
+            ),
         ],
     )
     def test_mistakes(self, values, message):
@@ -65,7 +78,9 @@ class TestExitCodes:
 
     def test_help(self, capsys):
         assert self.run(lambda words: 1 / 0, "--help") == DONE
-        assert "  inner.depth=<whole number> [default: 2]\n      Blocks.\n" in capsys.readouterr().out
+        assert (
+            "  inner.depth=<whole number> [default: 2]\n      Blocks.\n" in capsys.readouterr().out
+        )
 
     @pytest.mark.parametrize("kind", [UserError, ConfigError, SpaceError])
     def test_a_users_mistake_shows_no_traceback(self, capsys, kind):
@@ -75,7 +90,9 @@ class TestExitCodes:
         assert self.run(main) == MISTAKE == 2
         assert capsys.readouterr().err == "hopsearch: place: rule must hold, got 1. Remedy\n"
 
-    @pytest.mark.parametrize("error", [ZeroDivisionError("x"), CheckpointError("a", "b", "c"), Diverged("a", "b")])
+    @pytest.mark.parametrize(
+        "error", [ZeroDivisionError("x"), CheckpointError("a", "b", "c"), Diverged("a", "b")]
+    )
     def test_our_bug_always_does(self, capsys, error):
         def main(words):
             raise error

@@ -1,4 +1,6 @@
-"""The rule that predicts: what its regressions say, who goes on for it, and what it does where it cannot predict."""
+"""The rule that predicts: what its regressions say, who goes on for it, and what it does where it
+cannot predict.
+"""
 
 import time
 from random import Random
@@ -20,7 +22,10 @@ class TestChain:
         random = np.random.default_rng(0)
         below_N = random.normal(size=4000)
         step = Step.fitted(below_N, 1 + 0.5 * below_N + 0.1 * random.normal(size=4000))
-        assert (step.slope, step.noise) == (pytest.approx(0.5, abs=0.01), pytest.approx(0.1, abs=0.01))
+        assert (step.slope, step.noise) == (
+            pytest.approx(0.5, abs=0.01),
+            pytest.approx(0.1, abs=0.01),
+        )
         mean_N, variance_N = step.after(np.array([2.0]), np.array([0.04]))
         assert mean_N[0] == pytest.approx(2, abs=0.02)
         assert variance_N[0] == pytest.approx(0.25 * 0.04 + 0.01, rel=0.05)
@@ -37,7 +42,9 @@ class TestChain:
         assert steps([values(20), values(FEWEST - 1), values(FEWEST - 1)]) == []
 
     def test_chances_are_right_though_only_the_best_went_on(self):
-        """Over made-up studies in which a third was chosen at each rung; a single regression to the end promises far too much."""
+        """Over made-up studies in which a third was chosen at each rung; a single regression to the
+        end promises far too much.
+        """
         promised, at_once, kept = [], [], []
         for seed in range(100):
             random = np.random.default_rng(seed)
@@ -46,7 +53,10 @@ class TestChain:
             third_N = second_N + 0.5 * random.normal(size=300)
             to_second = np.argsort(-first_N[:270])[:90]
             to_third = to_second[np.argsort(-second_N[to_second])[:30]]
-            first, third = dict(enumerate(first_N[:270])), {number: third_N[number] for number in to_third}
+            first, third = (
+                dict(enumerate(first_N[:270])),
+                {number: third_N[number] for number in to_third},
+            )
             chain = steps([first, {number: second_N[number] for number in to_second}, third])
             promised += chances(first_N[270:], np.full(30, 1.0), chain).tolist()
             at_once += chances(first_N[270:], np.full(30, 1.0), steps([first, third])).tolist()
@@ -61,7 +71,11 @@ class TestChain:
 
     def test_several_objectives_have_targets_of_their_own(self):
         known_MK = np.array([[0.9, -9.0], [0.5, -1.0]])
-        assert targets(np.array([[0.1, -9.0], [0.1, -2.0], [0.1, -0.5]]), known_MK).tolist() == [0.9, 0.5, -np.inf]
+        assert targets(np.array([[0.1, -9.0], [0.1, -2.0], [0.1, -0.5]]), known_MK).tolist() == [
+            0.9,
+            0.5,
+            -np.inf,
+        ]
         chain = steps([dict(enumerate(np.arange(9.0))), dict(enumerate(np.arange(9.0) ** 1.1))])
         assert chances(np.array([0.0]), np.array([-np.inf]), chain).tolist() == [1.0]
 
@@ -89,7 +103,11 @@ def shuffled(number, value):
 
 def test_looks_at_the_rungs_and_before_the_end():
     def looks(fidelity):
-        return [epoch for epoch in range(1, fidelity.max_epochs) if make_pruner("curve", fidelity).decides_at(epoch, 0)]
+        return [
+            epoch
+            for epoch in range(1, fidelity.max_epochs)
+            if make_pruner("curve", fidelity).decides_at(epoch, 0)
+        ]
 
     assert looks(FIDELITY) == [1, 3, 9, 26]
     assert looks(Fidelity(1, 2, 2)) == [1]
@@ -100,7 +118,9 @@ def test_the_first_go_on_whatever_their_values():
     desk = Desk(lambda number, value: value + 1)
     assert [desk.come(number, -number) for number in range(8)] == [WITNESS] * 8
     desk = Desk(lambda number, value: value + 1, Fidelity(9, 27, 3))
-    assert desk.rule.verdict(Arrival(0, 9, (0.0,), 0), desk.evidence) == PAUSE, "nobody trains to the end for it"
+    assert desk.rule.verdict(Arrival(0, 9, (0.0,), 0), desk.evidence) == PAUSE, (
+        "nobody trains to the end for it"
+    )
 
 
 def test_another_goes_on_for_each_witness_that_fails():
@@ -150,7 +170,8 @@ def test_what_waits_goes_on_once_it_is_known_that_the_rung_says_nothing():
     desk = Desk(shuffled)
     for number in range(100, 110):
         desk.evidence.add(Arrival(number, 1, (-9.0,), 0), paused=True)
-    assert desk.rule.promotion(desk.evidence, over=False) == (100, 1)  # among the best third of equals
+    # among the best third of equals
+    assert desk.rule.promotion(desk.evidence, over=False) == (100, 1)
     for number in range(8):
         desk.come(number, 5.0)  # all the same: nothing can be said by it
     promoted = 0

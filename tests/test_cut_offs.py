@@ -1,4 +1,6 @@
-"""Killed between any two writes of the journal, and opened again: the study decides what it would have decided."""
+"""Killed between any two writes of the journal, and opened again: the study decides what it would
+have decided.
+"""
 
 import os
 
@@ -11,7 +13,9 @@ from tests.test_simulator import TINY, Choosy, Hills, facts
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing catches it. That a torn last line is survived is tested with the storage."""
+    """Stands for SIGKILL: nothing catches it. That a torn last line is survived is tested with the
+    storage.
+    """
 
 
 @pytest.fixture
@@ -65,17 +69,23 @@ def test_samplers_that_learn(tmp_path, journal, sampler):
 
 
 def test_the_default_with_all_that_it_learns(tmp_path, journal):
-    """With trials enough that both samplers propose from what was learnt, and the first rung is judged."""
+    """With trials enough that both samplers propose from what was learnt, and the first rung is
+    judged.
+    """
     check(tmp_path, journal, "tpe_gp", "adaptive_asha", None, 97, trials=24)
 
 
-@pytest.mark.parametrize(("sampler", "pruner"), [("random", "asha_promotion"), ("tpe", "pasha"), ("cmaes", "asha")])
+@pytest.mark.parametrize(
+    ("sampler", "pruner"), [("random", "asha_promotion"), ("tpe", "pasha"), ("cmaes", "asha")]
+)
 def test_budgets_that_end_it_thrice(tmp_path, journal, sampler, pruner):
     """Between any two writes of closing what is open, and of carrying it on."""
     straight = search(tmp_path / "never", sampler, pruner, None)
     assert search(tmp_path / "ended", sampler, pruner, None, ends=(3, 7, 11)) == straight
     journal.writes = 0
-    check(tmp_path, journal, sampler, pruner, None, 1 if sampler == "random" else 11, ends=(3, 7, 11))
+    check(
+        tmp_path, journal, sampler, pruner, None, 1 if sampler == "random" else 11, ends=(3, 7, 11)
+    )
 
 
 def check(tmp_path, journal, sampler, pruner, space, step, ends=(), trials=6):
@@ -85,7 +95,9 @@ def check(tmp_path, journal, sampler, pruner, space, step, ends=(), trials=6):
         with pytest.raises(Killed):
             search(folder, sampler, pruner, space, ends, trials)
         journal.lives = 10**9
-        assert search(folder, sampler, pruner, space, ends, trials) == straight, f"killed after {lives} writes"
+        assert search(folder, sampler, pruner, space, ends, trials) == straight, (
+            f"killed after {lives} writes"
+        )
 
 
 def budgeted(folder):
@@ -108,11 +120,15 @@ def test_the_best_goes_on_while_a_budget_ends(tmp_path, journal):
 
 
 class Interrupted(BaseException):
-    """Stands for KeyboardInterrupt, which may come in the middle of a write: before the file has it, or after."""
+    """Stands for KeyboardInterrupt, which may come in the middle of a write: before the file has
+    it, or after.
+    """
 
 
 def interrupted(folder, sampler, pruner, closed):
-    """A search that is interrupted, and closes so many of its trials: as many as a moment is enough for."""
+    """A search that is interrupted, and closes so many of its trials: as many as a moment is enough
+    for.
+    """
     study = None
     try:
         study = Study(folder, identity(), sampler, pruner)
@@ -128,9 +144,15 @@ def interrupted(folder, sampler, pruner, closed):
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize(("sampler", "pruner"), [("random", "asha_promotion"), ("random", "asha"), ("tpe", "pasha")])
-def test_interrupted_at_any_write_and_closed_by_the_same_process(tmp_path, monkeypatch, sampler, pruner, after):
-    """Its memory may not know of the last write, or of half of what belongs together; how many are closed does not matter."""
+@pytest.mark.parametrize(
+    ("sampler", "pruner"), [("random", "asha_promotion"), ("random", "asha"), ("tpe", "pasha")]
+)
+def test_interrupted_at_any_write_and_closed_by_the_same_process(
+    tmp_path, monkeypatch, sampler, pruner, after
+):
+    """Its memory may not know of the last write, or of half of what belongs together; how many are
+    closed does not matter.
+    """
     monkeypatch.setattr(os, "fsync", lambda file: None)
     append, count = JournalFile.append_logs, {"left": 10**9}
 
@@ -147,4 +169,6 @@ def test_interrupted_at_any_write_and_closed_by_the_same_process(tmp_path, monke
         folder, count["left"] = tmp_path / str(lives), lives
         interrupted(folder / "test", sampler, pruner, closed=turn % 4)
         count["left"] = 10**9
-        assert search(folder, sampler, pruner, None) == straight, f"interrupted {'after' if after else 'before'} write {lives}"
+        assert search(folder, sampler, pruner, None) == straight, (
+            f"interrupted {'after' if after else 'before'} write {lives}"
+        )

@@ -1,4 +1,6 @@
-"""optuna-dashboard opens a study's journal as it is (a development dependency; on loopback only)."""
+"""optuna-dashboard opens a study's journal as it is (a development dependency; on loopback
+only).
+"""
 
 import json
 import shutil
@@ -23,7 +25,9 @@ def dashboard(journal: Path):
         port = free.getsockname()[1]
     command = Path(sys.executable).with_name("optuna-dashboard")
     log = (journal.parent / "dashboard.txt").open("w")
-    process = subprocess.Popen([command, "--host", "127.0.0.1", "--port", str(port), journal], stdout=log, stderr=log)
+    process = subprocess.Popen(
+        [command, "--host", "127.0.0.1", "--port", str(port), journal], stdout=log, stderr=log
+    )
 
     def ask(path: str) -> dict:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=30) as answer:
@@ -60,8 +64,12 @@ def test_it_shows_our_study(searched, tmp_path):
         }
         for trial in shown["trials"]:
             record = view.records[trial["number"]]
-            assert {entry["step"]: entry["value"] for entry in trial["intermediate_values"]} == record.curve
+            assert {
+                entry["step"]: entry["value"] for entry in trial["intermediate_values"]
+            } == record.curve
             assert {param["name"] for param in trial["params"]} == set(record.params)
             # Optuna gives a pruned trial its last value; a finished one is told its best.
-            assert trial["values"] == [view.value(record) if record.state == State.COMPLETE else record.curve[record.epoch]]
+            assert trial["values"] == [
+                view.value(record) if record.state == State.COMPLETE else record.curve[record.epoch]
+            ]
     assert journal.read_bytes() == before  # looking changes nothing

@@ -14,8 +14,20 @@ from scipy import stats
 
 from hopsearch.core.config import parse
 from hopsearch.core.errors import ConfigError
-from hopsearch.data import PAPER_AUGMENT, Augment, AugmentConfig, DataFacts, epoch_batches, ordered_batches
-from hopsearch.data.augmentation.geometry import first_fitting, padded_crop, random_flip, resized_crop
+from hopsearch.data import (
+    PAPER_AUGMENT,
+    Augment,
+    AugmentConfig,
+    DataFacts,
+    epoch_batches,
+    ordered_batches,
+)
+from hopsearch.data.augmentation.geometry import (
+    first_fitting,
+    padded_crop,
+    random_flip,
+    resized_crop,
+)
 from hopsearch.data.augmentation.mixing import Mix, erase, soft_targets
 
 FACTS = DataFacts("test", 16, 3, tuple("abcdefg"), 100, 20, 10, True, "0")
@@ -42,15 +54,27 @@ def test_resized_crop_is_pils_crop_and_resize(monkeypatch):
     x_BCHW, size = noise(16, 32), 32
     draws = []
     rand = torch.rand
-    monkeypatch.setattr(torch, "rand", lambda *shape, **words: draws.append(rand(*shape, **words)) or draws[-1])
+    monkeypatch.setattr(
+        torch, "rand", lambda *shape, **words: draws.append(rand(*shape, **words)) or draws[-1]
+    )
     out_BCHW = resized_crop(x_BCHW, 0.08, True, seeded())
     (area_AB, ratio_AB), place_3B = draws[0], draws[1]
-    area_AB, ratio_AB = (0.08 + 0.92 * area_AB) * size**2, torch.exp((2 * ratio_AB - 1) * np.log(4 / 3))
-    width_B, height_B = first_fitting((area_AB * ratio_AB).sqrt().round(), (area_AB / ratio_AB).sqrt().round(), size, size)
+    area_AB, ratio_AB = (
+        (0.08 + 0.92 * area_AB) * size**2,
+        torch.exp((2 * ratio_AB - 1) * np.log(4 / 3)),
+    )
+    width_B, height_B = first_fitting(
+        (area_AB * ratio_AB).sqrt().round(), (area_AB / ratio_AB).sqrt().round(), size, size
+    )
     for i in range(16):
         width, height = int(width_B[i]), int(height_B[i])
-        left, top = int(place_3B[0, i] * (size - width + 1)), int(place_3B[1, i] * (size - height + 1))
-        box = Image.fromarray(x_BCHW[i].permute(1, 2, 0).numpy()).crop((left, top, left + width, top + height))
+        left, top = (
+            int(place_3B[0, i] * (size - width + 1)),
+            int(place_3B[1, i] * (size - height + 1)),
+        )
+        box = Image.fromarray(x_BCHW[i].permute(1, 2, 0).numpy()).crop(
+            (left, top, left + width, top + height)
+        )
         expected = np.asarray(box.resize((size, size), Image.Resampling.BILINEAR)).astype(int)
         expected = expected[:, ::-1] if place_3B[2, i] < 0.5 else expected
         assert np.abs(out_BCHW[i].permute(1, 2, 0).numpy() - expected).max() <= 1
@@ -59,7 +83,8 @@ def test_resized_crop_is_pils_crop_and_resize(monkeypatch):
 def test_resized_crops_are_as_large_as_asked():
     x_BCHW = smooth(4000, 16)
     seen = resized_crop(x_BCHW, 0.25, False, seeded()).float()
-    width_B = (seen.amax((1, 2, 3)) - seen.amin((1, 2, 3))) / 240  # of the plane, that is of the side
+    # of the plane, that is of the side
+    width_B = (seen.amax((1, 2, 3)) - seen.amin((1, 2, 3))) / 240
     assert 0.25 < width_B.min() < 0.5
     assert width_B.max() > 0.9
 
@@ -76,7 +101,12 @@ def test_padded_crop_moves_the_image_by_at_most_the_padding():
     padded_BCHW = F.pad(x_BCHW, (2, 2, 2, 2))
     seen = set()
     for before, after in zip(padded_BCHW, out_BCHW, strict=True):
-        places = [(t, s) for t in range(5) for s in range(5) if torch.equal(before[:, t : t + 8, s : s + 8], after)]
+        places = [
+            (t, s)
+            for t in range(5)
+            for s in range(5)
+            if torch.equal(before[:, t : t + 8, s : s + 8], after)
+        ]
         assert len(places) == 1
         seen.update(places)
     assert len(seen) == 25
@@ -125,7 +155,9 @@ def test_cutmix_pastes_one_square_box():
 def test_each_batch_takes_mixup_or_cutmix_evenly():
     mix, generator = Mix(0.8, 1.0), seeded()
     x_BCHW = torch.stack((torch.zeros(1, 8, 8), torch.ones(1, 8, 8)))
-    blended = [0 < mix(x_BCHW.clone(), torch.eye(2), generator)[0][0, 0, 0, 0] < 1 for _ in range(1000)]
+    blended = [
+        0 < mix(x_BCHW.clone(), torch.eye(2), generator)[0][0, 0, 0, 0] < 1 for _ in range(1000)
+    ]
     assert np.mean(blended) == pytest.approx(0.5, abs=0.06)
 
 
@@ -197,7 +229,9 @@ def test_contract_of_a_batch(config, count, channels):
 
 def test_nothing_asked_is_only_normalised():
     images_BCHW = noise()
-    x_BCHW, targets_BK = Augment(CONFIGS["nothing"], FACTS)(images_BCHW, torch.zeros(32, dtype=torch.int64), seeded())
+    x_BCHW, targets_BK = Augment(CONFIGS["nothing"], FACTS)(
+        images_BCHW, torch.zeros(32, dtype=torch.int64), seeded()
+    )
     assert torch.equal(x_BCHW, Augment.normalize(images_BCHW))
     assert torch.allclose(x_BCHW, (images_BCHW / 255 - 0.5) / 0.5, atol=1e-6)
     assert targets_BK[:, 0].sum() == 32
@@ -206,13 +240,19 @@ def test_nothing_asked_is_only_normalised():
 def test_flips_follow_the_data_unless_told():
     images_BCHW, labels_B = noise(), torch.zeros(32, dtype=torch.int64)
     plain_BCHW = Augment.normalize(images_BCHW)
-    for config, allowed, flipped in ((None, True, True), (None, False, False), (True, False, True), (False, True, False)):
+    for config, allowed, flipped in (
+        (None, True, True),
+        (None, False, False),
+        (True, False, True),
+        (False, True, False),
+    ):
         augment = Augment(AugmentConfig(flip=config), dataclasses.replace(FACTS, flip=allowed))
         assert torch.equal(augment(images_BCHW, labels_B, seeded())[0], plain_BCHW) != flipped
 
 
 @pytest.mark.gpu
-@pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # torch says once that it does not see every wait
+# torch says once that it does not see every wait
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_is_never_waited_for():
     images_BCHW, labels_B = noise(64).cuda(), torch.arange(64, device="cuda") % 7
@@ -230,7 +270,10 @@ def test_a_gpu_is_never_waited_for():
     ("values", "message"),
     [
         ({"randaugment": "rand-9"}, "augment: randaugment: .*The papers' is rand-m9-mstd0.5-inc1"),
-        ({"crop_pad": 2, "resized_crop": 0.5}, "only one of crop_pad and resized_crop .* set crop_pad=0"),
+        (
+            {"crop_pad": 2, "resized_crop": 0.5},
+            "only one of crop_pad and resized_crop .* set crop_pad=0",
+        ),
         ({"erasing": 1.5}, "erasing"),
         ({"mixup": -1}, "mixup"),
         ({"resized_crop": 0}, "resized_crop"),
@@ -250,7 +293,10 @@ def test_randaugment_can_be_switched_off_by_a_word():
 # Batches
 
 
-@pytest.mark.parametrize(("n", "batch", "drop", "lengths"), [(10, 4, False, [4, 4, 2]), (10, 4, True, [4, 4]), (3, 8, True, [3])])
+@pytest.mark.parametrize(
+    ("n", "batch", "drop", "lengths"),
+    [(10, 4, False, [4, 4, 2]), (10, 4, True, [4, 4]), (3, 8, True, [3])],
+)
 def test_an_epoch_has_every_image_once(n, batch, drop, lengths):
     batches = list(epoch_batches(n, batch, seeded(), drop_last=drop))
     assert [len(index_B) for index_B in batches] == lengths
@@ -267,4 +313,8 @@ def test_epochs_differ_and_repeat_by_seed():
 
 
 def test_evaluation_goes_in_order():
-    assert [list(range(10))[part] for part in ordered_batches(10, 4)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert [list(range(10))[part] for part in ordered_batches(10, 4)] == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+        [8, 9],
+    ]

@@ -33,7 +33,9 @@ def test_colour_modes_become_rgb(tmp_path):
     expected = np.asarray(image).transpose(2, 0, 1)
     assert np.array_equal(pixels(image, tmp_path / "a.png"), expected)
     assert np.array_equal(pixels(image.convert("RGBA"), tmp_path / "b.png"), expected)
-    assert np.abs(pixels(image.convert("CMYK"), tmp_path / "c.tif").astype(int) - expected).max() <= 2
+    assert (
+        np.abs(pixels(image.convert("CMYK"), tmp_path / "c.tif").astype(int) - expected).max() <= 2
+    )
     assert pixels(image.convert("P"), tmp_path / "d.png").shape == (3, 8, 8)
     assert pixels(image.convert("YCbCr"), tmp_path / "e.tif").shape == (3, 8, 8)
     assert set(np.unique(pixels(image.convert("1"), tmp_path / "f.png"))) <= {0, 255}
@@ -146,7 +148,10 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(whole)
 
 
-@pytest.mark.parametrize(("memory_limit", "harm"), [(2**30, truncate), (2**30, flip_a_bit), (2**30, Path.unlink), (0, truncate)])
+@pytest.mark.parametrize(
+    ("memory_limit", "harm"),
+    [(2**30, truncate), (2**30, flip_a_bit), (2**30, Path.unlink), (0, truncate)],
+)
 def test_a_damaged_cache_is_made_again(folder, tmp_path, memory_limit, harm):
     config = DataConfig(source=str(folder), memory_limit=memory_limit)
     images_NCHW = load(config).train.images_NCHW.clone()
@@ -159,7 +164,9 @@ def test_a_damaged_cache_is_made_again(folder, tmp_path, memory_limit, harm):
     assert torch.equal(load(config).train.images_NCHW, images_NCHW)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"shape": [1]}', '{"shape": [1, 2, 3, 4], "crc32": "x"}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"shape": [1]}', '{"shape": [1, 2, 3, 4], "crc32": "x"}']
+)
 def test_a_damaged_manifest_is_made_again(folder, tmp_path, text):
     images_NCHW = load(DataConfig(source=str(folder))).train.images_NCHW
     forget()
@@ -170,13 +177,18 @@ def test_a_damaged_manifest_is_made_again(folder, tmp_path, text):
 
 
 def test_large_sets_are_mapped(folder, tmp_path):
-    read, mapped = (load(DataConfig(source=str(folder), memory_limit=limit)) for limit in (2**30, 0))
+    read, mapped = (
+        load(DataConfig(source=str(folder), memory_limit=limit)) for limit in (2**30, 0)
+    )
     assert (read.train.mapped, mapped.train.mapped) == (False, True)
     assert torch.equal(read.train.images_NCHW, mapped.train.images_NCHW)
     assert torch.equal(read.read_test().images_NCHW, mapped.read_test().images_NCHW)
     mapped.train.images_NCHW[0] = 0  # stays in this process
     forget()
-    assert torch.equal(load(DataConfig(source=str(folder), memory_limit=0)).train.images_NCHW, read.train.images_NCHW)
+    assert torch.equal(
+        load(DataConfig(source=str(folder), memory_limit=0)).train.images_NCHW,
+        read.train.images_NCHW,
+    )
 
 
 def test_nothing_unfinished_is_left(folder, tmp_path):
@@ -185,7 +197,11 @@ def test_nothing_unfinished_is_left(folder, tmp_path):
     forget()
     with pytest.raises(DataError):
         load(DataConfig(source=str(folder), memory_limit=0))
-    assert not [path.name for path in (tmp_path / "cache").iterdir() if path.suffix not in (".npy", ".json", ".lock", ".sums")]
+    assert not [
+        path.name
+        for path in (tmp_path / "cache").iterdir()
+        if path.suffix not in (".npy", ".json", ".lock", ".sums")
+    ]
 
 
 def full_disk(*_, **__):
@@ -196,7 +212,10 @@ def test_a_full_disk_costs_a_warning_or_is_explained(folder, monkeypatch):
     monkeypatch.setattr(cache.os, "fsync", full_disk)
     with pytest.warns(UserWarning, match="decoded images cannot be kept .No space left on device"):
         assert len(load(DataConfig(source=str(folder))).train)
-    with pytest.raises(DataError, match=r"must fit the cache: No space left on device\. Free 0\.0 GiB there, set data\.cache"):
+    with pytest.raises(
+        DataError,
+        match=r"must fit the cache: No space left on device\. Free 0\.0 GiB there, set data\.cache",
+    ):
         load(DataConfig(source=str(folder), memory_limit=0))
 
 
@@ -219,7 +238,12 @@ def _decode_in_a_process(source: str, memory_limit: int, start, results) -> None
 def test_processes_that_start_at_once_decode_once(folder, memory_limit):
     context = multiprocessing.get_context("spawn")
     start, results = context.Barrier(2), context.Queue()
-    workers = [context.Process(target=_decode_in_a_process, args=(str(folder), memory_limit, start, results)) for _ in range(2)]
+    workers = [
+        context.Process(
+            target=_decode_in_a_process, args=(str(folder), memory_limit, start, results)
+        )
+        for _ in range(2)
+    ]
     for worker in workers:
         worker.start()
     told = [results.get(timeout=50) for _ in workers]

@@ -1,4 +1,6 @@
-"""What lies in an image folder beside images by class: counted, said, or refused with what is expected; never read as a class."""
+"""What lies in an image folder beside images by class: counted, said, or refused with what is
+expected; never read as a class.
+"""
 
 import os
 import socket
@@ -15,7 +17,9 @@ from tests.layouts import photographs
 
 
 def facts(folder, **words):
-    return load(DataConfig(source=str(folder), image_size=words.pop("image_size", 8), **words)).facts
+    return load(
+        DataConfig(source=str(folder), image_size=words.pop("image_size", 8), **words)
+    ).facts
 
 
 def line(found, start: str) -> str:
@@ -26,7 +30,9 @@ def line(found, start: str) -> str:
 # Pipes
 
 
-def test_pipes_and_sockets_called_like_images_are_passed_over_as_what_they_are(tmp_path, monkeypatch):
+def test_pipes_and_sockets_called_like_images_are_passed_over_as_what_they_are(
+    tmp_path, monkeypatch
+):
     photographs(tmp_path / "train")
     os.mkfifo(tmp_path / "train" / "cat" / "x.png")
     os.mkfifo(tmp_path / "train" / "y.png")
@@ -43,7 +49,10 @@ def test_pipes_and_sockets_called_like_images_are_passed_over_as_what_they_are(t
 @pytest.mark.timeout(20)
 def test_predict_refuses_a_pipe_instead_of_waiting_for_it(tmp_path):
     os.mkfifo(tmp_path / "x.png")
-    with pytest.raises(DataError, match=r"x\.png: must be an image file or a folder of them, got a pipe, .*Write it to"):
+    with pytest.raises(
+        DataError,
+        match=r"x\.png: must be an image file or a folder of them, got a pipe, .*Write it to",
+    ):
         predict.main(["model=nowhere", str(tmp_path / "x.png")])
 
 
@@ -59,7 +68,8 @@ def test_files_at_every_level_above_the_classes_are_counted_once(tmp_path):
         (photos / place / ".hidden").write_text("x")
     photographs(photos / "set", {"train": 1})
     assert line(facts(photos), "passed over") == (
-        "passed over: 5 .me (no image format that is read), 5 hidden, 1 images outside every class folder"
+        "passed over: 5 .me (no image format that is read), 5 hidden, 1 images outside every "
+        "class folder"
     )
 
 
@@ -67,7 +77,10 @@ def test_files_beside_classes_without_parts_are_counted_once(tmp_path):
     photos = photographs(tmp_path / "photos")
     (photos / "labels.csv").write_text("a,b")
     (photos / ".git").mkdir()
-    assert line(facts(photos), "passed over") == "passed over: 1 .csv (no image format that is read), 1 hidden"
+    assert (
+        line(facts(photos), "passed over")
+        == "passed over: 1 .csv (no image format that is read), 1 hidden"
+    )
 
 
 def test_files_in_folders_that_are_named_elsewhere_are_counted(tmp_path):
@@ -86,7 +99,8 @@ def test_classes_that_differ_in_case_or_spaces_alone_are_told(tmp_path):
     photographs(tmp_path / "test", {"Dog": 3, "dog": 3, "sea lion": 3, "sealion ": 3, "eel": 3})
     found = facts(tmp_path)
     assert line(found, "warning") == (
-        "warning: 'Dog' and 'dog', 'sea lion' and 'sealion ' are different classes, though their names differ in case or spaces "
+        "warning: 'Dog' and 'dog', 'sea lion' and 'sealion ' are different classes, though their "
+        "names differ in case or spaces "
         "alone; if they are one, put the images together"
     )
     photographs(tmp_path / "other", {"Dog": 6, "cat": 6})
@@ -100,7 +114,9 @@ def grey(folder, sizes):
     for name in ("cat", "dog"):
         (folder / name).mkdir(parents=True)
         for number, size in enumerate(sizes):
-            noise = np.random.default_rng([number, ord(name[0])]).integers(0, 256, size[::-1], dtype=np.uint8)
+            noise = np.random.default_rng([number, ord(name[0])]).integers(
+                0, 256, size[::-1], dtype=np.uint8
+            )
             Image.fromarray(noise).save(folder / name / f"{number:02}.png")
     return folder
 
@@ -109,11 +125,17 @@ def test_sizes_of_originals_are_told_also_from_the_cache(tmp_path):
     grey(tmp_path / "few", [(20, 16)] * 6 + [(6, 30)] * 4)
     for _ in range(2):
         found = facts(tmp_path / "few", test=str(grey_test(tmp_path)))
-        assert line(found, "originals") == "originals: 20 × 16 px (12), 6 × 30 px (8); 8 smaller than 8 px, enlarged"
+        assert (
+            line(found, "originals")
+            == "originals: 20 × 16 px (12), 6 × 30 px (8); 8 smaller than 8 px, enlarged"
+        )
         splits.forget()
     grey(tmp_path / "many", [(20 + number, 16 + number) for number in range(6)] + [(22, 18)] * 4)
     found = facts(tmp_path / "many", test=str(tmp_path / "test"))
-    assert line(found, "originals") == "originals: 6 sizes from 20 × 16 to 25 × 21 px, most often 22 × 18 (10)"
+    assert (
+        line(found, "originals")
+        == "originals: 6 sizes from 20 × 16 to 25 × 21 px, most often 22 × 18 (10)"
+    )
 
 
 def grey_test(tmp_path):
@@ -123,8 +145,15 @@ def grey_test(tmp_path):
 
 
 def test_nothing_is_told_of_images_that_are_used_as_they_are(tmp_path):
-    assert not [one for one in facts(grey(tmp_path / "own", [(8, 8)] * 6), image_size=None).summary if "originals" in one]
-    assert line(facts("digits", image_size=16), "originals") == "originals: 8 × 8 px (1,528); 1,528 smaller than 16 px, enlarged"
+    assert not [
+        one
+        for one in facts(grey(tmp_path / "own", [(8, 8)] * 6), image_size=None).summary
+        if "originals" in one
+    ]
+    assert (
+        line(facts("digits", image_size=16), "originals")
+        == "originals: 8 × 8 px (1,528); 1,528 smaller than 16 px, enlarged"
+    )
     assert not [one for one in facts("digits", image_size=None).summary if "originals" in one]
 
 
@@ -201,13 +230,17 @@ def painted_labels(root):
     return "", "6 images, as for object detection"
 
 
-@pytest.mark.parametrize("write", [yolo, exported, one_folder, voc, coco, segmentation, painted_labels])
+@pytest.mark.parametrize(
+    "write", [yolo, exported, one_folder, voc, coco, segmentation, painted_labels]
+)
 def test_folders_for_detection_and_segmentation_are_refused_with_what_is_expected(tmp_path, write):
     place, held = write(tmp_path / "photos")
     with pytest.raises(DataError) as caught:
         facts(tmp_path / "photos")
     text = str(caught.value)
-    assert text.startswith(f"{tmp_path / 'photos' / place}: images must lie in a folder for each class, got ")
+    assert text.startswith(
+        f"{tmp_path / 'photos' / place}: images must lie in a folder for each class, got "
+    )
     assert held in text
     assert "Lay the images out by class: <folder>/train/<class>/<image>" in text
 

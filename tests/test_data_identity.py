@@ -1,4 +1,6 @@
-"""Which data a study may go on with: the same contents under any name, and by names and sizes where an older version began it."""
+"""Which data a study may go on with: the same contents under any name, and by names and sizes where
+an older version began it.
+"""
 
 import shutil
 from pathlib import Path
@@ -34,7 +36,9 @@ def test_another_spelling_and_a_copy_are_the_same_study(photos, tmp_path):
     with Study(tmp_path / "runs" / "photos", study_of(asked(photos)), "random", "asha"):
         pass
     begun = StudyView.open(tmp_path / "runs" / "photos").identity
-    assert set(begun.data) == {"source", "image_size", "fingerprint"}, "nothing for comparing with older studies is stored"
+    assert set(begun.data) == {"source", "image_size", "fingerprint"}, (
+        "nothing for comparing with older studies is stored"
+    )
     shutil.move(photos, tmp_path / "moved")
     (tmp_path / "link").symlink_to("moved")
     for spelling in ("moved", "moved/", "moved/../moved", "link"):

@@ -1,4 +1,6 @@
-"""The one way to a batch: the same images whether they are in memory, mapped from the cache, or wanted on another device."""
+"""The one way to a batch: the same images whether they are in memory, mapped from the cache, or
+wanted on another device.
+"""
 
 import contextlib
 import re
@@ -71,7 +73,11 @@ def test_a_set_is_moved_once():
 
 def test_nothing_but_batch_looks_into_a_set():
     files = [path for path in (ROOT / "hopsearch").rglob("*.py") if "data" not in path.parts]
-    assert not [path for path in files if re.search(r"\bimages_NCHW\b(?!\w)", path.read_text()) and path.stem != "pictures"]
+    assert not [
+        path
+        for path in files
+        if re.search(r"\bimages_NCHW\b(?!\w)", path.read_text()) and path.stem != "pictures"
+    ]
     assert ".images_NCHW" not in (ROOT / "hopsearch" / "training" / "pictures.py").read_text()
 
 
@@ -101,7 +107,8 @@ def folder(tmp_path) -> str:
 def anonymous_memory(file: str) -> int:
     """Bytes that this process has of its own of a mapped file."""
     sizes = re.findall(
-        rf"{re.escape(file)}\n(?:\w+:.*\n)*?Anonymous: +(\d+) kB", Path("/proc/self/smaps").read_text(encoding="utf-8")
+        rf"{re.escape(file)}\n(?:\w+:.*\n)*?Anonymous: +(\d+) kB",
+        Path("/proc/self/smaps").read_text(encoding="utf-8"),
     )
     assert sizes, "the file is not mapped"
     return 1024 * sum(int(size) for size in sizes)
@@ -122,8 +129,14 @@ def test_training_on_a_mapped_set_gives_the_same_curve(folder, tmp_path, micro_b
         assert run.time_epoch(2) > 0
     assert runs[0] == runs[1]
     if Path("/proc/self/smaps").exists():
-        (array,) = (path for path in (tmp_path / "cache").glob("*.npy") if path.stat().st_size > 128 + 18 * 8 * 8 * 3)
-        assert anonymous_memory(str(array)) == 0, "the pages are the file's own, shared by all processes"
+        (array,) = (
+            path
+            for path in (tmp_path / "cache").glob("*.npy")
+            if path.stat().st_size > 128 + 18 * 8 * 8 * 3
+        )
+        assert anonymous_memory(str(array)) == 0, (
+            "the pages are the file's own, shared by all processes"
+        )
 
 
 @pytest.mark.parametrize("mapped", [False, True])
@@ -131,7 +144,8 @@ def test_a_step_and_an_evaluation_on_a_second_device(folder, mapped, monkeypatch
     """The meta device refuses what is on another one, as a GPU does, and needs none."""
     splits = load(DataConfig(source=folder, memory_limit=0 if mapped else 2**30))
     run = trial_of(splits, **{"augment.mixup": 0.0, "augment.flip": False})
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # meta has none
+    # meta has none
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
     run.device = torch.device("meta")
     run.model.to("meta")
     run.train_set, run.val_set = splits.train.to("meta"), splits.val.to("meta")
@@ -139,8 +153,12 @@ def test_a_step_and_an_evaluation_on_a_second_device(folder, mapped, monkeypatch
     batches = run._batches(order)
     assert run._train_step(batches[0], 0, len(batches)).device.type == "meta"
     devices: list[tuple[str, str]] = []
-    run.model.register_forward_hook(lambda _, images, logits: devices.append((images[0].device.type, logits.device.type)))
-    monkeypatch.setattr(Ranks, "sum", lambda self, tensor: torch.zeros(tensor.shape, dtype=tensor.dtype))
+    run.model.register_forward_hook(
+        lambda _, images, logits: devices.append((images[0].device.type, logits.device.type))
+    )
+    monkeypatch.setattr(
+        Ranks, "sum", lambda self, tensor: torch.zeros(tensor.shape, dtype=tensor.dtype)
+    )
     evaluate(run.model, run.val_set, run.augment.normalize, 7, 3, run.ranks)
     run._first_images(3)
     assert devices
@@ -154,7 +172,10 @@ def test_batches_of_a_mapped_set_are_fast(tmp_path):
     order = torch.Generator().manual_seed(0)
     for _ in range(7):
         index_B = torch.randperm(300, generator=order)[:64]
-        for name, fetch in (("indexed", lambda i: images.images_NCHW[i]), ("batch", lambda i: images.batch(i)[0])):
+        for name, fetch in (
+            ("indexed", lambda i: images.images_NCHW[i]),
+            ("batch", lambda i: images.batch(i)[0]),
+        ):
             start = time.perf_counter()
             fetch(index_B)
             times[name].append(time.perf_counter() - start)

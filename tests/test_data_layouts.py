@@ -1,4 +1,6 @@
-"""Every way to keep photographs gives the right split, or is refused with a remedy; what was found is said."""
+"""Every way to keep photographs gives the right split, or is refused with a remedy; what was found
+is said.
+"""
 
 import os
 import shutil
@@ -37,22 +39,43 @@ def test_a_layout_gives_the_right_split(name, tmp_path):
     parts = {"train": found.train, "val": found.val, "test": found.read_test()}
     assert found.facts.classes == tuple(CLASSES)
     for part, folder in given.items():
-        config = DataConfig(source=str(tmp_path / "photos" / folder), image_size=8, val="none", test="none")
+        config = DataConfig(
+            source=str(tmp_path / "photos" / folder), image_size=8, val="none", test="none"
+        )
         alone = load(config)
         whole = pictures(alone.train) | pictures(alone.val) | pictures(alone.read_test())
         assert pictures(parts[part]) <= whole, f"{part} is from {folder}"
     for part in ("val", "test"):
         if part in given:
-            assert parts[part].labels_N.bincount().tolist() == list(CLASSES.values()), "a part that is given is taken whole"
+            assert parts[part].labels_N.bincount().tolist() == list(CLASSES.values()), (
+                "a part that is given is taken whole"
+            )
     if {"val", "test"} <= given.keys():
-        assert found.facts.train_by_class == tuple(CLASSES.values()), "nothing is cut off the training images"
-    assert len(parts["train"]) + sum(len(parts[part]) for part in ("val", "test") if part not in given) == TOTAL
-    assert (found.facts.n_train, found.facts.n_val, found.facts.n_test) == tuple(map(len, parts.values()))
+        assert found.facts.train_by_class == tuple(CLASSES.values()), (
+            "nothing is cut off the training images"
+        )
+    assert (
+        len(parts["train"]) + sum(len(parts[part]) for part in ("val", "test") if part not in given)
+        == TOTAL
+    )
+    assert (found.facts.n_train, found.facts.n_val, found.facts.n_test) == tuple(
+        map(len, parts.values())
+    )
     for part, folder in given.items():
-        assert LAYOUTS[name].data or not folder or f"({folder}/)" in said(found), f"the summary says where {part} is from"
+        assert LAYOUTS[name].data or not folder or f"({folder}/)" in said(found), (
+            f"the summary says where {part} is from"
+        )
     for part, word in (("val", "validation part"), ("test", "test part")):
-        whole = "all images" if part == "test" and "cut off all images" in said(found) else "the training images"
-        where = f"folder {Path(given[part]).name}" if part in given else f"15% cut off {whole} by split_seed"
+        whole = (
+            "all images"
+            if part == "test" and "cut off all images" in said(found)
+            else "the training images"
+        )
+        where = (
+            f"folder {Path(given[part]).name}"
+            if part in given
+            else f"15% cut off {whole} by split_seed"
+        )
         assert found.facts.parts[word] == where, "so does whatever speaks of its accuracy"
 
 
@@ -68,16 +91,55 @@ def test_what_looks_like_a_split_and_is_not_understood_is_refused(name, tmp_path
     [
         *(
             (word, "train")
-            for word in ("train", "Training", "TRAIN", "seg_train", "train_images", "trainset", "TrainData", "train2017")
+            for word in (
+                "train",
+                "Training",
+                "TRAIN",
+                "seg_train",
+                "train_images",
+                "trainset",
+                "TrainData",
+                "train2017",
+            )
         ),
-        *((word, "val") for word in ("val", "Valid", "validation", "dev", "my-val-set", "val2017", "ValidationImages")),
+        *(
+            (word, "val")
+            for word in (
+                "val",
+                "Valid",
+                "validation",
+                "dev",
+                "my-val-set",
+                "val2017",
+                "ValidationImages",
+            )
+        ),
         *(
             (word, "test")
-            for word in ("test", "TESTING", "holdout", "hold-out", "Hold_Out", "eval", "asl_alphabet_test", "XMLTest")
+            for word in (
+                "test",
+                "TESTING",
+                "holdout",
+                "hold-out",
+                "Hold_Out",
+                "eval",
+                "asl_alphabet_test",
+                "XMLTest",
+            )
         ),
         *(
             (word, None)
-            for word in ("contest", "latest", "restrain", "cat", "evaluate_me", "train-test", "val_test", "medieval", "2017")
+            for word in (
+                "contest",
+                "latest",
+                "restrain",
+                "cat",
+                "evaluate_me",
+                "train-test",
+                "val_test",
+                "medieval",
+                "2017",
+            )
         ),
     ],
 )
@@ -99,13 +161,15 @@ def test_the_summary_says_what_was_found(tmp_path):
     lines = found.facts.summary
     assert lines[0] == f"data {tmp_path}: 57 images, 3 classes (cat, dog, eel), 8 × 8 px, RGB"
     assert lines[1] == (
-        "  training 44 (train/); validation 7 (val/); test 6 (15% cut off train/ by data.split_seed: there is no test folder)"
+        "  training 44 (train/); validation 7 (val/); test 6 (15% cut off train/ by "
+        "data.split_seed: there is no test folder)"
     )
     assert lines[2] == "  largest class: cat, 59% of the training images"
     assert "  data.val_fraction has no effect: that part is a folder" in lines
     (passed,) = [line for line in lines if line.startswith("  passed over: ")]
     assert passed == (
-        "  passed over: 4 .heic, 1 .csv (no image format that is read), 1 hidden, 2 images outside every class folder, "
+        "  passed over: 4 .heic, 1 .csv (no image format that is read), 1 hidden, 2 images "
+        "outside every class folder, "
         "2 folders without images (notes/, train/fox/)"
     )
     assert not [line for line in lines if "warning" in line]
@@ -116,21 +180,30 @@ def test_a_class_without_images_that_can_be_read_is_refused(tmp_path):
     (tmp_path / "eel").mkdir()
     for number in range(3):
         (tmp_path / "eel" / f"{number}.HEIC").write_bytes(b"apple")
-    with pytest.raises(DataError, match=r"eel: every class folder must hold images, this one has none, but 3 \.heic"):
+    with pytest.raises(
+        DataError,
+        match=r"eel: every class folder must hold images, this one has none, but 3 \.heic",
+    ):
         load(DataConfig(source=str(tmp_path)))
 
 
 def test_a_class_of_links_to_another_class_is_refused(tmp_path):
     photographs(tmp_path)
     (tmp_path / "kitten").symlink_to("cat")
-    with pytest.raises(DataError, match="kitten: every class folder must hold images, this one has none, but links to images"):
+    with pytest.raises(
+        DataError,
+        match="kitten: every class folder must hold images, this one has none, but links to images",
+    ):
         load(DataConfig(source=str(tmp_path)))
 
 
 def test_a_file_that_is_no_image_is_named_without_an_address_in_memory(tmp_path):
     photographs(tmp_path)
     (tmp_path / "cat" / "empty.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"empty\.png: the image cannot be read: cannot identify image file\. Replace"):
+    with pytest.raises(
+        DataError,
+        match=r"empty\.png: the image cannot be read: cannot identify image file\. Replace",
+    ):
         load(DataConfig(source=str(tmp_path)))
 
 
@@ -138,24 +211,35 @@ def test_a_class_of_val_or_test_that_train_has_not_is_refused(tmp_path):
     photographs(tmp_path / "train", {"cat": 5, "dog": 5})
     photographs(tmp_path / "val", {"cat": 5, "dog": 5, "eel": 2})
     (tmp_path / "train" / "eel").mkdir()
-    with pytest.raises(DataError, match=r"val: the classes must be those of train/; not in train/: eel\. .*data\.val=none"):
+    with pytest.raises(
+        DataError,
+        match=r"val: the classes must be those of train/; not in train/: eel\. .*data\.val=none",
+    ):
         load(DataConfig(source=str(tmp_path)))
 
 
 def test_a_part_of_images_that_are_not_read_is_refused(tmp_path):
     photographs(tmp_path / "train")
     (tmp_path / "Test" / "cat").mkdir(parents=True)
-    assert "1 folder without images (Test/)" in said(load(DataConfig(source=str(tmp_path), image_size=8)))
+    assert "1 folder without images (Test/)" in said(
+        load(DataConfig(source=str(tmp_path), image_size=8))
+    )
     (tmp_path / "Test" / "cat" / "phone.HEIC").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"Test: the test folder must hold images, got 1 \.heic .*data\.test=none"):
+    with pytest.raises(
+        DataError, match=r"Test: the test folder must hold images, got 1 \.heic .*data\.test=none"
+    ):
         load(DataConfig(source=str(tmp_path), image_size=9))
-    assert "folders without images (Test/" in said(load(DataConfig(source=str(tmp_path), image_size=9, test="none")))
+    assert "folders without images (Test/" in said(
+        load(DataConfig(source=str(tmp_path), image_size=9, test="none"))
+    )
 
 
 def test_a_part_that_lacks_classes_is_refused(tmp_path):
     photographs(tmp_path / "train", {"cat": 5, "dog": 5})
     photographs(tmp_path / "val", {"cat": 5})
-    with pytest.raises(DataError, match=r"val: the classes must be those of train/; missing dog\. .*data\.val=none"):
+    with pytest.raises(
+        DataError, match=r"val: the classes must be those of train/; missing dog\. .*data\.val=none"
+    ):
         load(DataConfig(source=str(tmp_path)))
 
 
@@ -163,7 +247,9 @@ def test_a_part_that_lacks_classes_is_refused(tmp_path):
 def test_a_part_that_is_not_there_is_refused(part, tmp_path):
     photographs(tmp_path / "photos" / "held")
     photographs(tmp_path / "photos")
-    with pytest.raises(DataError, match=f"got nothing there. Did you mean data.{part}=.*photos/held"):
+    with pytest.raises(
+        DataError, match=f"got nothing there. Did you mean data.{part}=.*photos/held"
+    ):
         load(DataConfig(source=str(tmp_path / "photos"), **{part: "held"}))
     with pytest.raises(DataError, match="only an image folder has parts in other folders"):
         load(DataConfig(**{part: str(tmp_path)}))
@@ -180,7 +266,9 @@ def test_a_link_to_a_folder_above_adds_nothing(tmp_path):
     (tmp_path / "train" / "dog" / "round").symlink_to("../../..")
     (tmp_path / "train" / "all").symlink_to(tmp_path)
     (tmp_path / "test" / "cat" / "self").symlink_to(".")
-    after = load(DataConfig(source=str(tmp_path), image_size=8, cache=str(tmp_path / "other"))).facts
+    after = load(
+        DataConfig(source=str(tmp_path), image_size=8, cache=str(tmp_path / "other"))
+    ).facts
     assert after == before
     assert "links to a folder above" in "\n".join(after.summary)
 
@@ -195,7 +283,9 @@ def test_a_link_to_a_listed_image_is_passed_over(tmp_path):
     assert facts.n_train + facts.n_val == 16
     assert "16 second paths to a file listed already" in "\n".join(facts.summary)
     (tmp_path / "val").symlink_to("train")
-    with pytest.raises(DataError, match=r"val: no images found .*links to images that are listed elsewhere"):
+    with pytest.raises(
+        DataError, match=r"val: no images found .*links to images that are listed elsewhere"
+    ):
         load(DataConfig(source=str(tmp_path), image_size=9))
 
 
@@ -255,7 +345,10 @@ def test_flat_parts_beside_classes_that_are_not_wanted_are_left_out(tmp_path):
     assert "seg_train/ is read as a class" in summary
 
 
-@pytest.mark.parametrize(("name", "whole"), [("test_images", True), ("ValSet", True), ("testdata", True), ("crash_test", False)])
+@pytest.mark.parametrize(
+    ("name", "whole"),
+    [("test_images", True), ("ValSet", True), ("testdata", True), ("crash_test", False)],
+)
 def test_words_for_what_every_part_holds_name_nothing_else(name, whole):
     assert read_name(name).whole == whole
 
@@ -269,9 +362,17 @@ def test_an_unreadable_folder_is_named(tmp_path):
     """In a process of its own, which has not root's right to read everything."""
     photographs(tmp_path)
     Path(tmp_path / "cat").chmod(0)
-    alone = ["setpriv", "--inh-caps=-all", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
-    words = f"from hopsearch.data import DataConfig, load; load(DataConfig(source={str(tmp_path)!r}))"
-    done = subprocess.run([*alone, sys.executable, "-c", words], capture_output=True, text=True, timeout=50)
+    alone = (
+        ["setpriv", "--inh-caps=-all", "--bounding-set=-dac_override,-dac_read_search"]
+        if os.geteuid() == 0
+        else []
+    )
+    words = (
+        f"from hopsearch.data import DataConfig, load; load(DataConfig(source={str(tmp_path)!r}))"
+    )
+    done = subprocess.run(
+        [*alone, sys.executable, "-c", words], capture_output=True, text=True, timeout=50
+    )
     assert done.returncode == 1
     assert "DataError: " in done.stderr
     assert "cat: the folder must be readable: Permission denied" in done.stderr
@@ -289,7 +390,10 @@ def test_a_test_folder_that_copies_the_training_one_is_told_with_numbers(tmp_pat
     photographs(tmp_path / "train", {"cat": 8, "dog": 8})
     shutil.copytree(tmp_path / "train", tmp_path / "test")
     text = said(load(DataConfig(source=str(tmp_path), image_size=8)))
-    assert "warning: 14 test images are also among the training images (88% of the test images; same contents, e.g. " in text
+    assert (
+        "warning: 14 test images are also among the training images (88% of the test images; same "
+        "contents, e.g. " in text
+    )
     assert "warning: 2 test images are also among the validation images" in text
     assert "among the training images (100%" not in text
 
@@ -300,10 +404,16 @@ def test_images_in_two_parts_are_told_with_numbers(tmp_path):
     clean = load(DataConfig(source=str(tmp_path), image_size=8))
     assert "warning" not in said(clean)
     for number in range(3):
-        copy(tmp_path / "train" / "cat" / f"00{number}.jpg", tmp_path / "val" / "cat" / f"other-{number}.jpg")
+        copy(
+            tmp_path / "train" / "cat" / f"00{number}.jpg",
+            tmp_path / "val" / "cat" / f"other-{number}.jpg",
+        )
     copy(tmp_path / "val" / "dog" / "001.jpg", tmp_path / "test" / "dog" / "other.jpg")
     text = said(load(DataConfig(source=str(tmp_path), image_size=9)))
-    assert "warning: 3 validation images are also among the training images (16% of the validation images; same contents" in text
+    assert (
+        "warning: 3 validation images are also among the training images (16% of the validation "
+        "images; same contents" in text
+    )
     assert "e.g. val/cat/other-0.jpg = train/cat/000.jpg" in text
     assert "warning: 1 test image is also among the validation images (6% of" in text
 
@@ -320,7 +430,9 @@ def test_a_picture_with_two_labels_is_told(tmp_path):
 
 
 def fingerprint(source: object, **words) -> str:
-    return load(DataConfig(source=str(source), image_size=words.pop("image_size", 8), **words)).facts.fingerprint
+    return load(
+        DataConfig(source=str(source), image_size=words.pop("image_size", 8), **words)
+    ).facts.fingerprint
 
 
 def test_the_fingerprint_is_of_contents(tmp_path):
@@ -347,7 +459,9 @@ def test_the_fingerprint_does_not_depend_on_the_spelling(tmp_path, monkeypatch):
     photographs(tmp_path / "photos" / "train")
     photographs(tmp_path / "photos" / "test")
     here = fingerprint(tmp_path / "photos")
-    shutil.copytree(tmp_path / "photos", tmp_path / "elsewhere" / "pictures", copy_function=shutil.copyfile)
+    shutil.copytree(
+        tmp_path / "photos", tmp_path / "elsewhere" / "pictures", copy_function=shutil.copyfile
+    )
     (tmp_path / "link").symlink_to(tmp_path / "photos")
     monkeypatch.chdir(tmp_path / "photos")
     parts = {"val": None, "test": f"{tmp_path}/photos/test"}
@@ -385,7 +499,9 @@ def test_the_former_fingerprint_is_that_of_names_and_sizes(tmp_path):
     assert facts.fingerprint.startswith("2:")
     photographs(tmp_path / "other" / "train")
     photographs(tmp_path / "other" / "val")
-    assert load(DataConfig(source=str(tmp_path / "other"))).facts.former_fingerprint == "", "val/ was read as the test part"
+    assert load(DataConfig(source=str(tmp_path / "other"))).facts.former_fingerprint == "", (
+        "val/ was read as the test part"
+    )
     digits = load(DataConfig()).facts
     assert digits.fingerprint == digits.former_fingerprint
 
@@ -396,7 +512,9 @@ def test_reading_is_told_while_it_goes_on(tmp_path):
     told: list[tuple[str, int, int]] = []
     with watched_by(lambda *words: told.append(words)):
         load(DataConfig(source=str(tmp_path / "photos"), image_size=8))
-    assert told[0] == ("looking at", 1, TOTAL), "of colour images of a given size one header is enough"
+    assert told[0] == ("looking at", 1, TOTAL), (
+        "of colour images of a given size one header is enough"
+    )
     assert told[1:] == [("decoding", n, TOTAL) for n in range(1, TOTAL + 1)] + [
         ("comparing", n, TOTAL) for n in range(1, TOTAL + 1)
     ]

@@ -59,9 +59,13 @@ def fashion_mnist(tmp_path: Path) -> str:
     rng = np.random.default_rng(0)
     for part, count in (("train", 60), ("t10k", 20)):
         pixels = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
-        (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 0x803, count, 28, 28) + pixels.tobytes())
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(
+            struct.pack(">IIII", 0x803, count, 28, 28) + pixels.tobytes()
+        )
         labels = (np.arange(count) % 10).astype(np.uint8)
-        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 0x801, count) + labels.tobytes())
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(
+            struct.pack(">II", 0x801, count) + labels.tobytes()
+        )
     return f"fashion_mnist:{tmp_path}"
 
 
@@ -80,18 +84,30 @@ class TestEverySource:
     def test_shapes_and_facts_agree(self, make, tmp_path):
         splits = load(DataConfig(source=make(tmp_path)))
         facts = splits.facts
-        for part, count in ((splits.train, facts.n_train), (splits.val, facts.n_val), (splits.read_test(), None)):
+        for part, count in (
+            (splits.train, facts.n_train),
+            (splits.val, facts.n_val),
+            (splits.read_test(), None),
+        ):
             assert part.images_NCHW.dtype == torch.uint8
-            assert part.images_NCHW.shape == (len(part), facts.channels, facts.image_size, facts.image_size)
+            assert part.images_NCHW.shape == (
+                len(part),
+                facts.channels,
+                facts.image_size,
+                facts.image_size,
+            )
             assert (part.labels_N.dtype, part.labels_N.shape) == (torch.int64, (len(part),))
             assert count is None or count == len(part)
-            assert set(part.labels_N.tolist()) == set(range(len(facts.classes))), "every part has every class"
+            assert set(part.labels_N.tolist()) == set(range(len(facts.classes))), (
+                "every part has every class"
+            )
         assert facts.skipped == ()
 
     def test_no_image_is_in_two_parts(self, make, tmp_path):
         splits = load(DataConfig(source=make(tmp_path)))
         seen = [
-            {image.numpy().tobytes() for image in part.images_NCHW} for part in (splits.train, splits.val, splits.read_test())
+            {image.numpy().tobytes() for image in part.images_NCHW}
+            for part in (splits.train, splits.val, splits.read_test())
         ]
         assert seen[0] | seen[1] | seen[2]
         for first, second in ((0, 1), (0, 2), (1, 2)):
@@ -122,28 +138,54 @@ class TestEverySource:
     def test_images_can_be_resized(self, make, tmp_path):
         splits = load(DataConfig(source=make(tmp_path), image_size=20))
         assert splits.facts.image_size == 20
-        assert splits.train.images_NCHW.shape[2:] == splits.read_test().images_NCHW.shape[2:] == (20, 20)
+        assert (
+            splits.train.images_NCHW.shape[2:]
+            == splits.read_test().images_NCHW.shape[2:]
+            == (20, 20)
+        )
 
 
 def test_what_is_known_of_each(tmp_path):
     digits = load(DataConfig()).facts
-    assert (digits.image_size, digits.channels, digits.flip, len(digits.classes)) == (8, 1, False, 10)
+    assert (digits.image_size, digits.channels, digits.flip, len(digits.classes)) == (
+        8,
+        1,
+        False,
+        10,
+    )
     assert digits.n_train + digits.n_val + digits.n_test == 1797
     assert load(DataConfig()).train.images_NCHW.max() == 255
     fashion = load(DataConfig(source=fashion_mnist(tmp_path))).facts
-    assert (fashion.name, fashion.image_size, fashion.channels, fashion.flip) == ("fashion_mnist", 28, 1, False)
+    assert (fashion.name, fashion.image_size, fashion.channels, fashion.flip) == (
+        "fashion_mnist",
+        28,
+        1,
+        False,
+    )
     folder = load(DataConfig(source=two_folders(tmp_path))).facts
-    assert (folder.name, folder.classes, folder.flip, folder.channels) == ("set", ("cat", "dog", "eel"), True, 3)
+    assert (folder.name, folder.classes, folder.flip, folder.channels) == (
+        "set",
+        ("cat", "dog", "eel"),
+        True,
+        3,
+    )
     assert (folder.n_train + folder.n_val, folder.n_test) == (22, 5)
 
 
 def test_the_fingerprint_travels_and_tells_data_apart(tmp_path):
-    here, there = (load(DataConfig(source=one_folder(tmp_path / name))).facts for name in ("here", "there"))
+    here, there = (
+        load(DataConfig(source=one_folder(tmp_path / name))).facts for name in ("here", "there")
+    )
     assert here == there
     fill(tmp_path / "there" / "animals", {"cat": 21})
-    changed = load(DataConfig(source=str(tmp_path / "there" / "animals"), cache=str(tmp_path / "other"))).facts
+    changed = load(
+        DataConfig(source=str(tmp_path / "there" / "animals"), cache=str(tmp_path / "other"))
+    ).facts
     assert changed.fingerprint != here.fingerprint
-    assert load(DataConfig(source=str(tmp_path / "here" / "animals"), image_size=6)).facts.fingerprint != here.fingerprint
+    assert (
+        load(DataConfig(source=str(tmp_path / "here" / "animals"), image_size=6)).facts.fingerprint
+        != here.fingerprint
+    )
 
 
 def test_the_test_part_is_not_read_by_load(tmp_path):
@@ -213,18 +255,32 @@ def test_an_empty_folder_is_no_class_and_it_is_said(tmp_path):
     assert facts.classes == ("cat", "dog")
     assert "1 folder without images" in facts.summary[-1]
     (root / "eel" / "notes.txt").write_text("none yet")
-    refused(root, r"eel: every class folder must hold images, this one has none, but 1 \.txt", image_size=8)
+    refused(
+        root,
+        r"eel: every class folder must hold images, this one has none, but 1 \.txt",
+        image_size=8,
+    )
 
 
 def test_a_class_too_small_to_split(tmp_path):
-    refused(fill(tmp_path / "a", {"cat": 5, "dog": 2}), "every class needs at least 3 images.*class 'dog' has 2")
+    refused(
+        fill(tmp_path / "a", {"cat": 5, "dog": 2}),
+        "every class needs at least 3 images.*class 'dog' has 2",
+    )
     fill(tmp_path / "b" / "test", {"cat": 1, "dog": 1})
-    refused(fill(tmp_path / "b" / "train", {"cat": 5, "dog": 1}).parent, "at least 2 images.*class 'dog' has 1")
+    refused(
+        fill(tmp_path / "b" / "train", {"cat": 5, "dog": 1}).parent,
+        "at least 2 images.*class 'dog' has 1",
+    )
     load(DataConfig(source=str(fill(tmp_path / "c", {"cat": 3, "dog": 3}))))
 
 
 def test_a_test_fraction_that_leaves_too_little(tmp_path):
-    refused(fill(tmp_path, {"cat": 40, "dog": 4}), "left by data.test_fraction: .*'dog'", test_fraction=0.9)
+    refused(
+        fill(tmp_path, {"cat": 40, "dog": 4}),
+        "left by data.test_fraction: .*'dog'",
+        test_fraction=0.9,
+    )
 
 
 def test_classes_of_test_and_train_differ(tmp_path):
@@ -256,7 +312,10 @@ def test_a_set_that_is_not_there_and_cannot_be_fetched(name, tmp_path, monkeypat
 
     for kind in (CIFAR10, FashionMNIST):  # CIFAR100 is a CIFAR10
         monkeypatch.setattr(kind, "download", offline)
-    refused(f"{name}:{tmp_path}/new", f"{name}:.*/new: the set is not in the folder and cannot be downloaded: .*no network")
+    refused(
+        f"{name}:{tmp_path}/new",
+        f"{name}:.*/new: the set is not in the folder and cannot be downloaded: .*no network",
+    )
 
 
 def test_imagenet_that_is_not_there(tmp_path):
@@ -286,14 +345,22 @@ def test_a_corrupt_image_is_named(tmp_path):
 def test_corrupt_images_are_skipped_and_told(tmp_path, memory_limit):
     folder = Path(two_folders(tmp_path))
     before = load(DataConfig(source=str(folder))).facts
-    bad = [folder / "train" / "cat" / "003.JPG", folder / "train" / "dog" / "001.JPG", folder / "test" / "cat" / "000.jpeg"]
+    bad = [
+        folder / "train" / "cat" / "003.JPG",
+        folder / "train" / "dog" / "001.JPG",
+        folder / "test" / "cat" / "000.jpeg",
+    ]
     for path in bad:
         path.write_bytes(b"broken")
     config = DataConfig(source=str(folder), on_corrupt="skip", memory_limit=memory_limit)
     with pytest.warns(UserWarning, match=r"2 unreadable images are left out: .*\.JPG"):
         splits = load(config)
     assert sorted(splits.facts.skipped) == sorted(map(str, bad[:2]))
-    assert splits.facts.n_train + splits.facts.n_val == before.n_train + before.n_val - 2 == len(splits.train) + len(splits.val)
+    assert (
+        splits.facts.n_train + splits.facts.n_val
+        == before.n_train + before.n_val - 2
+        == len(splits.train) + len(splits.val)
+    )
     assert splits.facts.fingerprint != before.fingerprint
     with pytest.warns(UserWarning, match="test part: 1 unreadable images"):
         assert len(splits.read_test()) == 4
@@ -307,7 +374,9 @@ def test_all_images_corrupt(tmp_path):
     for path in folder.rglob("*.png"):
         path.write_bytes(b"broken")
     for limit in (0, 2**30):
-        refused(folder, "at least one image must be readable", on_corrupt="skip", memory_limit=limit)
+        refused(
+            folder, "at least one image must be readable", on_corrupt="skip", memory_limit=limit
+        )
 
 
 def test_skipping_that_empties_a_class_is_refused(tmp_path):
@@ -321,7 +390,14 @@ def test_skipping_that_empties_a_class_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "values", [{"val_fraction": 0}, {"val_fraction": 1}, {"on_corrupt": "ignore"}, {"image_size": 0}, {"sorce": "digits"}]
+    "values",
+    [
+        {"val_fraction": 0},
+        {"val_fraction": 1},
+        {"on_corrupt": "ignore"},
+        {"image_size": 0},
+        {"sorce": "digits"},
+    ],
 )
 def test_bad_settings(values):
     with pytest.raises(ConfigError, match=next(iter(values))):

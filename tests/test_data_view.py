@@ -1,4 +1,6 @@
-"""One image file to pixels: the same as other tools make, at a cost bounded by the result, whatever the file."""
+"""One image file to pixels: the same as other tools make, at a cost bounded by the result, whatever
+the file.
+"""
 
 import io
 import os
@@ -29,7 +31,9 @@ def photograph(width: int = 533, height: int = 400, seed: int = 0) -> Image.Imag
     for cells, weight in ((4, 50), (16, 25), (64, 15), (256, 5)):
         for channel in range(3):
             coarse = Image.fromarray(rng.standard_normal((cells, cells)).astype(np.float32))
-            total[..., channel] += weight * np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+            total[..., channel] += weight * np.asarray(
+                coarse.resize((width, height), Image.Resampling.BICUBIC)
+            )
     return Image.fromarray(total.clip(0, 255).astype(np.uint8))
 
 
@@ -55,7 +59,19 @@ def plain(file: bytes, size: int, crop_pct: float = 1.0) -> np.ndarray:
 
 @pytest.mark.parametrize("crop_pct", [1.0, 0.875])
 @pytest.mark.parametrize(
-    "sides", [(40, 20), (20, 40), (3, 5), (1, 1), (21, 20), (57, 300), (700, 60), (16, 16), (18, 18), (14, 14)]
+    "sides",
+    [
+        (40, 20),
+        (20, 40),
+        (3, 5),
+        (1, 1),
+        (21, 20),
+        (57, 300),
+        (700, 60),
+        (16, 16),
+        (18, 18),
+        (14, 14),
+    ],
 )
 def test_the_view_is_torchvisions_to_one_grey_level(sides, crop_pct):
     file = encoded(picture(3, sides), "PNG")
@@ -63,7 +79,9 @@ def test_the_view_is_torchvisions_to_one_grey_level(sides, crop_pct):
 
 
 @pytest.mark.parametrize(("size", "crop_pct"), [(32, 1), (64, 1), (224, 1), (224, 0.875)])
-@pytest.mark.parametrize(("sides", "scaled_from"), [((533, 400), 101), ((400, 533), 101), ((1601, 1203), 301)])
+@pytest.mark.parametrize(
+    ("sides", "scaled_from"), [((533, 400), 101), ((400, 533), 101), ((1601, 1203), 301)]
+)
 def test_jpegs_look_like_the_whole_decoded_by_pil(sides, scaled_from, size, crop_pct):
     file = encoded(photograph(*sides), quality=90)
     apart = np.abs(seen(file, size, crop_pct=crop_pct) - plain(file, size, crop_pct))
@@ -117,20 +135,40 @@ def test_damaged_exif_does_not_cost_the_image():
     assert np.abs(seen(file, 64) - seen(encoded(photograph()), 64)).max() == 0
 
 
-@pytest.mark.parametrize(("form", "suffix"), [("GIF", "gif"), ("PNG", "png"), ("TIFF", "tif"), ("WEBP", "webp")])
+@pytest.mark.parametrize(
+    ("form", "suffix"), [("GIF", "gif"), ("PNG", "png"), ("TIFF", "tif"), ("WEBP", "webp")]
+)
 def test_of_many_frames_the_first_is_seen(tmp_path, form, suffix):
-    first, rest = Image.new("RGB", (20, 20), (255, 0, 0)), [Image.new("RGB", (20, 20), (0, n, 255)) for n in range(30)]
+    first, rest = (
+        Image.new("RGB", (20, 20), (255, 0, 0)),
+        [Image.new("RGB", (20, 20), (0, n, 255)) for n in range(30)],
+    )
     file = encoded(first, form, save_all=True, append_images=rest)
     assert np.abs(seen(file, 8)[:, 4, 4] - (255, 0, 0)).max() <= 4
 
 
-def png(width: int, height: int, depth: int, colours: int, *chunks: tuple[bytes, bytes], rows: bytes | None = None) -> bytes:
+def png(
+    width: int,
+    height: int,
+    depth: int,
+    colours: int,
+    *chunks: tuple[bytes, bytes],
+    rows: bytes | None = None,
+) -> bytes:
     """A PNG made by hand."""
     channels = {0: 1, 2: 3, 3: 1}[colours]
     row = b"\0" + bytes((width * depth * channels + 7) // 8)
     data = zlib.compress(row * height if rows is None else rows)
-    parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colours, 0, 0, 0)), *chunks, (b"IDAT", data), (b"IEND", b"")]
-    body = (struct.pack(">I", len(text)) + tag + text + struct.pack(">I", zlib.crc32(tag + text)) for tag, text in parts)
+    parts = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colours, 0, 0, 0)),
+        *chunks,
+        (b"IDAT", data),
+        (b"IEND", b""),
+    ]
+    body = (
+        struct.pack(">I", len(text)) + tag + text + struct.pack(">I", zlib.crc32(tag + text))
+        for tag, text in parts
+    )
     return b"\x89PNG\r\n\x1a\n" + b"".join(body)
 
 
@@ -187,7 +225,8 @@ for label in ("a", "b"):
         for form in ("png", "jpg", "tif"):
             if form == "png" or number < 5:
                 Image.new("RGB", size).save(folder / label / f"{number}.{form}")
-load(DataConfig(source=str(folder), image_size=9))  # once at a small size, so that all modules and threads are there
+# once at a small size, so that all modules and threads are there
+load(DataConfig(source=str(folder), image_size=9))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 facts = load(DataConfig(source=str(folder))).facts
 assert facts.image_size == 224, facts
@@ -230,7 +269,10 @@ def test_an_image_for_which_there_is_no_memory_is_unreadable(tmp_path):
             (tmp_path / label / f"{number}.png").write_bytes(png(20, 20, 1, 0))
     (tmp_path / "a" / "9.png").write_bytes(png(13_000, 13_000, 1, 0))
     told = "'not enough memory to decode 13000 × 13000 pixels'"
-    assert run_script(SCARCE, tmp_path).strip() == f"[(1, 8, 8), (1, 8, 8), {told}, (1, 8, 8), (1, 8, 8)]"
+    assert (
+        run_script(SCARCE, tmp_path).strip()
+        == f"[(1, 8, 8), (1, 8, 8), {told}, (1, 8, 8), (1, 8, 8)]"
+    )
 
 
 def test_images_larger_than_can_be_trained_on_need_a_size(tmp_path):
@@ -238,7 +280,9 @@ def test_images_larger_than_can_be_trained_on_need_a_size(tmp_path):
         (tmp_path / label).mkdir()
         for number in range(3):
             Image.new("1", (4100, 4100)).save(tmp_path / label / f"{number}.png")
-    with pytest.raises(DataError, match=r"up to 4096 pixels a side, these have 4100\. Set data\.image_size"):
+    with pytest.raises(
+        DataError, match=r"up to 4096 pixels a side, these have 4100\. Set data\.image_size"
+    ):
         load(DataConfig(source=str(tmp_path)))
 
 
@@ -266,9 +310,15 @@ def test_slow_images_are_handed_over_one_by_one_and_fast_ones_together():
     for name, seconds in (("slow", 0.15), ("fast", 0.0)):
         took[name] = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(decode, "_run", lambda task, run, stop, seen=took[name]: seen.append(run) or real(task, run, stop))
+            patch.setattr(
+                decode,
+                "_run",
+                lambda task, run, stop, seen=took[name]: seen.append(run) or real(task, run, stop),
+            )
             count = 8 if name == "slow" else 2000
-            assert list(decode.in_threads(lambda index, wait=seconds: time.sleep(wait) or index, count)) == list(range(count))
+            assert list(
+                decode.in_threads(lambda index, wait=seconds: time.sleep(wait) or index, count)
+            ) == list(range(count))
     assert {len(run) for run in took["slow"]} == {1}
     assert max(len(run) for run in took["fast"]) == 32
 
@@ -282,7 +332,8 @@ def test_ctrl_c_ends_decoding_at_once():
         return index
 
     results = decode.in_threads(slow, 100_000)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    # a shell's background job ignores it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -314,4 +365,5 @@ def test_an_error_elsewhere_stops_the_threads_too(tmp_path, monkeypatch):
     count = len(decoded)
     time.sleep(0.3)
     assert len(decoded) <= count + decode._cores()
-    assert caught.value.__traceback__ is not None  # which holds the frames: nothing but closing them stops the threads
+    # which holds the frames: nothing but closing them stops the threads
+    assert caught.value.__traceback__ is not None

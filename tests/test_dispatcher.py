@@ -48,7 +48,12 @@ def test_all_trials_come_and_go(desk):
 
 def test_an_epochs_metrics_are_kept_but_for_those_of_single_blocks(desk):
     job = desk.next_job()
-    more = {"val_loss": 1.5, "cosine/tokens/mean": 0.25, "cosine/tokens/max": 0.5, "cosine/tokens/block0": 0.1}
+    more = {
+        "val_loss": 1.5,
+        "cosine/tokens/mean": 0.25,
+        "cosine/tokens/max": 0.5,
+        "cosine/tokens/block0": 0.1,
+    }
     desk.take(job.number, Progress(rows=(row(1) | more,)))
     assert desk.study.records[job.number].metrics == {"val_loss": 1.5, "cosine/tokens/mean": 0.25}
 
@@ -59,14 +64,17 @@ def test_a_lost_worker_goes_on_and_one_that_kills_is_given_up(desk):
     for _ in range(2):
         desk.lose(job.number)
         assert desk.next_job().number == job.number
-    desk.take(job.number, Progress(rows=(row(1), row(2))))  # an epoch further: the count begins anew
+    # an epoch further: the count begins anew
+    desk.take(job.number, Progress(rows=(row(1), row(2))))
     for _ in range(2):
         desk.lose(job.number)
         assert desk.next_job().number == job.number
     desk.lose(job.number)
     record = desk.study.records[job.number]
     assert (record.state, record.losses) == (State.FAILED, 5)
-    assert record.reason.startswith("lost: its worker died 3 times in a row without finishing an epoch; the last time ")
+    assert record.reason.startswith(
+        "lost: its worker died 3 times in a row without finishing an epoch; the last time "
+    )
 
 
 def test_a_worker_that_left_by_itself_never_counts_against_its_trial(desk):
@@ -92,7 +100,14 @@ def test_the_time_it_took_is_known_though_it_was_killed_before_any_trial_ended(t
     now = [100.0]
     for spent in (30.0, 60.0):
         with Study(tmp_path / "test", identity(space=SPACE), "random", "asha_promotion") as study:
-            desk = Dispatcher(study, DataConfig(), digits.facts, Constraint(), Budget(trials=9), clock=lambda: now[0])
+            desk = Dispatcher(
+                study,
+                DataConfig(),
+                digits.facts,
+                Constraint(),
+                Budget(trials=9),
+                clock=lambda: now[0],
+            )
             job = desk.next_job()
             now[0] += 30
             desk.take(job.number, Progress(rows=(row(study.records[job.number].epoch + 1),)))
@@ -107,11 +122,17 @@ def test_a_limit_on_what_is_measured_ends_trials_and_the_sampler_is_told(tmp_pat
         desk = Dispatcher(study, DataConfig(), digits.facts, limit, Budget(trials=18))
         while job := desk.next_job():
             assert job.latency
-            depth, epoch, goes_on = study.records[job.number].config["model.depth"], study.records[job.number].epoch, True
+            depth, epoch, goes_on = (
+                study.records[job.number].config["model.depth"],
+                study.records[job.number].epoch,
+                True,
+            )
             while goes_on:
                 epoch += 1
                 more = {"latency": depth / 1000} if epoch == 1 else {}
-                goes_on = desk.take(job.number, Progress(rows=(row(epoch, depth / 50) | more,), done=epoch == 3))
+                goes_on = desk.take(
+                    job.number, Progress(rows=(row(epoch, depth / 50) | more,), done=epoch == 3)
+                )
     view = StudyView.open(tmp_path / "test")
     slow = [record for record in view.counted() if record.config["model.depth"] > 20]
     assert len(view.counted()) == 18
@@ -119,7 +140,10 @@ def test_a_limit_on_what_is_measured_ends_trials_and_the_sampler_is_told(tmp_pat
     assert slow[0].reason == f"latency <= 0.02 must hold, got {slow[0].cost['latency']:.4g}"
     assert all(record.config["model.depth"] <= 20 for record in view.ranked())
     told = {trial.number: trial.constraints for trial in view.optuna.trials if trial.constraints}
-    assert told == {record.number: {"latency": pytest.approx(record.cost["latency"] / 0.02 - 1)} for record in slow}
+    assert told == {
+        record.number: {"latency": pytest.approx(record.cost["latency"] / 0.02 - 1)}
+        for record in slow
+    }
     assert view.audit() == []
 
 
@@ -127,11 +151,21 @@ def test_a_quota_minds_what_the_workers_say_they_hold(tmp_path, digits):
     said: list[str] = []
     with Study(tmp_path / "test", identity(space=SPACE), "random", "none") as study:
         keeping = CheckpointConfig(quota=2500)
-        desk = Dispatcher(study, DataConfig(), digits.facts, Constraint(), Budget(trials=4), keeping=keeping, say=said.append)
+        desk = Dispatcher(
+            study,
+            DataConfig(),
+            digits.facts,
+            Constraint(),
+            Budget(trials=4),
+            keeping=keeping,
+            say=said.append,
+        )
         jobs = [desk.next_job() for _ in range(4)]
         for job, value in zip(jobs[:3], (0.5, 0.7, 0.6), strict=True):
             for epoch in (1, 2, 3):
-                desk.take(job.number, Progress(rows=(row(epoch, value),), held=1000, done=epoch == 3))
+                desk.take(
+                    job.number, Progress(rows=(row(epoch, value),), held=1000, done=epoch == 3)
+                )
         assert (study.kept, said) == ([1, 2], [])
         desk.take(jobs[3].number, Progress(rows=(row(1, 0.9),), held=2000))
         desk.take(jobs[3].number, Progress(failure="trial", reason="diverged: too hot"))
@@ -141,7 +175,9 @@ def test_a_quota_minds_what_the_workers_say_they_hold(tmp_path, digits):
 
 def test_a_mistake_of_the_users_ends_the_search(desk):
     job = desk.next_job()
-    assert not desk.take(job.number, Progress(failure="search", reason="the image folder must exist"))
+    assert not desk.take(
+        job.number, Progress(failure="search", reason="the image folder must exist")
+    )
     assert desk.finished
     assert "the image folder must exist" in str(desk.error)
     assert desk.study.records[job.number].state == State.RUNNING  # to be continued
@@ -149,7 +185,10 @@ def test_a_mistake_of_the_users_ends_the_search(desk):
 
 def test_bugs_in_a_row_end_the_search(desk):
     while job := desk.next_job():
-        desk.take(job.number, Progress(failure="trial", reason="error: ZeroDivisionError: x", trace="Traceback …"))
+        desk.take(
+            job.number,
+            Progress(failure="trial", reason="error: ZeroDivisionError: x", trace="Traceback …"),
+        )
     assert isinstance(desk.error, RuntimeError)
     assert "Traceback" in str(desk.error)
 
@@ -159,17 +198,22 @@ def test_a_full_disk_ends_the_search_and_loses_nothing(desk, tmp_path, digits):
     assert desk.take(job.number, Progress(rows=(row(1),)))
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     size = (tmp_path / "test" / "journal.log").stat().st_size
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, old[1]))  # a quota: writing past it fails as on a full disk
+    # a quota: writing past it fails as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, old[1]))
     try:
         assert not desk.take(job.number, Progress(rows=(row(2, 0.6),)))
         assert desk.next_job() is None
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
     assert isinstance(desk.error, StudyError)
-    assert "the journal must be writable, got: File too large. Free some space and run the same command again" in str(desk.error)
+    assert (
+        "the journal must be writable, got: File too large. Free some space and run the same "
+        "command again" in str(desk.error)
+    )
     assert desk.finished
     desk.study.close()
-    with Study(tmp_path / "test", identity(space=SPACE), "random", "none") as study:  # half a line is dropped
+    # half a line is dropped
+    with Study(tmp_path / "test", identity(space=SPACE), "random", "none") as study:
         again = Dispatcher(study, DataConfig(), digits.facts, Constraint(), Budget(trials=3))
         assert again.next_job().number == job.number
         assert study.records[job.number].epoch == 1
@@ -180,7 +224,13 @@ class TestBooking:
 
     def test_a_limit_that_is_broken(self, tmp_path, digits):
         with Study(tmp_path / "test", identity(space=SPACE), "random", "none") as study:
-            desk = Dispatcher(study, DataConfig(), digits.facts, Constraint(max_latency=1e-9), Budget(trials=9, epochs=3))
+            desk = Dispatcher(
+                study,
+                DataConfig(),
+                digits.facts,
+                Constraint(max_latency=1e-9),
+                Budget(trials=9, epochs=3),
+            )
             while job := desk.next_job():
                 desk.take(job.number, Progress(rows=(row(1) | {"latency": 1.0},)))
             assert desk.stopped == "the budget of 3 epochs is spent"
@@ -190,12 +240,15 @@ class TestBooking:
 
     def test_an_epoch_that_diverges(self, desk):
         for failed in (
-            Progress(failure="trial", reason="diverged: too hot", failed_epochs=1, failed_seconds=0.5),
+            Progress(
+                failure="trial", reason="diverged: too hot", failed_epochs=1, failed_seconds=0.5
+            ),
             Progress(failure="trial", reason="out_of_memory: before its first step"),
         ):
             desk.take(desk.next_job().number, failed)
         assert (desk.study.epochs, desk.study.trained_seconds) == (1, 0.5)
-        assert [record.failure.learn for record in desk.study.counted()] == [True, True]  # its own fault: the worst there is
+        # its own fault: the worst there is
+        assert [record.failure.learn for record in desk.study.counted()] == [True, True]
 
     def test_epochs_lost_with_a_worker_or_trained_twice(self, desk):
         now = 0.0
@@ -214,13 +267,16 @@ class TestBooking:
         desk.lose(job.number, Death(Cause.LEFT, "it left"))
         assert desk.study.epochs == 2  # the rest of that epoch is still to come
         desk.next_job()
-        desk.take(job.number, Progress(rows=(row(1),)))  # its checkpoint was gone: from the beginning
+        # its checkpoint was gone: from the beginning
+        desk.take(job.number, Progress(rows=(row(1),)))
         assert (desk.study.epochs, desk.study.records[job.number].epoch) == (3, 1)
 
     def test_the_log_of_a_worker_tells_what_was_begun(self, tmp_path, digits):
         def opened():
             study = Study(tmp_path / "test", identity(space=SPACE), "random", "none")
-            return study, Dispatcher(study, DataConfig(), digits.facts, Constraint(), Budget(trials=3))
+            return study, Dispatcher(
+                study, DataConfig(), digits.facts, Constraint(), Budget(trials=3)
+            )
 
         study, desk = opened()
         log = desk.checkpoints.folder(desk.next_job().number) / "epochs.log"

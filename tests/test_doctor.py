@@ -24,7 +24,17 @@ from hopsearch.command_line.command import DONE, MISTAKE, run_verb
 from hopsearch.core.errors import ConfigError
 from hopsearch.ray_backend.cluster.aws_provider import set_doors
 from hopsearch.ray_backend.cluster.fallbacks import chain, describe
-from tests.clusterfiles import CLUSTER, CONTAINER, EDITS, GROUP, ROOT, contents_of, edited, examined, put
+from tests.clusterfiles import (
+    CLUSTER,
+    CONTAINER,
+    EDITS,
+    GROUP,
+    ROOT,
+    contents_of,
+    edited,
+    examined,
+    put,
+)
 
 pytestmark = pytest.mark.usefixtures("at_home")
 FILES = sorted(CLUSTER.glob("*.yaml"))
@@ -45,11 +55,17 @@ def test_a_shipped_file_is_sound_once_it_is_edited(name, tmp_path, capsys):
         ("aws", "must be your own address, got the example 203.0.113.7/32"),
         ("gcp", "must be your project, got my-project"),
         ("local", "must be a machine of yours, got the example 192.0.2.10"),
-        ("kuberay", "must be an image of yours, got the example registry.example.com/hopsearch:2.60.0"),
+        (
+            "kuberay",
+            "must be an image of yours, got the example registry.example.com/hopsearch:2.60.0",
+        ),
     ],
 )
 def test_what_is_still_the_examples(name, rule, capsys):
-    assert run_verb(doctor.main, doctor.DoctorConfig, "about", [str(CLUSTER / f"{name}.yaml")]) == MISTAKE
+    assert (
+        run_verb(doctor.main, doctor.DoctorConfig, "about", [str(CLUSTER / f"{name}.yaml")])
+        == MISTAKE
+    )
     assert rule in capsys.readouterr().err
 
 
@@ -62,44 +78,159 @@ OPEN = "ray start --head --autoscaling-config=~/ray_bootstrap_config.yaml --dash
     ("name", "change", "place", "rule"),
     [
         ("aws", put("max_worker", 8), "max_worker", "unknown field. Did you mean max_workers?"),
-        ("aws", put("available_node_types/gpu-spot/prioriti", 1), "prioriti", "Did you mean priority?"),
+        (
+            "aws",
+            put("available_node_types/gpu-spot/prioriti", 1),
+            "prioriti",
+            "Did you mean priority?",
+        ),
         ("aws", put("head_node_type", "haed"), "head_node_type", "Did you mean head?"),
         ("aws", put("max_workers", None), "max_workers", "must be bounded"),
-        ("aws", put("available_node_types/gpu-spot/min_workers", 2), "min_workers", "paid for without work"),
+        (
+            "aws",
+            put("available_node_types/gpu-spot/min_workers", 2),
+            "min_workers",
+            "paid for without work",
+        ),
         ("aws", put("provider/cache_stopped_nodes", True), "cache_stopped_nodes", "must be false"),
-        ("aws", put("provider/security_group/IpPermissions", WORLD), "security_group", "port 22 must not be open to 0.0.0.0/0"),
+        (
+            "aws",
+            put("provider/security_group/IpPermissions", WORLD),
+            "security_group",
+            "port 22 must not be open to 0.0.0.0/0",
+        ),
         ("aws", put("provider/security_group", None), "security_group", "who reaches SSH"),
         ("aws", put("provider/type", "aws"), "provider.type", "opens SSH to everybody"),
-        ("aws", put("head_start_ray_commands", [OPEN]), "head_start_ray_commands", "must listen on loopback"),
-        ("aws", put("file_mounts", {"/home/ubuntu/x": "./tests"}), "file_mounts", "the token must be shipped"),
+        (
+            "aws",
+            put("head_start_ray_commands", [OPEN]),
+            "head_start_ray_commands",
+            "must listen on loopback",
+        ),
+        (
+            "aws",
+            put("file_mounts", {"/home/ubuntu/x": "./tests"}),
+            "file_mounts",
+            "the token must be shipped",
+        ),
         ("local", put("setup_commands", []), "setup_commands", "must set RAY_AUTH_MODE=token"),
-        ("gcp", put("head_setup_commands", [NIGHTLY]), "head_setup_commands", "a released Ray must be installed"),
-        ("aws", put("available_node_types/head/node_config/ImageId", "ubuntu-18.04"), "ImageId", "maintained system"),
-        ("aws", put("available_node_types/head/node_config/MetadataOptions", {}), "MetadataOptions", "IMDSv2 must be required"),
+        (
+            "gcp",
+            put("head_setup_commands", [NIGHTLY]),
+            "head_setup_commands",
+            "a released Ray must be installed",
+        ),
+        (
+            "aws",
+            put("available_node_types/head/node_config/ImageId", "ubuntu-18.04"),
+            "ImageId",
+            "maintained system",
+        ),
+        (
+            "aws",
+            put("available_node_types/head/node_config/MetadataOptions", {}),
+            "MetadataOptions",
+            "IMDSv2 must be required",
+        ),
         (
             "aws",
             put("available_node_types/head/node_config/IamInstanceProfile", None),
             "IamInstanceProfile",
             "must name a profile",
         ),
-        ("aws", put("available_node_types/head/node_config/InstanceMarketOptions", {}), "head", "must not be a spot machine"),
+        (
+            "aws",
+            put("available_node_types/head/node_config/InstanceMarketOptions", {}),
+            "head",
+            "must not be a spot machine",
+        ),
         ("kuberay", put("spec/rayClusterSpec/authOptions", None), "authOptions", "must be token"),
-        ("kuberay", put("spec/rayClusterSpec/rayVersion", "2.9.0"), "rayVersion", "as here, got 2.9.0"),
-        ("kuberay", put("apiVersion", "ray.io/v1alpha1"), "apiVersion", "must be ray.io/v1, got ray.io/v1alpha1"),
+        (
+            "kuberay",
+            put("spec/rayClusterSpec/rayVersion", "2.9.0"),
+            "rayVersion",
+            "as here, got 2.9.0",
+        ),
+        (
+            "kuberay",
+            put("apiVersion", "ray.io/v1alpha1"),
+            "apiVersion",
+            "must be ray.io/v1, got ray.io/v1alpha1",
+        ),
         ("kuberay", put("kind", "RayJop"), "kind", "Did you mean RayJob?"),
-        ("kuberay", put("spec/entrypont", "x"), "spec.entrypont", "unknown field. Did you mean entrypoint?"),
-        ("kuberay", put("spec/rayClusterSpec/autoscalerOption", {}), "autoscalerOption", "Did you mean autoscalerOptions?"),
-        ("kuberay", put("spec/rayClusterSpec/autoscalerOptions/version", "v1"), "autoscalerOptions.version", "must be v2"),
-        ("kuberay", put("spec/rayClusterSpec/autoscalerOptions/idleTimeout", 5), "idleTimeout", "mean idleTimeoutSeconds?"),
-        ("kuberay", put("spec/rayClusterSpec/headGroupSpec/rayStartParam", {}), "rayStartParam", "Did you mean rayStartParams?"),
-        ("kuberay", put(f"{GROUP}/maxReplica", 8), "gpu-spot.maxReplica", "Did you mean maxReplicas?"),
+        (
+            "kuberay",
+            put("spec/entrypont", "x"),
+            "spec.entrypont",
+            "unknown field. Did you mean entrypoint?",
+        ),
+        (
+            "kuberay",
+            put("spec/rayClusterSpec/autoscalerOption", {}),
+            "autoscalerOption",
+            "Did you mean autoscalerOptions?",
+        ),
+        (
+            "kuberay",
+            put("spec/rayClusterSpec/autoscalerOptions/version", "v1"),
+            "autoscalerOptions.version",
+            "must be v2",
+        ),
+        (
+            "kuberay",
+            put("spec/rayClusterSpec/autoscalerOptions/idleTimeout", 5),
+            "idleTimeout",
+            "mean idleTimeoutSeconds?",
+        ),
+        (
+            "kuberay",
+            put("spec/rayClusterSpec/headGroupSpec/rayStartParam", {}),
+            "rayStartParam",
+            "Did you mean rayStartParams?",
+        ),
+        (
+            "kuberay",
+            put(f"{GROUP}/maxReplica", 8),
+            "gpu-spot.maxReplica",
+            "Did you mean maxReplicas?",
+        ),
         ("kuberay", put(f"{GROUP}/maxReplicas", None), "maxReplicas", "must be bounded"),
-        ("kuberay", put(f"{GROUP}/replicas", 9), "replicas", "replicas <= maxReplicas must hold, got 0, 9, 8"),
-        ("kuberay", put(f"{GROUP}/template/spec/tolerations_", []), "tolerations_", "Did you mean tolerations?"),
-        ("kuberay", put(f"{GROUP}/template/spec/restartPolicy", "Always"), "restartPolicy", "must be Never, got Always"),
-        ("kuberay", put(f"{CONTAINER}/imagePolicy", "x"), "ray-worker.imagePolicy", "Did you mean imagePullPolicy?"),
-        ("kuberay", put(f"{CONTAINER}/image", "rayproject/ray:latest"), "ray-worker.image", "pinned to Ray"),
-        ("kuberay", put(f"{CONTAINER}/resources/limits/nvidia.com~gpu", "0"), "workerGroupSpecs", "gpu-spot: CPU 4, GPU 0"),
+        (
+            "kuberay",
+            put(f"{GROUP}/replicas", 9),
+            "replicas",
+            "replicas <= maxReplicas must hold, got 0, 9, 8",
+        ),
+        (
+            "kuberay",
+            put(f"{GROUP}/template/spec/tolerations_", []),
+            "tolerations_",
+            "Did you mean tolerations?",
+        ),
+        (
+            "kuberay",
+            put(f"{GROUP}/template/spec/restartPolicy", "Always"),
+            "restartPolicy",
+            "must be Never, got Always",
+        ),
+        (
+            "kuberay",
+            put(f"{CONTAINER}/imagePolicy", "x"),
+            "ray-worker.imagePolicy",
+            "Did you mean imagePullPolicy?",
+        ),
+        (
+            "kuberay",
+            put(f"{CONTAINER}/image", "rayproject/ray:latest"),
+            "ray-worker.image",
+            "pinned to Ray",
+        ),
+        (
+            "kuberay",
+            put(f"{CONTAINER}/resources/limits/nvidia.com~gpu", "0"),
+            "workerGroupSpecs",
+            "gpu-spot: CPU 4, GPU 0",
+        ),
         (
             "kuberay",
             put("spec/rayClusterSpec/headGroupSpec/rayStartParams/dashboard-host", "127.0.0.1"),
@@ -114,7 +245,9 @@ def test_a_planted_mistake_is_found(name, change, place, rule):
     found = [each for each in examined(contents) if not each.rule.startswith("Ray refuses it")]
     assert place in found[0].place
     assert rule in str(found[0])
-    assert len(found) == 1 or (name == "kuberay" and all("image" in each.place for each in found)), [*map(str, found)]
+    assert len(found) == 1 or (
+        name == "kuberay" and all("image" in each.place for each in found)
+    ), [*map(str, found)]
 
 
 def node(name, value=None, group="gpu-spot"):
@@ -124,16 +257,40 @@ def node(name, value=None, group="gpu-spot"):
 @pytest.mark.parametrize(
     ("change", "place", "rule"),
     [
-        (node("ImageID", "ami-1"), "ImageID", "unknown parameter of EC2's RunInstances. Did you mean ImageId?"),
-        (node("InstanceType", "g6.xlargest"), "InstanceType", "values, got 'g6.xlargest'. Did you mean g6.xlarge?"),
-        (node("InstanceMarketOptions/MarketType", "spott"), "MarketType", "got 'spott'. Did you mean spot?"),
-        (node("InstanceMarketOptions/SpotOptions/Interruption", "stop"), "SpotOptions.Interruption", "unknown parameter"),
+        (
+            node("ImageID", "ami-1"),
+            "ImageID",
+            "unknown parameter of EC2's RunInstances. Did you mean ImageId?",
+        ),
+        (
+            node("InstanceType", "g6.xlargest"),
+            "InstanceType",
+            "values, got 'g6.xlargest'. Did you mean g6.xlarge?",
+        ),
+        (
+            node("InstanceMarketOptions/MarketType", "spott"),
+            "MarketType",
+            "got 'spott'. Did you mean spot?",
+        ),
+        (
+            node("InstanceMarketOptions/SpotOptions/Interruption", "stop"),
+            "SpotOptions.Interruption",
+            "unknown parameter",
+        ),
         (node("EbsOptimized", "yes"), "EbsOptimized", "must be a boolean, got 'yes'"),
         (node("SecurityGroupIds", "sg-1"), "SecurityGroupIds", "must be a list, got 'sg-1'"),
         (node("CreditSpecification", {}), "CreditSpecification.CpuCredits", "must be given"),
-        (node("Fallbacks/0/InstanceType", "g5.small"), "gpu-spot.node_config.InstanceType", "got 'g5.small'"),
+        (
+            node("Fallbacks/0/InstanceType", "g5.small"),
+            "gpu-spot.node_config.InstanceType",
+            "got 'g5.small'",
+        ),
         (node("Fallbacks/0/Spot", True), "gpu-spot.node_config.Spot", "unknown parameter"),
-        (put("provider", {"type": "aws", "cache_stopped_nodes": False}), "Fallbacks", "unknown parameter"),
+        (
+            put("provider", {"type": "aws", "cache_stopped_nodes": False}),
+            "Fallbacks",
+            "unknown parameter",
+        ),
     ],
 )
 def test_what_amazon_would_refuse(change, place, rule):
@@ -149,10 +306,26 @@ def test_what_amazon_would_refuse(change, place, rule):
 @pytest.mark.parametrize(
     ("change", "place", "rule"),
     [
-        (node("machinetype", "x", "gpu-l4"), "machinetype", "of Compute Engine's Instance. Did you mean machineType?"),
-        (node("scheduling/provisioningModel", "SPOTTY", "gpu-l4"), "provisioningModel", "Did you mean SPOT?"),
-        (node("disks/0/initializeParams/diskSize", 9, "gpu-l4"), "disks.0.initializeParams.diskSize", "mean diskSizeGb?"),
-        (node("scheduling/automaticRestart", "no", "gpu-l4"), "automaticRestart", "'no' is not of type 'boolean'"),
+        (
+            node("machinetype", "x", "gpu-l4"),
+            "machinetype",
+            "of Compute Engine's Instance. Did you mean machineType?",
+        ),
+        (
+            node("scheduling/provisioningModel", "SPOTTY", "gpu-l4"),
+            "provisioningModel",
+            "Did you mean SPOT?",
+        ),
+        (
+            node("disks/0/initializeParams/diskSize", 9, "gpu-l4"),
+            "disks.0.initializeParams.diskSize",
+            "mean diskSizeGb?",
+        ),
+        (
+            node("scheduling/automaticRestart", "no", "gpu-l4"),
+            "automaticRestart",
+            "'no' is not of type 'boolean'",
+        ),
     ],
 )
 def test_what_google_would_refuse(change, place, rule):
@@ -165,7 +338,11 @@ def test_what_google_would_refuse(change, place, rule):
 
 
 def test_a_tpu_has_another_api():
-    contents = {"available_node_types": {"tpu": {"node_config": {"acceleratorType": "v4-8", "runtimeVersion": "tpu-vm-v4-base"}}}}
+    contents = {
+        "available_node_types": {
+            "tpu": {"node_config": {"acceleratorType": "v4-8", "runtimeVersion": "tpu-vm-v4-base"}}
+        }
+    }
     assert not list(cloud_apis.google(ClusterFile(CLUSTER / "tpu.yaml", contents)))
 
 
@@ -173,10 +350,14 @@ CRDS = os.environ.get("HOPSEARCH_KUBERAY_CRDS", "")
 
 
 @pytest.mark.skipif(
-    not CRDS, reason="HOPSEARCH_KUBERAY_CRDS must name a folder with KubeRay's ray.io_rayjobs.yaml; not packaged anywhere"
+    not CRDS,
+    reason="HOPSEARCH_KUBERAY_CRDS must name a folder with KubeRay's ray.io_rayjobs.yaml; not "
+    "packaged anywhere",
 )
 class TestKubeRaysOwnSchema:
-    """Against ``helm-chart/kuberay-operator/crds`` of a KubeRay release, https://github.com/ray-project/kuberay."""
+    """Against ``helm-chart/kuberay-operator/crds`` of a KubeRay release,
+    https://github.com/ray-project/kuberay.
+    """
 
     @staticmethod
     @functools.cache
@@ -219,10 +400,18 @@ class TestKubeRaysOwnSchema:
             "container": pod["containers"]["items"]["properties"],
         }
         for level, names in kuberay.FIELDS.items():
-            assert not theirs[level].keys() - set(names.split()), f"{level}: a release brought new fields"
+            assert not theirs[level].keys() - set(names.split()), (
+                f"{level}: a release brought new fields"
+            )
         used = {"job", "cluster", "autoscaler", "auth", "head", "group", "template"}
-        surplus = {f"{level}.{name}" for level in used for name in set(kuberay.FIELDS[level].split()) - theirs[level].keys()}
-        assert surplus <= {f"cluster.{name}" for name in ("historyServerOptions", "networkPolicy", "tlsOptions")} | {
+        surplus = {
+            f"{level}.{name}"
+            for level in used
+            for name in set(kuberay.FIELDS[level].split()) - theirs[level].keys()
+        }
+        assert surplus <= {
+            f"cluster.{name}" for name in ("historyServerOptions", "networkPolicy", "tlsOptions")
+        } | {
             "autoscaler.args",
             "autoscaler.command",
             "group.priority",
@@ -231,13 +420,17 @@ class TestKubeRaysOwnSchema:
 
 
 def strict(schema):
-    """An openAPIV3Schema that refuses unknown fields, as ``kubectl apply --validate=strict`` does."""
+    """An openAPIV3Schema that refuses unknown fields, as ``kubectl apply --validate=strict``
+    does.
+    """
     if isinstance(schema, list):
         return [strict(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
     made = {key: strict(part) for key, part in schema.items()}
-    if isinstance(made.get("properties"), dict) and not made.get("x-kubernetes-preserve-unknown-fields"):
+    if isinstance(made.get("properties"), dict) and not made.get(
+        "x-kubernetes-preserve-unknown-fields"
+    ):
         made.setdefault("additionalProperties", False)
     if made.get("x-kubernetes-int-or-string"):
         made.pop("type", None)
@@ -257,7 +450,8 @@ def test_trials_that_no_machine_holds(capsys):
     assert run_verb(doctor.main, doctor.DoctorConfig, "about", words) == MISTAKE
     error = capsys.readouterr().err
     assert (
-        "some machine must hold a worker of 1 CPU and 4 GPU, got gpu-spot: CPU 4, GPU 1; gpu-large-spot: CPU 16, GPU 1" in error
+        "some machine must hold a worker of 1 CPU and 4 GPU, got gpu-spot: CPU 4, GPU 1; "
+        "gpu-large-spot: CPU 16, GPU 1" in error
     )
     assert "Traceback" not in error
 
@@ -310,7 +504,11 @@ class TestSpotPool:
             asked.append(describe(config))
             if config["InstanceType"] != "c":
                 raise NodeLaunchException(
-                    "InsufficientInstanceCapacity" if config["InstanceType"] != "x" else "AuthFailure", "", None
+                    "InsufficientInstanceCapacity"
+                    if config["InstanceType"] != "x"
+                    else "AuthFailure",
+                    "",
+                    None,
                 )
             return "made"
 
@@ -319,14 +517,19 @@ class TestSpotPool:
         config = {"InstanceType": "a", "Fallbacks": [{"InstanceType": "b"}, {"InstanceType": "c"}]}
         assert pool._create_node(config, {}, 1) == "made"
         assert asked == ["a (on-demand)", "b (on-demand)", "c (on-demand)"]
-        assert "spot pool: no a (on-demand) (InsufficientInstanceCapacity), trying b (on-demand)" in capsys.readouterr().out
+        assert (
+            "spot pool: no a (on-demand) (InsufficientInstanceCapacity), trying b (on-demand)"
+            in capsys.readouterr().out
+        )
         with pytest.raises(NodeLaunchException):  # another fault is not mended by another type
             pool._create_node({"InstanceType": "x", "Fallbacks": [{"InstanceType": "c"}]}, {}, 1)
 
 
 @pytest.fixture
 def watcher():
-    spec = importlib.util.spec_from_file_location("spot_watcher", CLUSTER / "node" / "spot_watcher.py")
+    spec = importlib.util.spec_from_file_location(
+        "spot_watcher", CLUSTER / "node" / "spot_watcher.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -339,7 +542,10 @@ def metadata():
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            allowed = self.headers.get("X-aws-ec2-metadata-token") == "tok" or self.headers.get("Metadata-Flavor") == "Google"
+            allowed = (
+                self.headers.get("X-aws-ec2-metadata-token") == "tok"
+                or self.headers.get("Metadata-Flavor") == "Google"
+            )
             text = says.get(self.path) if allowed else None
             self.send_response(200 if text else 404)
             self.end_headers()
@@ -364,7 +570,9 @@ class TestSpotWatcher:
     def test_amazon(self, watcher, metadata):
         address, says = metadata
         assert watcher.seconds_left("aws", address) is None
-        says["/latest/meta-data/spot/instance-action"] = json.dumps({"action": "terminate", "time": "2026-01-01T12:02:00Z"})
+        says["/latest/meta-data/spot/instance-action"] = json.dumps(
+            {"action": "terminate", "time": "2026-01-01T12:02:00Z"}
+        )
         now = datetime.datetime(2026, 1, 1, 12, 0, 5, tzinfo=datetime.UTC)
         assert watcher.seconds_left("aws", address, now) == 115
 
@@ -384,14 +592,23 @@ def test_machines_install_what_the_project_needs():
     needed = {re.match(r"[\w-]+", line)[0] for line in project}
     lines = (CLUSTER / "node" / "requirements.txt").read_text().splitlines()
     pinned = {found[0] for line in lines if (found := re.match(r"[\w-]+", line))}
-    assert pinned - {"boto3", "google-api-python-client", "google-auth"} == needed  # no more either: nothing that is not used
+    # no more either: nothing that is not used
+    assert pinned - {"boto3", "google-api-python-client", "google-auth"} == needed
 
 
 class Group:
     """An EC2 client with one security group, as Ray leaves it."""
 
     def __init__(self):
-        self.rules = [{"IpProtocol": "-1", "FromPort": -1, "ToPort": -1, "UserIdGroupPairs": [{"GroupId": "g"}]}, *WORLD]
+        self.rules = [
+            {
+                "IpProtocol": "-1",
+                "FromPort": -1,
+                "ToPort": -1,
+                "UserIdGroupPairs": [{"GroupId": "g"}],
+            },
+            *WORLD,
+        ]
         self.asked = 0
 
     def describe_security_groups(self, GroupIds):
@@ -418,6 +635,11 @@ def test_a_security_group_is_made_equal_to_the_file():
 def test_a_providers_old_name(tmp_path):
     text = (CLUSTER / "aws.yaml").read_text()
     assert PROVIDER in text
-    (tmp_path / "aws.yaml").write_text(text.replace(PROVIDER, "hopsearch.distributed.spot_pool.SpotPool"))
-    with pytest.raises(ConfigError, match=rf"provider.module: must be {PROVIDER}, got its old name hopsearch.distributed"):
+    (tmp_path / "aws.yaml").write_text(
+        text.replace(PROVIDER, "hopsearch.distributed.spot_pool.SpotPool")
+    )
+    with pytest.raises(
+        ConfigError,
+        match=rf"provider.module: must be {PROVIDER}, got its old name hopsearch.distributed",
+    ):
         read_cluster_file(tmp_path / "aws.yaml", (1, 1))

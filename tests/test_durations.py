@@ -28,11 +28,18 @@ def test_expected_times(seconds, words):
 def test_expected_gpu_times_and_amounts():
     assert expected(4.0, "GPU-") == "4 GPU-seconds"
     assert expected(3600.0, "GPU-") == "1 GPU-hour"
-    assert [amount(value) for value in (0.0, 2e-6, 0.00123, 9.94, 1234.5)] == ["0", "less than 0.0001", "0.0012", "9.9", "1,234"]
+    assert [amount(value) for value in (0.0, 2e-6, 0.00123, 9.94, 1234.5)] == [
+        "0",
+        "less than 0.0001",
+        "0.0012",
+        "9.9",
+        "1,234",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("seconds", "word"), [(90, "90s"), (60, "1m"), (900, "15m"), (7200, "2h"), (777600, "9d"), (1.5, "1.5s")]
+    ("seconds", "word"),
+    [(90, "90s"), (60, "1m"), (900, "15m"), (7200, "2h"), (777600, "9d"), (1.5, "1.5s")],
 )
 def test_settings(seconds, word):
     assert as_setting(seconds) == word

@@ -1,4 +1,6 @@
-"""The winner among trials that do not differ by more than chance: trained again, the best mean chosen, whatever interrupts it."""
+"""The winner among trials that do not differ by more than chance: trained again, the best mean
+chosen, whatever interrupts it.
+"""
 
 import shutil
 from pathlib import Path
@@ -64,15 +66,23 @@ def test_candidates_are_trained_again_and_the_best_mean_wins(copied, digits):
     with opened(copied) as study:
         one = election(study, digits, THRICE)
         first, jobs = study.ranked()[0], one.missing()
-        assert [job.number for job in jobs[:3]] == [record.number for record in one.candidates], "a round at a time"
-        assert len({job.trial.seed for job in jobs} | {record.seed for record in one.candidates}) == 3 * 3 + 3, "fresh seeds"
-        assert all(job.trial.model_copy(update={"seed": 0}) == study_trial(one, job) for job in jobs)
+        assert [job.number for job in jobs[:3]] == [record.number for record in one.candidates], (
+            "a round at a time"
+        )
+        assert (
+            len({job.trial.seed for job in jobs} | {record.seed for record in one.candidates})
+            == 3 * 3 + 3
+        ), "fresh seeds"
+        assert all(
+            job.trial.model_copy(update={"seed": 0}) == study_trial(one, job) for job in jobs
+        )
         for job in jobs:
             one.take(job, train(job))
         best = one.decide()
         noted = study.optuna.user_attrs["repeats"]
         means = {
-            record.number: sum(noted[f"{record.number}:{repeat}"]["value"] for repeat in (1, 2, 3)) / 3
+            record.number: sum(noted[f"{record.number}:{repeat}"]["value"] for repeat in (1, 2, 3))
+            / 3
             for record in one.candidates
         }
         assert best.number == max(means, key=means.__getitem__)
@@ -81,7 +91,11 @@ def test_candidates_are_trained_again_and_the_best_mean_wins(copied, digits):
     view = StudyView.open(copied)
     text = winner_of(facts_of(view))
     assert "3 times with fresh seeds (val_acc, mean ± standard deviation)" in text
-    assert (f"changed from trial {first.number} to" if best.number != first.number else "The choice stayed") in text
+    assert (
+        f"changed from trial {first.number} to"
+        if best.number != first.number
+        else "The choice stayed"
+    ) in text
     assert " of 3 rounds" in text
     facts = facts_of(view).to_dict()
     assert facts["cost"]["finishing_epochs"] == 27
@@ -132,11 +146,27 @@ def test_a_clear_gap_needs_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("values", "chosen", "words"),
     [
-        ({3: [0.9, 0.9], 7: [0.95, 0.93]}, 7, "changed from trial 3 to trial 7. One training each would have chosen another"),
+        (
+            {3: [0.9, 0.9], 7: [0.95, 0.93]},
+            7,
+            "changed from trial 3 to trial 7. One training each would have chosen another",
+        ),
         ({3: [0.9, 0.9], 7: [0.9, 0.9]}, 3, "The choice stayed trial 3."),
-        ({3: [1.0, 1.0], 7: [1.0, 1.0]}, 3, "(val_acc, mean): trial 3 1.0000, trial 7 1.0000. The choice"),
-        ({3: [1.0, 1.0], 7: [0.9, 0.8]}, 3, "(val_acc, mean ± standard deviation): trial 3 1.0000, trial 7 0.8500 ± 0.0707."),
-        ({3: [0.8, 0.9], 7: [0.99, None]}, 3, "trial 7 0.9900, 1 failed. The choice stayed trial 3."),
+        (
+            {3: [1.0, 1.0], 7: [1.0, 1.0]},
+            3,
+            "(val_acc, mean): trial 3 1.0000, trial 7 1.0000. The choice",
+        ),
+        (
+            {3: [1.0, 1.0], 7: [0.9, 0.8]},
+            3,
+            "(val_acc, mean ± standard deviation): trial 3 1.0000, trial 7 0.8500 ± 0.0707.",
+        ),
+        (
+            {3: [0.8, 0.9], 7: [0.99, None]},
+            3,
+            "trial 7 0.9900, 1 failed. The choice stayed trial 3.",
+        ),
         ({3: [0.8, 0.9], 7: [0.81, 0.5]}, 3, "would have chosen another trial in 1 of 2 rounds"),
         ({3: [None, None], 7: [0.1, 0.1]}, 7, "trial 3 all failed"),
     ],
@@ -149,7 +179,10 @@ def test_the_best_mean_is_chosen_and_what_fails_stands_behind(tmp_path, values, 
 
 
 def test_no_trial_no_winner(tmp_path, digits):
-    with open_study(tmp_path) as study, pytest.raises(StudyError, match="needs a trial with a value"):
+    with (
+        open_study(tmp_path) as study,
+        pytest.raises(StudyError, match="needs a trial with a value"),
+    ):
         election(study, digits, THRICE)
 
 

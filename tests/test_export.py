@@ -1,4 +1,6 @@
-"""A winner out of the door: the same logits in a process that has torch and timm only, in ONNX Runtime, and from image files."""
+"""A winner out of the door: the same logits in a process that has torch and timm only, in ONNX
+Runtime, and from image files.
+"""
 
 import json
 import os
@@ -40,19 +42,36 @@ for folder in sys.argv[1:]:
         by_timm = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()(images)
         by_torch = modeling.load(folder)(images)
     torch.save([by_timm, by_torch], f"{folder}/logits.pt")
-assert not [name for name, module in sys.modules.items() if name.startswith("hopsearch") and module is not None]
+loaded = {name for name, module in sys.modules.items() if module is not None}
+assert not [name for name in loaded if name.startswith("hopsearch")]
 """
 
 
 def elsewhere(*folders: Path) -> None:
-    """Logits of each folder's ``images.pt`` by timm and by plain torch, in a process without hopsearch, into ``logits.pt``."""
-    done = subprocess.run([sys.executable, "-c", ELSEWHERE, *map(str, folders)], capture_output=True, text=True, timeout=55)
+    """Logits of each folder's ``images.pt`` by timm and by plain torch, in a process without
+    hopsearch, into ``logits.pt``.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, *map(str, folders)],
+        capture_output=True,
+        text=True,
+        timeout=55,
+    )
     assert done.returncode == 0, done.stderr
 
 
 def trained(family: str, **fields) -> tuple[nn.Module, dict]:
     """A model as after training: no zeros, norms estimated, and the config that a trial has."""
-    values = {"family": family, "image_size": 8, "channels": 1, "classes": 5, "patch_size": 2, "depth": 2, "dim": 16, **fields}
+    values = {
+        "family": family,
+        "image_size": 8,
+        "channels": 1,
+        "classes": 5,
+        "patch_size": 2,
+        "depth": 2,
+        "dim": 16,
+        **fields,
+    }
     config = parse_model(values, "test")
     torch.manual_seed(1)
     model = build(config)
@@ -60,7 +79,13 @@ def trained(family: str, **fields) -> tuple[nn.Module, dict]:
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
         model.train()(torch.randn(4, 1, 8, 8))
-    return model.eval(), {"model": config.model_dump(), "optim": {}, "augment": {}, "train": {}, "seed": 3}
+    return model.eval(), {
+        "model": config.model_dump(),
+        "optim": {},
+        "augment": {},
+        "train": {},
+        "seed": 3,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +116,8 @@ def test_every_family_and_a_winner_elsewhere(tmp_path, exported, searched, digit
         with torch.inference_mode():
             logits.append(model(images))
             torch.testing.assert_close(load_model(folder)(images), logits[-1], rtol=0, atol=1e-5)
-            here = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()  # in a process with hopsearch
+            # in a process with hopsearch
+            here = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
             torch.testing.assert_close(here(images), logits[-1], rtol=0, atol=1e-5)
         folders.append(folder)
     elsewhere(*folders)
@@ -101,24 +127,39 @@ def test_every_family_and_a_winner_elsewhere(tmp_path, exported, searched, digit
     for folder, expected in zip(folders, logits, strict=True):
         assert expected.std() > 0.1
         for found in torch.load(folder / "logits.pt", weights_only=True):
-            torch.testing.assert_close(found, expected, rtol=0, atol=1e-5, msg=lambda text, at=folder: f"{at.name}: {text}")
-    hits = torch.load(exported / "logits.pt", weights_only=True)[0].argmax(1) == digits.read_test().labels_N
+            torch.testing.assert_close(
+                found, expected, rtol=0, atol=1e-5, msg=lambda text, at=folder: f"{at.name}: {text}"
+            )
+    hits = (
+        torch.load(exported / "logits.pt", weights_only=True)[0].argmax(1)
+        == digits.read_test().labels_N
+    )
     assert float(hits.double().mean()) == StudyView.open(searched).winner["test_acc"]
 
 
 @pytest.mark.parametrize("family", ["mlpmixer", "asymmixer", "imixer"])
 def test_a_searchs_own_winner_is_loaded_by_the_same_code(tmp_path, digits, family):
     """An iMixer's weights are final only once it is exported."""
-    values = {"model.family": family, "model.depth": 1, "model.dim": 16, "model.patch_size": 2, "train.epochs": 1}
+    values = {
+        "model.family": family,
+        "model.depth": 1,
+        "model.dim": 16,
+        "model.patch_size": 2,
+        "train.epochs": 1,
+    }
     run = TrialRun(resolve(values, digits.facts, 0), digits)
     write_model(run, tmp_path)
     if family == "imixer":
-        with pytest.raises(ValueError, match="must be an exported folder, got a search's own winner"):
+        with pytest.raises(
+            ValueError, match="must be an exported folder, got a search's own winner"
+        ):
             modeling.load(tmp_path)
         return
     images = Augment.normalize(digits.val.images_NCHW[:4])
     with torch.inference_mode():
-        torch.testing.assert_close(modeling.load(tmp_path)(images), run.evaluated.eval()(images), rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            modeling.load(tmp_path)(images), run.evaluated.eval()(images), rtol=0, atol=1e-6
+        )
 
 
 @pytest.mark.long
@@ -126,7 +167,9 @@ def test_a_searchs_own_winner_is_loaded_by_the_same_code(tmp_path, digits, famil
 def test_every_family_in_onnx(tmp_path, family):
     model, _ = trained(family, **({} if family == "mlpmixer" else {"n_iter": 2}))
     assert write_onnx(fold(model), tmp_path / "model.onnx") <= 1e-4
-    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"]
+    )
     for batch in (1, 7):
         images = torch.randn(batch, 1, 8, 8)
         (found,) = session.run(["logits"], {"images": images.numpy()})
@@ -136,7 +179,9 @@ def test_every_family_in_onnx(tmp_path, family):
 class TestStudy:
     """A study's winner and another of its trials."""
 
-    def test_predict_gives_the_class_of_the_studys_evaluation(self, exported, searched, digits, tmp_path, capsys):
+    def test_predict_gives_the_class_of_the_studys_evaluation(
+        self, exported, searched, digits, tmp_path, capsys
+    ):
         images = digits.read_test().images_NCHW[:70]
         for number, pixels in enumerate(images):
             Image.fromarray(pixels[0].numpy()).save(tmp_path / f"{number:02d}.png")
@@ -153,7 +198,9 @@ class TestStudy:
 
     def test_what_predict_prints(self, exported, digits, tmp_path, capsys, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        Image.fromarray(digits.val.images_NCHW[0, 0].numpy()).convert("RGBA").resize((20, 24)).save("a=b.png")
+        Image.fromarray(digits.val.images_NCHW[0, 0].numpy()).convert("RGBA").resize((20, 24)).save(
+            "a=b.png"
+        )
         predict.main([f"model={exported}", "top=2", "a=b.png"])
         name, first, chance, second, other = capsys.readouterr().out.split()
         assert name == "a=b.png"
@@ -181,15 +228,31 @@ class TestStudy:
     def test_another_trial(self, searched, tmp_path, digits):
         view = StudyView.open(searched)
         number = view.ranked()[1].number
-        export.main([f"study={searched.name}", f"storage={searched.parent}", f"to={tmp_path / 'm'}", f"trial={number}"])
+        export.main(
+            [
+                f"study={searched.name}",
+                f"storage={searched.parent}",
+                f"to={tmp_path / 'm'}",
+                f"trial={number}",
+            ]
+        )
         model = load_model(tmp_path / "m")
         with torch.inference_mode():
             hits = model(Augment.normalize(digits.val.images_NCHW)).argmax(1) == digits.val.labels_N
         assert float(hits.double().mean()) == pytest.approx(view.value(view.records[number]))
-        assert f"| test | {digits.facts.n_test} | not read |" in (tmp_path / "m" / "README.md").read_text()
+        assert (
+            f"| test | {digits.facts.n_test} | not read |"
+            in (tmp_path / "m" / "README.md").read_text()
+        )
 
     def test_another_trial_with_averaged_weights(self, tmp_path, digits):
-        fixed = {"model.family": "paramixer", "train.ema_decay": 0.9, "train.epochs": 1, "model.dim": 16, "model.patch_size": 4}
+        fixed = {
+            "model.family": "paramixer",
+            "train.ema_decay": 0.9,
+            "train.epochs": 1,
+            "model.dim": 16,
+            "model.patch_size": 4,
+        }
         space = {
             "fidelity": {"min_epochs": 1, "max_epochs": 1, "reduction": 3},
             "fixed": fixed,
@@ -198,16 +261,35 @@ class TestStudy:
         folder = search_little(tmp_path / "averaged", digits, space, 2)
         view = StudyView.open(folder)
         for record in view.ranked():
-            export.main(["study=averaged", f"storage={tmp_path}", f"to={tmp_path / 'm'}", f"trial={record.number}"])
+            export.main(
+                [
+                    "study=averaged",
+                    f"storage={tmp_path}",
+                    f"to={tmp_path / 'm'}",
+                    f"trial={record.number}",
+                ]
+            )
             with torch.inference_mode():
-                hits = load_model(tmp_path / "m")(Augment.normalize(digits.val.images_NCHW)).argmax(1) == digits.val.labels_N
+                hits = (
+                    load_model(tmp_path / "m")(Augment.normalize(digits.val.images_NCHW)).argmax(1)
+                    == digits.val.labels_N
+                )
             assert float(hits.double().mean()) == pytest.approx(view.value(record))
 
     @pytest.mark.long
     def test_onnx(self, searched, tmp_path, digits):
-        export.main([f"study={searched.name}", f"storage={searched.parent}", f"to={tmp_path / 'm'}", "format=onnx"])
+        export.main(
+            [
+                f"study={searched.name}",
+                f"storage={searched.parent}",
+                f"to={tmp_path / 'm'}",
+                "format=onnx",
+            ]
+        )
         assert sorted(os.listdir(tmp_path / "m")) == ["README.md", "config.json", "model.onnx"]
-        session = onnxruntime.InferenceSession(str(tmp_path / "m" / "model.onnx"), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            str(tmp_path / "m" / "model.onnx"), providers=["CPUExecutionProvider"]
+        )
         images = Augment.normalize(digits.val.images_NCHW)
         (found,) = session.run(["logits"], {"images": images.numpy()})
         with torch.inference_mode():
@@ -215,8 +297,17 @@ class TestStudy:
         np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=1e-4)
 
     def test_the_weights_hold_no_pickle_and_no_norms(self, exported):
-        assert {file.suffix for file in exported.iterdir()} - {".pt"} == {".safetensors", ".json", ".md", ".py"}
-        assert not [name for name in load_file(exported / "model.safetensors") if name.endswith(("_orig", "_u", "_v", "_sigma"))]
+        assert {file.suffix for file in exported.iterdir()} - {".pt"} == {
+            ".safetensors",
+            ".json",
+            ".md",
+            ".py",
+        }
+        assert not [
+            name
+            for name in load_file(exported / "model.safetensors")
+            if name.endswith(("_orig", "_u", "_v", "_sigma"))
+        ]
 
 
 class TestMistakes:
@@ -234,7 +325,13 @@ class TestMistakes:
 
     def test_of_an_export(self, tell, searched, tmp_path):
         def exported(*words):
-            return tell(export, export.ExportConfig, f"study={searched.name}", f"storage={searched.parent}", *words)
+            return tell(
+                export,
+                export.ExportConfig,
+                f"study={searched.name}",
+                f"storage={searched.parent}",
+                *words,
+            )
 
         assert "command line: to: must be given" in exported()
         assert "must have trial 99, got" not in exported("to=m", "trial=99")
@@ -242,8 +339,9 @@ class TestMistakes:
         view = StudyView.open(searched)
         last = view.ranked()[-1].number
         rule = "the trial's weights must be there, got none: dropped when it had ended"
-        assert f"{last:04d}: {rule}, by checkpoint.keep or checkpoint.quota. Weights are kept for trials" in exported(
-            "to=m", f"trial={last}"
+        assert (
+            f"{last:04d}: {rule}, by checkpoint.keep or checkpoint.quota. Weights are kept for "
+            f"trials" in exported("to=m", f"trial={last}")
         )
         (tmp_path / "taken").mkdir()
         (tmp_path / "taken" / "thesis.tex").write_text("")
@@ -254,21 +352,33 @@ class TestMistakes:
     def test_without_a_winner(self, tell, tmp_path):
         with open_study(tmp_path / "runs") as study:
             drive(study, 3)
-        assert "an export needs a finished winner, got none" in tell(export, export.ExportConfig, "study=test", "to=m")
+        assert "an export needs a finished winner, got none" in tell(
+            export, export.ExportConfig, "study=test", "to=m"
+        )
 
     def test_of_a_prediction(self, tell, searched, tmp_path):
         (tmp_path / "empty").mkdir()
         (tmp_path / "note.png").write_text("not a picture")
         model = f"model={searched}"
         assert "images must be given, got none" in tell(predict, predict.PredictConfig, model)
-        assert "nowhere.png: must be an image or a folder" in tell(predict, predict.PredictConfig, model, "nowhere.png")
-        assert "the folder must hold images, got none" in tell(predict, predict.PredictConfig, model, "empty")
-        assert "note.png: must be a readable image, got: " in tell(predict, predict.PredictConfig, model, "note.png")
-        assert "empty: must hold a model" in tell(predict, predict.PredictConfig, "model=empty", "note.png")
+        assert "nowhere.png: must be an image or a folder" in tell(
+            predict, predict.PredictConfig, model, "nowhere.png"
+        )
+        assert "the folder must hold images, got none" in tell(
+            predict, predict.PredictConfig, model, "empty"
+        )
+        assert "note.png: must be a readable image, got: " in tell(
+            predict, predict.PredictConfig, model, "note.png"
+        )
+        assert "empty: must hold a model" in tell(
+            predict, predict.PredictConfig, "model=empty", "note.png"
+        )
 
     def test_a_damaged_model(self, tmp_path):
         model, trial = trained("imixer")
-        write_folder(tmp_path / "m", fold(model), config_of(model.config, list("abcde"), trial), "card")
+        write_folder(
+            tmp_path / "m", fold(model), config_of(model.config, list("abcde"), trial), "card"
+        )
         (tmp_path / "m" / "model.safetensors").write_bytes(b"\0" * 40)
         with pytest.raises(ModelError, match="the weights must be there and be those of"):
             load_model(tmp_path / "m")

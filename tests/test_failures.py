@@ -22,7 +22,9 @@ LIMIT = 1e-3  # half of the rates, on their scale
 
 
 class Cliff:
-    """The larger the learning rate the better, up to the one from which on every training diverges."""
+    """The larger the learning rate the better, up to the one from which on every training
+    diverges.
+    """
 
     def cost(self, config):
         return {"params": 1000 * config["model.depth"], "flops": 1, "memory": 1}
@@ -39,7 +41,8 @@ def _no_waiting_for_the_disk(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("sampler", "trials", "most"), [("tpe", 60, 0.45), ("gp", 24, 0.45), ("nsgaii", 60, 0.5), ("cmaes", 60, 0.5)]
+    ("sampler", "trials", "most"),
+    [("tpe", 60, 0.45), ("gp", 24, 0.45), ("nsgaii", 60, 0.5), ("cmaes", 60, 0.5)],
 )
 def test_samplers_learn_to_leave_where_trials_diverge(tmp_path, sampler, trials, most):
     """Told as failed, of which no sampler learns, the second half's share is .89 with tpe."""
@@ -47,7 +50,9 @@ def test_samplers_learn_to_leave_where_trials_diverge(tmp_path, sampler, trials,
         Simulation(study, Cliff(), 4, trials).run()
         later = study.counted()[trials // 2 :]
         assert sum(record.state == State.FAILED for record in later) / len(later) <= most
-        assert {trial.state.name for trial in study.optuna.trials if "failure" in trial.user_attrs} == {"FAIL"}
+        assert {
+            trial.state.name for trial in study.optuna.trials if "failure" in trial.user_attrs
+        } == {"FAIL"}
 
 
 @pytest.mark.parametrize("objective", ["val_acc", "val_acc,params"])
@@ -62,7 +67,10 @@ def test_what_is_seen_of_a_failed_trial(tmp_path, objective):
         study.exclude(4, "latency", "latency <= 1 must hold", 0.5)
         view = sampler_view(study.optuna, study.objectives, study.identity.space.fidelity.rungs)
         seen = {trial.number: trial for trial in view.get_trials()}
-        worst = [0.2, *([max(r.cost["params"] for r in records[:2])] if "params" in objective else [])]
+        worst = [
+            0.2,
+            *([max(r.cost["params"] for r in records[:2])] if "params" in objective else []),
+        ]
         assert (seen[2].values, seen[4].values) == (worst, worst)
         assert (seen[3].state.name, seen[5].state.name) == ("FAIL", "RUNNING")
 
@@ -82,8 +90,14 @@ def search(study, trials, fails):
 def test_where_the_best_fails_the_next_one_is_promoted(tmp_path, pruner):
     """The first four trials are the best ones, and all fail once they have gone on from a rung."""
     with open_study(tmp_path, pruner=pruner) as study:
-        search(study, 9, lambda record: record.number < 4 and record.epoch >= 1 and bool(record.promotions))
-        assert [record.number for record in study.ranked() if record.state == State.COMPLETE], pruner
+        search(
+            study,
+            9,
+            lambda record: record.number < 4 and record.epoch >= 1 and bool(record.promotions),
+        )
+        assert [record.number for record in study.ranked() if record.state == State.COMPLETE], (
+            pruner
+        )
         assert study.audit() == []
         assert sum(record.state == State.FAILED for record in study.counted()) > 0
     assert StudyView.open(tmp_path / "test").audit() == []
@@ -119,7 +133,9 @@ def test_a_rung_without_a_failed_trial_is_one_that_it_never_came_to(objectives):
 
 @pytest.mark.parametrize("objective", ["val_acc", "val_acc,params"])
 def test_a_plateau_without_a_look_at_all_trials_is_the_one_with_it(tmp_path, objective):
-    with open_study(tmp_path, pruner="asha_promotion", space=RATES | {"objective": objective}) as study:
+    with open_study(
+        tmp_path, pruner="asha_promotion", space=RATES | {"objective": objective}
+    ) as study:
 
         def fails(record):
             assert study.since_best == StudyView.since_best.fget(study)

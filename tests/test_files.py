@@ -39,7 +39,10 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path):
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     (tmp_path / "a").write_text("old")
-    assert subprocess.run([sys.executable, "-c", program, str(tmp_path / "a")], check=False).returncode == -9
+    assert (
+        subprocess.run([sys.executable, "-c", program, str(tmp_path / "a")], check=False).returncode
+        == -9
+    )
     assert (tmp_path / "a").read_text() == "old"
 
 

@@ -1,4 +1,6 @@
-"""The end of a budget: the best trial goes on to full epochs, and a study tells why, whatever interrupts it."""
+"""The end of a budget: the best trial goes on to full epochs, and a study tells why, whatever
+interrupts it.
+"""
 
 import os
 from dataclasses import asdict, replace
@@ -52,15 +54,22 @@ class TestByHand:
     RIVALS = ((10, 9, 0.1), (11, 9, 0.2), (12, 3, 0.3))
 
     @pytest.mark.parametrize(
-        ("reach", "chosen"), [(27, None), (24, None), (23, (2, 9)), (18, (2, 9)), (17, None), (1, None), (0, None)]
+        ("reach", "chosen"),
+        [(27, None), (24, None), (23, (2, 9)), (18, (2, 9)), (17, None), (1, None), (0, None)],
     )
-    def test_the_best_goes_on_while_it_gets_there_and_nobody_a_rung_lower_would(self, reach, chosen):
+    def test_the_best_goes_on_while_it_gets_there_and_nobody_a_rung_lower_would(
+        self, reach, chosen
+    ):
         evidence = self.evidence((0, 1, 0.6), (1, 9, 0.5), (2, 9, 0.7), *self.RIVALS)
         assert finalist(evidence, self.FIDELITY, reach) == chosen
 
-    @pytest.mark.parametrize(("reach", "chosen"), [(26, None), (25, (0, 3)), (24, (0, 3)), (23, None)])
+    @pytest.mark.parametrize(
+        ("reach", "chosen"), [(26, None), (25, (0, 3)), (24, (0, 3)), (23, None)]
+    )
     def test_it_may_wait_lower_than_others(self, reach, chosen):
-        evidence = self.evidence((0, 3, 0.8), (2, 9, 0.7), *((number, 3, 0.1) for number in range(20, 28)))
+        evidence = self.evidence(
+            (0, 3, 0.8), (2, 9, 0.7), *((number, 3, 0.1) for number in range(20, 28))
+        )
         assert finalist(evidence, self.FIDELITY, reach) == chosen
 
     def test_nobody_goes_on_while_a_better_one_trains_or_is_trained(self):
@@ -72,7 +81,9 @@ class TestByHand:
 
     def test_nobody_goes_on_who_had_no_rivals(self):
         assert finalist(self.evidence((1, 9, 0.5), (2, 9, 0.7)), self.FIDELITY, 20) is None
-        assert finalist(self.evidence((1, 9, 0.5), (2, 9, 0.7), (3, 9, 0.1)), self.FIDELITY, 20) == (2, 9)
+        assert finalist(
+            self.evidence((1, 9, 0.5), (2, 9, 0.7), (3, 9, 0.1)), self.FIDELITY, 20
+        ) == (2, 9)
         assert finalist(Evidence(lambda number: 0), self.FIDELITY, 20) is None
 
     def test_of_several_objectives_one_that_nobody_beats(self):
@@ -110,15 +121,21 @@ def test_the_best_trains_to_the_end(tmp_path, end):
     study, chosen = simulation.study, sent_on(simulation.study)
     assert study.audit() == []
     assert chosen
-    assert {record.state for record in chosen} <= {State.COMPLETE, State.RUNNING}  # lost workers take epochs of the budget
+    # lost workers take epochs of the budget
+    assert {record.state for record in chosen} <= {State.COMPLETE, State.RUNNING}
     assert not any(
-        made.pause or made.stop for record in chosen for made in record.decisions.values() if record.sent_on(made.epoch)
+        made.pause or made.stop
+        for record in chosen
+        for made in record.decisions.values()
+        if record.sent_on(made.epoch)
     )
     study.close()
 
 
 def test_several_objectives(tmp_path):
-    with opened(tmp_path, "one_epoch", space=SPACE | {"objective": "val_acc,params"}, database=MEMORY) as study:
+    with opened(
+        tmp_path, "one_epoch", space=SPACE | {"objective": "val_acc,params"}, database=MEMORY
+    ) as study:
         Simulation(study, Hills(), WORKERS, 99, epochs=60).run()
         assert sent_on(study)
         assert study.audit() == []
@@ -199,22 +216,31 @@ class TestForged:
     def test_it_could_not_have_got_there_or_it_was_too_early(self, view, reach):
         record, made = self.chosen(view)
         record.promotions[made.epoch] = replace(made, reach=reach)
-        assert view.audit() == [f"trial {record.number}, epoch {made.epoch}: promoted, recomputed None"]
+        assert view.audit() == [
+            f"trial {record.number}, epoch {made.epoch}: promoted, recomputed None"
+        ]
 
     def test_the_rule_had_not_promoted_it(self, view):
         record, made = self.chosen(view)
         record.promotions[made.epoch] = replace(made, reach=0)
-        assert view.audit()[0].startswith(f"trial {record.number}, epoch {made.epoch}: promoted, recomputed ")
+        assert view.audit()[0].startswith(
+            f"trial {record.number}, epoch {made.epoch}: promoted, recomputed "
+        )
 
     def test_another_was_better(self, view):
         record, made = self.chosen(view)
         del record.promotions[made.epoch]
         worse = next(one for one in view.waiting() if one.number != record.number)
         worse.promotions[worse.epoch] = replace(made, epoch=worse.epoch)
-        assert f"trial {worse.number}, epoch {worse.epoch}: promoted, recomputed {record.number, made.epoch}" in view.audit()
+        assert (
+            f"trial {worse.number}, epoch {worse.epoch}: promoted, recomputed "
+            f"{record.number, made.epoch}" in view.audit()
+        )
 
     def test_a_decision_kept_it_from_the_end(self, tmp_path):
-        """At a rung above it is looked at, so that others are compared with it, and goes on whatever its value."""
+        """At a rung above it is looked at, so that others are compared with it, and goes on
+        whatever its value.
+        """
         with opened(tmp_path, "asha_promotion", space=LONG, database=MEMORY) as study:
             for number in range(9):
                 record = study.ask(admit_all)
@@ -228,7 +254,11 @@ class TestForged:
                 study.report(1, epoch, 0.0, 1.0)
             assert record.state == State.COMPLETE
             view = StudyView(study.folder, study.optuna, study.identity)
-            assert not [line for line in view.audit() if line.startswith(("trial 1, epoch 3", "trial 1, epoch 9"))]
+            assert not [
+                line
+                for line in view.audit()
+                if line.startswith(("trial 1, epoch 3", "trial 1, epoch 9"))
+            ]
             view.records[1].decisions[9] = replace(view.records[1].decisions[9], pause=True)
             assert any(line.startswith("trial 1, epoch 9: recorded ") for line in view.audit())
 
@@ -241,10 +271,17 @@ class TestForged:
 def test_a_promotion_of_an_older_version_is_no_finalists(tmp_path):
     with opened(tmp_path) as study:
         for _ in Simulation(study, Hills(), 1, 99).events():
-            if record := next((one for one in study.counted() if 1 in one.promotions and not one.state.ended), None):
+            if record := next(
+                (one for one in study.counted() if 1 in one.promotions and not one.state.ended),
+                None,
+            ):
                 break
         made = record.promotions[1]
-        study._set(record.number, "promotion:1", {name: value for name, value in asdict(made).items() if name != "reach"})
+        study._set(
+            record.number,
+            "promotion:1",
+            {name: value for name, value in asdict(made).items() if name != "reach"},
+        )
     view = StudyView.open(tmp_path / "test")
     assert view.records[record.number].promotions[1] == made
     assert not sent_on(view)
@@ -261,7 +298,13 @@ class TestDesk:
         seconds = [0.0]
         with opened(folder, pruner, space=self.FAST) as study:
             desk = Dispatcher(
-                study, DataConfig(), digits.facts, Constraint(), Budget(99, **budget), say=said.append, clock=lambda: seconds[0]
+                study,
+                DataConfig(),
+                digits.facts,
+                Constraint(),
+                Budget(99, **budget),
+                say=said.append,
+                clock=lambda: seconds[0],
             )
             out: list[int] = []
             while True:
@@ -291,7 +334,9 @@ class TestDesk:
         chosen = sent_on(study)
         assert chosen
         assert chosen[0].state == State.COMPLETE
-        reach = next(promotion.reach for promotion in chosen[0].promotions.values() if promotion.reach)
+        reach = next(
+            promotion.reach for promotion in chosen[0].promotions.values() if promotion.reach
+        )
         told = [line for line in said if line.startswith("budget.")]
         left = f"{reach} epochs left for each worker, too few for a new trial to come to 9"
         who = f"trial {chosen[0].number}, ahead of all others at the rungs"
@@ -300,7 +345,9 @@ class TestDesk:
         assert study.audit() == []
 
     def test_one_that_is_too_slow_is_not_sent_on(self, tmp_path):
-        """With 32 s left, for eight epochs in the median: for a trial that takes 8 s an epoch they are not enough."""
+        """With 32 s left, for eight epochs in the median: for a trial that takes 8 s an epoch they
+        are not enough.
+        """
         for seconds, goes_on in ((4.0, True), (8.0, False)):
             with opened(tmp_path / str(seconds), "one_epoch", space=self.FAST) as study:
                 for number in range(12):
@@ -310,13 +357,20 @@ class TestDesk:
 
     def test_several_workers_share_what_is_left(self, tmp_path, digits):
         study, _ = self.work(tmp_path, digits, workers=3, epochs=60)
-        reaches = [promotion.reach for one in sent_on(study) for promotion in one.promotions.values() if promotion.reach]
+        reaches = [
+            promotion.reach
+            for one in sent_on(study)
+            for promotion in one.promotions.values()
+            if promotion.reach
+        ]
         assert reaches
         assert set(reaches) == {8}
         assert study.epochs >= 60
 
     @pytest.mark.parametrize("pruner", PAUSING)
-    def test_a_budget_too_small_for_anything_begins_trials_all_the_same(self, tmp_path, digits, pruner):
+    def test_a_budget_too_small_for_anything_begins_trials_all_the_same(
+        self, tmp_path, digits, pruner
+    ):
         study, said = self.work(tmp_path, digits, pruner, epochs=2)
         assert study.epochs == 2
         assert not [line for line in said if line.startswith("budget.")]

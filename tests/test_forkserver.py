@@ -1,4 +1,6 @@
-"""Workers forked from a process that has imported what they need: who they are, how they end, and what happens without it."""
+"""Workers forked from a process that has imported what they need: who they are, how they end, and
+what happens without it.
+"""
 
 import contextlib
 import json
@@ -20,10 +22,17 @@ from tests.processes import descendants, is_alive, start, wait_for, wait_gone
 SCRIPT = """
 import json, os, signal, sys, time
 told = {
-    "arguments": sys.argv, "folder": os.getcwd(), "own": os.environ.get("OWN"), "parent": os.getppid(), "group": os.getpgrp(),
-    "modules": [name for name in ("torch", "torch._dynamo", "pandas", "hopsearch.training", "ray") if name in sys.modules],
-    "default": [signal.getsignal(each) == signal.SIG_DFL for each in (signal.SIGTERM, signal.SIGCHLD)], "name": __name__,
-    "blocked": list(signal.pthread_sigmask(signal.SIG_BLOCK, ())), "killed": open("/proc/self/oom_score_adj").read().strip(),
+    "arguments": sys.argv, "folder": os.getcwd(), "own": os.environ.get("OWN"),
+    "parent": os.getppid(), "group": os.getpgrp(), "name": __name__,
+    "modules": [
+        name for name in ("torch", "torch._dynamo", "pandas", "hopsearch.training", "ray")
+        if name in sys.modules
+    ],
+    "default": [
+        signal.getsignal(each) == signal.SIG_DFL for each in (signal.SIGTERM, signal.SIGCHLD)
+    ],
+    "blocked": list(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+    "killed": open("/proc/self/oom_score_adj").read().strip(),
     "found": sys.path,
 }
 print(json.dumps(told), os.getpid(), flush=True)
@@ -47,7 +56,8 @@ OTHER = """
 import contextlib, os, socket, sys
 who, address = sys.argv[1:]
 os.seteuid(65534)
-with socket.socket(socket.AF_UNIX) as other, contextlib.suppress(ConnectionResetError, BrokenPipeError):
+refused = contextlib.suppress(ConnectionResetError, BrokenPipeError)
+with socket.socket(socket.AF_UNIX) as other, refused:
     if who == "asks":
         other.connect("\\0" + address)
         socket.send_fds(other, [b"{}\\n"], [0, 1, 2])
@@ -77,10 +87,23 @@ def ask(server, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     launched = contextlib.ExitStack()
 
-    def launch(*words: str, address: str = server.address, patience: float = 50, folder: Path = tmp_path) -> subprocess.Popen:
-        command = [sys.executable, "-c", ASK, address, str(tmp_path / "script.py"), str(patience), "worker", *words]
+    def launch(
+        *words: str, address: str = server.address, patience: float = 50, folder: Path = tmp_path
+    ) -> subprocess.Popen:
+        command = [
+            sys.executable,
+            "-c",
+            ASK,
+            address,
+            str(tmp_path / "script.py"),
+            str(patience),
+            "worker",
+            *words,
+        ]
         environment = os.environ | {"OWN": "mine", "PYTHONPATH": str(Path(__file__).parents[1])}
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+        )
         launched.callback(process.kill)
         return launched.enter_context(process)
 
@@ -172,12 +195,19 @@ class TestServer:
 
     @as_root
     def test_nobody_else_is_forked_for(self, server):
-        other = subprocess.run([sys.executable, "-c", OTHER, "asks", server.address], capture_output=True, text=True, timeout=100)
+        other = subprocess.run(
+            [sys.executable, "-c", OTHER, "asks", server.address],
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
         assert (other.stdout, other.stderr, other.returncode) in [("", "", 0), ("b''\n", "", 0)]
 
     @as_root
     def test_nobody_else_is_asked(self, ask):
-        with subprocess.Popen([sys.executable, "-c", OTHER, "waits", "taken"], stdout=subprocess.PIPE, text=True) as other:
+        with subprocess.Popen(
+            [sys.executable, "-c", OTHER, "waits", "taken"], stdout=subprocess.PIPE, text=True
+        ) as other:
             assert other.stdout.readline() == "waits\n"
             assert ask(address="taken").communicate(timeout=100) == ("nobody\n", None)
             assert other.communicate(timeout=100)[0] == "b''\n"
@@ -195,14 +225,19 @@ def test_a_module_in_the_current_folder_is_not_taken_for_pythons_own(tmp_path):
     (tmp_path / "here").mkdir()
     for name in ("json", "random", "torch", "hopsearch"):
         (tmp_path / "here" / f"{name}.py").write_text("raise AssertionError")
-    (tmp_path / "script.py").write_text("import json, torch; print('forked', json.loads('7'), flush=True)")
+    (tmp_path / "script.py").write_text(
+        "import json, torch; print('forked', json.loads('7'), flush=True)"
+    )
     (tmp_path / "program.py").write_text(
-        "from hopsearch.ray_backend.cluster import forked_worker, forkserver; server = forkserver.ForkServer();"
+        "from hopsearch.ray_backend.cluster import forked_worker, forkserver; server = "
+        "forkserver.ForkServer();"
         f"print(forked_worker._forked(server.address, {str(tmp_path / 'script.py')!r}))"
     )
     command = [sys.executable, str(tmp_path / "program.py")]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    told = subprocess.run(command, cwd=tmp_path / "here", env=environment, capture_output=True, text=True, timeout=90)
+    told = subprocess.run(
+        command, cwd=tmp_path / "here", env=environment, capture_output=True, text=True, timeout=90
+    )
     assert told.stdout == "forked 7\nTrue\n", told.stderr
 
 
@@ -219,17 +254,30 @@ def test_one_that_cannot_import_what_it_needs_forks_nobody(tmp_path, monkeypatch
 
 
 def test_nothing_beside_the_launcher_is_called_like_what_it_imports():
-    beside = {path.stem for path in LAUNCHER.parent.iterdir()}  # where a command that is run by its path looks first
+    # where a command that is run by its path looks first
+    beside = {path.stem for path in LAUNCHER.parent.iterdir()}
     assert not beside & {*sys.stdlib_module_names, "ray"}
 
 
 def test_the_launcher_imports_nothing_that_takes_time():
     code = f"import sys, runpy; runpy.run_path({str(LAUNCHER)!r}); print(*sys.modules)"
-    found = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    found = set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
     assert not {"numpy", "torch", "ray", "pydantic"} & found
 
 
-SMALL = ("space=imixer", "model.depth=1", "model.dim=16", "model.patch_size=4", "trials=3", "train.epochs=3", "finish=false")
+SMALL = (
+    "space=imixer",
+    "model.depth=1",
+    "model.dim=16",
+    "model.patch_size=4",
+    "trials=3",
+    "train.epochs=3",
+    "finish=false",
+)
 
 
 @pytest.mark.ray
@@ -240,7 +288,12 @@ def test_a_search_goes_on_without_the_server_and_leaves_nothing(tmp_path):
     folder = tmp_path / "runs" / "imixer-digits"
 
     def forked() -> list[int]:
-        return [pid for server in servers(process.pid) for pid in descendants(server) if b"ray::" in command_of(pid)]
+        return [
+            pid
+            for server in servers(process.pid)
+            for pid in descendants(server)
+            if b"ray::" in command_of(pid)
+        ]
 
     assert wait_for(forked, process), (tmp_path / "log.txt").read_text()[-3000:]
     (server,) = servers(process.pid)
@@ -249,7 +302,9 @@ def test_a_search_goes_on_without_the_server_and_leaves_nothing(tmp_path):
     os.kill(worker, signal.SIGKILL)
     family = descendants(process.pid)
     assert process.wait(timeout=150) == 0, (tmp_path / "log.txt").read_text()[-3000:]
-    assert [record.state for record in StudyView.open(folder).counted() if not record.state.ended] == []
+    assert [
+        record.state for record in StudyView.open(folder).counted() if not record.state.ended
+    ] == []
     assert sum(record.state == State.COMPLETE for record in StudyView.open(folder).counted()) >= 1
     assert wait_gone(family)
 
@@ -263,7 +318,11 @@ def test_a_server_that_hangs_stops_neither_the_driver_nor_its_end(tmp_path):
     os.kill(servers(process.pid)[0], signal.SIGSTOP)
 
     def begun() -> bool:
-        launched = [pid for pid in descendants(process.pid) if command_of(pid).split(b"\0")[1:2] == [bytes(LAUNCHER)]]
+        launched = [
+            pid
+            for pid in descendants(process.pid)
+            if command_of(pid).split(b"\0")[1:2] == [bytes(LAUNCHER)]
+        ]
         return bool(launched) and "starting" in (tmp_path / "log.txt").read_text()
 
     waited = wait_for(begun, process, 200)
@@ -278,8 +337,13 @@ def test_a_server_that_hangs_stops_neither_the_driver_nor_its_end(tmp_path):
 
 
 def servers(pid: int) -> list[int]:
-    found = [each for each in descendants(pid) if b"hopsearch.ray_backend.cluster.forkserver" in command_of(each)]
-    forked = {child for each in found for child in descendants(each)}  # called so until Ray names them
+    found = [
+        each
+        for each in descendants(pid)
+        if b"hopsearch.ray_backend.cluster.forkserver" in command_of(each)
+    ]
+    # called so until Ray names them
+    forked = {child for each in found for child in descendants(each)}
     return [each for each in found if each not in forked]
 
 

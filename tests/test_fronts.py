@@ -19,8 +19,13 @@ def drawn(seed, objectives, grid, count=60):
 
 
 def best_first(points):
-    """The definition: front after front, in each the loneliest first, of equals the earlier; all worked out anew."""
-    left, order = sorted(range(len(points)), key=lambda i: (tuple(-value for value in points[i]), i)), []
+    """The definition: front after front, in each the loneliest first, of equals the earlier; all
+    worked out anew.
+    """
+    left, order = (
+        sorted(range(len(points)), key=lambda i: (tuple(-value for value in points[i]), i)),
+        [],
+    )
     if points and len(points[0]) == 1:
         return left
     while left:
@@ -54,7 +59,11 @@ def test_fronts_agree_with_the_definition(objectives, grid):
 
 
 def test_crowding():
-    assert crowding_distances([(0.0, 4.0), (1.0, 3.0), (4.0, 0.0)]) == [math.inf, pytest.approx(2.0), math.inf]
+    assert crowding_distances([(0.0, 4.0), (1.0, 3.0), (4.0, 0.0)]) == [
+        math.inf,
+        pytest.approx(2.0),
+        math.inf,
+    ]
 
 
 def test_the_ends_of_a_front_come_first():
@@ -80,7 +89,9 @@ def test_a_rung_kept_as_trials_come_and_go_agrees_with_the_definition(objectives
             waiting.remove(gone)
         order = best_first(points)
         assert rung.standing() == [100 - i for i in order]
-        expected = next(((100 - i, rank) for rank, i in enumerate(order, start=1) if i in waiting), None)
+        expected = next(
+            ((100 - i, rank) for rank, i in enumerate(order, start=1) if i in waiting), None
+        )
         assert rung.first_waiting() == expected
 
 

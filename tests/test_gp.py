@@ -1,4 +1,6 @@
-"""The sampler that knows fidelities: what it makes of a study's trials, and that it finds what chance does not."""
+"""The sampler that knows fidelities: what it makes of a study's trials, and that it finds what
+chance does not.
+"""
 
 import math
 import statistics
@@ -20,7 +22,9 @@ SMOOTH = {
 
 
 class Hill:
-    """Highest at one place, on one of two kinds; the first epoch says nothing of the last, where ``noise``."""
+    """Highest at one place, on one of two kinds; the first epoch says nothing of the last, where
+    ``noise``.
+    """
 
     def __init__(self, noise: bool) -> None:
         self._noise = noise
@@ -51,7 +55,10 @@ def test_it_finds_what_chance_does_not(tmp_path, noise):
 
 
 def test_it_tries_all_there_is_once(tmp_path):
-    space = SPACE | {"parameters": {"model.depth": {"type": "int", "low": 1, "high": 20}}, "first": []}
+    space = SPACE | {
+        "parameters": {"model.depth": {"type": "int", "low": 1, "high": 20}},
+        "first": [],
+    }
     with open_study(tmp_path, "gp", "none", space=space) as study:
         drive(study, 20)
         tried = Counter(record.params["model.depth"] for record in study.counted())
@@ -64,7 +71,9 @@ def test_another_study_is_a_rung_of_its_own(tmp_path):
     warm = WarmStart(StudyView.open(tmp_path / "old" / "test"), Space.from_dict(SPACE))
     rates = {}
     for name, start in (("warm", warm), ("cold", None)):
-        with Study(tmp_path / name / "test", identity(), "gp", "asha", MEMORY, warm_start=start) as study:
+        with Study(
+            tmp_path / name / "test", identity(), "gp", "asha", MEMORY, warm_start=start
+        ) as study:
             records = [study.ask(admit_all) for _ in range(6)]
             rates[name] = [record.params["optim.lr"] for record in records]
     assert rates["warm"] != rates["cold"]
@@ -79,7 +88,10 @@ class Cliff:
 
     def train(self, config, seed):
         good = 0.8 + 0.2 * config["y"]
-        return Training([] if config["x"] > 0.7 else [good * (1 - 0.5**epoch) for epoch in range(1, 10)], [1.0] * 9)
+        return Training(
+            [] if config["x"] > 0.7 else [good * (1 - 0.5**epoch) for epoch in range(1, 10)],
+            [1.0] * 9,
+        )
 
 
 def reals(*names):
@@ -91,10 +103,18 @@ def spaced(parameters, **more):
 
 
 def test_what_fails_is_worse_at_a_rung_than_all_that_came_there(tmp_path):
-    """The worst full training is better than all first epochs: taken for one of those, a failure would attract."""
+    """The worst full training is better than all first epochs: taken for one of those, a failure
+    would attract.
+    """
     failed = 0
     for seed in range(3):
-        with Study(tmp_path / f"{seed}", identity(space=spaced(reals("x", "y")), seed=seed), "gp", "none", MEMORY) as study:
+        with Study(
+            tmp_path / f"{seed}",
+            identity(space=spaced(reals("x", "y")), seed=seed),
+            "gp",
+            "none",
+            MEMORY,
+        ) as study:
             Simulation(study, Cliff(), 3, 50).run()
             failed += sum(record.state == State.FAILED for record in study.counted()[20:])
     assert failed <= 0.2 * 90  # a third is drawn at random, of which three in ten fail
@@ -102,13 +122,19 @@ def test_what_fails_is_worse_at_a_rung_than_all_that_came_there(tmp_path):
 
 def test_constraints_are_learned(tmp_path):
     def admit(config):
-        return Admission({"params": 1}, "" if config["x"] <= 0.5 else "x <= 0.5 must hold", max(0.0, config["x"] - 0.5))
+        return Admission(
+            {"params": 1},
+            "" if config["x"] <= 0.5 else "x <= 0.5 must hold",
+            max(0.0, config["x"] - 0.5),
+        )
 
     with open_study(tmp_path, "gp", "none", space=spaced(reals("x", "y"))) as study:
         for _ in range(50):
             record = study.ask(admit)
             for epoch in range(1, 10):
-                study.report(record.number, epoch, record.params["x"] + 0.1 * record.params["y"], 1.0)
+                study.report(
+                    record.number, epoch, record.params["x"] + 0.1 * record.params["y"], 1.0
+                )
         refused = [record for record in study.records.values() if record.state == State.INFEASIBLE]
         assert len(refused) < 60
         assert sum(record.source == "gp" for record in study.counted()) > 45
@@ -126,20 +152,43 @@ class Anything:
 
 POINTS = [{"kind": kind} for kind in "abcd"]
 PARENTS = {"a": {"max": 0.5}, "b": {"min": 0.5}}
-KINDS = {"kind": {"type": "categorical", "choices": list("abcd")}, "h": reals("h")["h"] | {"when": {"kind": "a"}}} | reals("x")
+KINDS = {
+    "kind": {"type": "categorical", "choices": list("abcd")},
+    "h": reals("h")["h"] | {"when": {"kind": "a"}},
+} | reals("x")
 
 
 @pytest.mark.parametrize(
     ("parameters", "first"),
     [
         pytest.param(KINDS, POINTS, id="first points without the children of what they fix"),
-        pytest.param({"x": {"type": "float", "low": 1 / 3, "high": 2 / 3}}, [], id="ends of more digits than a value has"),
-        pytest.param({"x": {"type": "int", "low": 0, "high": 2**31 - 1}}, [], id="more values than memory has room for"),
-        pytest.param({"x": {"type": "int", "low": 1, "high": 10**6, "log": True}}, [], id="the same, logarithmic"),
-        pytest.param({"x": {"type": "float", "low": 0.1, "high": 0.9, "step": 0.1}} | reals("y"), [], id="steps"),
-        pytest.param({"x": {"type": "categorical", "choices": [True, False]}} | reals("y"), [], id="booleans"),
+        pytest.param(
+            {"x": {"type": "float", "low": 1 / 3, "high": 2 / 3}},
+            [],
+            id="ends of more digits than a value has",
+        ),
+        pytest.param(
+            {"x": {"type": "int", "low": 0, "high": 2**31 - 1}},
+            [],
+            id="more values than memory has room for",
+        ),
+        pytest.param(
+            {"x": {"type": "int", "low": 1, "high": 10**6, "log": True}},
+            [],
+            id="the same, logarithmic",
+        ),
+        pytest.param(
+            {"x": {"type": "float", "low": 0.1, "high": 0.9, "step": 0.1}} | reals("y"),
+            [],
+            id="steps",
+        ),
+        pytest.param(
+            {"x": {"type": "categorical", "choices": [True, False]}} | reals("y"), [], id="booleans"
+        ),
         pytest.param({"x": {"type": "int", "low": 3, "high": 3}} | reals("y"), [], id="one value"),
-        pytest.param(reals("a", "b") | {"c": reals("c")["c"] | {"when": PARENTS}}, [], id="real parents"),
+        pytest.param(
+            reals("a", "b") | {"c": reals("c")["c"] | {"when": PARENTS}}, [], id="real parents"
+        ),
     ],
 )
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
@@ -194,4 +243,7 @@ def test_two_samplers_share_the_proposals(tmp_path):
         sources = Counter(record.source for record in proposed)
         assert set(sources) == {"tpe", "gp"}
         assert min(sources.values()) > 10
-        assert all(record.source == proposer("tpe_gp", study.identity.seed, record.number) for record in proposed)
+        assert all(
+            record.source == proposer("tpe_gp", study.identity.seed, record.number)
+            for record in proposed
+        )

@@ -19,7 +19,8 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
     pytest.mark.filterwarnings("ignore:Unknown pytest.mark"),
-    pytest.mark.filterwarnings("ignore:Synchronization debug mode"),  # torch says once that it does not see every wait
+    # torch says once that it does not see every wait
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode"),
 ]
 VALUES = {
     "model.family": "imixer",
@@ -48,26 +49,42 @@ def folder(tmp_path_factory) -> Path:
 
 
 def trial(folder: Path, memory_limit: int) -> TrialRun:
-    splits = load(DataConfig(source=str(folder), cache=str(folder.parent / "cache"), image_size=32, memory_limit=memory_limit))
+    splits = load(
+        DataConfig(
+            source=str(folder),
+            cache=str(folder.parent / "cache"),
+            image_size=32,
+            memory_limit=memory_limit,
+        )
+    )
     assert splits.train.mapped == (memory_limit == 0)
     return TrialRun(resolve(VALUES, splits.facts, 3), splits)
 
 
 def test_mapped_images_give_the_same_training_on_a_gpu(folder):
     memory, mapped = (trial(folder, limit) for limit in (2**30, 0))
-    assert (memory.train_set.images_NCHW.device.type, mapped.train_set.images_NCHW.device.type) == ("cuda", "cpu")
+    assert (memory.train_set.images_NCHW.device.type, mapped.train_set.images_NCHW.device.type) == (
+        "cuda",
+        "cpu",
+    )
     for _ in range(2):
         rows = [run.step() for run in (memory, mapped)]
         assert rows[0]["train_loss"] == pytest.approx(rows[1]["train_loss"], rel=1e-3)
         assert rows[0]["val_loss"] == pytest.approx(rows[1]["val_loss"], rel=1e-3)
     for index in (slice(5, 40), torch.tensor([7, 3, 3, 100])):
-        for ours, theirs in zip(memory.train_set.batch(index), mapped.train_set.batch(index), strict=True):
+        for ours, theirs in zip(
+            memory.train_set.batch(index), mapped.train_set.batch(index), strict=True
+        ):
             assert ours.device.type == theirs.device.type == "cuda"
             assert torch.equal(ours, theirs)
 
 
 def test_all_that_looks_at_mapped_images_runs_on_a_gpu(folder):
-    splits = load(DataConfig(source=str(folder), cache=str(folder.parent / "cache"), image_size=32, memory_limit=0))
+    splits = load(
+        DataConfig(
+            source=str(folder), cache=str(folder.parent / "cache"), image_size=32, memory_limit=0
+        )
+    )
     run = trial(folder, 0)
     run.step()
     assert {tag.partition("/")[0] for tag in draw(run)} == {"tokens", "validation"}
@@ -80,7 +97,8 @@ def test_all_that_looks_at_mapped_images_runs_on_a_gpu(folder):
 def test_fetching_and_augmenting_a_batch_never_waits_for_the_gpu(folder, memory_limit):
     run = trial(folder, memory_limit)
     batches = run._batches(torch.Generator("cuda").manual_seed(0))
-    run.augment(*run.train_set.batch(batches[0]), run._generator)  # copies its tables, and pins its first memory
+    # copies its tables, and pins its first memory
+    run.augment(*run.train_set.batch(batches[0]), run._generator)
     torch.cuda.set_sync_debug_mode("error")
     try:
         for index_B in batches[1:]:
@@ -102,5 +120,6 @@ def test_every_optimizer_trains_and_resumes_in_mixed_precision(folder, tmp_path,
     run.save(CheckpointFolder(tmp_path))
     again = TrialRun(config, splits)
     assert again.load_newest(CheckpointFolder(tmp_path))
-    assert [first, again.step()["train_loss"]] == pytest.approx(expected, rel=1e-2)  # a GPU adds in any order
+    # a GPU adds in any order
+    assert [first, again.step()["train_loss"]] == pytest.approx(expected, rel=1e-2)
     assert all(torch.isfinite(parameter).all() for parameter in again.model.parameters())

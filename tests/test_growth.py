@@ -24,7 +24,10 @@ from hopsearch.training.process.job import Progress
 from tests.conftest import environment, identity
 
 ROOT = Path(__file__).parents[1]
-SMALL, LARGE = NodeType("small", {"CPU": 4, "GPU": 1}, 8), NodeType("large", {"CPU": 16, "GPU": 1}, 2)
+SMALL, LARGE = (
+    NodeType("small", {"CPU": 4, "GPU": 1}, 8),
+    NodeType("large", {"CPU": 16, "GPU": 1}, 2),
+)
 GROWN = Growth((SMALL, LARGE), 8)
 
 
@@ -38,11 +41,25 @@ def head_alone(monkeypatch):
 class TestBounds:
     def test_of_the_shipped_file(self):
         grown = Growth.of(yaml.safe_load((ROOT / "cluster" / "aws.yaml").read_text()))
-        assert [(each.name, each.most) for each in grown.types] == [("gpu-spot", 8), ("gpu-large-spot", 2)]
-        assert str(grown) == "8 machines: at most 8 gpu-spot (CPU 4, GPU 1), at most 2 gpu-large-spot (CPU 16, GPU 1)"
+        assert [(each.name, each.most) for each in grown.types] == [
+            ("gpu-spot", 8),
+            ("gpu-large-spot", 2),
+        ]
+        assert str(grown) == (
+            "8 machines: at most 8 gpu-spot (CPU 4, GPU 1), at most 2 gpu-large-spot (CPU 16, "
+            "GPU 1)"
+        )
 
     def test_of_machines_that_nobody_has_described(self):
-        assert Growth.of({"max_workers": 2, "available_node_types": {"local": {"resources": {}, "max_workers": 2}}}) is None
+        assert (
+            Growth.of(
+                {
+                    "max_workers": 2,
+                    "available_node_types": {"local": {"resources": {}, "max_workers": 2}},
+                }
+            )
+            is None
+        )
 
     def test_the_roomiest_come_first(self):
         assert GROWN.fit([4, 16]) == 2 * 16 + 6 * 4
@@ -53,8 +70,15 @@ class TestBounds:
     def test_the_autoscalers_file(self, tmp_path):
         file = tmp_path / "cluster.yaml"
         file.write_text("{max_workers: 3}")
-        words = ["python", "/x/ray/autoscaler/v2/monitor.py", "--gcs-address=10.0.0.1:6379", f"--autoscaling-config={file}"]
-        for number, cmdline in enumerate([[], ["sh", f"--autoscaling-config={file}"], words], start=1):
+        words = [
+            "python",
+            "/x/ray/autoscaler/v2/monitor.py",
+            "--gcs-address=10.0.0.1:6379",
+            f"--autoscaling-config={file}",
+        ]
+        for number, cmdline in enumerate(
+            [[], ["sh", f"--autoscaling-config={file}"], words], start=1
+        ):
             (tmp_path / str(number)).mkdir()
             (tmp_path / str(number) / "cmdline").write_bytes("\0".join(cmdline).encode())
         assert autoscaler_file("10.0.0.1:6379", tmp_path) == {"max_workers": 3}
@@ -83,9 +107,18 @@ class TestSlots:
     @pytest.mark.parametrize(
         ("resources", "message"),
         [
-            (TrialResources(gpus=2), "trial.gpus: .* must have 2 GPU for a worker, got 1 at most, on small"),
-            (TrialResources(cpus=32, concurrent=8), r"32 CPU for a worker, got 16 at most, on large \(CPU 16, GPU 1\)"),
-            (TrialResources(workers=9, gpus=1), "trial.workers: .* 9 workers of a trial, got 8 when grown to 8 machines"),
+            (
+                TrialResources(gpus=2),
+                "trial.gpus: .* must have 2 GPU for a worker, got 1 at most, on small",
+            ),
+            (
+                TrialResources(cpus=32, concurrent=8),
+                r"32 CPU for a worker, got 16 at most, on large \(CPU 16, GPU 1\)",
+            ),
+            (
+                TrialResources(workers=9, gpus=1),
+                "trial.workers: .* 9 workers of a trial, got 8 when grown to 8 machines",
+            ),
         ],
     )
     def test_what_can_never_be_placed_is_refused(self, resources, message):
@@ -93,8 +126,13 @@ class TestSlots:
             slots(resources, GROWN)
 
     def test_no_machine_has_both(self):
-        grown = Growth((NodeType("cpus", {"CPU": 64}, 2), NodeType("gpus", {"CPU": 4, "GPU": 1}, 2)), 4)
-        with pytest.raises(ResourceError, match=r"8 CPU and 1 GPU together for a worker, got 4 machines: at most 2 cpus"):
+        grown = Growth(
+            (NodeType("cpus", {"CPU": 64}, 2), NodeType("gpus", {"CPU": 4, "GPU": 1}, 2)), 4
+        )
+        with pytest.raises(
+            ResourceError,
+            match=r"8 CPU and 1 GPU together for a worker, got 4 machines: at most 2 cpus",
+        ):
             places(TrialResources(cpus=8, gpus=1), "trial.", grown)
 
     def test_growth_that_is_not_known_needs_a_number(self):
@@ -118,7 +156,13 @@ def test_tune_keeps_no_worker_for_trials_that_will_not_come(tmp_path, digits):
         assert not search.is_finished()  # it waits for another worker
         assert desk.next_job().number == first.number
         for number in (first.number, last.number):
-            desk.take(number, Progress(rows=tuple({"epoch": e, "val_acc": 0.5, "seconds": 1.0} for e in (1, 2, 3)), done=True))
+            desk.take(
+                number,
+                Progress(
+                    rows=tuple({"epoch": e, "val_acc": 0.5, "seconds": 1.0} for e in (1, 2, 3)),
+                    done=True,
+                ),
+            )
         assert search.is_finished()
         assert desk.finished
 
@@ -127,7 +171,8 @@ ELSEWHERE = """
 import ray
 from hopsearch.ray_backend.cluster.growth import growth
 ray.init(address="auto", log_to_driver=False)
-print("the driver is not on the head:", ray.get(ray.remote(num_gpus=1)(lambda: str(growth())).remote()))
+there = ray.remote(num_gpus=1)(lambda: str(growth())).remote()
+print("the driver is not on the head:", ray.get(there))
 """
 
 
@@ -136,12 +181,29 @@ print("the driver is not on the head:", ray.get(ray.remote(num_gpus=1)(lambda: s
 @pytest.mark.long
 @pytest.mark.timeout(400)
 @pytest.mark.skipif(
-    os.geteuid() != 0, reason="namespaces of its own need root: Ray's test cluster ends every Ray process it sees"
+    os.geteuid() != 0,
+    reason="namespaces of its own need root: Ray's test cluster ends every Ray process it sees",
 )
 def test_a_cluster_grows_for_a_search_and_is_let_go(tmp_path):
-    """Ray's own autoscaler (the one of `ray up`), its machines processes on this one, with and without a driver that lives."""
-    tune = [sys.executable, "-m", "hopsearch.tune", "address=auto", "trial.gpus=1", "pruner=none", "finish=false"]
-    small = ["space=imixer", "model.dim=16", "model.depth=1", "model.patch_size=4", "train.epochs=2"]
+    """Ray's own autoscaler (the one of `ray up`), its machines processes on this one, with and
+    without a driver that lives.
+    """
+    tune = [
+        sys.executable,
+        "-m",
+        "hopsearch.tune",
+        "address=auto",
+        "trial.gpus=1",
+        "pruner=none",
+        "finish=false",
+    ]
+    small = [
+        "space=imixer",
+        "model.dim=16",
+        "model.depth=1",
+        "model.patch_size=4",
+        "train.epochs=2",
+    ]
     uneven = tmp_path / "uneven.yaml"  # one trial ends at once, the other not in this test
     uneven.write_text(
         "fidelity: {min_epochs: 1, max_epochs: 30, reduction: 3}\n"
@@ -150,7 +212,12 @@ def test_a_cluster_grows_for_a_search_and_is_let_go(tmp_path):
         "first: [{model.depth: 24}, {model.depth: 1}]\n"
     )
     wanted = {
-        "types": {"gpu": {"resources": {"CPU": 1, "GPU": 1, "object_store_memory": 100_000_000}, "max_workers": 2}},
+        "types": {
+            "gpu": {
+                "resources": {"CPU": 1, "GPU": 1, "object_store_memory": 100_000_000},
+                "max_workers": 2,
+            }
+        },
         "max_workers": 2,
         "patience": 60,
         "commands": [
@@ -163,15 +230,25 @@ def test_a_cluster_grows_for_a_search_and_is_let_go(tmp_path):
     }
     refused, searched, elsewhere, _, killed, rows = autoscaled(tmp_path, wanted)
     assert refused["code"] == 2
-    assert "trial.cpus: a machine of the cluster must have 2 CPU for a worker, got 1 at most, on gpu" in refused["output"]
+    assert (
+        "trial.cpus: a machine of the cluster must have 2 CPU for a worker, got 1 at most, on gpu"
+        in refused["output"]
+    )
     assert searched["code"] == 0, searched["output"]
-    assert "the cluster grows to 2 machines: at most 2 gpu (CPU 1, GPU 1); up to 2 trials at once" in searched["output"]
+    assert (
+        "the cluster grows to 2 machines: at most 2 gpu (CPU 1, GPU 1); up to 2 trials at once"
+        in searched["output"]
+    )
     assert "imixer-digits: 3 complete" in searched["output"]
-    assert "the driver is not on the head: 2 machines: at most 2 gpu (CPU 1, GPU 1)" in elsewhere["output"]
+    assert (
+        "the driver is not on the head: 2 machines: at most 2 gpu (CPU 1, GPU 1)"
+        in elsewhere["output"]
+    )
     assert between(rows, 0, searched["began"]) == {0}
     assert max(between(rows, searched["began"], searched["ended"])) == 2
     assert 0 in between(rows, elsewhere["ended"], killed["began"])  # idle machines go
-    # While the last trial runs, the machine that has none left is let go; a driver that is killed leaves no demand behind.
+    # While the last trial runs, the machine that has none left is let go; a driver that is killed
+    # leaves no demand behind.
     assert killed["code"] == -9
     assert "trial 1 complete after 30 epochs" in killed["output"]
     assert "trial 0 complete" not in killed["output"]
@@ -181,7 +258,11 @@ def test_a_cluster_grows_for_a_search_and_is_let_go(tmp_path):
 
 def autoscaled(tmp_path: Path, wanted: dict) -> list:
     """What the commands said, then how many machines there were, as (seconds, count)."""
-    more = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_TMPDIR": "/tmp/hopsearch-autoscaled"}
+    more = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_TMPDIR": "/tmp/hopsearch-autoscaled",
+    }
     path = {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     alone = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--net"]
     done = subprocess.run(

@@ -25,8 +25,12 @@ MEMORY = """1 worker(s) were killed due to the node running low on memory.
 Memory on the node (IP: 192.0.2.2, ID: 70e7) was 7.80GB used / 23.54GB limit (0.331454)
 Selected to kill: (Task: job ID=01000000, pid=6693, actual memory used=0.16GB, …)"""
 CRASH = """The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR
-Worker exit detail: Worker unexpectedly exits with a connection error code 2. End of file. Some common causes include: (1) …"""
-NODE = "The actor died unexpectedly before finishing this task. The actor is dead because its node has died. Node Id: 8d00"
+Worker exit detail: Worker unexpectedly exits with a connection error code 2. End of file. \
+Some common causes include: (1) …"""
+NODE = (
+    "The actor died unexpectedly before finishing this task. The actor is dead because its "
+    "node has died. Node Id: 8d00"
+)
 
 
 # A search's and a training's command with waits that a test can sit out, and otherwise as it is.
@@ -34,7 +38,8 @@ QUICK = """
 import sys
 from hopsearch.command_line import signals
 signals.supervise()
-from hopsearch.ray_backend.workers import hanging_workers; from hopsearch.orchestration.failures import hang_watch
+from hopsearch.orchestration.failures import hang_watch
+from hopsearch.ray_backend.workers import hanging_workers
 watch._LEAST, watch._LEAST_AT_FIRST, hanging._AN_IMAGE, hanging.LOOK_EVERY = 6.0, 20.0, 0.0, 1.0
 from hopsearch import train, tune
 from hopsearch.command_line.command import run_as_program
@@ -62,7 +67,10 @@ class TestWatch:
         watch.now += 199
         assert not watch.hangs(record)
         watch.now += 2
-        assert "no epoch for 201 s, where 200 s are allowed, 10 times its longest epoch" in watch.hangs(record)
+        assert (
+            "no epoch for 201 s, where 200 s are allowed, 10 times its longest epoch"
+            in watch.hangs(record)
+        )
 
     def test_quick_epochs_have_a_minute(self, watch):
         record = TrialRecord(0, State.RUNNING)
@@ -85,10 +93,14 @@ class TestWatch:
         watch.handed_out(0)
         assert watch.allowed(record) == 4000  # also before its worker has said a word
         watch.handed_out(1)
-        assert watch.allowed(TrialRecord(1, State.RUNNING)) is None  # three seconds were no epoch's either
+        # three seconds were no epoch's either
+        assert watch.allowed(TrialRecord(1, State.RUNNING)) is None
 
     def test_a_first_epoch_is_judged_by_others_and_the_size_of_the_model(self, watch):
-        small, large = (TrialRecord(number, State.RUNNING, cost={"flops": flops}) for number, flops in ((0, 1e6), (1, 4e6)))
+        small, large = (
+            TrialRecord(number, State.RUNNING, cost={"flops": flops})
+            for number, flops in ((0, 1e6), (1, 4e6))
+        )
         watch.handed_out(1)
         watch.now = 1e5
         assert not watch.hangs(large)  # nothing to judge by: the data may be large
@@ -107,22 +119,37 @@ class TestDeaths:
         from hopsearch.ray_backend.workers.worker_deaths import death_of
 
         assert death_of(MEMORY) == Death(
-            Cause.MEMORY, "7.80 of 23.54 GB were in use on 192.0.2.2, 0.16 GB of them by this worker"
+            Cause.MEMORY,
+            "7.80 of 23.54 GB were in use on 192.0.2.2, 0.16 GB of them by this worker",
         )
         assert death_of(CRASH).cause == Cause.PROCESS
         assert "by a signal or by the kernel" in death_of(CRASH).detail
         assert death_of(NODE).cause == Cause.MACHINE
-        assert death_of("hopsearch.ray_backend.workers.group.Leaving: this machine is about to be taken away").cause == Cause.LEFT
-        assert death_of("The actor is dead because it was killed by `ray.kill`.").detail.startswith("its worker did not answer")
+        assert (
+            death_of(
+                "hopsearch.ray_backend.workers.group.Leaving: this machine is about to be taken "
+                "away"
+            ).cause
+            == Cause.LEFT
+        )
+        assert death_of("The actor is dead because it was killed by `ray.kill`.").detail.startswith(
+            "its worker did not answer"
+        )
 
     def test_memory_lowers_how_many_run_and_condemns_nobody_that_may_fit(self):
         said: list[str] = []
         losses, short = Losses(said.append), Death(Cause.MEMORY, "9 of 10 GB were in use")
         assert [losses.verdict(7, short, others) for others in (3, 2, 1)] == ["", "", ""]
         assert losses.room == 1
-        assert said[-1] == "out of memory (9 of 10 GB were in use): from now on at most 1 trial runs at once"
+        assert (
+            said[-1]
+            == "out of memory (9 of 10 GB were in use): from now on at most 1 trial runs at once"
+        )
         assert losses.verdict(7, short, 0) == ""
-        assert losses.verdict(7, short, 0) == "out_of_memory: it does not fit even alone: 9 of 10 GB were in use"
+        assert (
+            losses.verdict(7, short, 0)
+            == "out_of_memory: it does not fit even alone: 9 of 10 GB were in use"
+        )
 
     def test_machines_that_go_condemn_nobody_and_crashes_in_a_row_do(self):
         losses = Losses(print)
@@ -132,7 +159,15 @@ class TestDeaths:
         assert not any(losses.verdict(1, gone, 0) for _ in range(9))
         assert losses.verdict(1, gone, 0).startswith("lost: its machine was gone 10 times in a row")
         crashes = [losses.verdict(1, Death(Cause.PROCESS, "it crashed"), 0) for _ in range(3)]
-        assert crashes == ["", "", "lost: its worker died 3 times in a row without finishing an epoch; the last time it crashed"]
+        assert crashes == [
+            "",
+            "",
+            (
+                "lost: its worker died 3 times in a row without finishing an epoch; the last time "
+                "it "
+                "crashed"
+            ),
+        ]
 
 
 class TestGroupWatch:
@@ -168,7 +203,10 @@ class TestGroupWatch:
         group.now += 50
         group.heard(self.EPOCH)
         assert not self.wait(group, 499)
-        assert "no epoch for 501 s, where 500 s are allowed, 10 times its longest epoch" in self.wait(group, 2)
+        assert (
+            "no epoch for 501 s, where 500 s are allowed, 10 times its longest epoch"
+            in self.wait(group, 2)
+        )
 
     def test_a_group_that_shrank_may_take_longer_by_as_much(self, group):
         group.begun(8)
@@ -193,11 +231,22 @@ class TestGroupWatch:
         assert not self.wait(group, 1e6)
 
 
-WORDS = ["space=imixer", "model.dim=32", "model.depth=2", "model.patch_size=2", "train.epochs=9", "finish=false"]
+WORDS = [
+    "space=imixer",
+    "model.dim=32",
+    "model.depth=2",
+    "model.patch_size=2",
+    "train.epochs=9",
+    "finish=false",
+]
 
 
 def epochs_of_running(folder):
-    return {record.number: record.epoch for record in StudyView.open(folder).records.values() if record.state == State.RUNNING}
+    return {
+        record.number: record.epoch
+        for record in StudyView.open(folder).records.values()
+        if record.state == State.RUNNING
+    }
 
 
 @pytest.mark.ray
@@ -216,7 +265,8 @@ class TestReal:
             after = epochs_of_running(folder)
             if any(epoch and after.get(number) == epoch for number, epoch in before.items()):
                 return folder, victim
-            os.kill(victim, signal.SIGCONT)  # it had just begun a trial, whose first epoch is given ten minutes
+            # it had just begun a trial, whose first epoch is given ten minutes
+            os.kill(victim, signal.SIGCONT)
             time.sleep(1)
         raise AssertionError("no worker was found in a later epoch")
 
@@ -231,7 +281,10 @@ class TestReal:
         assert StudyView.open(folder).seconds < 40 + 45, said
         assert time.monotonic() - began < 250
         assert wait_gone([victim])
-        assert {record.state for record in StudyView.open(folder).counted()} <= {State.OPEN, State.COMPLETE}
+        assert {record.state for record in StudyView.open(folder).counted()} <= {
+            State.OPEN,
+            State.COMPLETE,
+        }
 
     def test_a_worker_that_hangs_is_replaced(self, tmp_path):
         process = start(tmp_path, *WORDS, "trials=12", "pruner=none")
@@ -249,21 +302,34 @@ class TestReal:
     def test_a_training_with_a_fresh_seed_that_hangs_is_begun_elsewhere(self, tmp_path):
         space = {
             "fidelity": {"min_epochs": 1, "max_epochs": 9, "reduction": 3},
-            "fixed": {"model.family": "imixer", "model.dim": 32, "model.depth": 2, "model.patch_size": 2},
-            "parameters": {"optim.lr": {"type": "float", "low": 2e-3, "high": 2.1e-3}},  # so the best two tie
+            "fixed": {
+                "model.family": "imixer",
+                "model.dim": 32,
+                "model.depth": 2,
+                "model.patch_size": 2,
+            },
+            # so the best two tie
+            "parameters": {"optim.lr": {"type": "float", "low": 2e-3, "high": 2.1e-3}},
         }
         (tmp_path / "ties.yaml").write_text(json.dumps(space))
         words = ["study=ties", "trials=2", "pruner=none", "finish.repeats=2", "finish.candidates=2"]
         process = start(tmp_path, f"space={tmp_path / 'ties.yaml'}", *words)
         folder = tmp_path / "runs" / "ties"
         logs = folder / "finishing"
-        assert wait_for(lambda: [*logs.glob("*/epoch_0004.pt")], process), (tmp_path / "log.txt").read_text()[-3000:]
+        assert wait_for(lambda: [*logs.glob("*/epoch_0004.pt")], process), (
+            tmp_path / "log.txt"
+        ).read_text()[-3000:]
         victim = trainers(process.pid, b"Finisher")[0]
         os.kill(victim, signal.SIGSTOP)
         assert process.wait(timeout=300) == 0, (tmp_path / "log.txt").read_text()[-3000:]
-        assert "its worker is killed, the training resumes from the last epoch" in (tmp_path / "log.txt").read_text()
+        assert (
+            "its worker is killed, the training resumes from the last epoch"
+            in (tmp_path / "log.txt").read_text()
+        )
         trained = StudyView.open(folder).optuna.user_attrs[REPEATS]
-        assert {(training["epochs"], training.get("reason")) for training in trained.values()} == {(9, None)}
+        assert {(training["epochs"], training.get("reason")) for training in trained.values()} == {
+            (9, None)
+        }
         assert len(trained) == 4
         assert wait_gone([victim])
 
@@ -271,9 +337,17 @@ class TestReal:
         log = (tmp_path / "log.txt").open("a")
         words = [sys.executable, "-c", QUICK, verb, f"storage={tmp_path / 'runs'}", *words]
         with log:
-            return subprocess.Popen(words, env=environment(tmp_path), stdout=log, stderr=log, preexec_fn=hear_interrupts)
+            return subprocess.Popen(
+                words, env=environment(tmp_path), stdout=log, stderr=log, preexec_fn=hear_interrupts
+            )
 
-    TRAIN = ("model=imixer_s16_224", "model.dim=32", "model.depth=2", "model.patch_size=2", "name=mine")
+    TRAIN = (
+        "model=imixer_s16_224",
+        "model.dim=32",
+        "model.depth=2",
+        "model.patch_size=2",
+        "name=mine",
+    )
 
     def said(self, tmp_path, process):
         assert process.wait(timeout=300) == 0, (tmp_path / "log.txt").read_text()[-3000:]
@@ -281,16 +355,22 @@ class TestReal:
 
     @pytest.mark.parametrize("workers", [1, 2])
     def test_a_training_that_hangs_is_begun_anew(self, tmp_path, workers):
-        process = self.quick(tmp_path, "train", *self.TRAIN, "epochs=14", f"workers={workers}", "cpus=0.5")
+        process = self.quick(
+            tmp_path, "train", *self.TRAIN, "epochs=14", f"workers={workers}", "cpus=0.5"
+        )
         checkpoints = tmp_path / "runs" / "mine" / "checkpoints"
-        assert wait_for(lambda: [*checkpoints.glob("epoch_0003.pt")], process), (tmp_path / "log.txt").read_text()[-3000:]
+        assert wait_for(lambda: [*checkpoints.glob("epoch_0003.pt")], process), (
+            tmp_path / "log.txt"
+        ).read_text()[-3000:]
         victims = trainers(process.pid, b"RayTrainWorker")
         assert len(victims) == workers
         os.kill(victims[-1], signal.SIGSTOP)
         said = self.said(tmp_path, process)
         assert said.count("its workers are killed, it resumes from its last epoch") == 1, said
         assert "trained 14 epochs" in said
-        begun_at = [line.split()[0] for line in (checkpoints / "epochs.log").read_text().splitlines()]
+        begun_at = [
+            line.split()[0] for line in (checkpoints / "epochs.log").read_text().splitlines()
+        ]
         assert set(begun_at) == {str(epoch) for epoch in range(1, 15)}
         assert len(begun_at) == 15, "one epoch was begun twice"
         assert wait_gone(victims)
@@ -314,7 +394,9 @@ class TestReal:
 
     def test_a_winners_worker_that_hangs_before_its_first_epoch_is_replaced(self, tmp_path):
         """It hangs while it finds out how many threads are fastest."""
-        process = self.quick(tmp_path, "tune", *WORDS[:-1], "trials=2", "budget.epochs=3", "study=s")
+        process = self.quick(
+            tmp_path, "tune", *WORDS[:-1], "trials=2", "budget.epochs=3", "study=s"
+        )
         victim = self.stop_finisher(process)
         said = self.said(tmp_path, process)
         assert "winner: no epoch for " in said

@@ -42,8 +42,13 @@ def test_has_every_setting_with_kind_default_and_text(shown):
     for entry in entries(schema):
         assert f"  {entry.key}=<" in text
         assert entry.text, entry.key
-    assert ("[required]" in text) is any(field.is_required() for field in schema.model_fields.values())
-    assert not any(word in text for word in ("None", "annotation", "``", "typing", "(needed)", "{}", " True", " False"))
+    assert ("[required]" in text) is any(
+        field.is_required() for field in schema.model_fields.values()
+    )
+    assert not any(
+        word in text
+        for word in ("None", "annotation", "``", "typing", "(needed)", "{}", " True", " False")
+    )
 
 
 def test_says_how_to_call_it_with_examples(shown):
@@ -71,7 +76,9 @@ def test_of_tune_lists_what_there_is():
 
 
 def test_a_default_that_differs_by_family_says_so():
-    entry = next(one for one in section_entries("model", SETTINGS["model"]) if one.key == "model.n_iter")
+    entry = next(
+        one for one in section_entries("model", SETTINGS["model"]) if one.key == "model.n_iter"
+    )
     assert entry.default == "imixer 2, others 1"
     assert entry.owners == "not mlpmixer"
     assert entry.text.startswith("imixer: Fixed-point iterations")
@@ -80,7 +87,9 @@ def test_a_default_that_differs_by_family_says_so():
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_file_is_what_the_settings_say(verb):
     module, schema = VERBS[verb]
-    assert path_of(verb).read_text(encoding="utf-8") == help_text(schema, module.__doc__) + "\n", "run `make manual`"
+    assert path_of(verb).read_text(encoding="utf-8") == help_text(schema, module.__doc__) + "\n", (
+        "run `make manual`"
+    )
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -88,7 +97,8 @@ def test_the_file_is_what_the_settings_say(verb):
 def test_help_comes_before_anything_is_imported(verb, word):
     forbid = (
         "import runpy, sys\n"
-        "heavy = ('torch', 'ray', 'optuna', 'timm', 'pydantic', 'numpy', 'rich', 'pandas', 'sklearn')\n"
+        "heavy = ('torch', 'ray', 'optuna', 'timm', 'pydantic', 'numpy', 'rich', 'pandas', "
+        "'sklearn')\n"
         "class Forbidden:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        assert name.partition('.')[0] not in heavy, name\n"
@@ -96,7 +106,9 @@ def test_help_comes_before_anything_is_imported(verb, word):
         f"sys.argv = ['hopsearch', {word!r}]\n"
         f"runpy.run_module('hopsearch.{verb}', run_name='__main__')\n"
     )
-    done = subprocess.run([sys.executable, "-c", forbid], capture_output=True, text=True, timeout=50, env=os.environ)
+    done = subprocess.run(
+        [sys.executable, "-c", forbid], capture_output=True, text=True, timeout=50, env=os.environ
+    )
     assert (done.returncode, done.stderr) == (DONE, "")
     assert done.stdout == path_of(verb).read_text(encoding="utf-8")
 

@@ -1,4 +1,6 @@
-"""Classes of different sizes: a real search of an imbalanced folder, and what is said of it everywhere."""
+"""Classes of different sizes: a real search of an imbalanced folder, and what is said of it
+everywhere.
+"""
 
 import csv
 import json
@@ -33,7 +35,11 @@ SPACE = {
         "optim.lr": {"type": "categorical", "choices": [1e-8, 1e-2]},
         "train.class_weights": {"type": "categorical", "choices": ["none", "balanced"]},
     },
-    "first": [{"optim.lr": lr, "train.class_weights": rule} for lr in (1e-8, 1e-2) for rule in ("none", "balanced")],
+    "first": [
+        {"optim.lr": lr, "train.class_weights": rule}
+        for lr in (1e-8, 1e-2)
+        for rule in ("none", "balanced")
+    ],
 }
 
 
@@ -50,7 +56,10 @@ def photos(root: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    source, cache = photos(tmp_path_factory.mktemp("data") / "photos"), tmp_path_factory.mktemp("cache")
+    source, cache = (
+        photos(tmp_path_factory.mktemp("data") / "photos"),
+        tmp_path_factory.mktemp("cache"),
+    )
     config = DataConfig(source=str(source), cache=str(cache))
     return search_little(tmp_path_factory.mktemp("runs") / "photos", load(config), SPACE, 4, config)
 
@@ -63,18 +72,27 @@ def test_the_search_is_for_the_balanced_accuracy(folder):
     assert view.value(best) == pytest.approx(sum(recalls) / 3, abs=1e-4)
     assert best.peak["val_worst_recall"] == pytest.approx(min(recalls), abs=1e-5)
     assert view.value(worst) == pytest.approx(1 / 3, abs=0.05)
-    assert not any(name.startswith("recall/") for name in best.metrics), "the journal keeps recalls of the best epoch only"
+    assert not any(name.startswith("recall/") for name in best.metrics), (
+        "the journal keeps recalls of the best epoch only"
+    )
 
 
 def test_a_constant_answer_is_named_and_told_from_results(folder, capsys):
     view = StudyView.open(folder)
     constant = baseline(view)
-    assert (constant.metric, constant.value, str(constant)) == ("val_balanced_acc", 1 / 3, "always predicting t-shirt")
+    assert (constant.metric, constant.value, str(constant)) == (
+        "val_balanced_acc",
+        1 / 3,
+        "always predicting t-shirt",
+    )
     blind = [record.number for record in no_better(view)]
     assert {view.records[number].params["optim.lr"] for number in blind} == {1e-8}
     report.main(["study=photos", f"storage={folder.parent}", "format=json"])
     text, facts = capsys.readouterr().out, json.loads((folder / "report.json").read_text())
-    assert "no better than always predicting t-shirt, which gives val_balanced_acc 0.3333 (within chance)" in text
+    assert (
+        "no better than always predicting t-shirt, which gives val_balanced_acc 0.3333 (within "
+        "chance)" in text
+    )
     assert facts["baseline"]["trials"] == blind
     assert " val_acc " in text, "the plain accuracy stands beside the balanced one"
 
@@ -85,17 +103,33 @@ def test_the_winner_tells_recall_by_class_and_what_it_confuses(folder, digits, t
     test = winner["by_class"]["test"]
     assert test["images"] == [3, 6, 21]
     assert winner["test_acc"] == sum(test["hits"]) / 30
-    assert winner["test_balanced_acc"] == pytest.approx(sum(hit / count for hit, count in zip(*test.values(), strict=True)) / 3)
+    assert winner["test_balanced_acc"] == pytest.approx(
+        sum(hit / count for hit, count in zip(*test.values(), strict=True)) / 3
+    )
     assert sum(count for _, _, count in winner["confusions"]) == 30 - sum(test["hits"])
     facts, page = facts_in(written(folder)), written(folder)
     figures = figures_in(page)
     assert [row["class"] for row in facts["winner"]["recalls"]] == sorted(
-        CLASSES, key=lambda name: test["hits"][list(CLASSES).index(name)] / test["images"][list(CLASSES).index(name)]
+        CLASSES,
+        key=lambda name: (
+            test["hits"][list(CLASSES).index(name)] / test["images"][list(CLASSES).index(name)]
+        ),
     )
     cells = figures["confusion"]["data"][0]["text"]
-    assert sum(int(cell) for row in cells for cell in row if cell) == 30, "every test image is in the matrix once"
+    assert sum(int(cell) for row in cells for cell in row if cell) == 30, (
+        "every test image is in the matrix once"
+    )
     assert "always t-shirt: 0.3333" in json.dumps(figures["curves"]["layout"])
-    assert len([shape for shape in figures["history"]["layout"]["shapes"] if shape.get("line", {}).get("dash") == "dash"]) == 2
+    assert (
+        len(
+            [
+                shape
+                for shape in figures["history"]["layout"]["shapes"]
+                if shape.get("line", {}).get("dash") == "dash"
+            ]
+        )
+        == 2
+    )
     assert {"confusion", "recalls"} <= figures.keys()
     assert "| class | images | recall | 95 % |" in written(folder, "format=md")
     card = (write_export(view, tmp_path / "model") / "README.md").read_text()
@@ -107,7 +141,14 @@ def test_the_files_have_it_too(folder):
     report.main(["study=photos", f"storage={folder.parent}", "format=csv"])
     with (folder / "leaderboard.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert {"val_acc", "val_worst_recall", "recall/bag", "recall/coat", "recall/t-shirt", "train.class_weights"} <= rows[0].keys()
+    assert {
+        "val_acc",
+        "val_worst_recall",
+        "recall/bag",
+        "recall/coat",
+        "recall/t-shirt",
+        "train.class_weights",
+    } <= rows[0].keys()
     assert 0 <= float(rows[0]["recall/bag"]) <= 1
 
 
@@ -122,14 +163,22 @@ def test_images_behind_a_value(folder):
 
 @pytest.mark.parametrize(
     ("val", "test", "words"),
-    [(0.95, 0.80, "0.1500 below val_acc, more than chance"), (0.80, 0.95, "above val_acc"), (0.95, 0.94, "")],
+    [
+        (0.95, 0.80, "0.1500 below val_acc, more than chance"),
+        (0.80, 0.95, "above val_acc"),
+        (0.95, 0.94, ""),
+    ],
 )
 def test_a_gap_larger_than_chance_is_told(val, test, words):
-    said = " ".join(winner_verdicts({"val_acc": val, "test_acc": test}, {"val": 200, "test": 200}, []))
+    said = " ".join(
+        winner_verdicts({"val_acc": val, "test_acc": test}, {"val": 200, "test": 200}, [])
+    )
     assert words in said if words else said == ""
 
 
 def test_a_winner_that_is_no_better_than_the_majority_is_told_so():
     by_class = {part: {"hits": [0, 48], "images": [52, 48]} for part in ("val", "test")}
-    said = winner_verdicts({"val_acc": 0.48, "test_acc": 0.48, "by_class": by_class}, {}, ["coat", "t-shirt"])
+    said = winner_verdicts(
+        {"val_acc": 0.48, "test_acc": 0.48, "by_class": by_class}, {}, ["coat", "t-shirt"]
+    )
     assert said == ["Its test_acc is no better than always predicting coat, which gives 0.5200."]

@@ -13,7 +13,9 @@ def test_the_interface_of_an_address():
     assert interface.interface_of("203.0.113.1") == ""  # an address of nobody's
 
 
-@pytest.mark.parametrize(("chosen", "kept"), [(None, interface.interface_of("127.0.0.1")), ("eth7", "eth7")])
+@pytest.mark.parametrize(
+    ("chosen", "kept"), [(None, interface.interface_of("127.0.0.1")), ("eth7", "eth7")]
+)
 def test_a_choice_in_the_environment_stays(monkeypatch, chosen, kept):
     monkeypatch.setattr(interface.ray.util, "get_node_ip_address", lambda: "127.0.0.1")
     monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)

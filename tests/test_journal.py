@@ -1,4 +1,6 @@
-"""The journal's chain and format: what is missing, altered, doubled or moved is named; what is newer or older is said."""
+"""The journal's chain and format: what is missing, altered, doubled or moved is named; what is
+newer or older is said.
+"""
 
 import json
 import os
@@ -51,24 +53,58 @@ def altered(line: bytes) -> bytes:
 
 
 DAMAGES = [
-    ("one missing", lambda lines: lines[:20] + lines[21:], "line 21 must follow line 20, got line 22 there: 1 line is missing"),
+    (
+        "one missing",
+        lambda lines: lines[:20] + lines[21:],
+        "line 21 must follow line 20, got line 22 there: 1 line is missing",
+    ),
     (
         "three missing",
         lambda lines: lines[:20] + lines[23:],
         "line 21 must follow line 20, got line 24 there: 3 lines are missing",
     ),
-    ("the first missing", lambda lines: lines[1:], "line 1 must follow line 0, got line 2 there: 1 line is missing"),
-    ("doubled", lambda lines: [*lines[:21], *lines[20:]], "line 22 must follow line 21, got line 21 there: it is doubled"),
-    ("moved", lambda lines: [*lines[:20], lines[21], lines[20], *lines[22:]], "line 21 .* got line 22 there: .* or out of order"),
-    ("altered", lambda lines: [*lines[:20], altered(lines[20]), *lines[21:]], "line 21 .* got another hash: it was altered"),
-    ("the last altered", lambda lines: [*lines[:-1], altered(lines[-1])], "got another hash: it was altered"),
-    ("one inserted", lambda lines: [*lines[:20], bare(lines[20]), *lines[20:]], "line 22 must .* got line 21 there"),
-    ("half a line", lambda lines: [*lines[:20], lines[20][:30] + b"\n", *lines[21:]], "line 21 must be whole"),
+    (
+        "the first missing",
+        lambda lines: lines[1:],
+        "line 1 must follow line 0, got line 2 there: 1 line is missing",
+    ),
+    (
+        "doubled",
+        lambda lines: [*lines[:21], *lines[20:]],
+        "line 22 must follow line 21, got line 21 there: it is doubled",
+    ),
+    (
+        "moved",
+        lambda lines: [*lines[:20], lines[21], lines[20], *lines[22:]],
+        "line 21 .* got line 22 there: .* or out of order",
+    ),
+    (
+        "altered",
+        lambda lines: [*lines[:20], altered(lines[20]), *lines[21:]],
+        "line 21 .* got another hash: it was altered",
+    ),
+    (
+        "the last altered",
+        lambda lines: [*lines[:-1], altered(lines[-1])],
+        "got another hash: it was altered",
+    ),
+    (
+        "one inserted",
+        lambda lines: [*lines[:20], bare(lines[20]), *lines[20:]],
+        "line 22 must .* got line 21 there",
+    ),
+    (
+        "half a line",
+        lambda lines: [*lines[:20], lines[20][:30] + b"\n", *lines[21:]],
+        "line 21 must be whole",
+    ),
     ("not text", lambda lines: [*lines[:20], b"\xff\xfe\n", *lines[21:]], "line 21 must be whole"),
 ]
 
 
-@pytest.mark.parametrize(("damage", "message"), [pytest.param(*rest, id=name) for name, *rest in DAMAGES])
+@pytest.mark.parametrize(
+    ("damage", "message"), [pytest.param(*rest, id=name) for name, *rest in DAMAGES]
+)
 def test_a_damaged_line_is_named(write, journal, damage, message, capsys):
     folder = write(damage(journal))
     with pytest.raises(StudyError, match=message):
@@ -93,14 +129,20 @@ def test_what_the_hint_says_works(write, journal, tmp_path):
 
 def test_every_line_is_checked(write, journal):
     for number in range(len(journal)):
-        with pytest.raises(StudyError, match=f"line {number + 1} must follow line {number}, .*altered"):
-            StudyView.open(write([*journal[:number], altered(journal[number]), *journal[number + 1 :]]))
+        with pytest.raises(
+            StudyError, match=f"line {number + 1} must follow line {number}, .*altered"
+        ):
+            StudyView.open(
+                write([*journal[:number], altered(journal[number]), *journal[number + 1 :]])
+            )
 
 
 def test_audit_says_that_all_is_there(write, journal, capsys):
     folder = write(journal)
     report.main([f"study={folder.name}", f"storage={folder.parent}", "audit=true", "format=csv"])
-    assert f"0 differ; journal: {len(journal)} lines, none missing, altered or moved" in " ".join(capsys.readouterr().out.split())
+    assert f"0 differ; journal: {len(journal)} lines, none missing, altered or moved" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 def test_a_torn_last_line_is_passed_over_and_written_over(write, journal, tmp_path):
@@ -120,10 +162,16 @@ def test_a_journal_of_an_older_version_goes_on_with_a_chain(write, journal, tmp_
     assert f"; no chain before line {len(old) + 1}" in StudyView.open(folder).integrity
     grown = (folder / "journal.log").read_bytes().splitlines(keepends=True)
     write([*grown[:5], *grown[6:]])
-    with pytest.raises(StudyError, match=f"line {len(old)} must follow .* got line {len(old) + 1} there"):
+    with pytest.raises(
+        StudyError, match=f"line {len(old)} must follow .* got line {len(old) + 1} there"
+    ):
         StudyView.open(folder)
     write([*grown[:5], altered(grown[5]), *grown[6:]])
-    with pytest.raises(StudyError, match=f"line {len(old) + 1} .*it was altered, or one of those before it, which have no links"):
+    with pytest.raises(
+        StudyError,
+        match=f"line {len(old) + 1} .*it was altered, or one of those before it, which have no "
+        f"links",
+    ):
         StudyView.open(folder)
 
 
@@ -132,7 +180,9 @@ def test_lines_of_another_program_are_told_and_chained(tmp_path):
         drive(study, 2)
         file = study.folder / "journal.log"
         lines = len(file.read_bytes().splitlines())
-        other = optuna.load_study(study_name="test", storage=JournalStorage(JournalFileBackend(str(file))))
+        other = optuna.load_study(
+            study_name="test", storage=JournalStorage(JournalFileBackend(str(file)))
+        )
         other.set_user_attr("note", "by the dashboard, while we write")
         drive(study, 4)
     view = StudyView.open(tmp_path / "test")
@@ -160,7 +210,9 @@ def test_a_full_disk_leaves_no_half_line(tmp_path, monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr("os.fsync", full)
-            with pytest.raises(StudyError, match="the journal must be writable, got: No space left"):
+            with pytest.raises(
+                StudyError, match="the journal must be writable, got: No space left"
+            ):
                 study.note("seconds", 1.0)
         assert (study.folder / "journal.log").read_bytes() == before
         drive(study, 3)
@@ -170,7 +222,10 @@ def test_a_full_disk_leaves_no_half_line(tmp_path, monkeypatch):
 class TestFormat:
     def test_a_newer_major_is_a_sentence(self):
         newer = identity().to_dict() | {"format": [2, 3], "origin": {"hopsearch": "9.1"}}
-        message = r"reads studies of format 1.x, got format 2.3, written by hopsearch 9.1. Upgrade: pip install"
+        message = (
+            r"reads studies of format 1.x, got format 2.3, written by hopsearch 9.1. "
+            r"Upgrade: pip install"
+        )
         with pytest.raises(StudyError, match=message):
             Identity.from_dict(newer)
 
@@ -225,7 +280,8 @@ def test_another_program_that_writes_at_the_same_time(tmp_path):
 def test_a_lock_that_a_killed_program_left_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(journal_file, "_TURN", 0.1)
     (tmp_path / "test").mkdir()
-    (tmp_path / "test" / "journal.log.lock").symlink_to("runs/test/journal.log")  # as optuna-dashboard runs/… makes it
+    # as optuna-dashboard runs/… makes it
+    (tmp_path / "test" / "journal.log.lock").symlink_to("runs/test/journal.log")
     with open_study(tmp_path) as study:
         drive(study, 1)
     assert not [*(tmp_path / "test").glob("journal.log.*")]

@@ -30,7 +30,9 @@ OURS = SPACE | {"first": []}
 
 
 class Crossing:
-    """Curves that differ in level and pace, with some noise, so that the first epochs do not tell all."""
+    """Curves that differ in level and pace, with some noise, so that the first epochs do not tell
+    all.
+    """
 
     def cost(self, config):
         return {"params": 1, "flops": 1}
@@ -38,7 +40,9 @@ class Crossing:
     def train(self, config, seed):
         level, pace = derive("level", seed) / 2**31, 0.5 + 0.4 * derive("pace", seed) / 2**31
         noise = [0.02 * derive("noise", seed, epoch) / 2**31 for epoch in range(1, 10)]
-        return Training([level * (1 - pace**epoch) + noise[epoch - 1] for epoch in range(1, 10)], [1.0] * 9)
+        return Training(
+            [level * (1 - pace**epoch) + noise[epoch - 1] for epoch in range(1, 10)], [1.0] * 9
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +58,9 @@ class Watched:
 
     def __init__(self, folder, pruner, trials, seed=0, marks=()):
         self.clock, self.out, self.left = 0.0, io.StringIO(), []
-        with Study(folder / "test", identity(space=OURS, seed=seed), "random", pruner, MEMORY) as study:
+        with Study(
+            folder / "test", identity(space=OURS, seed=seed), "random", pruner, MEMORY
+        ) as study:
             view = LiveView(study, trials, 4, pruner, self.out, lambda: self.clock)
             with view:
                 for event in Simulation(study, Crossing(), 4, trials).events():
@@ -73,9 +79,17 @@ def test_the_time_left_is_right_from_a_third_of_the_search_on(tmp_path, pruner, 
     monkeypatch.setattr(live, "_EVERY", math.inf)
     ratios = []
     for seed in range(3):
-        with Study(tmp_path / f"{seed}" / "test", identity(space=OURS, seed=seed), "random", pruner, MEMORY) as study:
+        with Study(
+            tmp_path / f"{seed}" / "test", identity(space=OURS, seed=seed), "random", pruner, MEMORY
+        ) as study:
             end = Simulation(study, Crossing(), 4, 40).run()[-1].clock
-        search = Watched(tmp_path / f"{seed}", pruner, 40, seed, [share * end for share in (0.34, 0.5, 0.67, 0.8)])
+        search = Watched(
+            tmp_path / f"{seed}",
+            pruner,
+            40,
+            seed,
+            [share * end for share in (0.34, 0.5, 0.67, 0.8)],
+        )
         ratios.append([left / (end - clock) for clock, left in search.left])
     for at_mark in zip(*ratios, strict=True):
         assert 1 / 1.5 < statistics.geometric_mean(at_mark) < 1.5, ratios
@@ -94,7 +108,9 @@ def test_lines_come_while_nothing_ends(tmp_path, monkeypatch):
 
 def test_counts_and_budgets_are_in_the_headline(tmp_path):
     out, clock = io.StringIO(), [0.0]
-    with Study(tmp_path / "test", identity(space=OURS), "random", "asha_promotion", MEMORY) as study:
+    with Study(
+        tmp_path / "test", identity(space=OURS), "random", "asha_promotion", MEMORY
+    ) as study:
         view = LiveView(study, 6, 2, "asha_promotion", out, lambda: clock[0])
         view.budgets = lambda: ["7 epochs"]
         simulation = Simulation(study, Crossing(), 2, 6)
@@ -110,7 +126,9 @@ def test_counts_and_budgets_are_in_the_headline(tmp_path):
     assert ", budget left: 7 epochs" in out.getvalue()
 
 
-@pytest.mark.parametrize(("lasts", "told"), [(35.0, "about 35s left, "), (0.2, "nearly done, "), (None, ""), (1e6, "")])
+@pytest.mark.parametrize(
+    ("lasts", "told"), [(35.0, "about 35s left, "), (0.2, "nearly done, "), (None, ""), (1e6, "")]
+)
 def test_the_time_left_is_that_of_a_budget_which_is_spent_earlier(tmp_path, lasts, told):
     out, clock = io.StringIO(), [0.0]
     with Study(tmp_path / "test", identity(space=OURS), "random", "none", MEMORY) as study:
@@ -122,7 +140,11 @@ def test_the_time_left_is_that_of_a_budget_which_is_spent_earlier(tmp_path, last
         with view:
             pass
     last = out.getvalue().splitlines()[-1]
-    assert last.endswith(f"so far, {told}budget left: a little") if told else re.search(r"about \d+m\d\ds left, budget", last)
+    assert (
+        last.endswith(f"so far, {told}budget left: a little")
+        if told
+        else re.search(r"about \d+m\d\ds left, budget", last)
+    )
 
 
 def test_the_waiting_ones_end_in_one_line(tmp_path, digits):
@@ -134,11 +156,17 @@ def test_the_waiting_ones_end_in_one_line(tmp_path, digits):
     out = io.StringIO()
     with Study(tmp_path / "test", identity(space=space), "random", "asha_promotion") as study:
         view = LiveView(study, 9, 1, "asha_promotion", out)
-        desk = Dispatcher(study, DataConfig(), digits.facts, Constraint(), Budget(9), (view,), say=view.say)
+        desk = Dispatcher(
+            study, DataConfig(), digits.facts, Constraint(), Budget(9), (view,), say=view.say
+        )
         while job := desk.next_job():
             goes_on = True
             while goes_on:
-                row = {"epoch": study.records[job.number].epoch + 1, "val_acc": 0.1 * job.number, "seconds": 1.0}
+                row = {
+                    "epoch": study.records[job.number].epoch + 1,
+                    "val_acc": 0.1 * job.number,
+                    "seconds": 1.0,
+                }
                 goes_on = desk.take(job.number, Progress(rows=(row,)))
         retired = sum(record.state == "pruned" for record in study.counted())
     lines = out.getvalue().splitlines()
@@ -187,7 +215,10 @@ def test_the_next_rung_is_one_at_which_the_rule_chooses(tmp_path, pruner, skippe
 def test_the_next_rung_of_a_later_bracket_is_not_the_first(tmp_path):
     with Study(tmp_path / "test", identity(space=OURS), "random", "hyperband", MEMORY) as study:
         view = LiveView(study, 60, 1, "hyperband", io.StringIO())
-        records = [study.ask(lambda config: Simulation(study, Crossing(), 0, 1).admit(config)) for _ in range(60)]
+        records = [
+            study.ask(lambda config: Simulation(study, Crossing(), 0, 1).admit(config))
+            for _ in range(60)
+        ]
         assert {view._next_rung(record) for record in records} == {"1", "3", "9"}
 
 
@@ -205,12 +236,22 @@ def test_what_is_found_out_is_said_though_nobody_is_told_of_a_trial_after_it(tmp
     assert len(texts.Tensors("judgements/text_summary")) == len(words)
 
 
-WIDE = SPACE | {"first": [], "parameters": SPACE["parameters"] | {"model.drop_path": {"type": "float", "low": 0.0, "high": 0.2}}}
+WIDE = SPACE | {
+    "first": [],
+    "parameters": SPACE["parameters"]
+    | {"model.drop_path": {"type": "float", "low": 0.0, "high": 0.2}},
+}
 
 
 def screen(folder, monkeypatch, columns, **environment) -> list[str]:
     """The last picture that a terminal of so many columns shows of a search."""
-    for name, value in {"TTY_COMPATIBLE": "1", "TERM": "xterm", "COLUMNS": str(columns), "LINES": "24", **environment}.items():
+    for name, value in {
+        "TTY_COMPATIBLE": "1",
+        "TERM": "xterm",
+        "COLUMNS": str(columns),
+        "LINES": "24",
+        **environment,
+    }.items():
         monkeypatch.setenv(name, value)
     out, clock = io.StringIO(), [0.0]
     with Study(folder / "test", identity(space=WIDE), "random", "asha_promotion", MEMORY) as study:
@@ -227,12 +268,17 @@ def screen(folder, monkeypatch, columns, **environment) -> list[str]:
     return [line.rstrip() for line in plain[last:] if line.strip()]
 
 
-@pytest.mark.parametrize(("columns", "environment"), [(60, {}), (80, {}), (80, {"NO_COLOR": "1"}), (120, {}), (200, {})])
+@pytest.mark.parametrize(
+    ("columns", "environment"), [(60, {}), (80, {}), (80, {"NO_COLOR": "1"}), (120, {}), (200, {})]
+)
 def test_the_picture_fits_the_terminal(tmp_path, monkeypatch, columns, environment):
     lines = screen(tmp_path, monkeypatch, columns, **environment)
     assert max(map(len, lines)) <= columns
     assert len(lines) <= 24
-    head, table = lines[: next(n for n, line in enumerate(lines) if line.startswith("trial "))], lines
+    head, table = (
+        lines[: next(n for n, line in enumerate(lines) if line.startswith("trial "))],
+        lines,
+    )
     words = " ".join(head)
     for word in (
         "trials begun (",
@@ -259,9 +305,21 @@ def test_the_final_table_fits_too(searched, monkeypatch):
     view = StudyView.open(searched)
     for columns in (60, 80, 120, 200):
         out = io.StringIO()
-        show(view, Console(file=out, force_terminal=True, width=columns, no_color=True, highlight=False, color_system=None))
+        show(
+            view,
+            Console(
+                file=out,
+                force_terminal=True,
+                width=columns,
+                no_color=True,
+                highlight=False,
+                color_system=None,
+            ),
+        )
         lines = out.getvalue().splitlines()
-        title = next(number for number, line in enumerate(lines) if line.lstrip().startswith("rank"))
+        title = next(
+            number for number, line in enumerate(lines) if line.lstrip().startswith("rank")
+        )
         assert max(len(line.rstrip()) for line in lines[title : title + 11]) <= columns
         assert ("no room here for" in out.getvalue()) == (columns < 120)
     out = io.StringIO()

@@ -1,4 +1,6 @@
-"""Searches under Ray's memory monitor, told that nothing is left: its threshold is set below what is in use."""
+"""Searches under Ray's memory monitor, told that nothing is left: its threshold is set below what
+is in use.
+"""
 
 import re
 import subprocess
@@ -9,13 +11,22 @@ from hopsearch.study import State, StudyView
 from tests.conftest import environment
 from tests.processes import command
 
-SMALL = ["space=imixer", "model.depth=1", "model.dim=16", "model.patch_size=4", "train.epochs=2", "pruner=none"]
+SMALL = [
+    "space=imixer",
+    "model.depth=1",
+    "model.dim=16",
+    "model.patch_size=4",
+    "train.epochs=2",
+    "pruner=none",
+]
 SHORT = {"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "100"}
 
 
 def tune(tmp_path, *words: str, **more: str) -> subprocess.CompletedProcess:
     environ = environment(tmp_path) | more
-    return subprocess.run(command(tmp_path, *words), env=environ, capture_output=True, text=True, timeout=200)
+    return subprocess.run(
+        command(tmp_path, *words), env=environ, capture_output=True, text=True, timeout=200
+    )
 
 
 @pytest.mark.ray
@@ -27,7 +38,11 @@ class TestMemory:
         done = tune(tmp_path, *SMALL, "trials=2", **SHORT)
         assert done.returncode == 0, done.stderr[-3000:]
         assert re.search(
-            r"out of memory \([\d.]+ of [\d.]+ GB were in use.*\): from now on at most 1 trial runs at once", done.stdout
+            (
+                r"out of memory \([\d.]+ of [\d.]+ GB were in use.*\): from now on at most 1 trial "
+                r"runs at once"
+            ),
+            done.stdout,
         )
         records = StudyView.open(tmp_path / "runs" / "imixer-digits").counted()
         assert [record.state for record in records] == [State.FAILED] * 2

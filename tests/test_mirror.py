@@ -62,7 +62,13 @@ def test_a_job_goes_on_from_its_copy(tmp_path, uri, tiny):
     from hopsearch.data import DataConfig
 
     def job(name):
-        return Job(number=0, trial=tiny, data=DataConfig(), folder=str(tmp_path / name), mirror=f"{uri}/checkpoints")
+        return Job(
+            number=0,
+            trial=tiny,
+            data=DataConfig(),
+            folder=str(tmp_path / name),
+            mirror=f"{uri}/checkpoints",
+        )
 
     first = JobRun(job("a"))
     rows = [first.advance().rows[0] for _ in range(2)]
@@ -71,7 +77,10 @@ def test_a_job_goes_on_from_its_copy(tmp_path, uri, tiny):
     second.advance()
     second.advance()
     second.finish(tmp_path / "model", f"{uri}/model")
-    assert sorted(contents_names(tmp_path / "storage/deep/model")) == ["config.json", "model.safetensors"]
+    assert sorted(contents_names(tmp_path / "storage/deep/model")) == [
+        "config.json",
+        "model.safetensors",
+    ]
 
 
 def contents_names(folder):
@@ -82,10 +91,18 @@ def test_a_fresh_job_takes_nothing_from_its_folder(tmp_path, uri, tiny):
     from hopsearch.data import DataConfig
 
     def job(trial, fresh):
-        return Job(number=0, trial=trial, data=DataConfig(), folder=str(tmp_path / "a"), mirror=f"{uri}/a", fresh=fresh)
+        return Job(
+            number=0,
+            trial=trial,
+            data=DataConfig(),
+            folder=str(tmp_path / "a"),
+            mirror=f"{uri}/a",
+            fresh=fresh,
+        )
 
     JobRun(job(tiny, fresh=False)).advance()
-    other = tiny.model_copy(update={"seed": 99})  # the number was given to another trial before the machine was lost
+    # the number was given to another trial before the machine was lost
+    other = tiny.model_copy(update={"seed": 99})
     progress = JobRun(job(other, fresh=True)).advance()
     assert [row["epoch"] for row in progress.rows] == [1]
     assert JobRun(job(other, fresh=False)).advance().rows == progress.rows
@@ -127,6 +144,8 @@ class TestJournal:
         journal.write_text("1\n2\n")
         (tmp_path / "storage/deep").mkdir(parents=True)
         (tmp_path / "storage/deep/journal.log").write_text("1\n3\n")
-        with pytest.raises(StudyError, match="must be the same one, got two that went different ways"):
+        with pytest.raises(
+            StudyError, match="must be the same one, got two that went different ways"
+        ):
             JournalMirror(journal, uri)
         assert journal.read_text() == "1\n2\n"

@@ -27,7 +27,8 @@ def config(request):
 def model(config):
     torch.manual_seed(0)
     model = build(config)
-    torch.nn.init.normal_(model.head.weight)  # the head starts at zero, and would hide everything before it
+    # the head starts at zero, and would hide everything before it
+    torch.nn.init.normal_(model.head.weight)
     return model
 
 
@@ -54,7 +55,11 @@ class TestContract:
 
     def test_backward_reaches_every_parameter(self, model, x):
         (F.cross_entropy(model(x), torch.arange(4)) + model.regularization()).backward()
-        assert [name for name, tensor in model.named_parameters() if tensor.grad is None or not tensor.grad.any()] == []
+        assert [
+            name
+            for name, tensor in model.named_parameters()
+            if tensor.grad is None or not tensor.grad.any()
+        ] == []
 
     def test_a_fresh_head_predicts_nothing(self, config, x):
         assert not build(config)(x).any()
@@ -65,7 +70,9 @@ class TestContract:
         assert losses[-1] < 0.1 * losses[0]
 
     def test_evaluation_repeats_itself(self, config, x):
-        model = build(config.model_copy(update={"drop": 0.3, "head_drop": 0.3, "drop_path": 0.3})).eval()
+        model = build(
+            config.model_copy(update={"drop": 0.3, "head_drop": 0.3, "drop_path": 0.3})
+        ).eval()
         torch.nn.init.normal_(model.head.weight)
         assert torch.equal(model(x), model(x))
         model.train()
@@ -86,7 +93,10 @@ class TestContract:
         with counter:
             model(x).sum().backward()
         assert all(tensor.is_meta for tensor in model.state_dict().values())
-        assert counter.get_total_flops() > 3 * 2 * 2 * 16 * config.dim * config.channels_dim * config.depth
+        assert (
+            counter.get_total_flops()
+            > 3 * 2 * 2 * 16 * config.dim * config.channels_dim * config.depth
+        )
 
     def test_from_meta_to_real_weights(self, config, x):
         with torch.device("meta"):
@@ -99,7 +109,10 @@ class TestContract:
 
     def test_state_dict_round_trip(self, model, config, x, tmp_path):
         model(x)
-        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, tmp_path / "model.safetensors")
+        save_file(
+            {name: tensor.contiguous() for name, tensor in model.state_dict().items()},
+            tmp_path / "model.safetensors",
+        )
         again = build(config)
         again.load_state_dict(load_file(tmp_path / "model.safetensors"))
         assert torch.equal(again.eval()(x), model.eval()(x))
@@ -161,17 +174,28 @@ class TestContract:
         exempt, decayed = param_groups_weight_decay(model, 0.05)
         names = {id(tensor): name for name, tensor in model.named_parameters()}
         assert {names[id(tensor)] for tensor in exempt["params"]} == {
-            name for name, tensor in model.named_parameters() if tensor.ndim <= 1 or name.endswith(".bias")
+            name
+            for name, tensor in model.named_parameters()
+            if tensor.ndim <= 1 or name.endswith(".bias")
         }
         # A norm over the whole map has a weight of two dimensions, which timm's rule decays.
-        maps = {name for name in names.values() if "norm" in name and name.endswith("weight")} - {"norm.weight"}
+        maps = {name for name in names.values() if "norm" in name and name.endswith("weight")} - {
+            "norm.weight"
+        }
         decayed_maps = maps & {names[id(tensor)] for tensor in decayed["params"]}
         assert decayed_maps == (set() if model.config.family in ("mlpmixer", "imixer") else maps)
 
     def test_timm_creates_it(self, config):
         if config.family == "mlpmixer":
             pytest.skip("timm has its own")
-        model = timm.create_model(f"{config.family}_s16_224", img_size=32, num_classes=3, num_blocks=1, embed_dim=16, in_chans=1)
+        model = timm.create_model(
+            f"{config.family}_s16_224",
+            img_size=32,
+            num_classes=3,
+            num_blocks=1,
+            embed_dim=16,
+            in_chans=1,
+        )
         assert model(torch.zeros(2, 1, 32, 32)).shape == (2, 3)
         assert model.config.family == config.family
 

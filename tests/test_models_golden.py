@@ -1,6 +1,8 @@
-"""Twenty training losses of each family, as committed: whatever changes them changes results, and must be meant.
+"""Twenty training losses of each family, as committed: whatever changes them changes results, and
+must be meant.
 
-To renew the files after a change that is meant: HOPSEARCH_RENEW_GOLDEN=1 python -m pytest tests/test_models_golden.py
+To renew the files after a change that is meant: HOPSEARCH_RENEW_GOLDEN=1 python -m pytest
+tests/test_models_golden.py
 """
 
 import os
@@ -70,6 +72,7 @@ def test_losses_are_as_committed(family, one_thread):
         file.write_text("".join(f"{step} {loss:.7f}\n" for step, loss in enumerate(losses)))
     expected = [float(line.split()[1]) for line in file.read_text().splitlines()]
     advice = (
-        f"The training of {family} has changed. If that is meant, run: {RENEW}=1 python -m pytest tests/test_models_golden.py"
+        f"The training of {family} has changed. If that is meant, run: {RENEW}=1 python -m "
+        f"pytest tests/test_models_golden.py"
     )
     assert losses == pytest.approx(expected, rel=1e-4), advice

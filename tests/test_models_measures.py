@@ -20,7 +20,11 @@ def tiny(family, **values):
 class TestRegularization:
     def test_value_and_gradient(self):
         model = tiny("asymmixer", symmetry_breaking=0.25)
-        parts = [mlp.fc2.weight for block in model.blocks for mlp in (block.mlp_tokens, block.mlp_channels)]
+        parts = [
+            mlp.fc2.weight
+            for block in model.blocks
+            for mlp in (block.mlp_tokens, block.mlp_channels)
+        ]
         penalty = model.regularization()
         expected = 0.25 * sum(float((part.detach().double() ** 2).sum()) for part in parts)
         assert penalty.item() == pytest.approx(expected, rel=1e-5)
@@ -72,11 +76,18 @@ class TestMeasure:
     def test_weights_by_formula(self):
         model = tiny("asymmixer")
         found = measure(model, X, per_block=True)
-        first, breaking = (layer.weight.detach() for layer in (model.blocks[1].mlp_tokens.fc1, model.blocks[1].mlp_tokens.fc2))
+        first, breaking = (
+            layer.weight.detach()
+            for layer in (model.blocks[1].mlp_tokens.fc1, model.blocks[1].mlp_tokens.fc2)
+        )
         second = first.T + breaking
         norms = torch.linalg.norm(first), torch.linalg.norm(second)
-        assert found["breaking/tokens/block1"] == pytest.approx((torch.linalg.norm(breaking) / norms[0]).item())
-        assert found["asymmetry/tokens/block1"] == pytest.approx((torch.linalg.norm(second - first.T) / sum(norms)).item())
+        assert found["breaking/tokens/block1"] == pytest.approx(
+            (torch.linalg.norm(breaking) / norms[0]).item()
+        )
+        assert found["asymmetry/tokens/block1"] == pytest.approx(
+            (torch.linalg.norm(second - first.T) / sum(norms)).item()
+        )
         cosine = torch.nn.functional.cosine_similarity(first.T.flatten(), second.flatten(), dim=0)
         assert found["cosine/tokens/block1"] == pytest.approx(cosine.item())
 
@@ -88,7 +99,9 @@ class TestMeasure:
         assert blocks["fixed_point/residual/mean"] == pytest.approx(sum(values) / 2)
         assert blocks["fixed_point/residual/max"] == max(values)
 
-    @pytest.mark.parametrize(("family", "values"), [*((family, {}) for family in FAMILIES), ("imixer", {"n_iter": 0})])
+    @pytest.mark.parametrize(
+        ("family", "values"), [*((family, {}) for family in FAMILIES), ("imixer", {"n_iter": 0})]
+    )
     def test_names_are_known_before(self, family, values):
         model = tiny(family, **values)
         assert set(measured(model.config)) == set(measure(model, X))
@@ -115,10 +128,14 @@ class TestMeasure:
             mlp.n_iter = n_iter
             iterates.append(mlp.solve(x, *weights)[0])
         expected = (iterates[1] - iterates[0]).norm() / iterates[1].norm()
-        assert measure(model, X)["fixed_point/residual/mean"] == pytest.approx(expected.item(), rel=1e-5)
+        assert measure(model, X)["fixed_point/residual/mean"] == pytest.approx(
+            expected.item(), rel=1e-5
+        )
 
     def test_spectral_norms_are_those_of_an_svd(self):
-        """Also where the running estimate is behind, as in a model that has not been trained yet: it says 0.9 at most there."""
+        """Also where the running estimate is behind, as in a model that has not been trained yet:
+        it says 0.9 at most there.
+        """
         model = tiny("imixer", h_ratio=2.0)
         for passes in (0, 1, 20):
             for _ in range(passes):
@@ -129,7 +146,9 @@ class TestMeasure:
                     exact = torch.linalg.matrix_norm(weight_OI.double(), 2).item()
                     assert found[f"spectral/{layer}/block{block}"] == pytest.approx(exact, rel=1e-6)
         assert found["spectral/fc_sn1/max"] == pytest.approx(0.9, rel=1e-3)
-        assert measure(fold(model), X)["spectral/fc_sn1/max"] == pytest.approx(found["spectral/fc_sn1/max"], rel=1e-4)
+        assert measure(fold(model), X)["spectral/fc_sn1/max"] == pytest.approx(
+            found["spectral/fc_sn1/max"], rel=1e-4
+        )
 
     @pytest.mark.parametrize("family", FAMILIES)
     def test_measuring_leaves_no_trace(self, family):

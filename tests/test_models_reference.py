@@ -1,4 +1,6 @@
-"""Every family against an independent writing of its formula: timm's own code, or tests/reference_models.py."""
+"""Every family against an independent writing of its formula: timm's own code, or
+tests/reference_models.py.
+"""
 
 import pytest
 import torch
@@ -30,7 +32,9 @@ def tiny(**values):
 def randomized(reference):
     for name, tensor in reference.named_parameters():
         # Not the initial values: zero heads, unit norms and tiny biases would hide a lost term.
-        torch.nn.init.normal_(tensor, mean=1.0 if "norm" in name and name.endswith("weight") else 0.0, std=0.3)
+        torch.nn.init.normal_(
+            tensor, mean=1.0 if "norm" in name and name.endswith("weight") else 0.0, std=0.3
+        )
     return reference
 
 
@@ -76,21 +80,40 @@ class TestReference:
 @pytest.mark.parametrize("patch", [16, 32])
 def test_mlpmixer_is_timms(patch):
     torch.manual_seed(2)
-    theirs = randomized(TimmMixer(img_size=64, patch_size=patch, num_classes=7, num_blocks=2, embed_dim=32))
+    theirs = randomized(
+        TimmMixer(img_size=64, patch_size=patch, num_classes=7, num_blocks=2, embed_dim=32)
+    )
     ours = build(
-        parse_model({"family": "mlpmixer", "image_size": 64, "patch_size": patch, "classes": 7, "depth": 2, "dim": 32}, "test")
+        parse_model(
+            {
+                "family": "mlpmixer",
+                "image_size": 64,
+                "patch_size": patch,
+                "classes": 7,
+                "depth": 2,
+                "dim": 32,
+            },
+            "test",
+        )
     )
     ours.load_state_dict(theirs.state_dict())
     x = torch.randn(2, 3, 64, 64)
     torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(ours.forward_features(x), theirs.forward_features(x), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(ours.forward_head(ours.forward_features(x), pre_logits=True), theirs.forward_features(x).mean(1))
+    torch.testing.assert_close(
+        ours.forward_features(x), theirs.forward_features(x), rtol=1e-5, atol=1e-5
+    )
+    torch.testing.assert_close(
+        ours.forward_head(ours.forward_features(x), pre_logits=True),
+        theirs.forward_features(x).mean(1),
+    )
 
 
 def test_initial_weights_are_drawn_as_timm_draws_them():
     torch.manual_seed(3)
     theirs = TimmMixer(img_size=64, num_blocks=1, embed_dim=256).state_dict()
-    ours = build(parse_model({"family": "mlpmixer", "image_size": 64, "depth": 1, "dim": 256}, "test")).state_dict()
+    ours = build(
+        parse_model({"family": "mlpmixer", "image_size": 64, "depth": 1, "dim": 256}, "test")
+    ).state_dict()
     for name, tensor in theirs.items():
         if tensor.numel() > 1000:
             torch.testing.assert_close(ours[name].std(), tensor.std(), rtol=0.15, atol=0, msg=name)
@@ -112,7 +135,10 @@ def test_drop_path_skips_whole_images_and_keeps_the_mean():
     block = model.blocks[0].train()
     x_SBD = torch.randn(9, 1, 16).expand(9, 4000, 16).contiguous()
     kept = block(x_SBD) - x_SBD
-    mlps = [mlp(block.norm(x_SBD[:, :1]))[0, 0, 0].item() for mlp in (block.mlp_tokens, block.mlp_channels)]
+    mlps = [
+        mlp(block.norm(x_SBD[:, :1]))[0, 0, 0].item()
+        for mlp in (block.mlp_tokens, block.mlp_channels)
+    ]
     # Two independent draws: each image gets neither, the one, the other, or both, doubled.
     outcomes = torch.tensor([0.0, 2 * mlps[0], 2 * mlps[1], 2 * sum(mlps)])
     nearest = (kept[0, :, 0, None] - outcomes).abs().min(dim=1)
@@ -137,5 +163,7 @@ def test_parameter_counts(family):
     sizes = [(8, 512), (12, 768), (24, 1024)]
     for (depth, dim), millions in zip(sizes, PARAMETERS[family], strict=True):
         with torch.device("meta"):
-            model = build(parse_model({"family": family, "depth": depth, "dim": dim, "classes": 10}, "test"))
+            model = build(
+                parse_model({"family": family, "depth": depth, "dim": dim, "classes": 10}, "test")
+            )
         assert round(sum(tensor.numel() for tensor in model.parameters()) / 1e6, 2) == millions

@@ -1,4 +1,6 @@
-"""Spectral normalisation: batched power iteration against single steps and SVD, what each mode may change, folding."""
+"""Spectral normalisation: batched power iteration against single steps and SVD, what each mode may
+change, folding.
+"""
 
 from copy import deepcopy
 
@@ -7,13 +9,27 @@ import torch
 import torch.nn.functional as F
 
 from hopsearch.models import build, fold, parse_model
-from hopsearch.models.spectral import SpectralLinear, normalized_weights, power_iterate, settle, spectral_norm
+from hopsearch.models.spectral import (
+    SpectralLinear,
+    normalized_weights,
+    power_iterate,
+    settle,
+    spectral_norm,
+)
 
 SHAPES = [(12, 8), (8, 8), (40, 3), (1, 1)]
 
 
 def tiny(**values):
-    base = {"family": "imixer", "image_size": 8, "patch_size": 2, "channels": 1, "classes": 10, "depth": 3, "dim": 16}
+    base = {
+        "family": "imixer",
+        "image_size": 8,
+        "patch_size": 2,
+        "channels": 1,
+        "classes": 10,
+        "depth": 3,
+        "dim": 16,
+    }
     return build(parse_model({**base, **values}, "test"))
 
 
@@ -41,12 +57,17 @@ def groups(outputs, inputs, scale=1.0):
 def test_merged_steps_equal_single_steps(shape, n_power):
     torch.manual_seed(0)
     tall, wide = groups(*shape)
-    expected = [step_by_step(layer.weight_orig.detach(), layer.weight_u, n_power) for layer in (*tall, *wide)]
+    expected = [
+        step_by_step(layer.weight_orig.detach(), layer.weight_u, n_power)
+        for layer in (*tall, *wide)
+    ]
     normalized_weights(tall, wide, 0.9, n_power, update=True)
     for layer, (u, v) in zip((*tall, *wide), expected, strict=True):
         torch.testing.assert_close(layer.weight_u, u, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(layer.weight_v, v, rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(layer.weight_sigma[0], u @ layer.weight_orig.detach() @ v, rtol=1e-5, atol=0)
+        torch.testing.assert_close(
+            layer.weight_sigma[0], u @ layer.weight_orig.detach() @ v, rtol=1e-5, atol=0
+        )
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
@@ -103,7 +124,9 @@ def test_normalisation_only_ever_shrinks():
     for _ in range(20):
         weights = sum(normalized_weights(tall, wide, 0.9, 8, update=True), ())
     for layer, weight in zip((*tall, *wide), weights, strict=True):
-        before, after = (torch.linalg.matrix_norm(matrix, 2).item() for matrix in (layer.weight_orig, weight))
+        before, after = (
+            torch.linalg.matrix_norm(matrix, 2).item() for matrix in (layer.weight_orig, weight)
+        )
         assert after == pytest.approx(min(before, 0.9), rel=1e-3)
         assert after <= before
 
@@ -141,7 +164,8 @@ class TestModes:
         assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
         model.train()(self.x)
         assert all(
-            not torch.equal(layer.weight_u, before[f"blocks.{0}.mlp_tokens.fc_sn1.weight_u"]) for layer in layers_of(model)[:1]
+            not torch.equal(layer.weight_u, before[f"blocks.{0}.mlp_tokens.fc_sn1.weight_u"])
+            for layer in layers_of(model)[:1]
         )
 
     def test_one_forward_is_one_round_of_power_iterations(self):

@@ -12,10 +12,53 @@ from hopsearch.storage.mirror import Place
 from hopsearch.train import TrainingConfig
 from hopsearch.tune import TuneConfig
 
-GOOD = ["imixer-digits", "2024_11_28", "007", "a.b", "v1.2+x", "my study", "lr=1e-3,b", "größe", "实验", "हिन्दी", "_x", "a" * 200]
+GOOD = [
+    "imixer-digits",
+    "2024_11_28",
+    "007",
+    "a.b",
+    "v1.2+x",
+    "my study",
+    "lr=1e-3,b",
+    "größe",
+    "实验",
+    "हिन्दी",
+    "_x",
+    "a" * 200,
+]
 BAD = [
-    *("../../x", "..", ".", "a/b", "/tmp/x", "a\\b", "~/x", ".hidden", "-x", "x-", " x", "x ", "x.", "a#1", "a:b", "a*", "a\nb"),
-    *("a\x00b", "a\tb", "", "a" * 201, "é" * 101, "a\u202eb", "a\ud800b", "s3://x", "a?b", "a%2fb", "(a)"),
+    *(
+        "../../x",
+        "..",
+        ".",
+        "a/b",
+        "/tmp/x",
+        "a\\b",
+        "~/x",
+        ".hidden",
+        "-x",
+        "x-",
+        " x",
+        "x ",
+        "x.",
+        "a#1",
+        "a:b",
+        "a*",
+        "a\nb",
+    ),
+    *(
+        "a\x00b",
+        "a\tb",
+        "",
+        "a" * 201,
+        "é" * 101,
+        "a\u202eb",
+        "a\ud800b",
+        "s3://x",
+        "a?b",
+        "a%2fb",
+        "(a)",
+    ),
 ]
 
 
@@ -91,7 +134,11 @@ def test_a_storage_gets_a_name_that_an_address_can_hold():
 @pytest.mark.parametrize("verb", [tune, report])
 def test_nothing_is_written_outside(tmp_path, monkeypatch, capsys, verb):
     monkeypatch.chdir(tmp_path)
-    schema, words = (TuneConfig, ["space=imixer", "trials=1"]) if verb is tune else (ReportConfig, [])
-    assert run_verb(verb.main, schema, "", [*words, "storage=runs/deep", "study=../../x"]) == MISTAKE
+    schema, words = (
+        (TuneConfig, ["space=imixer", "trials=1"]) if verb is tune else (ReportConfig, [])
+    )
+    assert (
+        run_verb(verb.main, schema, "", [*words, "storage=runs/deep", "study=../../x"]) == MISTAKE
+    )
     assert "study: a name is letters" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,6 @@
-"""Several objectives: how they are written, how trials are ranked, stopped and proposed with them."""
+"""Several objectives: how they are written, how trials are ranked, stopped and proposed with
+them.
+"""
 
 import csv
 import json
@@ -23,7 +25,9 @@ BOTH = SPACE | {"objective": "val_acc,params"}
 
 
 class Tradeoff:
-    """Deeper is better and larger; the learning rate should be 1e-3. ``model.depth`` alone decides the size."""
+    """Deeper is better and larger; the learning rate should be 1e-3. ``model.depth`` alone decides
+    the size.
+    """
 
     def cost(self, config):
         return {"params": 1000 * config["model.depth"], "flops": 1}
@@ -44,11 +48,19 @@ def open_study(folder, sampler="tpe", pruner="asha", space=BOTH, database=None):
 
 class TestWords:
     def test_costs_are_minimised(self):
-        objectives = Space.from_dict(SPACE | {"objective": ["val_acc", "params", "latency"]}).objectives
-        assert [(objective.name, objective.sign) for objective in objectives] == [("val_acc", 1), ("params", -1), ("latency", -1)]
+        objectives = Space.from_dict(
+            SPACE | {"objective": ["val_acc", "params", "latency"]}
+        ).objectives
+        assert [(objective.name, objective.sign) for objective in objectives] == [
+            ("val_acc", 1),
+            ("params", -1),
+            ("latency", -1),
+        ]
 
     def test_directions(self):
-        space = Space.from_dict(SPACE | {"objective": "val_loss,flops", "direction": "minimize,maximize"})
+        space = Space.from_dict(
+            SPACE | {"objective": "val_loss,flops", "direction": "minimize,maximize"}
+        )
         assert [objective.sign for objective in space.objectives] == [-1, 1]
 
     @pytest.mark.parametrize(
@@ -56,12 +68,21 @@ class TestWords:
         [
             (
                 {"objective": "val_acc,parms"},
-                r"after the first must be what a model costs, got \"parms\"\. Did you mean params\?",
+                (
+                    r"after the first must be what a model costs, got \"parms\"\. Did you mean "
+                    r"params\?"
+                ),
             ),
             ({"objective": "params"}, "must begin with a metric of the epochs"),
             ({"objective": "val_acc,params,params"}, "objective: must differ"),
-            ({"objective": "val_acc", "direction": "maximize,minimize"}, "must be one per objective, got 2 for 1"),
-            ({"objective": "val_acc,params", "direction": "up"}, 'must be maximize or minimize, got "up"'),
+            (
+                {"objective": "val_acc", "direction": "maximize,minimize"},
+                "must be one per objective, got 2 for 1",
+            ),
+            (
+                {"objective": "val_acc,params", "direction": "up"},
+                'must be maximize or minimize, got "up"',
+            ),
         ],
     )
     def test_mistakes(self, words, message):
@@ -73,23 +94,32 @@ class TestWords:
             open_study(tmp_path, sampler="cmaes")
 
 
-@pytest.mark.parametrize("pruner", ["asha", "asha_promotion", "pasha", "median", "one_epoch", "none"])
+@pytest.mark.parametrize(
+    "pruner", ["asha", "asha_promotion", "pasha", "median", "one_epoch", "none"]
+)
 @pytest.mark.parametrize("sampler", ["tpe", "nsgaii", "nsgaiii", "gp", "random"])
 class TestEverySamplerThatTakesSeveral:
     def test_contract(self, tmp_path, sampler, pruner):
         faults = Faults(failure=0.02, preemption=0.1, away=2.0)
         with open_study(tmp_path / "straight", sampler, pruner, database=MEMORY) as study:
             Simulation(study, Tradeoff(), 3, 14, faults).run()
-            straight = {number: (record.curve, record.decisions) for number, record in study.records.items()}
+            straight = {
+                number: (record.curve, record.decisions) for number, record in study.records.items()
+            }
             assert study.audit() == []
             assert len(study.counted()) == 14
             assert all(record.state.ended for record in study.counted())
-        simulation = Simulation(open_study(tmp_path / "again", sampler, pruner), Tradeoff(), 3, 14, faults)
+        simulation = Simulation(
+            open_study(tmp_path / "again", sampler, pruner), Tradeoff(), 3, 14, faults
+        )
         for turn, _ in enumerate(simulation.events()):
             if turn % 15 == 7:
                 simulation.study.close()
                 simulation.study = open_study(tmp_path / "again", sampler, pruner)
-        assert {number: (record.curve, record.decisions) for number, record in simulation.study.records.items()} == straight
+        assert {
+            number: (record.curve, record.decisions)
+            for number, record in simulation.study.records.items()
+        } == straight
         simulation.study.close()
 
 
@@ -104,15 +134,24 @@ def test_the_front_is_the_same_everywhere(tmp_path, direction, capsys):
         front = {record.number for record in study.front()}
         assert 1 < len(front) < 7
         facts = facts_of(study)
-        assert {row["trial"] for row in facts.leaderboard if row["front"]} == front == set(facts.fronts["latency"])
+        assert (
+            {row["trial"] for row in facts.leaderboard if row["front"]}
+            == front
+            == set(facts.fronts["latency"])
+        )
         assert [one["direction"] for one in facts.study["objectives"]] == direction.split(",")
         frame = trials_frame(study)
         assert set(frame.index[frame["front"]]) == front
-        assert frame["latency"].to_dict() == {number: record.cost["latency"] for number, record in study.records.items()}
+        assert frame["latency"].to_dict() == {
+            number: record.cost["latency"] for number, record in study.records.items()
+        }
         with write_csv(study).open() as file:
             rows = list(csv.DictReader(file))
         assert {int(row["trial"]) for row in rows if row["front"]} == front
-        assert all((float(row["latency"]), row["memory"]) == (facts.leaderboard[i]["latency"], "8") for i, row in enumerate(rows))
+        assert all(
+            (float(row["latency"]), row["memory"]) == (facts.leaderboard[i]["latency"], "8")
+            for i, row in enumerate(rows)
+        )
         text = write_report(study, "md").read_text()
         head, _, *lines = re.search(r"(?s)## Leaderboard\n\n(.*?)\n\n", text)[1].splitlines()
         assert head.startswith("| rank | trial | state | val_acc | epochs | params | latency |")
@@ -120,13 +159,23 @@ def test_the_front_is_the_same_everywhere(tmp_path, direction, capsys):
         assert {int(row[2]) for row in cells if row[1].endswith(" *")} == front
         assert {row[7] for row in cells} == {"0.001", "0.002", "0.003", "0.004"}
         assert (
-            f"Pareto front (val_acc {'up, latency down' if direction[1] == 'a' else 'down, latency up'}): {len(front)} trials"
-            in text
+            f"Pareto front (val_acc "
+            f"{'up, latency down' if direction[1] == 'a' else 'down, latency up'}): {len(front)} "
+            f"trials" in text
         )
         page = write_report(study, "html").read_text()
-        assert {int(n) for n in re.findall(r'<td data-value="\d+">\d+ \*</td>\n?<td data-value="(\d+)">', page)} == front
-        assert f"{direction.split(',')[0][:3]}imum of val_acc and the {direction.split(',')[1][:3]}imum of latency" in page
-        assert json.loads(write_report(study, "json").read_text())["fronts"]["latency"] == facts.fronts["latency"]
+        assert {
+            int(n)
+            for n in re.findall(r'<td data-value="\d+">\d+ \*</td>\n?<td data-value="(\d+)">', page)
+        } == front
+        assert (
+            f"{direction.split(',')[0][:3]}imum of val_acc and the "
+            f"{direction.split(',')[1][:3]}imum of latency" in page
+        )
+        assert (
+            json.loads(write_report(study, "json").read_text())["fronts"]["latency"]
+            == facts.fronts["latency"]
+        )
         show(study, make_console())
     printed = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert {int(words[2]) for words in printed if words[1:2] == ["*"]} == front
@@ -140,23 +189,34 @@ def test_the_front_is_nobodys_inferior(tmp_path):
         for record in study.ranked():
             value, params = study.value(record), record.cost["params"]
             assert not any(value > v and params < p for v, p in front)
-        assert study.ranked()[0].number == max(study.ranked(), key=study.value).number  # the winner is the most accurate
+        # the winner is the most accurate
+        assert study.ranked()[0].number == max(study.ranked(), key=study.value).number
         rows = leaderboard(study)
-        assert {row.record.number for row in rows if row.front} == {record.number for record in study.front()}
-        assert sum(line.split(",")[11] == "1" for line in write_csv(study).read_text().splitlines()) == len(front)
+        assert {row.record.number for row in rows if row.front} == {
+            record.number for record in study.front()
+        }
+        assert sum(
+            line.split(",")[11] == "1" for line in write_csv(study).read_text().splitlines()
+        ) == len(front)
 
 
 def test_a_small_model_is_not_stopped_for_being_worse(tmp_path):
     """The smallest of all is on the front, however bad: nobody is smaller."""
     with open_study(tmp_path, "random", "asha", database=MEMORY) as study:
         Simulation(study, Tradeoff(), 1, 40).run()
-        smallest = min(study.counted(), key=lambda record: (record.cost["params"], -study.value(record)))
+        smallest = min(
+            study.counted(), key=lambda record: (record.cost["params"], -study.value(record))
+        )
         assert smallest.state == State.COMPLETE
 
 
 def test_an_objective_that_is_not_measured(tmp_path):
-    with open_study(tmp_path, "random", "asha", SPACE | {"objective": "val_acc,latency"}, MEMORY) as study:
-        with pytest.raises(StudyError, match=r"objective 'latency' must be measured\. Known: params, flops"):
+    with open_study(
+        tmp_path, "random", "asha", SPACE | {"objective": "val_acc,latency"}, MEMORY
+    ) as study:
+        with pytest.raises(
+            StudyError, match=r"objective 'latency' must be measured\. Known: params, flops"
+        ):
             Simulation(study, Tradeoff(), 1, 2).run()
         record = next(iter(study.records.values()))
         study.measure(record.number, {"latency": 1e-3})

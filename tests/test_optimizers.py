@@ -1,4 +1,6 @@
-"""What every optimizer of the list must do, one test class over all of them: whoever adds a name is tested with it."""
+"""What every optimizer of the list must do, one test class over all of them: whoever adds a name is
+tested with it.
+"""
 
 import json
 import random
@@ -16,7 +18,16 @@ from hopsearch.core.errors import CheckpointError, ConfigError, UserError
 from hopsearch.core.terminal_tables import settings
 from hopsearch.models import build
 from hopsearch.orchestration.open_space import open_space
-from hopsearch.training import CheckpointFolder, OptimConfig, Paused, TrainConfig, TrialConfig, TrialRun, estimate_cost, resolve
+from hopsearch.training import (
+    CheckpointFolder,
+    OptimConfig,
+    Paused,
+    TrainConfig,
+    TrialConfig,
+    TrialRun,
+    estimate_cost,
+    resolve,
+)
 from hopsearch.training.optimizer import build_optimizer
 from hopsearch.training.precision import Precision
 from hopsearch.training.recipe.known_optimizers import ADAMW, OPTIMIZERS
@@ -35,7 +46,9 @@ def name(request):
 
 @pytest.fixture
 def config(name, digits) -> TrialConfig:
-    """A ParaMixer, whose LayerNorm has the shape of a matrix; more than 20 steps an epoch, so that one can be paused."""
+    """A ParaMixer, whose LayerNorm has the shape of a matrix; more than 20 steps an epoch, so that
+    one can be paused.
+    """
     return trial_of(name, digits, "paramixer")
 
 
@@ -84,12 +97,18 @@ class TestContract:
         assert again.load_newest(folder)
         assert again.position > 0
         rows = [run.history[0], again.step(), again.step()]
-        assert [[row[key] for key in CURVE] for row in rows] == [[row[key] for key in CURVE] for row in expected]
-        for ours, theirs in zip(again.model.state_dict().values(), straight.model.state_dict().values(), strict=True):
+        assert [[row[key] for key in CURVE] for row in rows] == [
+            [row[key] for key in CURVE] for row in expected
+        ]
+        for ours, theirs in zip(
+            again.model.state_dict().values(), straight.model.state_dict().values(), strict=True
+        ):
             assert torch.equal(ours, theirs)
 
     def test_another_optimizers_checkpoint_is_refused(self, config, digits):
-        other = trial_of("nadamw" if config.optim.name != "nadamw" else "adamw", digits, "paramixer")
+        other = trial_of(
+            "nadamw" if config.optim.name != "nadamw" else "adamw", digits, "paramixer"
+        )
         with pytest.raises(CheckpointError, match="same configuration"):
             TrialRun(config, digits).load_state_dict(TrialRun(other, digits).state_dict())
 
@@ -102,28 +121,49 @@ class TestContract:
                 group["lr"] = rate
             random_gradients(model)
             optimizer.step()
-            moved = {key for key, tensor in weights(model).items() if not torch.equal(tensor, before[key])}
-            assert moved == (set(before) if rate and step else moved if rate else set()), f"step {step}, rate {rate}"
+            moved = {
+                key
+                for key, tensor in weights(model).items()
+                if not torch.equal(tensor, before[key])
+            }
+            assert moved == (set(before) if rate and step else moved if rate else set()), (
+                f"step {step}, rate {rate}"
+            )
 
     def test_decay_is_exempt_as_in_timm(self, config):
         model = build(config.model)
         groups = build_optimizer(model, config.optim, CPU).param_groups
-        exempt = {id(own) for group in groups if not group["weight_decay"] for own in group["params"]}
-        decayed = {id(own) for group in groups if group["weight_decay"] == config.optim.weight_decay for own in group["params"]}
-        free = {id(own) for key, own in model.named_parameters() if own.ndim <= 1 or key.endswith(".bias")}
+        exempt = {
+            id(own) for group in groups if not group["weight_decay"] for own in group["params"]
+        }
+        decayed = {
+            id(own)
+            for group in groups
+            if group["weight_decay"] == config.optim.weight_decay
+            for own in group["params"]
+        }
+        free = {
+            id(own)
+            for key, own in model.named_parameters()
+            if own.ndim <= 1 or key.endswith(".bias")
+        }
         assert (exempt, decayed) == (free, {id(own) for own in model.parameters()} - free)
         assert sum(len(group["params"]) for group in groups) == len(free) + len(decayed)
 
     def test_defaults_are_those_of_timm(self, config):
         model = build(config.model)
         ours = build_optimizer(model, config.optim, CPU).defaults
-        theirs = create_optimizer_v2(model.parameters(), config.optim.name, lr=config.optim.peak_lr).defaults
+        theirs = create_optimizer_v2(
+            model.parameters(), config.optim.name, lr=config.optim.peak_lr
+        ).defaults
         same = set(theirs) - {"fused", "weight_decay"}  # decay is given by group
         assert {key: ours[key] for key in same} == {key: theirs[key] for key in same}
 
     def test_its_own_settings_arrive(self, name, digits):
         given = {key: value / 2 for key, value in OPTIMIZERS[name].defaults.items()}
-        config = trial_of(name, digits, "imixer", **{f"optim.{key}": value for key, value in given.items()})
+        config = trial_of(
+            name, digits, "imixer", **{f"optim.{key}": value for key, value in given.items()}
+        )
         for group in build_optimizer(build(config.model), config.optim, CPU).param_groups:
             found = {key: group[key] for key in ("momentum", "eps") if key in given}
             if "beta1" in given:
@@ -141,10 +181,14 @@ class TestContract:
             precision._scaler = torch.amp.GradScaler("cpu", enabled=scaled, init_scale=1024.0)
             for clip in (None, 1.0, None):
                 random_gradients(model, 1024.0 if scaled else 1.0)
-                precision._scaler.scale(torch.zeros(()))  # the scale is made where the first loss is scaled
+                # the scale is made where the first loss is scaled
+                precision._scaler.scale(torch.zeros(()))
                 precision.step(optimizer, model, clip)
             models.append(model)
-        assert all(torch.equal(ours, theirs) for ours, theirs in zip(*(each.parameters() for each in models), strict=True))
+        assert all(
+            torch.equal(ours, theirs)
+            for ours, theirs in zip(*(each.parameters() for each in models), strict=True)
+        )
         before = weights(model)
         random_gradients(model, torch.inf)
         precision.step(optimizer, model, None)
@@ -156,7 +200,12 @@ class TestContract:
         optimizer = build_optimizer(model, config.optim, CPU)
         random_gradients(model)
         optimizer.step()
-        held = sum(value.numel() for state in optimizer.state.values() for value in state.values() if torch.is_tensor(value))
+        held = sum(
+            value.numel()
+            for state in optimizer.state.values()
+            for value in state.values()
+            if torch.is_tensor(value)
+        )
         cost, usual = estimate_cost(config), estimate_cost(plain)
         copies = 2 + (cost.memory - usual.memory) / (4 * cost.params)
         assert copies == OPTIMIZERS[name].state_copies
@@ -230,7 +279,9 @@ class TestAdamW:
         config = trial_of(ADAMW, digits, "paramixer")
         model = build(config.model)
         optimizer = build_optimizer(model, config.optim, CPU)
-        plain = torch.optim.AdamW(model.parameters(), lr=config.optim.lr, betas=(0.9, 0.999), fused=True)
+        plain = torch.optim.AdamW(
+            model.parameters(), lr=config.optim.lr, betas=(0.9, 0.999), fused=True
+        )
         assert type(optimizer) is torch.optim.AdamW
         assert optimizer.defaults == plain.defaults
         assert [group["weight_decay"] for group in optimizer.param_groups] == [0.0, 0.05]
@@ -239,7 +290,13 @@ class TestAdamW:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"optim.name": "moun"}, "config: optim: name: must be a known optimizer, got 'moun'. Did you mean muon? Known: adamuon"),
+        (
+            {"optim.name": "moun"},
+            (
+                "config: optim: name: must be a known optimizer, got 'moun'. Did you mean muon? "
+                "Known: adamuon"
+            ),
+        ),
         ({"optim.name": "AdamW"}, "must be a known optimizer, got 'AdamW'. Did you mean adamw?"),
         ({"optim.name": None}, "config: optim: name: input should be a valid string"),
         (
@@ -247,16 +304,29 @@ class TestAdamW:
             "config: optim: beta1 must be left out with name=sgdw, which has none, got 0.8. "
             "Remove optim.beta1, or give optim.beta1=null in its stead",
         ),
-        ({"optim.momentum": 0.8}, "momentum must be left out with name=adamw, which has none, got 0.8"),
+        (
+            {"optim.momentum": 0.8},
+            "momentum must be left out with name=adamw, which has none, got 0.8",
+        ),
         (
             {"optim.name": "lion", "optim.beta2": None},
-            "beta2 must be a number with name=lion, got none. Leave optim.beta2 out, or give its default, optim.beta2=0.99",
+            (
+                "beta2 must be a number with name=lion, got none. Leave optim.beta2 out, or give "
+                "its "
+                "default, optim.beta2=0.99"
+            ),
         ),
         (
             {"optim.name": "sgdw", "optim.momentum": 0},
-            "momentum must be above 0 with name=sgdw, whose momentum is Nesterov's, got 0.0. Raise optim.momentum",
+            (
+                "momentum must be above 0 with name=sgdw, whose momentum is Nesterov's, got 0.0. "
+                "Raise optim.momentum"
+            ),
         ),
-        ({"optim.name": "muon", "optim.momentum": 1.0}, "config: optim: momentum: input should be less than 1, got 1.0"),
+        (
+            {"optim.name": "muon", "optim.momentum": 1.0},
+            "config: optim: momentum: input should be less than 1, got 1.0",
+        ),
     ],
 )
 def test_a_wrong_optimizer_is_named(digits, values, message):
@@ -288,10 +358,16 @@ parameters:
             assert trial.momentum == config.get("optim.momentum")
 
     def test_a_wrong_name_in_a_file_has_its_line(self, digits, tmp_path):
-        with pytest.raises(UserError, match=r"space\.yaml:4:3: optim\.name: must be a known optimizer, got 'nadamoun'\. Did you"):
+        with pytest.raises(
+            UserError,
+            match=r"space\.yaml:4:3: optim\.name: must be a known optimizer, got 'nadamoun'\. Did "
+            r"you",
+        ):
             open_space(self.written(tmp_path, "nadamoun"), digits.facts, {}, "default")
 
-    def test_a_setting_that_one_lacks_is_found_before_the_search_whatever_it_hangs_on(self, digits, tmp_path):
+    def test_a_setting_that_one_lacks_is_found_before_the_search_whatever_it_hangs_on(
+        self, digits, tmp_path
+    ):
         file = tmp_path / "space.yaml"
         file.write_text(
             """
@@ -303,48 +379,84 @@ parameters:
 """,
             encoding="utf-8",
         )
-        with pytest.raises(UserError, match=r"space\.yaml:6:3: optim\.momentum: momentum must be left out with name=lion"):
+        with pytest.raises(
+            UserError,
+            match=r"space\.yaml:6:3: optim\.momentum: momentum must be left out with name=lion",
+        ):
             open_space(str(file), digits.facts, {}, "default")
 
     def test_a_setting_of_another_optimizer_can_be_taken_back(self, digits, tmp_path):
-        """Where it cannot be removed: it is in the trial of ``from=``, or in a space that was not written for this optimizer."""
-        given = {"model.family": "imixer", "model.patch_size": 2, "optim.momentum": 0.8, "optim.name": "lion"}
+        """Where it cannot be removed: it is in the trial of ``from=``, or in a space that was not
+        written for this optimizer.
+        """
+        given = {
+            "model.family": "imixer",
+            "model.patch_size": 2,
+            "optim.momentum": 0.8,
+            "optim.name": "lion",
+        }
         with pytest.raises(ConfigError, match=r"or give optim\.momentum=null"):
             resolve(given, digits.facts, 0)
-        assert resolve(given | {"optim.momentum": None}, digits.facts, 0).optim == OptimConfig(name="lion")
+        assert resolve(given | {"optim.momentum": None}, digits.facts, 0).optim == OptimConfig(
+            name="lion"
+        )
         file = self.written(tmp_path, "muon")
-        space = open_space(file, digits.facts, {"optim.name": "lion", "optim.momentum": None}, "default").space
+        space = open_space(
+            file, digits.facts, {"optim.name": "lion", "optim.momentum": None}, "default"
+        ).space
         assert resolve(space.draw(random.Random(0)), digits.facts, 0).optim.momentum is None
 
     def test_given_on_the_command_line_it_is_not_searched(self, digits, tmp_path):
         file = self.written(tmp_path, "muon")
         space = open_space(file, digits.facts, {"optim.name": "lion"}, "default").space
         assert "optim.name" not in space.parameters
-        with pytest.raises(UserError, match=r"command line: optim\.name: must be a known optimizer, got 'loin'"):
+        with pytest.raises(
+            UserError, match=r"command line: optim\.name: must be a known optimizer, got 'loin'"
+        ):
             open_space(file, digits.facts, {"optim.name": "loin"}, "default")
 
 
 def test_a_searched_optimizer_has_the_same_name_wherever_a_study_is_shown(digits, tmp_path):
     space = {
         "fidelity": {"min_epochs": 1, "max_epochs": 2, "reduction": 2},
-        "fixed": {"model.family": "imixer", "model.patch_size": 4, "model.dim": 16, "model.depth": 1, "optim.lr": 5e-3},
+        "fixed": {
+            "model.family": "imixer",
+            "model.patch_size": 4,
+            "model.dim": 16,
+            "model.depth": 1,
+            "optim.lr": 5e-3,
+        },
         "parameters": {"optim.name": {"type": "categorical", "choices": ["nadamuon", "adoptw"]}},
         "first": [{"optim.name": "nadamuon"}, {"optim.name": "adoptw"}],
     }
     folder = search_little(tmp_path / "names", digits, space, 2)
     for layout in ("html", "md", "csv", "json"):
         written = tmp_path / f"report.{layout}"
-        report.main([f"study={folder.name}", f"storage={folder.parent}", f"format={layout}", f"to={written}"])
+        report.main(
+            [
+                f"study={folder.name}",
+                f"storage={folder.parent}",
+                f"format={layout}",
+                f"to={written}",
+            ]
+        )
         text = written.read_text(encoding="utf-8")
         assert "optim.name" in text, layout
         assert {"nadamuon", "adoptw"} <= set(re.findall(r"\w+", text)), layout
     export.main([f"study={folder.name}", f"storage={folder.parent}", f"to={tmp_path / 'model'}"])
-    trial = json.loads((tmp_path / "model" / "config.json").read_text(encoding="utf-8"))["hopsearch"]["trial"]
-    assert f"| optim.name | {trial['optim']['name']} |" in (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    trial = json.loads((tmp_path / "model" / "config.json").read_text(encoding="utf-8"))[
+        "hopsearch"
+    ]["trial"]
+    assert f"| optim.name | {trial['optim']['name']} |" in (
+        tmp_path / "model" / "README.md"
+    ).read_text(encoding="utf-8")
     events = b"".join(file.read_bytes() for file in (folder / "tensorboard").rglob("*tfevents*"))
     assert b"optim.name" in events
 
 
 def test_columns_call_it_by_its_whole_name():
     rows = [{"optim.name": "lion", "optim.lr": 1e-3}, {"optim.name": "muon", "optim.lr": 1e-3}]
-    assert [column.title for column in settings(rows, ["optim.name", "optim.lr"], 2)] == ["optim.name", "lr"]
+    assert [column.title for column in settings(rows, ["optim.name", "optim.lr"], 2)] == [
+        "optim.name",
+        "lr",
+    ]

@@ -1,4 +1,6 @@
-"""Two drivers on one study, where its truth is in a database or in a storage: one writes, whatever happens to it."""
+"""Two drivers on one study, where its truth is in a database or in a storage: one writes, whatever
+happens to it.
+"""
 
 import contextlib
 import signal
@@ -25,13 +27,17 @@ SECONDS = 4.0  # without a heartbeat until a holder counts as dead
 
 
 class Driver:
-    """A search in a process and a folder of its own, as on a machine of its own; it waits to be let go on."""
+    """A search in a process and a folder of its own, as on a machine of its own; it waits to be let
+    go on.
+    """
 
     def __init__(self, tmp_path: Path, name: str, database: str, storage: str) -> None:
         self.folder, self.log = tmp_path / name, tmp_path / f"{name}.log"
         words = [sys.executable, "-m", "tests.lone_driver", str(self.folder), database, storage]
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(words, env=environment(tmp_path), stdin=subprocess.PIPE, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                words, env=environment(tmp_path), stdin=subprocess.PIPE, stdout=log, stderr=log
+            )
 
     def go(self) -> None:
         self.process.stdin.close()
@@ -47,14 +53,18 @@ class Driver:
         return file.read_bytes() if file.exists() else b""
 
     def stop(self, database: str) -> None:
-        """As by a debugger or a machine that sleeps; not while it holds the lock of an sqlite file, which ends with it only."""
+        """As by a debugger or a machine that sleeps; not while it holds the lock of an sqlite file,
+        which ends with it only.
+        """
         for _ in range(200):
             self.process.send_signal(signal.SIGSTOP)
             time.sleep(0.05)
             if not database.startswith("sqlite"):
                 return
             try:
-                with contextlib.closing(sqlite3.connect(database.removeprefix("sqlite:///"), timeout=0)) as file:
+                with contextlib.closing(
+                    sqlite3.connect(database.removeprefix("sqlite:///"), timeout=0)
+                ) as file:
                     file.execute("BEGIN IMMEDIATE")
                 return
             except sqlite3.OperationalError:
@@ -67,12 +77,23 @@ def truth(request, tmp_path, monkeypatch) -> tuple[str, str, Callable[[], object
     """Database, storage, and what all that is written there says now."""
     monkeypatch.setenv("HOPSEARCH_LEASE_SECONDS", str(SECONDS))
     if request.param in ("file", "s3"):
-        storage = f"file://{tmp_path}/storage" if request.param == "file" else request.getfixturevalue("s3")
+        storage = (
+            f"file://{tmp_path}/storage"
+            if request.param == "file"
+            else request.getfixturevalue("s3")
+        )
         return "-", storage, lambda: Mirror(f"{storage}/test").read("journal.log")
-    url = f"sqlite:///{tmp_path}/study.db" if request.param == "sqlite" else request.getfixturevalue("postgresql")
+    url = (
+        f"sqlite:///{tmp_path}/study.db"
+        if request.param == "sqlite"
+        else request.getfixturevalue("postgresql")
+    )
 
     def records() -> object:
-        return {number: (record.state, record.curve) for number, record in StudyView.open(tmp_path / "test", url).records.items()}
+        return {
+            number: (record.state, record.curve)
+            for number, record in StudyView.open(tmp_path / "test", url).records.items()
+        }
 
     return url, "-", records
 
@@ -91,11 +112,15 @@ def drivers(tmp_path, truth) -> Iterator[list[Driver]]:
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_two_drivers(tmp_path, truth, drivers):
-    """A second is refused; the first, stopped and taken for dead, writes nothing more; one that is killed is taken over."""
+    """A second is refused; the first, stopped and taken for dead, writes nothing more; one that is
+    killed is taken over.
+    """
     (database, storage, read), (first, second), said = truth, drivers, []
     here = (tmp_path / "here", database, storage, said.append)
     first.go()
-    beside = f"got a second one beside process {first.process.pid} on {socket.gethostname()} \\(user "
+    beside = (
+        f"got a second one beside process {first.process.pid} on {socket.gethostname()} \\(user "
+    )
     with pytest.raises(StudyError, match=beside), opened(*here):
         pass
 
@@ -106,10 +131,13 @@ def test_two_drivers(tmp_path, truth, drivers):
     before, local = read(), first.journal
     first.process.send_signal(signal.SIGCONT)
     assert first.process.wait(90) == 2, first.said
-    assert "it was taken over by " in first.said or "the database must answer" in first.said, first.said
+    assert "it was taken over by " in first.said or "the database must answer" in first.said, (
+        first.said
+    )
     assert read() == before
     assert first.journal.startswith(local)
-    assert first.journal.count(b"\n") <= local.count(b"\n") + 1  # stopped just before a write, in a folder of its own
+    # stopped just before a write, in a folder of its own
+    assert first.journal.count(b"\n") <= local.count(b"\n") + 1
 
     second.go()
     assert "taken over" not in second.said  # it was given back
@@ -140,14 +168,21 @@ class TestStorage:
             Marks(uri).claim(Holder("other", "elsewhere", 1))
             (here / "a").write_text("another")
             (here / "b").write_text("two")
-            for write in (lambda: mirror.push(here), mirror.clear, lambda: mirror.write(here / "b")):
+            for write in (
+                lambda: mirror.push(here),
+                mirror.clear,
+                lambda: mirror.write(here / "b"),
+            ):
                 with pytest.raises(LostLease, match="it was taken over by process 1 on elsewhere"):
                     write()
             (here / "a").unlink()
             with pytest.raises(LostLease):
                 mirror.push(here)
-        assert [(file.name, file.read_text()) for file in (tmp_path / "storage/trials").iterdir()] == [("a", "one")]
-        assert Marks(uri).holder() == Holder("other", "elsewhere", 1)  # and the mark of the other is not taken away
+        assert [
+            (file.name, file.read_text()) for file in (tmp_path / "storage/trials").iterdir()
+        ] == [("a", "one")]
+        # and the mark of the other is not taken away
+        assert Marks(uri).holder() == Holder("other", "elsewhere", 1)
 
     def test_a_mark_survives_what_is_pushed_and_is_given_back(self, tmp_path, uri):
         (tmp_path / "here").mkdir()
@@ -163,7 +198,10 @@ class TestStorage:
         ("storage", "below"),
         [
             ("s3://bucket/path/", "s3://bucket/path/study/trials/0001"),
-            ("s3://bucket?region=x&endpoint_override=h", "s3://bucket/study/trials/0001?region=x&endpoint_override=h"),
+            (
+                "s3://bucket?region=x&endpoint_override=h",
+                "s3://bucket/study/trials/0001?region=x&endpoint_override=h",
+            ),
         ],
     )
     def test_a_copys_address(self, storage, below):
@@ -190,7 +228,10 @@ def test_a_database_of_another_study_is_not_taken_for_this_one(tmp_path):
         pass
     with Study(tmp_path / "other", identity("other"), "random", "asha", url) as study:
         assert study.optuna.study_name == "other"
-    with pytest.raises(StudyError, match=r"must hold study third, got none\. Did you mean other\? Known: other, test"):
+    with pytest.raises(
+        StudyError,
+        match=r"must hold study third, got none\. Did you mean other\? Known: other, test",
+    ):
         StudyView.open(tmp_path / "third", url)
 
 

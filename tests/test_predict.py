@@ -1,4 +1,6 @@
-"""`predict` on folders as people have them: hidden and damaged files cost a sentence each, ONNX exports work."""
+"""`predict` on folders as people have them: hidden and damaged files cost a sentence each, ONNX
+exports work.
+"""
 
 import json
 import os
@@ -9,7 +11,14 @@ import onnxruntime
 import pytest
 
 from hopsearch import predict
-from hopsearch.artifact import config_of, load_classifier, load_model, runtime, write_folder, write_onnx
+from hopsearch.artifact import (
+    config_of,
+    load_classifier,
+    load_model,
+    runtime,
+    write_folder,
+    write_onnx,
+)
 from hopsearch.command_line.command import DONE, MISTAKE, run_verb
 from hopsearch.core.errors import DataError, ModelError
 from hopsearch.models import fold
@@ -55,7 +64,10 @@ def test_a_folder_with_hidden_and_damaged_files(models, photos, capsys):
         *(f"photos/a/00{n}.jpg" for n in range(3)),
         *(f"photos/b/00{n}.jpg" for n in range(2)),
     ]
-    assert shown.err == ("hopsearch: classified 5 of 5 images; passed over: 1 .heic (no image format that is read), 3 hidden\n")
+    assert shown.err == (
+        "hopsearch: classified 5 of 5 images; passed over: 1 .heic (no image format that is "
+        "read), 3 hidden\n"
+    )
     (photos / "a" / "000.jpg").write_bytes(b"damaged")
     (photos / "b" / "empty.png").write_bytes(b"")
     assert ask(f"model={models / 'torch'}", "photos", "format=json") == MISTAKE
@@ -67,7 +79,10 @@ def test_a_folder_with_hidden_and_damaged_files(models, photos, capsys):
         " skipped photos/b/empty.png",
     ]
     assert lines[2].startswith("hopsearch: classified 4 of 6 images; passed over: ")
-    assert lines[3].startswith("hopsearch: predict: every image must be readable, 2 of 6 are not, the first is photos/a/000.jpg")
+    assert lines[3].startswith(
+        "hopsearch: predict: every image must be readable, 2 of 6 are not, the first is "
+        "photos/a/000.jpg"
+    )
 
 
 def test_a_link_to_nothing_is_skipped_and_named(models, photos, capsys):
@@ -89,10 +104,18 @@ def test_a_word_that_leads_nowhere_costs_a_sentence(models, photos, capsys):
     assert shown.err.splitlines() == [
         "hopsearch: skipped missing.png: must be an image or a folder of images, got nothing there",
         "hopsearch: skipped empty: the folder must hold images, got none",
-        "hopsearch: skipped pipe.png: must be an image file or a folder of them, got a pipe, a socket or a device",
-        "hopsearch: skipped photos/a/000.jpg/inside.png: must be an image or a folder of images, got Not a directory",
+        (
+            "hopsearch: skipped pipe.png: must be an image file or a folder of them, got a pipe, a "
+            "socket or a device"
+        ),
+        (
+            "hopsearch: skipped photos/a/000.jpg/inside.png: must be an image or a folder of "
+            "images, "
+            "got Not a directory"
+        ),
         "hopsearch: classified 5 of 5 images",
-        "hopsearch: predict: every path must lead to images that can be read, 4 did not, the first is missing.png. "
+        "hopsearch: predict: every path must lead to images that can be read, 4 did not, the "
+        "first is missing.png. "
         "The others are classified; repair these, or leave them out",
     ]
 
@@ -123,7 +146,10 @@ def test_a_folder_that_cannot_be_read_is_skipped_and_named(models, photos, capsy
     assert len(shown.out.splitlines()) == 5, "the others are classified all the same"
     assert "skipped photos/a/ddd" in shown.err
     assert "the folder must be readable: File name too long\n" in shown.err
-    assert "every path must lead to images that can be read, 1 did not, the first is photos/a/ddd" in shown.err
+    assert (
+        "every path must lead to images that can be read, 1 did not, the first is photos/a/ddd"
+        in shown.err
+    )
 
 
 def test_a_link_to_itself_is_skipped_and_named(models, photos, capsys):
@@ -151,16 +177,24 @@ def test_an_onnx_export_predicts_the_same(models, photos, capsys):
     for other in told[1:]:
         for ours, theirs in zip(told[0], other, strict=True):
             assert list(ours) == list(theirs)
-            np.testing.assert_allclose(list(ours.values()), list(theirs.values()), rtol=0, atol=1e-4)
+            np.testing.assert_allclose(
+                list(ours.values()), list(theirs.values()), rtol=0, atol=1e-4
+            )
 
 
 def test_an_onnx_file_knows_its_classes_and_preprocessing(models, tmp_path):
-    session = onnxruntime.InferenceSession(str(models / "onnx" / "model.onnx"), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        str(models / "onnx" / "model.onnx"), providers=["CPUExecutionProvider"]
+    )
     stored = session.get_modelmeta().custom_metadata_map
     assert json.loads(stored["classes"]) == NAMES
     prepared = json.loads(stored["preprocessing"])
     assert prepared["input_size"] == [1, 8, 8]
-    assert (prepared["mean"], prepared["std"], prepared["interpolation"]) == ([0.5], [0.5], "bicubic")
+    assert (prepared["mean"], prepared["std"], prepared["interpolation"]) == (
+        [0.5],
+        [0.5],
+        "bicubic",
+    )
     assert (prepared["resize_shorter_side"], prepared["center_crop"]) == (8, 8)
     alone = tmp_path / "alone.onnx"
     os.link(models / "onnx" / "model.onnx", alone)
@@ -168,10 +202,14 @@ def test_an_onnx_file_knows_its_classes_and_preprocessing(models, tmp_path):
 
 
 def test_what_an_onnx_export_cannot_do_is_said(models, tmp_path, monkeypatch):
-    with pytest.raises(ModelError, match=r"torch needs model\.safetensors, got an ONNX export\. Export it with"):
+    with pytest.raises(
+        ModelError, match=r"torch needs model\.safetensors, got an ONNX export\. Export it with"
+    ):
         load_model(models / "onnx")
     monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModelError, match=r"onnxruntime runs, and it is not installed\. Run pip install"):
+    with pytest.raises(
+        ModelError, match=r"onnxruntime runs, and it is not installed\. Run pip install"
+    ):
         load_classifier(models / "onnx")
     monkeypatch.undo()
     (tmp_path / "bad.onnx").write_bytes(b"damaged")

@@ -29,7 +29,9 @@ def test_a_rung_that_ranks_keeps_its_trials_apart_and_one_that_says_nothing_does
     spread = value_N[stopped_N].std() / above_N.std()
     assert (spread > 0.8) == apart
     assert (spread < 0.3) != apart
-    assert np.median(value_N[stopped_N]) == pytest.approx(np.median(above_N[went_on_N]), abs=0.1 * above_N.std())
+    assert np.median(value_N[stopped_N]) == pytest.approx(
+        np.median(above_N[went_on_N]), abs=0.1 * above_N.std()
+    )
 
 
 def test_those_who_were_chosen_by_their_values_do_not_bend_it():
@@ -68,23 +70,32 @@ def test_nobody_is_expected_above_the_best_that_was_measured():
     below_N = random.random(60)
     above_N = below_N + 0.5
     went_on_N = np.arange(60) < 5
-    assert projected(np.stack([below_N, missing(above_N, went_on_N)], axis=1)).max() == above_N[went_on_N].max()
+    assert (
+        projected(np.stack([below_N, missing(above_N, went_on_N)], axis=1)).max()
+        == above_N[went_on_N].max()
+    )
 
 
 def test_one_wild_value_lifts_nobody():
-    """A loss of 50 after the first epoch that recovers: those that were stopped there stay behind those that went on."""
+    """A loss of 50 after the first epoch that recovers: those that were stopped there stay behind
+    those that went on.
+    """
     random = np.random.default_rng(3)
     first_N = -random.uniform(2.0, 2.3, 16)
     second_N = first_N + 0.8
     first_N[0] = -50.0
     stopped_M = -random.uniform(2.3, 2.8, 20)
-    best_NR = np.stack([np.concatenate([first_N, stopped_M]), np.concatenate([second_N, np.full(20, NAN)])], axis=1)
+    best_NR = np.stack(
+        [np.concatenate([first_N, stopped_M]), np.concatenate([second_N, np.full(20, NAN)])], axis=1
+    )
     value_N = projected(best_NR)
     assert value_N[16:].max() <= np.quantile(second_N, 0.4)
 
 
 def test_how_far_apart_the_values_of_a_rung_are_says_nothing():
-    """Near chance all are close together at first: those that were stopped stay behind those that went on all the same."""
+    """Near chance all are close together at first: those that were stopped stay behind those that
+    went on all the same.
+    """
     random = np.random.default_rng(4)
     below_N = random.permutation(np.linspace(0.100, 0.105, 60))
     above_N = 0.1 + 160 * (below_N - 0.100)

@@ -1,4 +1,6 @@
-"""Every early-stopping rule by hand: small tables of who came where with what, and what must follow."""
+"""Every early-stopping rule by hand: small tables of who came where with what, and what must
+follow.
+"""
 
 import pytest
 
@@ -12,7 +14,9 @@ GO, STOP, PAUSE = Verdict.GO, Verdict.STOP, Verdict.PAUSE
 
 
 class Desk:
-    """A rule with what it has seen; `come` asks for a verdict and adds the trial to the evidence, as the study does."""
+    """A rule with what it has seen; `come` asks for a verdict and adds the trial to the evidence,
+    as the study does.
+    """
 
     def __init__(self, name: str, fidelity: Fidelity = FIDELITY) -> None:
         self.rule = make_pruner(name, fidelity)
@@ -32,7 +36,9 @@ class Desk:
 
 
 def epochs(name: str, number: int = 0) -> list[int]:
-    return [epoch for epoch in range(1, 27) if make_pruner(name, FIDELITY).decides_at(epoch, number)]
+    return [
+        epoch for epoch in range(1, 27) if make_pruner(name, FIDELITY).decides_at(epoch, number)
+    ]
 
 
 class TestAsha:
@@ -41,7 +47,9 @@ class TestAsha:
 
     def test_the_best_of_those_so_far_goes_on(self):
         desk = Desk("asha")
-        assert [desk.come(number, 1, value) for number, value in enumerate((0.5, 0.4, 0.6, 0.3))] == [GO, STOP, GO, STOP]
+        assert [
+            desk.come(number, 1, value) for number, value in enumerate((0.5, 0.4, 0.6, 0.3))
+        ] == [GO, STOP, GO, STOP]
 
     def test_the_best_third_goes_on(self):
         desk = Desk("asha")
@@ -59,7 +67,10 @@ class TestAsha:
 class TestAshaPromotion:
     def test_nobody_goes_on_before_there_are_rivals(self):
         desk = Desk("asha_promotion")
-        assert [desk.come(number, 1, value) for number, value in enumerate((0.5, 0.4))] == [PAUSE, PAUSE]
+        assert [desk.come(number, 1, value) for number, value in enumerate((0.5, 0.4))] == [
+            PAUSE,
+            PAUSE,
+        ]
         assert desk.promote() is None
         assert desk.come(2, 1, 0.3) == PAUSE
         assert desk.promote() == (0, 1)  # the best of three
@@ -67,7 +78,11 @@ class TestAshaPromotion:
 
     def test_who_is_among_the_best_at_once_does_not_wait(self):
         desk = Desk("asha_promotion")
-        assert [desk.come(number, 1, value) for number, value in enumerate((0.5, 0.4, 0.6))] == [PAUSE, PAUSE, GO]
+        assert [desk.come(number, 1, value) for number, value in enumerate((0.5, 0.4, 0.6))] == [
+            PAUSE,
+            PAUSE,
+            GO,
+        ]
 
     def test_higher_rungs_first(self):
         desk = Desk("asha_promotion")
@@ -86,7 +101,8 @@ class TestAshaPromotion:
         assert desk.promote(over=True) == (1, 1)
         desk.come(1, 3, 0.7)
         assert desk.promote(over=True) == (1, 3)
-        assert desk.promote(over=True) is None  # nobody waits at the highest rung, and below it is somebody else's turn no more
+        # nobody waits at the highest rung, and below it is somebody else's turn no more
+        assert desk.promote(over=True) is None
 
     def test_of_two_that_are_equal_the_earlier_goes_on(self):
         desk = Desk("asha_promotion")
@@ -127,13 +143,21 @@ class TestDelayedAsha:
     def test_better_and_better_trials_wait_for_a_place(self):
         values = [0.1 * number for number in range(9)]
         at_once, delayed = Desk("asha_promotion"), Desk("delayed_asha")
-        assert [at_once.come(number, 1, value) for number, value in enumerate(values)].count(GO) == 7
-        assert [delayed.come(number, 1, value) for number, value in enumerate(values)].count(GO) == 3
+        assert [at_once.come(number, 1, value) for number, value in enumerate(values)].count(
+            GO
+        ) == 7
+        assert [delayed.come(number, 1, value) for number, value in enumerate(values)].count(
+            GO
+        ) == 3
         assert delayed.promote() is None
 
     def test_a_place_that_is_left_goes_to_the_best_that_waits(self):
         desk = Desk("delayed_asha")
-        assert [desk.come(number, 1, value) for number, value in enumerate((0.9, 0.8, 0.1))] == [PAUSE, PAUSE, PAUSE]
+        assert [desk.come(number, 1, value) for number, value in enumerate((0.9, 0.8, 0.1))] == [
+            PAUSE,
+            PAUSE,
+            PAUSE,
+        ]
         assert desk.promote() == (0, 1)
         assert [desk.come(number, 1, 0.2) for number in (3, 4)] == [PAUSE, PAUSE]
         assert desk.promote() is None  # five came
@@ -167,7 +191,9 @@ class TestDelayedAsha:
 
 class TestPasha:
     def fill(self, desk: Desk, upper: tuple[float, ...]) -> list[Verdict]:
-        """Nine at the first rung, in falling order, and three of them at the second with ``upper``; verdicts of the latter."""
+        """Nine at the first rung, in falling order, and three of them at the second with ``upper``;
+        verdicts of the latter.
+        """
         for number in range(9):
             desk.come(number, 1, 0.9 - 0.1 * number)
         return [desk.come(number, 3, value) for number, value in enumerate(upper)]
@@ -175,7 +201,8 @@ class TestPasha:
     def test_a_stable_order_ends_the_growth(self):
         desk = Desk("pasha")
         assert self.fill(desk, (0.95, 0.9, 0.8)) == [PAUSE, PAUSE, PAUSE]
-        assert desk.rule.promotion(desk.evidence, over=False) == (0, 1)  # only the first rung still promotes
+        # only the first rung still promotes
+        assert desk.rule.promotion(desk.evidence, over=False) == (0, 1)
 
     def test_another_order_raises_the_cap(self):
         desk = Desk("pasha")
@@ -183,7 +210,8 @@ class TestPasha:
 
     def test_a_swap_within_the_tolerance_does_not(self):
         desk = Desk("pasha")
-        for number, value in enumerate((0.900, 0.895, 0.5, 0.4, 0.3, 0.2, 0.1, 0.1, 0.1)):  # 0.005 of a spread of 0.8
+        # 0.005 of a spread of 0.8
+        for number, value in enumerate((0.900, 0.895, 0.5, 0.4, 0.3, 0.2, 0.1, 0.1, 0.1)):
             desk.come(number, 1, value)
         for number, value in ((0, 0.90), (1, 0.91), (2, 0.6)):
             desk.come(number, 3, value)
@@ -200,7 +228,9 @@ class TestPasha:
 class TestMedian:
     def test_starts_after_five_and_stops_below_the_median(self):
         desk = Desk("median")
-        assert {desk.come(number, 2, value) for number, value in enumerate((0.1, 0.2, 0.3, 0.4, 0.5))} == {GO}
+        assert {
+            desk.come(number, 2, value) for number, value in enumerate((0.1, 0.2, 0.3, 0.4, 0.5))
+        } == {GO}
         assert desk.come(5, 2, 0.29) == STOP
         assert desk.come(6, 2, 0.31) == GO
 
@@ -218,17 +248,26 @@ class TestMedian:
 class TestPatience:
     def test_stops_a_curve_that_does_not_rise(self):
         desk = Desk("patience")
-        assert [desk.come(0, 5 + since, 0.5, since=since) for since in range(6)] == [GO] * 5 + [STOP]
+        assert [desk.come(0, 5 + since, 0.5, since=since) for since in range(6)] == [GO] * 5 + [
+            STOP
+        ]
 
     def test_waits_reduction_epochs_where_trainings_are_short(self):
         desk = Desk("patience", Fidelity(1, 9, 3))
-        assert [desk.come(0, 1 + since, 0.5, since=since) for since in range(4)] == [GO, GO, GO, STOP]
+        assert [desk.come(0, 1 + since, 0.5, since=since) for since in range(4)] == [
+            GO,
+            GO,
+            GO,
+            STOP,
+        ]
 
 
 class TestOneEpoch:
     def test_all_wait_and_the_best_three_go_on(self):
         desk = Desk("one_epoch")
-        assert {desk.come(number, 1, value) for number, value in enumerate((0.1, 0.5, 0.3, 0.4, 0.2))} == {PAUSE}
+        assert {
+            desk.come(number, 1, value) for number, value in enumerate((0.1, 0.5, 0.3, 0.4, 0.2))
+        } == {PAUSE}
         assert desk.promote() is None
         assert [desk.promote(over=True) for _ in range(4)] == [(1, 1), (3, 1), (2, 1), None]
 
@@ -249,7 +288,9 @@ def test_a_verdict_is_a_function_of_the_evidence(name):
     arrival = Arrival(9, 1, (0.6,), 0)
     before = dict(desk.evidence.rung(1).values), set(desk.evidence.rung(1).waiting)
     assert desk.rule.verdict(arrival, desk.evidence) == desk.rule.verdict(arrival, desk.evidence)
-    assert desk.rule.promotion(desk.evidence, over=True) == desk.rule.promotion(desk.evidence, over=True)
+    assert desk.rule.promotion(desk.evidence, over=True) == desk.rule.promotion(
+        desk.evidence, over=True
+    )
     assert (desk.evidence.rung(1).values, desk.evidence.rung(1).waiting) == before
 
 

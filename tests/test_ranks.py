@@ -54,7 +54,10 @@ class TestRanks:
 
     @pytest.mark.parametrize("world", rank_process.WORLDS)
     def test_validation_counts_every_image_once(self, together, world):
-        one, many = (json.loads((together / f"{number}.json").read_text())["validation"] for number in (1, world))
+        one, many = (
+            json.loads((together / f"{number}.json").read_text())["validation"]
+            for number in (1, world)
+        )
         assert many[1:] == one[1:], "accuracy and each class's hits and images, exactly"
         assert many[0] == pytest.approx(one[0], rel=1e-6)
 
@@ -67,7 +70,10 @@ class TestRanks:
 
 def test_accumulation_is_the_whole_batch(digits):
     whole, parts = (
-        rank_process.first_step(TrialRun(rank_process.config(**{"train.micro_batch": micro}), digits)) for micro in (None, 7)
+        rank_process.first_step(
+            TrialRun(rank_process.config(**{"train.micro_batch": micro}), digits)
+        )
+        for micro in (None, 7)
     )
     assert all(torch.allclose(whole[name], parts[name], rtol=1e-5, atol=1e-6) for name in whole)
 
@@ -88,5 +94,8 @@ def test_a_paused_epoch_goes_on_where_it_was(digits, tmp_path):
     same = ("epoch", "train_loss", "val_loss", "val_acc", "lr")
     assert {key: row[key] for key in same} == {key: expected[1][key] for key in same}
     assert all(
-        torch.equal(a, b) for a, b in zip(again.model.state_dict().values(), plain.model.state_dict().values(), strict=True)
+        torch.equal(a, b)
+        for a, b in zip(
+            again.model.state_dict().values(), plain.model.state_dict().values(), strict=True
+        )
     )

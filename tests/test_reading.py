@@ -1,4 +1,6 @@
-"""What a verb shows while it reads images: a bar on a terminal and in a notebook, lines in a log, and what was found."""
+"""What a verb shows while it reads images: a bar on a terminal and in a notebook, lines in a log,
+and what was found.
+"""
 
 import io
 
@@ -23,7 +25,10 @@ def shown(seconds_each: float, count: int, **words) -> str:
 
 
 def test_words():
-    assert progress_words("decoding", 1200, 3000, 3.0) == "decoding 1,200 of 3,000 images, 400 images/s, 4s left"
+    assert (
+        progress_words("decoding", 1200, 3000, 3.0)
+        == "decoding 1,200 of 3,000 images, 400 images/s, 4s left"
+    )
     assert progress_words("comparing", 3, 3, 6.0) == "comparing 3 of 3 images, 0.5 images/s, 6s"
 
 
@@ -49,17 +54,26 @@ def test_the_summary_follows(tmp_path):
     photographs(tmp_path / "photos [new]" / "train")
     (tmp_path / "photos [new]" / "train" / "cat" / "a.heic").write_bytes(b"x")
     out = io.StringIO()
-    splits = read_images(DataConfig(source=str(tmp_path / "photos [new]"), image_size=8), Console(file=out, width=40))
-    assert out.getvalue().splitlines() == list(splits.facts.summary), "one line each, brackets as they are"
+    splits = read_images(
+        DataConfig(source=str(tmp_path / "photos [new]"), image_size=8), Console(file=out, width=40)
+    )
+    assert out.getvalue().splitlines() == list(splits.facts.summary), (
+        "one line each, brackets as they are"
+    )
     assert "1 .heic" in out.getvalue()
 
 
 def test_a_second_search_in_a_process_looks_again(tmp_path):
     photographs(tmp_path / "photos")
-    config, console = DataConfig(source=str(tmp_path / "photos"), image_size=8), Console(file=io.StringIO())
+    config, console = (
+        DataConfig(source=str(tmp_path / "photos"), image_size=8),
+        Console(file=io.StringIO()),
+    )
     first = read_images(config, console).facts
     assert read_images(config, console).facts == first
-    (tmp_path / "photos" / "cat" / "000.jpg").write_bytes((tmp_path / "photos" / "cat" / "001.jpg").read_bytes())
+    (tmp_path / "photos" / "cat" / "000.jpg").write_bytes(
+        (tmp_path / "photos" / "cat" / "001.jpg").read_bytes()
+    )
     assert read_images(config, console).facts.fingerprint != first.fingerprint
 
 
@@ -77,7 +91,11 @@ with ReadingView(make_console()) as view:
 @pytest.mark.slow
 def test_a_notebook_has_a_bar_that_moves(tmp_path):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    nbclient.NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    (output,) = (output for output in notebook.cells[0].outputs if output["output_type"] != "stream")
+    nbclient.NotebookClient(
+        notebook, timeout=200, resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+    (output,) = (
+        output for output in notebook.cells[0].outputs if output["output_type"] != "stream"
+    )
     assert "█" in output["data"]["text/plain"]
     assert "12 of 12 images" in output["data"]["text/plain"], "one output, drawn over"

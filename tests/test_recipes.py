@@ -1,4 +1,6 @@
-"""The papers' recipes, as their authors' scripts run them; one recipe for what is compared; schedules that make sense."""
+"""The papers' recipes, as their authors' scripts run them; one recipe for what is compared;
+schedules that make sense.
+"""
 
 import dataclasses
 import json
@@ -25,7 +27,9 @@ from hopsearch.training.schedule import after_warmup, opening, rates, settled_af
 from tests.conftest import identity
 
 CURVES = json.loads((Path(__file__).parent / "assets" / "learning_rates.json").read_text())
-"""Learning rate of every epoch, recorded from timm's own schedulers as the authors' scripts call them."""
+"""Learning rate of every epoch, recorded from timm's own schedulers as the authors' scripts call
+them.
+"""
 CIFAR = DataFacts("cifar10", 224, 3, tuple("0123456789"), 50_000, 0, 10_000, True, "0")
 
 SETTINGS = {
@@ -85,12 +89,17 @@ def test_the_rate_of_every_epoch_is_the_recorded_one(name, family):
     expected = CURVES[name]
     assert trial.train.epochs == len(expected)
     for at in (0, 1, steps - 1):  # set once an epoch: the same at all its steps
-        rate = [learning_rate(epoch * steps + at, steps, len(expected), trial.optim) for epoch in range(len(expected))]
+        rate = [
+            learning_rate(epoch * steps + at, steps, len(expected), trial.optim)
+            for epoch in range(len(expected))
+        ]
         assert rate == pytest.approx(expected, abs=1e-9, rel=1e-9)
     assert 50_000 // trial.optim.batch_size == steps
 
 
-@pytest.mark.parametrize(("name", "peak", "low", "last"), [("imixer", 5e-4, 1e-6, 10), ("paramixer", 3.75e-4, 0.0, 0)])
+@pytest.mark.parametrize(
+    ("name", "peak", "low", "last"), [("imixer", 5e-4, 1e-6, 10), ("paramixer", 3.75e-4, 0.0, 0)]
+)
 def test_the_recorded_curves_are_the_formula(name, peak, low, last):
     for epoch, rate in enumerate(CURVES[name]):
         if epoch < 20:
@@ -108,37 +117,63 @@ def test_settings_are_the_scripts_whatever_the_family(name, family):
     for key, value in (SETTINGS | OWN[name]).items():
         section, field = key.split(".")
         assert getattr(getattr(trial, section), field) == value, key
-    assert (viewed(DataConfig(), name).crop_pct, viewed(DataConfig(), name).keep_original) == (0.875, True)
-    assert viewed(DataConfig(crop_pct=1.0), name).crop_pct == 1.0, "the user's own goes before the recipe's"
+    assert (viewed(DataConfig(), name).crop_pct, viewed(DataConfig(), name).keep_original) == (
+        0.875,
+        True,
+    )
+    assert viewed(DataConfig(crop_pct=1.0), name).crop_pct == 1.0, (
+        "the user's own goes before the recipe's"
+    )
 
 
 @pytest.mark.parametrize("name", OWN)
 def test_augmentations_are_those_of_timms_list(name):
-    """What timm makes of the scripts' words, one by one and in order; mixing lies before erasing, as in timm's loader."""
+    """What timm makes of the scripts' words, one by one and in order; mixing lies before erasing,
+    as in timm's loader.
+    """
     erased = {"re_prob": 0.25, "re_mode": "pixel"}
-    scripts = {"auto_augment": "rand-m9-mstd0.5-inc1", "interpolation": "random", "mean": (0.5,) * 3, "std": (0.5,) * 3}
-    crop, flip, varied, tensor, normalized, erasing = create_transform(224, is_training=True, **scripts, **erased).transforms
+    scripts = {
+        "auto_augment": "rand-m9-mstd0.5-inc1",
+        "interpolation": "random",
+        "mean": (0.5,) * 3,
+        "std": (0.5,) * 3,
+    }
+    crop, flip, varied, tensor, normalized, erasing = create_transform(
+        224, is_training=True, **scripts, **erased
+    ).transforms
     kinds = [type(step).__name__ for step in (crop, flip, varied, tensor, normalized, erasing)]
     assert kinds[:3] == ["RandomResizedCropAndInterpolation", "RandomHorizontalFlip", "RandAugment"]
     assert kinds[3:] == ["MaybeToTensor", "Normalize", "RandomErasing"]
 
     ours = trial_of(name).augment
     assert (crop.size, crop.scale) == ((224, 224), (ours.resized_crop, 1.0))
-    assert [math.log(ratio) for ratio in crop.ratio] == pytest.approx([-geometry._LOG_RATIO, geometry._LOG_RATIO])
+    assert [math.log(ratio) for ratio in crop.ratio] == pytest.approx(
+        [-geometry._LOG_RATIO, geometry._LOG_RATIO]
+    )
     assert [method.value for method in crop.interpolation] == ["bilinear", "bicubic"]
     assert ours.interpolation == "random"
     assert (flip.p, Augment(ours, CIFAR)._flip) == (0.5, True)
 
     policy = parse_policy(ours.randaugment)
     operations = {(step.name, step.prob, step.magnitude, step.magnitude_std) for step in varied.ops}
-    named = [*randaugment._AFFINE_OPS, *(operation for operation, _, _ in RandAugment(policy)._pixel)]
-    assert operations == {(operation, policy.probability, policy.magnitude, policy.std) for operation in named}
+    named = [
+        *randaugment._AFFINE_OPS,
+        *(operation for operation, _, _ in RandAugment(policy)._pixel),
+    ]
+    assert operations == {
+        (operation, policy.probability, policy.magnitude, policy.std) for operation in named
+    }
     assert (varied.num_layers, len(varied.ops)) == (policy.layers, len(named))
     assert {step.magnitude_max or randaugment._SCALE for step in varied.ops} == {policy.most}
 
     darkest, brightest = Augment.normalize(torch.tensor([0, 255], dtype=torch.uint8)).tolist()
-    assert [darkest, brightest] == normalized(torch.tensor([0.0, 1.0]).expand(3, 1, 2))[0, 0].tolist()
-    assert (erasing.probability, erasing.min_area, erasing.max_area) == (ours.erasing, *mixing._ERASED_AREA)
+    assert [darkest, brightest] == normalized(torch.tensor([0.0, 1.0]).expand(3, 1, 2))[
+        0, 0
+    ].tolist()
+    assert (erasing.probability, erasing.min_area, erasing.max_area) == (
+        ours.erasing,
+        *mixing._ERASED_AREA,
+    )
     assert erasing.log_aspect_ratio == pytest.approx((-mixing._LOG_RATIO, mixing._LOG_RATIO))
     assert (erasing.min_count, erasing.max_count, erasing.per_pixel) == (1, 1, True)
 
@@ -148,7 +183,9 @@ def test_the_rate_does_not_follow_the_batch_where_it_is_absolute():
     scaled = trial_of("paramixer", "paramixer", optim__batch_size=64)
     assert scaled.optim.peak_lr == pytest.approx(5e-4 * 64 / 512)
     assert "peak 6.25e-05 (optim.lr × 64 / 512)" in rates([scaled])
-    assert "at most 99% of the peak" in rates([trial_of("imixer")]), "the cosine's clock runs during the warm-up"
+    assert "at most 99% of the peak" in rates([trial_of("imixer")]), (
+        "the cosine's clock runs during the warm-up"
+    )
 
 
 class TestOneRecipe:
@@ -168,7 +205,10 @@ class TestOneRecipe:
         assert (name, f"recipe=paper: recipe={chosen}" in said) == (chosen, True)
 
     def test_paper_is_refused_for_families_of_several_papers(self, digits):
-        with pytest.raises(ConfigError, match=r"must be trained alike.*imixer, mlpmixer with recipe=imixer.*Give all of them"):
+        with pytest.raises(
+            ConfigError,
+            match=r"must be trained alike.*imixer, mlpmixer with recipe=imixer.*Give all of them",
+        ):
             open_space("hopfield", digits.facts, {}, "paper")
         one = open_space("hopfield", digits.facts, {"model.family": "symmixer"}, "paper")
         assert (one.recipe, list(one.rates)) == ("paramixer", ["symmixer"])
@@ -197,8 +237,14 @@ class TestOneRecipe:
 
 class TestOldStudies:
     def test_what_paper_meant_at_first_keeps_a_name(self, digits):
-        old = resolve({"model.family": "paramixer", "model.patch_size": 2}, digits.facts, 0, "paper-v1")
-        assert (old.optim.schedule, old.augment.resized_crop, old.optim.peak_lr) == ("step", None, pytest.approx(3.75e-4))
+        old = resolve(
+            {"model.family": "paramixer", "model.patch_size": 2}, digits.facts, 0, "paper-v1"
+        )
+        assert (old.optim.schedule, old.augment.resized_crop, old.optim.peak_lr) == (
+            "step",
+            None,
+            pytest.approx(3.75e-4),
+        )
         assert recipe("paper-v1", "mlpmixer")["optim.batch_size"] == 384
         assert recipe("paper-v1", "imixer")["optim.batch_size"] == 2048
 
@@ -207,7 +253,9 @@ class TestOldStudies:
         begun = Identity.from_dict(json.loads(json.dumps(stored)))
         assert begun.recipe == "paper-v1"
         dataclasses.replace(identity(), recipe="paper-v1").require_same(begun, "here")
-        with pytest.raises(StudyError, match=r"recipe: imixer != paper-v1 .*recipe=paper-v1 continues it"):
+        with pytest.raises(
+            StudyError, match=r"recipe: imixer != paper-v1 .*recipe=paper-v1 continues it"
+        ):
             dataclasses.replace(identity(), recipe="imixer").require_same(begun, "here")
 
     def test_a_training_of_before_new_settings_goes_on(self, digits, tmp_path):
@@ -216,12 +264,16 @@ class TestOldStudies:
         train.require_same(file, trial, {"fingerprint": "0"})
         known = json.loads(file.read_text())
         old = {
-            key: value for key, value in known.items() if key not in ("optim.schedule", "optim.drop_last", "augment.mix_groups")
+            key: value
+            for key, value in known.items()
+            if key not in ("optim.schedule", "optim.drop_last", "augment.mix_groups")
         }
         file.write_text(json.dumps(old))
         train.require_same(file, trial, {"fingerprint": "0"})
         file.write_text(json.dumps(old))
-        changed = trial.model_copy(update={"optim": trial.optim.model_copy(update={"schedule": "epoch"})})
+        changed = trial.model_copy(
+            update={"optim": trial.optim.model_copy(update={"schedule": "epoch"})}
+        )
         with pytest.raises(ConfigError, match=r"optim\.schedule: epoch != step"):
             train.require_same(file, changed, {"fingerprint": "0"})
 
@@ -230,29 +282,51 @@ class TestSchedules:
     @pytest.mark.parametrize(
         ("name", "values", "message"),
         [
-            ("default", {"optim.warmup_epochs": 20, "train.epochs": 9}, "must leave some of train.epochs, got 20 and 0 of 9"),
+            (
+                "default",
+                {"optim.warmup_epochs": 20, "train.epochs": 9},
+                "must leave some of train.epochs, got 20 and 0 of 9",
+            ),
             ("default", {"optim.warmup_epochs": 9, "train.epochs": 9}, "raise train.epochs to 10"),
             ("default", {"optim.cooldown_epochs": 30}, "got 1 and 30 of 27"),
             ("default", {"optim.warmup_lr": 1e-2}, "warmup_lr must be below the peak, got 0.01"),
-            ("default", {"optim.drop_last": True, "optim.batch_size": 2048}, r"Set optim.batch_size=1024 or less"),
+            (
+                "default",
+                {"optim.drop_last": True, "optim.batch_size": 2048},
+                r"Set optim.batch_size=1024 or less",
+            ),
             ("default", {"augment.mixup": 0.2, "optim.batch_size": 1}, "mixup needs 2 images"),
-            ("imixer", {"augment.mix_groups": 64, "optim.batch_size": 64}, "in each of mix_groups=64"),
+            (
+                "imixer",
+                {"augment.mix_groups": 64, "optim.batch_size": 64},
+                "in each of mix_groups=64",
+            ),
         ],
     )
     def test_one_that_makes_no_sense_is_refused(self, digits, name, values, message):
-        trial = resolve({"model.family": "imixer", "model.patch_size": 2} | values, digits.facts, 0, name)
+        trial = resolve(
+            {"model.family": "imixer", "model.patch_size": 2} | values, digits.facts, 0, name
+        )
         with pytest.raises(ConfigError, match=message):
             require_schedule(trial, digits.facts, "here")
 
     def test_a_lowest_rate_above_the_peak_is_refused(self, digits):
         with pytest.raises(ConfigError, match="min_lr <= peak learning rate must hold"):
-            resolve({"model.family": "imixer", "model.patch_size": 2, "optim.lr": 1e-7}, digits.facts, 0)
+            resolve(
+                {"model.family": "imixer", "model.patch_size": 2, "optim.lr": 1e-7}, digits.facts, 0
+            )
 
-    @pytest.mark.parametrize(("epochs", "warmup", "cooldown"), [(310, 20, 10), (60, 20, 10), (59, 4, 2), (9, 1, 0), (1, 0, 0)])
+    @pytest.mark.parametrize(
+        ("epochs", "warmup", "cooldown"),
+        [(310, 20, 10), (60, 20, 10), (59, 4, 2), (9, 1, 0), (1, 0, 0)],
+    )
     def test_a_papers_warmup_is_shortened_with_the_training(self, epochs, warmup, cooldown):
         optim = trial_of("imixer", train__epochs=epochs).optim
         assert (optim.warmup_epochs, optim.cooldown_epochs) == (warmup, cooldown)
-        assert trial_of("imixer", train__epochs=epochs, optim__warmup_epochs=0).optim.warmup_epochs == 0
+        assert (
+            trial_of("imixer", train__epochs=epochs, optim__warmup_epochs=0).optim.warmup_epochs
+            == 0
+        )
 
     def test_rungs_come_after_the_warmup(self):
         slow, by_epoch = (
@@ -300,16 +374,30 @@ class TestCommandLine:
         from tests.conftest import folder_of_images
 
         folder_of_images(tmp_path / "images")
-        code, said = tell(train, train.TrainingConfig, "model=imixer_s16_224", "data=images", "data.image_size=32")
+        code, said = tell(
+            train, train.TrainingConfig, "model=imixer_s16_224", "data=images", "data.image_size=32"
+        )
         assert code == MISTAKE
-        assert "made for images of 224 px, got 32 px, which are 4 patches of 16 px. Enlarge them with data.image_size=224" in said
+        assert (
+            "made for images of 224 px, got 32 px, which are 4 patches of 16 px. Enlarge them "
+            "with data.image_size=224" in said
+        )
 
-    @pytest.mark.parametrize(("patch", "said_so"), [(16, "leaves 4 patches"), (32, "leaves 1 patch "), (8, "")])
+    @pytest.mark.parametrize(
+        ("patch", "said_so"), [(16, "leaves 4 patches"), (32, "leaves 1 patch "), (8, "")]
+    )
     def test_a_search_says_that_small_images_make_few_patches(self, tell, tmp_path, patch, said_so):
         from tests.conftest import folder_of_images
 
         folder_of_images(tmp_path / "images")
-        words = ("space=imixer", "data=images", "data.image_size=32", f"model.patch_size={patch}", "trials=2", "dry_run=true")
+        words = (
+            "space=imixer",
+            "data=images",
+            "data.image_size=32",
+            f"model.patch_size={patch}",
+            "trials=2",
+            "dry_run=true",
+        )
         code, said = tell(tune, tune.TuneConfig, *words)
         assert code == 0, said
         said = " ".join(said.split())
@@ -318,17 +406,32 @@ class TestCommandLine:
         assert (expected in said, remedy in said) == ((True, True) if said_so else (False, False))
 
     def test_a_training_says_that_small_images_make_few_patches(self, digits):
-        trial = resolve({"model.family": "imixer", "model.patch_size": 16}, dataclasses.replace(digits.facts, image_size=32), 0)
-        assert any("leaves 4 patches of an image of 32 px" in remark for remark in opening(trial, digits.facts, None, {}))
+        trial = resolve(
+            {"model.family": "imixer", "model.patch_size": 16},
+            dataclasses.replace(digits.facts, image_size=32),
+            0,
+        )
+        assert any(
+            "leaves 4 patches of an image of 32 px" in remark
+            for remark in opening(trial, digits.facts, None, {})
+        )
 
     def test_a_plan_shows_rates_recipe_and_rungs(self, tell):
-        words = ("space=imixer", "recipe=paper", "dry_run=true", "train.epochs=9", "model.dim=32", "model.depth=2", "trials=2")
+        words = (
+            "space=imixer",
+            "recipe=paper",
+            "dry_run=true",
+            "train.epochs=9",
+            "model.dim=32",
+            "model.depth=2",
+            "trials=2",
+        )
         code, said = tell(tune, tune.TuneConfig, *words)
         assert code == 0, said
         assert "recipe=paper: recipe=imixer" in said
         assert (
-            "learning rate of imixer: peak 0.0003 … 0.01 (optim.lr), from 1e-06 over 1 epoch, cosine to 1e-06; set each epoch"
-            in said
+            "learning rate of imixer: peak 0.0003 … 0.01 (optim.lr), from 1e-06 over 1 epoch, "
+            "cosine to 1e-06; set each epoch" in said
         )
         assert "the first rung is at 2 epochs instead of 1" in said
         assert "rungs: 2, 6, 9 epochs" in said

@@ -19,7 +19,17 @@ import hopsearch.models  # noqa: F401  # registers our models with timm
 from hopsearch import report
 from hopsearch.study import State, StudyView
 from tests.conftest import environment, folder_of_images
-from tests.processes import begun, check_nothing_lost, command, is_loopback, listening, start, trainers, wait_for, wait_gone
+from tests.processes import (
+    begun,
+    check_nothing_lost,
+    command,
+    is_loopback,
+    listening,
+    start,
+    trainers,
+    wait_for,
+    wait_gone,
+)
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -30,15 +40,29 @@ SMALL = ["space=imixer", "model.dim=32", "model.depth=2", "model.patch_size=2", 
 @pytest.mark.timeout(300)
 def test_a_new_head_goes_on_from_the_storage(tmp_path):
     copy = tmp_path / "bucket" / "imixer-digits"
-    words = [sys.executable, "-m", "hopsearch.tune", *SMALL, f"storage=file://{tmp_path}/bucket", "trials=6"]
+    words = [
+        sys.executable,
+        "-m",
+        "hopsearch.tune",
+        *SMALL,
+        f"storage=file://{tmp_path}/bucket",
+        "trials=6",
+    ]
 
     def head(name: str) -> subprocess.Popen:
         (tmp_path / name).mkdir()
         with (tmp_path / "log.txt").open("a") as log:
-            return subprocess.Popen(words, env=environment(tmp_path), cwd=tmp_path / name, stdout=log, stderr=log)
+            return subprocess.Popen(
+                words, env=environment(tmp_path), cwd=tmp_path / name, stdout=log, stderr=log
+            )
 
     first = head("first")
-    assert wait_for(lambda: len(list(copy.glob("trials/*/epoch_*.pt"))) >= 2 and (copy / "journal.log").exists(), first)
+    assert wait_for(
+        lambda: (
+            len(list(copy.glob("trials/*/epoch_*.pt"))) >= 2 and (copy / "journal.log").exists()
+        ),
+        first,
+    )
     time.sleep(3)
     mine = trainers(first.pid)
     first.kill()
@@ -60,7 +84,13 @@ def test_a_new_head_goes_on_from_the_storage(tmp_path):
 
 
 def run(tmp_path: Path, *words: str) -> subprocess.CompletedProcess:
-    return subprocess.run(command(tmp_path, *words), env=environment(tmp_path), capture_output=True, text=True, timeout=280)
+    return subprocess.run(
+        command(tmp_path, *words),
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
 
 
 @pytest.mark.long
@@ -101,7 +131,8 @@ def test_killed_workers_lose_nothing(tmp_path):
             break
         doors = listening(process.pid)
         assert len(doors) > 5
-        assert not {address: who for address, who in doors.items() if not is_loopback(address)}  # nobody else's machine comes in
+        # nobody else's machine comes in
+        assert not {address: who for address, who in doors.items() if not is_loopback(address)}
         victims = trainers(process.pid)
         if victims:
             os.kill(victims[0], signal.SIGKILL)
@@ -136,7 +167,8 @@ def test_interrupted_reported_finished_and_extended(tmp_path, capsys):
     assert view.winner["epochs"] == 9
     check_winner_loads(folder, view)
 
-    more = run(tmp_path, *words[:-1], "trials=6")  # extended; the test split is read again for another winner only
+    # extended; the test split is read again for another winner only
+    more = run(tmp_path, *words[:-1], "trials=6")
     assert more.returncode == 0, more.stderr
     extended = StudyView.open(folder)
     assert len(extended.counted()) == 6
@@ -152,7 +184,10 @@ def test_a_budget_that_was_spent_before_trains_nothing_and_says_which_to_raise(t
     before = StudyView.open(tmp_path / "runs" / "imixer-digits")
     again = run(tmp_path, *words, "trials=4", "budget.epochs=2")
     assert again.returncode == 0, again.stderr
-    said = "the budget of 2 epochs is spent already, so no trial is trained: raise budget.epochs= to train more"
+    said = (
+        "the budget of 2 epochs is spent already, so no trial is trained: raise budget.epochs= "
+        "to train more"
+    )
     assert said in " ".join(again.stdout.split())
     after = StudyView.open(before.folder)
     assert (after.epochs, len(after.counted())) == (before.epochs, len(before.counted())) == (2, 2)
@@ -192,7 +227,14 @@ def test_a_mistake_that_only_the_search_can_see(tmp_path, words, message):
 def test_images_of_ones_own(tmp_path):
     folder = folder_of_images(tmp_path / "images", images=12)
     (folder / "class0" / "bad.png").write_bytes(b"not a picture")
-    words = ["space=mixer", f"data={folder}", "model.dim=32", "train.epochs=1", "trials=2", "data.on_corrupt=skip"]
+    words = [
+        "space=mixer",
+        f"data={folder}",
+        "model.dim=32",
+        "train.epochs=1",
+        "trials=2",
+        "data.on_corrupt=skip",
+    ]
     done = run(tmp_path, *words)
     assert done.returncode == 0, done.stderr
     assert "skipped 1 unreadable images" in done.stdout
@@ -203,17 +245,39 @@ def test_images_of_ones_own(tmp_path):
 @pytest.mark.timeout(300)
 def test_trials_that_tie_are_trained_again_side_by_side_within_the_budget(tmp_path):
     sizes = {"family": "mlpmixer", "depth": 1, "dim": 16, "patch_size": 4}
-    fixed = {f"model.{name}": value for name, value in sizes.items()} | {"train.epochs": 2, "optim.lr": 5e-3}
-    alike = {"augment.label_smoothing": {"type": "categorical", "choices": [number / 100 for number in range(8)]}}
+    fixed = {f"model.{name}": value for name, value in sizes.items()} | {
+        "train.epochs": 2,
+        "optim.lr": 5e-3,
+    }
+    alike = {
+        "augment.label_smoothing": {
+            "type": "categorical",
+            "choices": [number / 100 for number in range(8)],
+        }
+    }
     fidelity = {"min_epochs": 2, "max_epochs": 2}
-    (tmp_path / "alike.yaml").write_text(yaml.safe_dump({"fixed": fixed, "parameters": alike, "fidelity": fidelity}))
-    tie = [f"space={tmp_path / 'alike.yaml'}", "trials=8", "budget.epochs=16", "finish.repeats=2", "finish.candidates=2"]
+    (tmp_path / "alike.yaml").write_text(
+        yaml.safe_dump({"fixed": fixed, "parameters": alike, "fidelity": fidelity})
+    )
+    tie = [
+        f"space={tmp_path / 'alike.yaml'}",
+        "trials=8",
+        "budget.epochs=16",
+        "finish.repeats=2",
+        "finish.candidates=2",
+    ]
     done = run(tmp_path, *tie)
     assert done.returncode == 0, done.stderr[-3000:]
     view = StudyView.open(tmp_path / "runs" / "alike-digits")
     election, repeats = (view.optuna.user_attrs[key] for key in ("election", "repeats"))
     assert len(election["values"]) == 2, "trials this alike tie"
-    assert re.search(r"stopped: the last (25|19)% of budget.epochs=16 is kept for training trials that tie again", done.stdout)
+    assert re.search(
+        (
+            r"stopped: the last (25|19)% of budget.epochs=16 is kept for training trials that tie "
+            r"again"
+        ),
+        done.stdout,
+    )
     assert view.epochs in (12, 13), "two train at once"
     assert {(one["epochs"], one["value"] is None) for one in repeats.values()} == {(2, False)}
     assert len(repeats) == 4
@@ -221,6 +285,11 @@ def test_trials_that_tie_are_trained_again_side_by_side_within_the_budget(tmp_pa
     assert "each was trained 2 times with fresh seeds" in done.stdout
     again = run(tmp_path, *tie)
     assert again.returncode == 0, again.stderr[-3000:]
-    assert "trained again with fresh seeds, " not in again.stdout, "what is known is not trained again"
-    assert "with fresh seeds already, so no trial is trained: raise budget.epochs= to train more" in again.stdout
+    assert "trained again with fresh seeds, " not in again.stdout, (
+        "what is known is not trained again"
+    )
+    assert (
+        "with fresh seeds already, so no trial is trained: raise budget.epochs= to train more"
+        in again.stdout
+    )
     assert StudyView.open(view.folder).winner == view.winner

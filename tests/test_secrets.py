@@ -68,10 +68,20 @@ class TestRedaction:
 
     def test_what_was_a_password_once_is_hidden_alone(self):
         redact("postgresql://bob:p%40ss-of-bob@host/x")
-        assert redact("FATAL: no entry for p@ss-of-bob, nor p%40ss-of-bob") == "FATAL: no entry for ***, nor ***"
+        assert (
+            redact("FATAL: no entry for p@ss-of-bob, nor p%40ss-of-bob")
+            == "FATAL: no entry for ***, nor ***"
+        )
 
     @pytest.mark.parametrize(
-        "address", ["postgresql://u:{}@h/db", "postgresql:/u:{}@h/db", "postgres:u:{}@h/db", "u:{}@h:5432/db", "redis://:{}@h"]
+        "address",
+        [
+            "postgresql://u:{}@h/db",
+            "postgresql:/u:{}@h/db",
+            "postgres:u:{}@h/db",
+            "u:{}@h:5432/db",
+            "redis://:{}@h",
+        ],
     )
     @pytest.mark.parametrize("password", ["it's secret 7", 'a"b<c> secret', "se/cr:et@7"])
     def test_an_address_whatever_it_looks_like(self, monkeypatch, address, password):
@@ -82,7 +92,13 @@ class TestRedaction:
         assert "***" in redact(f"cannot open {text}")
 
     @pytest.mark.parametrize(
-        "address", ["sqlite:////data/a@b:c.db", "s3://b/p@q?endpoint_override=http://h:9", "runs", "s3://b@c/d"]
+        "address",
+        [
+            "sqlite:////data/a@b:c.db",
+            "s3://b/p@q?endpoint_override=http://h:9",
+            "runs",
+            "s3://b@c/d",
+        ],
     )
     def test_an_address_without_one(self, monkeypatch, address):
         monkeypatch.setattr(redaction, "_known", set())
@@ -91,7 +107,9 @@ class TestRedaction:
 
     def test_a_word_without_a_key_and_a_sentence(self, capsys):
         address = f"postgresql://bob:{MARK}@h/db"
-        assert run_verb(tune.main, tune.TuneConfig, "about", [f"{address}?sslmode=require"]) == MISTAKE
+        assert (
+            run_verb(tune.main, tune.TuneConfig, "about", [f"{address}?sslmode=require"]) == MISTAKE
+        )
         make_console().print(f"address={address}: not asked")
         shown = capsys.readouterr()
         assert MARK not in shown.out + shown.err
@@ -111,7 +129,9 @@ class TestRedaction:
         assert MARK not in f"{raised!r} {raised} {formatted(raised)}"
         assert "Traceback" in formatted(raised)
 
-    @pytest.mark.parametrize(("error", "code"), [(RuntimeError, BUG), (lambda text: ConfigError("place", text), MISTAKE)])
+    @pytest.mark.parametrize(
+        ("error", "code"), [(RuntimeError, BUG), (lambda text: ConfigError("place", text), MISTAKE)]
+    )
     def test_a_verb_tells_none(self, capsys, monkeypatch, error, code):
         monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
         monkeypatch.setattr(sys, "excepthook", sys.excepthook)
@@ -123,7 +143,9 @@ class TestRedaction:
         assert run_verb(fails, tune.TuneConfig, "about", [URLS[0]]) == code
         shown = capsys.readouterr()
         assert MARK not in shown.out + shown.err
-        assert "database: a password or key on the command line can be read by every user" in shown.err
+        assert (
+            "database: a password or key on the command line can be read by every user" in shown.err
+        )
 
 
 def everything(folder: Path) -> bytes:
@@ -140,7 +162,9 @@ def marked(tmp_path_factory, digits):
 
 
 class TestASearch:
-    """A real little search whose command line held a password; with report, TensorBoard, and everything that it exports."""
+    """A real little search whose command line held a password; with report, TensorBoard, and
+    everything that it exports.
+    """
 
     def test_nothing_of_it_holds_the_secret(self, tmp_path, marked, capsys):
         view = StudyView.open(marked)
@@ -149,7 +173,9 @@ class TestASearch:
             report.write_report(view, layout, tmp_path / f"report.{layout}")
         export.write_export(view, tmp_path / "model")
         export.write_export(view, tmp_path / "told", origin=True)
-        report.main([f"study={marked.name}", f"storage={marked.parent}", f"to={tmp_path / 'r.html'}"])
+        report.main(
+            [f"study={marked.name}", f"storage={marked.parent}", f"to={tmp_path / 'r.html'}"]
+        )
         assert MARK.encode() not in everything(tmp_path) + everything(marked)
         assert MARK not in capsys.readouterr().out
 
@@ -163,10 +189,17 @@ class TestASearch:
         told = (export.write_export(view, tmp_path / "told", origin=True) / "README.md").read_text()
         assert "space=imixer" in told
         assert "| source | /home/bob/private/photos |" in told
-        for private in (b"/home/bob", str(marked).encode(), str(Path(__file__).parents[1]).encode()):
+        for private in (
+            b"/home/bob",
+            str(marked).encode(),
+            str(Path(__file__).parents[1]).encode(),
+        ):
             assert private not in everything(tmp_path / "model")
 
-    @pytest.mark.parametrize(("text", "name"), [("digits", "digits"), ("cifar10:/data/c", "cifar10"), ("../a/photos/", "photos")])
+    @pytest.mark.parametrize(
+        ("text", "name"),
+        [("digits", "digits"), ("cifar10:/data/c", "cifar10"), ("../a/photos/", "photos")],
+    )
     def test_names_of_data(self, text, name):
         assert export.name_of(text) == name
 
@@ -178,7 +211,10 @@ class TestASearch:
             os.umask(before)
         for file in (tmp_path / "model").iterdir():
             assert stat.S_IMODE(file.stat().st_mode) == 0o644, file
-        assert stat.S_IMODE((marked / "winner" / "model.safetensors").stat().st_mode) == 0o666 & ~before
+        assert (
+            stat.S_IMODE((marked / "winner" / "model.safetensors").stat().st_mode)
+            == 0o666 & ~before
+        )
 
     def test_weights_of_another_study_are_refused(self, tmp_path, marked):
         shutil.copytree(marked, tmp_path / "secret")
@@ -186,7 +222,10 @@ class TestASearch:
         about = json.loads(config.read_text())
         about["hopsearch"]["trial"]["optim"]["lr"] *= 2
         config.write_text(json.dumps(about))
-        with pytest.raises(StudyError, match=r"the weights must be of trial \d+, got \(theirs != the trial's\) optim.lr"):
+        with pytest.raises(
+            StudyError,
+            match=r"the weights must be of trial \d+, got \(theirs != the trial's\) optim.lr",
+        ):
             export.write_export(StudyView.open(tmp_path / "secret"), tmp_path / "model")
 
 
@@ -226,7 +265,10 @@ def test_the_cache_can_be_shared(tmp_path):
 def test_a_database_that_is_waited_for(tmp_path, monkeypatch):
     monkeypatch.setenv(EXPIRY, "1")
     said: list[str] = []
-    engine, place = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/study.db"), f"postgresql://bob:{MARK}@host/x"
+    engine, place = (
+        sqlalchemy.create_engine(f"sqlite:///{tmp_path}/study.db"),
+        f"postgresql://bob:{MARK}@host/x",
+    )
     first = DatabaseLease(engine, "study", place, said.append)
     first._over.set()  # no more heartbeats
     with engine.begin() as connection:  # as from another machine
@@ -242,20 +284,37 @@ def test_a_database_that_is_waited_for(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.timeout(400)
-def test_a_real_search_with_a_key_in_its_storage_and_a_password_in_its_database(tmp_path, s3, postgresql):
+def test_a_real_search_with_a_key_in_its_storage_and_a_password_in_its_database(
+    tmp_path, s3, postgresql
+):
     """Ray's own logs too: it keeps the command lines of drivers, and what it is given to run."""
     import boto3
 
     client, bucket = boto3.client("s3"), s3.split("/")[2]
     address = os.environ["AWS_ENDPOINT_URL"].removeprefix("http://")
-    secret = [f"storage=s3://test:{MARK}@{bucket}?endpoint_override={address}&scheme=http&region=us-west-2"]
-    secret += [f"database={postgresql.replace('bob@', f'bob:{MARK}@')}"]  # the server asks for none, and takes any
+    secret = [
+        f"storage=s3://test:{MARK}@{bucket}?endpoint_override={address}&scheme=http&region=us-west-2"
+    ]
+    # the server asks for none, and takes any
+    secret += [f"database={postgresql.replace('bob@', f'bob:{MARK}@')}"]
     small = ["model.dim=16", "model.depth=1", "model.patch_size=4"]
-    search = ["-m", "hopsearch.tune", "space=imixer", "trials=1", "finish=false", "study=s", *small, *secret]
+    search = [
+        "-m",
+        "hopsearch.tune",
+        "space=imixer",
+        "trials=1",
+        "finish=false",
+        "study=s",
+        *small,
+        *secret,
+    ]
     train = ["-m", "hopsearch.train", "from=s", "epochs=1", "name=t", *secret]
-    scratch = Path(tempfile.mkdtemp(prefix="hs", dir="/tmp"))  # Ray's own files: its sockets' paths must be short
+    # Ray's own files: its sockets' paths must be short
+    scratch = Path(tempfile.mkdtemp(prefix="hs", dir="/tmp"))
     shown = b""
-    clean = {name: value for name, value in environment(tmp_path).items() if not name.startswith("AWS_")}
+    clean = {
+        name: value for name, value in environment(tmp_path).items() if not name.startswith("AWS_")
+    }
     for verb in (search, train):
         done = subprocess.run(
             [sys.executable, *verb],
@@ -271,10 +330,18 @@ def test_a_real_search_with_a_key_in_its_storage_and_a_password_in_its_database(
     engine, tables = sqlalchemy.create_engine(postgresql), sqlalchemy.MetaData()
     tables.reflect(engine)
     with engine.connect() as connection:
-        rows = repr([tuple(row) for table in tables.tables.values() for row in connection.execute(table.select())])
+        rows = repr(
+            [
+                tuple(row)
+                for table in tables.tables.values()
+                for row in connection.execute(table.select())
+            ]
+        )
     engine.dispose()
     assert "space=imixer" in rows
     assert {"s/leaderboard.csv", "t/result.json"} <= set(names)
     assert list(scratch.rglob("gcs_server*.out"))  # that is where it logs
-    assert MARK.encode() not in rows.encode() + shown + stored + everything(tmp_path) + everything(scratch)
+    assert MARK.encode() not in rows.encode() + shown + stored + everything(tmp_path) + everything(
+        scratch
+    )
     shutil.rmtree(scratch)

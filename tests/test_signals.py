@@ -1,4 +1,6 @@
-"""SIGTERM, SIGHUP and SIGINT, once and twice, at every moment: exit 130, a sentence, everything saved, no process left."""
+"""SIGTERM, SIGHUP and SIGINT, once and twice, at every moment: exit 130, a sentence, everything
+saved, no process left.
+"""
 
 import contextlib
 import os
@@ -41,7 +43,9 @@ except KeyboardInterrupt:
     open("saved", "w").close()
     signals.finish(130)
 """
-TAKEN = "[signal.signal(number, lambda *_: os.abort()) for number in (signal.SIGTERM, signal.SIGHUP)]"
+TAKEN = (
+    "[signal.signal(number, lambda *_: os.abort()) for number in (signal.SIGTERM, signal.SIGHUP)]"
+)
 ORPHAN = "subprocess.Popen(['sh', '-c', 'trap : TERM HUP; sleep 99'], start_new_session=True)"
 SWALLOWS = """
 def deaf(left=[1]):
@@ -56,14 +60,27 @@ def deaf(left=[1]):
 class Work:
     """The command above, started as a shell would."""
 
-    def __init__(self, folder: Path, before: str = "", each: str = "pass", prefix: tuple[str, ...] = (), **more) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        before: str = "",
+        each: str = "pass",
+        prefix: tuple[str, ...] = (),
+        **more,
+    ) -> None:
         self.folder = folder
         (folder / "work.py").write_text(WORK.format(before=before, each=each))
         env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), **more}
         with (folder / "log.txt").open("w") as log:
             command = [*prefix, sys.executable, "work.py"]
             self.process = subprocess.Popen(
-                command, cwd=folder, env=env, stdout=log, stderr=log, preexec_fn=hear_interrupts, start_new_session=True
+                command,
+                cwd=folder,
+                env=env,
+                stdout=log,
+                stderr=log,
+                preexec_fn=hear_interrupts,
+                start_new_session=True,
             )
 
     @property
@@ -87,7 +104,13 @@ class TestWithoutRay:
     @pytest.mark.parametrize("whole_group", [False, True])
     @pytest.mark.parametrize(
         "sent",
-        [(signal.SIGTERM,), (signal.SIGHUP,), (signal.SIGINT,), (signal.SIGTERM, signal.SIGTERM), (signal.SIGHUP,) * 3],
+        [
+            (signal.SIGTERM,),
+            (signal.SIGHUP,),
+            (signal.SIGINT,),
+            (signal.SIGTERM, signal.SIGTERM),
+            (signal.SIGHUP,) * 3,
+        ],
         ids=lambda sent: "-".join(each.name for each in sent),
     )
     def test_saves_and_says_so(self, tmp_path, sent, whole_group):
@@ -134,9 +157,13 @@ class TestWithoutRay:
         work = Work(tmp_path)
         family = work.until("begun")
         work.process.send_signal(signal.SIGTSTP)
-        assert wait_for(lambda: {state(pid) for pid in [work.process.pid, *family]} == {"T"}, work.process, 5)
+        assert wait_for(
+            lambda: {state(pid) for pid in [work.process.pid, *family]} == {"T"}, work.process, 5
+        )
         work.process.send_signal(signal.SIGCONT)
-        assert wait_for(lambda: "T" not in {state(pid) for pid in [work.process.pid, *family]}, work.process, 5)
+        assert wait_for(
+            lambda: "T" not in {state(pid) for pid in [work.process.pid, *family]}, work.process, 5
+        )
         work.ends(signal.SIGTERM)
 
     def test_killed_it_takes_its_child_along(self, tmp_path):
@@ -150,7 +177,10 @@ class TestWithoutRay:
         work = Work(tmp_path)
         os.kill(work.until("begun")[0], signal.SIGKILL)
         assert work.process.wait(5) == 1
-        assert "ended by SIGKILL, which is often the system short of memory. What was finished is saved." in work.log
+        assert (
+            "ended by SIGKILL, which is often the system short of memory. What was finished is "
+            "saved." in work.log
+        )
 
     def test_a_terminal_that_goes_away(self, tmp_path):
         (tmp_path / "work.py").write_text(WORK.format(before="", each="print('.' * 99)"))
@@ -173,8 +203,14 @@ class TestWithoutRay:
         (tmp_path / "work.py").write_text(WORK.format(before="", each="print('.' * 99)"))
         env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
         words = f"{sys.executable} work.py | head -n 3; exit ${{PIPESTATUS[0]}}"
-        done = subprocess.run(["bash", "-c", words], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=20)
-        assert (done.returncode, done.stdout.count("\n"), done.stderr) == (130, 3, "\nhopsearch: interrupted. Saved.\n")
+        done = subprocess.run(
+            ["bash", "-c", words], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=20
+        )
+        assert (done.returncode, done.stdout.count("\n"), done.stderr) == (
+            130,
+            3,
+            "\nhopsearch: interrupted. Saved.\n",
+        )
         assert (tmp_path / "saved").exists()
 
     def test_a_terminal_without_the_characters(self, tmp_path):
@@ -187,7 +223,9 @@ class TestWithoutRay:
 @pytest.mark.parametrize("after", [0.3, 1.0])
 def test_while_it_is_imported(tmp_path, verb, after):
     words = [sys.executable, "-m", f"hopsearch.{verb}", "space=imixer", "storage=runs"]
-    process = subprocess.Popen(words, env=environment(tmp_path), cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        words, env=environment(tmp_path), cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
     assert wait_for(lambda: descendants(process.pid), process, 20)
     time.sleep(after)
     process.terminate()
@@ -206,7 +244,9 @@ def photographs(folder: Path, images: int) -> Path:
         if number < 2:
             Image.fromarray(pixels).save(file)
         else:
-            file.write_bytes((folder / f"class{number % 2}" / f"{number % 2}.jpg").read_bytes() + bytes([number]))
+            file.write_bytes(
+                (folder / f"class{number % 2}" / f"{number % 2}.jpg").read_bytes() + bytes([number])
+            )
     return folder
 
 
@@ -217,9 +257,20 @@ class Run:
         self._file = tmp_path / "log.txt"
         self._before = self._file.stat().st_size if self._file.exists() else 0
         with self._file.open("a") as log:
-            command = [sys.executable, "-m", f"hopsearch.{verb}", f"storage={tmp_path / 'runs'}", *words]
+            command = [
+                sys.executable,
+                "-m",
+                f"hopsearch.{verb}",
+                f"storage={tmp_path / 'runs'}",
+                *words,
+            ]
             self.process = subprocess.Popen(
-                command, env=environment(tmp_path), stdout=log, stderr=log, preexec_fn=hear_interrupts, start_new_session=True
+                command,
+                env=environment(tmp_path),
+                stdout=log,
+                stderr=log,
+                preexec_fn=hear_interrupts,
+                start_new_session=True,
             )
 
     @property
@@ -233,7 +284,9 @@ class Run:
     def said(self, text: str) -> "Run":
         return self.until(lambda: text in self.log)
 
-    def ends(self, *sent: int, whole_group: bool = False, sentence: str = "interrupted. Saved") -> None:
+    def ends(
+        self, *sent: int, whole_group: bool = False, sentence: str = "interrupted. Saved"
+    ) -> None:
         family = [self.process.pid, *descendants(self.process.pid)]
         for number in sent:
             with contextlib.suppress(ProcessLookupError):
@@ -243,10 +296,14 @@ class Run:
         assert sentence in self.log
         assert "Traceback" not in self.log
         assert "***" not in self.log  # a C++ stack
-        assert wait_gone(family, 5), [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in family if is_alive(pid)]
+        assert wait_gone(family, 5), [
+            Path(f"/proc/{pid}/cmdline").read_bytes() for pid in family if is_alive(pid)
+        ]
 
 
-@pytest.mark.parametrize("words", ["tune space=mixer", "train model=mixer_s16_224 model.patch_size=8"])
+@pytest.mark.parametrize(
+    "words", ["tune space=mixer", "train model=mixer_s16_224 model.patch_size=8"]
+)
 def test_while_images_decode(tmp_path, words):
     images = photographs(tmp_path / "images", 60)
     run = Run(tmp_path, *words.split(), f"data={images}", "data.image_size=32")
@@ -262,7 +319,14 @@ def test_while_images_decode(tmp_path, words):
 def test_a_search_at_every_moment(tmp_path):
     """One study, signalled in every part of its life, and then brought to its end."""
     folder = tmp_path / "runs" / "mine"
-    words = ["space=imixer", "study=mine", "model.dim=32", "model.depth=2", "model.patch_size=2", "train.epochs=60"]
+    words = [
+        "space=imixer",
+        "study=mine",
+        "model.dim=32",
+        "model.depth=2",
+        "model.patch_size=2",
+        "train.epochs=60",
+    ]
     words += ["budget.epochs=4", "trials=12"]
 
     def run() -> Run:
@@ -270,14 +334,21 @@ def test_a_search_at_every_moment(tmp_path):
 
     run().said("watch it:").ends(signal.SIGTERM)  # Ray starts
     run().until(lambda: sum(begun(folder).values()) >= 1).ends(signal.SIGHUP, signal.SIGHUP)
-    run().until(lambda: StudyView.open(folder).epochs >= 1).ends(signal.SIGTERM, signal.SIGTERM, whole_group=True)
+    run().until(lambda: StudyView.open(folder).epochs >= 1).ends(
+        signal.SIGTERM, signal.SIGTERM, whole_group=True
+    )
     known = StudyView.open(folder)
     left = [record for record in known.counted() if not record.state.ended]
     assert {(record.state, record.reason) for record in left} == {(State.OPEN, "interrupted")}
-    assert not [trial for trial in known.optuna.trials if trial.state.name == "RUNNING"], "as optuna-dashboard sees it"
+    assert not [trial for trial in known.optuna.trials if trial.state.name == "RUNNING"], (
+        "as optuna-dashboard sees it"
+    )
     run().said("winner: trial").ends(signal.SIGTERM, signal.SIGHUP)
     view = StudyView.open(folder)
-    assert all(record.curve.items() <= view.records[number].curve.items() for number, record in known.records.items())
+    assert all(
+        record.curve.items() <= view.records[number].curve.items()
+        for number, record in known.records.items()
+    )
     last = run()
     assert last.process.wait(timeout=200) == 0, last.log[-3000:]
     assert StudyView.open(folder).winner["epochs"] == 60
@@ -291,7 +362,14 @@ def test_a_search_at_every_moment(tmp_path):
 @pytest.mark.timeout(600)
 def test_a_training_at_every_moment(tmp_path):
     folder = tmp_path / "runs" / "mine"
-    words = ["model=imixer_s16_224", "model.dim=32", "model.depth=2", "model.patch_size=2", "name=mine", "epochs=2"]
+    words = [
+        "model=imixer_s16_224",
+        "model.dim=32",
+        "model.depth=2",
+        "model.patch_size=2",
+        "name=mine",
+        "epochs=2",
+    ]
     words += ["optim.batch_size=1"]  # many steps
 
     def run() -> Run:
@@ -327,7 +405,10 @@ def test_the_folder_of_rays_sockets(tmp_path, monkeypatch):
     assert other.parent != folder.parent
     assert other.parent.stat().st_mode & 0o777 == 0o700
     monkeypatch.setattr(head, "_PLACES", (str(long),))
-    with pytest.raises(ResourceError, match="TMPDIR: Ray's sockets need a folder whose path has at most 40 characters"):
+    with pytest.raises(
+        ResourceError,
+        match="TMPDIR: Ray's sockets need a folder whose path has at most 40 characters",
+    ):
         head.ray_folder()
     shutil.rmtree(short)
 

@@ -1,4 +1,6 @@
-"""Simulated searches: the study's own code with made-up workers, and that nothing it decides depends on who was running."""
+"""Simulated searches: the study's own code with made-up workers, and that nothing it decides
+depends on who was running.
+"""
 
 import json
 import os
@@ -15,16 +17,25 @@ from hopsearch.study import MEMORY, PRUNERS, SAMPLERS, Admission, State, Study, 
 from hopsearch.study.sampling.samplers import proposer
 from tests.conftest import SPACE, identity
 
-GRID = SPACE | {"parameters": {name: spec for name, spec in SPACE["parameters"].items() if name != "optim.lr"}, "first": []}
+GRID = SPACE | {
+    "parameters": {name: spec for name, spec in SPACE["parameters"].items() if name != "optim.lr"},
+    "first": [],
+}
 
 
-# Nine configurations: three are refused as too deep, so nobody can propose much without repeating itself. The first points are
-# a pair of equals and a refused one.
+# Nine configurations: three are refused as too deep, so nobody can propose much without repeating
+# itself. The first points are a pair of equals and a refused one.
 TINY = SPACE | {
     "parameters": {
         "model.depth": {"type": "int", "low": 6, "high": 8},
         "model.n_iter": {"type": "int", "low": 0, "high": 1},
-        "model.h_ratio": {"type": "float", "low": 0.5, "high": 1.0, "step": 0.5, "when": {"model.n_iter": {"min": 1}}},
+        "model.h_ratio": {
+            "type": "float",
+            "low": 0.5,
+            "high": 1.0,
+            "step": 0.5,
+            "when": {"model.n_iter": {"min": 1}},
+        },
     },
     "first": [
         {"model.depth": 6, "model.n_iter": 0},
@@ -36,7 +47,9 @@ TINY_ADMITTED = 6
 
 
 class Hills:
-    """A landscape with a best depth and learning rate; too high a rate diverges in its third epoch."""
+    """A landscape with a best depth and learning rate; too high a rate diverges in its third
+    epoch.
+    """
 
     def cost(self, config):
         return {"params": 1000 * config["model.depth"], "flops": 1}
@@ -55,7 +68,9 @@ class Choosy(Simulation):
     def admit(self, config):
         depth = config["model.depth"]
         return Admission(
-            {"params": 1000 * depth}, f"params <= 7000 must hold, got {1000 * depth}" if depth > 7 else "", depth / 7 - 1
+            {"params": 1000 * depth},
+            f"params <= 7000 must hold, got {1000 * depth}" if depth > 7 else "",
+            depth / 7 - 1,
         )
 
 
@@ -74,7 +89,14 @@ def open_study(folder, sampler, pruner, database=None):
 
 def facts(study):
     return {
-        number: (record.state, record.params, record.curve, record.decisions, record.promotions, record.reason)
+        number: (
+            record.state,
+            record.params,
+            record.curve,
+            record.decisions,
+            record.promotions,
+            record.reason,
+        )
         for number, record in study.records.items()
     }
 
@@ -82,8 +104,10 @@ def facts(study):
 @pytest.mark.parametrize("pruner", sorted(PRUNERS))
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
 class TestEverySamplerWithEveryPruner:
-    """The contract: conditional parameters, failures, divergence, preemption, duplicates, infeasible points, a space that is
-    tried out, and a study that is closed and opened again half-way decides what it would have decided.
+    """The contract: conditional parameters, failures, divergence, preemption, duplicates,
+    infeasible points, a space that is
+    tried out, and a study that is closed and opened again half-way decides what it would have
+    decided.
     """
 
     FAULTS = Faults(failure=0.02, preemption=0.25, away=2.0, seed=1)
@@ -123,11 +147,15 @@ class TestEverySamplerWithEveryPruner:
         assert facts(simulation.study) == straight
         assert simulation.study.ask(simulation.admit) is None
         simulation.study.close()
-        assert facts(StudyView.open(tmp_path / "again" / "test")) == straight  # asking once more has left nothing
+        # asking once more has left nothing
+        assert facts(StudyView.open(tmp_path / "again" / "test")) == straight
 
     def check_tried_out(self, study, sampler):
         assert len(study.counted()) == TINY_ADMITTED
-        assert len({json.dumps(record.config, sort_keys=True) for record in study.counted()}) == TINY_ADMITTED
+        assert (
+            len({json.dumps(record.config, sort_keys=True) for record in study.counted()})
+            == TINY_ADMITTED
+        )
         assert all(record.state.ended for record in study.records.values())
         assert study.audit() == []
         first, twin, deep = (study.records[number] for number in range(3))
@@ -135,8 +163,13 @@ class TestEverySamplerWithEveryPruner:
         assert (twin.state, twin.reason) == (State.DUPLICATE, "same configuration as trial 0")
         assert (deep.state, deep.reason) == (State.INFEASIBLE, "params <= 7000 must hold, got 8000")
         seed = study.identity.seed
-        proposed = {each.state for each in study.records.values() if each.source == proposer(sampler, seed, each.number)}
-        # A grid is walked over what is new and admitted only; every other sampler has repeated itself, too.
+        proposed = {
+            each.state
+            for each in study.records.values()
+            if each.source == proposer(sampler, seed, each.number)
+        }
+        # A grid is walked over what is new and admitted only; every other sampler has repeated
+        # itself, too.
         assert (State.DUPLICATE in proposed) == (sampler != "grid")
         rejected = [record for record in study.records.values() if not record.state.counted]
         assert not any(record.curve or record.made for record in rejected)
@@ -148,7 +181,9 @@ class TestEverySamplerWithEveryPruner:
         assert len({json.dumps(record.config, sort_keys=True) for record in counted}) == self.TRIALS
         assert study.audit() == []
         for record in study.records.values():
-            study.identity.space.check({name: record.config[name] for name in study.identity.space.active(record.config)})
+            study.identity.space.check(
+                {name: record.config[name] for name in study.identity.space.active(record.config)}
+            )
             assert ("model.h_ratio" in record.params) == (record.config["model.n_iter"] > 0)
             assert record.config["model.depth"] <= 7 or record.state == State.INFEASIBLE
             assert record.reason or record.state in (State.COMPLETE, State.PRUNED)
@@ -160,9 +195,14 @@ class TestEverySamplerWithEveryPruner:
 LATER = [pytest.param(k, "tpe_gp", "adaptive_asha", marks=pytest.mark.long) for k in range(2, 51)]
 
 
-@pytest.mark.parametrize(("k", "sampler", "pruner"), [(1, "tpe", "asha_promotion"), (1, "tpe_gp", "adaptive_asha"), *LATER])
+@pytest.mark.parametrize(
+    ("k", "sampler", "pruner"),
+    [(1, "tpe", "asha_promotion"), (1, "tpe_gp", "adaptive_asha"), *LATER],
+)
 def test_opened_again_after_every_kth_event(tmp_path, k, sampler, pruner):
-    """With trials enough that both samplers propose from what was learnt, and the first rung is judged."""
+    """With trials enough that both samplers propose from what was learnt, and the first rung is
+    judged.
+    """
     faults = Faults(preemption=0.05)
     with open_study(tmp_path / "straight", sampler, pruner, MEMORY) as study:
         events = Simulation(study, Hills(), 4, 22, faults).run()
@@ -211,7 +251,9 @@ def test_what_is_kept_as_trials_come_and_go_agrees_with_the_records(tmp_path, pr
         assert study.wasted_epochs == StudyView.wasted_epochs.fget(study)
         assert study.since_best == StudyView.since_best.fget(study)
         for state, numbers in study._open.items():
-            assert numbers == {number for number, record in study.records.items() if record.state == state}
+            assert numbers == {
+                number for number, record in study.records.items() if record.state == state
+            }
 
     study = open_study(tmp_path, "random", pruner)
     simulation = Choosy(study, Hills(), 4, 30, Faults(failure=0.05, preemption=0.1))
@@ -234,7 +276,9 @@ def test_waiting_trials_are_promoted_after_the_budget_was_raised(tmp_path):
         waiting = study.waiting()
         assert waiting
     with open_study(tmp_path, "random", "asha_promotion") as study:
-        assert [record.number for record in study.waiting()] == [record.number for record in waiting]
+        assert [record.number for record in study.waiting()] == [
+            record.number for record in waiting
+        ]
         Simulation(study, Hills(), 1, 12).run()
         assert len(study.counted()) == 12
         assert study.audit() == []
@@ -281,7 +325,9 @@ class TestTables:
             row(1, 0, [0.6, 0.7, 0.8], model__family="imixer", model__n_iter=5, optim__lr=1e-3),
             row(2, 0, [0.2], model__family="mlpmixer", optim__lr=1e-2),
         ]
-        write_table(tmp_path / "table.jsonl.gz", {"space": Space.from_dict(RECORDED).to_dict()}, rows)
+        write_table(
+            tmp_path / "table.jsonl.gz", {"space": Space.from_dict(RECORDED).to_dict()}, rows
+        )
         return TableLandscape(tmp_path / "table.jsonl.gz")
 
     NEAR: ClassVar = {"model.family": "imixer", "model.n_iter": 4, "optim.lr": 2e-3}
@@ -310,4 +356,6 @@ class TestTables:
         with Study(tmp_path / "test", identity(space=RECORDED), "random", "none", MEMORY) as study:
             Simulation(study, table, 2, 4).run()
             short = [record for record in study.counted() if record.epoch < 3]
-            assert {(record.state, record.epoch, record.reason) for record in short} == {(State.FAILED, 1, "diverged: made up")}
+            assert {(record.state, record.epoch, record.reason) for record in short} == {
+                (State.FAILED, 1, "diverged: made up")
+            }

@@ -1,4 +1,6 @@
-"""Search spaces: what a file may say, what is left of it when the data is known, and what a mistake in it is told."""
+"""Search spaces: what a file may say, what is left of it when the data is known, and what a mistake
+in it is told.
+"""
 
 import json
 import re
@@ -20,7 +22,12 @@ ONE = "parameters:\n  a: {type: int, low: 1, high: 2}\n"
 
 
 def facts(size: int, channels: int = 3, classes: int = 10) -> dict:
-    return {"data.image_size": size, "data.channels": channels, "data.classes": classes, "data.n_train": 1000}
+    return {
+        "data.image_size": size,
+        "data.channels": channels,
+        "data.classes": classes,
+        "data.n_train": 1000,
+    }
 
 
 def read(tmp_path, text: str) -> Space:
@@ -72,7 +79,11 @@ class TestShippedSpaces:
         assert space.first
         for point in space.first:
             space.check(point, complete=False)
-            missing = [parameter for parameter in space.active({**space.fixed, **point}) if parameter not in point]
+            missing = [
+                parameter
+                for parameter in space.active({**space.fixed, **point})
+                if parameter not in point
+            ]
             assert set(missing) <= {"model.drop_path"}, missing
 
     def test_works_from_any_directory(self, name, tmp_path, monkeypatch):
@@ -91,7 +102,13 @@ class TestShippedSpaces:
 
     def test_papers_setting_is_a_first_point_at_224_px(self):
         point = load_space("imixer").resolve(facts(224)).first[0]
-        papers = {"model.n_iter": 2, "model.h_ratio": 2.0, "model.n_power": 8, "model.depth": 8, "model.dim": 512}
+        papers = {
+            "model.n_iter": 2,
+            "model.h_ratio": 2.0,
+            "model.n_power": 8,
+            "model.depth": 8,
+            "model.dim": 512,
+        }
         assert papers.items() <= point.items()
 
 
@@ -107,22 +124,32 @@ class TestMistakes:
             ),
             ("parameters:\n  a: [1, 2\n", "space.yaml:3:1: must be YAML"),
             ("parameters:\n  model.depth: {type: int low: 2}\n", "space.yaml:2:"),
-            ("paramters:\n  a: {type: int, low: 1, high: 2}\n", 'unknown key, got "paramters". Did you mean parameters?'),
+            ("paramters:\n  a: {type: int, low: 1, high: 2}\n", ('unknown key, got "paramters". '
+                                                                'Did you mean parameters?')),
             ("parameters: {}\n", "parameters: must name at least one parameter, got none"),
             ("- 1\n", "space.yaml:1:1: must be a mapping"),
             ("", "space.yaml:1:1: must be a mapping, got nothing"),
             ("parameters:\n  a: {low: 1, high: 2}\n", "space.yaml:2:3: a: type must be given"),
-            ("parameters:\n  a: {type: itn, low: 1, high: 2}\n", "unknown type, got \"itn\". Did you mean int?"),
+            ("parameters:\n  a: {type: itn, low: 1, high: 2}\n", ("unknown type, got \"itn\". Did "
+                                                                 "you mean int?")),
             ("parameters:\n  a: {type: int, low: 1}\n", "space.yaml:2:3: a: high must be given"),
-            ("parameters:\n  a: {type: int, low: 1, high: 2, hgih: 3}\n", 'unknown key, got "hgih". Did you mean high?'),
-            ("parameters:\n  a: {type: int, low: 1.5, high: 2}\n", "low must be a whole number, got 1.5"),
-            ("parameters:\n  a: {type: float, low: 0, high: 1, log: true}\n", "log needs low > 0, got low=0"),
+            ("parameters:\n  a: {type: int, low: 1, high: 2, hgih: 3}\n", ('unknown key, got '
+                                                                          '"hgih". Did you mean '
+                                                                          'high?')),
+            ("parameters:\n  a: {type: int, low: 1.5, high: 2}\n", ("low must be a whole number, "
+                                                                   "got 1.5")),
+            ("parameters:\n  a: {type: float, low: 0, high: 1, log: true}\n", ("log needs low > 0, "
+                                                                              "got low=0")),
             ("parameters:\n  a: {type: float, low: 0, high: 1, step: 0.3}\n", "Write high: 0.9"),
-            ("parameters:\n  a: {type: float, low: one, high: 2}\n", 'low must be a number, got "one"'),
-            ("parameters:\n  a: {type: categorical, choices: []}\n", "choices must hold at least one value"),
-            ("parameters:\n  a: {type: categorical, choices: [1, 1]}\n", "choices must differ, got 1 twice"),
+            ("parameters:\n  a: {type: float, low: one, high: 2}\n", ('low must be a number, got '
+                                                                     '"one"')),
+            ("parameters:\n  a: {type: categorical, choices: []}\n", ("choices must hold at least "
+                                                                     "one value")),
+            ("parameters:\n  a: {type: categorical, choices: [1, 1]}\n", ("choices must differ, "
+                                                                         "got 1 twice")),
             (
-                "parameters:\n  a: {type: int, low: 1, high: 2}\n  a: {type: int, low: 1, high: 3}\n",
+                ("parameters:\n  a: {type: int, low: 1, high: 2}\n  a: {type: int, low: 1, high: "
+                "3}\n"),
                 "space.yaml:3:3: a must be given once, got it on line 2 too",
             ),
             (
@@ -130,7 +157,8 @@ class TestMistakes:
                 "space.yaml:2:42: a: when names an unknown parameter, got 'b'",
             ),
             (
-                "parameters:\n  a: {type: int, low: 1, high: 2, when: {b: 1}}\n  b: {type: int, low: 1, high: 2, when: {a: 1}}\n",
+                ("parameters:\n  a: {type: int, low: 1, high: 2, when: {b: 1}}\n  b: {type: int, "
+                "low: 1, high: 2, when: {a: 1}}\n"),
                 "conditions must not lead back to themselves",
             ),
             (
@@ -138,40 +166,61 @@ class TestMistakes:
                 "space.yaml:3:3: a: must be fixed or searched, got both",
             ),
             (
-                "parameters:\n  a: {type: int, low: 1, high: 2}\n  b: {type: int, low: 1, high: 2, when: {a: 7}}\n",
+                ("parameters:\n  a: {type: int, low: 1, high: 2}\n  b: {type: int, low: 1, high: "
+                "2, when: {a: 7}}\n"),
                 "when must allow a value that a can take, got 7",
             ),
             (
                 "parameters:\n  a: {type: int, low: 1, high: 2}\nfirst:\n  - {a: 5}\n",
                 "must be a whole number from 1 to 2, got 5",
             ),
-            ("parameters:\n  a: {type: int, low: 1, high: 2}\nfirst:\n  - {c: 5}\n", "c: unknown parameter"),
-            ("parameters:\n  a: {type: int, low: 1, high: 2}\ndirection: up\n", "direction: must be maximize or minimize"),
+            ("parameters:\n  a: {type: int, low: 1, high: 2}\nfirst:\n  - {c: 5}\n", ("c: unknown "
+                                                                                     "parameter")),
+            ("parameters:\n  a: {type: int, low: 1, high: 2}\ndirection: up\n", ("direction: must "
+                                                                                "be maximize or "
+                                                                                "minimize")),
             (
-                "parameters:\n  a: {type: int, low: 1, high: 2}\nfidelity: {min_epochs: 9, max_epochs: 3}\n",
+                ("parameters:\n  a: {type: int, low: 1, high: 2}\nfidelity: {min_epochs: 9, "
+                "max_epochs: 3}\n"),
                 "min_epochs <= max_epochs must hold, got min_epochs=9, max_epochs=3",
             ),
-            ("parameters:\n  a: {type: int, low: 1, high: 2}\nfidelity: {reduction: 1}\n", "reduction must be a whole number"),
+            (
+                "parameters:\n  a: {type: int, low: 1, high: 2}\nfidelity: {reduction: 1}\n",
+                "reduction must be a whole number",
+            ),
             ("a: !!python/object/apply:os.getcwd []\n", "space.yaml:1:"),
             ("parameters:\n  a: 7\n", "space.yaml:2:3: a: must be a mapping with a type, got 7"),
-            ("parameters:\n  a: []\n", "space.yaml:2:3: a: a list of alternatives must not be empty"),
-            ("parameters:\n  a:\n    - {type: int, low: 1, high: 2}\n    - {type: int, low: 3, high: 2}\n", "4:19: a[2]: low <="),
+            ("parameters:\n  a: []\n", ("space.yaml:2:3: a: a list of alternatives must not be "
+                                       "empty")),
+            (("parameters:\n  a:\n    - {type: int, low: 1, high: 2}\n    - {type: int, low: 3, "
+             "high: 2}\n"), "4:19: a[2]: low <="),
             (
-                "fixed: {b: 1}\nparameters:\n  a:\n    - {type: int, low: 1, high: 2, when: {b: 1, data.image_size: 32}}\n"
+                "fixed: {b: 1}\nparameters:\n  a:\n    - {type: int, low: 1, high: 2, when: {b: "
+                "1, data.image_size: 32}}\n"
                 "    - {type: int, low: 3, high: 4, when: {b: 2}}\n",
-                "space.yaml:5:7: a[2]: would never be used: alternatives may differ by the data alone, and the one",
+                ("space.yaml:5:7: a[2]: would never be used: alternatives may differ by the data "
+                "alone, and the one"),
             ),
-            ("parameters:\n  a b: {type: int, low: 1, high: 2}\n", "space.yaml:2:3: a b: names must be dotted words"),
-            ("parameters:\n  model:\n    depth: {type: int}\n", "model: type must be given. Write names with dots: model.depth"),
-            ("parameters:\n  a: {type: int, low: 1, high: 2, log: yes}\n", "2:35: a: log must be true or false"),
-            ("parameters:\n  a: {type: int, low: 1, high: 2, when: {b: {mni: 1}}}\n", "2:35: a: when b has the unknown key"),
+            ("parameters:\n  a b: {type: int, low: 1, high: 2}\n", ("space.yaml:2:3: a b: names "
+                                                                   "must be dotted words")),
+            ("parameters:\n  model:\n    depth: {type: int}\n", ("model: type must be given. Write "
+                                                                "names with dots: model.depth")),
+            ("parameters:\n  a: {type: int, low: 1, high: 2, log: yes}\n", ("2:35: a: log must be "
+                                                                           "true or false")),
+            (
+                "parameters:\n  a: {type: int, low: 1, high: 2, when: {b: {mni: 1}}}\n",
+                "2:35: a: when b has the unknown key",
+            ),
             (f"fixed: 7\n{ONE}", "space.yaml:1:1: fixed: must map names to values"),
             (f"{ONE}first: {{a: 1}}\n", "space.yaml:3:1: first: must be a list of points"),
-            (f"{ONE}first:\n  - {{a: 1}}\n  - {{a: 9}}\n", "space.yaml:5:6: first point 2: a: must be a whole number"),
-            (f"{ONE}first:\n  - {{when: {{data.size: 1}}, a: 1}}\n", "space.yaml:4:5: first point 1: when may look at"),
+            (f"{ONE}first:\n  - {{a: 1}}\n  - {{a: 9}}\n", ("space.yaml:5:6: first point 2: a: "
+                                                           "must be a whole number")),
+            (f"{ONE}first:\n  - {{when: {{data.size: 1}}, a: 1}}\n", ("space.yaml:4:5: first point "
+                                                                     "1: when may look at")),
             (f"{ONE}fidelity: 9\n", "space.yaml:3:1: fidelity: must be a mapping"),
             (f"{ONE}fidelity: {{epochs: 9}}\n", "space.yaml:3:12: fidelity: unknown key"),
-            (f"objective: [val_acc, x]\n{ONE}", "space.yaml:1:1: objective: after the first must be what a model costs"),
+            (f"objective: [val_acc, x]\n{ONE}", ("space.yaml:1:1: objective: after the first must "
+                                                "be what a model costs")),
         ],
     )  # fmt: skip
     def test_is_a_sentence(self, tmp_path, text, message):
@@ -183,43 +232,93 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("model.dpth: {type: int, low: 1, high: 2}", "model.dpth: unknown key. Did you mean depth?"),
-            ("model.depth: {type: int, low: 0, high: 2}", "model.depth: input should be greater than or equal to 1"),
-            ("optim.lr: {type: categorical, choices: [fast]}", "optim.lr: input should be a valid number"),
-            ("modl.depth: {type: int, low: 1, high: 2}", "modl.depth: unknown section, got 'modl'. Did you mean model?"),
-            ("seed: {type: int, low: 1, high: 2}", "seed: unknown section, got 'seed'. Known: augment, model, optim, train"),
-            ("model.h_ratio: {type: categorical, choices: [2.0]}", "model.h_ratio: mlpmixer has no such setting; only imixer"),
-            ("model.patch_size: {type: categorical, choices: [3]}", "model.patch_size: patch_size must divide image_size"),
-            ("optim.min_lr: {type: categorical, choices: [0.5]}", "optim.min_lr: optim.min_lr <= peak learning rate"),
-            ("augment.randaugment: {type: categorical, choices: [ran]}", "augment.randaugment: randaugment must begin"),
+            (
+                "model.dpth: {type: int, low: 1, high: 2}",
+                "model.dpth: unknown key. Did you mean depth?",
+            ),
+            (
+                "model.depth: {type: int, low: 0, high: 2}",
+                "model.depth: input should be greater than or equal to 1",
+            ),
+            (
+                "optim.lr: {type: categorical, choices: [fast]}",
+                "optim.lr: input should be a valid number",
+            ),
+            (
+                "modl.depth: {type: int, low: 1, high: 2}",
+                "modl.depth: unknown section, got 'modl'. Did you mean model?",
+            ),
+            (
+                "seed: {type: int, low: 1, high: 2}",
+                "seed: unknown section, got 'seed'. Known: augment, model, optim, train",
+            ),
+            (
+                "model.h_ratio: {type: categorical, choices: [2.0]}",
+                "model.h_ratio: mlpmixer has no such setting; only imixer",
+            ),
+            (
+                "model.patch_size: {type: categorical, choices: [3]}",
+                "model.patch_size: patch_size must divide image_size",
+            ),
+            (
+                "optim.min_lr: {type: categorical, choices: [0.5]}",
+                "optim.min_lr: optim.min_lr <= peak learning rate",
+            ),
+            (
+                "augment.randaugment: {type: categorical, choices: [ran]}",
+                "augment.randaugment: randaugment must begin",
+            ),
         ],
     )
     def test_a_trial_that_cannot_be_names_the_line(self, tmp_path, digits, text, message):
-        (tmp_path / "space.yaml").write_text(f"fixed: {{model.family: mlpmixer}}\nparameters:\n  {text}\n")
+        (tmp_path / "space.yaml").write_text(
+            f"fixed: {{model.family: mlpmixer}}\nparameters:\n  {text}\n"
+        )
         with pytest.raises(UserError) as caught:
-            open_space(str(tmp_path / "space.yaml"), digits.facts, {} if "patch" in text else {"model.patch_size": 1}, "default")
+            open_space(
+                str(tmp_path / "space.yaml"),
+                digits.facts,
+                {} if "patch" in text else {"model.patch_size": 1},
+                "default",
+            )
         assert f"space.yaml:3:3: {message}" in str(caught.value)
 
-    def test_a_default_that_does_not_fit_the_images_is_not_blamed_on_the_file(self, tmp_path, digits):
-        (tmp_path / "space.yaml").write_text("parameters:\n  model.depth: {type: int, low: 1, high: 2}\n")
+    def test_a_default_that_does_not_fit_the_images_is_not_blamed_on_the_file(
+        self, tmp_path, digits
+    ):
+        (tmp_path / "space.yaml").write_text(
+            "parameters:\n  model.depth: {type: int, low: 1, high: 2}\n"
+        )
         with pytest.raises(ConfigError) as caught:
-            open_space(str(tmp_path / "space.yaml"), digits.facts, {"model.family": "mlpmixer"}, "default")
+            open_space(
+                str(tmp_path / "space.yaml"), digits.facts, {"model.family": "mlpmixer"}, "default"
+            )
         assert str(caught.value) == (
-            "data.image_size: the default patch_size must divide the side of the images, got 16 and 8 px. "
+            "data.image_size: the default patch_size must divide the side of the images, got 16 "
+            "and 8 px. "
             "Give model.patch_size=1, 2, 4 or 8, or data.image_size=16"
         )
 
-    def test_a_rule_about_a_default_names_the_line_of_the_value_that_breaks_it(self, tmp_path, digits):
-        text = "fixed: {model.patch_size: 2}\nparameters:\n  optim.lr: {type: categorical, choices: [1.0e-9]}\n"
+    def test_a_rule_about_a_default_names_the_line_of_the_value_that_breaks_it(
+        self, tmp_path, digits
+    ):
+        text = (
+            "fixed: {model.patch_size: 2}\nparameters:\n  optim.lr: {type: categorical, "
+            "choices: [1.0e-9]}\n"
+        )
         (tmp_path / "space.yaml").write_text(text)
         with pytest.raises(
-            UserError, match=r"space\.yaml:3:3: optim\.lr: optim\.min_lr <= peak .* Lower optim\.min_lr, or raise"
+            UserError,
+            match=r"space\.yaml:3:3: optim\.lr: optim\.min_lr <= peak .* Lower optim\.min_lr, or "
+            r"raise",
         ):
             open_space(str(tmp_path / "space.yaml"), digits.facts, {}, "default")
 
     def test_unknown_space(self):
         with pytest.raises(
-            SpaceError, match=r"space: unknown search space, got 'imixr'. Did you mean imixer\?.*Known: asymmixer"
+            SpaceError,
+            match=r"space: unknown search space, got 'imixr'. Did you mean imixer\?.*Known: "
+            r"asymmixer",
         ):
             load_space("imixr")
 
@@ -235,7 +334,9 @@ class TestMistakes:
 
 class TestYaml:
     def test_numbers_are_numbers(self, tmp_path):
-        space = read(tmp_path, "parameters:\n  lr: {type: float, low: 1e-4, high: 1e-2, log: true}\n")
+        space = read(
+            tmp_path, "parameters:\n  lr: {type: float, low: 1e-4, high: 1e-2, log: true}\n"
+        )
         assert (space.parameters["lr"].low, space.parameters["lr"].high) == (1e-4, 1e-2)
 
     def test_merge_keys(self, tmp_path):
@@ -250,16 +351,32 @@ class TestConditions:
 
     def test_walk_asks_for_active_parameters_only(self, space):
         for n_iter, there in ((0, False), (2, True)):
-            config = space.walk(lambda name, p: n_iter if name == "model.n_iter" else p.values()[0] if p.values() else p.low)  # noqa: B023
+
+            def choose(name, parameter, n_iter=n_iter):
+                if name == "model.n_iter":
+                    return n_iter
+                return parameter.values()[0] if parameter.values() else parameter.low
+
+            config = space.walk(choose)
             assert ("model.h_ratio" in config) is there
 
     def test_inactive_parameters_make_no_difference(self, space):
-        config = {"model.depth": 2, "optim.lr": 1e-3, "model.n_iter": 0, "augment.label_smoothing": 0.0}
+        config = {
+            "model.depth": 2,
+            "optim.lr": 1e-3,
+            "model.n_iter": 0,
+            "augment.label_smoothing": 0.0,
+        }
         assert space.canonical(config) == space.canonical({**config, "model.h_ratio": 2.0})
         assert space.canonical(config) != space.canonical({**config, "model.depth": 3})
 
     def test_check(self, space):
-        config = {"model.depth": 2, "optim.lr": 1e-3, "model.n_iter": 0, "augment.label_smoothing": 0.0}
+        config = {
+            "model.depth": 2,
+            "optim.lr": 1e-3,
+            "model.n_iter": 0,
+            "augment.label_smoothing": 0.0,
+        }
         space.check(config)
         with pytest.raises(SpaceError, match=r"must be left out where model\.n_iter is 0"):
             space.check({**config, "model.h_ratio": 1.0})

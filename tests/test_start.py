@@ -23,7 +23,13 @@ def modules_of(code: str, **more: str) -> set[str]:
     """What is imported after ``code``, in a process of its own."""
     show = "import sys; print(chr(10).join(sys.modules))"
     env = os.environ | {"PYTHONPATH": str(ROOT), **more}
-    done = subprocess.run([sys.executable, "-c", f"{code}\n{show}"], env=env, capture_output=True, text=True, timeout=50)
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{show}"],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
 
@@ -53,7 +59,18 @@ def test_weight_decay_is_that_of_timm(decay):
 def test_a_worker_imports_neither_timm_nor_the_compiler():
     found = modules_of("import hopsearch.training.process.job", HOPSEARCH_TIMM="0")
     assert "hopsearch.training.trial" in found
-    assert not {"timm", "torchvision", "torch._dynamo", "torch._inductor", "tensorboard", "plotly", "sklearn"} & found
+    assert (
+        not {
+            "timm",
+            "torchvision",
+            "torch._dynamo",
+            "torch._inductor",
+            "tensorboard",
+            "plotly",
+            "sklearn",
+        }
+        & found
+    )
 
 
 def test_only_another_optimizer_than_adamw_imports_timm_and_only_where_it_is_built():
@@ -86,7 +103,8 @@ def test_a_cost_is_estimated_without_the_compiler_and_the_same_with_it():
         import torch
         twice = torch.compile(lambda x: 2 * x, backend="eager")
         assert twice(torch.ones(2)).tolist() == [2, 2]
-        assert not hasattr(torch.optim.Optimizer.zero_grad.__wrapped__, "__dynamo_disable"), "left behind"
+        wrapped = torch.optim.Optimizer.zero_grad.__wrapped__
+        assert not hasattr(wrapped, "__dynamo_disable"), "left behind"
     """
     assert "torch._dynamo" in modules_of(textwrap.dedent(code), HOPSEARCH_TIMM="0")
 
@@ -99,4 +117,6 @@ def test_the_digits_are_those_of_scikit_learn():
 
 
 def test_timm_knows_our_models_wherever_they_are_imported():
-    assert "timm" in modules_of("import hopsearch.models, timm; assert timm.is_model('imixer_s16_224')")
+    assert "timm" in modules_of(
+        "import hopsearch.models, timm; assert timm.is_model('imixer_s16_224')"
+    )

@@ -19,18 +19,30 @@ from hopsearch.space import Fidelity
 from hopsearch.study import PRUNERS, SAMPLERS, Admission, State, StudyView, make_pruner
 from tests.conftest import SPACE, admit_all, curve, drive, finish, open_study
 
-GRID = SPACE | {"parameters": {name: spec for name, spec in SPACE["parameters"].items() if name != "optim.lr"}, "first": []}
+GRID = SPACE | {
+    "parameters": {name: spec for name, spec in SPACE["parameters"].items() if name != "optim.lr"},
+    "first": [],
+}
 
 
 def facts(study):
     return {
-        number: (record.state, record.params, record.curve, record.decisions, record.seed, record.reason)
+        number: (
+            record.state,
+            record.params,
+            record.curve,
+            record.decisions,
+            record.seed,
+            record.reason,
+        )
         for number, record in study.records.items()
     }
 
 
 class TestEverySampler:
-    """The contract of a sampler: proposes inside the space, takes every outcome, goes on after a restart as if there was none."""
+    """The contract of a sampler: proposes inside the space, takes every outcome, goes on after a
+    restart as if there was none.
+    """
 
     @pytest.fixture(params=sorted(SAMPLERS))
     def words(self, request):
@@ -45,24 +57,45 @@ class TestEverySampler:
                 drive(study, trials)
                 restarted = facts(study)
         assert restarted == straight
-        assert len({json.dumps(record[1], sort_keys=True) for record in straight.values() if record[0].counted}) == 14
+        assert (
+            len(
+                {
+                    json.dumps(record[1], sort_keys=True)
+                    for record in straight.values()
+                    if record[0].counted
+                }
+            )
+            == 14
+        )
 
     def test_takes_failures_and_refusals(self, tmp_path, words):
         def small_only(config):
             depth = config["model.depth"]
-            return Admission({"params": depth}, "" if depth < 4 else f"params <= 3 must hold, got {depth}", max(0, depth - 3) / 3)
+            return Admission(
+                {"params": depth},
+                "" if depth < 4 else f"params <= 3 must hold, got {depth}",
+                max(0, depth - 3) / 3,
+            )
 
         with open_study(tmp_path, **words) as study:
             for turn in range(8):
                 record = study.ask(small_only)
                 assert record.config["model.depth"] < 4
-                study.fail(record.number, "diverged: too hot") if turn % 2 else finish(study, record.number)
+                study.fail(record.number, "diverged: too hot") if turn % 2 else finish(
+                    study, record.number
+                )
             assert sum(record.state == State.FAILED for record in study.counted()) == 4
-            assert all(record.reason for record in study.records.values() if record.state == State.INFEASIBLE)
+            assert all(
+                record.reason
+                for record in study.records.values()
+                if record.state == State.INFEASIBLE
+            )
 
 
 class TestEveryPruner:
-    """The contract of a pruner: decides from records alone, so that every decision can be made again."""
+    """The contract of a pruner: decides from records alone, so that every decision can be made
+    again.
+    """
 
     @pytest.fixture(params=sorted(PRUNERS))
     def pruner(self, request):
@@ -91,7 +124,8 @@ class TestEveryPruner:
             drive(study, 40)
             counts = summary(study)
             assert study.ranked()[0].state == State.COMPLETE
-        assert counts["epochs"] < counts["full_epochs"] or pruner in ("none", "patience")  # the curves rise to the end
+        # the curves rise to the end
+        assert counts["epochs"] < counts["full_epochs"] or pruner in ("none", "patience")
 
 
 def test_hyperband_brackets_follow_from_numbers():
@@ -113,7 +147,9 @@ def test_pruned_trials_keep_their_curve_and_optuna_reads_the_journal(tmp_path):
 
 
 def test_restart_between_any_two_journal_lines_changes_nothing(tmp_path):
-    """Cut the journal after every line, as a SIGKILL would, and go on: same trials, same decisions."""
+    """Cut the journal after every line, as a SIGKILL would, and go on: same trials, same
+    decisions.
+    """
     with open_study(tmp_path / "straight", sampler="random") as study:
         drive(study, 5)
         straight = facts(study)
@@ -141,7 +177,9 @@ def test_the_newest_metrics_are_kept(tmp_path):
     with open_study(tmp_path) as study:
         number = study.ask(admit_all).number
         study.report(number, 1, 0.5, 1.0, metrics={"val_loss": 1.0, "cosine/tokens/mean": 0.25})
-        study.report(number, 2, 0.4, 2.0, metrics={"val_loss": 1 / 3, "cosine/tokens/mean": float("nan")})
+        study.report(
+            number, 2, 0.4, 2.0, metrics={"val_loss": 1 / 3, "cosine/tokens/mean": float("nan")}
+        )
         assert study.records[number].metrics == {"val_loss": 0.33333}
     assert StudyView.open(tmp_path / "test").records[number].metrics == {"val_loss": 0.33333}
 
@@ -159,11 +197,18 @@ def test_trials_are_extended(tmp_path):
 def test_first_points_come_first(tmp_path):
     with open_study(tmp_path) as study:
         record = study.ask(admit_all)
-    assert (record.config["model.depth"], record.config["optim.lr"], record.source) == (4, 2e-3, "first point")
+    assert (record.config["model.depth"], record.config["optim.lr"], record.source) == (
+        4,
+        2e-3,
+        "first point",
+    )
 
 
 def test_duplicates_are_not_trained_and_an_exhausted_space_ends(tmp_path):
-    space = SPACE | {"parameters": {"model.depth": {"type": "int", "low": 1, "high": 3}}, "first": [{"model.depth": 2}]}
+    space = SPACE | {
+        "parameters": {"model.depth": {"type": "int", "low": 1, "high": 3}},
+        "first": [{"model.depth": 2}],
+    }
     with open_study(tmp_path, sampler="tpe", space=space) as study:
         asked = []
         while (record := study.ask(admit_all)) is not None:
@@ -178,7 +223,10 @@ def test_duplicates_are_not_trained_and_an_exhausted_space_ends(tmp_path):
 
 
 def test_constraints_that_nothing_meets(tmp_path):
-    with open_study(tmp_path) as study, pytest.raises(StudyError, match=r"some configuration must meet the constraints"):
+    with (
+        open_study(tmp_path) as study,
+        pytest.raises(StudyError, match=r"some configuration must meet the constraints"),
+    ):
         study.ask(lambda config: Admission({}, "params <= 1 must hold, got 1000", 999.0))
 
 
@@ -189,7 +237,9 @@ def test_another_space_is_refused_with_the_difference(tmp_path):
     other["parameters"]["model.depth"]["high"] = 6
     other["first"] = []
     with pytest.raises(
-        StudyError, match=r"model\.depth: a whole number from 1 to 6, in the other a whole number from 1 to 8.*study=<name>"
+        StudyError,
+        match=r"model\.depth: a whole number from 1 to 6, in the other a whole number from 1 to "
+        r"8.*study=<name>",
     ):
         open_study(tmp_path, space=other)
     with pytest.raises(StudyError, match="seed: 1 != 0"):
@@ -203,7 +253,8 @@ def test_one_writer_at_a_time(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"), [({"sampler": "tpee"}, "Did you mean tpe?"), ({"pruner": "ahsa"}, "Did you mean asha?")]
+    ("words", "message"),
+    [({"sampler": "tpee"}, "Did you mean tpe?"), ({"pruner": "ahsa"}, "Did you mean asha?")],
 )
 def test_unknown_names(tmp_path, words, message):
     with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
@@ -235,7 +286,9 @@ def test_a_database_instead_of_the_journal(tmp_path):
 
 
 def test_a_writer_killed_at_random_moments(tmp_path):
-    """A real process, SIGKILLed while it writes: what it acknowledged is there, and the study goes on."""
+    """A real process, SIGKILLed while it writes: what it acknowledged is there, and the study goes
+    on.
+    """
     program = (
         "import sys; from pathlib import Path; from tests.conftest import *\n"
         "with open_study(Path(sys.argv[1])) as study:\n"
@@ -256,11 +309,15 @@ def test_a_writer_killed_at_random_moments(tmp_path):
         with open_study(tmp_path) as study:
             assert len(study.counted()) >= acknowledged
             acknowledged = len(study.counted())
-            assert study.audit() == [] or any(record.state == State.RUNNING for record in study.counted())
+            assert study.audit() == [] or any(
+                record.state == State.RUNNING for record in study.counted()
+            )
     with open_study(tmp_path) as study:
         drive(study, acknowledged + 3)
         assert study.audit() == []
-        assert [record.number for record in study.counted()] == sorted({record.number for record in study.counted()})
+        assert [record.number for record in study.counted()] == sorted(
+            {record.number for record in study.counted()}
+        )
 
 
 def test_leaderboard(tmp_path):
@@ -272,7 +329,9 @@ def test_leaderboard(tmp_path):
         path = write_csv(study)
     values = [row.value for row in rows[:-1]]
     assert values == sorted(values, reverse=True)
-    assert rows[0].value == max(curve(record.number, epoch) for record in study.counted() for epoch in record.curve)
+    assert rows[0].value == max(
+        curve(record.number, epoch) for record in study.counted() for epoch in record.curve
+    )
     assert (rows[-1].rank, rows[-1].record.reason) == (0, "diverged: nan")
     assert len(path.read_text().splitlines()) == 12
 
@@ -290,25 +349,40 @@ class TestBoard:
             board.begin(record)
             for epoch in (1, 2):
                 study.report(record.number, epoch, 0.5 + epoch / 10, 1.0)
-                board.rows(record, [{"epoch": epoch, "val_acc": 0.5 + epoch / 10, "train_loss": 1.0}])
-            board.close()  # killed here: a new process writes the run again from what the trial carries
+                board.rows(
+                    record, [{"epoch": epoch, "val_acc": 0.5 + epoch / 10, "train_loss": 1.0}]
+                )
+            # killed here: a new process writes the run again from what the trial carries
+            board.close()
             board = Board(study)
-            rows = [{"epoch": epoch, "val_acc": 0.5 + epoch / 10, "train_loss": 1.0} for epoch in (1, 2)]
+            rows = [
+                {"epoch": epoch, "val_acc": 0.5 + epoch / 10, "train_loss": 1.0} for epoch in (1, 2)
+            ]
             study.report(record.number, 3, 0.6, 1.0)
             board.rows(record, [*rows, {"epoch": 3, "val_acc": 0.6, "train_loss": 1.0}])
             study.fail(record.number, "diverged: nan")
             board.end(record)
             board.close()
         events = self.read(tmp_path / "test" / "tensorboard" / "trial_0000")
-        assert [(point.step, round(point.value, 3)) for point in events.Scalars("validation/val_acc")] == [
+        assert [
+            (point.step, round(point.value, 3)) for point in events.Scalars("validation/val_acc")
+        ] == [
             (1, 0.6),
             (2, 0.7),
             (3, 0.6),
         ]
-        assert [round(point.value, 3) for point in events.Scalars("best/val_acc")] == [0.6, 0.7, 0.7]
-        assert {"_hparams_/session_start_info", "_hparams_/session_end_info"} <= set(events.summary_metadata)
+        assert [round(point.value, 3) for point in events.Scalars("best/val_acc")] == [
+            0.6,
+            0.7,
+            0.7,
+        ]
+        assert {"_hparams_/session_start_info", "_hparams_/session_end_info"} <= set(
+            events.summary_metadata
+        )
         top = self.read(tmp_path / "test" / "tensorboard" / "study")
-        assert [round(point.value, 3) for point in top.Scalars("study/best_val_acc_by_trials")] == [0.7]
+        assert [round(point.value, 3) for point in top.Scalars("study/best_val_acc_by_trials")] == [
+            0.7
+        ]
 
     def test_the_best_rises_after_the_epochs_of_all_trials(self, tmp_path):
         with open_study(tmp_path, pruner="none") as study:
@@ -321,7 +395,10 @@ class TestBoard:
 
             def rises():
                 top = self.read(tmp_path / "test" / "tensorboard" / "study")
-                return [(point.step, round(point.value, 3)) for point in top.Scalars("study/best_val_acc_by_epochs")]
+                return [
+                    (point.step, round(point.value, 3))
+                    for point in top.Scalars("study/best_val_acc_by_epochs")
+                ]
 
             assert rises() == [(1, 0.3), (3, 0.4), (4, 0.5), (4, 0.5)]
             Board(study).close()  # after a restart the same, from the journal
@@ -335,7 +412,10 @@ def test_the_journal_finds_trials_that_wait_to_be_asked_for(tmp_path):
 
         def waiting():
             found = [trial.number for trial in storage.get_all_trials(study_id, states=waits)]
-            assert found == [trial.number for trial in JournalStorage.get_all_trials(storage, study_id, states=waits)]
+            assert found == [
+                trial.number
+                for trial in JournalStorage.get_all_trials(storage, study_id, states=waits)
+            ]
             return found
 
         assert len(waiting()) == len(SPACE["first"])

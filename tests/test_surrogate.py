@@ -1,4 +1,6 @@
-"""What the model of `sampler=gp` makes of configurations and rungs, against independent references."""
+"""What the model of `sampler=gp` makes of configurations and rungs, against independent
+references.
+"""
 
 from random import Random
 
@@ -30,7 +32,9 @@ class TestEncoding:
     def test_a_configuration_comes_back(self, number):
         encoding, config = Encoding(SPACE), SPACE.draw(Random(number))
         back = encoding.params(encoding.cube(config))
-        assert back == pytest.approx({name: config[name] for name in SPACE.parameters if name in config})
+        assert back == pytest.approx(
+            {name: config[name] for name in SPACE.parameters if name in config}
+        )
         assert list(back) == [name for name in SPACE.parameters if name in back]
 
     def test_any_point_is_a_configuration(self):
@@ -45,7 +49,9 @@ class TestEncoding:
 
     def test_features_are_of_values_and_of_what_is_active(self):
         encoding = Encoding(SPACE)
-        one = encoding.cube({"kind": "a", "width": 64, "rate": 1e-3, "depth": 2, "units": 256, "share": 0.5})
+        one = encoding.cube(
+            {"kind": "a", "width": 64, "rate": 1e-3, "depth": 2, "units": 256, "share": 0.5}
+        )
         moved = one.copy()
         moved[-2:] = 0.9  # not active
         near, far = (encoding.cube(encoding.params(one) | {"kind": kind}) for kind in ("b", "c"))
@@ -53,7 +59,8 @@ class TestEncoding:
         assert features_QF.shape == (4, 3 + 7)
         assert np.array_equal(features_QF[0], features_QF[1])
         assert features_QF[0, 3:] == pytest.approx([0.5, 1 / 3, 0.0, 0.5, 0.5, 0.5, 0.5])
-        for other in features_QF[2:]:  # any two words are as far from each other as the two ends of a number
+        # any two words are as far from each other as the two ends of a number
+        for other in features_QF[2:]:
             assert np.linalg.norm(features_QF[0, :3] - other[:3]) == pytest.approx(1.0)
 
 
@@ -63,7 +70,9 @@ def observed(count=40, features=5, seed=0):
     reached = [25, 10, 5]
     trial_N = np.concatenate([np.arange(came) for came in reached])
     rung_N = np.repeat(np.arange(3), reached)
-    return Observed(random.random((25, features))[trial_N], trial_N, rung_N, random.standard_normal(count))
+    return Observed(
+        random.random((25, features))[trial_N], trial_N, rung_N, random.standard_normal(count)
+    )
 
 
 class TestSurrogate:
@@ -72,7 +81,9 @@ class TestSurrogate:
         squares_NNF = (seen.features_NF[:, None] - seen.features_NF[None]) ** 2
         given_H = rules._mean_H + 0.3 * np.random.default_rng(1).standard_normal(len(rules._mean_H))
         _, gradient_H = rules._loss(given_H, seen, squares_NNF)
-        expected_H = approx_fprime(given_H, lambda at_H: rules._loss(at_H, seen, squares_NNF)[0], 1e-6)
+        expected_H = approx_fprime(
+            given_H, lambda at_H: rules._loss(at_H, seen, squares_NNF)[0], 1e-6
+        )
         assert gradient_H == pytest.approx(expected_H, abs=1e-3)
 
     def test_the_loss_is_the_likelihood(self):
@@ -83,7 +94,9 @@ class TestSurrogate:
         assert loss == pytest.approx(-normal.logpdf(seen.value_N) - 20 * np.log(2 * np.pi))
 
     def test_prediction_is_the_conditional_distribution(self):
-        """As from the joint covariance of what is observed and of a new trial at the highest rung, by Schur's complement."""
+        """As from the joint covariance of what is observed and of a new trial at the highest rung,
+        by Schur's complement.
+        """
         seen = observed()
         surrogate = Surrogate(seen, 3)
         new_QF = np.random.default_rng(2).random((3, 5))
@@ -101,7 +114,9 @@ class TestSurrogate:
     def test_what_is_expected_changes_no_mean_and_narrows(self):
         seen = observed()
         surrogate, place_QF = Surrogate(seen, 3), np.full((1, 5), 0.5)
-        believed = Observed(place_QF, np.array([99]), np.array([0]), surrogate.expected(place_QF, 0))
+        believed = Observed(
+            place_QF, np.array([99]), np.array([0]), surrogate.expected(place_QF, 0)
+        )
         mean, spread = surrogate.at(place_QF, 0)
         after_mean, after_spread = surrogate.believing(believed).at(place_QF, 0)
         assert after_mean == pytest.approx(mean, abs=1e-6)
@@ -126,10 +141,17 @@ class TestSurrogate:
         assert likeness > 0.9 if informative else likeness < 0.6
         new_QF = random.random((200, 2))
         mean_Q, _ = surrogate.at(new_QF, 1)
-        assert spearmanr(mean_Q, np.sin(5 * new_QF[:, 0]) + new_QF[:, 1])[0] > (0.95 if informative else 0.7)
+        assert spearmanr(mean_Q, np.sin(5 * new_QF[:, 0]) + new_QF[:, 1])[0] > (
+            0.95 if informative else 0.7
+        )
 
     def test_many_observations_take_no_longer_to_learn_from(self):
         random = np.random.default_rng(0)
-        many = Observed(random.random((900, 5)), np.arange(900), np.zeros(900, dtype=int), random.standard_normal(900))
+        many = Observed(
+            random.random((900, 5)),
+            np.arange(900),
+            np.zeros(900, dtype=int),
+            random.standard_normal(900),
+        )
         first, again = Surrogate(many, 3), Surrogate(many, 3)
         assert np.array_equal(first.hyperparameters.length_F, again.hyperparameters.length_F)

@@ -1,4 +1,6 @@
-"""The study in TensorBoard: what is in the event files, and what a real TensorBoard says of a real study."""
+"""The study in TensorBoard: what is in the event files, and what a real TensorBoard says of a real
+study.
+"""
 
 import io
 import json
@@ -34,14 +36,27 @@ def tensorboard(logdir: Path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = ["--logdir", str(logdir), "--host", "127.0.0.1", "--port", str(port), "--reload_interval", "1"]
+    words = [
+        "--logdir",
+        str(logdir),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--reload_interval",
+        "1",
+    ]
     log = (logdir.parent / "tensorboard.txt").open("w")
-    process = subprocess.Popen([sys.executable, "-m", "tensorboard.main", *words], stdout=log, stderr=log)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tensorboard.main", *words], stdout=log, stderr=log
+    )
     home = f"http://127.0.0.1:{port}"
 
     def ask(path: str, body: dict | None = None) -> dict:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{home}/{path}", data, {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            f"{home}/{path}", data, {"Content-Type": "application/json"}
+        )
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.loads(answer.read())
 
@@ -64,12 +79,25 @@ def sessions(ask, names, metric="best/val_acc") -> dict[str, tuple[dict, float |
     """What the HParams tab asks for to fill its table: by trial its parameters and its metric."""
     columns = [{"hparam": name} for name in names] + [{"metric": {"group": "", "tag": metric}}]
     statuses = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
-    body = {"experimentName": "", "allowedStatuses": statuses, "colParams": columns, "startIndex": 0, "sliceSize": 2000}
+    body = {
+        "experimentName": "",
+        "allowedStatuses": statuses,
+        "colParams": columns,
+        "startIndex": 0,
+        "sliceSize": 2000,
+    }
     found = ask("data/plugin/hparams/session_groups", body)["sessionGroups"]
     return {
         group["sessions"][0]["name"]: (
             group.get("hparams", {}),
-            next((value["value"] for value in group.get("metricValues", []) if value["name"]["tag"] == metric), None),
+            next(
+                (
+                    value["value"]
+                    for value in group.get("metricValues", [])
+                    if value["name"]["tag"] == metric
+                ),
+                None,
+            ),
         )
         for group in found
     }
@@ -95,7 +123,8 @@ def test_a_real_tensorboard_shows_every_trial(searched):
         for record in view.counted():
             shown, best = rows[f"trial_{record.number:04d}"]
             assert best == pytest.approx(view.value(record), abs=1e-6)
-            assert set(shown) == set(record.params)  # a conditional parameter that a trial has not is absent, not zero
+            # a conditional parameter that a trial has not is absent, not zero
+            assert set(shown) == set(record.params)
             for name, value in record.params.items():
                 assert shown[name] == (value if isinstance(value, str) else pytest.approx(value))
         experiment = ask("data/plugin/hparams/experiment", {"experimentName": ""})
@@ -106,19 +135,33 @@ def test_a_real_tensorboard_shows_every_trial(searched):
 
         tags = ask("data/plugin/scalars/tags")
         for record in view.counted():  # shared tags, so that trials lie over each other
-            assert {"validation/val_acc", "train/train_loss", "asymmetry/tokens/mean"} <= set(tags[f"trial_{record.number:04d}"])
+            assert {"validation/val_acc", "train/train_loss", "asymmetry/tokens/mean"} <= set(
+                tags[f"trial_{record.number:04d}"]
+            )
         layout = ask("data/plugin/custom_scalars/layout")
-        assert [category["title"] for category in layout["category"]] == ["search", "symmetry", "iteration"]
+        assert [category["title"] for category in layout["category"]] == [
+            "search",
+            "symmetry",
+            "iteration",
+        ]
         images = ask("data/plugin/images/tags")
         drawn = {name for name, found in images.items() if "tokens/mixing" in found}
-        assert drawn == {f"trial_{record.number:04d}" for record in view.counted() if record.epoch >= 3}
+        assert drawn == {
+            f"trial_{record.number:04d}" for record in view.counted() if record.epoch >= 3
+        }
         one = next(record for record in view.counted() if record.epoch == 3)
         path = f"data/plugin/images/images?run=trial_{one.number:04d}&tag=tokens%2Fmixing&sample=0"
         assert [image["step"] for image in ask(path)] == [3]
 
 
 def test_pictures_survive_a_restart(tmp_path, tiny, digits):
-    job = Job(number=0, trial=tiny, data={"source": "digits"}, folder=str(tmp_path / "trials" / "0000"), pictures=(1, 3))
+    job = Job(
+        number=0,
+        trial=tiny,
+        data={"source": "digits"},
+        folder=str(tmp_path / "trials" / "0000"),
+        pictures=(1, 3),
+    )
     first = JobRun(job)
     told = [first.advance().pictures for _ in range(2)]
     assert [list(drawn) for drawn in told] == [[1], []]
@@ -140,7 +183,15 @@ def test_pictures_survive_a_restart(tmp_path, tiny, digits):
 
 def test_a_picture_that_fails_costs_no_trial(tmp_path, tiny, monkeypatch):
     monkeypatch.setattr("hopsearch.training.process.job.draw", lambda run: 1 / 0)
-    run = JobRun(Job(number=0, trial=tiny, data={"source": "digits"}, folder=str(tmp_path / "0000"), pictures=(1,)))
+    run = JobRun(
+        Job(
+            number=0,
+            trial=tiny,
+            data={"source": "digits"},
+            folder=str(tmp_path / "0000"),
+            pictures=(1,),
+        )
+    )
     progress = run.advance()
     assert (progress.failure, progress.pictures, len(progress.rows)) == (None, {}, 1)
     assert "ZeroDivisionError" in (tmp_path / "0000" / "pictures.error.txt").read_text()
@@ -148,14 +199,18 @@ def test_a_picture_that_fails_costs_no_trial(tmp_path, tiny, monkeypatch):
 
 class TestPictures:
     def test_token_mixing_shows_the_products_on_the_grid(self, trial):
-        """Tile (i, j) is the row of W2 W1 of output token (i, j), red where positive, blue where negative."""
+        """Tile (i, j) is the row of W2 W1 of output token (i, j), red where positive, blue where
+        negative.
+        """
         with torch.no_grad():
             first, second = trial.model.blocks[0].mlp_tokens.pair()
             mixing = (second @ first).reshape(2, 2, 2, 2)
         picture = np.asarray(token_mixing(trial.model)).astype(int)
         scale = -(-200 // 5)  # two tiles of two, and a frame between
         for i, j, k, m in np.ndindex(2, 2, 2, 2):
-            red, _, blue = picture[(3 * i + k) * scale + scale // 2, (3 * j + m) * scale + scale // 2]
+            red, _, blue = picture[
+                (3 * i + k) * scale + scale // 2, (3 * j + m) * scale + scale // 2
+            ]
             assert (red > blue) == (float(mixing[i, j, k, m]) > 0), (i, j, k, m)
 
     def test_a_confusion_matrix(self):
@@ -163,11 +218,20 @@ class TestPictures:
         picture = np.asarray(confusion(labels, said, [str(label) for label in range(25)]))
         cell = 200 // 25
         shade = picture[cell // 2 :: cell, cell // 2 :: cell, 0]
-        assert (shade[0, 0], shade[0, 1], shade[1, 1], shade[24, 0], shade[5, 5]) == (127, 127, 0, 0, 255)
+        assert (shade[0, 0], shade[0, 1], shade[1, 1], shade[24, 0], shade[5, 5]) == (
+            127,
+            127,
+            0,
+            0,
+            255,
+        )
 
     def test_all_of_them_are_small_and_readable(self, trial):
         trial.step()
-        model, before = trial.evaluated, {name: value.clone() for name, value in trial.evaluated.state_dict().items()}
+        model, before = (
+            trial.evaluated,
+            {name: value.clone() for name, value in trial.evaluated.state_dict().items()},
+        )
         pictures = draw(trial)
         assert set(pictures) == {"tokens/mixing", "validation/confusion", "validation/wrong"}
         assert sum(map(len, pictures.values())) < 20_000
@@ -178,7 +242,13 @@ class TestPictures:
     def test_bounded_for_the_papers_size(self, image_size, digits):
         from hopsearch.models import build, parse_model
 
-        sizes = {"family": "paramixer", "image_size": image_size, "patch_size": 16, "dim": 64, "depth": 12}
+        sizes = {
+            "family": "paramixer",
+            "image_size": image_size,
+            "patch_size": 16,
+            "dim": 64,
+            "depth": 12,
+        }
         picture = token_mixing(build(parse_model(sizes, "test")))
         assert picture.width * picture.height < 500_000
 
@@ -190,13 +260,19 @@ class TestPictures:
 
 
 def test_bytes_of_a_trial(searched):
-    """What a study costs on disk: some 0.7 kB an epoch, 1.5 kB of text, 8 kB a drawn rung; the limits leave room."""
+    """What a study costs on disk: some 0.7 kB an epoch, 1.5 kB of text, 8 kB a drawn rung; the
+    limits leave room.
+    """
     view = StudyView.open(searched)
     for record in view.counted():
         folder = searched / "tensorboard" / f"trial_{record.number:04d}"
         size = sum(file.stat().st_size for file in folder.iterdir())
         drawn = record.epoch >= 3
-        assert size < 4_000 + 1_500 * record.epoch + 20_000 * drawn, (record.number, record.epoch, size)
+        assert size < 4_000 + 1_500 * record.epoch + 20_000 * drawn, (
+            record.number,
+            record.epoch,
+            size,
+        )
 
 
 @pytest.mark.long
@@ -209,7 +285,13 @@ def test_a_thousand_trials_open_in_seconds(tmp_path):
             if record is None:
                 break
             finish(study, record.number)
-            board.rows(record, [{"epoch": e, "val_acc": v, "train_loss": v, "val_loss": v} for e, v in record.curve.items()])
+            board.rows(
+                record,
+                [
+                    {"epoch": e, "val_acc": v, "train_loss": v, "val_loss": v}
+                    for e, v in record.curve.items()
+                ],
+            )
             board.end(record)
         board.close()
         names = list(study.identity.space.parameters)

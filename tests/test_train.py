@@ -34,19 +34,32 @@ def command(tmp_path: Path, *words: str, verb: str = "train") -> list[str]:
 
 def run(tmp_path: Path, *words: str, **more: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        command(tmp_path, *words, **more), env=environment(tmp_path), capture_output=True, text=True, timeout=280
+        command(tmp_path, *words, **more),
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=280,
     )
 
 
 def start(tmp_path: Path, *words: str, **more: str) -> subprocess.Popen:
     with (tmp_path / "log.txt").open("a") as log:
         words_of_it = command(tmp_path, *words, **more)
-        return subprocess.Popen(words_of_it, env=environment(tmp_path), stdout=log, stderr=log, preexec_fn=hear_interrupts)
+        return subprocess.Popen(
+            words_of_it,
+            env=environment(tmp_path),
+            stdout=log,
+            stderr=log,
+            preexec_fn=hear_interrupts,
+        )
 
 
 def epoch(folder: Path) -> int:
     """The newest epoch that is saved."""
-    return max((int(file.stem.split("_")[1]) for file in (folder / "checkpoints").glob("epoch_*.pt")), default=0)
+    return max(
+        (int(file.stem.split("_")[1]) for file in (folder / "checkpoints").glob("epoch_*.pt")),
+        default=0,
+    )
 
 
 def steps(folder: Path, tag: str = "validation/val_acc") -> list[int]:
@@ -61,8 +74,14 @@ def test_two_trainings_of_one_name(tmp_path, monkeypatch, capsys):
     lock = StudyLock(tmp_path / "runs" / "mine")
     assert run_verb(train.main, train.TrainingConfig, "about", SMALL) == MISTAKE
     said = capsys.readouterr().err
-    assert f"runs/mine: one process at a time may write here, got a second one beside process {os.getpid()} on " in said
-    assert "Wait for it, stop it, or use another name: study=<name> of a search, name=<name> of a training" in said
+    assert (
+        f"runs/mine: one process at a time may write here, got a second one beside process "
+        f"{os.getpid()} on " in said
+    )
+    assert (
+        "Wait for it, stop it, or use another name: study=<name> of a search, name=<name> of a "
+        "training" in said
+    )
     lock.release()
     assert [file.name for file in (tmp_path / "runs" / "mine").iterdir()] == [".lock"]
 
@@ -74,7 +93,14 @@ class TestMistakes:
             ([], "one of model= and from= must be given"),
             (["model=imixer_s16_224", "from=x"], "one of model= and from= must be given"),
             (["model=imixr_s16_224"], "Did you mean imixer_s16_224?"),
-            (["from=s#"], "command line: from: a trial is given by its number, got 's#'. Write e.g. s#0, or s for the winner"),
+            (
+                ["from=s#"],
+                (
+                    "command line: from: a trial is given by its number, got 's#'. Write e.g. "
+                    "s#0, or "
+                    "s for the winner"
+                ),
+            ),
             (["from=s#1#2"], "command line: from: a trial is given by its number"),
             (["form=x"], "command line: form: unknown key. Did you mean from?"),
             (["model=imixer_s16_224", "workers=4..2"], "workers: must be a number or fewest..most"),
@@ -106,7 +132,9 @@ class TestMistakes:
         (tmp_path / "training.json").write_text(json.dumps(older))
         train.require_same(tmp_path / "training.json", trial(), data)
         with pytest.raises(train.ConfigError, match="class_weights: balanced != none"):
-            train.require_same(tmp_path / "training.json", trial(("train.class_weights", "balanced")), data)
+            train.require_same(
+                tmp_path / "training.json", trial(("train.class_weights", "balanced")), data
+            )
 
     def test_a_trial_the_study_does_not_have(self, tmp_path, digits):
         with open_study(tmp_path) as study:
@@ -130,7 +158,13 @@ class TestDataOfTheStudy:
         splits = DataConfig(split_seed=7, val_fraction=0.2)
         facts = load(splits).facts
         about = Identity(
-            "seven", Space.from_dict(SPACE), data_identity(splits, facts), "default", {}, 0, about_data(splits, facts)
+            "seven",
+            Space.from_dict(SPACE),
+            data_identity(splits, facts),
+            "default",
+            {},
+            0,
+            about_data(splits, facts),
         )
         with Study(tmp_path / "seven", about, "random", "asha") as study:
             finish(study, study.ask(lambda config: train_admission()).number)
@@ -141,13 +175,19 @@ class TestDataOfTheStudy:
         found = train.data_of_study(other, view)
         assert found.split_seed == 8
         assert "test_fraction" not in found.model_fields_set, "a default is nobody's setting"
-        with pytest.raises(train.StudyError, match=r"the data must be those of study seven, .*fingerprint.*data.split_seed=7"):
+        with pytest.raises(
+            train.StudyError,
+            match=r"the data must be those of study seven, .*fingerprint.*data.split_seed=7",
+        ):
             train.what_to_train(other.model_copy(update={"data": found}), load(found).facts, {})
 
     def test_another_source_is_refused(self, tmp_path, searched, capsys):
         folder = folder_of_images(tmp_path / "photos", classes=10, images=8)
         for words in ([f"data={folder}"], ["data.split_seed=1"], ["data.val_fraction=0.3"]):
-            assert run_verb(train.main, train.TrainingConfig, "about", self.words(searched, *words)) == MISTAKE
+            assert (
+                run_verb(train.main, train.TrainingConfig, "about", self.words(searched, *words))
+                == MISTAKE
+            )
             assert f"the data must be those of study {searched.name}" in capsys.readouterr().err
 
     def test_what_differs_is_said_in_the_words_of_the_command_line(self, searched, capsys):
@@ -159,7 +199,12 @@ class TestDataOfTheStudy:
         assert "data.test_fraction" not in error
 
     def test_what_it_would_not_use_is_refused(self, searched, capsys):
-        assert run_verb(train.main, train.TrainingConfig, "about", self.words(searched, "recipe=paper")) == MISTAKE
+        assert (
+            run_verb(
+                train.main, train.TrainingConfig, "about", self.words(searched, "recipe=paper")
+            )
+            == MISTAKE
+        )
         assert "recipe must come from the study, got recipe=paper" in capsys.readouterr().err
 
 
@@ -178,7 +223,9 @@ class TestTraining:
         folder = tmp_path / "runs" / "mine"
         words = [*SMALL, "workers=2", "epochs=8"]
         process = start(tmp_path, *words)
-        assert wait_for(lambda: epoch(folder) >= 2, process, 150), (tmp_path / "log.txt").read_text()[-3000:]
+        assert wait_for(lambda: epoch(folder) >= 2, process, 150), (
+            tmp_path / "log.txt"
+        ).read_text()[-3000:]
         ranks = [pid for pid in descendants(process.pid) if is_rank(pid)]
         doors = listening(process.pid)
         assert len(ranks) == 2
@@ -192,7 +239,10 @@ class TestTraining:
         assert done.returncode == 0, done.stderr[-3000:]
         assert f"epoch {saved}/8" in done.stdout  # where it goes on from
         assert steps(folder) == list(range(1, 9))
-        began = [line.split()[0] for line in (folder / "checkpoints" / "epochs.log").read_text().splitlines()]
+        began = [
+            line.split()[0]
+            for line in (folder / "checkpoints" / "epochs.log").read_text().splitlines()
+        ]
         assert len(began) <= 8 + 1  # only the epoch that was cut off was trained twice
         result = json.loads((folder / "result.json").read_text())
         assert result["epochs"] == 8
@@ -202,7 +252,9 @@ class TestTraining:
         folder = tmp_path / "runs" / "mine"
         words = [*SMALL, "epochs=3", "optim.batch_size=1"]  # many steps
         process = start(tmp_path, *words)
-        assert wait_for(lambda: begun_epochs(folder) >= 1, process, 100), (tmp_path / "log.txt").read_text()[-3000:]
+        assert wait_for(lambda: begun_epochs(folder) >= 1, process, 100), (
+            tmp_path / "log.txt"
+        ).read_text()[-3000:]
         time.sleep(1)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=100) == 130, (tmp_path / "log.txt").read_text()[-3000:]
@@ -232,8 +284,14 @@ class TestTraining:
     @pytest.mark.parametrize(
         ("word", "message"),
         [
-            ("workers=999", "the cluster must have room for 999 workers of 1 CPU and 0 GPU, got room for"),
-            ("gpus=64", "hopsearch: gpus: a machine of the cluster must have 64 GPU for a worker, got"),
+            (
+                "workers=999",
+                "the cluster must have room for 999 workers of 1 CPU and 0 GPU, got room for",
+            ),
+            (
+                "gpus=64",
+                "hopsearch: gpus: a machine of the cluster must have 64 GPU for a worker, got",
+            ),
         ],
     )
     def test_more_than_the_cluster_has(self, tmp_path, word, message):
@@ -244,7 +302,11 @@ class TestTraining:
 
 
 class TestFailures:
-    gone = Progress(failure="trial", reason="error: RuntimeError: [gloo] Connection closed by peer", trace="Traceback: gloo")
+    gone = Progress(
+        failure="trial",
+        reason="error: RuntimeError: [gloo] Connection closed by peer",
+        trace="Traceback: gloo",
+    )
     bug = Progress(failure="trial", reason="error: ZeroDivisionError: x", trace="Traceback: mine")
     diverged = Progress(failure="trial", reason="diverged: the loss must be finite")
 
@@ -252,7 +314,11 @@ class TestFailures:
         assert cause([self.gone, self.bug, self.gone]) is self.bug
         assert cause([self.gone, self.bug, self.diverged]) is self.diverged
         assert cause([self.gone]) is self.gone
-        assert (self.gone.others_gone, self.bug.others_gone, self.diverged.others_gone) == (True, False, False)
+        assert (self.gone.others_gone, self.bug.others_gone, self.diverged.others_gone) == (
+            True,
+            False,
+            False,
+        )
 
     def test_a_rank_that_cannot_begin_shows_its_own_traceback(self, tmp_path, tiny, monkeypatch):
         def begin(*_):
@@ -260,7 +326,10 @@ class TestFailures:
 
         monkeypatch.setattr(job, "TrialRun", begin)
         told = JobRun(Job(number=0, trial=tiny, data=DataConfig(), folder=str(tmp_path))).advance()
-        with pytest.raises(RuntimeError, match=r"(?s)a rank ended in an error:.*in begin.*ZeroDivisionError: of this rank alone"):
+        with pytest.raises(
+            RuntimeError,
+            match=r"(?s)a rank ended in an error:.*in begin.*ZeroDivisionError: of this rank alone",
+        ):
             long_training._Run(None, print, print, (1, 1), GroupWatch(9))._fail(told)
 
     def test_a_diverged_training_is_the_users_to_mend(self):
@@ -290,7 +359,9 @@ def head(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
+    )
     try:
         yield cluster
     finally:
@@ -300,8 +371,11 @@ def head(tmp_path, monkeypatch):
 @pytest.fixture
 def three_nodes(head):
     """The cluster, and two nodes in it."""
-    # Addresses of their own, so that the driver joins the head and not a machine that is to be lost.
-    return head, [head.add_node(num_cpus=1, node_ip_address=f"127.0.0.{number}") for number in (2, 3)]
+    # Addresses of their own, so that the driver joins the head and not a machine that is to be
+    # lost.
+    return head, [
+        head.add_node(num_cpus=1, node_ip_address=f"127.0.0.{number}") for number in (2, 3)
+    ]
 
 
 @pytest.mark.ray
@@ -314,13 +388,18 @@ class TestMachines:
         folder = tmp_path / "runs" / "mine"
         process = start(tmp_path, *SMALL, "workers=1..2", "epochs=12", f"address={cluster.address}")
         try:
-            assert wait_for(lambda: epoch(folder) >= 2, process, 150), (tmp_path / "log.txt").read_text()[-3000:]
+            assert wait_for(lambda: epoch(folder) >= 2, process, 150), (
+                tmp_path / "log.txt"
+            ).read_text()[-3000:]
             saved = epoch(folder)
             cluster.remove_node(nodes[1], allow_graceful=False)
             assert process.wait(timeout=300) == 0, (tmp_path / "log.txt").read_text()[-3000:]
         finally:
             process.kill()
-        began = [int(line.split()[0]) for line in (folder / "checkpoints" / "epochs.log").read_text().splitlines()]
+        began = [
+            int(line.split()[0])
+            for line in (folder / "checkpoints" / "epochs.log").read_text().splitlines()
+        ]
         assert sorted(set(began)) == list(range(1, 13))
         assert len(began) - 12 <= 1, (saved, began)
         assert json.loads((folder / "result.json").read_text())["epochs"] == 12
@@ -328,10 +407,18 @@ class TestMachines:
     def test_a_machine_taken_away_with_notice_costs_no_epoch(self, tmp_path, three_nodes):
         cluster, nodes = three_nodes
         folder = tmp_path / "runs" / "mine"
-        words = [*SMALL, "workers=1..2", "epochs=3", "optim.batch_size=2", f"address={cluster.address}"]
+        words = [
+            *SMALL,
+            "workers=1..2",
+            "epochs=3",
+            "optim.batch_size=2",
+            f"address={cluster.address}",
+        ]
         process = start(tmp_path, *words)
         try:
-            assert wait_for(lambda: begun_epochs(folder) >= 1, process, 150), (tmp_path / "log.txt").read_text()[-3000:]
+            assert wait_for(lambda: begun_epochs(folder) >= 1, process, 150), (
+                tmp_path / "log.txt"
+            ).read_text()[-3000:]
             drain(cluster, nodes[1])
             assert process.wait(timeout=300) == 0, (tmp_path / "log.txt").read_text()[-3000:]
         finally:
@@ -343,9 +430,13 @@ class TestMachines:
         cluster, nodes = three_nodes
         folder = tmp_path / "runs" / "imixer-digits"
         words = [*SEARCH, "train.epochs=9", "trials=6", "finish=false"]
-        process = start(tmp_path, *words, "trial.workers=2", f"address={cluster.address}", verb="tune")
+        process = start(
+            tmp_path, *words, "trial.workers=2", f"address={cluster.address}", verb="tune"
+        )
         try:
-            assert wait_for(lambda: sum(begun(folder).values()) >= 2, process, 150), (tmp_path / "log.txt").read_text()[-3000:]
+            assert wait_for(lambda: sum(begun(folder).values()) >= 2, process, 150), (
+                tmp_path / "log.txt"
+            ).read_text()[-3000:]
             cluster.remove_node(nodes[1], allow_graceful=False)
             cluster.add_node(num_cpus=1, node_ip_address="127.0.0.4")
             assert process.wait(timeout=300) == 0, (tmp_path / "log.txt").read_text()[-3000:]
@@ -363,17 +454,27 @@ class TestMachines:
         words = [*SEARCH, "train.epochs=1", "trials=2", "finish=false", f"address={head.address}"]
         refused = run(tmp_path, *words, verb="tune")
         assert refused.returncode == 2
-        assert "trial.cpus: a machine of the cluster must have 1 CPU for a worker, got 0 at most" in refused.stderr
+        assert (
+            "trial.cpus: a machine of the cluster must have 1 CPU for a worker, got 0 at most"
+            in refused.stderr
+        )
         process = start(tmp_path, *words, "trial.concurrent=2", verb="tune")
         try:
             assert wait_for(
-                lambda: len(StudyView.open(folder).records) >= 1 if (folder / "journal.log").exists() else False, process
+                lambda: (
+                    len(StudyView.open(folder).records) >= 1
+                    if (folder / "journal.log").exists()
+                    else False
+                ),
+                process,
             )
             head.add_node(num_cpus=1, node_ip_address="127.0.0.2")
             assert process.wait(timeout=200) == 0, (tmp_path / "log.txt").read_text()[-3000:]
         finally:
             process.kill()
-        assert [record.state.value for record in StudyView.open(folder).counted()] == ["complete"] * 2
+        assert [record.state.value for record in StudyView.open(folder).counted()] == [
+            "complete"
+        ] * 2
 
     def test_a_search_leaves_a_machine_with_notice(self, tmp_path, three_nodes):
         cluster, nodes = three_nodes
@@ -382,7 +483,9 @@ class TestMachines:
         words += ["optim.batch_size=2", "pruner=none", f"address={cluster.address}"]
         process = start(tmp_path, *words, verb="tune")
         try:
-            assert wait_for(lambda: len(begun(folder)) >= 2, process, 150), (tmp_path / "log.txt").read_text()[-3000:]
+            assert wait_for(lambda: len(begun(folder)) >= 2, process, 150), (
+                tmp_path / "log.txt"
+            ).read_text()[-3000:]
             drain(cluster, nodes[1])
             cluster.add_node(num_cpus=1, node_ip_address="127.0.0.4")
             assert process.wait(timeout=300) == 0, (tmp_path / "log.txt").read_text()[-3000:]
@@ -397,15 +500,34 @@ class TestMachines:
 def drain(cluster, node) -> None:
     """Tell the cluster that a node will be taken away, as a spot watcher does."""
     words = ["drain-node", "--address", cluster.address, "--node-id", node.node_id]
-    words += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--deadline-remaining-seconds", "120"]
-    subprocess.run([str(Path(sys.executable).parent / "ray"), *words], check=True, capture_output=True, timeout=60)
+    words += [
+        "--reason",
+        "DRAIN_NODE_REASON_PREEMPTION",
+        "--reason-message",
+        "spot",
+        "--deadline-remaining-seconds",
+        "120",
+    ]
+    subprocess.run(
+        [str(Path(sys.executable).parent / "ray"), *words],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
 
 
 def left_behind(address: str, environ) -> list[str]:
     """States of the placement groups that are still there, asked by a process of its own."""
     ask = (
         "import ray; ray.init(address='%s', log_to_driver=False);"
-        "print([group['state'] for group in ray.util.placement_group_table().values() if group['state'] != 'REMOVED'])"
+        "print([group['state'] for group in ray.util.placement_group_table().values() if "
+        "group['state'] != 'REMOVED'])"
     )
-    done = subprocess.run([sys.executable, "-c", ask % address], env=dict(environ), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", ask % address],
+        env=dict(environ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     return json.loads(done.stdout.strip().splitlines()[-1].replace("'", '"'))

@@ -63,7 +63,12 @@ def test_save_load_continue_is_bit_for_bit(tiny, digits, tmp_path, ema):
 
 
 def test_what_an_epoch_reports_is_known_before(trial):
-    assert set(trial.step()) == {"epoch", *METRICS, *recall_names(trial.facts.classes), *measured(trial.config.model)}
+    assert set(trial.step()) == {
+        "epoch",
+        *METRICS,
+        *recall_names(trial.facts.classes),
+        *measured(trial.config.model),
+    }
 
 
 def test_learns_digits(digits):
@@ -93,7 +98,11 @@ def test_checkpoints_keep_two_and_the_best(trial, tmp_path):
         trial.step()
         trial.save(folder)
     best = max(trial.history, key=lambda row: (row["val_acc"], -row["epoch"]))["epoch"]
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["best.pt", "epoch_0003.pt", "epoch_0004.pt"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "best.pt",
+        "epoch_0003.pt",
+        "epoch_0004.pt",
+    ]
     assert folder.load_best()["epoch"] == best
 
 
@@ -105,7 +114,9 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(trial, tiny, digits, tm
         trial.save(folder)
     newest = tmp_path / "epoch_0002.pt"
     content = newest.read_bytes()
-    newest.write_bytes({"truncate": content[: len(content) // 2], "empty": b"", "garbage": b"x" * 1000}[damage])
+    newest.write_bytes(
+        {"truncate": content[: len(content) // 2], "empty": b"", "garbage": b"x" * 1000}[damage]
+    )
     again = TrialRun(tiny, digits)
     assert again.load_newest(folder)
     assert again.epoch == 1
@@ -117,7 +128,8 @@ def test_full_disk_loses_nothing(trial, tmp_path):
     trial.save(folder)
     trial.step()
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, old[1]))  # a quota: writing past it fails as on a full disk
+    # a quota: writing past it fails as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, old[1]))
     try:
         with pytest.raises(CheckpointError, match="must fit the disk"):
             trial.save(folder)
@@ -159,8 +171,14 @@ def test_linear_scaling_and_paper_recipe(digits):
     paper = resolve(values, digits.facts, 0, "paper")
     assert paper.optim.peak_lr == pytest.approx(3.75e-4)  # 5e-4 per 512 at 4 × 96
     assert (paper.train.epochs, paper.augment.mixup, paper.model.drop_path) == (300, 0.8, 0.1)
-    imixer = resolve(values | {"model.family": "imixer", "optim.weight_decay": 0.1}, digits.facts, 0, "paper")
-    assert (imixer.optim.peak_lr, imixer.optim.weight_decay, imixer.optim.batch_size) == (5e-4, 0.1, 2048)
+    imixer = resolve(
+        values | {"model.family": "imixer", "optim.weight_decay": 0.1}, digits.facts, 0, "paper"
+    )
+    assert (imixer.optim.peak_lr, imixer.optim.weight_decay, imixer.optim.batch_size) == (
+        5e-4,
+        0.1,
+        2048,
+    )
 
 
 def test_weight_decay_follows_timms_rule(digits):
@@ -168,23 +186,37 @@ def test_weight_decay_follows_timms_rule(digits):
     model = build(config.model)
     exempt, decayed = build_optimizer(model, config.optim, torch.device("cpu")).param_groups
     assert exempt["weight_decay"] == 0
-    biases = {id(parameter) for name, parameter in model.named_parameters() if name.endswith(".bias")}
+    biases = {
+        id(parameter) for name, parameter in model.named_parameters() if name.endswith(".bias")
+    }
     assert all(parameter.ndim <= 1 or id(parameter) in biases for parameter in exempt["params"])
-    assert any(parameter.shape == (16, 512) for parameter in decayed["params"])  # the LayerNorm over (S, D)
+    # the LayerNorm over (S, D)
+    assert any(parameter.shape == (16, 512) for parameter in decayed["params"])
 
 
 @pytest.mark.parametrize("family", ["imixer", "asymmixer", "mlpmixer"])
 def test_cost_is_that_of_the_model(digits, family):
-    config = resolve({"model.family": family, "model.depth": 5, "model.dim": 32, "model.patch_size": 2}, digits.facts, 0)
+    config = resolve(
+        {"model.family": family, "model.depth": 5, "model.dim": 32, "model.patch_size": 2},
+        digits.facts,
+        0,
+    )
     cost = estimate_cost(config)
     assert cost.params == sum(parameter.numel() for parameter in build(config.model).parameters())
-    double = config.model_copy(update={"optim": config.optim.model_copy(update={"batch_size": 128})})
+    double = config.model_copy(
+        update={"optim": config.optim.model_copy(update={"batch_size": 128})}
+    )
     assert estimate_cost(double).flops == cost.flops
     assert estimate_cost(double).memory > 1.5 * cost.memory - 16 * cost.params
     broken = Constraint(max_params=cost.params / 2).violation(cost)
     assert broken is not None
     assert broken[0].startswith("params <=")
-    assert Constraint(max_params=cost.params, max_flops=cost.flops, max_memory=cost.memory).violation(cost) is None
+    assert (
+        Constraint(max_params=cost.params, max_flops=cost.flops, max_memory=cost.memory).violation(
+            cost
+        )
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -193,10 +225,16 @@ def test_cost_is_that_of_the_model(digits, family):
         ({"optim.lrr": 1}, "config: optim: lrr: unknown key. Did you mean lr?"),
         ({"optm.lr": 1}, "config: optm: unknown section, got 'optm'. Did you mean optim?"),
         ({"optim.lr": -1}, "config: optim: lr: input should be greater than 0, got -1"),
-        ({"model.family": "imixr"}, "config: model: family: must be a known family, got 'imixr'. Did you mean imixer?"),
+        (
+            {"model.family": "imixr"},
+            "config: model: family: must be a known family, got 'imixr'. Did you mean imixer?",
+        ),
         (
             {"model.patch_size": 3},
-            "config: model: patch_size must divide image_size, got 3 and 8. Give model.patch_size=1, 2, 4 or 8, or",
+            (
+                "config: model: patch_size must divide image_size, got 3 and 8. Give "
+                "model.patch_size=1, 2, 4 or 8, or"
+            ),
         ),
         ({"augment.randaugment": "rand9"}, "The papers' is rand-m9-mstd0.5-inc1"),
     ],
@@ -215,15 +253,22 @@ def test_load_state_keeps_key_order_free(trial, tiny, digits):
 
 
 def test_computing_activations_again_changes_memory_alone(tiny, digits):
-    again = tiny.model_copy(update={"train": tiny.train.model_copy(update={"grad_checkpointing": True})})
+    again = tiny.model_copy(
+        update={"train": tiny.train.model_copy(update={"grad_checkpointing": True})}
+    )
     kept, thrifty = TrialRun(tiny, digits), TrialRun(again, digits)
     rows = kept.step(), thrifty.step()
     assert rows[0]["train_loss"] == rows[1]["train_loss"]
     assert all(
-        torch.equal(a, b) for a, b in zip(kept.model.state_dict().values(), thrifty.model.state_dict().values(), strict=True)
+        torch.equal(a, b)
+        for a, b in zip(
+            kept.model.state_dict().values(), thrifty.model.state_dict().values(), strict=True
+        )
     )
     deep = [
-        estimate_cost(config.model_copy(update={"model": config.model.model_copy(update={"depth": 8})}))
+        estimate_cost(
+            config.model_copy(update={"model": config.model.model_copy(update={"depth": 8})})
+        )
         for config in (tiny, again)
     ]
     assert (deep[0].params, deep[0].flops) == (deep[1].params, deep[1].flops)
@@ -236,7 +281,9 @@ class TestClasses:
     def test_recalls_are_those_counted_by_hand(self, trial):
         row = trial.step()
         labels, found = trial.val_set.labels_N, trial.evaluate_validation()
-        recalls = [float((found.said_N[labels == label] == label).double().mean()) for label in range(10)]
+        recalls = [
+            float((found.said_N[labels == label] == label).double().mean()) for label in range(10)
+        ]
         assert found.recalls == pytest.approx(recalls, abs=1e-12)
         assert row["val_balanced_acc"] == pytest.approx(sum(recalls) / 10, abs=1e-12)
         assert row["val_worst_recall"] == min(found.recalls)
@@ -245,13 +292,19 @@ class TestClasses:
 
     def test_always_the_majority_is_one_over_the_number_of_classes(self, digits):
         labels = torch.tensor([0] * 12 + [1] * 3 + [2] * 5)
-        always = lambda x: torch.nn.functional.one_hot(torch.zeros(len(x), dtype=torch.long), 4).float()  # noqa: E731
+
+        def always(x):
+            zeros = torch.zeros(len(x), dtype=torch.long)
+            return torch.nn.functional.one_hot(zeros, 4).float()
+
         net = torch.nn.Module()
         net.forward = always
         data = ImageSet(torch.zeros(20, 1, 2, 2, dtype=torch.uint8), labels)
         found = evaluate(net, data, torch.Tensor.float, 7, 4, Ranks())
         assert (found.accuracy, found.balanced_accuracy) == (12 / 20, pytest.approx(1 / 3))
-        assert found.recalls == [1.0, 0.0, 0.0, None], "a class that the split lacks has no recall and counts for nothing"
+        assert found.recalls == [1.0, 0.0, 0.0, None], (
+            "a class that the split lacks has no recall and counts for nothing"
+        )
         assert confusions(labels, found.said_N) == [[2, 0, 5], [1, 0, 3]]
 
     def test_of_many_classes_only_mean_and_worst_are_reported(self):
@@ -262,25 +315,38 @@ class TestClasses:
     @pytest.mark.parametrize("smoothing", [0.0, 0.1])
     def test_balanced_weights_are_the_loss_of_a_set_with_small_classes_repeated(self, smoothing):
         labels = torch.tensor([0] * 12 + [1] * 3 + [2] * 4)
-        again = torch.cat([torch.arange(12), torch.arange(12, 15).repeat(4), torch.arange(15, 19).repeat(3)])
+        again = torch.cat(
+            [torch.arange(12), torch.arange(12, 15).repeat(4), torch.arange(15, 19).repeat(3)]
+        )
         weights = class_weights(labels, 3, "balanced")
-        assert weights.tolist() == pytest.approx([19 / 36, 19 / 9, 19 / 12])  # golden: N / (K n), as scikit-learn's "balanced"
+        # golden: N / (K n), as scikit-learn's "balanced"
+        assert weights.tolist() == pytest.approx([19 / 36, 19 / 9, 19 / 12])
         assert float(weights[labels].mean()) == pytest.approx(1.0)
         torch.manual_seed(0)
         logits = torch.randn(19, 3, requires_grad=True)
         targets = soft_targets(labels, 3, 0.0)
-        losses = [soft_cross_entropy(logits, targets, weights), soft_cross_entropy(logits[again], targets[again])]
+        losses = [
+            soft_cross_entropy(logits, targets, weights),
+            soft_cross_entropy(logits[again], targets[again]),
+        ]
         gradients = [torch.autograd.grad(loss, logits)[0] for loss in losses]
         assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-6)
         assert torch.allclose(*gradients, rtol=1e-5, atol=1e-7)
-        # Mixed and smoothed targets: golden by hand, the weighted share of each class, the mean over images.
-        mixed = torch.lerp(soft_targets(labels, 3, smoothing), soft_targets(labels.flip(0), 3, smoothing), 0.3)
+        # Mixed and smoothed targets: golden by hand, the weighted share of each class, the mean
+        # over images.
+        mixed = torch.lerp(
+            soft_targets(labels, 3, smoothing), soft_targets(labels.flip(0), 3, smoothing), 0.3
+        )
         by_hand = -(mixed * weights * logits.log_softmax(1)).sum(1).mean()
-        assert soft_cross_entropy(logits, mixed, weights).item() == pytest.approx(by_hand.item(), rel=1e-6)
+        assert soft_cross_entropy(logits, mixed, weights).item() == pytest.approx(
+            by_hand.item(), rel=1e-6
+        )
 
     def test_none_weighs_nothing_and_balanced_does(self, tiny, digits):
         assert class_weights(digits.train.labels_N, 10, "none") is None
-        weighted = tiny.model_copy(update={"train": tiny.train.model_copy(update={"class_weights": "balanced"})})
+        weighted = tiny.model_copy(
+            update={"train": tiny.train.model_copy(update={"class_weights": "balanced"})}
+        )
         assert curve_of(TrialRun(weighted, digits), 1) != curve_of(TrialRun(tiny, digits), 1)
 
     def test_weights_help_a_small_class(self, digits):
@@ -288,14 +354,29 @@ class TestClasses:
         kept = {
             part: ImageSet(data.images_NCHW[chosen], (data.labels_N[chosen] == 8).long())
             for part, data, most in (("train", digits.train, 12), ("val", digits.val, 20))
-            for chosen in [torch.cat([(data.labels_N != 8).nonzero()[:300, 0], (data.labels_N == 8).nonzero()[:most, 0]])]
+            for chosen in [
+                torch.cat(
+                    [
+                        (data.labels_N != 8).nonzero()[:300, 0],
+                        (data.labels_N == 8).nonzero()[:most, 0],
+                    ]
+                )
+            ]
         }
         facts = replace(digits.facts, classes=("other", "eight"))
         splits = Splits(facts, kept["train"], kept["val"], lambda: kept["val"])
-        values = {"model.family": "mlpmixer", "model.depth": 1, "model.dim": 16, "model.patch_size": 4, "optim.lr": 3e-3}
+        values = {
+            "model.family": "mlpmixer",
+            "model.depth": 1,
+            "model.dim": 16,
+            "model.patch_size": 4,
+            "optim.lr": 3e-3,
+        }
         found = {}
         for rule in ("none", "balanced"):
-            run = TrialRun(resolve(values | {"train.epochs": 4, "train.class_weights": rule}, facts, 0), splits)
+            run = TrialRun(
+                resolve(values | {"train.epochs": 4, "train.class_weights": rule}, facts, 0), splits
+            )
             found[rule] = [run.step() for _ in range(4)][-1]
         assert found["balanced"]["recall/eight"] > found["none"]["recall/eight"] + 0.2
         assert found["balanced"]["val_balanced_acc"] > found["none"]["val_balanced_acc"] + 0.1

@@ -37,7 +37,9 @@ class TestPriors:
     def test_proposals_are_drawn_around_it_and_fewer_later(self, tmp_path):
         records = self.search(tmp_path, self.PRIOR, 60)
         drawn = [record for record in records if record.source == "prior"]
-        assert len([record for record in drawn if record.number < 20]) > len([record for record in drawn if record.number >= 40])
+        assert len([record for record in drawn if record.number < 20]) > len(
+            [record for record in drawn if record.number >= 40]
+        )
         assert 4 <= len(drawn) < 20
         depths = [record.config["model.depth"] for record in drawn]
         assert sum(abs(depth - 6) <= 2 for depth in depths) > len(depths) / 2
@@ -47,7 +49,9 @@ class TestPriors:
         assert Prior().chance(0) == 0.0
 
     def test_a_bad_prior_is_survived(self, tmp_path):
-        """Depth 1 is the worst there is; the search must come as far as it would have in a few more trials."""
+        """Depth 1 is the worst there is; the search must come as far as it would have in a few more
+        trials.
+        """
         bad = self.search(tmp_path / "bad", Prior({"model.depth": 1, "optim.lr": 1e-4}), 60)
         best = max(max(record.curve.values()) for record in bad if record.curve)
         plain = self.search(tmp_path / "plain", Prior(), 30)
@@ -67,9 +71,13 @@ class TestPriors:
         assert not (tmp_path / "test").exists()
 
     def test_opened_again_after_every_trial(self, tmp_path):
-        straight = [record.params for record in self.search(tmp_path / "straight", self.PRIOR, 12, "tpe")]
+        straight = [
+            record.params for record in self.search(tmp_path / "straight", self.PRIOR, 12, "tpe")
+        ]
         for trials in range(1, 13):
-            with Study(tmp_path / "again" / "test", identity(), "tpe", "asha", prior=self.PRIOR) as study:
+            with Study(
+                tmp_path / "again" / "test", identity(), "tpe", "asha", prior=self.PRIOR
+            ) as study:
                 Simulation(study, Hills(), 1, trials).run()
                 again = [record.params for record in study.counted()]
         assert again == straight
@@ -85,7 +93,9 @@ class TestWarmStart:
     def test_trials_are_taken_over_with_their_curves_and_do_not_count(self, tmp_path, view):
         warm = WarmStart(view, identity(space=WIDER).space)
         assert (warm.shared, warm.missing) == (["model.depth", "optim.lr"], ["model.dim"])
-        with Study(tmp_path / "new" / "test", identity(space=WIDER), "tpe", "asha", warm_start=warm) as study:
+        with Study(
+            tmp_path / "new" / "test", identity(space=WIDER), "tpe", "asha", warm_start=warm
+        ) as study:
             taken = [record for record in study.records.values() if record.state == State.INHERITED]
             assert study.counted() == []
             assert study.epochs == 0
@@ -93,26 +103,32 @@ class TestWarmStart:
                 old = view.records[int(record.reason.split()[1])]
                 assert record.curve == old.curve
                 assert record.params["optim.lr"] == pytest.approx(old.params["optim.lr"])
-                assert ("model.depth" in record.params) == (old.params["model.depth"] >= 3)  # outside the new range: left out
+                # outside the new range: left out
+                assert ("model.depth" in record.params) == (old.params["model.depth"] >= 3)
             assert len(taken) == 12
             record = study.ask(admit_all)
             assert record.number == 12
             drive(study, 5)
             assert len(study.counted()) == 5
             assert study.audit() == []
-        with Study(tmp_path / "new" / "test", identity(space=WIDER), "tpe", "asha") as study:  # kept in the study
+        # kept in the study
+        with Study(tmp_path / "new" / "test", identity(space=WIDER), "tpe", "asha") as study:
             assert sum(record.state == State.INHERITED for record in study.records.values()) == 12
 
     def test_says_what_is_taken_over_and_what_is_not(self, view):
         """Each parameter that is not the same in both."""
-        space = identity(space=WIDER | {"fixed": {"model.family": "imixer", "model.n_iter": 2}}).space
+        space = identity(
+            space=WIDER | {"fixed": {"model.family": "imixer", "model.n_iter": 2}}
+        ).space
         shallow = sum(record.params["model.depth"] < 3 for record in view.counted())
         assert shallow > 1
         assert str(WarmStart(view, space)) == (
             "warm start: 12 trials of study test (on digits); shared: model.depth, optim.lr; "
             f"left out where it is outside the range here: model.depth ({shallow} trials); "
-            "new here, so unknown: model.dim (default there); not searched here, so taken for the same whatever it was: "
-            "model.n_iter (2 here), model.h_ratio (default here), augment.label_smoothing (default here)"
+            "new here, so unknown: model.dim (default there); not searched here, so taken for the "
+            "same whatever it was: "
+            "model.n_iter (2 here), model.h_ratio (default here), augment.label_smoothing "
+            "(default here)"
         )
 
     def test_those_that_failed_are_left_out_and_counted(self, tmp_path):
@@ -122,8 +138,12 @@ class TestWarmStart:
                 study.report(record.number, 1, 0.1, 1.0)
                 if number < 2:
                     study.fail(record.number, "diverged")
-            warm = WarmStart(StudyView(study.folder, study.optuna, study.identity), study.identity.space)
-        assert str(warm).startswith("warm start: 3 trials of study test (on digits), without 2 that failed; shared: ")
+            warm = WarmStart(
+                StudyView(study.folder, study.optuna, study.identity), study.identity.space
+            )
+        assert str(warm).startswith(
+            "warm start: 3 trials of study test (on digits), without 2 that failed; shared: "
+        )
 
     def test_the_same_space_has_nothing_to_add(self, view):
         names = "model.depth, optim.lr, model.n_iter, augment.label_smoothing, model.h_ratio"
@@ -138,8 +158,16 @@ class TestWarmStart:
             ("muon", "adamw", "fixed otherwise there: optim.name (muon there, adamw here)"),
             ("muon", ["adamw", "muon"], "new here, so unknown: optim.name (muon there)"),
             (None, ["adamw", "muon"], "new here, so unknown: optim.name (default there)"),
-            (["adamw", "muon"], "adamw", "so taken for the same whatever it was: optim.name (adamw here)"),
-            (["adamw", "muon"], None, "so taken for the same whatever it was: optim.name (default here)"),
+            (
+                ["adamw", "muon"],
+                "adamw",
+                "so taken for the same whatever it was: optim.name (adamw here)",
+            ),
+            (
+                ["adamw", "muon"],
+                None,
+                "so taken for the same whatever it was: optim.name (default here)",
+            ),
             (["adamw", "muon"], ["adamw", "lion"], "outside the range here: optim.name (2 trials)"),
             (["adamw", "muon"], ["muon", "adamw"], ""),
             ("adamw", "adamw", ""),
@@ -148,8 +176,16 @@ class TestWarmStart:
     def test_an_optimizer_in_one_of_the_two(self, tmp_path, there, here, said):
         def space(name):
             rate = {"optim.lr": SPACE["parameters"]["optim.lr"]}
-            choice = {"optim.name": {"type": "categorical", "choices": name}} if isinstance(name, list) else {}
-            fixed = SPACE["fixed"] | {"model.depth": 2} | ({"optim.name": name} if isinstance(name, str) else {})
+            choice = (
+                {"optim.name": {"type": "categorical", "choices": name}}
+                if isinstance(name, list)
+                else {}
+            )
+            fixed = (
+                SPACE["fixed"]
+                | {"model.depth": 2}
+                | ({"optim.name": name} if isinstance(name, str) else {})
+            )
             return {
                 **SPACE,
                 "first": [],
@@ -159,40 +195,66 @@ class TestWarmStart:
 
         start = space(there)
         if isinstance(there, list):  # two of each, first
-            start["first"] = [{"optim.name": name, "optim.lr": rate} for rate in (1e-3, 2e-3) for name in there]
+            start["first"] = [
+                {"optim.name": name, "optim.lr": rate} for rate in (1e-3, 2e-3) for name in there
+            ]
         with Study(tmp_path / "old" / "test", identity(space=start), "random", "none") as study:
             for _ in range(4):
                 study.report(study.ask(admit_all).number, 9, 0.5, 1.0)
-        words = str(WarmStart(StudyView.open(tmp_path / "old" / "test"), identity(space=space(here)).space))
+        words = str(
+            WarmStart(StudyView.open(tmp_path / "old" / "test"), identity(space=space(here)).space)
+        )
         assert words.endswith(said)
-        shared = words.removeprefix("warm start: 4 trials of study test (on digits); shared: ").partition("; ")[0].split(", ")
-        assert set(shared) == {"optim.lr", *(["optim.name"] if isinstance(there, list) and isinstance(here, list) else [])}
+        shared = (
+            words.removeprefix("warm start: 4 trials of study test (on digits); shared: ")
+            .partition("; ")[0]
+            .split(", ")
+        )
+        assert set(shared) == {
+            "optim.lr",
+            *(["optim.name"] if isinstance(there, list) and isinstance(here, list) else []),
+        }
         assert said or len(words.split("; ")) == 2
 
     def test_the_sampler_learns_from_it(self, tmp_path):
-        """With a study that knows the hill, TPE's first own proposals are nearer to its top than chance."""
+        """With a study that knows the hill, TPE's first own proposals are nearer to its top than
+        chance.
+        """
         with open_study(tmp_path / "old", "random", "asha") as study:
             Simulation(study, Hills(), 4, 40).run()
         view = StudyView.open(tmp_path / "old" / "test")
         found = {}
         for name, warm in (("cold", None), ("warm", WarmStart(view, identity(space=WIDER).space))):
-            with Study(tmp_path / name / "test", identity(space=WIDER), "tpe", "none", warm_start=warm) as study:
+            with Study(
+                tmp_path / name / "test", identity(space=WIDER), "tpe", "none", warm_start=warm
+            ) as study:
                 configs = [study.ask(admit_all).config for _ in range(9)]
             found[name] = sum(abs(config["model.depth"] - 6) for config in configs)
         assert found["warm"] < found["cold"]
 
     def test_nothing_shared(self, view):
         other = {"parameters": {"model.dim": {"type": "int", "low": 1, "high": 8}}}
-        with pytest.raises(StudyError, match=r"warm_start=test: must share a parameter with model\.dim, got model\.depth"):
+        with pytest.raises(
+            StudyError,
+            match=r"warm_start=test: must share a parameter with model\.dim, got model\.depth",
+        ):
             WarmStart(view, identity(space=other).space)
 
     def test_another_objective(self, view):
-        with pytest.raises(StudyError, match=r"must be searched for val_loss \(minimize\), got val_acc \(maximize\)"):
-            WarmStart(view, identity(space=WIDER | {"objective": "val_loss", "direction": "minimize"}).space)
+        with pytest.raises(
+            StudyError,
+            match=r"must be searched for val_loss \(minimize\), got val_acc \(maximize\)",
+        ):
+            WarmStart(
+                view,
+                identity(space=WIDER | {"objective": "val_loss", "direction": "minimize"}).space,
+            )
 
     def test_killed_while_it_was_taken_over(self, tmp_path, view):
         warm = WarmStart(view, identity(space=WIDER).space)
-        with Study(tmp_path / "new" / "test", identity(space=WIDER), "tpe", "asha", warm_start=warm) as study:
+        with Study(
+            tmp_path / "new" / "test", identity(space=WIDER), "tpe", "asha", warm_start=warm
+        ) as study:
             whole = list(study.records)
         journal = tmp_path / "new" / "test" / "journal.log"
         lines = journal.read_bytes().splitlines(keepends=True)

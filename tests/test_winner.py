@@ -1,4 +1,6 @@
-"""A winner that is trained on after the search: every number told of it is of the weights that are published."""
+"""A winner that is trained on after the search: every number told of it is of the weights that are
+published.
+"""
 
 import json
 
@@ -23,20 +25,30 @@ from tests.conftest import identity
 
 _SPACE = {
     "fidelity": {"min_epochs": 1, "max_epochs": 4, "reduction": 2},
-    "fixed": {"model.family": "imixer", "model.dim": 16, "model.depth": 1, "model.patch_size": 4, "train.epochs": 4},
+    "fixed": {
+        "model.family": "imixer",
+        "model.dim": 16,
+        "model.depth": 1,
+        "model.patch_size": 4,
+        "train.epochs": 4,
+    },
     "parameters": {"optim.lr": {"type": "float", "low": 1e-3, "high": 1e-2, "log": True}},
 }
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, digits):
-    """The view of a search that ended after an epoch of each trial, with the second best trained on and made the winner."""
+    """The view of a search that ended after an epoch of each trial, with the second best trained on
+    and made the winner.
+    """
     folder = tmp_path_factory.mktemp("winner") / "test"
     about = identity(space=_SPACE)
     about.data.update(fingerprint=digits.facts.fingerprint, image_size=digits.facts.image_size)
     with Study(folder, about, "random", "one_epoch") as study:
         board = Board(study)
-        desk = Dispatcher(study, DataConfig(), digits.facts, Constraint(), Budget(3, epochs=3), (board,))
+        desk = Dispatcher(
+            study, DataConfig(), digits.facts, Constraint(), Budget(3, epochs=3), (board,)
+        )
         while job := desk.next_job():
             run = JobRun(job)
             while desk.take(job.number, run.advance()):
@@ -76,10 +88,14 @@ def of_weights(view):
 def test_json_and_data_frame_are_of_the_published_weights(finished):
     number, expected = finished.winner["trial"], of_weights(finished)
     record = finished.records[number]
-    assert (record.epoch, finished.winner["epochs"], expected["epoch"] > 1) == (1, 4, True), "it was trained on, and got better"
+    assert (record.epoch, finished.winner["epochs"], expected["epoch"] > 1) == (1, 4, True), (
+        "it was trained on, and got better"
+    )
     row = next(row for row in facts_of(finished).leaderboard if row["trial"] == number)
     assert {"train_loss", "fixed_point/residual/mean"} <= set(row["metrics"])
-    assert row["metrics"] == {name: pytest.approx(expected[name], rel=1e-4) for name in record.metrics}
+    assert row["metrics"] == {
+        name: pytest.approx(expected[name], rel=1e-4) for name in record.metrics
+    }
     assert row["metrics"]["train_loss"] != record.metrics["train_loss"]
     frame = trials_frame(finished).loc[number]
     for name in ("train_loss", "val_loss", "val_balanced_acc", "fixed_point/residual/mean"):
@@ -99,9 +115,16 @@ def test_the_best_trial_in_python_has_the_value_of_its_row(finished, monkeypatch
     study = hopsearch.Study(finished)
     assert study.best.value == study.trials.iloc[0]["val_acc"]
     first = finished.ranked()[0].number
-    monkeypatch.setattr(StudyView, "winner", property(lambda self: self.optuna.user_attrs["winner"] | {"trial": first}))
+    monkeypatch.setattr(
+        StudyView,
+        "winner",
+        property(lambda self: self.optuna.user_attrs["winner"] | {"trial": first}),
+    )
     assert study.best.number == first
-    assert (study.best.value, study.best.epoch) == (of_weights_value(finished), finished.winner["epoch"])
+    assert (study.best.value, study.best.epoch) == (
+        of_weights_value(finished),
+        finished.winner["epoch"],
+    )
     assert f"{study.best.value:.4f} (trial {first})" in repr(study)
 
 
@@ -115,18 +138,28 @@ def test_the_card_tells_its_training_and_how_it_was_chosen(finished, tmp_path):
         f"| epoch of the weights | {finished.winner['epoch']} |",
         "| epochs trained | 4 |",
         "| epochs after the search | 3 |",
-        f"The choice changed from trial {finished.ranked()[0].number} to trial {finished.winner['trial']}.",
+        (
+            f"The choice changed from trial {finished.ranked()[0].number} to trial "
+            f"{finished.winner['trial']}."
+        ),
     ):
         assert text in card, text
-    same = (write_export(finished, tmp_path / "number", finished.winner["trial"]) / "README.md").read_text()
+    same = (
+        write_export(finished, tmp_path / "number", finished.winner["trial"]) / "README.md"
+    ).read_text()
     assert "| epochs trained | 4 |" in same, "also where the winner is exported by its number"
-    other = (write_export(finished, tmp_path / "other", finished.ranked()[0].number) / "README.md").read_text()
+    other = (
+        write_export(finished, tmp_path / "other", finished.ranked()[0].number) / "README.md"
+    ).read_text()
     assert "| epochs trained | 1 |" in other
     assert "after the search" not in other
 
 
 def test_tensorboard_shows_the_whole_training_and_keeps_it(finished):
-    folder, value = finished.folder / "tensorboard" / f"trial_{finished.winner['trial']:04d}", of_weights(finished)["val_acc"]
+    folder, value = (
+        finished.folder / "tensorboard" / f"trial_{finished.winner['trial']:04d}",
+        of_weights(finished)["val_acc"],
+    )
 
     def run():
         return EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0}).Reload()
@@ -136,8 +169,13 @@ def test_tensorboard_shows_the_whole_training_and_keeps_it(finished):
     assert before.Scalars("best/val_acc")[-1].value == pytest.approx(value)
     assert before.summary_metadata["_hparams_/session_end_info"]
     outcome = before.Tensors("outcome/text_summary")[-1].tensor_proto.string_val[0].decode()
-    assert outcome == "open after 1 epochs: stopped: the budget of 3 epochs is spent; trained to 4 epochs after the search"
-    assert (folder / ".final").exists(), "else the next start writes it again from the search's curve alone"
+    assert outcome == (
+        "open after 1 epochs: stopped: the budget of 3 epochs is spent; trained to 4 epochs "
+        "after the search"
+    )
+    assert (folder / ".final").exists(), (
+        "else the next start writes it again from the search's curve alone"
+    )
     Board(finished).close()  # the same command again
     assert len(run().Scalars("validation/val_loss")) == 4
 
@@ -146,4 +184,7 @@ def test_train_from_a_study_takes_the_winner(finished, digits):
     assert finished.ranked()[0].number != finished.winner["trial"]
     assert finished.records[finished.winner["trial"]].state == State.OPEN
     config = train.TrainingConfig(**{"from": "test", "storage": str(finished.folder.parent)})
-    assert train.what_to_train(config, digits.facts, {}).seed == finished.records[finished.winner["trial"]].seed
+    assert (
+        train.what_to_train(config, digits.facts, {}).seed
+        == finished.records[finished.winner["trial"]].seed
+    )

@@ -1,8 +1,10 @@
-"""Runs one rival in a process of its own, in the environment of its package; `benchmarks/packaged_rival.py` talks to it.
+"""Runs one rival in a process of its own, in the environment of its package;
+`benchmarks/packaged_rival.py` talks to it.
 
-A line of JSON comes in, a line goes out. The first line says what is searched; then come ``{"ask": null}``, answered by a number
-and values, ``{"report": [number, epoch, value]}``, answered by whether the trial goes on, and ``{"fail": number}``.
-This folder is apart from the other scripts since it is first on this process's path, where their names would hide packages.
+A line of JSON comes in, a line goes out. The first line says what is searched; then come ``{"ask":
+null}``, answered by a number and values, ``{"report": [number, epoch, value]}``, answered by
+whether the trial goes on, and ``{"fail": number}``. This folder is apart from the other scripts
+since it is first on this process's path, where their names would hide packages.
 """
 
 import json
@@ -14,7 +16,9 @@ from typing import Any, Protocol
 
 
 class Rival(Protocol):
-    """A search that is asked and told. The smaller the value the better; numbers of trials are the rival's own."""
+    """A search that is asked and told. The smaller the value the better; numbers of trials are the
+    rival's own.
+    """
 
     def ask(self) -> tuple[int, dict[str, Any]]:
         """Number and values of a trial: a new one, or one that goes on."""

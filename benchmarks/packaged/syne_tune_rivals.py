@@ -1,8 +1,9 @@
-"""Syne Tune's conformalised quantile regression (CQR) and BORE, with its ASHA, or alone where a trial has one epoch.
+"""Syne Tune's conformalised quantile regression (CQR) and BORE, with its ASHA, or alone where a
+trial has one epoch.
 
-Both as the package has them in `syne_tune.optimizer.baselines`: ASHA is the stopping variant, every epoch is told, and the model
-sees each trial's last value. The calls are those of its `Tuner`, in its order. It knows no conditions: every parameter has a
-value in every trial.
+Both as the package has them in `syne_tune.optimizer.baselines`: ASHA is the stopping variant, every
+epoch is told, and the model sees each trial's last value. The calls are those of its `Tuner`, in
+its order. It knows no conditions: every parameter has a value in every trial.
 """
 
 import datetime
@@ -31,7 +32,9 @@ class SyneTune:
         self._last = said["rungs"][-1]
         self._scheduler: TrialScheduler
         if self._last == 1:
-            self._scheduler = ALONE[said["rival"]](domains, metric="value", do_minimize=True, random_seed=said["seed"])
+            self._scheduler = ALONE[said["rival"]](
+                domains, metric="value", do_minimize=True, random_seed=said["seed"]
+            )
         else:
             self._scheduler = WITH_ASHA[said["rival"]](
                 domains,
@@ -43,7 +46,9 @@ class SyneTune:
                 do_minimize=True,
                 random_seed=said["seed"],
             )
-            rungs = [rung for rung, _ in reversed(self._scheduler.brackets[0].rungs) if rung < self._last]
+            rungs = [
+                rung for rung, _ in reversed(self._scheduler.brackets[0].rungs) if rung < self._last
+            ]
             assert rungs == said["rungs"][:-1], rungs
         self._trials: list[Trial] = []
 
@@ -78,7 +83,9 @@ def domain(parameter: dict[str, Any]) -> Any:
         return config_space.choice(list(range(parameter["choices"])))
     if parameter["low"] == parameter["high"]:
         return parameter["low"]
-    names = {"int": ("randint", "lograndint"), "float": ("uniform", "loguniform")}[parameter["type"]]
+    names = {"int": ("randint", "lograndint"), "float": ("uniform", "loguniform")}[
+        parameter["type"]
+    ]
     return getattr(config_space, names[parameter["log"]])(parameter["low"], parameter["high"])
 
 

@@ -1,9 +1,11 @@
-"""On a spot machine: waits for the cloud's notice that the machine will be taken away, and tells Ray to drain it.
+"""On a spot machine: waits for the cloud's notice that the machine will be taken away, and tells
+Ray to drain it.
 
     python spot_watcher.py aws|gcp [--metadata URL] [--every SECONDS]
 
-Trials then save and go on elsewhere instead of losing the epoch they are in. AWS gives two minutes (instance metadata,
-``spot/instance-action``, IMDSv2), Google Cloud thirty seconds (``instance/preempted``). Needs nothing but Python and Ray.
+Trials then save and go on elsewhere instead of losing the epoch they are in. AWS gives two minutes
+(instance metadata, ``spot/instance-action``, IMDSv2), Google Cloud thirty seconds
+(``instance/preempted``). Needs nothing but Python and Ray.
 """
 
 import argparse
@@ -23,7 +25,9 @@ MARGIN = 10.0  # seconds that draining itself may take
 def read(url: str, headers: dict[str, str], method: str = "GET") -> str | None:
     """The text at ``url``; None where there is none, which for a notice means all is well."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers, method=method), timeout=3) as answer:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, headers=headers, method=method), timeout=3
+        ) as answer:
             return answer.read().decode()
     except (urllib.error.URLError, TimeoutError, ConnectionError):
         return None
@@ -32,10 +36,17 @@ def read(url: str, headers: dict[str, str], method: str = "GET") -> str | None:
 def seconds_left(cloud: str, metadata: str, now: datetime.datetime | None = None) -> float | None:
     """Seconds until the machine is taken away; None while nobody wants it."""
     if cloud == "gcp":
-        said = read(f"{metadata}/computeMetadata/v1/instance/preempted", {"Metadata-Flavor": "Google"})
+        said = read(
+            f"{metadata}/computeMetadata/v1/instance/preempted", {"Metadata-Flavor": "Google"}
+        )
         return GCP_NOTICE if said == "TRUE" else None
-    token = read(f"{metadata}/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "300"}, "PUT")
-    said = read(f"{metadata}/latest/meta-data/spot/instance-action", {"X-aws-ec2-metadata-token": token or ""})
+    token = read(
+        f"{metadata}/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "300"}, "PUT"
+    )
+    said = read(
+        f"{metadata}/latest/meta-data/spot/instance-action",
+        {"X-aws-ec2-metadata-token": token or ""},
+    )
     if said is None:
         return None
     when = datetime.datetime.fromisoformat(json.loads(said)["time"].replace("Z", "+00:00"))
@@ -50,15 +61,30 @@ def drain(seconds: float) -> None:
     node = ray.get_runtime_context().get_node_id()
     address = ray.get_runtime_context().gcs_address
     ray.shutdown()
-    words = ["--address", address, "--node-id", node, "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
-    subprocess.run(["ray", "drain-node", *words, "--deadline-remaining-seconds", str(int(seconds))], check=True)
+    words = [
+        "--address",
+        address,
+        "--node-id",
+        node,
+        "--reason",
+        "DRAIN_NODE_REASON_PREEMPTION",
+        "--reason-message",
+        "spot",
+    ]
+    subprocess.run(
+        ["ray", "drain-node", *words, "--deadline-remaining-seconds", str(int(seconds))], check=True
+    )
 
 
 def main() -> int:
     """Wait, drain, and be done."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("cloud", choices=sorted(METADATA))
-    parser.add_argument("--metadata", help="address of the metadata service, where it is not the cloud's usual one")
+    parser.add_argument(
+        "--metadata", help="address of the metadata service, where it is not the cloud's usual one"
+    )
     parser.add_argument("--every", type=float, default=5.0, help="seconds between two looks")
     options = parser.parse_args()
     metadata = options.metadata or METADATA[options.cloud]

@@ -1,4 +1,6 @@
-"""A trained model as others can load it: a folder of weights, config, model card and its own plain code, or an ONNX file."""
+"""A trained model as others can load it: a folder of weights, config, model card and its own plain
+code, or an ONNX file.
+"""
 
 from hopsearch.artifact.card import Provenance, model_card
 from hopsearch.artifact.folder import config_of, load_model, read_config, write_folder

@@ -28,11 +28,12 @@ class Provenance:
         study: name of the study.
         trial: the trial's number.
         seed: the study's seed.
-        results: ``val_acc``, ``test_acc``, ``by_class``, … as far as they are known; ``epoch`` of the weights, ``epochs``
-            trained.
+        results: ``val_acc``, ``test_acc``, ``by_class``, … as far as they are known; ``epoch`` of
+            the weights, ``epochs`` trained.
         data: source, split and fingerprint.
         images: how many there are to train on, to search on, and for the test.
-        cost: of the model: ``params``, ``flops``; of its training: ``seconds``, of the search: ``search_epochs``, ….
+        cost: of the model: ``params``, ``flops``; of its training: ``seconds``, of the search:
+            ``search_epochs``, ….
         origin: versions, code revision, command.
         verdicts: what must be said of the results, a sentence each.
     """
@@ -60,15 +61,37 @@ def model_card(provenance: Provenance, about: Mapping[str, Any], onnx: bool = Fa
     model = about["hopsearch"]["model"]
     recipe = flatten({section: trial[section] for section in ("optim", "augment", "train")})
     parts = [
-        "---\nlibrary_name: timm\npipeline_tag: image-classification\ntags: [image-classification, hopsearch]\n---",
+        (
+            "---\nlibrary_name: timm\npipeline_tag: image-classification\ntags: "
+            "[image-classification, hopsearch]\n---"
+        ),
         f"# {provenance.study}, trial {provenance.trial}",
-        f"{_SOURCES[model['family']]}, found and trained by hopsearch {provenance.origin.get('hopsearch', '')}".rstrip() + ".",
+        (
+            f"{_SOURCES[model['family']]}, found and trained by hopsearch "
+            f"{provenance.origin.get('hopsearch', '')}"
+        ).rstrip()
+        + ".",
         "## Results\n\n" + _results(provenance, about["pretrained_cfg"]["label_names"]),
         "## Use\n\n" + (_use_onnx(about) if onnx else _use(about)),
-        "## Model\n\n" + _table(model | {name: provenance.cost[name] for name in ("params", "flops") if name in provenance.cost}),
-        "## Data\n\n" + _table({**provenance.data, **{f"images, {part}": count for part, count in provenance.images.items()}}),
+        "## Model\n\n"
+        + _table(
+            model
+            | {
+                name: provenance.cost[name]
+                for name in ("params", "flops")
+                if name in provenance.cost
+            }
+        ),
+        "## Data\n\n"
+        + _table(
+            {
+                **provenance.data,
+                **{f"images, {part}": count for part, count in provenance.images.items()},
+            }
+        ),
         "Classes, in the order of the logits: " + _listed(about["pretrained_cfg"]["label_names"]),
-        "## Recipe\n\n" + _table({name: value for name, value in recipe.items() if value is not None}),
+        "## Recipe\n\n"
+        + _table({name: value for name, value in recipe.items() if value is not None}),
         "## Seeds, cost, code\n\n" + _table(_history(provenance, trial)),
     ]
     return "\n\n".join(parts) + "\n"
@@ -82,10 +105,16 @@ def _results(provenance: Provenance, classes: Sequence[str]) -> str:
         _result(provenance, "validation", "val"),
         _result(provenance, "test", "test"),
     ]
-    note = "The validation split chose the model and its epoch, so its accuracy is a little flattered."
+    note = (
+        "The validation split chose the model and its epoch, so its accuracy is a little flattered."
+    )
     reads = provenance.results.get("test_reads")
     if "test_acc" in provenance.results:
-        note += f" The test split was read once for each of {reads} winner(s)." if reads else " The test split was read once."
+        note += (
+            f" The test split was read once for each of {reads} winner(s)."
+            if reads
+            else " The test split was read once."
+        )
     if part := provenance.data.get("test part"):
         note += f" The test split is: {part}."
     note += " Intervals are Wilson's; the balanced accuracy is the mean of the classes' recalls."
@@ -95,36 +124,60 @@ def _results(provenance: Provenance, classes: Sequence[str]) -> str:
 
 def _result(provenance: Provenance, name: str, part: str) -> str:
     results, known = provenance.results, provenance.results.get("by_class", {}).get(part)
-    accuracy, balanced, loss = (results.get(f"{part}_{metric}") for metric in ("acc", "balanced_acc", "loss"))
+    accuracy, balanced, loss = (
+        results.get(f"{part}_{metric}") for metric in ("acc", "balanced_acc", "loss")
+    )
     images = sum(known["images"]) if known else provenance.images.get(part)
     if accuracy is None:
         return f"| {name} | {images or ''} | not read | | | | |"
     cells = [name, images or "", f"{accuracy:.4f}", wilson(accuracy, images) if images else ""]
     cells += ["" if balanced is None else f"{balanced:.4f}"]
-    cells += [mean_recall_interval(known["hits"], known["images"]) if known else "", "" if loss is None else f"{loss:.4f}"]
+    cells += [
+        mean_recall_interval(known["hits"], known["images"]) if known else "",
+        "" if loss is None else f"{loss:.4f}",
+    ]
     return f"| {' | '.join(map(str, cells))} |"
 
 
 def _recalls(test: Mapping[str, Any], classes: Sequence[str]) -> str:
     rows = [
-        (hits / images, images, name) for name, hits, images in zip(classes, test["hits"], test["images"], strict=False) if images
+        (hits / images, images, name)
+        for name, hits, images in zip(classes, test["hits"], test["images"], strict=False)
+        if images
     ]
-    lines = [f"| {_cell(name)} | {images} | {recall:.4f} | {wilson(recall, images)} |" for recall, images, name in sorted(rows)]
+    lines = [
+        f"| {_cell(name)} | {images} | {recall:.4f} | {wilson(recall, images)} |"
+        for recall, images, name in sorted(rows)
+    ]
     more = f" ({_CLASSES} of {len(lines)} classes)" if len(lines) > _CLASSES else ""
     head = f"Recall by class on the test split, the worst first{more}:"
-    return "\n".join([head, "", "| class | images | recall | 95 % interval |", "|---|---|---|---|", *lines[:_CLASSES]])
+    return "\n".join(
+        [
+            head,
+            "",
+            "| class | images | recall | 95 % interval |",
+            "|---|---|---|---|",
+            *lines[:_CLASSES],
+        ]
+    )
 
 
 def _use(about: Mapping[str, Any]) -> str:
     channels, size, _ = about["pretrained_cfg"]["input_size"]
-    folded = "\n\nThe spectral norms are folded into the weights: trained further, the model does not normalise them any more."
+    folded = (
+        "\n\nThe spectral norms are folded into the weights: trained further, the model does "
+        "not normalise them any more."
+    )
     return (
         "```python\nimport sys; sys.path.insert(0, FOLDER)   # this folder\n"
-        "import modeling, timm                    # modeling.py lies beside this card and needs torch alone\n"
-        'model = timm.create_model(f"local-dir:{FOLDER}", pretrained=True).eval()   # or modeling.load(FOLDER)\n'
-        f"logits = model(pixels / 127.5 - 1)       # pixels: uint8 as float, (B, {channels}, {size}, {size})\n```\n\n"
-        "With hopsearch: `hopsearch.load(FOLDER)`, or `python -m hopsearch.predict model=FOLDER photo.png`."
-        + (folded if about["hopsearch"]["folded"] else "")
+        "import modeling, timm                    # modeling.py lies beside this card and needs "
+        "torch alone\n"
+        'model = timm.create_model(f"local-dir:{FOLDER}", pretrained=True).eval()   # or '
+        "modeling.load(FOLDER)\n"
+        f"logits = model(pixels / 127.5 - 1)       # pixels: uint8 as float, (B, {channels}, "
+        f"{size}, {size})\n```\n\n"
+        "With hopsearch: `hopsearch.load(FOLDER)`, or `python -m hopsearch.predict model=FOLDER "
+        "photo.png`." + (folded if about["hopsearch"]["folded"] else "")
     )
 
 
@@ -135,9 +188,11 @@ def _use_onnx(about: Mapping[str, Any]) -> str:
         'session = onnxruntime.InferenceSession("model.onnx")\n'
         f"# pixels: uint8, (B, {channels}, {size}, {size})\n"
         '(logits,) = session.run(["logits"], {"images": pixels.astype("float32") / 127.5 - 1})\n'
-        "about = session.get_modelmeta().custom_metadata_map   # classes and preprocessing, as JSON\n"
+        "about = session.get_modelmeta().custom_metadata_map   # classes and preprocessing, as "
+        "JSON\n"
         'classes = json.loads(about["classes"])\n```\n\n'
-        "With hopsearch: `python -m hopsearch.predict model=FOLDER photo.png`, or `model=model.onnx`."
+        "With hopsearch: `python -m hopsearch.predict model=FOLDER photo.png`, or "
+        "`model=model.onnx`."
     )
 
 
@@ -145,15 +200,22 @@ def _history(provenance: Provenance, trial: Mapping[str, Any]) -> dict[str, Any]
     seeds = {"seed of the study": provenance.seed, "seed of the trial": trial["seed"]}
     trained = {
         f"{name} {what}": provenance.results[key]
-        for key, name, what in (("epochs", "epochs", "trained"), ("epoch", "epoch", "of the weights"))
+        for key, name, what in (
+            ("epochs", "epochs", "trained"),
+            ("epoch", "epoch", "of the weights"),
+        )
         if key in provenance.results
     }
-    cost = {name: value for name, value in provenance.cost.items() if name not in ("params", "flops")}
+    cost = {
+        name: value for name, value in provenance.cost.items() if name not in ("params", "flops")
+    }
     return seeds | trained | cost | dict(provenance.origin)
 
 
 def _table(rows: Mapping[str, Any]) -> str:
-    lines = [f"| {name} | {_cell(value)} |" for name, value in rows.items() if value not in ("", None)]
+    lines = [
+        f"| {name} | {_cell(value)} |" for name, value in rows.items() if value not in ("", None)
+    ]
     return "\n".join(["| | |", "|---|---|", *lines])
 
 
@@ -164,4 +226,6 @@ def _cell(value: Any) -> str:
 
 def _listed(names: list[str]) -> str:
     shown = ", ".join(names[:20])
-    return f"{shown}." if len(names) <= 20 else f"{shown}, … ({len(names)}; all are in `config.json`)."
+    return (
+        f"{shown}." if len(names) <= 20 else f"{shown}, … ({len(names)}; all are in `config.json`)."
+    )

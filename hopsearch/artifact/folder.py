@@ -1,4 +1,6 @@
-"""A model's folder: ``model.safetensors`` and ``config.json``, and in an exported one a model card and ``modeling.py``."""
+"""A model's folder: ``model.safetensors`` and ``config.json``, and in an exported one a model card
+and ``modeling.py``.
+"""
 
 import inspect
 import json
@@ -26,10 +28,12 @@ def load_model(path: str | Path) -> Mixer:
     """A trained model, in evaluation mode.
 
     Args:
-        path: an exported folder, or the folder of a study or of a training, for its winner or its model.
+        path: an exported folder, or the folder of a study or of a training, for its winner or its
+            model.
 
     Returns:
-        The model; ``pretrained_cfg`` holds its class names and how images are prepared, as timm has it.
+        The model; ``pretrained_cfg`` holds its class names and how images are prepared, as timm has
+        it.
 
     Raises:
         ModelError: no model there, or a damaged one.
@@ -37,14 +41,23 @@ def load_model(path: str | Path) -> Mixer:
     folder = find_model(Path(path))
     about = read_config(folder)
     if (folder / GRAPH).is_file() and not (folder / WEIGHTS).is_file():
-        hint = f"Export it with format=safetensors, or run {GRAPH} with onnxruntime or python -m hopsearch.predict"
+        hint = (
+            f"Export it with format=safetensors, or run {GRAPH} with onnxruntime or python -m "
+            f"hopsearch.predict"
+        )
         raise ModelError(str(folder), f"torch needs {WEIGHTS}, got an ONNX export", hint)
     section = about["hopsearch"]
-    model = build(parse_model(section["trial"]["model"], f"{folder / CONFIG}: model"), section.get("folded", False))
+    model = build(
+        parse_model(section["trial"]["model"], f"{folder / CONFIG}: model"),
+        section.get("folded", False),
+    )
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, SafetensorError, RuntimeError) as error:
-        rule = f"the weights must be there and be those of {CONFIG}, got: {' '.join(str(error).split())}"
+        rule = (
+            f"the weights must be there and be those of {CONFIG}, got: "
+            f"{' '.join(str(error).split())}"
+        )
         raise ModelError(str(folder / WEIGHTS), rule, "Export the model again") from error
     model.pretrained_cfg = about["pretrained_cfg"]
     return model.eval()
@@ -60,14 +73,24 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         about: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(str(file), f"must be readable JSON, got: {error}", "Export the model again") from error
+        raise ModelError(
+            str(file), f"must be readable JSON, got: {error}", "Export the model again"
+        ) from error
     if not isinstance(about, dict) or "trial" not in about.get("hopsearch", {}):
-        raise ModelError(str(file), "must be of a model that hopsearch wrote, got another one", "Give an exported folder")
+        raise ModelError(
+            str(file),
+            "must be of a model that hopsearch wrote, got another one",
+            "Give an exported folder",
+        )
     return about
 
 
 def config_of(
-    config: ModelConfig, classes: Sequence[str], trial: Mapping[str, Any], folded: bool = True, crop_pct: float = 1.0
+    config: ModelConfig,
+    classes: Sequence[str],
+    trial: Mapping[str, Any],
+    folded: bool = True,
+    crop_pct: float = 1.0,
 ) -> dict[str, Any]:
     """The ``config.json`` of a model, for timm, for `load_model` and for ``modeling.py``.
 
@@ -121,7 +144,9 @@ def write_folder(target: Path, model: Mixer, about: Mapping[str, Any], card: str
             shutil.copyfile(inspect.getfile(modeling), scratch / CODE)
     except OSError as error:
         raise ModelError(
-            str(target), f"the folder must be writable, got: {error}", "Give another one with to=<folder>"
+            str(target),
+            f"the folder must be writable, got: {error}",
+            "Give another one with to=<folder>",
         ) from error
 
 
@@ -131,7 +156,9 @@ def write_config(folder: Path, about: Mapping[str, Any]) -> None:
 
 
 def write_weights(file: Path, state: Mapping[str, torch.Tensor]) -> None:
-    """Write a state as safetensors, with the rights that any new file has: the library's own writer keeps others out."""
+    """Write a state as safetensors, with the rights that any new file has: the library's own writer
+    keeps others out.
+    """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     file.write_bytes(save(weights, metadata={"format": "pt"}))
 
@@ -143,7 +170,9 @@ def require_free(target: Path) -> None:
         ModelError: the folder holds something else, or is a file.
     """
     if target.exists() and not target.is_dir():
-        raise ModelError(str(target), "must be a folder, got a file", "Give another one with to=<folder>")
+        raise ModelError(
+            str(target), "must be a folder, got a file", "Give another one with to=<folder>"
+        )
     if target.is_dir() and any(target.iterdir()):
         try:
             read_config(target)
@@ -153,7 +182,8 @@ def require_free(target: Path) -> None:
 
 
 def find_model(path: Path) -> Path:
-    """The folder that holds the model: the given one, or that of a study's winner or of a training's model.
+    """The folder that holds the model: the given one, or that of a study's winner or of a
+    training's model.
 
     Raises:
         ModelError: there is none.
@@ -161,4 +191,8 @@ def find_model(path: Path) -> Path:
     for part in _INSIDE:
         if (path / part / CONFIG).is_file():
             return path / part
-    raise ModelError(str(path), f"must hold a model ({CONFIG} and {WEIGHTS}), got none", "Export one: python -m hopsearch.export")
+    raise ModelError(
+        str(path),
+        f"must hold a model ({CONFIG} and {WEIGHTS}), got none",
+        "Export one: python -m hopsearch.export",
+    )

@@ -30,16 +30,22 @@ def require_onnx() -> None:
     """
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        raise ModelError("format=onnx", f"{', '.join(missing)} must be installed", 'Run pip install "hopsearch[onnx]"')
+        raise ModelError(
+            "format=onnx",
+            f"{', '.join(missing)} must be installed",
+            'Run pip install "hopsearch[onnx]"',
+        )
 
 
 def write_onnx(model: Mixer, file: Path, about: Mapping[str, Any] | None = None) -> float:
-    """Write a folded model as one ONNX file with any batch size: input ``images`` (B, C, H, W), output ``logits`` (B, K).
+    """Write a folded model as one ONNX file with any batch size: input ``images`` (B, C, H, W),
+    output ``logits`` (B, K).
 
     Args:
         model: the model.
         file: where to.
-        about: its ``config.json``: class names and how images are prepared become the file's metadata, see `metadata`.
+        about: its ``config.json``: class names and how images are prepared become the file's
+            metadata, see `metadata`.
 
     Returns:
         The largest difference of a logit between ONNX Runtime and ``model``, on random images.
@@ -53,8 +59,13 @@ def write_onnx(model: Mixer, file: Path, about: Mapping[str, Any] | None = None)
     plain = modeling.build(**config.model_dump()).eval()
     plain.load_state_dict(model.state_dict())
     generator = torch.Generator().manual_seed(0)
-    images_BCHW = torch.rand(4, config.channels, config.image_size, config.image_size, generator=generator) * 2 - 1
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # torch tells of its exporter's steps
+    images_BCHW = (
+        torch.rand(4, config.channels, config.image_size, config.image_size, generator=generator)
+        * 2
+        - 1
+    )
+    # torch tells of its exporter's steps
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         torch.onnx.export(
@@ -69,32 +80,49 @@ def write_onnx(model: Mixer, file: Path, about: Mapping[str, Any] | None = None)
             verbose=False,
         )
     _tidy(file, {} if about is None else metadata(about))
-    difference = _difference(model, file, images_BCHW[:3])  # another batch size than that of the export
+    # another batch size than that of the export
+    difference = _difference(model, file, images_BCHW[:3])
     if difference > TOLERANCE:
-        raise RuntimeError(f"{file}: logits must be the model's to {TOLERANCE:g}, got a difference of {difference:g}")
+        raise RuntimeError(
+            f"{file}: logits must be the model's to {TOLERANCE:g}, got a difference of "
+            f"{difference:g}"
+        )
     return difference
 
 
 def metadata(about: Mapping[str, Any]) -> dict[str, str]:
-    """What an ONNX file says of itself, as JSON texts: ``classes`` in the order of the logits, and ``preprocessing``."""
+    """What an ONNX file says of itself, as JSON texts: ``classes`` in the order of the logits, and
+    ``preprocessing``.
+    """
     prepared = about["pretrained_cfg"]
     channels, size, _ = prepared["input_size"]
     words = {
-        "input": f"images: float32, (batch, {channels}, {size}, {size}), {'RGB' if channels == 3 else 'grey'}",
+        "input": (
+            f"images: float32, (batch, {channels}, {size}, {size}), "
+            f"{'RGB' if channels == 3 else 'grey'}"
+        ),
         "resize_shorter_side": int(size / prepared["crop_pct"]),
         "center_crop": size,
         "scale": "pixel / 255, then (x - mean) / std",
-        **{name: prepared[name] for name in ("input_size", "crop_pct", "interpolation", "mean", "std")},
+        **{
+            name: prepared[name]
+            for name in ("input_size", "crop_pct", "interpolation", "mean", "std")
+        },
     }
     return {"classes": json.dumps(prepared["label_names"]), "preprocessing": json.dumps(words)}
 
 
 def _tidy(file: Path, values: Mapping[str, str]) -> None:
-    """Put ``values`` into the file's metadata, and take out which lines of which files on this machine made each node."""
+    """Put ``values`` into the file's metadata, and take out which lines of which files on this
+    machine made each node.
+    """
     import onnx
 
     graph = onnx.load(str(file))
-    for node in (*graph.graph.node, *(node for function in graph.functions for node in function.node)):
+    for node in (
+        *graph.graph.node,
+        *(node for function in graph.functions for node in function.node),
+    ):
         kept = [entry for entry in node.metadata_props if not entry.key.endswith("stack_trace")]
         del node.metadata_props[:]
         node.metadata_props.extend(kept)

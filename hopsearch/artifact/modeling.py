@@ -1,12 +1,14 @@
-"""A Hopfield-derived vision mixer in plain PyTorch, for inference and fine-tuning; this one file, torch, and nothing else.
+"""A Hopfield-derived vision mixer in plain PyTorch, for inference and fine-tuning; this one file,
+torch, and nothing else.
 
-    import modeling                                                          # this folder must be on sys.path
-    model = modeling.load("<this folder>")                                   # torch and safetensors
-    model = timm.create_model("local-dir:<this folder>", pretrained=True)    # or timm, after the import
+    import modeling  # this folder must be on sys.path
+    model = modeling.load("<this folder>")  # needs torch and safetensors
+    model = timm.create_model("local-dir:<this folder>", pretrained=True)  # after the import
 
-Images come as float32 (B, C, H, W) in [-1, 1]: pixel / 127.5 - 1. The families: MLP-Mixer (arXiv 2105.01601), iMixer
-(arXiv 2304.13061), VanillaMixer, ParaMixer, SymMixer, AsymMixer (arXiv 2406.12220). iMixer's spectral norms are folded into its
-weights; dropout and drop-path are left out. hopsearch writes this file beside every model that it exports.
+Images come as float32 (B, C, H, W) in [-1, 1]: pixel / 127.5 - 1. The families: MLP-Mixer (arXiv
+2105.01601), iMixer (arXiv 2304.13061), VanillaMixer, ParaMixer, SymMixer, AsymMixer (arXiv
+2406.12220). iMixer's spectral norms are folded into its weights; dropout and drop-path are left
+out. hopsearch writes this file beside every model that it exports.
 
 Shapes: B = batch, C = colour channels, S = tokens (patches), D = channels of a token, K = classes.
 """
@@ -25,7 +27,9 @@ FAMILIES = ("mlpmixer", "imixer", "vanillamixer", "paramixer", "symmixer", "asym
 class Mlp(nn.Module):
     """W2 σ(W1 x) over the last axis, σ = GELU; see `forward` for what each family makes of it."""
 
-    def __init__(self, family: str, features: int, hidden: int, inner: int = 0, n_iter: int = 0) -> None:
+    def __init__(
+        self, family: str, features: int, hidden: int, inner: int = 0, n_iter: int = 0
+    ) -> None:
         super().__init__()
         self.family, self.n_iter = family, n_iter
         bias = family in ("mlpmixer", "imixer")
@@ -38,7 +42,9 @@ class Mlp(nn.Module):
             self.fc_sn1, self.fc_sn2 = nn.Linear(hidden, inner), nn.Linear(inner, hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        """SymMixer: Wᵀ σ(W x). AsymMixer: (W1ᵀ + W̃) σ(W1 x). iMixer's tokens: y ← z + F(y), n_iter times from y = z = W1 x."""
+        """SymMixer: Wᵀ σ(W x). AsymMixer: (W1ᵀ + W̃) σ(W1 x). iMixer's tokens: y ← z + F(y), n_iter
+        times from y = z = W1 x.
+        """
         if self.family == "symmixer":
             return F.gelu(self.fc2(x)) @ self.fc2.weight
         y = z = self.fc1(x)
@@ -50,9 +56,13 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Token and channel mixing: one after the other, or side by side behind one norm; repeated with the same weights."""
+    """Token and channel mixing: one after the other, or side by side behind one norm; repeated with
+    the same weights.
+    """
 
-    def __init__(self, family: str, tokens: int, dim: int, token_mlp: Mlp, channel_mlp: Mlp, n_iter: int) -> None:
+    def __init__(
+        self, family: str, tokens: int, dim: int, token_mlp: Mlp, channel_mlp: Mlp, n_iter: int
+    ) -> None:
         super().__init__()
         self.n_iter = n_iter
         self.parallel = family in ("paramixer", "symmixer", "asymmixer")
@@ -104,8 +114,10 @@ class Mixer(nn.Module):
         depth: blocks.
         dim: channels of a token.
         token_ratio, channel_ratio: widths of the two MLPs, as multiples of dim.
-        n_iter: iMixer: steps of the token MLP's iteration; elsewhere how often each block is applied.
-        h_ratio: iMixer: width of the hierarchy's hidden layer, as a multiple of the token MLP's width.
+        n_iter: iMixer: steps of the token MLP's iteration; elsewhere how often each block is
+            applied.
+        h_ratio: iMixer: width of the hierarchy's hidden layer, as a multiple of the token MLP's
+            width.
     """
 
     def __init__(
@@ -124,14 +136,20 @@ class Mixer(nn.Module):
     ) -> None:
         super().__init__()
         self.num_classes, self.num_features = classes, dim
-        tokens, tokens_dim, channels_dim = (image_size // patch_size) ** 2, int(token_ratio * dim), int(channel_ratio * dim)
+        tokens, tokens_dim, channels_dim = (
+            (image_size // patch_size) ** 2,
+            int(token_ratio * dim),
+            int(channel_ratio * dim),
+        )
         inner, steps = (int(h_ratio * tokens_dim), n_iter) if family == "imixer" else (0, 0)
         repeats = 1 if family in ("mlpmixer", "imixer") else n_iter
         self.stem = Stem(patch_size, channels, dim)
         self.blocks = nn.Sequential()
         for _ in range(depth):
             token_mlp = Mlp(family, tokens, tokens_dim, inner, steps)
-            self.blocks.append(Block(family, tokens, dim, token_mlp, Mlp(family, dim, channels_dim), repeats))
+            self.blocks.append(
+                Block(family, tokens, dim, token_mlp, Mlp(family, dim, channels_dim), repeats)
+            )
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.head = nn.Linear(dim, classes) if classes else nn.Identity()
 
@@ -147,7 +165,18 @@ class Mixer(nn.Module):
 
 
 _FIELDS = (
-    *("image_size", "patch_size", "channels", "classes", "depth", "dim", "token_ratio", "channel_ratio", "n_iter", "h_ratio"),
+    *(
+        "image_size",
+        "patch_size",
+        "channels",
+        "classes",
+        "depth",
+        "dim",
+        "token_ratio",
+        "channel_ratio",
+        "n_iter",
+        "h_ratio",
+    ),
 )
 _TIMM_NAMES = {"num_classes": "classes", "img_size": "image_size", "in_chans": "channels"}
 
@@ -163,7 +192,8 @@ def build(family: str, **fields: Any) -> Mixer:
 def load(folder: str | Path) -> Mixer:
     """The model of an exported folder, in evaluation mode.
 
-    A study's winner is loaded too, unless it is an iMixer: its spectral norms come into the weights when it is exported.
+    A study's winner is loaded too, unless it is an iMixer: its spectral norms come into the weights
+    when it is exported.
 
     Raises:
         ValueError: an iMixer as it was trained, whose spectral norms are not in the weights yet.
@@ -173,7 +203,10 @@ def load(folder: str | Path) -> Mixer:
     about = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))["hopsearch"]
     fields = about.get("model", about["trial"]["model"])  # older winners have the trial alone
     if fields["family"] == "imixer" and not about.get("folded", False):
-        raise ValueError(f"{folder} must be an exported folder, got a search's own winner. Export it: python -m hopsearch.export")
+        raise ValueError(
+            f"{folder} must be an exported folder, got a search's own winner. Export it: python "
+            f"-m hopsearch.export"
+        )
     model = build(**fields)
     model.load_state_dict(load_file(Path(folder) / "model.safetensors"))
     return model.eval()
@@ -194,7 +227,8 @@ def _entry_point(family: str) -> Callable[..., nn.Module]:
 
 
 def _register() -> None:
-    # The architecture's name in config.json; every size in it is overruled by the arguments beside it.
+    # The architecture's name in config.json; every size in it is overruled by the arguments beside
+    # it.
     try:
         import timm
         from timm.models import register_model

@@ -36,14 +36,17 @@ class Prediction:
 
 
 def predict(
-    model: Mixer | Classifier, files: Iterable[str | Path], unreadable: Callable[[Path, str], None] | None = None
+    model: Mixer | Classifier,
+    files: Iterable[str | Path],
+    unreadable: Callable[[Path, str], None] | None = None,
 ) -> Iterator[Prediction]:
     """Classify image files of any size and mode, a batch at a time.
 
     Args:
         model: from `load_model` or `load_classifier`; put into evaluation mode.
         files: paths.
-        unreadable: called with a file that is no readable image and the reason; the others are classified. None: raise.
+        unreadable: called with a file that is no readable image and the reason; the others are
+            classified. None: raise.
 
     Raises:
         DataError: a file is missing or not an image, and ``unreadable`` is not given.
@@ -54,7 +57,9 @@ def predict(
         logits_BK = torch.from_numpy(classifier.logits(np.stack([pixels for _, pixels in batch])))
         for (file, _), probability_K in zip(batch, logits_BK.softmax(1), strict=True):
             order = probability_K.argsort(descending=True, stable=True).tolist()
-            yield Prediction(file, {classifier.names[label]: float(probability_K[label]) for label in order})
+            yield Prediction(
+                file, {classifier.names[label]: float(probability_K[label]) for label in order}
+            )
 
 
 def _pixels(

@@ -43,14 +43,19 @@ class TorchClassifier:
             model.config.channels,
             float(about.get("crop_pct", 1.0)),
         )
-        self.names = about.get("label_names") or [str(label) for label in range(model.config.classes)]
+        self.names = about.get("label_names") or [
+            str(label) for label in range(model.config.classes)
+        ]
         self._device = next(model.parameters()).device
 
     def logits(self, pixels_BCHW: Pixels) -> Logits:
         """Logits (B, K) of images."""
         with torch.inference_mode():
             logits_BK: Logits = (
-                self._model(Augment.normalize(torch.from_numpy(pixels_BCHW).to(self._device))).float().cpu().numpy()
+                self._model(Augment.normalize(torch.from_numpy(pixels_BCHW).to(self._device)))
+                .float()
+                .cpu()
+                .numpy()
             )
         return logits_BK
 
@@ -68,15 +73,22 @@ class OnnxClassifier:
     def __init__(self, file: Path) -> None:
         if importlib.util.find_spec("onnxruntime") is None:
             rule = "this model is an ONNX file, which onnxruntime runs, and it is not installed"
-            hint = 'Run pip install "hopsearch[onnx]", or export the model again with format=safetensors'
+            hint = (
+                'Run pip install "hopsearch[onnx]", or export the model again with '
+                "format=safetensors"
+            )
             raise ModelError(str(file), rule, hint)
         import onnxruntime
 
         try:
-            self._session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                str(file), providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # its errors have no common root
             reason = " ".join(str(error).split())[:200]
-            raise ModelError(str(file), f"must be a readable ONNX file, got: {reason}", "Export the model again") from error
+            raise ModelError(
+                str(file), f"must be a readable ONNX file, got: {reason}", "Export the model again"
+            ) from error
         about = self._about(file)
         self.channels, self.size, _ = about["input_size"]
         self.crop_pct, self.names = float(about["crop_pct"]), list(about["label_names"])
@@ -86,7 +98,8 @@ class OnnxClassifier:
         if "classes" in stored and "preprocessing" in stored:
             prepared = json.loads(stored["preprocessing"])
             return {**prepared, "label_names": json.loads(stored["classes"])}
-        about: dict[str, Any] = read_config(file.parent)["pretrained_cfg"]  # exported before the file itself held them
+        # exported before the file itself held them
+        about: dict[str, Any] = read_config(file.parent)["pretrained_cfg"]
         return about
 
     def logits(self, pixels_BCHW: Pixels) -> Logits:
@@ -101,7 +114,8 @@ def load_classifier(path: str | Path) -> Classifier:
     """The model in a folder (an exported one, a study's or a training's), or of an ``.onnx`` file.
 
     Raises:
-        ModelError: no model there, a damaged one, or one that needs a package that is not installed.
+        ModelError: no model there, a damaged one, or one that needs a package that is not
+            installed.
     """
     path = Path(path)
     if path.is_file() and path.suffix == ".onnx":

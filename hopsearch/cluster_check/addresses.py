@@ -1,4 +1,6 @@
-"""Names, zones and addresses of a cluster file: what a cloud refuses, and what is still the example's."""
+"""Names, zones and addresses of a cluster file: what a cloud refuses, and what is still the
+example's.
+"""
 
 import ipaddress
 import re
@@ -8,8 +10,12 @@ from typing import Any
 
 from hopsearch.cluster_check.file import ClusterFile, Finding
 
-_EXAMPLES = [ipaddress.ip_network(each) for each in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")]
-# Google's machines are named ray-<cluster>-<head or worker>-<8 characters>-<kind>; Ray stops where the first three exceed 55.
+_EXAMPLES = [
+    ipaddress.ip_network(each)
+    for each in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
+]
+# Google's machines are named ray-<cluster>-<head or worker>-<8 characters>-<kind>; Ray stops where
+# the first three exceed 55.
 _GOOGLE_LONGEST = 55 - len("ray--worker")
 
 
@@ -18,17 +24,30 @@ def name(file: ClusterFile) -> Iterator[Finding]:
     given = str(file.contents.get("cluster_name", ""))
     good: object
     if file.kind == "gcp":
-        rule = f"must be lower-case letters, digits and -, begin with a letter and have at most {_GOOGLE_LONGEST} of them"
-        good = re.fullmatch(rf"[a-z][-a-z0-9]{{0,{_GOOGLE_LONGEST - 1}}}", given) and not given.endswith("-")
+        rule = (
+            f"must be lower-case letters, digits and -, begin with a letter and have at most "
+            f"{_GOOGLE_LONGEST} of them"
+        )
+        good = re.fullmatch(
+            rf"[a-z][-a-z0-9]{{0,{_GOOGLE_LONGEST - 1}}}", given
+        ) and not given.endswith("-")
     elif file.kind == "aws":
         longest = 255 - len("ray-autoscaler-")  # the security group's name
-        rule = f"must be letters, digits, spaces and ._-:/()#,@[]+=&;{{}}!$*, at most {longest} of them"
-        good = re.fullmatch(rf"[A-Za-z0-9 ._\-:/()#,@\[\]+=&;{{}}!$*]{{1,{longest}}}", given) and given == given.strip()
+        rule = (
+            f"must be letters, digits, spaces and ._-:/()#,@[]+=&;{{}}!$*, at most {longest} "
+            f"of them"
+        )
+        good = (
+            re.fullmatch(rf"[A-Za-z0-9 ._\-:/()#,@\[\]+=&;{{}}!$*]{{1,{longest}}}", given)
+            and given == given.strip()
+        )
     else:
         rule = "must be letters, digits and ._-, since Ray makes it the name of a file"
         good = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", given)
     if not good:
-        yield Finding("cluster_name", f"{rule}, got {given!r}", "Choose another name, e.g. hopsearch")
+        yield Finding(
+            "cluster_name", f"{rule}, got {given!r}", "Choose another name, e.g. hopsearch"
+        )
 
 
 def zones(file: ClusterFile) -> Iterator[Finding]:
@@ -36,19 +55,33 @@ def zones(file: ClusterFile) -> Iterator[Finding]:
     provider = file.contents["provider"]
     region, given = provider.get("region"), provider.get("availability_zone")
     if not region:
-        yield Finding("provider.region", "must be given", "Set e.g. us-west-2" if file.kind == "aws" else "Set e.g. us-central1")
+        yield Finding(
+            "provider.region",
+            "must be given",
+            "Set e.g. us-west-2" if file.kind == "aws" else "Set e.g. us-central1",
+        )
         return
     if file.kind == "gcp" and not given:
         yield Finding("provider.availability_zone", "must be given", f"Set e.g. {region}-a")
     names = [zone.strip() for zone in str(given or "").split(",") if zone.strip()]
     for zone in names:
         rest = zone.removeprefix(str(region))
-        fits = re.fullmatch(r"-[a-z]", rest) if file.kind == "gcp" else re.fullmatch(r"[a-z]|-[a-z0-9-]+[a-z]", rest)
+        fits = (
+            re.fullmatch(r"-[a-z]", rest)
+            if file.kind == "gcp"
+            else re.fullmatch(r"[a-z]|-[a-z0-9-]+[a-z]", rest)
+        )
         if rest == zone or not fits:
             example = f"{region}-a" if file.kind == "gcp" else f"{region}a"
-            yield Finding("provider.availability_zone", f"must be zones of {region}, got {zone}", f"Set e.g. {example}")
+            yield Finding(
+                "provider.availability_zone",
+                f"must be zones of {region}, got {zone}",
+                f"Set e.g. {example}",
+            )
     if file.kind == "gcp" and len(names) > 1:
-        yield Finding("provider.availability_zone", f"must be one zone, got {given}", f"Set {names[0]}")
+        yield Finding(
+            "provider.availability_zone", f"must be one zone, got {given}", f"Set {names[0]}"
+        )
     if file.kind == "gcp" and provider.get("project_id") in (None, "", "my-project"):
         rule = f"must be your project, got {provider.get('project_id') or 'none'}"
         yield Finding("provider.project_id", rule, "Set your project's id")
@@ -61,22 +94,46 @@ def machines(file: ClusterFile) -> Iterator[Finding]:
     if not head or not isinstance(workers, list):
         return  # Ray refuses it, or a coordinator hands out the machines
     if head in workers:
-        yield Finding("provider.worker_ips", f"must not have the head, got {head} in both", "Take it out of the workers")
+        yield Finding(
+            "provider.worker_ips",
+            f"must not have the head, got {head} in both",
+            "Take it out of the workers",
+        )
     for address, count in Counter(map(str, workers)).items():
         if count > 1:
-            yield Finding("provider.worker_ips", f"must have each machine once, got {address} {count} times", "Drop one")
+            yield Finding(
+                "provider.worker_ips",
+                f"must have each machine once, got {address} {count} times",
+                "Drop one",
+            )
     most = file.contents.get("max_workers")
     if isinstance(most, int) and most < len(workers):
-        rule = f"must be at least the {len(workers)} worker_ips, got {most}: the others would never join"
+        rule = (
+            f"must be at least the {len(workers)} worker_ips, got {most}: the others would "
+            f"never join"
+        )
         yield Finding("max_workers", rule, "Leave it out, or raise it")
     least = file.contents.get("min_workers")
     if isinstance(least, int) and least > len(workers):
-        yield Finding("min_workers", f"must be at most the {len(workers)} worker_ips, got {least}", "Leave it out")
-    for place, address in [("provider.head_ip", head), *(("provider.worker_ips", each) for each in workers)]:
+        yield Finding(
+            "min_workers",
+            f"must be at most the {len(workers)} worker_ips, got {least}",
+            "Leave it out",
+        )
+    for place, address in [
+        ("provider.head_ip", head),
+        *(("provider.worker_ips", each) for each in workers),
+    ]:
         if _is_example(address):
-            yield Finding(place, f"must be a machine of yours, got the example {address}", "Set its address or host name")
+            yield Finding(
+                place,
+                f"must be a machine of yours, got the example {address}",
+                "Set its address or host name",
+            )
         elif re.fullmatch(r"[\d.]+", str(address)) and _network(address) is None:
-            yield Finding(place, f"must be an address, got {address}", "Set its address or host name")
+            yield Finding(
+                place, f"must be an address, got {address}", "Set its address or host name"
+            )
 
 
 def visitors(file: ClusterFile) -> Iterator[Finding]:
@@ -87,9 +144,17 @@ def visitors(file: ClusterFile) -> Iterator[Finding]:
             given = source.get("CidrIp")
             place = "provider.security_group.IpPermissions"
             if _is_example(given):
-                yield Finding(place, f"must be your own address, got the example {given}: nobody could log in", "Set …/32")
+                yield Finding(
+                    place,
+                    f"must be your own address, got the example {given}: nobody could log in",
+                    "Set …/32",
+                )
             elif given is not None and _network(given) is None:
-                yield Finding(place, f"CidrIp must be an address range such as 198.18.0.1/32, got {given!r}", "Correct it")
+                yield Finding(
+                    place,
+                    f"CidrIp must be an address range such as 198.18.0.1/32, got {given!r}",
+                    "Correct it",
+                )
 
 
 def _network(address: Any) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:

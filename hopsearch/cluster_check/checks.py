@@ -33,13 +33,18 @@ CHECKS: dict[str, tuple[Check, ...]] = {
 
 
 def examine(file: ClusterFile) -> list[Finding]:
-    """All that is wrong with ``file``; where its shape is wrong, only that, since the rest cannot be judged.
+    """All that is wrong with ``file``; where its shape is wrong, only that, since the rest cannot
+    be judged.
 
     Raises:
         ConfigError: a kind of file that is not known.
     """
     if file.kind not in CHECKS:
-        raise ConfigError(f"{file.path}: provider.type", f"must be known, got {file.kind!r}", did_you_mean(file.kind, CHECKS))
+        raise ConfigError(
+            f"{file.path}: provider.type",
+            f"must be known, got {file.kind!r}",
+            did_you_mean(file.kind, CHECKS),
+        )
     findings = list(kuberay.shape(file) if file.kind == "kuberay" else launch.schema(file))
     if any(finding.structural for finding in findings):
         return [*file.repeated, *findings]
@@ -56,4 +61,7 @@ def unchecked(file: ClusterFile) -> list[str]:
     library = {"aws": "botocore", "gcp": "googleapiclient"}.get(file.kind)
     if library is None or importlib.util.find_spec(library) is not None:
         return []
-    return [f"node_config was not checked, since {library} is not installed: pip install 'hopsearch[{file.kind}]'"]
+    return [
+        f"node_config was not checked, since {library} is not installed: pip install "
+        f"'hopsearch[{file.kind}]'"
+    ]

@@ -1,6 +1,8 @@
-"""``node_config`` against the clouds' own descriptions of their calls, as their Python libraries ship them; no cloud is asked.
+"""``node_config`` against the clouds' own descriptions of their calls, as their Python libraries
+ship them; no cloud is asked.
 
-Where a library is not installed, its cloud's configs are not checked: whoever brings machines up from here has it.
+Where a library is not installed, its cloud's configs are not checked: whoever brings machines up
+from here has it.
 """
 
 import importlib.util
@@ -21,7 +23,9 @@ _COUNTS = {"MinCount": 1, "MaxCount": 1}  # Ray's to set
 
 
 def amazon(file: ClusterFile) -> Iterator[Finding]:
-    """Every call that a node type can lead to, fallbacks included, is one that EC2's RunInstances describes."""
+    """Every call that a node type can lead to, fallbacks included, is one that EC2's RunInstances
+    describes.
+    """
     if importlib.util.find_spec("botocore") is None:
         return
     pool = "aws_provider" in str((file.contents.get("provider") or {}).get("module"))
@@ -31,7 +35,9 @@ def amazon(file: ClusterFile) -> Iterator[Finding]:
         for choice in chain(config) if pool else [config]:
             wanted = {key: value for key, value in choice.items() if key not in _RAYS_OWN}
             for path, rule, remedy in _against(wanted | _COUNTS, _run_instances(), ""):
-                finding = Finding(f"available_node_types.{name}.node_config.{path}".rstrip("."), rule, remedy)
+                finding = Finding(
+                    f"available_node_types.{name}.node_config.{path}".rstrip("."), rule, remedy
+                )
                 if str(finding) not in seen:
                     seen.add(str(finding))
                     yield finding
@@ -43,10 +49,19 @@ def _run_instances() -> Any:
     import botocore.model
 
     description = botocore.loaders.Loader().load_service_model("ec2", "service-2")
-    return botocore.model.ServiceModel(description, "ec2").operation_model("RunInstances").input_shape
+    return (
+        botocore.model.ServiceModel(description, "ec2").operation_model("RunInstances").input_shape
+    )
 
 
-_TYPES = {"string": str, "boolean": bool, "integer": int, "long": int, "float": (int, float), "double": (int, float)}
+_TYPES = {
+    "string": str,
+    "boolean": bool,
+    "integer": int,
+    "long": int,
+    "float": (int, float),
+    "double": (int, float),
+}
 
 
 def _against(value: Any, shape: Any, path: str) -> Iterator[tuple[str, str, str]]:
@@ -55,19 +70,33 @@ def _against(value: Any, shape: Any, path: str) -> Iterator[tuple[str, str, str]
         for key, part in value.items():
             below = f"{path}.{key}".removeprefix(".")
             if key not in shape.members:
-                yield below, "unknown parameter of EC2's RunInstances", _near(str(key), shape.members)
+                yield (
+                    below,
+                    "unknown parameter of EC2's RunInstances",
+                    _near(str(key), shape.members),
+                )
             else:
                 yield from _against(part, shape.members[key], below)
         for key in set(shape.required_members) - value.keys():
-            yield f"{path}.{key}".removeprefix("."), "must be given: EC2's RunInstances requires it", "See EC2's reference"
+            yield (
+                f"{path}.{key}".removeprefix("."),
+                "must be given: EC2's RunInstances requires it",
+                "See EC2's reference",
+            )
     elif shape.type_name == "list" and isinstance(value, list):
         for number, part in enumerate(value):
             yield from _against(part, shape.member, f"{path}.{number}")
     elif shape.type_name in ("structure", "list") or not _is(value, shape.type_name):
-        words = {"structure": "a mapping", "list": "a list"}.get(shape.type_name, f"a {shape.type_name}")
+        words = {"structure": "a mapping", "list": "a list"}.get(
+            shape.type_name, f"a {shape.type_name}"
+        )
         yield path, f"must be {words}, got {value!r}", "See EC2's reference of RunInstances"
     elif getattr(shape, "enum", None) and value not in shape.enum:
-        yield path, f"must be one of EC2's {len(shape.enum)} values, got {value!r}", _near(str(value), shape.enum)
+        yield (
+            path,
+            f"must be one of EC2's {len(shape.enum)} values, got {value!r}",
+            _near(str(value), shape.enum),
+        )
 
 
 def _is(value: Any, name: str) -> bool:
@@ -93,28 +122,46 @@ def google(file: ClusterFile) -> Iterator[Finding]:
         if "acceleratorType" in config or "runtimeVersion" in config:
             continue  # a TPU, which has another API
         for error in validator.iter_errors(config):
-            path = ".".join([f"available_node_types.{name}.node_config", *map(str, error.absolute_path)])
+            path = ".".join(
+                [f"available_node_types.{name}.node_config", *map(str, error.absolute_path)]
+            )
             known = error.schema.get("properties", {})
-            unknown = [key for key in error.instance if key not in known] if error.validator == "additionalProperties" else []
+            unknown = (
+                [key for key in error.instance if key not in known]
+                if error.validator == "additionalProperties"
+                else []
+            )
             for key in unknown:
-                yield Finding(f"{path}.{key}", "unknown field of Compute Engine's Instance", _near(str(key), known))
+                yield Finding(
+                    f"{path}.{key}",
+                    "unknown field of Compute Engine's Instance",
+                    _near(str(key), known),
+                )
             if not unknown:
                 hint = _near(str(error.instance), error.schema.get("enum", []))
-                yield Finding(path, f"must fit Compute Engine's Instance: {error.message[:200]}", hint)
+                yield Finding(
+                    path, f"must fit Compute Engine's Instance: {error.message[:200]}", hint
+                )
 
 
 @cache
 def _instance(library: str) -> dict[str, Any]:
-    text = (Path(library) / "discovery_cache" / "documents" / "compute.v1.json").read_text(encoding="utf-8")
+    text = (Path(library) / "discovery_cache" / "documents" / "compute.v1.json").read_text(
+        encoding="utf-8"
+    )
     parts = {name: _schema(part) for name, part in json.loads(text)["schemas"].items()}
     return {"$ref": "#/definitions/Instance", "definitions": parts}
 
 
 def _schema(part: dict[str, Any]) -> dict[str, Any]:
-    """A part of Google's discovery document as a strict JSON schema: 64-bit integers may be text, unknown fields are errors."""
+    """A part of Google's discovery document as a strict JSON schema: 64-bit integers may be text,
+    unknown fields are errors.
+    """
     if "$ref" in part:
         return {"$ref": f"#/definitions/{part['$ref']}"}
-    known: dict[str, Any] = {key: part[key] for key in ("type", "enum") if key in part and part[key] != "any"}
+    known: dict[str, Any] = {
+        key: part[key] for key in ("type", "enum") if key in part and part[key] != "any"
+    }
     if part.get("format") in ("int64", "uint64"):
         known["type"] = ["string", "integer"]
     if "properties" in part:

@@ -1,4 +1,6 @@
-"""A cluster file, read offline: what kind it is, and what is wrong with it before anything is checked."""
+"""A cluster file, read offline: what kind it is, and what is wrong with it before anything is
+checked.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,7 +56,11 @@ class ClusterFile:
         provider = self.contents.get("provider")
         if not isinstance(provider, dict):
             return "unknown"
-        return "aws" if "aws_provider" in str(provider.get("module")) else str(provider.get("type", "unknown"))
+        return (
+            "aws"
+            if "aws_provider" in str(provider.get("module"))
+            else str(provider.get("type", "unknown"))
+        )
 
     @property
     def node_types(self) -> dict[str, dict[str, Any]]:
@@ -62,12 +68,18 @@ class ClusterFile:
         types = self.contents.get("available_node_types")
         if not isinstance(types, dict):
             return {}
-        return {str(name): value or {} for name, value in types.items() if isinstance(value or {}, dict)}
+        return {
+            str(name): value or {} for name, value in types.items() if isinstance(value or {}, dict)
+        }
 
     @property
     def commands(self) -> dict[str, list[str]]:
         """Lists of shell commands by key."""
-        return {key: value for key, value in self.contents.items() if key.endswith("_commands") and isinstance(value, list)}
+        return {
+            key: value
+            for key, value in self.contents.items()
+            if key.endswith("_commands") and isinstance(value, list)
+        }
 
 
 PROVIDER = "hopsearch.ray_backend.cluster.aws_provider.SpotPool"
@@ -96,20 +108,30 @@ def read_cluster_file(path: Path, trial: tuple[float, float]) -> ClusterFile:
         node = yaml.compose(text, yaml.SafeLoader)
         contents = yaml.safe_load(text)
     except OSError as error:
-        raise ConfigError(str(path), f"must be readable, got: {error.strerror}", "Give e.g. cluster/aws.yaml") from None
+        raise ConfigError(
+            str(path), f"must be readable, got: {error.strerror}", "Give e.g. cluster/aws.yaml"
+        ) from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         rule = f"must be UTF-8 text, got byte 0x{error.object[error.start]:02x}"
         raise ConfigError(f"{path}:{line}", rule, "Save the file as UTF-8") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise ConfigError(f"{path}:{line}", f"must be YAML: {error.problem}", "Fix this line or the one above") from None
+        raise ConfigError(
+            f"{path}:{line}", f"must be YAML: {error.problem}", "Fix this line or the one above"
+        ) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(str(path), f"must be YAML: {' '.join(str(error).split())[:200]}", "Fix what is named") from None
+        raise ConfigError(
+            str(path), f"must be YAML: {' '.join(str(error).split())[:200]}", "Fix what is named"
+        ) from None
     if not isinstance(contents, dict):
         raise ConfigError(str(path), "must be a mapping", "Begin with cluster/aws.yaml")
     if mapping(contents.get("provider")).get("module") == _MOVED:
-        raise ConfigError(f"{path}: provider.module", f"must be {PROVIDER}, got its old name {_MOVED}", "Write the new one")
+        raise ConfigError(
+            f"{path}: provider.module",
+            f"must be {PROVIDER}, got its old name {_MOVED}",
+            "Write the new one",
+        )
     return ClusterFile(path, contents, trial, tuple(_repeated(node, "", set())))
 
 
@@ -127,7 +149,10 @@ def _repeated(node: Any, place: str, seen: set[int]) -> Iterator[Finding]:
         name, line = str(key.value), key.start_mark.line + 1
         here = f"{place}.{name}".removeprefix(".")
         if isinstance(key, yaml.ScalarNode) and name in lines:
-            rule = f"must be given once, got it in lines {lines[name]} and {line}, of which only the last would count"
+            rule = (
+                f"must be given once, got it in lines {lines[name]} and {line}, of which only "
+                f"the last would count"
+            )
             yield Finding(here, rule, "Drop one of the two")
         lines[name] = line
         yield from _repeated(value, here, seen)

@@ -1,7 +1,8 @@
-"""What KubeRay needs to know, checked without its schema: the fields at the levels that a cluster file uses, and their values.
+"""What KubeRay needs to know, checked without its schema: the fields at the levels that a cluster
+file uses, and their values.
 
-Field names are those of KubeRay 1.6 and 1.7 (``ray.io/v1``) and of Kubernetes' pods; ``tests/test_doctor.py`` holds them against
-the CRDs themselves where these are at hand.
+Field names are those of KubeRay 1.6 and 1.7 (``ray.io/v1``) and of Kubernetes' pods;
+``tests/test_doctor.py`` holds them against the CRDs themselves where these are at hand.
 """
 
 import importlib.metadata
@@ -14,28 +15,46 @@ from hopsearch.core.config import did_you_mean
 
 FIELDS = {
     "object": "apiVersion kind metadata spec status",
-    "job": "activeDeadlineSeconds backoffLimit clusterSelector deletionStrategy entrypoint entrypointNumCpus"
-    " entrypointNumGpus entrypointResources jobId managedBy metadata preRunningDeadlineSeconds rayClusterSpec"
-    " runtimeEnvYAML shutdownAfterJobFinishes submissionMode submitterConfig submitterPodTemplate suspend"
+    "job": "activeDeadlineSeconds backoffLimit clusterSelector deletionStrategy entrypoint "
+    "entrypointNumCpus"
+    " entrypointNumGpus entrypointResources jobId managedBy metadata preRunningDeadlineSeconds "
+    "rayClusterSpec"
+    " runtimeEnvYAML shutdownAfterJobFinishes submissionMode submitterConfig submitterPodTemplate "
+    "suspend"
     " ttlSecondsAfterFinished",
-    "cluster": "authOptions autoscalerOptions enableInTreeAutoscaling gcsFaultToleranceOptions headGroupSpec"
-    " headServiceAnnotations historyServerOptions managedBy networkPolicy rayVersion suspend tlsOptions"
+    "cluster": "authOptions autoscalerOptions enableInTreeAutoscaling gcsFaultToleranceOptions "
+    "headGroupSpec"
+    " headServiceAnnotations historyServerOptions managedBy networkPolicy rayVersion suspend "
+    "tlsOptions"
     " upgradeStrategy workerGroupSpecs",
-    "autoscaler": "args command env envFrom idleTimeoutSeconds image imagePullPolicy resources securityContext upscalingMode"
+    "autoscaler": "args command env envFrom idleTimeoutSeconds image imagePullPolicy resources "
+    "securityContext upscalingMode"
     " version volumeMounts",
     "auth": "enableK8sTokenAuth mode secretName",
-    "head": "enableIngress headService ingressOptions labels rayStartParams resources serviceType template",
-    "group": "groupName idleTimeoutSeconds labels maxReplicas minReplicas numOfHosts priority rayStartParams replicas"
+    "head": (
+        "enableIngress headService ingressOptions labels rayStartParams resources serviceType "
+        "template"
+    ),
+    "group": "groupName idleTimeoutSeconds labels maxReplicas minReplicas numOfHosts priority "
+    "rayStartParams replicas"
     " resources scaleStrategy suspend template",
     "template": "metadata spec",
-    "pod": "activeDeadlineSeconds affinity automountServiceAccountToken containers dnsConfig dnsPolicy enableServiceLinks"
-    " ephemeralContainers hostAliases hostIPC hostNetwork hostPID hostUsers hostname hostnameOverride"
-    " imagePullSecrets initContainers nodeName nodeSelector os overhead preemptionPolicy priority priorityClassName"
-    " readinessGates resourceClaims resources restartPolicy runtimeClassName schedulerName schedulingGates"
-    " schedulingGroup securityContext serviceAccount serviceAccountName setHostnameAsFQDN shareProcessNamespace"
-    " subdomain terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes workloadRef",
-    "container": "args command env envFrom image imagePullPolicy lifecycle livenessProbe name ports readinessProbe resizePolicy"
-    " resources restartPolicy restartPolicyRules securityContext startupProbe stdin stdinOnce terminationMessagePath"
+    "pod": "activeDeadlineSeconds affinity automountServiceAccountToken containers dnsConfig "
+    "dnsPolicy enableServiceLinks"
+    " ephemeralContainers hostAliases hostIPC hostNetwork hostPID hostUsers hostname "
+    "hostnameOverride"
+    " imagePullSecrets initContainers nodeName nodeSelector os overhead preemptionPolicy priority "
+    "priorityClassName"
+    " readinessGates resourceClaims resources restartPolicy runtimeClassName schedulerName "
+    "schedulingGates"
+    " schedulingGroup securityContext serviceAccount serviceAccountName setHostnameAsFQDN "
+    "shareProcessNamespace"
+    " subdomain terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes "
+    "workloadRef",
+    "container": "args command env envFrom image imagePullPolicy lifecycle livenessProbe name "
+    "ports readinessProbe resizePolicy"
+    " resources restartPolicy restartPolicyRules securityContext startupProbe stdin stdinOnce "
+    "terminationMessagePath"
     " terminationMessagePolicy tty volumeDevices volumeMounts workingDir",
 }
 """Known field names by level, separated by blanks."""
@@ -55,7 +74,10 @@ def groups_of(file: ClusterFile) -> list[tuple[str, dict[str, Any]]]:
     """The worker groups, each with its place."""
     place, cluster = cluster_of(file)
     groups = [mapping(group) for group in listed(cluster.get("workerGroupSpecs"))]
-    return [(f"{place}.workerGroupSpecs.{group.get('groupName', number)}", group) for number, group in enumerate(groups)]
+    return [
+        (f"{place}.workerGroupSpecs.{group.get('groupName', number)}", group)
+        for number, group in enumerate(groups)
+    ]
 
 
 def shape(file: ClusterFile) -> Iterator[Finding]:
@@ -63,23 +85,42 @@ def shape(file: ClusterFile) -> Iterator[Finding]:
     for place, group in groups_of(file):
         name = group.get("groupName")
         if name is not None and not isinstance(name, str):
-            yield Finding(f"{place}.groupName", f"must be a name, got {name!r}", "Give a name", True)
+            yield Finding(
+                f"{place}.groupName", f"must be a name, got {name!r}", "Give a name", True
+            )
         for key in ("minReplicas", "replicas", "maxReplicas"):
             value = group.get(key)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-                yield Finding(f"{place}.{key}", f"must be a whole number from 0, got {value!r}", "Give a number", True)
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, int) or value < 0
+            ):
+                yield Finding(
+                    f"{place}.{key}",
+                    f"must be a whole number from 0, got {value!r}",
+                    "Give a number",
+                    True,
+                )
         for name, amount in _amounts(group).items():
             if (name == "cpu" or str(name).endswith("/gpu")) and _cores(str(amount)) is None:
                 where = f"{place}.template.spec.containers.0.resources"
-                yield Finding(f"{where}.{name}", f"must be an amount such as 4 or 500m, got {amount!r}", "Give a number", True)
+                yield Finding(
+                    f"{where}.{name}",
+                    f"must be an amount such as 4 or 500m, got {amount!r}",
+                    "Give a number",
+                    True,
+                )
 
 
 def names(file: ClusterFile) -> Iterator[Finding]:
-    """The object's name leaves room for what KubeRay adds to it, and is a DNS label (KubeRay's own validation, 1.6)."""
+    """The object's name leaves room for what KubeRay adds to it, and is a DNS label (KubeRay's own
+    validation, 1.6).
+    """
     longest = 47 if file.contents.get("kind") == "RayJob" else 53
     given = str(mapping(file.contents.get("metadata")).get("name", ""))
     if len(given) > longest or not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", given):
-        rule = f"must be lower-case letters, digits and -, begin with a letter and have at most {longest}, got {given!r}"
+        rule = (
+            f"must be lower-case letters, digits and -, begin with a letter and have at most "
+            f"{longest}, got {given!r}"
+        )
         yield Finding("metadata.name", rule, "Choose another name, e.g. hopsearch")
 
 
@@ -89,12 +130,20 @@ def fields(file: ClusterFile) -> Iterator[Finding]:
     if version != "ray.io/v1":
         yield Finding("apiVersion", f"must be ray.io/v1, got {version}", "Set ray.io/v1")
     if kind not in ("RayJob", "RayCluster"):
-        yield Finding("kind", f"must be RayJob or RayCluster, got {kind}", did_you_mean(str(kind), ("RayJob", "RayCluster")))
+        yield Finding(
+            "kind",
+            f"must be RayJob or RayCluster, got {kind}",
+            did_you_mean(str(kind), ("RayJob", "RayCluster")),
+        )
     for level, place, contents in _parts(file):
         known = FIELDS[level].split()
         for name in mapping(contents):
             if name not in known:
-                yield Finding(f"{place}.{name}".removeprefix("."), "unknown field", did_you_mean(str(name), known))
+                yield Finding(
+                    f"{place}.{name}".removeprefix("."),
+                    "unknown field",
+                    did_you_mean(str(name), known),
+                )
 
 
 def _parts(file: ClusterFile) -> Iterator[Part]:
@@ -113,7 +162,11 @@ def _parts(file: ClusterFile) -> Iterator[Part]:
         pod = mapping(template.get("spec"))
         yield "pod", f"{where}.spec", pod
         for container in listed(pod.get("containers")):
-            yield "container", f"{where}.spec.containers.{mapping(container).get('name')}", container
+            yield (
+                "container",
+                f"{where}.spec.containers.{mapping(container).get('name')}",
+                container,
+            )
 
 
 def _templates(file: ClusterFile) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -124,25 +177,46 @@ def _templates(file: ClusterFile) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def cluster(file: ClusterFile) -> Iterator[Finding]:
-    """The cluster grows by the newer autoscaler, is this project's Ray, lets nobody in without the token, and can be asked."""
+    """The cluster grows by the newer autoscaler, is this project's Ray, lets nobody in without the
+    token, and can be asked.
+    """
     place, spec = cluster_of(file)
     here = importlib.metadata.version("ray")
     if str(spec.get("rayVersion")) != here:
-        yield Finding(f"{place}.rayVersion", f"must be {here}, as here, got {spec.get('rayVersion')}", "Change one of the two")
+        yield Finding(
+            f"{place}.rayVersion",
+            f"must be {here}, as here, got {spec.get('rayVersion')}",
+            "Change one of the two",
+        )
     if mapping(spec.get("authOptions")).get("mode") != "token":
         rule = "must be token: everybody in the cluster's network gets in otherwise"
         yield Finding(f"{place}.authOptions.mode", rule, "Set token")
     if not spec.get("enableInTreeAutoscaling"):
-        yield Finding(f"{place}.enableInTreeAutoscaling", "must be true: machines would stay", "Set true")
+        yield Finding(
+            f"{place}.enableInTreeAutoscaling", "must be true: machines would stay", "Set true"
+        )
     version = mapping(spec.get("autoscalerOptions")).get("version")
     if version != "v2":
         yield Finding(
-            f"{place}.autoscalerOptions.version", f"must be v2: it drains a pod before it goes, got {version}", "Set v2"
+            f"{place}.autoscalerOptions.version",
+            f"must be v2: it drains a pod before it goes, got {version}",
+            "Set v2",
         )
     params = mapping(mapping(spec.get("headGroupSpec")).get("rayStartParams"))
-    if file.contents.get("kind") == "RayJob" and params.get("dashboard-host") in ("127.0.0.1", "localhost", "::1"):
-        rule = "must not be loopback: the search is submitted from another pod, which would wait for ever"
-        yield Finding(f"{place}.headGroupSpec.rayStartParams.dashboard-host", rule, "Leave it out; the token guards it")
+    if file.contents.get("kind") == "RayJob" and params.get("dashboard-host") in (
+        "127.0.0.1",
+        "localhost",
+        "::1",
+    ):
+        rule = (
+            "must not be loopback: the search is submitted from another pod, which would wait "
+            "for ever"
+        )
+        yield Finding(
+            f"{place}.headGroupSpec.rayStartParams.dashboard-host",
+            rule,
+            "Leave it out; the token guards it",
+        )
     for where, template in _templates(file):
         for container in listed(mapping(template.get("spec")).get("containers")):
             yield from _image(f"{where}.spec.containers", mapping(container), here)
@@ -152,39 +226,68 @@ def _image(place: str, container: dict[str, Any], here: str) -> Iterator[Finding
     image = str(container.get("image", ""))
     if re.match(r"([\w-]+\.)*example\.(com|org|net)/", image):
         rule = f"must be an image of yours, got the example {image}"
-        yield Finding(f"{place}.{container.get('name')}.image", rule, "Build one as the file's first lines say")
+        yield Finding(
+            f"{place}.{container.get('name')}.image",
+            rule,
+            "Build one as the file's first lines say",
+        )
     tag = re.search(r":([\w][\w.-]*)$", image)
     if "@sha256:" not in image and not (tag and re.match(rf"{re.escape(here)}(?![\d.])", tag[1])):
         rule = f"must be pinned to Ray {here}, by its tag or a digest, got {image or 'none'}"
-        yield Finding(f"{place}.{container.get('name')}.image", rule, f"Build it from rayproject/ray:{here}-py311-cu128")
+        yield Finding(
+            f"{place}.{container.get('name')}.image",
+            rule,
+            f"Build it from rayproject/ray:{here}-py311-cu128",
+        )
 
 
 def groups(file: ClusterFile) -> Iterator[Finding]:
-    """Worker groups are bounded, cost nothing without work, and some pod holds a worker of a trial."""
+    """Worker groups are bounded, cost nothing without work, and some pod holds a worker of a
+    trial.
+    """
     named = groups_of(file)
     names = [group.get("groupName") for _, group in named]
     if len(set(names)) < len(names) or None in names:
-        yield Finding("spec.workerGroupSpecs", f"groups must have names of their own, got {names}", "Set groupName")
+        yield Finding(
+            "spec.workerGroupSpecs",
+            f"groups must have names of their own, got {names}",
+            "Set groupName",
+        )
     for place, group in named:
         least, most = group.get("minReplicas") or 0, group.get("maxReplicas")
         if not isinstance(most, int):
             rule = "the number of pods must be bounded, got no bound"
             yield Finding(f"{place}.maxReplicas", rule, "Set the most you would pay for")
         elif not least <= group.get("replicas", least) <= most:
-            rule = f"minReplicas <= replicas <= maxReplicas must hold, got {least}, {group.get('replicas', least)}, {most}"
+            rule = (
+                f"minReplicas <= replicas <= maxReplicas must hold, got {least}, "
+                f"{group.get('replicas', least)}, {most}"
+            )
             yield Finding(f"{place}.replicas", rule, "Set replicas: 0")
         if least > 0:
-            yield Finding(f"{place}.minReplicas", f"must be 0, got {least}: it is paid for without work", "Set 0")
+            yield Finding(
+                f"{place}.minReplicas",
+                f"must be 0, got {least}: it is paid for without work",
+                "Set 0",
+            )
         pod = mapping(mapping(group.get("template")).get("spec"))
         if pod.get("restartPolicy") != "Never":
-            yield Finding(f"{place}.template.spec.restartPolicy", f"must be Never, got {pod.get('restartPolicy')}", "Set Never")
+            yield Finding(
+                f"{place}.template.spec.restartPolicy",
+                f"must be Never, got {pod.get('restartPolicy')}",
+                "Set Never",
+            )
         yield from _promises(place, group)
     cpus, gpus = file.trial
     sizes = {str(group.get("groupName")): _size(group) for _, group in named}
     if sizes and not any(there[0] >= cpus and there[1] >= gpus for there in sizes.values()):
-        most = "; ".join(f"{name}: CPU {there[0]:g}, GPU {there[1]:g}" for name, there in sizes.items())
+        most = "; ".join(
+            f"{name}: CPU {there[0]:g}, GPU {there[1]:g}" for name, there in sizes.items()
+        )
         rule = f"some pod must hold a worker of {cpus:g} CPU and {gpus:g} GPU, got {most}"
-        yield Finding("spec.workerGroupSpecs", rule, "Lower trial.cpus or trial.gpus, or give larger pods")
+        yield Finding(
+            "spec.workerGroupSpecs", rule, "Lower trial.cpus or trial.gpus, or give larger pods"
+        )
 
 
 def _promises(place: str, group: dict[str, Any]) -> Iterator[Finding]:
@@ -193,7 +296,11 @@ def _promises(place: str, group: dict[str, Any]) -> Iterator[Finding]:
         given = _cores(str(params.get(key, 0)))
         if given is not None and given > most:
             rule = f"must be at most the container's {most:g}, got {params[key]}"
-            yield Finding(f"{place}.rayStartParams.{key}", rule, "Leave it out: KubeRay reads it from the container")
+            yield Finding(
+                f"{place}.rayStartParams.{key}",
+                rule,
+                "Leave it out: KubeRay reads it from the container",
+            )
 
 
 def _amounts(group: dict[str, Any]) -> dict[str, Any]:
@@ -206,7 +313,9 @@ def _amounts(group: dict[str, Any]) -> dict[str, Any]:
 
 def _size(group: dict[str, Any]) -> tuple[float, float]:
     amounts = _amounts(group)
-    gpus = sum(_cores(str(count)) or 0.0 for name, count in amounts.items() if str(name).endswith("/gpu"))
+    gpus = sum(
+        _cores(str(count)) or 0.0 for name, count in amounts.items() if str(name).endswith("/gpu")
+    )
     return _cores(str(amounts.get("cpu", 0))) or 0.0, gpus
 
 

@@ -1,4 +1,6 @@
-"""What ``ray up`` itself would refuse before it asks a cloud: Ray's schema, then Ray's own preparation of the file."""
+"""What ``ray up`` itself would refuse before it asks a cloud: Ray's schema, then Ray's own
+preparation of the file.
+"""
 
 import contextlib
 import copy
@@ -29,9 +31,18 @@ def schema(file: ClusterFile) -> Iterator[Finding]:
         unknown = re.search(r"\('(\w+)' was unexpected\)", error.message)
         if unknown:
             fields = error.schema.get("properties", {})
-            yield Finding(f"{place}.{unknown[1]}".removeprefix("the file."), "unknown field", did_you_mean(unknown[1], fields))
+            yield Finding(
+                f"{place}.{unknown[1]}".removeprefix("the file."),
+                "unknown field",
+                did_you_mean(unknown[1], fields),
+            )
         else:
-            yield Finding(place, f"must fit Ray's schema: {error.message[:200]}", "See the comments in cluster/aws.yaml", True)
+            yield Finding(
+                place,
+                f"must fit Ray's schema: {error.message[:200]}",
+                "See the comments in cluster/aws.yaml",
+                True,
+            )
     yield from _shape(file)
     head = file.contents.get("head_node_type")
     if file.node_types and str(head) not in file.node_types:
@@ -41,19 +52,28 @@ def schema(file: ClusterFile) -> Iterator[Finding]:
 
 @cache
 def _rays_schema() -> Any:
-    return json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text(encoding="utf-8"))
+    return json.loads(
+        (Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text(encoding="utf-8")
+    )
 
 
 def _shape(file: ClusterFile) -> Iterator[Finding]:
     """What Ray's schema leaves open and Ray's code then stumbles over."""
     remedy = "See the comments in cluster/aws.yaml"
     if (file.contents.get("provider") or {}).get("type") != "local" and not file.node_types:
-        yield Finding("available_node_types", "must name the kinds of machines, got none", remedy, True)
+        yield Finding(
+            "available_node_types", "must name the kinds of machines, got none", remedy, True
+        )
     for name, node in file.node_types.items():
         for key in ("node_config", "resources"):
             value = node.get(key)
             if value is not None and not isinstance(value, dict):
-                yield Finding(f"available_node_types.{name}.{key}", f"must be a mapping, got {value!r}", remedy, True)
+                yield Finding(
+                    f"available_node_types.{name}.{key}",
+                    f"must be a mapping, got {value!r}",
+                    remedy,
+                    True,
+                )
         fallbacks = mapping(node.get("node_config")).get("Fallbacks") or []
         if not isinstance(fallbacks, list) or not all(isinstance(each, dict) for each in fallbacks):
             place = f"available_node_types.{name}.node_config.Fallbacks"
@@ -61,15 +81,27 @@ def _shape(file: ClusterFile) -> Iterator[Finding]:
         for resource, amount in mapping(node.get("resources")).items():
             if isinstance(amount, bool) or not isinstance(amount, int | float) or amount < 0:
                 place = f"available_node_types.{name}.resources.{resource}"
-                yield Finding(place, f"must be a number from 0, got {amount!r}", "Give a number", True)
+                yield Finding(
+                    place, f"must be a number from 0, got {amount!r}", "Give a number", True
+                )
     yield from _rules(file)
     for target, source in mapping(file.contents.get("file_mounts")).items():
         if not isinstance(source, str):
-            yield Finding(f"file_mounts.{target}", f"must be a path, got {source!r}", "Give the path of a folder", True)
+            yield Finding(
+                f"file_mounts.{target}",
+                f"must be a path, got {source!r}",
+                "Give the path of a folder",
+                True,
+            )
     for key, lines in file.commands.items():
         for number, line in enumerate(lines):
             if not isinstance(line, str):
-                yield Finding(f"{key}.{number}", f"must be a shell command, got {line!r}", "Quote the line", True)
+                yield Finding(
+                    f"{key}.{number}",
+                    f"must be a shell command, got {line!r}",
+                    "Quote the line",
+                    True,
+                )
 
 
 def _rules(file: ClusterFile) -> Iterator[Finding]:
@@ -79,16 +111,24 @@ def _rules(file: ClusterFile) -> Iterator[Finding]:
         ranges = rule.get("IpRanges", []) if isinstance(rule, dict) else None
         if not isinstance(ranges, list) or not all(isinstance(each, dict) for each in ranges):
             remedy = "Copy one from cluster/aws.yaml"
-            yield Finding(place, f"must be a rule with IpRanges, each with a CidrIp, got {rule!r}", remedy, True)
+            yield Finding(
+                place,
+                f"must be a rule with IpRanges, each with a CidrIp, got {rule!r}",
+                remedy,
+                True,
+            )
 
 
 def preparation(file: ClusterFile) -> Iterator[Finding]:
-    """Ray's own preparation and validation of a file, as ``ray up`` does them before it asks the cloud anything."""
+    """Ray's own preparation and validation of a file, as ``ray up`` does them before it asks the
+    cloud anything.
+    """
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), _quiet():
             prepared = prepare_config(copy.deepcopy(file.contents))
-            # Ray fills these in from what the cloud says of the types; validation needs them to be there.
+            # Ray fills these in from what the cloud says of the types; validation needs them to be
+            # there.
             prepared.setdefault("cluster_synced_files", [])
             for node in prepared.get("available_node_types", {}).values():
                 node.setdefault("resources", {})
@@ -96,14 +136,30 @@ def preparation(file: ClusterFile) -> Iterator[Finding]:
             validate_config(prepared)
     except jsonschema.ValidationError as error:
         place = ".".join(map(str, error.absolute_path)) or "the file"
-        yield Finding(place, f"Ray refuses it: {error.message[:200]}", "See the comments in cluster/aws.yaml")
+        yield Finding(
+            place, f"Ray refuses it: {error.message[:200]}", "See the comments in cluster/aws.yaml"
+        )
     except click.ClickException as error:
-        yield Finding("the file", f"Ray refuses it: {error.format_message() or _last_line(said.getvalue())}", _REMEDY)
+        yield Finding(
+            "the file",
+            f"Ray refuses it: {error.format_message() or _last_line(said.getvalue())}",
+            _REMEDY,
+        )
     except ImportError as error:
         rule = f"Ray needs a library of this cloud to read the file: {error}"
         yield Finding("provider.type", rule, f"pip install 'hopsearch[{file.kind}]'")
-    except (AssertionError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
-        yield Finding("the file", f"Ray refuses it: {type(error).__name__}: {str(error)[:200]}", _REMEDY)
+    except (
+        AssertionError,
+        ValueError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        NotImplementedError,
+    ) as error:
+        yield Finding(
+            "the file", f"Ray refuses it: {type(error).__name__}: {str(error)[:200]}", _REMEDY
+        )
 
 
 _REMEDY = "Compare with the file of this kind in cluster/"
@@ -126,7 +182,9 @@ def _quiet() -> Iterator[None]:
 
 
 def docker(file: ClusterFile) -> Iterator[Finding]:
-    """A docker section that Ray would use: without both names it starts the machines and then ignores or refuses it."""
+    """A docker section that Ray would use: without both names it starts the machines and then
+    ignores or refuses it.
+    """
     section = file.contents.get("docker")
     if not isinstance(section, dict) or not section:
         return
@@ -146,7 +204,11 @@ def keys(file: ClusterFile) -> Iterator[Finding]:
             if "KeyName" not in config and "UserData" not in config:
                 rule = "must be given with auth.ssh_private_key: the machine would not know the key"
                 place = f"available_node_types.{name}.node_config.KeyName"
-                yield Finding(place, rule, "Give the key pair's name, or leave auth.ssh_private_key out: Ray makes a pair")
+                yield Finding(
+                    place,
+                    rule,
+                    "Give the key pair's name, or leave auth.ssh_private_key out: Ray makes a pair",
+                )
     for key in ("ssh_private_key", "ssh_public_key"):
         given = auth.get(key)
         if not given:
@@ -154,23 +216,40 @@ def keys(file: ClusterFile) -> Iterator[Finding]:
         path = Path(str(given)).expanduser()
         if not path.is_file():
             yield Finding(
-                f"auth.{key}", f"must be a key file on this machine, got {given}, which is not there", "Correct the path"
+                f"auth.{key}",
+                f"must be a key file on this machine, got {given}, which is not there",
+                "Correct the path",
             )
         elif key == "ssh_private_key" and path.stat().st_mode & 0o077:
-            rule = f"must be readable by its owner alone, got {given} with mode {path.stat().st_mode & 0o777:o}: ssh ignores it"
+            rule = (
+                f"must be readable by its owner alone, got {given} with mode "
+                f"{path.stat().st_mode & 0o777:o}: ssh ignores it"
+            )
             yield Finding(f"auth.{key}", rule, f"chmod 600 {given}")
 
 
 def mounts(file: ClusterFile) -> Iterator[Finding]:
-    """Sources of mounts that are there. Ray reads them relative to the folder it is started in, not to the file's."""
+    """Sources of mounts that are there. Ray reads them relative to the folder it is started in, not
+    to the file's.
+    """
     for target, source in (file.contents.get("file_mounts") or {}).items():
         path = Path(str(source)).expanduser()
         place = f"file_mounts.{target}"
         if path.exists():
             continue
         if str(source).rstrip("/") == "~/.ray/hopsearch":
-            yield Finding(place, f"must be there on this machine, got {source}, which is not", "Run sh cluster/new-token.sh once")
+            yield Finding(
+                place,
+                f"must be there on this machine, got {source}, which is not",
+                "Run sh cluster/new-token.sh once",
+            )
         else:
-            elsewhere = [folder for folder in file.path.resolve().parents[:2] if (folder / path).exists()]
+            elsewhere = [
+                folder for folder in file.path.resolve().parents[:2] if (folder / path).exists()
+            ]
             where = f"Run it in {elsewhere[0]}" if elsewhere else "Correct the path"
-            yield Finding(place, f"must be there, relative to the current folder, got {source}, which is not", where)
+            yield Finding(
+                place,
+                f"must be there, relative to the current folder, got {source}, which is not",
+                where,
+            )

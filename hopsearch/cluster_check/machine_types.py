@@ -1,7 +1,8 @@
 """How many cores and GPUs a cloud's machine type has, as far as its name says so.
 
-Amazon's sizes count in steps: an ``xlarge`` has four virtual CPUs, an ``Nxlarge`` at most 4 N; GPUs are a table of the families
-that have them. A test holds both against EC2's own description of its types. Google writes the CPUs into the name.
+Amazon's sizes count in steps: an ``xlarge`` has four virtual CPUs, an ``Nxlarge`` at most 4 N; GPUs
+are a table of the families that have them. A test holds both against EC2's own description of its
+types. Google writes the CPUs into the name.
 """
 
 import re
@@ -24,7 +25,8 @@ _AMAZON_GPUS = {
     "p5en": "48xlarge:8",
     "p6-b200": "48xlarge:8",
 }
-_WITHOUT_GPU = re.compile(r"[cmrtxidhz]\d")  # families of the general, compute, memory and storage kinds
+# families of the general, compute, memory and storage kinds
+_WITHOUT_GPU = re.compile(r"[cmrtxidhz]\d")
 _GOOGLE_G2 = {4: 1, 8: 1, 12: 1, 16: 1, 24: 2, 32: 1, 48: 4, 96: 8}  # virtual CPUs to GPUs
 
 
@@ -63,7 +65,10 @@ def google_type(name: str, accelerators: int = 0) -> MachineType:
     built_in = re.fullmatch(r"a[234]-(?:high|mega|ultra)gpu-(\d+)g(?:-\w+)?", name)
     if built_in:
         return MachineType(None, int(built_in[1]))
-    cpus = re.fullmatch(r"[a-z]\w*-(?:standard|highmem|highcpu|megamem|ultramem|custom)-(\d+)(?:-\w+)*|custom-(\d+)-.*", name)
+    cpus = re.fullmatch(
+        r"[a-z]\w*-(?:standard|highmem|highcpu|megamem|ultramem|custom)-(\d+)(?:-\w+)*|custom-(\d+)-.*",
+        name,
+    )
     count = int(cpus[1] or cpus[2]) if cpus else None
     if name.startswith("g2-"):
         return MachineType(count, _GOOGLE_G2.get(count or 0))

@@ -5,9 +5,11 @@ from typing import Any
 from hopsearch.cluster_check.file import ClusterFile
 
 SOURCE = "on-demand prices of Linux machines as in SkyPilot's catalog v8, commit 00148f2"
-"""``catalogs/v8/aws/vms.csv`` of github.com/skypilot-org/skypilot-catalog, which is made from Amazon's price list, at commit
-00148f2af3672e2229b4f7bf8157d5a3f36e3c35; each figure was read there on 2026-11-21. The file itself is not dated: a figure may be
-older, and Amazon's own page, aws.amazon.com/ec2/pricing/on-demand, was not asked. Google Cloud and Kubernetes are not listed.
+"""``catalogs/v8/aws/vms.csv`` of github.com/skypilot-org/skypilot-catalog, which is made from
+Amazon's price list, at commit
+00148f2af3672e2229b4f7bf8157d5a3f36e3c35; each figure was read there on 2026-11-21. The file itself
+is not dated: a figure may be older, and Amazon's own page, aws.amazon.com/ec2/pricing/on-demand,
+was not asked. Google Cloud and Kubernetes are not listed.
 """
 REGIONS = ("us-east-1", "us-east-2", "us-west-2")
 """Where the figures hold: the catalog has the same ones in all three. Others cost more or less."""
@@ -23,7 +25,8 @@ DOLLARS_PER_HOUR = {
 
 
 def most_per_hour(file: ClusterFile) -> tuple[float, list[str]]:
-    """Dollars an hour when everything that may run does, at on-demand prices: spot machines cost less, disks and traffic more.
+    """Dollars an hour when everything that may run does, at on-demand prices: spot machines cost
+    less, disks and traffic more.
 
     Returns:
         The sum, and the instance types whose price is not known.
@@ -41,6 +44,10 @@ def most_per_hour(file: ClusterFile) -> tuple[float, list[str]]:
 
 def _dearest(node: dict[str, Any], unknown: list[str]) -> float:
     config = node.get("node_config") or {}
-    types = {str(choice["InstanceType"]) for choice in (config, *config.get("Fallbacks", [])) if "InstanceType" in choice}
+    types = {
+        str(choice["InstanceType"])
+        for choice in (config, *config.get("Fallbacks", []))
+        if "InstanceType" in choice
+    }
     unknown += types - set(DOLLARS_PER_HOUR)
     return max((DOLLARS_PER_HOUR.get(name, 0.0) for name in types), default=0.0)

@@ -1,7 +1,8 @@
-"""What is wrong with a file for ``ray up`` that Ray itself would take: what costs money, lets others in, or never starts.
+"""What is wrong with a file for ``ray up`` that Ray itself would take: what costs money, lets
+others in, or never starts.
 
-Each check is a function from the file's contents to findings; `hopsearch.cluster_check.checks` says which kind of file it is for.
-None asks a cloud.
+Each check is a function from the file's contents to findings; `hopsearch.cluster_check.checks` says
+which kind of file it is for. None asks a cloud.
 """
 
 import importlib.metadata
@@ -19,14 +20,24 @@ REQUIREMENTS = "cluster/node/requirements.txt"
 def bounds(file: ClusterFile) -> Iterator[Finding]:
     """What is paid for is bounded, and nothing is paid for when there is no work."""
     if not isinstance(file.contents.get("max_workers"), int):
-        yield Finding("max_workers", "the number of machines must be bounded, got no bound", "Set the most you would pay for")
+        yield Finding(
+            "max_workers",
+            "the number of machines must be bounded, got no bound",
+            "Set the most you would pay for",
+        )
     for name, node in file.node_types.items():
         if node.get("min_workers", 0) > 0:
             place = f"available_node_types.{name}.min_workers"
-            yield Finding(place, f"must be 0, got {node['min_workers']}: it is paid for without work", "Set 0")
+            yield Finding(
+                place, f"must be 0, got {node['min_workers']}: it is paid for without work", "Set 0"
+            )
     if file.contents.get("idle_timeout_minutes", 5) > 30:
         minutes = file.contents["idle_timeout_minutes"]
-        yield Finding("idle_timeout_minutes", f"idle machines should go within 30 minutes, got {minutes}", "Set 5")
+        yield Finding(
+            "idle_timeout_minutes",
+            f"idle machines should go within 30 minutes, got {minutes}",
+            "Set 5",
+        )
     if (file.contents.get("provider") or {}).get("cache_stopped_nodes", True) is not False:
         rule = "must be false: Ray stops machines otherwise, and their disks are paid for"
         yield Finding("provider.cache_stopped_nodes", rule, "Set false")
@@ -36,7 +47,11 @@ def doors(file: ClusterFile) -> Iterator[Finding]:
     """Nobody but the operator gets in."""
     if (file.contents.get("provider") or {}).get("type") == "aws":
         rule = "Ray's own AWS provider opens SSH to everybody beside the addresses given here"
-        yield Finding("provider.type", rule, "Write type: external, module: hopsearch.ray_backend.cluster.aws_provider.SpotPool")
+        yield Finding(
+            "provider.type",
+            rule,
+            "Write type: external, module: hopsearch.ray_backend.cluster.aws_provider.SpotPool",
+        )
     group = (file.contents.get("provider") or {}).get("security_group") or {}
     rules = group.get("IpPermissions")
     if file.kind == "aws" and rules is None:
@@ -46,12 +61,18 @@ def doors(file: ClusterFile) -> Iterator[Finding]:
         for source in rule.get("IpRanges", []):
             if source.get("CidrIp") == "0.0.0.0/0":
                 place = "provider.security_group.IpPermissions"
-                yield Finding(place, f"port {rule.get('FromPort')} must not be open to 0.0.0.0/0", "Give your own address, …/32")
+                yield Finding(
+                    place,
+                    f"port {rule.get('FromPort')} must not be open to 0.0.0.0/0",
+                    "Give your own address, …/32",
+                )
     for key, lines in file.commands.items():
         for line in lines:
             if re.search(r"--dashboard-host[= ]['\"]?0\.0\.0\.0", line):
                 yield Finding(
-                    key, "the dashboard must listen on loopback, got --dashboard-host=0.0.0.0", "Use 127.0.0.1 and a tunnel"
+                    key,
+                    "the dashboard must listen on loopback, got --dashboard-host=0.0.0.0",
+                    "Use 127.0.0.1 and a tunnel",
                 )
 
 
@@ -60,7 +81,11 @@ def token(file: ClusterFile) -> Iterator[Finding]:
     mounts = file.contents.get("file_mounts") or {}
     if not any(str(target).rstrip("/").endswith(".ray") for target in mounts):
         rule = "the token must be shipped to the machines, got no mount of a .ray folder"
-        yield Finding("file_mounts", rule, "Add /home/ubuntu/.ray: ~/.ray/hopsearch, and run cluster/new-token.sh")
+        yield Finding(
+            "file_mounts",
+            rule,
+            "Add /home/ubuntu/.ray: ~/.ray/hopsearch, and run cluster/new-token.sh",
+        )
     everything = "\n".join(line for lines in file.commands.values() for line in lines)
     if "RAY_AUTH_MODE=token" not in everything:
         rule = "must set RAY_AUTH_MODE=token: a worker does not turn it on by itself"
@@ -72,16 +97,25 @@ def versions(file: ClusterFile) -> Iterator[Finding]:
     for key, lines in file.commands.items():
         for line in lines:
             if re.search(r"ray-[^ ]*dev[^ ]*\.whl|ray==?[^ ]*dev|ray-nightly", line):
-                yield Finding(key, f"a released Ray must be installed, got {line[:80]!r}", f"Use {REQUIREMENTS}")
+                yield Finding(
+                    key,
+                    f"a released Ray must be installed, got {line[:80]!r}",
+                    f"Use {REQUIREMENTS}",
+                )
     pinned = file.path.parent / "node" / "requirements.txt"
     for name, version in re.findall(
-        r"^([\w-]+)(?:\[[^\]]*\])?==([\w.]+)", pinned.read_text(encoding="utf-8") if pinned.exists() else "", re.M
+        r"^([\w-]+)(?:\[[^\]]*\])?==([\w.]+)",
+        pinned.read_text(encoding="utf-8") if pinned.exists() else "",
+        re.M,
     ):
         if name not in ("ray", "torch", "optuna", "timm"):
             continue
         here = importlib.metadata.version(name).partition("+")[0]
         if here != version:
-            rule = f"machines must have the versions of this one, got {name} {version} there and {here} here"
+            rule = (
+                f"machines must have the versions of this one, got {name} {version} there and "
+                f"{here} here"
+            )
             yield Finding(REQUIREMENTS, rule, f"Change one of the two: {name}=={here}")
 
 
@@ -93,50 +127,95 @@ def images(file: ClusterFile) -> Iterator[Finding]:
         place = f"available_node_types.{name}.node_config"
         if file.kind == "aws" and not image:
             yield Finding(
-                f"{place}.ImageId", "must be given: Ray's default is Ubuntu 18.04 with CUDA 11", "Copy it from cluster/aws.yaml"
+                f"{place}.ImageId",
+                "must be given: Ray's default is Ubuntu 18.04 with CUDA 11",
+                "Copy it from cluster/aws.yaml",
             )
         if re.search(r"ubuntu-?(14|16|18)", image, re.I):
-            yield Finding(f"{place}.ImageId", f"must be a maintained system, got {image}", "Use Ubuntu 22.04 or later")
-        if file.kind == "aws" and mapping(config.get("MetadataOptions")).get("HttpTokens") != "required":
-            rule = "IMDSv2 must be required: any program on the machine reads its credentials otherwise"
-            yield Finding(f"{place}.MetadataOptions", rule, "Set {HttpTokens: required, HttpPutResponseHopLimit: 2}")
+            yield Finding(
+                f"{place}.ImageId",
+                f"must be a maintained system, got {image}",
+                "Use Ubuntu 22.04 or later",
+            )
+        if (
+            file.kind == "aws"
+            and mapping(config.get("MetadataOptions")).get("HttpTokens") != "required"
+        ):
+            rule = (
+                "IMDSv2 must be required: any program on the machine reads its credentials "
+                "otherwise"
+            )
+            yield Finding(
+                f"{place}.MetadataOptions",
+                rule,
+                "Set {HttpTokens: required, HttpPutResponseHopLimit: 2}",
+            )
         if file.kind == "aws" and not config.get("IamInstanceProfile"):
             rule = "must name a profile: a head gets all of EC2 and S3 otherwise, a worker nothing"
-            yield Finding(f"{place}.IamInstanceProfile", rule, "Run cluster/aws_iam.py and name its profiles")
+            yield Finding(
+                f"{place}.IamInstanceProfile", rule, "Run cluster/aws_iam.py and name its profiles"
+            )
 
 
 def placement(file: ClusterFile) -> Iterator[Finding]:
     """The head is not taken away, and some machine holds a trial."""
     head = str(file.contents.get("head_node_type"))
     config = (file.node_types.get(head) or {}).get("node_config") or {}
-    if "InstanceMarketOptions" in config or mapping(config.get("scheduling")).get("provisioningModel") == "SPOT":
-        yield Finding(f"available_node_types.{head}", "the head must not be a spot machine: the search goes with it", "On demand")
+    if (
+        "InstanceMarketOptions" in config
+        or mapping(config.get("scheduling")).get("provisioningModel") == "SPOT"
+    ):
+        yield Finding(
+            f"available_node_types.{head}",
+            "the head must not be a spot machine: the search goes with it",
+            "On demand",
+        )
     cpus, gpus = file.trial
-    workers = {name: node.get("resources") or {} for name, node in file.node_types.items() if name != head}
-    if workers and not any(there.get("CPU", 0) >= cpus and there.get("GPU", 0) >= gpus for there in workers.values()):
-        most = "; ".join(f"{name}: CPU {there.get('CPU', 0)}, GPU {there.get('GPU', 0)}" for name, there in workers.items())
+    workers = {
+        name: node.get("resources") or {} for name, node in file.node_types.items() if name != head
+    }
+    if workers and not any(
+        there.get("CPU", 0) >= cpus and there.get("GPU", 0) >= gpus for there in workers.values()
+    ):
+        most = "; ".join(
+            f"{name}: CPU {there.get('CPU', 0)}, GPU {there.get('GPU', 0)}"
+            for name, there in workers.items()
+        )
         rule = f"some machine must hold a worker of {cpus:g} CPU and {gpus:g} GPU, got {most}"
-        yield Finding("available_node_types", rule, "Lower trial.cpus or trial.gpus, or give larger machines")
+        yield Finding(
+            "available_node_types", rule, "Lower trial.cpus or trial.gpus, or give larger machines"
+        )
 
 
 def sizes(file: ClusterFile) -> Iterator[Finding]:
-    """No node type promises more than its machines have, fallbacks included: trials would wait for ever for it."""
+    """No node type promises more than its machines have, fallbacks included: trials would wait for
+    ever for it.
+    """
     for name, node in file.node_types.items():
         promised = node.get("resources") or {}
         for wanted, there in _machines(file, node):
             for unit, most in (("CPU", there.cpus), ("GPU", there.gpus)):
                 if most is not None and promised.get(unit, 0) > most:
                     rule = f"must be at most what a {wanted} has, {most}, got {promised[unit]}"
-                    yield Finding(f"available_node_types.{name}.resources.{unit}", rule, f"Set {unit}: {most}, or a larger type")
+                    yield Finding(
+                        f"available_node_types.{name}.resources.{unit}",
+                        rule,
+                        f"Set {unit}: {most}, or a larger type",
+                    )
 
 
 def _machines(file: ClusterFile, node: dict[str, Any]) -> Iterator[tuple[str, MachineType]]:
     config = node.get("node_config") or {}
     if file.kind == "aws":
-        names = {str(choice["InstanceType"]) for choice in chain(config) if choice.get("InstanceType")}
+        names = {
+            str(choice["InstanceType"]) for choice in chain(config) if choice.get("InstanceType")
+        }
         yield from ((name, amazon_type(name)) for name in sorted(names))
     if file.kind == "gcp" and config.get("machineType"):
-        counts = [mapping(each).get("acceleratorCount") for each in listed(config.get("guestAccelerators"))]
+        counts = [
+            mapping(each).get("acceleratorCount")
+            for each in listed(config.get("guestAccelerators"))
+        ]
         count = sum(given for given in counts if isinstance(given, int))
         name = str(config["machineType"]).rpartition("/")[2]
         yield name, google_type(name, count)

@@ -1,4 +1,6 @@
-"""The commands that start Ray on a cluster's machines: the head knows of its workers, and they find it."""
+"""The commands that start Ray on a cluster's machines: the head knows of its workers, and they find
+it.
+"""
 
 import re
 import shlex
@@ -26,15 +28,24 @@ def starts(file: ClusterFile) -> Iterator[Finding]:
 def _head(file: ClusterFile, starts: list[list[str]]) -> Iterator[Finding]:
     started = [words for words in starts if "--head" in words]
     if not started:
-        yield Finding(_HEAD, "must start Ray with ray start --head, got no such command", "Copy it from cluster/aws.yaml")
+        yield Finding(
+            _HEAD,
+            "must start Ray with ray start --head, got no such command",
+            "Copy it from cluster/aws.yaml",
+        )
         return
     words = started[-1]
     if not _option(words, "--autoscaling-config"):
-        rule = "ray start --head must have --autoscaling-config: no worker is ever started otherwise"
+        rule = (
+            "ray start --head must have --autoscaling-config: no worker is ever started otherwise"
+        )
         yield Finding(_HEAD, rule, "Add --autoscaling-config=~/ray_bootstrap_config.yaml")
     everything = "\n".join(file.commands.get(_HEAD, []))
     if file.kind == "local" and not re.search(r"RAY_enable_autoscaler_v2=(0|false)", everything):
-        rule = "must set RAY_enable_autoscaler_v2=0: the newer autoscaler never starts the workers of a local provider"
+        rule = (
+            "must set RAY_enable_autoscaler_v2=0: the newer autoscaler never starts the "
+            "workers of a local provider"
+        )
         yield Finding(_HEAD, rule, "Write RAY_enable_autoscaler_v2=0 ray start --head …")
 
 
@@ -48,17 +59,28 @@ def _worker(starts: list[list[str]], port: str | int) -> Iterator[Finding]:
         if not colon:
             host, found = found, str(_PORT)
         if "RAY_HEAD_IP" not in host:
-            yield Finding(_WORKER, f"--address must be the head's, $RAY_HEAD_IP, got {host}", "Write $RAY_HEAD_IP")
+            yield Finding(
+                _WORKER,
+                f"--address must be the head's, $RAY_HEAD_IP, got {host}",
+                "Write $RAY_HEAD_IP",
+            )
         if found != str(port):
-            rule = f"the head's port must be the one that workers join, got {port} there and {found} here"
+            rule = (
+                f"the head's port must be the one that workers join, got {port} there and "
+                f"{found} here"
+            )
             yield Finding(_WORKER, rule, f"Write --address=$RAY_HEAD_IP:{port}")
 
 
 def _starts(file: ClusterFile, key: str) -> list[list[str]] | None:
-    """The words of every ``ray start`` in a list of commands; None where the file has no such list."""
+    """The words of every ``ray start`` in a list of commands; None where the file has no such
+    list.
+    """
     if key not in file.commands:
         return None
-    commands = [command for line in file.commands[key] for command in re.split(r"&&|\|\||;|\|", line)]
+    commands = [
+        command for line in file.commands[key] for command in re.split(r"&&|\|\||;|\|", line)
+    ]
     return [_words(command) for command in commands if re.search(r"\bray\s+start\b", command)]
 
 

@@ -1,4 +1,6 @@
-"""What all verbs share: help, exit codes, and that a user's mistake is a sentence and not a traceback."""
+"""What all verbs share: help, exit codes, and that a user's mistake is a sentence and not a
+traceback.
+"""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -13,8 +15,10 @@ from hopsearch.core.redaction import formatted, guard_process, holds_secret, lea
 
 DONE, BUG, MISTAKE, INTERRUPTED = 0, 1, 2, signals.INTERRUPTED
 _EXPOSED = (
-    "a password or key on the command line can be read by every user of this machine (ps); it is not stored. "
-    "Leave it out and give it as PGPASSWORD, in ~/.pgpass or ~/.my.cnf, or as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    "a password or key on the command line can be read by every user of this machine (ps); it is "
+    "not stored. "
+    "Leave it out and give it as PGPASSWORD, in ~/.pgpass or ~/.my.cnf, or as AWS_ACCESS_KEY_ID "
+    "and AWS_SECRET_ACCESS_KEY"
 )
 
 
@@ -23,7 +27,10 @@ class Interrupted(Exception):  # noqa: N818  # not an error: everything is saved
 
 
 def run_verb(
-    main: Callable[[Sequence[str]], None], schema: type[Settings], about: str, words: Sequence[str] | None = None
+    main: Callable[[Sequence[str]], None],
+    schema: type[Settings],
+    about: str,
+    words: Sequence[str] | None = None,
 ) -> int:
     """Run a verb on the command line's words and return its exit code: see the names above."""
     guard_process()
@@ -51,12 +58,17 @@ def run_verb(
         return INTERRUPTED
     except Exception as error:
         print(formatted(error), end="", file=sys.stderr)
-        print("hopsearch: unexpected error (a bug in hopsearch); completed epochs are saved.", file=sys.stderr)
+        print(
+            "hopsearch: unexpected error (a bug in hopsearch); completed epochs are saved.",
+            file=sys.stderr,
+        )
         return BUG
     return DONE
 
 
-def run_as_program(main: Callable[[Sequence[str]], None], schema: type[Settings], about: str) -> NoReturn:
+def run_as_program(
+    main: Callable[[Sequence[str]], None], schema: type[Settings], about: str
+) -> NoReturn:
     """As `run_verb`, for a verb that was started as a program: exits with the code."""
     signals.listen()
     signals.finish(run_verb(main, schema, about))

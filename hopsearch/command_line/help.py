@@ -1,4 +1,6 @@
-"""What ``--help`` prints: how to call a verb, examples, every setting with its kind and default, in 80 columns."""
+"""What ``--help`` prints: how to call a verb, examples, every setting with its kind and default, in
+80 columns.
+"""
 
 import re
 import textwrap
@@ -16,7 +18,8 @@ from hopsearch.core.config import Settings, kinds_of, settings_in
 WIDTH = 80
 _KINDS = {str: "text", bool: "true|false", int: "number", float: "number"}
 _RULES = (
-    "Text is taken as it stands, a switch is true or false, everything else is YAML 1.2: 1e-3 is a number, null stands for none. "
+    "Text is taken as it stands, a switch is true or false, everything else is YAML 1.2: 1e-3 is "
+    "a number, null stands for none. "
     "Quote what your shell would change."
 )
 
@@ -58,14 +61,21 @@ def help_text(schema: type[Settings], about: str) -> str:
 
     Args:
         schema: its settings; ``schema.sections`` are those of trials, where it takes them.
-        about: the module's docstring: a first line ``call: what it does``, paragraphs, examples in an indented block.
+        about: the module's docstring: a first line ``call: what it does``, paragraphs, examples in
+            an indented block.
     """
     blocks = [_about(about)]
     blocks += [_block("Settings (key=value):", [*_wrapped(_RULES, "  ", "  ")], entries(schema))]
     for section, classes in schema.sections.items():
-        given = [entry for entry in section_entries(section, classes) if entry.key.partition(".")[2] not in schema.from_data]
+        given = [
+            entry
+            for entry in section_entries(section, classes)
+            if entry.key.partition(".")[2] not in schema.from_data
+        ]
         blocks.append(_block(f"Settings of what is trained, {section}.*:", [], given))
-    blocks += [_block(f"{title}:", list(_listing(rows)), []) for title, rows in schema.listings().items()]
+    blocks += [
+        _block(f"{title}:", list(_listing(rows)), []) for title, rows in schema.listings().items()
+    ]
     return "\n\n".join(blocks)
 
 
@@ -79,7 +89,14 @@ def entries(schema: type[BaseModel], prefix: str = "") -> list[Entry]:
         else:
             free = typing.get_origin(field.annotation) is dict
             kind = "value" if _reads_itself(schema, python_name) else kind_of(field)
-            found.append(Entry(f"{key}.<name>" if free else key, kind, default_of(field), clean(field.description)))
+            found.append(
+                Entry(
+                    f"{key}.<name>" if free else key,
+                    kind,
+                    default_of(field),
+                    clean(field.description),
+                )
+            )
     return found
 
 
@@ -87,15 +104,29 @@ def section_entries(section: str, classes: Sequence[type[BaseModel]]) -> list[En
     """The settings of a section; one of several classes that not all have names those that do."""
     found: list[Entry] = []
     for name in dict.fromkeys(name for one in classes for name in one.model_fields):
-        fields = {_family(one): one.model_fields[name] for one in classes if name in one.model_fields}
+        fields = {
+            _family(one): one.model_fields[name] for one in classes if name in one.model_fields
+        }
         first = next(iter(fields.values()))
         kind, default, text = kind_of(first), default_of(first), clean(first.description)
         if name == "family":
             kind, default = "|".join(fields), ""
         else:
-            default = _by_owner({family: default_of(field) for family, field in fields.items()}, "", ", ")
-            text = _by_owner({family: clean(field.description) for family, field in fields.items()}, ":", " ")
-        found.append(Entry(f"{section}.{name}", kind, default, text, _owners(list(fields), [_family(one) for one in classes])))
+            default = _by_owner(
+                {family: default_of(field) for family, field in fields.items()}, "", ", "
+            )
+            text = _by_owner(
+                {family: clean(field.description) for family, field in fields.items()}, ":", " "
+            )
+        found.append(
+            Entry(
+                f"{section}.{name}",
+                kind,
+                default,
+                text,
+                _owners(list(fields), [_family(one) for one in classes]),
+            )
+        )
     return found
 
 
@@ -107,7 +138,10 @@ def _by_owner(values: dict[str, str], sign: str, glue: str) -> str:
     if len(owners) == 1:
         return next(iter(owners))
     most = max(owners, key=lambda value: len(owners[value]))
-    return glue.join(f"{'others' if value == most else '/'.join(names)}{sign} {value}" for value, names in owners.items())
+    return glue.join(
+        f"{'others' if value == most else '/'.join(names)}{sign} {value}"
+        for value, names in owners.items()
+    )
 
 
 def _owners(have: list[str], every: list[str]) -> str:
@@ -169,7 +203,12 @@ def _literals(annotation: Any) -> list[str]:
 def _about(text: str) -> str:
     first, *rest = text.strip().replace("``", "").split("\n\n")
     call, _, what = first.partition(": ")
-    lines = ["Usage:", *_wrapped(call, "  ", "    "), "", *_wrapped(what[:1].upper() + what[1:], "", "")]
+    lines = [
+        "Usage:",
+        *_wrapped(call, "  ", "    "),
+        "",
+        *_wrapped(what[:1].upper() + what[1:], "", ""),
+    ]
     for paragraph in rest:
         lines.append("")
         if paragraph.startswith("    "):
@@ -191,6 +230,9 @@ def _listing(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 
 def _wrapped(text: str, first: str, later: str) -> list[str]:
-    # A default may be longer than a line (a folder's path): better cut than wider than the terminal.
+    # A default may be longer than a line (a folder's path): better cut than wider than the
+    # terminal.
     text = text if "  " in text else " ".join(text.split())
-    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=later, break_on_hyphens=False)
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=first, subsequent_indent=later, break_on_hyphens=False
+    )

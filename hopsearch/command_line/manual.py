@@ -1,6 +1,8 @@
-"""What ``--help`` prints, as files: a verb shows it before it imports anything, which takes seconds.
+"""What ``--help`` prints, as files: a verb shows it before it imports anything, which takes
+seconds.
 
-The files in ``helptexts/`` are made from the settings by `command_line.help` (``make manual``); a test holds them to it.
+The files in ``helptexts/`` are made from the settings by `command_line.help` (``make manual``); a
+test holds them to it.
 """
 
 import io

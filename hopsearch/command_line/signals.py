@@ -1,11 +1,14 @@
-"""How a command ends before its time: SIGINT, SIGTERM and SIGHUP, once or often and at any moment, mean "save and go".
+"""How a command ends before its time: SIGINT, SIGTERM and SIGHUP, once or often and at any moment,
+mean "save and go".
 
-A command that has something to lose runs in two processes. The one that was started only waits and is the one that is signalled;
-its child does the work, in a process group of its own. Signal handlers belong to the whole process and libraries replace them;
-C code, such as an import, answers a signal late; and terminals, `timeout` and schedulers signal the whole group, which would
-take Ray's processes away before they have saved. The parent has no libraries, and tells the child alone.
+A command that has something to lose runs in two processes. The one that was started only waits and
+is the one that is signalled; its child does the work, in a process group of its own. Signal
+handlers belong to the whole process and libraries replace them; C code, such as an import, answers
+a signal late; and terminals, `timeout` and schedulers signal the whole group, which would take
+Ray's processes away before they have saved. The parent has no libraries, and tells the child alone.
 
-Imports nothing but the standard library: the first signal may come while the rest is still being imported.
+Imports nothing but the standard library: the first signal may come while the rest is still being
+imported.
 """
 
 import contextlib
@@ -26,7 +29,10 @@ INTERRUPTED = 130
 """Exit code of a command that was asked to end."""
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that ask for an end."""
-NOTHING_BEGUN = "interrupted before anything had started, so there is nothing to save. Run the same command to start."
+NOTHING_BEGUN = (
+    "interrupted before anything had started, so there is nothing to save. Run the "
+    "same command to start."
+)
 _AGAIN = 5  # seconds after which a child that has not answered is told again
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # Linux
 _GONE = (errno.EPIPE, errno.EIO)  # a pipe without a reader, a terminal that was closed
@@ -36,16 +42,19 @@ class _State:
     """What this process knows of its end."""
 
     supervised = False
-    begun = False  # from then on a signal is an exception, so that what was begun can be ended in order
+    # from then on a signal is an exception, so that what was begun can be ended in order
+    begun = False
     heard = 0.0  # when the first signal came
     saving = False
     reader_gone = False
 
 
 def supervise() -> None:
-    """Go on in a child process; this one stays behind, takes the signals, and exits as the child does.
+    """Go on in a child process; this one stays behind, takes the signals, and exits as the child
+    does.
 
-    Call it first of all, before anything else is imported. Where a process cannot be forked, only the handlers are set.
+    Call it first of all, before anything else is imported. Where a process cannot be forked, only
+    the handlers are set.
     """
     write_to_the_end()
     if not hasattr(os, "fork"):
@@ -75,7 +84,9 @@ def listen() -> None:
 
 
 def begin() -> None:
-    """From now on a signal is a KeyboardInterrupt in the main thread; before, it ends the process at once."""
+    """From now on a signal is a KeyboardInterrupt in the main thread; before, it ends the process
+    at once.
+    """
     _State.begun = True
 
 
@@ -95,7 +106,9 @@ def reader_gone() -> bool:
 
 
 def finish(code: int) -> NoReturn:
-    """Exit with ``code``. A supervised process skips the interpreter's own end, where libraries' threads crash."""
+    """Exit with ``code``. A supervised process skips the interpreter's own end, where libraries'
+    threads crash.
+    """
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
@@ -152,23 +165,36 @@ def given_back() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             if handler is not None:  # one set by C code cannot be set again
-                signal.signal(number, handler)  # also where it looks the same: C code may have put its own beneath
+                # also where it looks the same: C code may have put its own beneath
+                signal.signal(number, handler)
 
 
 def write_to_the_end() -> None:
-    """Characters that standard output or error cannot show are replaced, and a closed one takes all in silence."""
+    """Characters that standard output or error cannot show are replaced, and a closed one takes all
+    in silence.
+    """
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
-        if isinstance(stream, io.TextIOWrapper) and not isinstance(getattr(stream.buffer, "raw", None), _Outlet):
+        if isinstance(stream, io.TextIOWrapper) and not isinstance(
+            getattr(stream.buffer, "raw", None), _Outlet
+        ):
             with contextlib.suppress(OSError):
                 stream.flush()
             outlet = io.BufferedWriter(_Outlet(number, "w", closefd=False))
             lines = number == 2 or stream.line_buffering
-            setattr(sys, name, io.TextIOWrapper(outlet, stream.encoding, "replace", line_buffering=lines, write_through=lines))
+            setattr(
+                sys,
+                name,
+                io.TextIOWrapper(
+                    outlet, stream.encoding, "replace", line_buffering=lines, write_through=lines
+                ),
+            )
 
 
 class _Outlet(io.FileIO):
-    """A file that goes on when nobody reads it: what is written is dropped; a pipe's reader that left asks the command to end."""
+    """A file that goes on when nobody reads it: what is written is dropped; a pipe's reader that
+    left asks the command to end.
+    """
 
     def write(self, data: Any) -> int:
         """As of a file."""
@@ -185,10 +211,12 @@ class _Outlet(io.FileIO):
 
 def _listen() -> None:
     for number in ENDING:
-        if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # `nohup` has one ignored
+        # `nohup` has one ignored
+        if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _heard)
     if _State.supervised:
-        signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # its group is not the terminal's, and it may write there
+        # its group is not the terminal's, and it may write there
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
 
 
 def _heard(number: int, frame: FrameType | None) -> None:
@@ -199,7 +227,8 @@ def _heard(number: int, frame: FrameType | None) -> None:
     now = time.monotonic()
     first = not _State.heard
     _State.heard = _State.heard or now
-    if not _State.saving and (first or now - _State.heard > _AGAIN - 1):  # C code swallows an exception now and then
+    # C code swallows an exception now and then
+    if not _State.saving and (first or now - _State.heard > _AGAIN - 1):
         raise KeyboardInterrupt
 
 
@@ -261,7 +290,8 @@ def _stay_behind(child: int) -> NoReturn:
 
 
 def _outcome(child: int) -> int:
-    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # not yet reaped, its group's number is still its own
+    # not yet reaped, its group's number is still its own
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     signal.alarm(0)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child, signal.SIGKILL)  # Ray's own processes, where they are left
@@ -271,12 +301,16 @@ def _outcome(child: int) -> int:
         return os.waitstatus_to_exitcode(status)
     name = signal.Signals(os.WTERMSIG(status)).name
     why = ", which is often the system short of memory" if name == "SIGKILL" else ""
-    tell(f"its process was ended by {name}{why}. What was finished is saved. Run the same command to go on.")
+    tell(
+        f"its process was ended by {name}{why}. What was finished is saved. Run the same command "
+        f"to go on."
+    )
     return 1
 
 
 def _end_the_rest() -> None:
-    # Ray gives its workers groups of their own. Orphans come to this process one after another, as their parents end.
+    # Ray gives its workers groups of their own. Orphans come to this process one after another, as
+    # their parents end.
     until = time.monotonic() + _AGAIN
     listed = Path(f"/proc/self/task/{os.getpid()}/children")
     while time.monotonic() < until:

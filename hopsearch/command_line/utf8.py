@@ -9,10 +9,11 @@ import sys
 
 
 def start() -> None:
-    """Start this program anew in Python's UTF-8 mode where its locale knows ASCII alone, as ``LANG=C`` with ``PYTHONUTF8=0``.
+    """Start this program anew in Python's UTF-8 mode where its locale knows ASCII alone, as
+    ``LANG=C`` with ``PYTHONUTF8=0``.
 
-    Python would otherwise neither open a file called ``café`` nor pass the name to another process. Child processes have the
-    same mode.
+    Python would otherwise neither open a file called ``café`` nor pass the name to another process.
+    Child processes have the same mode.
     """
     if codecs.lookup(sys.getfilesystemencoding()).name != "ascii" or not sys.executable:
         return

@@ -1,9 +1,11 @@
 """The command line's ``key=value`` words, read by what the settings are.
 
-* A setting that is text takes the word as it stands: ``study=007``, ``data=[old]``, ``study=null``; left out it has its default.
+* A setting that is text takes the word as it stands: ``study=007``, ``data=[old]``, ``study=null``;
+  left out it has its default.
 * A switch takes ``true`` or ``false``, and also ``yes``, ``no``, ``on``, ``off``.
-* Everything else is read as YAML 1.2 (`core.yaml_reader`): ``1e-3`` is a number, ``null`` stands for "none" where a setting
-  may have none. So are the values of ``prior.*``, and names that no setting has.
+* Everything else is read as YAML 1.2 (`core.yaml_reader`): ``1e-3`` is a number, ``null`` stands
+  for "none" where a setting may have none. So are the values of ``prior.*``, and names that no
+  setting has.
 """
 
 import re
@@ -19,7 +21,9 @@ from hopsearch.core.errors import ConfigError
 from hopsearch.core.yaml_reader import read_value, read_words_in
 
 Sections = Mapping[str, Sequence[type[BaseModel]]]
-"""Settings that are read elsewhere: the first part of their keys to the classes that may have them."""
+"""Settings that are read elsewhere: the first part of their keys to the classes that may have
+them.
+"""
 
 _SWITCH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _GROUPED = re.compile(r"[-+]?[0-9]+(_[0-9]+)+(\.[0-9_]*)?")
@@ -42,7 +46,8 @@ def read_words(
         place: first words of an error.
 
     Raises:
-        ConfigError: a word that is not key=value, a key without a value, one given twice, or a value that cannot be read.
+        ConfigError: a word that is not key=value, a key without a value, one given twice, or a
+            value that cannot be read.
     """
     given: dict[str, Any] = {}
     for word in words:
@@ -55,36 +60,58 @@ def read_words(
 
 def _split(word: str, place: str) -> tuple[str, str]:
     if not word.isprintable() and any("\ud800" <= one <= "\udfff" for one in word):
-        raise ConfigError(place, f"every word must be UTF-8 text, got {brief(word)}", "Write or rename it in UTF-8")
+        raise ConfigError(
+            place,
+            f"every word must be UTF-8 text, got {brief(word)}",
+            "Write or rename it in UTF-8",
+        )
     key, equals, text = word.partition("=")
     if not equals or not key:
-        raise ConfigError(place, f"every word must read key=value, got {brief(word)}", "See --help for the keys")
+        raise ConfigError(
+            place, f"every word must read key=value, got {brief(word)}", "See --help for the keys"
+        )
     if key.startswith("-"):
         rule = f"settings are written without dashes, got {brief(word)}"
         raise ConfigError(place, rule, f"Write {key.lstrip('-').replace('-', '_')}={text}")
     if not all(part.strip() == part != "" for part in key.split(".")):
-        raise ConfigError(place, f"a key must be names with dots between them, got {brief(key)}", "Write e.g. model.depth=4")
+        raise ConfigError(
+            place,
+            f"a key must be names with dots between them, got {brief(key)}",
+            "Write e.g. model.depth=4",
+        )
     if not text.strip():
         rule = f"{key} must have a value, got nothing after its ="
         raise ConfigError(place, rule, f"Give one without spaces around the =, or leave {key}= out")
     return key, text
 
 
-def _values(key: str, text: str, fields: Sequence[FieldInfo] | type[BaseModel], place: str) -> Iterator[tuple[str, Any]]:
+def _values(
+    key: str, text: str, fields: Sequence[FieldInfo] | type[BaseModel], place: str
+) -> Iterator[tuple[str, Any]]:
     """The settings that a word gives: one, or for a group in braces several."""
     try:
         if isinstance(fields, type):
             group = read_words_in(text)
             if not isinstance(group, dict):
-                names = ", ".join(f"{key}.{field.alias or name}" for name, field in fields.model_fields.items())
-                raise ConfigError(f"{place}: {key}", f"is a group of settings, got {brief(text)}", f"Give one of them: {names}")
+                names = ", ".join(
+                    f"{key}.{field.alias or name}" for name, field in fields.model_fields.items()
+                )
+                raise ConfigError(
+                    f"{place}: {key}",
+                    f"is a group of settings, got {brief(text)}",
+                    f"Give one of them: {names}",
+                )
             for name, word in group.items():
                 yield from _values(f"{key}.{name}", str(word), _below(fields, [name]), place)
         else:
             yield key, _value(text, fields, f"{place}: {key}")
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise ConfigError(f"{place}: {key}", f"must be YAML: {problem}, got {brief(text)}", "Close brackets and quotes") from None
+        raise ConfigError(
+            f"{place}: {key}",
+            f"must be YAML: {problem}, got {brief(text)}",
+            "Close brackets and quotes",
+        ) from None
 
 
 def _value(text: str, fields: Sequence[FieldInfo], place: str) -> Any:
@@ -94,13 +121,21 @@ def _value(text: str, fields: Sequence[FieldInfo], place: str) -> Any:
     if kinds == {bool} and text.strip().lower() in _SWITCH:
         return _SWITCH[text.strip().lower()]
     if kinds and kinds <= {int, float} and _GROUPED.fullmatch(text.strip()):
-        raise ConfigError(place, f"must be a number, got {brief(text)}", f"Write {text.strip().replace('_', '')}")
+        raise ConfigError(
+            place, f"must be a number, got {brief(text)}", f"Write {text.strip().replace('_', '')}"
+        )
     value = read_value(text)
-    return int(value) if kinds == {int} and isinstance(value, float) and value.is_integer() else value
+    return (
+        int(value) if kinds == {int} and isinstance(value, float) and value.is_integer() else value
+    )
 
 
-def _fields(key: str, schema: type[BaseModel] | None, sections: Sections) -> Sequence[FieldInfo] | type[BaseModel]:
-    """The fields that a key means, none where it is unknown or free; a class for a group of settings."""
+def _fields(
+    key: str, schema: type[BaseModel] | None, sections: Sections
+) -> Sequence[FieldInfo] | type[BaseModel]:
+    """The fields that a key means, none where it is unknown or free; a class for a group of
+    settings.
+    """
     head, *rest = key.split(".")
     if head in sections and rest:
         found = [_below(one, rest) for one in sections[head]]
@@ -110,7 +145,10 @@ def _fields(key: str, schema: type[BaseModel] | None, sections: Sections) -> Seq
 
 def _below(schema: type[BaseModel], path: Sequence[str]) -> Sequence[FieldInfo] | type[BaseModel]:
     for number, part in enumerate(path, start=1):
-        field = next((field for name, field in schema.model_fields.items() if part == (field.alias or name)), None)
+        field = next(
+            (field for name, field in schema.model_fields.items() if part == (field.alias or name)),
+            None,
+        )
         if field is None:
             return []
         inner = settings_in(field.annotation)

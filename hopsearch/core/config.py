@@ -1,4 +1,6 @@
-"""Settings: frozen pydantic models with errors a person can act on. `command_line.words` reads them from ``key=value`` words."""
+"""Settings: frozen pydantic models with errors a person can act on. `command_line.words` reads them
+from ``key=value`` words.
+"""
 
 import difflib
 import types
@@ -28,20 +30,30 @@ class Settings(BaseModel):
         validate_default=True,
     )
     sections: ClassVar[Mapping[str, Sequence[type[BaseModel]]]] = {}
-    """Of a verb that takes settings of trials: the first part of their keys to the classes that may have them."""
+    """Of a verb that takes settings of trials: the first part of their keys to the classes that may
+    have them.
+    """
     from_data: ClassVar[tuple[str, ...]] = ()
     """Settings of those classes that follow from the data."""
 
     @classmethod
     def listings(cls) -> dict[str, list[tuple[str, str]]]:
-        """Of a verb: what its ``--help`` lists beside its settings, by title: names and what they are."""
+        """Of a verb: what its ``--help`` lists beside its settings, by title: names and what they
+        are.
+        """
         return {}
 
 
 S = TypeVar("S", bound=Settings)
 
 
-def parse(schema: type[S], values: Mapping[str, Any], place: str, below: str = "", beside: Iterable[str] = ()) -> S:
+def parse(
+    schema: type[S],
+    values: Mapping[str, Any],
+    place: str,
+    below: str = "",
+    beside: Iterable[str] = (),
+) -> S:
     """Validate nested ``values`` as ``schema``.
 
     Args:
@@ -49,10 +61,12 @@ def parse(schema: type[S], values: Mapping[str, Any], place: str, below: str = "
         values: nested mapping, as from `hopsearch.command_line.words.read_words` or a YAML file.
         place: where the values come from, the first words of an error.
         below: what the user writes before each key, e.g. ``optim.``.
-        beside: other words that could have been meant by an unknown key: sections that are read elsewhere.
+        beside: other words that could have been meant by an unknown key: sections that are read
+            elsewhere.
 
     Raises:
-        ConfigError: unknown key (with the nearest known one), wrong type, or broken rule; the first one found.
+        ConfigError: unknown key (with the nearest known one), wrong type, or broken rule; the first
+            one found.
     """
     try:
         return schema.model_validate(values)
@@ -91,7 +105,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def choices(word: str, known: Iterable[str]) -> str:
-    """A hint for an unknown word where all that there is fits a line: the nearest known one, and the list."""
+    """A hint for an unknown word where all that there is fits a line: the nearest known one, and
+    the list.
+    """
     names = sorted(set(known))
     near = nearest(word, names)
     listed = f"Known: {', '.join(names) or 'none'}"
@@ -116,13 +132,17 @@ def settings_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        found = [inner for inner in map(settings_in, typing.get_args(annotation)) if inner is not None]
+        found = [
+            inner for inner in map(settings_in, typing.get_args(annotation)) if inner is not None
+        ]
         return found[0] if len(found) == 1 else None
     return None
 
 
 def kinds_of(annotation: Any) -> set[type]:
-    """What plain types a setting may have, ``None`` apart; of a Literal those of its values; ``object`` for anything else."""
+    """What plain types a setting may have, ``None`` apart; of a Literal those of its values;
+    ``object`` for anything else.
+    """
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
         return kinds_of(arguments[0])
@@ -137,8 +157,11 @@ def kinds_of(annotation: Any) -> set[type]:
     return {annotation} if annotation in (str, bool, int, float) else {object}
 
 
-def _explain(error: ValidationError, schema: type[BaseModel], place: str, below: str, beside: Sequence[str]) -> ConfigError:
-    # One error only: the rest often follow from it, and a person fixes one at a time. A misspelt key is the likeliest cause.
+def _explain(
+    error: ValidationError, schema: type[BaseModel], place: str, below: str, beside: Sequence[str]
+) -> ConfigError:
+    # One error only: the rest often follow from it, and a person fixes one at a time. A misspelt
+    # key is the likeliest cause.
     first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     path = [str(part) for part in first["loc"]]
     key = below + ".".join(path) if path else below.rstrip(".")
@@ -163,14 +186,25 @@ def _known_beside(schema: type[BaseModel], path: Sequence[str]) -> list[str]:
         field = node.model_fields.get(part)
         inner = settings_in(field.annotation) if field else None
         if inner is None:
-            break  # below a union of several settings: the keys of the last known level are the best list there is
+            # below a union of several settings: the keys of the last known level are the best list
+            # there is
+            break
         node = inner
     return [field.alias or name for name, field in node.model_fields.items()]
 
 
 def _inside_groups(schema: type[BaseModel], word: str) -> list[str]:
-    """Keys of groups of settings that end in ``word``: what is meant where the group was left out."""
-    groups = {field.alias or name: [settings_in(field.annotation)] for name, field in schema.model_fields.items()}
+    """Keys of groups of settings that end in ``word``: what is meant where the group was left
+    out.
+    """
+    groups = {
+        field.alias or name: [settings_in(field.annotation)]
+        for name, field in schema.model_fields.items()
+    }
     sections = schema.sections if issubclass(schema, Settings) else {}
     every = {**groups, **sections}
-    return [f"{name}.{word}" for name, kinds in every.items() if any(kind and word in kind.model_fields for kind in kinds)]
+    return [
+        f"{name}.{word}"
+        for name, kinds in every.items()
+        if any(kind and word in kind.model_fields for kind in kinds)
+    ]

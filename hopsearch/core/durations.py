@@ -1,4 +1,6 @@
-"""Times in words: running ones, expected ones in a unit that suits them, and budgets as they are written."""
+"""Times in words: running ones, expected ones in a unit that suits them, and budgets as they are
+written.
+"""
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
@@ -7,12 +9,19 @@ def clock(seconds: float) -> str:
     """Seconds as a person says them: 1h05m, 2m03s, 9s."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
+    return (
+        f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
+    )
 
 
 def expected(seconds: float, prefix: str = "") -> str:
-    """An estimate, to two digits: 0.34 seconds, 4 minutes, 120 hours; with a prefix also GPU-minutes."""
-    size, unit = next(((size, unit) for size, unit in ((3600, "hour"), (60, "minute")) if seconds >= size), (1, "second"))
+    """An estimate, to two digits: 0.34 seconds, 4 minutes, 120 hours; with a prefix also
+    GPU-minutes.
+    """
+    size, unit = next(
+        ((size, unit) for size, unit in ((3600, "hour"), (60, "minute")) if seconds >= size),
+        (1, "second"),
+    )
     text = amount(seconds / size)
     return f"{text} {prefix}{unit}{'' if text == '1' else 's'}"
 

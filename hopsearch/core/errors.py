@@ -13,7 +13,8 @@ HopsearchError
     ├── Diverged         the loss is not finite
     └── OutOfMemory      the device's memory does not hold this configuration
 
-Every message names the place, the rule that was broken (with the value that broke it) and the remedy. Passwords in it are hidden.
+Every message names the place, the rule that was broken (with the value that broke it) and the
+remedy. Passwords in it are hidden.
 """
 
 from hopsearch.core.redaction import redact
@@ -30,7 +31,8 @@ class HopsearchError(Exception):
 
     def __init__(self, place: object, rule: str, hint: str = "") -> None:
         self.place, self.rule, self.hint = redact(str(place)), redact(rule), redact(hint)
-        super().__init__(self.place, self.rule, self.hint)  # all arguments, so that the error survives pickling between processes
+        # all arguments, so that the error survives pickling between processes
+        super().__init__(self.place, self.rule, self.hint)
 
     def __str__(self) -> str:
         text = f"{self.place}: {self.rule}"

@@ -10,16 +10,19 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def written_whole(target: Path, durable: bool = False) -> Iterator[Path]:
-    """A path to write to. What lies there when the block ends replaces ``target``; after an error nothing is left of it.
+    """A path to write to. What lies there when the block ends replaces ``target``; after an error
+    nothing is left of it.
 
     Args:
         target: the file; its folder must be there.
-        durable: whether the bytes are on the disk before they have the name, so that a power cut leaves no torn file.
+        durable: whether the bytes are on the disk before they have the name, so that a power cut
+            leaves no torn file.
 
     Raises:
         OSError: it cannot be written.
     """
-    # Not mkstemp, whose files only their owner can read: a machine's users may share a cache, and a folder its group.
+    # Not mkstemp, whose files only their owner can read: a machine's users may share a cache, and a
+    # folder its group.
     scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
         yield scratch
@@ -35,7 +38,8 @@ def written_whole(target: Path, durable: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def filled_whole(target: Path) -> Iterator[Path]:
-    """A folder to write to. Its files replace those of the same name in ``target`` when the block ends; it is gone then.
+    """A folder to write to. Its files replace those of the same name in ``target`` when the block
+    ends; it is gone then.
 
     Args:
         target: the folder; made if it is not there.

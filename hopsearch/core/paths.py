@@ -1,4 +1,5 @@
-"""Where the files of a study and of a training lie, as paths in its folder: the same in the copy in a storage.
+"""Where the files of a study and of a training lie, as paths in its folder: the same in the copy in
+a storage.
 
 runs/<study>/journal.log                    every fact; see `hopsearch.study.record.attrs`
              leaderboard.csv                one row per trial

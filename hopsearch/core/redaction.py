@@ -1,7 +1,8 @@
 """Passwords and keys, kept out of whatever is written or shown: `redact`.
 
-A URL's password and the values of words such as ``secret_key=`` are recognised by their form. Whatever was recognised once is
-then recognised where it stands alone too, e.g. in a driver's own message.
+A URL's password and the values of words such as ``secret_key=`` are recognised by their form.
+Whatever was recognised once is then recognised where it stands alone too, e.g. in a driver's own
+message.
 """
 
 import re
@@ -22,12 +23,18 @@ _NAME = (
     r"(?:access|account|api|secret|private|shared)[_-]?key(?:[_-]?id)?))"
 )
 _VALUE = r"""(?P<quote>\\?["']?)(?P<secret>[^\s&;,"'\\)}\]]+)"""
-_URL = re.compile(r"""(?P<before>\b[a-zA-Z][a-zA-Z0-9+.-]*://(?P<user>[^\s:/?#@'"]*):)(?P<secret>[^\s'"<>]+)(?=@)""")
+_URL = re.compile(
+    r"""(?P<before>\b[a-zA-Z][a-zA-Z0-9+.-]*://(?P<user>[^\s:/?#@'"]*):)(?P<secret>[^\s'"<>]+)(?=@)"""
+)
 _TOKEN_URL = re.compile(r"""(?P<before>\b(?:https?|git|hf)://)(?P<secret>[^\s:/?#@'"]{8,})(?=@)""")
 _WORD = re.compile(rf"(?i)(?P<before>\b{_NAME}\\?[\"']?\s*=\s*){_VALUE}")
-_CAMEL = re.compile(rf"(?P<before>\b\w*(?:AccessKey(?:Id)?|SecretKey|SecretAccessKey|Password|Token|Signature)\s*=\s*){_VALUE}")
+_CAMEL = re.compile(
+    rf"(?P<before>\b\w*(?:AccessKey(?:Id)?|SecretKey|SecretAccessKey|Password|Token|Signature)\s*=\s*){_VALUE}"
+)
 _FIELD = re.compile(rf"(?i)(?P<before>\\?[\"']{_NAME}\\?[\"']\s*:\s*){_VALUE}")
-_ADDRESS = re.compile(r"(?:[a-zA-Z][\w+.-]*:/{1,3})?(?P<user>[^:/@?]*):(?P<secret>[^/].*)@", re.DOTALL)
+_ADDRESS = re.compile(
+    r"(?:[a-zA-Z][\w+.-]*:/{1,3})?(?P<user>[^:/@?]*):(?P<secret>[^/].*)@", re.DOTALL
+)
 _SHORTEST = 4  # a shorter secret is hidden by its form alone: everywhere else it may be any word
 _MARKS = frozenset("=:@")  # without one of these no secret can be recognised by its form
 _known: set[str] = set()
@@ -46,7 +53,9 @@ def redact(text: str) -> str:
 
 
 def learn(address: str) -> None:
-    """Recognise the password of a text that is known to be one address, also a mistyped one, whatever characters it has."""
+    """Recognise the password of a text that is known to be one address, also a mistyped one,
+    whatever characters it has.
+    """
     if match := _ADDRESS.match(address):
         _remember(match["secret"], match["user"])
 
@@ -105,7 +114,13 @@ def _remember(secret: str, user: str | None) -> None:
         _known.update({secret, urllib.parse.unquote(secret), urllib.parse.unquote_plus(secret)})
 
 
-def _warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+def _warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
     return f"{filename}:{lineno}: {category.__name__}: {redact(str(message))}\n"
 
 

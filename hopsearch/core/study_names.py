@@ -1,4 +1,6 @@
-"""The rule for names of studies and trainings: one word that is a folder's name everywhere, and never leads out of it."""
+"""The rule for names of studies and trainings: one word that is a folder's name everywhere, and
+never leads out of it.
+"""
 
 import re
 import unicodedata
@@ -8,7 +10,10 @@ from pydantic import AfterValidator
 
 from hopsearch.core.errors import StudyError
 
-RULE = "a name is letters, digits, spaces and . _ - + = @ , with a letter, digit or _ at both ends, in at most 200 bytes"
+RULE = (
+    "a name is letters, digits, spaces and . _ - + = @ , with a letter, digit or _ at both "
+    "ends, in at most 200 bytes"
+)
 """The whole rule. Letters and digits are those of any script, in composed form (NFC)."""
 
 _MOST = 200  # bytes: a file system takes 255, and scratch files beside a study add to its name
@@ -35,9 +40,13 @@ Name = Annotated[str, AfterValidator(check_name)]
 
 
 def derive_name(*parts: str) -> str:
-    """A name made of other words, such as a space's and a data set's: what a name must not have becomes a dash."""
+    """A name made of other words, such as a space's and a data set's: what a name must not have
+    becomes a dash.
+    """
     letters = unicodedata.normalize("NFC", "-".join(parts))
-    name = re.sub("-{2,}", "-", "".join(one if _edge(one) or one in _INNER else "-" for one in letters))
+    name = re.sub(
+        "-{2,}", "-", "".join(one if _edge(one) or one in _INNER else "-" for one in letters)
+    )
     while len(name.encode()) > _MOST:
         name = name[:-1]
     return name.strip(_INNER) or "study"
@@ -62,9 +71,15 @@ def require_name(name: str) -> str:
 
 
 def _is_name(name: str) -> bool:
-    fits = bool(name) and all(_edge(one) or one in _INNER for one in name) and _edge(name[0]) and _edge(name[-1])
+    fits = (
+        bool(name)
+        and all(_edge(one) or one in _INNER for one in name)
+        and _edge(name[0])
+        and _edge(name[-1])
+    )
     return fits and len(name.encode()) <= _MOST
 
 
 def _edge(one: str) -> bool:
-    return one == "_" or unicodedata.category(one)[0] in "LNM"  # M: the marks that many scripts write their vowels with
+    # M: the marks that many scripts write their vowels with
+    return one == "_" or unicodedata.category(one)[0] in "LNM"

@@ -1,4 +1,6 @@
-"""Tables that fit the terminal: what matters is always there, the rest where there is room for it."""
+"""Tables that fit the terminal: what matters is always there, the rest where there is room for
+it.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -50,14 +52,17 @@ def fitted(columns: Sequence[Column], width: int, header_style: str) -> tuple[Ta
     table = Table(box=None, pad_edge=False, header_style=header_style, padding=(0, _GAP, 0, 0))
     kept = [column for number, column in enumerate(columns) if number in shown]
     for column in kept:
-        table.add_column(Text(column.title), justify="left" if column.left else "right", no_wrap=True)
+        table.add_column(
+            Text(column.title), justify="left" if column.left else "right", no_wrap=True
+        )
     for cells in zip(*(column.cells for column in kept), strict=True):
         table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells))
     return table, [column.title for number, column in enumerate(columns) if number not in shown]
 
 
 def settings(params: Sequence[Mapping[str, Any]], names: Sequence[str], order: int) -> list[Column]:
-    """What the trials are: a column for each searched parameter, those in which the rows differ before the others.
+    """What the trials are: a column for each searched parameter, those in which the rows differ
+    before the others.
 
     Args:
         params: each row's parameters.
@@ -69,12 +74,20 @@ def settings(params: Sequence[Mapping[str, Any]], names: Sequence[str], order: i
     for name in names:
         tail = without_section(name)
         cells = [short(row.get(name, "")) for row in params]
-        columns.append(Column(tail if tails[tail] == 1 else name, cells, order if len(set(cells)) > 1 else order + 10))
+        columns.append(
+            Column(
+                tail if tails[tail] == 1 else name,
+                cells,
+                order if len(set(cells)) > 1 else order + 10,
+            )
+        )
     return columns
 
 
 def without_section(name: str) -> str:
-    """A parameter's name without its section, where that still says what it is: ``lr``, but ``optim.name``."""
+    """A parameter's name without its section, where that still says what it is: ``lr``, but
+    ``optim.name``.
+    """
     tail = name.rpartition(".")[2]
     return name if tail == "name" else tail
 
@@ -85,7 +98,9 @@ def short(value: object) -> str:
 
 
 def packed(words: Sequence[str], width: int) -> list[str]:
-    """Words with commas between them, in lines of at most ``width``: broken between words, never in one that fits a line."""
+    """Words with commas between them, in lines of at most ``width``: broken between words, never in
+    one that fits a line.
+    """
     lines: list[str] = []
     for word in words:
         if lines and cell_len(lines[-1]) + 2 + cell_len(word) < width:

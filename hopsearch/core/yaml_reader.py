@@ -8,9 +8,10 @@ a number                 ``0.1``, ``1e-3``, ``.inf``, ``.nan``
 text                     everything else: ``yes``, ``12:30``, ``2024-11-28``, ``1_000``
 =======================  ==========================================================
 
-PyYAML scans and composes; its own rules for plain words, those of YAML 1.1 (``yes`` is true, ``12:30`` is 750, ``1e-3`` is text),
-are replaced by the table `_CORE`. ruamel.yaml would not save the table: in its mode for 1.2, ``1_000`` is still 1000. Keys stand
-once, as YAML asks (most readers let the last win), and ``<<`` merges, as in 1.1. Plain data only: no tag can run code.
+PyYAML scans and composes; its own rules for plain words, those of YAML 1.1 (``yes`` is true,
+``12:30`` is 750, ``1e-3`` is text), are replaced by the table `_CORE`. ruamel.yaml would not save
+the table: in its mode for 1.2, ``1_000`` is still 1000. Keys stand once, as YAML asks (most readers
+let the last win), and ``<<`` merges, as in 1.1. Plain data only: no tag can run code.
 """
 
 import re
@@ -30,15 +31,21 @@ _CORE = tuple(
         ("null", r"~|null|Null|NULL|"),
         ("bool", r"true|True|TRUE|false|False|FALSE"),
         ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"),
-        ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
+        (
+            "float",
+            r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        ),
     )
 )
-_DEEPEST = 6  # levels at which places are remembered: parameters, a name, an alternative, when, a parent, a bound
+# levels at which places are remembered: parameters, a name, an alternative, when, a parent, a bound
+_DEEPEST = 6
 _LARGEST = 100_000  # values of a file, aliases counted as often as they are used
 
 Path_ = tuple[str | int, ...]
 Marks = dict[Path_, tuple[int, int]]
-"""Line and column, both from 1, of every key and list item by its path of keys and numbers; the whole file is ``()``."""
+"""Line and column, both from 1, of every key and list item by its path of keys and numbers; the
+whole file is ``()``.
+"""
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,9 @@ class Document:
 
 
 def scalar(text: str) -> Any:
-    """A plain word by the table above; text where it is nothing else, or a number of more digits than Python converts."""
+    """A plain word by the table above; text where it is nothing else, or a number of more digits
+    than Python converts.
+    """
     tag = _tag_of(text)
     try:
         return _convert(tag, text)
@@ -64,7 +73,8 @@ def scalar(text: str) -> Any:
 
 
 def read_value(text: str) -> Any:
-    """A value of the command line: a list or mapping in brackets, a quoted word, else a plain word without any further syntax.
+    """A value of the command line: a list or mapping in brackets, a quoted word, else a plain word
+    without any further syntax.
 
     Raises:
         yaml.YAMLError: brackets or quotes that do not close, or text after them.
@@ -76,7 +86,8 @@ def read_value(text: str) -> Any:
 
 
 def read_words_in(text: str) -> Any:
-    """A value of the command line whose plain words are left as they stand, for settings that know what they are.
+    """A value of the command line whose plain words are left as they stand, for settings that know
+    what they are.
 
     Raises:
         yaml.YAMLError: brackets or quotes that do not close, or text after them.
@@ -92,12 +103,17 @@ def read_yaml(path: Path, source: str) -> Document:
         source: how errors call the file.
 
     Raises:
-        SpaceError: the file cannot be read, is not text, or is not YAML; with line, column and text where there is a line.
+        SpaceError: the file cannot be read, is not text, or is not YAML; with line, column and text
+            where there is a line.
     """
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise SpaceError(source, f"must be a readable file: {error.strerror}", "Check the path and its permissions") from None
+        raise SpaceError(
+            source,
+            f"must be a readable file: {error.strerror}",
+            "Check the path and its permissions",
+        ) from None
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -117,7 +133,11 @@ def read_yaml(path: Path, source: str) -> Document:
     except yaml.YAMLError as error:
         raise _explain(error, text, source) from None
     except RecursionError:
-        raise SpaceError(f"{source}:1:1", "must be YAML of a sane depth, got too many nested brackets", "Close them") from None
+        raise SpaceError(
+            f"{source}:1:1",
+            "must be YAML of a sane depth, got too many nested brackets",
+            "Close them",
+        ) from None
     finally:
         if loader is not None:
             loader.dispose()
@@ -141,16 +161,24 @@ class _Loader(yaml.SafeLoader):
         return f"{_TAG}seq" if kind is yaml.SequenceNode else f"{_TAG}map"
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """As PyYAML does, but a key stands once, and merges are written out here: PyYAML loses values where merges are nested."""
+        """As PyYAML does, but a key stands once, and merges are written out here: PyYAML loses
+        values where merges are nested.
+        """
         node = super().compose_mapping_node(anchor)
         seen: dict[str, yaml.Node] = {}
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise _Refused(problem="keys must be words", problem_mark=key.start_mark, note="Write key: value")
+                raise _Refused(
+                    problem="keys must be words",
+                    problem_mark=key.start_mark,
+                    note="Write key: value",
+                )
             if key.value in seen:
                 first = seen[key.value].start_mark.line + 1
                 rule = f"{key.value} must be given once, got it on line {first} too"
-                raise _Refused(problem=rule, problem_mark=key.start_mark, note="Drop one of the two")
+                raise _Refused(
+                    problem=rule, problem_mark=key.start_mark, note="Drop one of the two"
+                )
             seen[key.value] = key
         inherited: dict[str, tuple[yaml.Node, yaml.Node]] = {}
         for key, value in node.value:
@@ -167,7 +195,10 @@ class _Loader(yaml.SafeLoader):
             return _convert(node.tag, node.value)
         except ValueError:
             shown = node.value if len(node.value) <= 30 else f"{node.value[:30]}…"
-            rule, note = f"must be a {node.tag.removeprefix(_TAG)}, got {shown}", "Quote it if it is a word"
+            rule, note = (
+                f"must be a {node.tag.removeprefix(_TAG)}, got {shown}",
+                "Quote it if it is a word",
+            )
             raise _Refused(problem=rule, problem_mark=node.start_mark, note=note) from None
 
 
@@ -199,7 +230,11 @@ def _mergeable(node: yaml.Node) -> list[tuple[yaml.Node, yaml.Node]]:
     mappings = node.value if isinstance(node, yaml.SequenceNode) else [node]
     for one in mappings:
         if not isinstance(one, yaml.MappingNode):
-            raise _Refused(problem="<< must merge a mapping", problem_mark=one.start_mark, note="Write <<: *name")
+            raise _Refused(
+                problem="<< must merge a mapping",
+                problem_mark=one.start_mark,
+                note="Write <<: *name",
+            )
     return [pair for one in mappings for pair in one.value]
 
 
@@ -216,10 +251,16 @@ def _require_sane(root: yaml.Node) -> None:
         if id(node) in sizes:
             return sizes[id(node)]
         if id(node) in open_:
-            raise _Refused(problem="an alias must not hold itself", problem_mark=node.start_mark, note="Drop the alias")
+            raise _Refused(
+                problem="an alias must not hold itself",
+                problem_mark=node.start_mark,
+                note="Drop the alias",
+            )
         open_.add(id(node))
         items = [] if isinstance(node, yaml.ScalarNode) else node.value
-        total = 1 + sum(sum(map(size, item)) if isinstance(item, tuple) else size(item) for item in items)
+        total = 1 + sum(
+            sum(map(size, item)) if isinstance(item, tuple) else size(item) for item in items
+        )
         open_.discard(id(node))
         if total > _LARGEST:
             rule = f"must have at most {_LARGEST:,} values, aliases written out, got more"
@@ -249,7 +290,9 @@ def _explain(error: yaml.YAMLError, text: str, source: str) -> SpaceError:
         before = text[: error.position]
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
         rule = f"must be YAML, got the character U+{ord(text[error.position]):04X}"
-        return SpaceError(f"{source}:{line}:{column}", rule, "Drop it, or write it in quotes as an escape")
+        return SpaceError(
+            f"{source}:{line}:{column}", rule, "Drop it, or write it in quotes as an escape"
+        )
     assert isinstance(error, yaml.MarkedYAMLError)
     mark = error.problem_mark or error.context_mark
     assert mark is not None  # the scanner, the parser, the composer and we give one always
@@ -258,4 +301,8 @@ def _explain(error: yaml.YAMLError, text: str, source: str) -> SpaceError:
         return SpaceError(place, str(error.problem), error.note or "")
     lines = text.splitlines()
     shown = lines[mark.line].strip() if mark.line < len(lines) else "the end of the file"
-    return SpaceError(place, f"must be YAML: {error.problem or error.context}, got `{shown}`", "Fix this line or the one above")
+    return SpaceError(
+        place,
+        f"must be YAML: {error.problem or error.context}, got `{shown}`",
+        "Fix this line or the one above",
+    )

@@ -2,12 +2,14 @@
 
     splits = load(DataConfig(source="digits"))
     augment = Augment(AugmentConfig(crop_pad=1, mixup=0.2), splits.facts)
-    for index_B in epoch_batches(len(splits.train), 64, generator, device=splits.train.index_device):
+    device = splits.train.index_device
+    for index_B in epoch_batches(len(splits.train), 64, generator, device=device):
         x_BCHW, targets_BK = augment(*splits.train.batch(index_B), generator)
 
-``config`` what is asked for and what is known; ``sources`` and ``folders`` list images, ``split`` orders them, ``view``,
-``decode`` and ``cache`` turn them into arrays, ``splits`` puts it together into ``images``. ``augment`` strings together
-``geometry``, ``randaugment`` over ``pixel_ops``, and ``mixing``. The test part is read by `Splits.read_test` alone.
+``config`` what is asked for and what is known; ``sources`` and ``folders`` list images, ``split``
+orders them, ``view``, ``decode`` and ``cache`` turn them into arrays, ``splits`` puts it together
+into ``images``. ``augment`` strings together ``geometry``, ``randaugment`` over ``pixel_ops``, and
+``mixing``. The test part is read by `Splits.read_test` alone.
 """
 
 from hopsearch.data.augmentation.augment import PAPER_AUGMENT, Augment, AugmentConfig

@@ -9,16 +9,22 @@ import torch
 
 
 def epoch_batches(
-    n: int, batch_size: int, generator: torch.Generator, drop_last: bool = False, device: torch.device | None = None
+    n: int,
+    batch_size: int,
+    generator: torch.Generator,
+    drop_last: bool = False,
+    device: torch.device | None = None,
 ) -> Iterator[torch.Tensor]:
     """Every image once, in a fresh random order.
 
     Args:
         n: images in the set.
-        batch_size: images a batch; a set smaller than that gives one batch of ``n``, with ``drop_last`` too.
+        batch_size: images a batch; a set smaller than that gives one batch of ``n``, with
+            ``drop_last`` too.
         generator: decides the order.
         drop_last: leave out a last batch that is not full.
-        device: where the indices are wanted, see `ImageSet.index_device`; None: on the generator's device.
+        device: where the indices are wanted, see `ImageSet.index_device`; None: on the generator's
+            device.
 
     Yields:
         int64 indices of shape (B,).
@@ -31,6 +37,8 @@ def epoch_batches(
 
 
 def ordered_batches(n: int, batch_size: int) -> Iterator[slice]:
-    """Every image once, in order, for evaluation: slices, so that indexing a tensor copies nothing."""
+    """Every image once, in order, for evaluation: slices, so that indexing a tensor copies
+    nothing.
+    """
     for start in range(0, n, batch_size):
         yield slice(start, min(start + batch_size, n))

@@ -1,4 +1,6 @@
-"""What a data set and its split are, as a hash of the images' contents; and the images that are in it twice."""
+"""What a data set and its split are, as a hash of the images' contents; and the images that are in
+it twice.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +40,8 @@ class Prints:
     skipped: tuple[int, ...]
 
     def contents(self) -> str:
-        """The fingerprint: equal wherever the same contents are split alike, whatever the folder is called.
+        """The fingerprint: equal wherever the same contents are split alike, whatever the folder is
+        called.
 
         Sets whose pixels are in memory keep the rule that they always had, which hashes pixels.
         """
@@ -53,24 +56,32 @@ class Prints:
         return BY_CONTENTS + digest([shape, pool, held_out])
 
     def names(self) -> str:
-        """The fingerprint of names and file sizes, as studies have it that are older than `contents`."""
+        """The fingerprint of names and file sizes, as studies have it that are older than
+        `contents`.
+        """
         return self._before() if self.source.found.as_before else ""
 
     def _before(self) -> str:
         config, source = self.config, self.source
         test = config.test_fraction if source.test is None else source.test.identity
         split = [config.val_fraction, config.split_seed, test]
-        return digest([source.train.identity(), source.classes, self.size, self.channels, split, self.skipped])
+        return digest(
+            [source.train.identity(), source.classes, self.size, self.channels, split, self.skipped]
+        )
 
     def warnings(self, kept: Indices) -> list[str]:
-        """Sentences about images that are in two parts or two classes; none for sets whose pixels are in memory.
+        """Sentences about images that are in two parts or two classes; none for sets whose pixels
+        are in memory.
 
         Args:
             kept: positions in ``pool`` of the readable images.
         """
         if not isinstance(self.pool, FilePart):
             return []
-        lists = [Listed("validation", self.pool, kept[: self.n_val]), Listed("training", self.pool, kept[self.n_val :])]
+        lists = [
+            Listed("validation", self.pool, kept[: self.n_val]),
+            Listed("training", self.pool, kept[self.n_val :]),
+        ]
         test = self.test.listed
         if isinstance(test, FilePart):
             self._sums(test)

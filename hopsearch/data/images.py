@@ -12,15 +12,21 @@ _LARGE_ROW = 2**14  # bytes
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Decoded images and their labels. Take images by `batch` alone: where they lie is this class's business."""
+    """Decoded images and their labels. Take images by `batch` alone: where they lie is this class's
+    business.
+    """
 
     images_NCHW: torch.Tensor
     """uint8."""
     labels_N: torch.Tensor
     """int64, on the device that batches are wanted on."""
     mapped: bool = False
-    """Whether the images stay on disk, shared by all processes of the machine; only batches of them move to a device."""
-    _elsewhere: dict[torch.device, "ImageSet"] = field(default_factory=dict, repr=False, compare=False)
+    """Whether the images stay on disk, shared by all processes of the machine; only batches of them
+    move to a device.
+    """
+    _elsewhere: dict[torch.device, "ImageSet"] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def __len__(self) -> int:
         return len(self.labels_N)
@@ -32,11 +38,15 @@ class ImageSet:
 
     @property
     def index_device(self) -> torch.device:
-        """Where `batch` wants its indices: a GPU that had to tell them to the CPU at every step would be waited for."""
+        """Where `batch` wants its indices: a GPU that had to tell them to the CPU at every step
+        would be waited for.
+        """
         return self.images_NCHW.device if self.mapped else self.device
 
     def to(self, device: torch.device | str) -> "ImageSet":
-        """This set on ``device``, copied there once a process. Mapped images stay where they are, see `batch`."""
+        """This set on ``device``, copied there once a process. Mapped images stay where they are,
+        see `batch`.
+        """
         device = torch.empty(0, device=device).device  # "cuda" becomes "cuda:0"
         if self.device == device:
             return self
@@ -46,7 +56,9 @@ class ImageSet:
         return self._elsewhere[device]
 
     def batch(self, index: torch.Tensor | slice) -> tuple[torch.Tensor, torch.Tensor]:
-        """uint8 images (B, C, H, W) and labels (B,) at ``index``, both on the set's device, wherever the images and index lie."""
+        """uint8 images (B, C, H, W) and labels (B,) at ``index``, both on the set's device,
+        wherever the images and index lie.
+        """
         if isinstance(index, slice):
             images_BCHW = self.images_NCHW[index]  # a view
             if images_BCHW.device != self.device:
@@ -55,11 +67,14 @@ class ImageSet:
         labels_B = self.labels_N.index_select(0, index.to(self.device, non_blocking=True))
         if self.mapped:
             return self._sent(self._read(index)), labels_B
-        # index_select copies whole images; images[index] goes through them byte by byte, 5 to 15 times slower on a CPU.
+        # index_select copies whole images; images[index] goes through them byte by byte, 5 to 15
+        # times slower on a CPU.
         return self.images_NCHW.index_select(0, index.to(self.device)), labels_B
 
     def _read(self, index_B: torch.Tensor) -> torch.Tensor:
-        """Rows of the mapped file; large ones are read in the order in which they lie there, each put in its place."""
+        """Rows of the mapped file; large ones are read in the order in which they lie there, each
+        put in its place.
+        """
         images_BCHW = self._room(len(index_B))
         if self.images_NCHW[0].numel() < _LARGE_ROW:
             return torch.index_select(self.images_NCHW, 0, index_B.to("cpu"), out=images_BCHW)
@@ -70,8 +85,13 @@ class ImageSet:
         return images_BCHW
 
     def _room(self, rows: int) -> torch.Tensor:
-        # Pinned memory is copied to a GPU while the CPU goes on; torch's allocator takes it back when the copy is done.
-        return torch.empty((rows, *self.images_NCHW.shape[1:]), dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        # Pinned memory is copied to a GPU while the CPU goes on; torch's allocator takes it back
+        # when the copy is done.
+        return torch.empty(
+            (rows, *self.images_NCHW.shape[1:]),
+            dtype=torch.uint8,
+            pin_memory=self.device.type == "cuda",
+        )
 
     def _sent(self, images_BCHW: torch.Tensor) -> torch.Tensor:
         return images_BCHW.to(self.device, non_blocking=True)

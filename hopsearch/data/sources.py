@@ -1,4 +1,6 @@
-"""From ``data.source`` to a `Source`: the embedded digits, torchvision's own sets, or an image folder."""
+"""From ``data.source`` to a `Source`: the embedded digits, torchvision's own sets, or an image
+folder.
+"""
 
 import contextlib
 import os
@@ -16,8 +18,11 @@ from hopsearch.data.files.listed_parts import ArrayPart, FilePart, HeldOut, Sour
 from hopsearch.data.folders.source import open_folder
 
 
-def open_source(text: str, downloads: Path, val: str | None = None, test: str | None = None) -> Source:
-    """Find and list a data set. A known name wins over a folder of that name, which can be written ``./<name>``.
+def open_source(
+    text: str, downloads: Path, val: str | None = None, test: str | None = None
+) -> Source:
+    """Find and list a data set. A known name wins over a folder of that name, which can be written
+    ``./<name>``.
 
     Args:
         text: ``digits``, ``<set>:<dir>`` for a torchvision set, or an image folder.
@@ -25,21 +30,38 @@ def open_source(text: str, downloads: Path, val: str | None = None, test: str | 
         val, test: folders of an image folder's parts, see `open_folder`.
 
     Raises:
-        DataError: unknown name, missing folder, a set that is neither there nor can be downloaded, or see `open_folder`.
+        DataError: unknown name, missing folder, a set that is neither there nor can be downloaded,
+            or see `open_folder`.
     """
     name, colon, folder = text.partition(":")
     if name in SOURCES:
         if name == "digits" and colon:
-            raise DataError(f"data.source={text}", "digits are embedded and take no folder", "Write digits")
+            raise DataError(
+                f"data.source={text}", "digits are embedded and take no folder", "Write digits"
+            )
         if name == "imagenet" and not folder:
-            raise DataError(f"data.source={text}", "imagenet needs the folder it lies in", "Write imagenet:<folder>")
+            raise DataError(
+                f"data.source={text}",
+                "imagenet needs the folder it lies in",
+                "Write imagenet:<folder>",
+            )
         if given := [f"data.{part}" for part, value in (("val", val), ("test", test)) if value]:
-            raise DataError(given[0], f"only an image folder has parts in other folders, got data.source={text}", "Leave it out")
+            raise DataError(
+                given[0],
+                f"only an image folder has parts in other folders, got data.source={text}",
+                "Leave it out",
+            )
         return SOURCES[name](Path(folder).expanduser() if folder else downloads)
     path = Path(text).expanduser()
     if not text or not (path.exists() or _looks_like_path(text)):
-        rule = "neither a known data set nor a folder" if text else "a data set is needed, got nothing"
-        raise DataError(f"data.source={text}", rule, f"{choices(name, SOURCES)}; or give an image folder by its path")
+        rule = (
+            "neither a known data set nor a folder" if text else "a data set is needed, got nothing"
+        )
+        raise DataError(
+            f"data.source={text}",
+            rule,
+            f"{choices(name, SOURCES)}; or give an image folder by its path",
+        )
     return open_folder(path, val, test)
 
 
@@ -54,12 +76,15 @@ def _digits(_: Path) -> Source:
     assert package is not None, "this package depends on it"
     file = Path(str(package.origin)).parent / "datasets" / "data" / "digits.csv.gz"
     values_NV = np.loadtxt(file, delimiter=",")
-    pixels = np.rint(values_NV[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)  # 0 … 16 to 0 … 255
+    # 0 … 16 to 0 … 255
+    pixels = np.rint(values_NV[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     part = ArrayPart("digits", pixels, values_NV[:, -1].astype(np.int64))
     return Source("digits", tuple(str(digit) for digit in range(10)), False, part, None)
 
 
-def _packed(name: str, torchvision_class: str, test_images: int, flip: bool) -> Callable[[Path], Source]:
+def _packed(
+    name: str, torchvision_class: str, test_images: int, flip: bool
+) -> Callable[[Path], Source]:
     """A torchvision set that keeps all its images in a few files."""
 
     def read(folder: Path, train: bool) -> tuple[ArrayPart, tuple[str, ...]]:
@@ -69,7 +94,9 @@ def _packed(name: str, torchvision_class: str, test_images: int, flip: bool) -> 
 
     def open_packed(folder: Path) -> Source:
         part, classes = read(folder, True)
-        return Source(name, classes, flip, part, HeldOut(test_images, name, lambda: read(folder, False)[0]))
+        return Source(
+            name, classes, flip, part, HeldOut(test_images, name, lambda: read(folder, False)[0])
+        )
 
     return open_packed
 
@@ -81,16 +108,26 @@ def _imagenet(folder: Path) -> Source:
         try:
             found = ImageNet(str(folder), split=split)
         except (RuntimeError, OSError) as error:
-            hint = "Put the three ILSVRC2012 archives there; if the images are unpacked, give their folder as data.source"
+            hint = (
+                "Put the three ILSVRC2012 archives there; if the images are unpacked, give "
+                "their folder as data.source"
+            )
             raise DataError(f"imagenet:{folder}", _one_line(error), hint) from None
         stats = [os.stat(path) for path, _ in found.samples]
         names = tuple(Path(path).relative_to(folder).as_posix() for path, _ in found.samples)
         labels_N = np.array(found.targets, dtype=np.int64)
-        sizes, mtimes = tuple(stat.st_size for stat in stats), tuple(stat.st_mtime_ns for stat in stats)
-        return FilePart(folder, names, sizes, mtimes, labels_N), tuple(words[0] for words in found.classes)
+        sizes, mtimes = (
+            tuple(stat.st_size for stat in stats),
+            tuple(stat.st_mtime_ns for stat in stats),
+        )
+        return FilePart(folder, names, sizes, mtimes, labels_N), tuple(
+            words[0] for words in found.classes
+        )
 
     train, classes = read("train")
-    return Source("imagenet", classes, True, train, HeldOut(50_000, "imagenet", lambda: read("val")[0]))
+    return Source(
+        "imagenet", classes, True, train, HeldOut(50_000, "imagenet", lambda: read("val")[0])
+    )
 
 
 def _torchvision(name: str, class_name: str, folder: Path, train: bool) -> Any:
@@ -98,7 +135,8 @@ def _torchvision(name: str, class_name: str, folder: Path, train: bool) -> Any:
 
     build = getattr(torchvision.datasets, class_name)
     place = f"{name}:{folder}"
-    with contextlib.suppress(RuntimeError, OSError, ValueError):  # "not found", damaged: the download below says what is wrong
+    # "not found", damaged: the download below says what is wrong
+    with contextlib.suppress(RuntimeError, OSError, ValueError):
         return build(str(folder), train=train)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +144,9 @@ def _torchvision(name: str, class_name: str, folder: Path, train: bool) -> Any:
             return build(str(folder), train=train, download=True)
     except (RuntimeError, OSError, ValueError) as error:
         rule = f"the set is not in the folder and cannot be downloaded: {_one_line(error)}"
-        raise DataError(place, rule, "Copy torchvision's files there, or run once on a machine with a network") from None
+        raise DataError(
+            place, rule, "Copy torchvision's files there, or run once on a machine with a network"
+        ) from None
 
 
 def _one_line(error: Exception) -> str:

@@ -17,7 +17,12 @@ from hopsearch.data.files.config import DataConfig, DataFacts
 from hopsearch.data.files.decode import natural_format, own_size
 from hopsearch.data.files.listed_parts import ArrayPart, FilePart, HeldOut, Part, Source, digest
 from hopsearch.data.files.originals import Originals
-from hopsearch.data.files.stratified_split import Indices, prefix_length, require_per_class, stratified_order
+from hopsearch.data.files.stratified_split import (
+    Indices,
+    prefix_length,
+    require_per_class,
+    stratified_order,
+)
 from hopsearch.data.files.view import Pixels
 from hopsearch.data.fingerprint import Prints
 from hopsearch.data.images import ImageSet
@@ -30,7 +35,9 @@ _REMEMBERED = 4  # data sets a process keeps; a worker uses one
 class Splits:
     """Training and validation images; the test part is read only when `read_test` is called."""
 
-    def __init__(self, facts: DataFacts, train: ImageSet, val: ImageSet, open_test: Callable[[], ImageSet]) -> None:
+    def __init__(
+        self, facts: DataFacts, train: ImageSet, val: ImageSet, open_test: Callable[[], ImageSet]
+    ) -> None:
         self.facts, self.train, self.val = facts, train, val
         self._open_test, self._test, self._lock = open_test, None, threading.Lock()
 
@@ -49,10 +56,12 @@ class Splits:
 
 
 def load(config: DataConfig) -> Splits:
-    """Read a data set's training and validation images; a second call in the same process returns the same object.
+    """Read a data set's training and validation images; a second call in the same process returns
+    the same object.
 
     Raises:
-        DataError: unknown source, missing or empty folder, too few images in a class, an unreadable image, no room to decode.
+        DataError: unknown source, missing or empty folder, too few images in a class, an unreadable
+            image, no room to decode.
     """
     with _LOADING:
         return _load(config)
@@ -69,9 +78,13 @@ _LOADING = threading.Lock()  # two threads that ask at once read once
 
 @functools.lru_cache(maxsize=_REMEMBERED)
 def _load(config: DataConfig) -> Splits:
-    source = open_source(config.source, cache_folder(config.cache) / "torchvision", config.val, config.test)
+    source = open_source(
+        config.source, cache_folder(config.cache) / "torchvision", config.val, config.test
+    )
     place = f"data.source={config.source}"
-    require_per_class(source.train.labels_N, source.classes, 1 + (not source.test) + (not source.val), place)
+    require_per_class(
+        source.train.labels_N, source.classes, 1 + (not source.test) + (not source.val), place
+    )
     pool, test = _hold_out(source, config)
     pool, n_val = _order(source, pool, config)
     size, channels, decoded = _decode_to_train(pool, config)
@@ -105,7 +118,11 @@ def _load(config: DataConfig) -> Splits:
         former_fingerprint=print_of.names(),
         parts=part_words(config, source),
     )
-    found = (*summary(config, source, facts), *_sizes(pool, decoded, size), *print_of.warnings(kept))
+    found = (
+        *summary(config, source, facts),
+        *_sizes(pool, decoded, size),
+        *print_of.warnings(kept),
+    )
     facts = replace(facts, summary=found)
     return Splits(
         facts,
@@ -120,17 +137,27 @@ def _hold_out(source: Source, config: DataConfig) -> tuple[Part, HeldOut]:
         return source.train, source.test
     labels_N = source.train.labels_N
     order_N = stratified_order(labels_N, config.split_seed)
-    # Each class must be left with an image to train on, and another where the validation part is cut off too.
+    # Each class must be left with an image to train on, and another where the validation part is
+    # cut off too.
     end = prefix_length(labels_N, config.test_fraction)
     test_M, pool_M = np.sort(order_N[:end]), np.sort(order_N[end:])
     least = 1 if source.val else 2
-    require_per_class(labels_N[pool_M], source.classes, least, f"data.source={config.source}: left by data.test_fraction")
+    require_per_class(
+        labels_N[pool_M],
+        source.classes,
+        least,
+        f"data.source={config.source}: left by data.test_fraction",
+    )
     held_out = source.train.take(test_M)
-    return source.train.take(pool_M), HeldOut(len(held_out), held_out.identity(), lambda: held_out, listed=held_out)
+    return source.train.take(pool_M), HeldOut(
+        len(held_out), held_out.identity(), lambda: held_out, listed=held_out
+    )
 
 
 def _order(source: Source, pool: Part, config: DataConfig) -> tuple[Part, int]:
-    """The images in the order in which they are decoded, and how many at its beginning are for validation."""
+    """The images in the order in which they are decoded, and how many at its beginning are for
+    validation.
+    """
     pool = pool.take(stratified_order(pool.labels_N, config.split_seed))
     if source.val is None:
         return pool, prefix_length(pool.labels_N, config.val_fraction)
@@ -159,7 +186,9 @@ def _decode_to_train(part: Part, config: DataConfig) -> tuple[int, int, Decoded]
 
 
 def _sizes(pool: Part, decoded: Decoded, size: int) -> list[str]:
-    """How large training and validation images are before they are resized, and at what size they are kept."""
+    """How large training and validation images are before they are resized, and at what size they
+    are kept.
+    """
     if isinstance(pool, ArrayPart):
         height, width = pool.pixels.shape[1:3]
         own = np.broadcast_to([width, height], (len(pool), 2))
@@ -172,13 +201,18 @@ def _sizes(pool: Part, decoded: Decoded, size: int) -> list[str]:
     return ([f"  originals: {words}"] if words else []) + kept
 
 
-def _decode_to_evaluate(part: Part, what: str, config: DataConfig, size: int, channels: int) -> ImageSet:
+def _decode_to_evaluate(
+    part: Part, what: str, config: DataConfig, size: int, channels: int
+) -> ImageSet:
     """A part as a model sees it in evaluation; images that cannot be read are left out."""
     key = digest([part_key(part, size, config.on_corrupt), channels])
     if config.crop_pct != 1:
         key = digest([key, config.crop_pct])
     decoded = _decode(part, config, key, (size, channels, config.crop_pct))
-    _report_skipped(tuple(part.name(index) for index in decoded.skipped), f"data.source={config.source}: {what} part")
+    _report_skipped(
+        tuple(part.name(index) for index in decoded.skipped),
+        f"data.source={config.source}: {what} part",
+    )
     return _image_set(decoded, np.delete(part.labels_N, decoded.skipped))
 
 
@@ -187,7 +221,9 @@ def _decode(part: Part, config: DataConfig, key: str, form: tuple[int, int, floa
     if isinstance(part, ArrayPart) and part.pixels.shape[1:3] == (size, size) and crop_pct == 1:
         return Decoded(_channels_first(part), (), mapped=False)
     skip = config.on_corrupt == "skip"
-    return read_part(cache_folder(config.cache), key, part, size, channels, skip, config.memory_limit, crop_pct)
+    return read_part(
+        cache_folder(config.cache), key, part, size, channels, skip, config.memory_limit, crop_pct
+    )
 
 
 def _channels_first(part: ArrayPart) -> Pixels:
@@ -198,12 +234,20 @@ def _channels_first(part: ArrayPart) -> Pixels:
 def _report_skipped(names: tuple[str, ...], place: str) -> None:
     if names:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        warnings.warn(f"{place}: {len(names)} unreadable images are left out: {', '.join(names[:3])}{more}", stacklevel=4)
+        warnings.warn(
+            f"{place}: {len(names)} unreadable images are left out: {', '.join(names[:3])}{more}",
+            stacklevel=4,
+        )
 
 
 def _image_set(decoded: Decoded, labels_N: Indices) -> ImageSet:
-    return ImageSet(torch.from_numpy(decoded.images_NCHW), torch.from_numpy(np.ascontiguousarray(labels_N)), decoded.mapped)
+    return ImageSet(
+        torch.from_numpy(decoded.images_NCHW),
+        torch.from_numpy(np.ascontiguousarray(labels_N)),
+        decoded.mapped,
+    )
 
 
 def _cut(whole: ImageSet, start: int, end: int | None) -> ImageSet:
-    return ImageSet(whole.images_NCHW[start:end], whole.labels_N[start:end], whole.mapped)  # views: no pixel is copied
+    # views: no pixel is copied
+    return ImageSet(whole.images_NCHW[start:end], whole.labels_N[start:end], whole.mapped)

@@ -19,7 +19,8 @@ def summary(config: DataConfig, source: Source, facts: DataFacts) -> tuple[str, 
     lines = [
         f"data {config.source}: {total:,} images, {len(facts.classes)} classes ({names}), "
         f"{facts.image_size} × {facts.image_size} px, {colours}",
-        f"  training {facts.n_train:,}{_from(source, 'train')}; validation {facts.n_val:,}{_val(config, source)}; "
+        f"  training {facts.n_train:,}{_from(source, 'train')}; validation "
+        f"{facts.n_val:,}{_val(config, source)}; "
         f"test {facts.n_test:,}{_test(config, source)}",
         f"  largest class: {facts.classes[largest]}, {share:.0%} of the training images",
     ]
@@ -30,16 +31,27 @@ def summary(config: DataConfig, source: Source, facts: DataFacts) -> tuple[str, 
 
 
 def part_words(config: DataConfig, source: Source) -> dict[str, str]:
-    """Where the validation and the test images are from, for whoever reads an accuracy; without any path."""
+    """Where the validation and the test images are from, for whoever reads an accuracy; without any
+    path.
+    """
     words = {}
-    for part, given, fraction in (("val", source.val, config.val_fraction), ("test", source.test, config.test_fraction)):
+    for part, given, fraction in (
+        ("val", source.val, config.val_fraction),
+        ("test", source.test, config.test_fraction),
+    ):
         name = "validation part" if part == "val" else "test part"
         if given:
             words[name] = (
-                f"folder {normal(Path(source.found.where[part]).name)}" if part in source.found.where else "the set's own"
+                f"folder {normal(Path(source.found.where[part]).name)}"
+                if part in source.found.where
+                else "the set's own"
             )
         else:
-            whole = "all images" if part == "test" and not source.found.where.get("train") else "the training images"
+            whole = (
+                "all images"
+                if part == "test" and not source.found.where.get("train")
+                else "the training images"
+            )
             words[name] = f"{fraction:.0%} cut off {whole} by split_seed"
     return words
 
@@ -52,7 +64,10 @@ def _from(source: Source, part: str) -> str:
 def _val(config: DataConfig, source: Source) -> str:
     if source.val:
         return _from(source, "val")
-    return f" ({config.val_fraction:.0%} cut off {source.found.where.get('train') or 'the training images'} by data.split_seed)"
+    return (
+        f" ({config.val_fraction:.0%} cut off "
+        f"{source.found.where.get('train') or 'the training images'} by data.split_seed)"
+    )
 
 
 def _test(config: DataConfig, source: Source) -> str:
@@ -61,7 +76,9 @@ def _test(config: DataConfig, source: Source) -> str:
     if not source.found.where:
         return f" ({config.test_fraction:.0%} cut off all images by data.split_seed)"
     where = source.found.where.get("train") or "all images"
-    return f" ({config.test_fraction:.0%} cut off {where} by data.split_seed: there is no test folder)"
+    return (
+        f" ({config.test_fraction:.0%} cut off {where} by data.split_seed: there is no test folder)"
+    )
 
 
 def _unused(config: DataConfig, source: Source) -> list[str]:

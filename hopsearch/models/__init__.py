@@ -1,4 +1,6 @@
-"""What is trained: the mixers, from config to module. Importing this package registers the papers' sizes with timm."""
+"""What is trained: the mixers, from config to module. Importing this package registers the papers'
+sizes with timm.
+"""
 
 import os
 
@@ -19,7 +21,8 @@ from hopsearch.models.measures import measure, measured
 from hopsearch.models.mixer import Mixer
 from hopsearch.models.presets import about_patches, preset, require_size, to_timm
 
-if os.environ.get("HOPSEARCH_TIMM") != "0":  # our own programs train without timm: its import takes seconds, in every worker
+# our own programs train without timm: its import takes seconds, in every worker
+if os.environ.get("HOPSEARCH_TIMM") != "0":
     from hopsearch.models import registry
 
 __all__ = [

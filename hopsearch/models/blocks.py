@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 
 class MapNorm(nn.LayerNorm):
-    """LayerNorm over the whole (S, D) map of each image, affine of that shape: the Lagrangian's norm of arXiv 2406.12220."""
+    """LayerNorm over the whole (S, D) map of each image, affine of that shape: the Lagrangian's
+    norm of arXiv 2406.12220.
+    """
 
     def __init__(self, tokens: int, dim: int) -> None:
         super().__init__((tokens, dim), eps=1e-6)
@@ -19,7 +21,9 @@ class MapNorm(nn.LayerNorm):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: in training, drop a branch for whole images and scale up the others (arXiv 1603.09382)."""
+    """Stochastic depth: in training, drop a branch for whole images and scale up the others (arXiv
+    1603.09382).
+    """
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -38,10 +42,18 @@ class DropPath(nn.Module):
 
 
 class SerialBlock(nn.Module):
-    """x ← x + tokens(norm1 x), then x ← x + channels(norm2 x), n_iter times (MLP-Mixer, arXiv 2105.01601)."""
+    """x ← x + tokens(norm1 x), then x ← x + channels(norm2 x), n_iter times (MLP-Mixer, arXiv
+    2105.01601).
+    """
 
     def __init__(
-        self, norm1: nn.Module, mlp_tokens: nn.Module, norm2: nn.Module, mlp_channels: nn.Module, drop_path: float, n_iter: int
+        self,
+        norm1: nn.Module,
+        mlp_tokens: nn.Module,
+        norm2: nn.Module,
+        mlp_channels: nn.Module,
+        drop_path: float,
+        n_iter: int,
     ) -> None:
         super().__init__()
         self.norm1, self.mlp_tokens = norm1, mlp_tokens
@@ -63,7 +75,14 @@ class ParallelBlock(nn.Module):
     The two branches drop their paths independently.
     """
 
-    def __init__(self, norm: nn.Module, mlp_tokens: nn.Module, mlp_channels: nn.Module, drop_path: float, n_iter: int) -> None:
+    def __init__(
+        self,
+        norm: nn.Module,
+        mlp_tokens: nn.Module,
+        mlp_channels: nn.Module,
+        drop_path: float,
+        n_iter: int,
+    ) -> None:
         super().__init__()
         self.norm, self.mlp_tokens, self.mlp_channels = norm, mlp_tokens, mlp_channels
         self.drop_path = DropPath(drop_path)
@@ -73,5 +92,9 @@ class ParallelBlock(nn.Module):
         """Apply the block."""
         for _ in range(self.n_iter):
             normed_SBD = self.norm(x_SBD)
-            x_SBD = x_SBD + self.drop_path(self.mlp_tokens(normed_SBD)) + self.drop_path(self.mlp_channels(normed_SBD))
+            x_SBD = (
+                x_SBD
+                + self.drop_path(self.mlp_tokens(normed_SBD))
+                + self.drop_path(self.mlp_channels(normed_SBD))
+            )
         return x_SBD

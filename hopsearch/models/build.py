@@ -34,9 +34,11 @@ def build(config: MixerConfig, folded: bool = False) -> Mixer:
 
 
 def fold(model: Mixer) -> Mixer:
-    """A copy of ``model`` for export: same logits, with the effective weights of evaluation in plain linear layers.
+    """A copy of ``model`` for export: same logits, with the effective weights of evaluation in
+    plain linear layers.
 
-    Other families than iMixer are copied as they are. The copy can be trained, but normalises nothing any more.
+    Other families than iMixer are copied as they are. The copy can be trained, but normalises
+    nothing any more.
     """
     copy = deepcopy(model)
     copy.eval()  # so that folding does not move the singular vectors
@@ -66,12 +68,16 @@ def _block(config: MixerConfig) -> nn.Module:
     if isinstance(config, VanillaMixerConfig):
         maps = [MapNorm(config.tokens, config.dim) for _ in range(2)]
         return SerialBlock(maps[0], tokens, maps[1], channels, config.drop_path, config.n_iter)
-    return ParallelBlock(MapNorm(config.tokens, config.dim), tokens, channels, config.drop_path, config.n_iter)
+    return ParallelBlock(
+        MapNorm(config.tokens, config.dim), tokens, channels, config.drop_path, config.n_iter
+    )
 
 
 def _token_mlp(config: MixerConfig) -> nn.Module:
     if isinstance(config, IMixerConfig) and config.n_iter > 0:
-        return IteratedMlp(config.tokens, config.tokens_dim, config.hidden_dim, config.n_iter, config.drop)
+        return IteratedMlp(
+            config.tokens, config.tokens_dim, config.hidden_dim, config.n_iter, config.drop
+        )
     return _mlp(config, "tokens", config.tokens, config.tokens_dim)
 
 
@@ -80,4 +86,6 @@ def _mlp(config: MixerConfig, axis: Axis, features: int, hidden: int) -> nn.Modu
         return SymmetricMlp(axis, features, hidden, config.drop)
     if isinstance(config, AsymMixerConfig):
         return AsymmetricMlp(axis, features, hidden, config.drop)
-    return PlainMlp(axis, features, hidden, bias=not isinstance(config, MapNormConfig), drop=config.drop)
+    return PlainMlp(
+        axis, features, hidden, bias=not isinstance(config, MapNormConfig), drop=config.drop
+    )

@@ -1,6 +1,8 @@
-"""The six families as configs: every knob is a field, and the field's name is the same in YAML, Optuna and the report.
+"""The six families as configs: every knob is a field, and the field's name is the same in YAML,
+Optuna and the report.
 
-Sources: MLP-Mixer (arXiv 2105.01601); iMixer (arXiv 2304.13061); VanillaMixer, ParaMixer, SymMixer, AsymMixer (arXiv 2406.12220).
+Sources: MLP-Mixer (arXiv 2105.01601); iMixer (arXiv 2304.13061); VanillaMixer, ParaMixer, SymMixer,
+AsymMixer (arXiv 2406.12220).
 """
 
 from collections.abc import Mapping
@@ -39,7 +41,9 @@ class MixerConfig(Settings):
     head_drop: float = Field(default=0.0, ge=0, lt=1)
     """Dropout before the head."""
     drop_path: float = Field(default=0.0, ge=0, lt=1)
-    """Chance that an image skips a branch in training (stochastic depth); the same in every block, as the papers have it."""
+    """Chance that an image skips a branch in training (stochastic depth); the same in every block,
+    as the papers have it.
+    """
 
     @property
     def tokens(self) -> int:
@@ -65,7 +69,9 @@ class MixerConfig(Settings):
             )
         for name, width in (("token_ratio", self.tokens_dim), ("channel_ratio", self.channels_dim)):
             if width < 1:
-                raise ValueError(f"int({name} * dim) must be at least 1, got {width}; Raise {name} or dim")
+                raise ValueError(
+                    f"int({name} * dim) must be at least 1, got {width}; Raise {name} or dim"
+                )
         return self
 
 
@@ -81,17 +87,20 @@ def _either(sizes: list[int]) -> str:
 
 
 class MlpMixerConfig(MixerConfig):
-    """MLP-Mixer as timm has it: serial blocks, MLPs with bias, LayerNorm over channels (arXiv 2105.01601)."""
+    """MLP-Mixer as timm has it: serial blocks, MLPs with bias, LayerNorm over channels (arXiv
+    2105.01601).
+    """
 
     family: Literal["mlpmixer"] = "mlpmixer"
     """Which family."""
 
 
 class IMixerConfig(MixerConfig):
-    """iMixer: MLP-Mixer whose token MLP holds an inverted residual block, solved by iteration (arXiv 2304.13061).
+    """iMixer: MLP-Mixer whose token MLP holds an inverted residual block, solved by iteration
+    (arXiv 2304.13061).
 
-    The defaults are those of the paper's CIFAR-10 run: h_ratio 2, n_iter 2, n_power 8. The authors' code, called without these
-    flags, means h_ratio 1, n_iter 4, n_power 8 instead.
+    The defaults are those of the paper's CIFAR-10 run: h_ratio 2, n_iter 2, n_power 8. The authors'
+    code, called without these flags, means h_ratio 1, n_iter 4, n_power 8 instead.
     """
 
     family: Literal["imixer"] = "imixer"
@@ -99,11 +108,15 @@ class IMixerConfig(MixerConfig):
     h_ratio: float = Field(default=2.0, gt=0)
     """Width of the hierarchy's hidden layer, as a multiple of the token MLP's width."""
     n_iter: int = Field(default=2, ge=0)
-    """Fixed-point iterations; adds no parameter. 0 is MLP-Mixer itself, built without the then unused matrices."""
+    """Fixed-point iterations; adds no parameter. 0 is MLP-Mixer itself, built without the then
+    unused matrices.
+    """
     n_power: int = Field(default=8, ge=1)
     """Power iterations of the spectral normalisation, once a training step."""
     spectral_coeff: float = Field(default=0.9, gt=0)
-    """Largest spectral norm of the iterated matrices; below 0.8858 they contract for certain, since Lip(GELU) = 1.1289."""
+    """Largest spectral norm of the iterated matrices; below 0.8858 they contract for certain, since
+    Lip(GELU) = 1.1289.
+    """
 
     @property
     def hidden_dim(self) -> int:
@@ -113,12 +126,17 @@ class IMixerConfig(MixerConfig):
     @model_validator(mode="after")
     def _hidden_fits(self) -> "IMixerConfig":
         if self.hidden_dim < 1:
-            raise ValueError(f"int(h_ratio * token_ratio * dim) must be at least 1, got {self.hidden_dim}; Raise h_ratio")
+            raise ValueError(
+                f"int(h_ratio * token_ratio * dim) must be at least 1, got {self.hidden_dim}; "
+                f"Raise h_ratio"
+            )
         return self
 
 
 class MapNormConfig(MixerConfig):
-    """What the four families of arXiv 2406.12220 share: LayerNorm over the whole map, MLPs without bias, iterated blocks."""
+    """What the four families of arXiv 2406.12220 share: LayerNorm over the whole map, MLPs without
+    bias, iterated blocks.
+    """
 
     n_iter: int = Field(default=1, ge=1, le=4)
     """How often each block is applied, with the same weights."""
@@ -139,23 +157,34 @@ class ParaMixerConfig(MapNormConfig):
 
 
 class SymMixerConfig(MapNormConfig):
-    """SymMixer: ParaMixer with the symmetric weights that the Hopfield energy asks for, x ↦ Wᵀ σ(W x) (arXiv 2406.12220)."""
+    """SymMixer: ParaMixer with the symmetric weights that the Hopfield energy asks for, x ↦ Wᵀ σ(W
+    x) (arXiv 2406.12220).
+    """
 
     family: Literal["symmixer"] = "symmixer"
     """Which family."""
 
 
 class AsymMixerConfig(MapNormConfig):
-    """AsymMixer: SymMixer plus a symmetry-breaking part W̃, x ↦ (Wᵀ + W̃) σ(W x) (arXiv 2406.12220)."""
+    """AsymMixer: SymMixer plus a symmetry-breaking part W̃, x ↦ (Wᵀ + W̃) σ(W x) (arXiv
+    2406.12220).
+    """
 
     family: Literal["asymmixer"] = "asymmixer"
     """Which family."""
     symmetry_breaking: float = Field(default=0.0, ge=0)
-    """Strength λ of the penalty λ Σ ‖W̃‖², a sum over all MLPs: 0 is ParaMixer's function class, large λ tends to SymMixer."""
+    """Strength λ of the penalty λ Σ ‖W̃‖², a sum over all MLPs: 0 is ParaMixer's function class,
+    large λ tends to SymMixer.
+    """
 
 
 ModelConfig = Annotated[
-    MlpMixerConfig | IMixerConfig | VanillaMixerConfig | ParaMixerConfig | SymMixerConfig | AsymMixerConfig,
+    MlpMixerConfig
+    | IMixerConfig
+    | VanillaMixerConfig
+    | ParaMixerConfig
+    | SymMixerConfig
+    | AsymMixerConfig,
     Field(discriminator="family"),
 ]
 """Any family's config, told apart by ``family``."""
@@ -181,9 +210,18 @@ def _refuse_others(family: str, key: str, place: str) -> None:
     owners = [name for name, config in FAMILIES.items() if meant in config.model_fields]
     if not owners or family in owners:
         return
-    whose = f"only {_all(owners)} {'has' if len(owners) == 1 else 'have'} {'it' if meant == key else meant}"
-    rule = f"{family} has no such setting" if meant == key else f"unknown key, and {family} has nothing like it"
-    raise ConfigError(f"{place}: {key}", f"{rule}; {whose}", f"Leave it out, or give model.family={owners[0]}")
+    whose = (
+        f"only {_all(owners)} {'has' if len(owners) == 1 else 'have'} "
+        f"{'it' if meant == key else meant}"
+    )
+    rule = (
+        f"{family} has no such setting"
+        if meant == key
+        else f"unknown key, and {family} has nothing like it"
+    )
+    raise ConfigError(
+        f"{place}: {key}", f"{rule}; {whose}", f"Leave it out, or give model.family={owners[0]}"
+    )
 
 
 def _all(names: list[str]) -> str:
@@ -198,13 +236,20 @@ def parse_model(values: Mapping[str, Any], place: str) -> ModelConfig:
         place: where the values come from, the first words of an error.
 
     Raises:
-        ConfigError: the family is missing or unknown, a key is not one of this family's, or a rule is broken.
+        ConfigError: the family is missing or unknown, a key is not one of this family's, or a rule
+            is broken.
     """
     family = values.get("family")
     if family is None:
-        raise ConfigError(f"{place}: family", "must be given", f"Known: {', '.join(sorted(FAMILIES))}")
+        raise ConfigError(
+            f"{place}: family", "must be given", f"Known: {', '.join(sorted(FAMILIES))}"
+        )
     if not isinstance(family, str) or family not in FAMILIES:
-        raise ConfigError(f"{place}: family", f"must be a known family, got {family!r}", choices(str(family), FAMILIES))
+        raise ConfigError(
+            f"{place}: family",
+            f"must be a known family, got {family!r}",
+            choices(str(family), FAMILIES),
+        )
     for key in values:
         _refuse_others(family, str(key), place)
     return parse(FAMILIES[family], values, place)  # type: ignore[return-value]  # every class of the table is in the union

@@ -1,12 +1,14 @@
-"""What can be read off a trained mixer: how converged its iteration is, how symmetric its weights are.
+"""What can be read off a trained mixer: how converged its iteration is, how symmetric its weights
+are.
 
-Keys are ``quantity/where/mean`` and ``quantity/where/max`` over the blocks, for a journal. With ``per_block`` there are also
-``quantity/where/block0``, ``…/block1``, … for TensorBoard.
+Keys are ``quantity/where/mean`` and ``quantity/where/max`` over the blocks, for a journal. With
+``per_block`` there are also ``quantity/where/block0``, ``…/block1``, … for TensorBoard.
 
 ``fixed_point/residual`` (iMixer)
     ‖y_n − y_{n−1}‖ / ‖y_n‖ of the token MLP's iteration, over the batch.
 ``spectral/fc_sn1``, ``spectral/fc_sn2`` (iMixer)
-    Spectral norm of the effective weight, exact: at most ``spectral_coeff`` once u and v have converged, above it before.
+    Spectral norm of the effective weight, exact: at most ``spectral_coeff`` once u and v have
+    converged, above it before.
 ``asymmetry/tokens``, ``asymmetry/channels``
     ‖W2 − W1ᵀ‖ / (‖W1‖ + ‖W2‖), Frobenius: 0 symmetric, about 0.7 unrelated, 1 opposite.
 ``cosine/tokens``, ``cosine/channels``
@@ -14,8 +16,8 @@ Keys are ``quantity/where/mean`` and ``quantity/where/max`` over the blocks, for
 ``breaking/tokens``, ``breaking/channels`` (AsymMixer)
     ‖W̃‖ / ‖W1‖, Frobenius.
 
-W1 and W2 are the matrices as they act: in AsymMixer W2 = W1ᵀ + W̃. How the paper (arXiv 2406.12220) measured asymmetry in a
-trained mixer is not known; these are natural choices.
+W1 and W2 are the matrices as they act: in AsymMixer W2 = W1ᵀ + W̃. How the paper (arXiv 2406.12220)
+measured asymmetry in a trained mixer is not known; these are natural choices.
 """
 
 from collections import defaultdict
@@ -32,7 +34,11 @@ from hopsearch.models.spectral import spectral_norm
 
 def measured(config: ModelConfig) -> tuple[str, ...]:
     """Names of what `measure` finds in a model of ``config``, without those of single blocks."""
-    names = [f"{quantity}/{where}" for quantity in ("asymmetry", "cosine") for where in ("tokens", "channels")]
+    names = [
+        f"{quantity}/{where}"
+        for quantity in ("asymmetry", "cosine")
+        for where in ("tokens", "channels")
+    ]
     if isinstance(config, AsymMixerConfig):
         names += ["breaking/tokens", "breaking/channels"]
     if isinstance(config, IMixerConfig) and config.n_iter > 0:
@@ -82,7 +88,10 @@ def _residuals(model: Mixer, x_BCHW: Tensor) -> list[Tensor]:
         last, previous = mlp.solve(*inputs)
         residuals.append((last - previous).norm() / last.norm())
 
-    handles = [cast(IteratedMlp, block.mlp_tokens).register_forward_pre_hook(record) for block in model.blocks]
+    handles = [
+        cast(IteratedMlp, block.mlp_tokens).register_forward_pre_hook(record)
+        for block in model.blocks
+    ]
     try:
         model.forward_features(x_BCHW)
     finally:
@@ -92,7 +101,8 @@ def _residuals(model: Mixer, x_BCHW: Tensor) -> list[Tensor]:
 
 
 def _spectral_norms(model: Mixer) -> dict[str, list[Tensor]]:
-    # Not the running estimate uᵀ W v: wherever u and v are behind, it says spectral_coeff and the weight is larger.
+    # Not the running estimate uᵀ W v: wherever u and v are behind, it says spectral_coeff and the
+    # weight is larger.
     found = defaultdict(list)
     for weights in model.token_weights():
         for name, weight_OI in zip(("fc_sn1", "fc_sn2"), weights, strict=True):
@@ -102,7 +112,9 @@ def _spectral_norms(model: Mixer) -> dict[str, list[Tensor]]:
 
 def _summarize(found: dict[str, list[Tensor]], per_block: bool) -> dict[str, float]:
     # One transfer from the device for all values together.
-    flat = iter(torch.stack([value.float() for values in found.values() for value in values]).tolist())
+    flat = iter(
+        torch.stack([value.float() for values in found.values() for value in values]).tolist()
+    )
     summary: dict[str, float] = {}
     for name, values in found.items():
         numbers = [next(flat) for _ in values]

@@ -1,7 +1,7 @@
 """The backbone all families share: patches, blocks, norm, mean over tokens, head.
 
-Shapes: B = batch, C = colour channels, S = tokens (patches), D = channels of a token, K = classes, P = C·patch²,
-h × w = the grid of patches.
+Shapes: B = batch, C = colour channels, S = tokens (patches), D = channels of a token, K = classes,
+P = C·patch², h × w = the grid of patches.
 """
 
 import math
@@ -21,8 +21,8 @@ from hopsearch.models.spectral import SpectralLinear, normalized_weights, settle
 class PatchEmbed(nn.Module):
     """Cut an image into patches and embed each one linearly.
 
-    The layer is kept as a convolution, for the names and shapes of checkpoints, but computed as one matrix product that leaves
-    the tokens first.
+    The layer is kept as a convolution, for the names and shapes of checkpoints, but computed as one
+    matrix product that leaves the tokens first.
     """
 
     def __init__(self, image_size: int, patch_size: int, channels: int, dim: int) -> None:
@@ -39,25 +39,31 @@ class PatchEmbed(nn.Module):
         B, C, height, width = x_BCHW.shape
         if height != self.image_size or width != self.image_size:
             raise ConfigError(
-                "model", f"images must be {self.image_size} × {self.image_size}, got {height} × {width}", "Set model.image_size"
+                "model",
+                f"images must be {self.image_size} × {self.image_size}, got {height} × {width}",
+                "Set model.image_size",
             )
         p = self.patch_size
         grid = self.image_size // p
         x_hwBP = x_BCHW.reshape(B, C, grid, p, grid, p).permute(2, 4, 0, 1, 3, 5)
-        return F.linear(x_hwBP.reshape(grid * grid, B, C * p * p), self.proj.weight.flatten(1), self.proj.bias)
+        return F.linear(
+            x_hwBP.reshape(grid * grid, B, C * p * p), self.proj.weight.flatten(1), self.proj.bias
+        )
 
 
 class Mixer(nn.Module):
     """A mixer of any family, with timm's interface; `build` makes one from a config.
 
-    Inside, activations are x_SBD (see `hopsearch.models.mlps`); images, features and logits have the batch first, as everywhere.
+    Inside, activations are x_SBD (see `hopsearch.models.mlps`); images, features and logits have
+    the batch first, as everywhere.
 
     Attributes:
         config: what it was built from; `reset_classifier` keeps it true.
         folded: whether spectral norms are baked into the weights (`fold`).
-        grad_checkpointing: whether blocks keep only their inputs for the backward pass, and are computed again there.
-        norms_held: whether training forwards leave the estimates of spectral norms alone, as all but the first of an optimizer
-            step's must, so that its images see one set of weights.
+        grad_checkpointing: whether blocks keep only their inputs for the backward pass, and are
+            computed again there.
+        norms_held: whether training forwards leave the estimates of spectral norms alone, as all
+            but the first of an optimizer step's must, so that its images see one set of weights.
     """
 
     def __init__(self, config: MixerConfig, blocks: list[nn.Module]) -> None:
@@ -76,9 +82,11 @@ class Mixer(nn.Module):
 
     @torch.no_grad()
     def init_weights(self) -> None:
-        """Draw all weights anew, as timm does for MLP-Mixer: Xavier, LeCun normal for the patches, a head of zeros.
+        """Draw all weights anew, as timm does for MLP-Mixer: Xavier, LeCun normal for the patches,
+        a head of zeros.
 
-        On the meta device, where there is nothing to draw, it does nothing: half the time of building a model there.
+        On the meta device, where there is nothing to draw, it does nothing: half the time of
+        building a model there.
         """
         if self.stem.proj.weight.is_meta:
             return
@@ -101,7 +109,11 @@ class Mixer(nn.Module):
         x_SBD = self.stem(x_BCHW)
         again = self.grad_checkpointing and self.training and torch.is_grad_enabled()
         for block, weights in zip(self.blocks, self.token_weights(), strict=True):
-            x_SBD = cast(Tensor, checkpoint(block, x_SBD, *weights, use_reentrant=False)) if again else block(x_SBD, *weights)
+            x_SBD = (
+                cast(Tensor, checkpoint(block, x_SBD, *weights, use_reentrant=False))
+                if again
+                else block(x_SBD, *weights)
+            )
         return cast(Tensor, self.norm(x_SBD)).transpose(0, 1)
 
     def forward_head(self, x_BSD: Tensor, pre_logits: bool = False) -> Tensor:
@@ -114,40 +126,52 @@ class Mixer(nn.Module):
         return self.forward_head(self.forward_features(x_BCHW))
 
     def token_weights(self) -> list[tuple[Tensor, ...]]:
-        """What each block's token MLP needs beside its input: the two effective weights in iMixer, nothing elsewhere.
+        """What each block's token MLP needs beside its input: the two effective weights in iMixer,
+        nothing elsewhere.
 
-        All blocks are normalised together. In training mode this also improves the singular vectors; in evaluation it changes
-        nothing. It is computed in every forward: a cache would have to notice every way of changing a weight, to save one batched
-        product.
+        All blocks are normalised together. In training mode this also improves the singular
+        vectors; in evaluation it changes nothing. It is computed in every forward: a cache would
+        have to notice every way of changing a weight, to save one batched product.
         """
         mlps = [cast(IteratedMlp, block.mlp_tokens) for block in self.blocks]
         if not isinstance(mlps[0], IteratedMlp):
             return [()] * len(mlps)
         if self.folded:
-            return [(cast(nn.Linear, mlp.fc_sn1).weight, cast(nn.Linear, mlp.fc_sn2).weight) for mlp in mlps]
+            return [
+                (cast(nn.Linear, mlp.fc_sn1).weight, cast(nn.Linear, mlp.fc_sn2).weight)
+                for mlp in mlps
+            ]
         first = [cast(SpectralLinear, mlp.fc_sn1) for mlp in mlps]
         second = [cast(SpectralLinear, mlp.fc_sn2) for mlp in mlps]
         config = cast(IMixerConfig, self.config)
         tall, wide = (first, second) if config.hidden_dim >= config.tokens_dim else (second, first)
         normed = normalized_weights(
-            tall, wide, config.spectral_coeff, config.n_power, update=self.training and not self.norms_held
+            tall,
+            wide,
+            config.spectral_coeff,
+            config.n_power,
+            update=self.training and not self.norms_held,
         )
         return list(zip(*(normed if tall is first else reversed(normed)), strict=True))
 
     def settle_norms(self) -> None:
         """Find the singular vectors of the weights as they are now, exactly.
 
-        For weights that no training step has made, such as a moving average: iMixer's normalisation would otherwise use the
-        vectors of other weights, and let a norm pass that is above ``spectral_coeff``. Nothing to do in other families.
+        For weights that no training step has made, such as a moving average: iMixer's normalisation
+        would otherwise use the vectors of other weights, and let a norm pass that is above
+        ``spectral_coeff``. Nothing to do in other families.
         """
         settle([module for module in self.modules() if isinstance(module, SpectralLinear)])
 
     def regularization(self) -> Tensor:
-        """The symmetry-breaking penalty to add to the loss: λ Σ_blocks (‖tokens.fc2‖² + ‖channels.fc2‖²) (arXiv 2406.12220).
+        """The symmetry-breaking penalty to add to the loss: λ Σ_blocks (‖tokens.fc2‖² +
+        ‖channels.fc2‖²) (arXiv 2406.12220).
 
         A scalar in every family; a constant zero, without a graph, where λ is 0 or unknown.
         """
-        strength = self.config.symmetry_breaking if isinstance(self.config, AsymMixerConfig) else 0.0
+        strength = (
+            self.config.symmetry_breaking if isinstance(self.config, AsymMixerConfig) else 0.0
+        )
         if strength == 0:
             return self.norm.weight.new_zeros(())
         breaking = [mlp.fc2.weight for mlp in self.modules() if isinstance(mlp, AsymmetricMlp)]
@@ -166,16 +190,23 @@ class Mixer(nn.Module):
 
         Args:
             num_classes: classes of the new head.
-            global_pool: ``avg`` for the mean over tokens, an empty string for no pooling; None leaves it as it is.
+            global_pool: ``avg`` for the mean over tokens, an empty string for no pooling; None
+                leaves it as it is.
         """
         if global_pool is not None:
             if global_pool not in ("avg", ""):
-                raise ConfigError("global_pool", f"must be avg or empty, got {global_pool!r}", "Leave it out for avg")
+                raise ConfigError(
+                    "global_pool",
+                    f"must be avg or empty, got {global_pool!r}",
+                    "Leave it out for avg",
+                )
             self.global_pool = global_pool
         weight = self.stem.proj.weight
         self.config = self.config.model_copy(update={"classes": num_classes})
         self.num_classes = num_classes
-        self.head = _head(self.num_features, num_classes).to(device=weight.device, dtype=weight.dtype)
+        self.head = _head(self.num_features, num_classes).to(
+            device=weight.device, dtype=weight.dtype
+        )
         for tensor in self.head.parameters():
             nn.init.zeros_(tensor)
         self.head.train(self.training)
@@ -186,7 +217,8 @@ def _head(dim: int, classes: int) -> nn.Module:
 
 
 def _lecun_normal(weight: Tensor) -> None:
-    # timm's `lecun_normal_`, to the bit: a normal cut off at two deviations, scaled to a deviation of 1 / sqrt(fan in).
+    # timm's `lecun_normal_`, to the bit: a normal cut off at two deviations, scaled to a deviation
+    # of 1 / sqrt(fan in).
     low, high = ((1.0 + math.erf(cut / math.sqrt(2.0))) / 2.0 for cut in (-2.0, 2.0))
     with torch.no_grad():
         weight.uniform_(2 * low - 1, 2 * high - 1).erfinv_().mul_(math.sqrt(2.0)).clamp_(-2.0, 2.0)

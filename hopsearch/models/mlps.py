@@ -1,10 +1,11 @@
 """The MLPs of the mixers, each able to mix along tokens or along channels.
 
-Shapes: S = tokens, B = batch, D = channels, N = B·D columns, O = a layer's outputs, I = its inputs, T = the token MLP's width,
-H = the hierarchy's hidden width.
+Shapes: S = tokens, B = batch, D = channels, N = B·D columns, O = a layer's outputs, I = its inputs,
+T = the token MLP's width, H = the hierarchy's hidden width.
 
-Activations are x_SBD, tokens first: then mixing tokens is one matrix product from the left on a view, W_OS @ x_SN, and mixing
-channels is one from the right. Neither needs the two transposing copies that x_BSD asks for.
+Activations are x_SBD, tokens first: then mixing tokens is one matrix product from the left on a
+view, W_OS @ x_SN, and mixing channels is one from the right. Neither needs the two transposing
+copies that x_BSD asks for.
 """
 
 import abc
@@ -51,7 +52,11 @@ class Mlp(nn.Module, abc.ABC):
         return out.reshape(x_SBD.shape)
 
     def _mix(self, x: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
-        return F.linear(x, weight_OI, bias_O) if self.axis == "channels" else mix_tokens(x, weight_OI, bias_O)
+        return (
+            F.linear(x, weight_OI, bias_O)
+            if self.axis == "channels"
+            else mix_tokens(x, weight_OI, bias_O)
+        )
 
 
 def mix_tokens(x_IN: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
@@ -100,9 +105,11 @@ class SymmetricMlp(Mlp):
 
 
 class AsymmetricMlp(Mlp):
-    """(W1ᵀ + W̃) σ(W1 x), no bias; ``fc2`` is the symmetry-breaking part W̃ (AsymMixer, arXiv 2406.12220).
+    """(W1ᵀ + W̃) σ(W1 x), no bias; ``fc2`` is the symmetry-breaking part W̃ (AsymMixer, arXiv
+    2406.12220).
 
-    The authors add two products; adding the two matrices first is the same function at half the work.
+    The authors add two products; adding the two matrices first is the same function at half the
+    work.
     """
 
     def __init__(self, axis: Axis, features: int, hidden: int, drop: float) -> None:
@@ -116,10 +123,12 @@ class AsymmetricMlp(Mlp):
 
 
 class IteratedMlp(PlainMlp):
-    """The token-mixing iMLP: W2 σ(y) + b2, y the fixed point of y = z + F(y), z = W1 x + b1 (iMixer, arXiv 2304.13061).
+    """The token-mixing iMLP: W2 σ(y) + b2, y the fixed point of y = z + F(y), z = W1 x + b1
+    (iMixer, arXiv 2304.13061).
 
-    F(y) = A2 σ(A1 σ(y) + a1) + a2, and n_iter steps start at y = z. A1 and A2 are the spectrally normalised weights of ``fc_sn1``
-    and ``fc_sn2``; they are normalised for all blocks at once, so they come as arguments.
+    F(y) = A2 σ(A1 σ(y) + a1) + a2, and n_iter steps start at y = z. A1 and A2 are the spectrally
+    normalised weights of ``fc_sn1`` and ``fc_sn2``; they are normalised for all blocks at once, so
+    they come as arguments.
 
     Args:
         tokens: tokens, S.
@@ -138,7 +147,8 @@ class IteratedMlp(PlainMlp):
     def solve(self, x_SBD: Tensor, weight1_HT: Tensor, weight2_TH: Tensor) -> tuple[Tensor, Tensor]:
         """The last two iterates (y_n, y_{n−1}), of shape (T, N)."""
         z_TN = y_TN = previous_TN = mix_tokens(x_SBD.flatten(1), self.fc1.weight, self.fc1.bias)
-        shifted_TN = z_TN + self.fc_sn2.bias[:, None]  # z + a2 once, so that a step's sum is part of its matrix product
+        # z + a2 once, so that a step's sum is part of its matrix product
+        shifted_TN = z_TN + self.fc_sn2.bias[:, None]
         for _ in range(self.n_iter):
             hidden_HN = F.gelu(mix_tokens(F.gelu(y_TN), weight1_HT, self.fc_sn1.bias))
             previous_TN, y_TN = y_TN, torch.addmm(shifted_TN, weight2_TH, hidden_HN)
@@ -147,5 +157,7 @@ class IteratedMlp(PlainMlp):
     def forward(self, x_SBD: Tensor, weight1_HT: Tensor, weight2_TH: Tensor) -> Tensor:  # type: ignore[override]
         """Mix the tokens with the given effective weights; the shape stays."""
         y_TN, _ = self.solve(x_SBD, weight1_HT, weight2_TH)
-        out_SN: Tensor = self.drop2(mix_tokens(self.drop1(F.gelu(y_TN)), self.fc2.weight, self.fc2.bias))
+        out_SN: Tensor = self.drop2(
+            mix_tokens(self.drop1(F.gelu(y_TN)), self.fc2.weight, self.fc2.bias)
+        )
         return out_SN.reshape(x_SBD.shape)

@@ -14,13 +14,16 @@ SIZES: dict[str, dict[str, int]] = {
     "b": {"depth": 12, "dim": 768},
     "l": {"depth": 24, "dim": 1024},
 }
-"""Depth and width of S, B and L (MLP-Mixer, arXiv 2105.01601, table 1); the ratios are (0.5, 4) in all."""
+"""Depth and width of S, B and L (MLP-Mixer, arXiv 2105.01601, table 1); the ratios are (0.5, 4) in
+all.
+"""
 
 _PATCH_SIZES = (16, 32)
 _FEWEST_TOKENS = 16  # of an image that a preset is used on without a word about it
 PRESETS: dict[str, dict[str, Any]] = {
     f"{family}_{size}{patch}_224": {"family": family, "patch_size": patch, **fields}
-    for family in FAMILIES  # MLP-Mixer too: timm's own mixer_* take neither a depth nor a patch size
+    # MLP-Mixer too: timm's own mixer_* take neither a depth nor a patch size
+    for family in FAMILIES
     for size, fields in SIZES.items()
     for patch in _PATCH_SIZES
 }
@@ -28,18 +31,22 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def preset(name: str) -> dict[str, Any]:
-    """The fields that ``name``, e.g. ``imixer_s16_224``, stands for; everything else keeps the family's default.
+    """The fields that ``name``, e.g. ``imixer_s16_224``, stands for; everything else keeps the
+    family's default.
 
     Raises:
         ConfigError: no such preset.
     """
     if name not in PRESETS:
-        raise ConfigError("model", f"must be a known preset, got {name!r}", did_you_mean(name, PRESETS))
+        raise ConfigError(
+            "model", f"must be a known preset, got {name!r}", did_you_mean(name, PRESETS)
+        )
     return dict(PRESETS[name])
 
 
 def require_size(name: str, image_size: int) -> None:
-    """Refuse to cut small images into the few large patches of a preset that is made for larger ones.
+    """Refuse to cut small images into the few large patches of a preset that is made for larger
+    ones.
 
     Raises:
         ConfigError: the images are smaller than the preset's, and make fewer than 16 patches.
@@ -49,18 +56,24 @@ def require_size(name: str, image_size: int) -> None:
     tokens = (image_size // patch) ** 2
     if _is_large(family, patch, image_size):
         made_for = _made_for(family)
-        rule = f"{name} is made for images of {made_for} px, got {image_size} px, which are {tokens} patches of {patch} px"
+        rule = (
+            f"{name} is made for images of {made_for} px, got {image_size} px, which are "
+            f"{tokens} patches of {patch} px"
+        )
         raise ConfigError("model", rule, f"Enlarge them with {_remedy(made_for, image_size)}")
 
 
 def about_patches(config: ModelConfig) -> str:
-    """A sentence where a model cuts small images into few patches as large as a preset's; else empty."""
+    """A sentence where a model cuts small images into few patches as large as a preset's; else
+    empty.
+    """
     family, patch, size = config.family, config.patch_size, config.image_size
     if patch < min(_PATCH_SIZES) or not _is_large(family, patch, size):
         return ""
     made_for = _made_for(family)
     return (
-        f"model.patch_size={patch} leaves {config.tokens} patch{'es' * (config.tokens > 1)} of an image of {size} px, "
+        f"model.patch_size={patch} leaves {config.tokens} patch{'es' * (config.tokens > 1)} of an "
+        f"image of {size} px, "
         f"and is made for {made_for} px: enlarge the images with {_remedy(made_for, size)}"
     )
 
@@ -74,7 +87,9 @@ def _is_large(family: str, patch: int, image_size: int) -> bool:
 
 
 def _remedy(made_for: int, image_size: int) -> str:
-    smaller = next((size for size in (8, 4, 2, 1) if image_size % size == 0 and image_size // size >= 4), 1)
+    smaller = next(
+        (size for size in (8, 4, 2, 1) if image_size % size == 0 and image_size // size >= 4), 1
+    )
     return f"data.image_size={made_for}, or set model.patch_size={smaller}"
 
 

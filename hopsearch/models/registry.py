@@ -1,6 +1,7 @@
 """Our models in timm's registry: ``timm.create_model("imixer_s16_224", num_classes=10)``.
 
-Importing `hopsearch.models` fills it. timm's own keywords are translated to our fields, and our fields can be given by name too.
+Importing `hopsearch.models` fills it. timm's own keywords are translated to our fields, and our
+fields can be given by name too.
 """
 
 from collections.abc import Callable
@@ -32,10 +33,16 @@ def _translate(family: str, keywords: dict[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, value in keywords.items():
         if key == "mlp_ratio":
-            values["token_ratio"], values["channel_ratio"] = value if isinstance(value, (tuple, list)) else (value, value)
+            values["token_ratio"], values["channel_ratio"] = (
+                value if isinstance(value, (tuple, list)) else (value, value)
+            )
         elif key == "global_pool":
             if value != "avg":
-                raise ConfigError("global_pool", f"must be avg, got {value!r}", "Call reset_classifier to change it afterwards")
+                raise ConfigError(
+                    "global_pool",
+                    f"must be avg, got {value!r}",
+                    "Call reset_classifier to change it afterwards",
+                )
         else:
             values[_TIMM_NAMES.get(key, key)] = value
     size = values.get("image_size")
@@ -44,7 +51,9 @@ def _translate(family: str, keywords: dict[str, Any]) -> dict[str, Any]:
     known = {*FAMILIES[family].model_fields, *_TIMM_NAMES, "mlp_ratio"}
     for key in values:
         if key not in known:
-            raise ConfigError(f"timm.create_model({family}): {key}", "unknown keyword", did_you_mean(key, known))
+            raise ConfigError(
+                f"timm.create_model({family}): {key}", "unknown keyword", did_you_mean(key, known)
+            )
     return values
 
 
@@ -67,19 +76,25 @@ def _cfg(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _entry_point(name: str, fields: dict[str, Any]) -> Callable[..., Mixer]:
-    def make(folded: bool = False, **keywords: Any) -> Mixer:  # an exported iMixer's norms are in its weights
-        config = parse_model({**fields, **_translate(fields["family"], keywords)}, f"timm.create_model({name})")
+    # an exported iMixer's norms are in its weights
+    def make(folded: bool = False, **keywords: Any) -> Mixer:
+        config = parse_model(
+            {**fields, **_translate(fields["family"], keywords)}, f"timm.create_model({name})"
+        )
         return build(config, folded)
 
     def entry_point(pretrained: bool = False, **keywords: Any) -> Mixer:
-        # A folder of our own (timm's local-dir:) brings its weights in pretrained_cfg; by name alone there are none.
+        # A folder of our own (timm's local-dir:) brings its weights in pretrained_cfg; by name
+        # alone there are none.
         cfg = keywords.get("pretrained_cfg")
         file = cfg.get("file") if isinstance(cfg, dict) else getattr(cfg, "file", None)
         missing = pretrained and not file
         if missing or keywords.pop("features_only", False):
             what = "pretrained" if missing else "features_only"
             raise ConfigError(
-                f"timm.create_model({name})", f"{what} must be False", "No weights are published; load a state dict of your own"
+                f"timm.create_model({name})",
+                f"{what} must be False",
+                "No weights are published; load a state dict of your own",
             )
         model: Mixer = build_model_with_cfg(make, name, pretrained, **keywords)
         return model
@@ -90,12 +105,15 @@ def _entry_point(name: str, fields: dict[str, Any]) -> Callable[..., Mixer]:
 
 
 default_cfgs = generate_default_cfgs({name: _cfg(fields) for name, fields in PRESETS.items()})
-"""What timm wants to know of every preset; `timm.models.register_model` looks for it under this name."""
+"""What timm wants to know of every preset; `timm.models.register_model` looks for it under this
+name.
+"""
 
 
 def _register() -> None:
     for name, fields in PRESETS.items():
-        # timm warns when a name is taken. It may be by us, if this module is reloaded; anyone else's deserves the warning.
+        # timm warns when a name is taken. It may be by us, if this module is reloaded; anyone
+        # else's deserves the warning.
         if not timm.is_model(name) or timm.model_entrypoint(name).__module__ != __name__:
             register_model(_entry_point(name, fields))
 

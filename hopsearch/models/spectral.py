@@ -2,11 +2,13 @@
 
 Shapes: L = layers, O = outputs, I = inputs, X = the larger of the two, R = the smaller.
 
-The authors of iMixer (arXiv 2304.13061) run the power iteration in every application of a layer, n_iter times a step, although
-the weight has not changed in between. Here it runs once a training forward, for the layers of all blocks in one batched
-product. It tends to the same singular vectors: u and v are kept from step to step, and weights change little in one.
+The authors of iMixer (arXiv 2304.13061) run the power iteration in every application of a layer,
+n_iter times a step, although the weight has not changed in between. Here it runs once a training
+forward, for the layers of all blocks in one batched product. It tends to the same singular vectors:
+u and v are kept from step to step, and weights change little in one.
 
-u and v belong to the weights they were found for. Weights that come from elsewhere (a moving average) need their own: `settle`.
+u and v belong to the weights they were found for. Weights that come from elsewhere (a moving
+average) need their own: `settle`.
 """
 
 from collections.abc import Sequence
@@ -18,11 +20,12 @@ from torch import Tensor, nn
 
 
 class SpectralLinear(nn.Module):
-    """The parameters of a linear layer whose weight is normalised before use; it has no forward of its own.
+    """The parameters of a linear layer whose weight is normalised before use; it has no forward of
+    its own.
 
-    State-dict keys are those of the authors' checkpoints: ``weight_orig``, ``bias`` and the buffers ``weight_u``, ``weight_v``
-    (running estimates of the first singular vectors) and ``weight_sigma`` (the norm found by the last training forward, for
-    logs).
+    State-dict keys are those of the authors' checkpoints: ``weight_orig``, ``bias`` and the buffers
+    ``weight_u``, ``weight_v`` (running estimates of the first singular vectors) and
+    ``weight_sigma`` (the norm found by the last training forward, for logs).
     """
 
     weight_u: Tensor
@@ -39,7 +42,9 @@ class SpectralLinear(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Xavier weights, almost no bias, random unit singular vectors; nothing where there is no storage (meta device)."""
+        """Xavier weights, almost no bias, random unit singular vectors; nothing where there is no
+        storage (meta device).
+        """
         if self.weight_orig.is_meta:
             return
         nn.init.xavier_uniform_(self.weight_orig)
@@ -51,12 +56,17 @@ class SpectralLinear(nn.Module):
 
 
 def normalized_weights(
-    tall: Sequence[SpectralLinear], wide: Sequence[SpectralLinear], coeff: float, n_power: int, update: bool
+    tall: Sequence[SpectralLinear],
+    wide: Sequence[SpectralLinear],
+    coeff: float,
+    n_power: int,
+    update: bool,
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """The effective weights of ``tall`` and of ``wide``, each in order.
 
-    The wide ones are handled transposed, in the same stack as the tall ones: σ(W) = σ(Wᵀ). The gradient flows through the
-    weight and through σ = uᵀ W v with u and v held constant, as in the authors' code.
+    The wide ones are handled transposed, in the same stack as the tall ones: σ(W) = σ(Wᵀ). The
+    gradient flows through the weight and through σ = uᵀ W v with u and v held constant, as in the
+    authors' code.
 
     Args:
         tall: layers of one shape, with at least as many outputs as inputs.
@@ -67,11 +77,17 @@ def normalized_weights(
     """
     dtype = tall[0].weight_orig.dtype
     with _full_precision(tall[0].weight_orig.device.type):
-        a_LXR = torch.stack([layer.weight_orig for layer in tall] + [layer.weight_orig.T for layer in wide])
+        a_LXR = torch.stack(
+            [layer.weight_orig for layer in tall] + [layer.weight_orig.T for layer in wide]
+        )
         a_LXR = a_LXR.to(torch.promote_types(dtype, torch.float32))
         with torch.no_grad():
-            large_LX = torch.stack([layer.weight_u for layer in tall] + [layer.weight_v for layer in wide]).to(a_LXR.dtype)
-            small_LR = torch.stack([layer.weight_v for layer in tall] + [layer.weight_u for layer in wide]).to(a_LXR.dtype)
+            large_LX = torch.stack(
+                [layer.weight_u for layer in tall] + [layer.weight_v for layer in wide]
+            ).to(a_LXR.dtype)
+            small_LR = torch.stack(
+                [layer.weight_v for layer in tall] + [layer.weight_u for layer in wide]
+            ).to(a_LXR.dtype)
             if update:
                 large_LX, small_LR = power_iterate(a_LXR, large_LX, small_LR, len(tall), n_power)
         sigma_L = (large_LX * torch.bmm(a_LXR, small_LR[:, :, None]).squeeze(2)).sum(1)
@@ -85,7 +101,9 @@ def normalized_weights(
 
 @torch.no_grad()
 def settle(layers: Sequence[SpectralLinear]) -> None:
-    """Give each layer the first singular vectors and the norm of the weight it has now, exactly; nothing else changes."""
+    """Give each layer the first singular vectors and the norm of the weight it has now, exactly;
+    nothing else changes.
+    """
     for layer in layers:
         weight_OI = layer.weight_orig.double()
         wide = weight_OI.shape[1] > weight_OI.shape[0]
@@ -99,23 +117,29 @@ def settle(layers: Sequence[SpectralLinear]) -> None:
 
 
 def spectral_norm(weight_OI: Tensor) -> Tensor:
-    """The largest singular value, exact to float32: of the small Gram matrix in double precision, faster than an SVD."""
+    """The largest singular value, exact to float32: of the small Gram matrix in double precision,
+    faster than an SVD.
+    """
     a_OI = weight_OI.double()
     gram_RR = a_OI.T @ a_OI if a_OI.shape[0] > a_OI.shape[1] else a_OI @ a_OI.T
     norm: Tensor = torch.linalg.eigvalsh(gram_RR)[-1].clamp(min=0).sqrt()
     return norm.to(weight_OI.dtype)
 
 
-def power_iterate(a_LXR: Tensor, large_LX: Tensor, small_LR: Tensor, n_tall: int, n_power: int) -> tuple[Tensor, Tensor]:
+def power_iterate(
+    a_LXR: Tensor, large_LX: Tensor, small_LR: Tensor, n_tall: int, n_power: int
+) -> tuple[Tensor, Tensor]:
     """Run v ← Wᵀu/‖·‖, u ← Wv/‖·‖ ``n_power`` times for all layers at once.
 
-    The vectors in between are never needed, so the steps are merged: with the small Gram matrix G = AᵀA, n of them are one
-    product with G^(n−1), taken by repeated squaring. That is a handful of batched products whatever n, where small matrices
-    and GPUs spend their time on the number of calls; one by one, a batch of matrix-vector products is 2 to 4 times slower on a
-    CPU at R ≤ 128. The result is that of the steps one by one, up to rounding.
+    The vectors in between are never needed, so the steps are merged: with the small Gram matrix G =
+    AᵀA, n of them are one product with G^(n−1), taken by repeated squaring. That is a handful of
+    batched products whatever n, where small matrices and GPUs spend their time on the number of
+    calls; one by one, a batch of matrix-vector products is 2 to 4 times slower on a CPU at R ≤ 128.
+    The result is that of the steps one by one, up to rounding.
 
     Args:
-        a_LXR: the first ``n_tall`` are W, so that large is u and small is v; the others are Wᵀ, and it is the other way round.
+        a_LXR: the first ``n_tall`` are W, so that large is u and small is v; the others are Wᵀ, and
+            it is the other way round.
         large_LX: singular vectors of the long side so far.
         small_LR: those of the short side.
         n_tall: where the transposed ones start.
@@ -125,8 +149,11 @@ def power_iterate(a_LXR: Tensor, large_LX: Tensor, small_LR: Tensor, n_tall: int
         The improved (large, small).
     """
     at_LRX = a_LXR.mT
-    # A step begins with Wᵀu: the half step Aᵀu for the tall ones. The wide ones' u is the small vector itself.
-    start_LR1 = torch.cat([torch.bmm(at_LRX[:n_tall], large_LX[:n_tall, :, None]), small_LR[n_tall:, :, None]])
+    # A step begins with Wᵀu: the half step Aᵀu for the tall ones. The wide ones' u is the small
+    # vector itself.
+    start_LR1 = torch.cat(
+        [torch.bmm(at_LRX[:n_tall], large_LX[:n_tall, :, None]), small_LR[n_tall:, :, None]]
+    )
     small_LR1 = F.normalize(_apply_power(torch.bmm(at_LRX, a_LXR), start_LR1, n_power - 1), dim=1)
     large_LX1 = F.normalize(torch.bmm(a_LXR, small_LR1), dim=1)
     # It ends with Wv, which for the wide ones is one more half step.
@@ -135,7 +162,8 @@ def power_iterate(a_LXR: Tensor, large_LX: Tensor, small_LR: Tensor, n_tall: int
 
 
 def _apply_power(gram_LRR: Tensor, x_LR1: Tensor, exponent: int) -> Tensor:
-    # G is rescaled after every product, its largest eigenvalue then in [1/√R, 1]: nothing underflows, and a zero stays one.
+    # G is rescaled after every product, its largest eigenvalue then in [1/√R, 1]: nothing
+    # underflows, and a zero stays one.
     tiny = torch.finfo(gram_LRR.dtype).tiny
     while exponent:
         gram_LRR = gram_LRR / (torch.linalg.matrix_norm(gram_LRR, keepdim=True) + tiny)
@@ -148,8 +176,13 @@ def _apply_power(gram_LRR: Tensor, x_LR1: Tensor, exponent: int) -> Tensor:
 
 
 def _full_precision(device: str) -> AbstractContextManager[object]:
-    # Half precision would lose σ. Devices without autocast, the meta device for one, cannot even be told to leave it off.
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+    # Half precision would lose σ. Devices without autocast, the meta device for one, cannot even be
+    # told to leave it off.
+    return (
+        torch.autocast(device, enabled=False)
+        if torch.amp.is_autocast_available(device)
+        else nullcontext()
+    )
 
 
 @torch.no_grad()

@@ -1,1 +1,3 @@
-"""A search's decisions: what is handed out and taken in, budgets, checkpoints, the plan, the time left. Knows no Ray."""
+"""A search's decisions: what is handed out and taken in, budgets, checkpoints, the plan, the time
+left. Knows no Ray.
+"""

@@ -7,7 +7,9 @@ from hopsearch.study import Admission, Identity
 from hopsearch.training import Constraint, estimate_cost, resolve
 
 
-def assess(config: dict[str, Any], facts: DataFacts, constraint: Constraint, identity: Identity) -> Admission:
+def assess(
+    config: dict[str, Any], facts: DataFacts, constraint: Constraint, identity: Identity
+) -> Admission:
     """The cost of a configuration, and whether it meets the constraints.
 
     Raises:
@@ -16,4 +18,6 @@ def assess(config: dict[str, Any], facts: DataFacts, constraint: Constraint, ide
     trial = resolve(config, facts, 0, identity.recipe, f"space {identity.name}")
     cost = estimate_cost(trial)
     text, excess = constraint.violation(cost) or ("", 0.0)
-    return Admission({"params": cost.params, "flops": cost.flops, "memory": cost.memory}, text, excess)
+    return Admission(
+        {"params": cost.params, "flops": cost.flops, "memory": cost.memory}, text, excess
+    )

@@ -14,7 +14,9 @@ from hopsearch.core.errors import ConfigError
 from hopsearch.study import StudyView
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_KEPT = 0.25  # of a budget at most, for trainings with fresh seeds: small budgets allow ten trainings, and nine may be asked for
+# of a budget at most, for trainings with fresh seeds: small budgets allow ten trainings, and nine
+# may be asked for
+_KEPT = 0.25
 
 ALIASES = {
     "time": "budget.time",
@@ -27,7 +29,9 @@ ALIASES = {
 
 
 class BudgetConfig(Settings):
-    """When a search ends before all its trials are over; what it leaves open goes on when a budget is raised."""
+    """When a search ends before all its trials are over; what it leaves open goes on when a budget
+    is raised.
+    """
 
     time: float | None = Field(default=None, gt=0)
     """Wall-clock time of the search over all its runs, e.g. 90s, 15m, 2h."""
@@ -47,7 +51,9 @@ class BudgetConfig(Settings):
             return None
         match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value))
         if not match:
-            raise ValueError("must be a number with a unit s, m, h or d; Write e.g. budget.time=15m")
+            raise ValueError(
+                "must be a number with a unit s, m, h or d; Write e.g. budget.time=15m"
+            )
         return float(match[1]) * _UNITS[match[2]]
 
 
@@ -62,7 +68,11 @@ def said_of_aliases(words: Iterable[str]) -> list[str]:
     """A sentence for each old word among ``key=value`` words."""
     return [
         f"{key}= is an old name of {ALIASES[key]}=, and is read as that"
-        + ("; it bounds all trials together, train.epochs= is how long each trains" if key == "epochs" else "")
+        + (
+            "; it bounds all trials together, train.epochs= is how long each trains"
+            if key == "epochs"
+            else ""
+        )
         for key in (word.partition("=")[0] for word in words)
         if key in ALIASES
     ]
@@ -74,20 +84,31 @@ def modern(settings: Mapping[str, Any], place: str) -> dict[str, Any]:
     Raises:
         ConfigError: both words for one budget.
     """
-    values = {name: dict(value) if isinstance(value, Mapping) else value for name, value in settings.items()}
+    values = {
+        name: dict(value) if isinstance(value, Mapping) else value
+        for name, value in settings.items()
+    }
     for old, new in ALIASES.items():
         group, _, name = old.rpartition(".")
         holder = values.get(group, {}) if group else values
         if name in holder:
             budget = values.setdefault("budget", {})
             if new.removeprefix("budget.") in budget:
-                raise ConfigError(f"{place}: {new}", f"must be given once, got also its old name {old}", "Drop one of the two")
+                raise ConfigError(
+                    f"{place}: {new}",
+                    f"must be given once, got also its old name {old}",
+                    "Drop one of the two",
+                )
             budget[new.removeprefix("budget.")] = holder.pop(name)
     return values
 
 
 def make_budget(
-    trials: int, config: BudgetConfig, prices: CostConfig, gpus: float, again: Callable[[StudyView], int] | None = None
+    trials: int,
+    config: BudgetConfig,
+    prices: CostConfig,
+    gpus: float,
+    again: Callable[[StudyView], int] | None = None,
 ) -> "Budget":
     """The budget of a search.
 
@@ -104,7 +125,9 @@ def make_budget(
         rule = "trials must have GPUs for a budget of them, got trial.gpus=0"
         raise ConfigError("budget.gpu_hours", rule, "Give trial.gpus=1")
     if config.cost is not None and prices.per_hour is None:
-        raise ConfigError("budget.cost", "needs a price, got no cost.per_hour", "Give cost.per_hour=")
+        raise ConfigError(
+            "budget.cost", "needs a price, got no cost.per_hour", "Give cost.per_hour="
+        )
     more = (config.cost, prices.per_hour or 0.0, config.plateau, again)
     return Budget(trials, config.time, config.epochs, config.gpu_hours, gpus, *more)
 
@@ -144,9 +167,11 @@ class _Part:
 
 @dataclass(frozen=True)
 class Budget:
-    """When to stop handing out work; running trials then stop after their epoch, and go on if the budget is raised.
+    """When to stop handing out work; running trials then stop after their epoch, and go on if the
+    budget is raised.
 
-    Where trials tie and are to be trained again with fresh seeds, the last part is kept for that, a quarter at most.
+    Where trials tie and are to be trained again with fresh seeds, the last part is kept for that, a
+    quarter at most.
 
     Attributes:
         trials: of the study in all.
@@ -156,8 +181,8 @@ class Budget:
         gpus: of a trial.
         money: over all trials, while they trained.
         per_hour: the price of a trial's hour.
-        plateau: trials that came to their first epoch since the best value was reached (with several objectives: the newest best
-            value of the front).
+        plateau: trials that came to their first epoch since the best value was reached (with
+            several objectives: the newest best value of the front).
         again: how many trainings with fresh seeds follow the search, as its trials stand.
     """
 
@@ -174,10 +199,13 @@ class Budget:
     @property
     def bounds_training(self) -> bool:
         """Whether one of them is of epochs, or of what these take."""
-        return any(amount is not None for amount in (self.seconds, self.epochs, self.gpu_hours, self.money))
+        return any(
+            amount is not None for amount in (self.seconds, self.epochs, self.gpu_hours, self.money)
+        )
 
     def over(self, view: StudyView, seconds: float) -> str:
-        """The budget that is spent, in words; empty where none is. ``trials`` is not asked for: it ends no trial that runs.
+        """The budget that is spent, in words; empty where none is. ``trials`` is not asked for: it
+        ends no trial that runs.
 
         Args:
             view: the study.
@@ -186,7 +214,9 @@ class Budget:
         return next((text for text, _ in self._spent(view, seconds)), "")
 
     def remedy(self, view: StudyView, seconds: float) -> str:
-        """Which settings must be raised for the search to go on, e.g. ``budget.time=``; empty where no budget is spent."""
+        """Which settings must be raised for the search to go on, e.g. ``budget.time=``; empty where
+        no budget is spent.
+        """
         return " and ".join(f"{key}=" for _, key in self._spent(view, seconds))
 
     def _spent(self, view: StudyView, seconds: float) -> list[tuple[str, str]]:
@@ -197,7 +227,10 @@ class Budget:
                 spent.append((part.spent, part.setting))
             elif part.used + part.kept >= part.total:
                 share = (part.total - part.used) / part.total
-                kept = f"the last {share:.0%} of {part.given} is kept for training trials that tie again with fresh seeds"
+                kept = (
+                    f"the last {share:.0%} of {part.given} is kept for training trials that "
+                    f"tie again with fresh seeds"
+                )
                 spent.append((kept, part.setting))
         if self.plateau is not None and view.since_best >= self.plateau:
             spent.append((f"no better value in the last {self.plateau} trials", "budget.plateau"))
@@ -211,20 +244,28 @@ class Budget:
         if self.epochs is not None:
             words.append(f"{max(0, self.epochs - view.epochs)} epochs")
         if self.gpu_hours is not None:
-            words.append(f"{max(0.0, self.gpu_hours - view.trained_seconds / 3600 * self.gpus):.2f} GPU-hours")
+            words.append(
+                f"{max(0.0, self.gpu_hours - view.trained_seconds / 3600 * self.gpus):.2f} "
+                f"GPU-hours"
+            )
         if self.money is not None:
-            words.append(f"a cost of {max(0.0, self.money - view.trained_seconds / 3600 * self.per_hour):.2f}")
+            words.append(
+                f"a cost of "
+                f"{max(0.0, self.money - view.trained_seconds / 3600 * self.per_hour):.2f}"
+            )
         if self.plateau is not None:
             words.append(f"{max(0, self.plateau - view.since_best)} trials to a plateau")
         return words
 
     def reach(self, view: StudyView, seconds: float, workers: int) -> tuple[str, int | None, float]:
-        """Which budget will be spent first, the epochs that a worker can still train until then, and the seconds of one of these.
+        """Which budget will be spent first, the epochs that a worker can still train until then,
+        and the seconds of one of these.
 
         The epochs are None where none is known, the seconds 0 where epochs themselves are counted.
 
         Args:
-            view: the study; what is not told in epochs is by what one took so far, in the median over trials.
+            view: the study; what is not told in epochs is by what one took so far, in the median
+                over trials.
             seconds: wall-clock spent.
             workers: that train.
         """
@@ -236,25 +277,35 @@ class Budget:
             return "", None, 0.0
         first = min(parts, key=lambda part: part.epochs)
         pace = 0.0 if first.setting == "budget.epochs" else hours * 3600
-        return first.setting, int(first.epochs / workers + 1e-6), pace  # hours do not add up to the last digit
+        # hours do not add up to the last digit
+        return first.setting, int(first.epochs / workers + 1e-6), pace
 
     def lasts(self, view: StudyView, seconds: float, workers: int) -> float | None:
         """Seconds until a budget is spent, as far as that can be told; see `reach`."""
         ends = [] if self.seconds is None else [max(0.0, self.seconds - seconds)]
         if hours := _hours(view):
             at_once = max(1, workers)
-            ends += [part.epochs * hours * 3600 / at_once for part in _parts(self, view, hours, at_once, seconds)]
+            ends += [
+                part.epochs * hours * 3600 / at_once
+                for part in _parts(self, view, hours, at_once, seconds)
+            ]
         return min(ends, default=None)
 
 
 def budget_epochs(
-    budget: Budget, begun: StudyView | None, hours: float, at_once: int, seconds: float | None = None
+    budget: Budget,
+    begun: StudyView | None,
+    hours: float,
+    at_once: int,
+    seconds: float | None = None,
 ) -> dict[str, float]:
-    """How many more epochs each budget is enough for, by its name; those of trials and of a plateau are not told in epochs.
+    """How many more epochs each budget is enough for, by its name; those of trials and of a plateau
+    are not told in epochs.
 
     Args:
         budget: the budgets.
-        begun: the study so far; what it has used is taken off, and what is kept for trials that tie.
+        begun: the study so far; what it has used is taken off, and what is kept for trials that
+            tie.
         hours: of an epoch, of one trial.
         at_once: trials at once.
         seconds: wall-clock spent; what the study has noted of it where that is not given.
@@ -262,7 +313,9 @@ def budget_epochs(
     return {part.given: part.epochs for part in _parts(budget, begun, hours, at_once, seconds)}
 
 
-def _parts(budget: Budget, view: StudyView | None, hours: float, at_once: int, seconds: float | None) -> list[_Part]:
+def _parts(
+    budget: Budget, view: StudyView | None, hours: float, at_once: int, seconds: float | None
+) -> list[_Part]:
     """The budgets of epochs and of what these take, as they stand; see `budget_epochs`."""
     spent = 0.0 if view is None else view.seconds
     spent = spent if seconds is None else seconds
@@ -270,15 +323,35 @@ def _parts(budget: Budget, view: StudyView | None, hours: float, at_once: int, s
     units = [
         ("time", "the time budget of {} is spent", budget.seconds, spent, hours * 3600 / at_once),
         ("epochs", "the budget of {} epochs is spent", budget.epochs, epochs, 1.0),
-        ("gpu_hours", "the budget of {} GPU-hours is spent", budget.gpu_hours, trained * budget.gpus, hours * budget.gpus),
-        ("cost", "the cost limit of {} is reached", budget.money, trained * budget.per_hour, hours * budget.per_hour),
+        (
+            "gpu_hours",
+            "the budget of {} GPU-hours is spent",
+            budget.gpu_hours,
+            trained * budget.gpus,
+            hours * budget.gpus,
+        ),
+        (
+            "cost",
+            "the cost limit of {} is reached",
+            budget.money,
+            trained * budget.per_hour,
+            hours * budget.per_hour,
+        ),
     ]
     parts = []
     for name, words, total, used, epoch in units:
         if total is not None:
-            value = as_setting(total) if name == "time" else f"{total:.6g}" if isinstance(total, float) else f"{total}"
+            value = (
+                as_setting(total)
+                if name == "time"
+                else f"{total:.6g}"
+                if isinstance(total, float)
+                else f"{total}"
+            )
             kept = _kept(budget, view, total, used, epoch)
-            parts.append(_Part(f"budget.{name}", value, words.format(value), total, used, epoch, kept))
+            parts.append(
+                _Part(f"budget.{name}", value, words.format(value), total, used, epoch, kept)
+            )
     return parts
 
 
@@ -291,7 +364,12 @@ def _kept(budget: Budget, view: StudyView | None, total: float, used: float, epo
 
 def _hours(view: StudyView) -> float:
     """What an epoch took so far, the median over trials; 0 where none has been trained."""
-    return statistics.median([record.seconds / record.epoch for record in view.counted() if record.curve] or [0.0]) / 3600
+    return (
+        statistics.median(
+            [record.seconds / record.epoch for record in view.counted() if record.curve] or [0.0]
+        )
+        / 3600
+    )
 
 
 def _at_once(view: StudyView, seconds: float) -> int:

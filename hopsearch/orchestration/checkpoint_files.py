@@ -1,6 +1,8 @@
-"""Keeps a study's checkpoints within bounds: asks `retain` which may go, has that written down, and only then removes them.
+"""Keeps a study's checkpoints within bounds: asks `retain` which may go, has that written down, and
+only then removes them.
 
-A removal needs no record of its own. Killed between decision and removal, the next run finds what is left and decides again.
+A removal needs no record of its own. Killed between decision and removal, the next run finds what
+is left and decides again.
 """
 
 import re
@@ -22,20 +24,30 @@ _UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 class CheckpointConfig(Settings):
-    """Whose checkpoints are kept. Those of trials that run or wait always are: a restart needs them."""
+    """Whose checkpoints are kept. Those of trials that run or wait always are: a restart needs
+    them.
+    """
 
     keep: int = Field(default=3, ge=1)
-    """Ended trials whose weights are kept: so many of the best, and with several objectives their Pareto front."""
+    """Ended trials whose weights are kept: so many of the best, and with several objectives their
+    Pareto front.
+    """
     quota: float | None = Field(default=None, gt=0)
-    """Bytes for all checkpoints of the study, e.g. 500MB or 20GB; above it ended trials lose theirs, lowest rank first, down to
+    """Bytes for all checkpoints of the study, e.g. 500MB or 20GB; above it ended trials lose
+    theirs, lowest rank first, down to
     the best one. What a restart needs stays, even above it."""
 
     @field_validator("quota", mode="before")
     @classmethod
     def _in_bytes(cls, value: Any) -> Any:
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]B)", value) if isinstance(value, str) else None
+        match = (
+            re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]B)", value) if isinstance(value, str) else None
+        )
         if isinstance(value, str) and not match:
-            raise ValueError("must be a number of bytes, or one with a unit kB, MB, GB or TB; Write e.g. checkpoint.quota=20GB")
+            raise ValueError(
+                "must be a number of bytes, or one with a unit kB, MB, GB or TB; Write e.g. "
+                "checkpoint.quota=20GB"
+            )
         return float(match[1]) * _UNITS[match[2]] if match else value
 
 
@@ -46,8 +58,8 @@ class Checkpoints:
         study: the study, open for writing.
         place: where it is.
         config: the bounds.
-        journal: the copy of its journal, where there is a storage. A copy lags behind by seconds, and a new head would go on
-            from it: nothing is removed before the copy holds why.
+        journal: the copy of its journal, where there is a storage. A copy lags behind by seconds,
+            and a new head would go on from it: nothing is removed before the copy holds why.
         say: tells the user something.
 
     Raises:
@@ -81,9 +93,13 @@ class Checkpoints:
         self._sizes[number] = size
 
     def sweep(self) -> None:
-        """Decide anew, note it in the study, and remove what may go; what the journal's copy does not tell yet waits."""
+        """Decide anew, note it in the study, and remove what may go; what the journal's copy does
+        not tell yet waits.
+        """
         quota = self._config.quota
-        verdict = retain(self._study, self._sizes, self._config.keep, None if quota is None else int(quota))
+        verdict = retain(
+            self._study, self._sizes, self._config.keep, None if quota is None else int(quota)
+        )
         if list(verdict.kept) != (self._noted or []):
             self._noted = list(verdict.kept)
             self._study.keep(verdict.kept, self._config.model_dump())
@@ -108,13 +124,28 @@ class Checkpoints:
             self._remove_due()
         if self._due:
             left = ", ".join(str(number) for _, number in self._due)
-            self._say(f"checkpoints of trials {left} could not be removed yet, got: {self._trouble}; the next run sweeps them")
+            self._say(
+                f"checkpoints of trials {left} could not be removed yet, got: {self._trouble}; "
+                f"the next run sweeps them"
+            )
 
     def _found(self) -> dict[int, int]:
-        folders = [folder for folder in (self._study.folder / paths.TRIALS).glob("*/") if folder.name.isdigit()]
-        sizes = {int(folder.name): size for folder in folders if (size := CheckpointFolder(folder).size())}
+        folders = [
+            folder
+            for folder in (self._study.folder / paths.TRIALS).glob("*/")
+            if folder.name.isdigit()
+        ]
+        sizes = {
+            int(folder.name): size
+            for folder in folders
+            if (size := CheckpointFolder(folder).size())
+        }
         stored: dict[int, int] = {}
-        for path, size in Mirror(self._place.below(str(paths.TRIALS))).tree().items() if self._place.remote else ():
+        for path, size in (
+            Mirror(self._place.below(str(paths.TRIALS))).tree().items()
+            if self._place.remote
+            else ()
+        ):
             folder, _, name = path.partition("/")
             if folder.isdigit() and name.endswith(".pt"):
                 stored[int(folder)] = stored.get(int(folder), 0) + size
@@ -127,7 +158,8 @@ class Checkpoints:
                 CheckpointFolder(self.folder(number)).remove()
                 if self._place.remote:
                     Mirror(self._place.below(str(paths.trial(number))), self._place.fence).clear()
-            except (OSError, ResourceError) as error:  # a storage may be away for a while; what is left takes room, nothing else
+            # a storage may be away for a while; what is left takes room, nothing else
+            except (OSError, ResourceError) as error:
                 self._trouble = error
                 return
             del self._due[0]
@@ -135,16 +167,26 @@ class Checkpoints:
     def _over(self, verdict: Retention, quota: float) -> str:
         records, sizes = self._study.records, self._sizes
         by_state = {
-            state: sum(sizes[number] for number in verdict.needed if number in records and records[number].state == state)
+            state: sum(
+                sizes[number]
+                for number in verdict.needed
+                if number in records and records[number].state == state
+            )
             for state in (State.RUNNING, State.PAUSED, State.OPEN)
         }
-        held = {"trials that run": by_state[State.RUNNING], "trials that wait to be promoted": by_state[State.PAUSED]}
+        held = {
+            "trials that run": by_state[State.RUNNING],
+            "trials that wait to be promoted": by_state[State.PAUSED],
+        }
         held |= {"trials that a budget left open": by_state[State.OPEN]}
         held |= {"the best that has ended": sizes[verdict.kept[0]]} if verdict.kept else {}
         crowded = by_state[State.PAUSED] > by_state[State.RUNNING]
-        remedy = "take pruner=asha, which never pauses trials" if crowded else "lower trial.concurrent"
+        remedy = (
+            "take pruner=asha, which never pauses trials" if crowded else "lower trial.concurrent"
+        )
         return (
-            f"checkpoint.quota: the study's checkpoints must fit {in_words(quota)}, got {in_words(verdict.held)}: "
+            f"checkpoint.quota: the study's checkpoints must fit {in_words(quota)}, got "
+            f"{in_words(verdict.held)}: "
             f"{', '.join(f'{in_words(size)} of {whose}' for whose, size in held.items() if size)}. "
             f"A restart or the winner needs them, so they stay. Raise it, or {remedy}"
         )
@@ -152,5 +194,9 @@ class Checkpoints:
 
 def in_words(size: float) -> str:
     """Bytes as a person says them: 1.5 GB."""
-    unit = max((unit for unit, bytes_ in _UNITS.items() if bytes_ <= size), key=_UNITS.__getitem__, default="kB")
+    unit = max(
+        (unit for unit, bytes_ in _UNITS.items() if bytes_ <= size),
+        key=_UNITS.__getitem__,
+        default="kB",
+    )
     return f"{size / _UNITS[unit]:.3g} {unit}"

@@ -1,4 +1,6 @@
-"""The end of a search: its trials that are not over are open from then on, whatever has ended it."""
+"""The end of a search: its trials that are not over are open from then on, whatever has ended
+it.
+"""
 
 import math
 import time
@@ -9,7 +11,9 @@ _MOMENT = 1.0  # seconds: whoever interrupts a search may not wait long
 
 
 def conclude(dispatcher: Dispatcher) -> None:
-    """The search is over for now: its clock stops, and trials that a budget has kept from their end are open."""
+    """The search is over for now: its clock stops, and trials that a budget has kept from their end
+    are open.
+    """
     dispatcher.stop_clock()
     study = dispatcher.study
     dispatcher.note_seconds()
@@ -20,7 +24,8 @@ def conclude(dispatcher: Dispatcher) -> None:
 
 
 def leave(dispatcher: Dispatcher, why: str) -> None:
-    """The search ends at once: its trials are open, as many as a moment is enough for. Those that are not go on like them.
+    """The search ends at once: its trials are open, as many as a moment is enough for. Those that
+    are not go on like them.
 
     Args:
         dispatcher: the desk.

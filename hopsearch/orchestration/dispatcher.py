@@ -1,6 +1,8 @@
-"""The desk between the study and whoever runs the trials: hands out jobs, takes in progress, minds the budget.
+"""The desk between the study and whoever runs the trials: hands out jobs, takes in progress, minds
+the budget.
 
-It knows no Ray, so a search can be driven by Ray Tune, by a plain loop in a test, or by a simulator.
+It knows no Ray, so a search can be driven by Ray Tune, by a plain loop in a test, or by a
+simulator.
 """
 
 import time
@@ -74,7 +76,10 @@ class Dispatcher:
         self._began, self._before = self.clock(), self.study.seconds
         self._noted, self._until = self._before, None
         self.watch, self.losses = Watch(self.clock), Losses(self.say)
-        self._booking, self._ending = Booking(self.study, self.watch), Ending(self.study, self.budget, self.say)
+        self._booking, self._ending = (
+            Booking(self.study, self.watch),
+            Ending(self.study, self.budget, self.say),
+        )
         again = self.study.resume(self.admit)
         for record in again:
             self._booking.resumed(record)
@@ -99,7 +104,9 @@ class Dispatcher:
     @property
     def waiting(self) -> bool:
         """Whether there is something to hand out, now or once others have come."""
-        return not self.why_stop() and (bool(self._queue) or not self._full() or bool(self.study.waiting()))
+        return not self.why_stop() and (
+            bool(self._queue) or not self._full() or bool(self.study.waiting())
+        )
 
     @property
     def left(self) -> list[str]:
@@ -107,7 +114,9 @@ class Dispatcher:
         return self.budget.left(self.study, self.seconds)
 
     def admit(self, config: dict[str, Any]) -> Admission:
-        """The cost of a proposed configuration, and whether it meets the constraints; a setting that cannot be is the user's."""
+        """The cost of a proposed configuration, and whether it meets the constraints; a setting
+        that cannot be is the user's.
+        """
         return assess(config, self.facts, self.constraint, self.study.identity)
 
     def next_job(self) -> Job | None:
@@ -128,16 +137,25 @@ class Dispatcher:
             return False
 
     def _give_up(self, error: Exception) -> None:
-        # Tune would take an exception in its callbacks for the trial's own; a disk that is full is everybody's.
+        # Tune would take an exception in its callbacks for the trial's own; a disk that is full is
+        # everybody's.
         if not isinstance(error, UserError):
-            error = StudyError(str(self.study.folder), f"it must be writable, got: {error}", "Free some space and run it again")
+            error = StudyError(
+                str(self.study.folder),
+                f"it must be writable, got: {error}",
+                "Free some space and run it again",
+            )
         self._stop(str(error), error)
 
     def _next_job(self) -> Job | None:
         if self.why_stop():
             return None
         again = bool(self._queue)
-        record = self.study.records[self._queue.pop(0)] if again else self._ending.next(self.admit, self.seconds, self.live + 1)
+        record = (
+            self.study.records[self._queue.pop(0)]
+            if again
+            else self._ending.next(self.admit, self.seconds, self.live + 1)
+        )
         if record is None:
             if not self._live:
                 self._over()
@@ -181,7 +199,13 @@ class Dispatcher:
             self.study.waste(number, progress.failed_epochs, progress.failed_seconds)
             self._stop(progress.reason, UserError(f"trial {number}", progress.reason))
         elif progress.failure == "trial" and record.state == State.RUNNING:
-            self.study.fail(number, progress.reason, not progress.trace, progress.failed_epochs, progress.failed_seconds)
+            self.study.fail(
+                number,
+                progress.reason,
+                not progress.trace,
+                progress.failed_epochs,
+                progress.failed_seconds,
+            )
             self._note_bug(record, progress)
         if record.state.ended:
             self._ended(record)
@@ -200,7 +224,8 @@ class Dispatcher:
         return self.budget.seconds is not None and self.seconds >= self.budget.seconds
 
     def lose(self, number: int, death: Death = CRASH) -> None:
-        """A worker was lost: its trial goes on from its checkpoint, unless it has lost several by its own fault and got nowhere.
+        """A worker was lost: its trial goes on from its checkpoint, unless it has lost several by
+        its own fault and got nowhere.
 
         Args:
             number: the trial.
@@ -224,7 +249,9 @@ class Dispatcher:
             self._queue.append(record.number)
 
     def stop_clock(self) -> None:
-        """The search is over for now; what follows, such as the winner's training, is not charged to it."""
+        """The search is over for now; what follows, such as the winner's training, is not charged
+        to it.
+        """
         if self._until is None:
             self._until = self.clock()
 
@@ -254,7 +281,10 @@ class Dispatcher:
             fresh=fresh,
             objective=self.study.objective,
             maximize=self.study.sign > 0,
-            latency=bool(self.constraint.max_latency or any(costs.name == "latency" for costs in self.study.objectives)),
+            latency=bool(
+                self.constraint.max_latency
+                or any(costs.name == "latency" for costs in self.study.objectives)
+            ),
             threads=self.threads,
             pictures=self.study.identity.space.fidelity.rungs[1:],  # most trials end at the first
         )
@@ -264,7 +294,9 @@ class Dispatcher:
         if value is None:
             known = ", ".join(sorted(row))
             error = StudyError(
-                self.study.identity.name, f"objective {self.study.objective!r} must be a metric", f"Known: {known}"
+                self.study.identity.name,
+                f"objective {self.study.objective!r} must be a metric",
+                f"Known: {known}",
             )
             self._stop(str(error), error)
         elif value != value or abs(value) == float("inf"):
@@ -275,10 +307,16 @@ class Dispatcher:
                 if "latency" not in record.cost:
                     self.study.measure(record.number, {"latency": row["latency"]})
                 if broken := self.constraint.too_slow(record.cost["latency"]):
-                    self.study.exclude(record.number, "latency", *broken, epochs=1, seconds=row["seconds"])
+                    self.study.exclude(
+                        record.number, "latency", *broken, epochs=1, seconds=row["seconds"]
+                    )
                     return
             epoch = int(row["epoch"])
-            newest = str((self.checkpoints.folder(record.number) / f"epoch_{epoch:04d}.pt").relative_to(self.study.folder))
+            newest = str(
+                (self.checkpoints.folder(record.number) / f"epoch_{epoch:04d}.pt").relative_to(
+                    self.study.folder
+                )
+            )
             seconds, kept = record.seconds + row["seconds"], journalled(row, self.study.objective)
             self.study.report(record.number, epoch, value, seconds, newest, *kept)
 
@@ -286,9 +324,14 @@ class Dispatcher:
         self._bugs = self._bugs + 1 if progress.trace else 0
         if progress.trace:
             self.checkpoints.folder(record.number).mkdir(parents=True, exist_ok=True)
-            (self.checkpoints.folder(record.number) / "error.txt").write_text(progress.trace, encoding="utf-8")
+            (self.checkpoints.folder(record.number) / "error.txt").write_text(
+                progress.trace, encoding="utf-8"
+            )
         if self._bugs >= _BUGS:
-            self._stop(f"{_BUGS} trials in a row ended in an error", RuntimeError(f"{record.reason}\n{progress.trace}"))
+            self._stop(
+                f"{_BUGS} trials in a row ended in an error",
+                RuntimeError(f"{record.reason}\n{progress.trace}"),
+            )
 
     def _ended(self, record: TrialRecord) -> None:
         self._live.discard(record.number)
@@ -301,7 +344,8 @@ class Dispatcher:
         self.study.note(SECONDS, round(self.seconds, 2))
 
     def _note_time(self) -> None:
-        # Also while nothing ends: a search that is killed again and again would otherwise have its time budget anew each time.
+        # Also while nothing ends: a search that is killed again and again would otherwise have its
+        # time budget anew each time.
         if self.seconds >= self._noted + _NOTE_SECONDS:
             self._noted = self.seconds
             self.note_seconds()

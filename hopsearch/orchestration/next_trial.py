@@ -1,4 +1,6 @@
-"""What a free worker is given, also while a budget ends: then the trial that is ahead at the rungs may be, see `finalists`."""
+"""What a free worker is given, also while a budget ends: then the trial that is ahead at the rungs
+may be, see `finalists`.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,8 +33,15 @@ class Ending:
         """
         name, reach, pace = self.budget.reach(self.study, seconds, workers)
         record = self.study.next(admit, self.budget.trials, reach, pace)
-        if record is not None and record.epoch in record.promotions and record.promotions[record.epoch].reach:
+        if (
+            record is not None
+            and record.epoch in record.promotions
+            and record.promotions[record.epoch].reach
+        ):
             last = self.study.identity.space.fidelity.max_epochs
             left = f"{reach} epochs left for each worker, too few for a new trial to come to {last}"
-            self.say(f"{name}: {left}, so trial {record.number}, ahead of all others at the rungs, trains to the end")
+            self.say(
+                f"{name}: {left}, so trial {record.number}, ahead of all others at the rungs, "
+                f"trains to the end"
+            )
         return record

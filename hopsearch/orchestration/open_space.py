@@ -1,4 +1,6 @@
-"""A search space made ready for a data set, and checked against what trials can be and what they report."""
+"""A search space made ready for a data set, and checked against what trials can be and what they
+report.
+"""
 
 import functools
 from collections.abc import Iterator, Mapping
@@ -38,7 +40,9 @@ class FidelityConfig(Settings):
         Raises:
             ConfigError: fidelity.max_epochs and train.epochs differ.
         """
-        asked = {f"fidelity.{name}": value for name, value in self.model_dump(exclude_none=True).items()}
+        asked = {
+            f"fidelity.{name}": value for name, value in self.model_dump(exclude_none=True).items()
+        }
         most, epochs = asked.pop("fidelity.max_epochs", None), fixed.get("train.epochs")
         if most is not None and epochs not in (None, most):
             rule = f"fidelity.max_epochs and train.epochs must agree, got {most} and {epochs}"
@@ -74,7 +78,8 @@ class Opened:
 
 @names_its_place
 def open_space(name: str, facts: DataFacts, fixed: dict[str, Any], recipe_name: str) -> Opened:
-    """The space for this data with the command line's values taken out of the search, checked against the configs.
+    """The space for this data with the command line's values taken out of the search, checked
+    against the configs.
 
     Args:
         name: of a shipped space, or a file.
@@ -83,10 +88,15 @@ def open_space(name: str, facts: DataFacts, fixed: dict[str, Any], recipe_name: 
         recipe_name: as asked for; ``paper`` becomes the one of the families' paper.
 
     Raises:
-        UserError: an unknown space, a value that no trial could have, a schedule that makes no sense, or a recipe that would
-            train the families of the space in different ways.
+        UserError: an unknown space, a value that no trial could have, a schedule that makes no
+            sense, or a recipe that would train the families of the space in different ways.
     """
-    about = {"image_size": facts.image_size, "channels": facts.channels, "classes": len(facts.classes), "n_train": facts.n_train}
+    about = {
+        "image_size": facts.image_size,
+        "channels": facts.channels,
+        "classes": len(facts.classes),
+        "n_train": facts.n_train,
+    }
     space = load_space(name).resolve({f"data.{key}": value for key, value in about.items()})
     space, families = _with_epochs(space, fixed, recipe_name)
     chosen, why = choose_recipe(recipe_name, families, "command line")
@@ -105,13 +115,25 @@ def open_space(name: str, facts: DataFacts, fixed: dict[str, Any], recipe_name: 
     of_family = {family: rates(ones) for family, ones in sorted(by_family.items())}
     fidelity, moved = after_warmup(space.fidelity, trials)
     said = (why, _overruled(space, chosen), uncropped, shortened, *noted, *_told(of_family))
-    return Opened(space, chosen, of_family, Later(fidelity, moved) if moved else None, tuple(filter(None, said)))
+    return Opened(
+        space,
+        chosen,
+        of_family,
+        Later(fidelity, moved) if moved else None,
+        tuple(filter(None, said)),
+    )
 
 
 def open_search(
-    name: str, facts: DataFacts, fixed: dict[str, Any], recipe_name: str, objective: str | None, direction: str | None
+    name: str,
+    facts: DataFacts,
+    fixed: dict[str, Any],
+    recipe_name: str,
+    objective: str | None,
+    direction: str | None,
 ) -> Opened:
-    """As `open_space`, with what is searched for: the space's own objective where ``objective`` and ``direction`` are None.
+    """As `open_space`, with what is searched for: the space's own objective where ``objective`` and
+    ``direction`` are None.
 
     Raises:
         UserError: as `open_space`, or a metric that not every trial reports.
@@ -131,12 +153,21 @@ def _told(of_family: dict[str, str]) -> list[str]:
     together: dict[str, list[str]] = {}
     for family, sentence in of_family.items():
         together.setdefault(sentence, []).append(family)
-    return [f"learning rate of {', '.join(families)}: {sentence}" for sentence, families in together.items()]
+    return [
+        f"learning rate of {', '.join(families)}: {sentence}"
+        for sentence, families in together.items()
+    ]
 
 
 def _with_epochs(space: Space, fixed: dict[str, Any], recipe_name: str) -> tuple[Space, list[str]]:
-    """The space with given values, its full epochs those that are given, else the recipe's; and its families."""
-    asked: dict[str, int] = {name: fixed.pop(name) for name in ("fidelity.min_epochs", "fidelity.reduction") if name in fixed}
+    """The space with given values, its full epochs those that are given, else the recipe's; and its
+    families.
+    """
+    asked: dict[str, int] = {
+        name: fixed.pop(name)
+        for name in ("fidelity.min_epochs", "fidelity.reduction")
+        if name in fixed
+    }
     space = space.override(fixed)
     found = space.parameters.get("model.family")
     values = (found.values() if found else None) or [space.fixed.get("model.family", "imixer")]
@@ -150,12 +181,16 @@ def _with_epochs(space: Space, fixed: dict[str, Any], recipe_name: str) -> tuple
 
 
 def _without_padding(space: Space, chosen: str, fixed: dict[str, Any]) -> tuple[Space, str]:
-    """No search of the padded crop where the recipe cuts and stretches: only one of the two can be."""
+    """No search of the padded crop where the recipe cuts and stretches: only one of the two can
+    be.
+    """
     name, other = "augment.crop_pad", "augment.resized_crop"
     cut = {**recipe(chosen, ""), **space.fixed}.get(other)
     if name not in space.parameters or cut in (None, "null"):
         return space, ""
-    return space.override({name: 0}), f"{name} is 0, not searched: recipe={chosen} crops with {other} instead"
+    return space.override(
+        {name: 0}
+    ), f"{name} is 0, not searched: recipe={chosen} crops with {other} instead"
 
 
 def _overruled(space: Space, chosen: str) -> str:
@@ -163,8 +198,14 @@ def _overruled(space: Space, chosen: str) -> str:
     other = {key: value for key, value in settings.items() if space.fixed.get(key, value) != value}
     own = [f"{key}={space.fixed[key]} (recipe: {value})" for key, value in other.items()]
     searched = [key for key in settings if key in space.parameters]
-    told = [f"fixed: {', '.join(own)}"] * bool(own) + [f"searched: {', '.join(searched)}"] * bool(searched)
-    return f"recipe={chosen} is overridden by the space or the command line; {'; '.join(told)}" if told else ""
+    told = [f"fixed: {', '.join(own)}"] * bool(own) + [f"searched: {', '.join(searched)}"] * bool(
+        searched
+    )
+    return (
+        f"recipe={chosen} is overridden by the space or the command line; {'; '.join(told)}"
+        if told
+        else ""
+    )
 
 
 def _with_fidelity(before: Fidelity, asked: Mapping[str, int], epochs: int | None) -> Fidelity:
@@ -172,12 +213,15 @@ def _with_fidelity(before: Fidelity, asked: Mapping[str, int], epochs: int | Non
     least = asked.get("fidelity.min_epochs", min(before.min_epochs, most))
     if least > most:
         rule = f"must be at most the epochs of a trial, got {least} and {most}"
-        raise ConfigError("command line: fidelity.min_epochs", rule, "Lower it, or raise train.epochs")
+        raise ConfigError(
+            "command line: fidelity.min_epochs", rule, "Lower it, or raise train.epochs"
+        )
     return Fidelity(least, most, asked.get("fidelity.reduction", before.reduction))
 
 
 def require_metric(space: Space, facts: DataFacts, recipe_name: str, place: str) -> None:
-    """Check that every trial of the space reports the metric that it is searched for, as far as that is known before.
+    """Check that every trial of the space reports the metric that it is searched for, as far as
+    that is known before.
 
     Raises:
         SpaceError: a metric that no trial reports, or some do not; its place begins with ``place``.
@@ -186,7 +230,9 @@ def require_metric(space: Space, facts: DataFacts, recipe_name: str, place: str)
     every = [*METRICS, *recall_names(facts.classes)]
     if wanted in every:
         return
-    models = [resolve(point, facts, 0, recipe_name, space.source).model for point in _corners(space)]
+    models = [
+        resolve(point, facts, 0, recipe_name, space.source).model for point in _corners(space)
+    ]
     without = [model for model in models if wanted not in measured(model)]
     if not without:
         return
@@ -195,15 +241,25 @@ def require_metric(space: Space, facts: DataFacts, recipe_name: str, place: str)
         about = f"{one.family} with n_iter {one.n_iter}" if hasattr(one, "n_iter") else one.family
         rule = f"must be reported by every trial, got {wanted!r}, which {about} has not"
         raise SpaceError(
-            Where(place, ("objective",)), rule, "Take val_acc or val_loss, or fix the model's settings that decide it"
+            Where(place, ("objective",)),
+            rule,
+            "Take val_acc or val_loss, or fix the model's settings that decide it",
         )
     known = [*every, *(name for model in models for name in measured(model))]
-    raise SpaceError(here, f"must be a metric of the epochs, got {wanted!r}", choices(wanted, set(known)))
+    raise SpaceError(
+        here, f"must be a metric of the epochs, got {wanted!r}", choices(wanted, set(known))
+    )
 
 
 def _corners(space: Space) -> list[dict[str, Any]]:
-    """A configuration for each value of a discrete parameter: enough to meet every family and every bound once."""
-    sizes = [len(values) for parameter in space.parameters.values() if (values := parameter.values()) is not None]
+    """A configuration for each value of a discrete parameter: enough to meet every family and every
+    bound once.
+    """
+    sizes = [
+        len(values)
+        for parameter in space.parameters.values()
+        if (values := parameter.values()) is not None
+    ]
 
     def pick(turn: int, end: str) -> dict[str, Any]:
         def value(name: str, parameter: Any) -> Any:
@@ -213,11 +269,14 @@ def _corners(space: Space) -> list[dict[str, Any]]:
         return space.walk(value)
 
     turns = range(min(16, max(sizes, default=1)))
-    return [pick(turn, end) for turn in turns for end in ("low", "high")] + [space.walk(lambda _, parameter: _last(parameter))]
+    return [pick(turn, end) for turn in turns for end in ("low", "high")] + [
+        space.walk(lambda _, parameter: _last(parameter))
+    ]
 
 
 def _with_each_optimizer(space: Space) -> Iterator[dict[str, Any]]:
-    """Configurations of each optimizer that is searched, drawn at random where a setting is that some of them lack.
+    """Configurations of each optimizer that is searched, drawn at random where a setting is that
+    some of them lack.
 
     The condition of such a setting may be about anything.
     """

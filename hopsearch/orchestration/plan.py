@@ -1,4 +1,6 @@
-"""What a search would do, before it does it: rungs, epochs, time, money, and what configurations look like. Starts no trial."""
+"""What a search would do, before it does it: rungs, epochs, time, money, and what configurations
+look like. Starts no trial.
+"""
 
 import contextlib
 import functools
@@ -32,7 +34,9 @@ _STEPS = 3  # of each configuration shown, to tell how long an epoch takes
 
 
 class _MadeUp:
-    """Curves that differ in level only: how many epochs a rule spends depends on the order of the trials, not on their values."""
+    """Curves that differ in level only: how many epochs a rule spends depends on the order of the
+    trials, not on their values.
+    """
 
     def __init__(self, epochs: int) -> None:
         self._epochs = epochs
@@ -42,11 +46,15 @@ class _MadeUp:
 
     def train(self, config: dict[str, Any], seed: int) -> Training:
         level = derive("level", seed) / 2**31
-        return Training([level * (1 - 0.7**epoch) for epoch in range(1, self._epochs + 1)], [1.0] * self._epochs)
+        return Training(
+            [level * (1 - 0.7**epoch) for epoch in range(1, self._epochs + 1)], [1.0] * self._epochs
+        )
 
 
 def expected_epochs(space: Space, pruner: str, trials: int, slots: int, seed: int) -> int:
-    """Epochs of a simulated search of so many random trials, in which each is better than another by chance."""
+    """Epochs of a simulated search of so many random trials, in which each is better than another
+    by chance.
+    """
     single = replace(space, objective=space.objectives[0].name, direction="maximize", first=())
     with tempfile.TemporaryDirectory() as folder:
         identity = Identity("plan", single, {}, "default", {}, seed)
@@ -87,17 +95,41 @@ class Plan:
             first: a configuration that meets them.
             console: where to.
         """
-        space, budget, say = self.identity.space, self.budget, functools.partial(console.print, markup=False)
-        configs = [space.draw(Random(derive(self.identity.seed, "plan", number))) for number in range(_DRAWN)]
+        space, budget, say = (
+            self.identity.space,
+            self.budget,
+            functools.partial(console.print, markup=False),
+        )
+        configs = [
+            space.draw(Random(derive(self.identity.seed, "plan", number)))
+            for number in range(_DRAWN)
+        ]
         verdicts = [(config, admit(config)) for config in configs]
         feasible = [(config, verdict) for config, verdict in verdicts if not verdict.broken]
-        say(f"plan of study {self.identity.name}: {budget.trials} trials, {self.at_once} at once; nothing is started")
+        say(
+            f"plan of study {self.identity.name}: {budget.trials} trials, {self.at_once} at once; "
+            f"nothing is started"
+        )
         size = "infinitely many" if space.size is None else f"{space.size:,}"
-        say(f"space: {len(space.parameters)} parameters, {size} configurations; objective {space.objective}")
-        say(f"infeasible: {1 - len(feasible) / _DRAWN:.0%} of {_DRAWN} drawn at random, refused before they are trained")
-        epochs = expected_epochs(space, self.pruner, budget.trials, self.at_once, self.identity.seed)
-        full, rungs = budget.trials * space.fidelity.max_epochs, ", ".join(map(str, space.fidelity.rungs))
-        say(f"rungs: {rungs} epochs; {self.pruner} would train about {epochs} epochs, {epochs / full:.0%} of the {full} in all")
+        say(
+            f"space: {len(space.parameters)} parameters, {size} configurations; objective "
+            f"{space.objective}"
+        )
+        say(
+            f"infeasible: {1 - len(feasible) / _DRAWN:.0%} of {_DRAWN} drawn at random, refused "
+            f"before they are trained"
+        )
+        epochs = expected_epochs(
+            space, self.pruner, budget.trials, self.at_once, self.identity.seed
+        )
+        full, rungs = (
+            budget.trials * space.fidelity.max_epochs,
+            ", ".join(map(str, space.fidelity.rungs)),
+        )
+        say(
+            f"rungs: {rungs} epochs; {self.pruner} would train about {epochs} epochs, "
+            f"{epochs / full:.0%} of the {full} in all"
+        )
         left = self._left(epochs, say)
         samples = (feasible or [(first, admit(first))])[:_SHOWN]
         if left:
@@ -113,46 +145,82 @@ class Plan:
         known = self.begun.counted()
         ahead = max(0, self.budget.trials - len(known))
         if not ahead and all(record.state.ended for record in known):
-            say(f"resuming: all {len(known)} trials have ended, {self.begun.epochs} epochs; raise trials= for more")
+            say(
+                f"resuming: all {len(known)} trials have ended, {self.begun.epochs} epochs; raise "
+                f"trials= for more"
+            )
             return 0
         left = max(epochs - self.begun.epochs, ahead * self.identity.space.fidelity.min_epochs, 1)
         done = f"{len(known)} trials, {self.begun.epochs} epochs so far"
         say(f"resuming: {done}; the estimates below are for the {left} or so that remain")
         return left
 
-    def _show_samples(self, samples: Sequence[tuple[dict[str, Any], Admission]], console: Console) -> list[float]:
-        """Print some configurations with what they cost; returns the seconds of an epoch of each."""
+    def _show_samples(
+        self, samples: Sequence[tuple[dict[str, Any], Admission]], console: Console
+    ) -> list[float]:
+        """Print some configurations with what they cost; returns the seconds of an epoch of
+        each.
+        """
         splits, seconds = load(self.data), list[float]()
         for config, verdict in samples:
             trial = resolve(config, splits.facts, 0, self.identity.recipe)
-            if not self.resources.gpus and trial.train.device == "auto":  # Ray shows such a trial no GPU
-                trial = trial.model_copy(update={"train": trial.train.model_copy(update={"device": "cpu"})})
+            # Ray shows such a trial no GPU
+            if not self.resources.gpus and trial.train.device == "auto":
+                trial = trial.model_copy(
+                    update={"train": trial.train.model_copy(update={"device": "cpu"})}
+                )
             with _threads(min(self.resources.threads, os.cpu_count() or 1)):
                 seconds.append(TrialRun(trial, splits).time_epoch(_STEPS))
             spent = f"{amount(seconds[-1]):>5} s per epoch  peak lr {trial.optim.peak_lr:.3g}"
-            cost = f"{verdict.cost['params']:>12,} params  {verdict.cost['flops']:>14,} flops  {spent}"
-            words = (f"{without_section(name)} {_short(config[name])}" for name in self.identity.space.active(config))
+            cost = (
+                f"{verdict.cost['params']:>12,} params  {verdict.cost['flops']:>14,} flops  {spent}"
+            )
+            words = (
+                f"{without_section(name)} {_short(config[name])}"
+                for name in self.identity.space.active(config)
+            )
             console.print(f"{cost}  {', '.join(words)}", markup=False)
         return seconds
 
     def _finishing(self, seconds: float | None) -> str:
-        """What is trained after the search, in a sentence; with the time it takes where an epoch's is known."""
+        """What is trained after the search, in a sentence; with the time it takes where an epoch's
+        is known.
+        """
         finish, full = self.finish, self.identity.space.fidelity.max_epochs
         if not finish.enabled:
             return "finishing: none (finish=false), so no test accuracy"
-        trainings = f"{finish.repeats} × {finish.candidates} × {full} epochs (repeats × candidates × epochs)"
+        trainings = (
+            f"{finish.repeats} × {finish.candidates} × {full} epochs (repeats × "
+            f"candidates × epochs)"
+        )
         most, parts = finish.repeats * finish.candidates, []
         if seconds is None and self.begun:  # the search is over: it is known which trials tie
             most = trainings_left(self.begun, finish)
             trainings = f"{most} × {full} epochs (trainings × epochs)"
             if not most and self.begun.winner:
-                return f"finishing: nothing is left, the winner is trial {self.begun.winner['trial']}"
+                return (
+                    f"finishing: nothing is left, the winner is trial {self.begun.winner['trial']}"
+                )
         if finish.repeats > 1 and most:
-            took = f", {expected(seconds * most * full / self.at_once)} with {self.at_once} at once" if seconds else ""
-            kept = "; a budget's last quarter at most is kept for that" if seconds and self.budget.bounds_training else ""
-            parts.append(f"trials that tie are trained again, at most {trainings} = {most * full} epochs{took}{kept}")
+            took = (
+                f", {expected(seconds * most * full / self.at_once)} with {self.at_once} at once"
+                if seconds
+                else ""
+            )
+            kept = (
+                "; a budget's last quarter at most is kept for that"
+                if seconds and self.budget.bounds_training
+                else ""
+            )
+            parts.append(
+                f"trials that tie are trained again, at most {trainings} = {most * full} "
+                f"epochs{took}{kept}"
+            )
         took = f", {expected(seconds * (full - 1))} at most" if seconds else ""
-        parts.append(f"the winner is trained to {full} epochs where it has fewer{took}, and tested, outside all budgets")
+        parts.append(
+            f"the winner is trained to {full} epochs where it has fewer{took}, and tested, "
+            f"outside all budgets"
+        )
         return f"finishing: {'; '.join(parts)}"
 
     def _show_time(self, left: int, seconds: float, say: Callable[[str], None]) -> None:
@@ -163,16 +231,29 @@ class Plan:
         threads, cores = self.resources.threads, os.cpu_count() or 1
         slower = f" with {cores} threads of a trial's {threads}" if threads > cores else ""
         slower += " without a GPU" if self.resources.gpus and not torch.cuda.is_available() else ""
-        slower += f" and of one worker of a trial's {self.resources.workers}" if self.resources.workers > 1 else ""
+        slower += (
+            f" and of one worker of a trial's {self.resources.workers}"
+            if self.resources.workers > 1
+            else ""
+        )
         say(f"expected, at the speed of this machine{slower}: {', '.join(costs)}")
         if allowed := budget_epochs(budget, self.begun, hours, self.at_once):
             name, most = min(allowed.items(), key=lambda pair: pair[1])
             if most < left:
-                say(f"budgets: {name} ends it first, after about {most:.0f} of these {left} epochs ({most / left:.0%})")
+                say(
+                    f"budgets: {name} ends it first, after about {most:.0f} of these {left} "
+                    f"epochs ({most / left:.0%})"
+                )
             else:
-                say(f"budgets: none ends the search early; the tightest, {name}, allows about {most:.0f} epochs")
+                say(
+                    f"budgets: none ends the search early; the tightest, {name}, allows about "
+                    f"{most:.0f} epochs"
+                )
         if budget.plateau is not None:
-            say(f"budgets: budget.plateau={budget.plateau} may end it earlier; when depends on the results")
+            say(
+                f"budgets: budget.plateau={budget.plateau} may end it earlier; when depends on "
+                f"the results"
+            )
 
 
 @contextlib.contextmanager

@@ -1,4 +1,6 @@
-"""Whether a search can begin at all, found out without a trace: its study, in memory, is asked for its first trial."""
+"""Whether a search can begin at all, found out without a trace: its study, in memory, is asked for
+its first trial.
+"""
 
 import tempfile
 from pathlib import Path
@@ -14,7 +16,13 @@ from hopsearch.study.writer import Study
 
 
 def rehearse(
-    identity: Identity, sampler: str, pruner: str, prior: Prior, warm_start: WarmStart | None, admit: Admit, place: str
+    identity: Identity,
+    sampler: str,
+    pruner: str,
+    prior: Prior,
+    warm_start: WarmStart | None,
+    admit: Admit,
+    place: str,
 ) -> TrialRecord:
     """The first trial that the search would train.
 
@@ -23,11 +31,14 @@ def rehearse(
         place: first words of an error about the study.
 
     Raises:
-        UserError: what the search itself would raise: an unknown name, a belief outside the space, no configuration that meets
-            the constraints.
+        UserError: what the search itself would raise: an unknown name, a belief outside the space,
+            no configuration that meets the constraints.
     """
     words = (identity, sampler, pruner, MEMORY, prior, warm_start)
-    with tempfile.TemporaryDirectory(prefix="hopsearch-") as folder, Study(Path(folder), *words) as study:
+    with (
+        tempfile.TemporaryDirectory(prefix="hopsearch-") as folder,
+        Study(Path(folder), *words) as study,
+    ):
         try:
             record = study.ask(admit)
         except StudyError as error:

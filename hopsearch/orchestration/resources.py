@@ -16,7 +16,9 @@ class TrialResources(Settings):
     """GPUs of a worker; a fraction lets several trials share one."""
 
     concurrent: int | None = Field(default=None, gt=0)
-    """Trials at once; the cluster grows for them. By default as many as it has room for, grown as far as its autoscaler may."""
+    """Trials at once; the cluster grows for them. By default as many as it has room for, grown as
+    far as its autoscaler may.
+    """
 
     @property
     def threads(self) -> int:

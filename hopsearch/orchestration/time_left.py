@@ -1,6 +1,8 @@
-"""How much a search has still to train: its own rule is let go on from where the search is, with made-up values.
+"""How much a search has still to train: its own rule is let go on from where the search is, with
+made-up values.
 
-A mean over the trials that have ended tells little: where trials wait for each other, nothing ends for most of a search.
+A mean over the trials that have ended tells little: where trials wait for each other, nothing ends
+for most of a search.
 """
 
 import heapq
@@ -16,13 +18,16 @@ from hopsearch.study.stopping.rank_agreement import ENOUGH, Tau
 from hopsearch.study.stopping.rule import Pruner, Verdict
 from hopsearch.study.stopping.rung_values import Arrival, Evidence
 
-_TIMES = 9  # continuations, of which the median counts; fewer in a large search, where they differ less
+# continuations, of which the median counts; fewer in a large search, where they differ less
+_TIMES = 9
 _TRIALS = 300  # that are continued in all, for the same reason
-_SWAPPING = 0.1  # how far a trial's standing moves while its epochs triple, where 1 is from the worst to the best
+# how far a trial's standing moves while its epochs triple, where 1 is from the worst to the best
+_SWAPPING = 0.1
 
 
 def forecast(view: StudyView, pruner: str, trials: int, slots: int) -> tuple[float, float]:
-    """What is left of a search: epochs over all trials, and how long that takes, in epochs one after the other.
+    """What is left of a search: epochs over all trials, and how long that takes, in epochs one
+    after the other.
 
     The second is more than the first by the number of slots where the last trials leave some idle.
 
@@ -37,7 +42,9 @@ def forecast(view: StudyView, pruner: str, trials: int, slots: int) -> tuple[flo
     fresh = max(0, min(trials, trials if size is None else size) - len(view.counted()))
     times = max(1, min(_TIMES, _TRIALS // (1 + fresh)))
     ends = [_Continuation(view, rule, fresh, slots, seed).run() for seed in range(times)]
-    return statistics.median(epochs for epochs, _ in ends), statistics.median(steps for _, steps in ends)
+    return statistics.median(epochs for epochs, _ in ends), statistics.median(
+        steps for _, steps in ends
+    )
 
 
 class _Told(Evidence):
@@ -54,7 +61,9 @@ class _Told(Evidence):
 
 
 class _Continuation:
-    """One way in which a search may go on. A trial is known by its standing: the share of all trials that it is better than."""
+    """One way in which a search may go on. A trial is known by its standing: the share of all
+    trials that it is better than.
+    """
 
     def __init__(self, view: StudyView, rule: Pruner, fresh: int, slots: int, seed: int) -> None:
         self._rule, self._free, self._random = rule, slots, Random(seed)
@@ -66,7 +75,8 @@ class _Continuation:
         self._standing: dict[int, float] = {}
         self._evidence = self._seen(view)
         self._epochs, self._clock, self._turn = 0, 0, 0
-        self._due: list[tuple[int, int, int, int]] = []  # when, turn (for order among equals), trial, its epoch then
+        # when, turn (for order among equals), trial, its epoch then
+        self._due: list[tuple[int, int, int, int]] = []
         for record in view.counted():
             if not record.state.ended and not record.waits:
                 self._train(record.number)
@@ -98,7 +108,14 @@ class _Continuation:
 
     def _train(self, number: int) -> None:
         epoch = self._epoch.get(number, 0)
-        to = next((later for later in range(epoch + 1, self._last) if self._rule.decides_at(later, number)), self._last)
+        to = next(
+            (
+                later
+                for later in range(epoch + 1, self._last)
+                if self._rule.decides_at(later, number)
+            ),
+            self._last,
+        )
         self._free -= 1
         self._epochs += to - epoch
         self._turn += 1
@@ -109,28 +126,50 @@ class _Continuation:
         if standing is None:
             standing = self._random.random()
         else:
-            standing += self._random.gauss(0, _SWAPPING * math.log(epoch / self._epoch[number], 3) ** 0.5)
+            standing += self._random.gauss(
+                0, _SWAPPING * math.log(epoch / self._epoch[number], 3) ** 0.5
+            )
         self._standing[number], self._epoch[number] = standing, epoch
         came = Arrival(number, epoch, (standing,), 0)
-        verdict = Verdict.GO if number in self._sent_on else self._rule.verdict(came, self._evidence)
-        self._evidence.add(came, verdict == Verdict.PAUSE, verdict == Verdict.STOP, verdict == Verdict.WITNESS)
+        verdict = (
+            Verdict.GO if number in self._sent_on else self._rule.verdict(came, self._evidence)
+        )
+        self._evidence.add(
+            came, verdict == Verdict.PAUSE, verdict == Verdict.STOP, verdict == Verdict.WITNESS
+        )
         if verdict in (Verdict.GO, Verdict.WITNESS):
             self._train(number)
 
     def _seen(self, view: StudyView) -> Evidence:
-        """The study's evidence, with each trial's values replaced by its standing: in each rung it ranks as it did."""
+        """The study's evidence, with each trial's values replaced by its standing: in each rung it
+        ranks as it did.
+        """
         real = Evidence(self._rule.bracket)
         told = _Told(self._rule.bracket, real)
         made = in_order(view.records.values())
         for record, one in made:
             take_in(real, record, one, view.objectives)
         standings: dict[tuple[int, int], float] = {}
-        for epoch, bracket in sorted({(one.epoch, self._rule.bracket(r.number)) for r, one in made if isinstance(one, Decision)}):
+        for epoch, bracket in sorted(
+            {
+                (one.epoch, self._rule.bracket(r.number))
+                for r, one in made
+                if isinstance(one, Decision)
+            }
+        ):
             numbers = real.rung(epoch, bracket).standing()
-            # Those at a higher rung were good at a lower one: they share out the standings that they had there.
-            known = sorted((self._standing[number] for number in numbers if number in self._standing), reverse=True)
+            # Those at a higher rung were good at a lower one: they share out the standings that
+            # they had there.
+            known = sorted(
+                (self._standing[number] for number in numbers if number in self._standing),
+                reverse=True,
+            )
             whole = len(known) == len(numbers)
-            shared = known if whole else [1 - (place + 0.5) / len(numbers) for place in range(len(numbers))]
+            shared = (
+                known
+                if whole
+                else [1 - (place + 0.5) / len(numbers) for place in range(len(numbers))]
+            )
             for number, standing in zip(numbers, shared, strict=True):
                 self._standing[number] = standings[number, epoch] = standing
         for record, one in made:

@@ -1,7 +1,8 @@
-"""Which trial becomes the winner: those that do not differ by more than chance are trained again, and the best mean is chosen.
+"""Which trial becomes the winner: those that do not differ by more than chance are trained again,
+and the best mean is chosen.
 
-Knows no Ray: it says which trainings are missing, and takes in what came of each. Every result is in the study as soon as it is
-known, so an interrupted election goes on where it was.
+Knows no Ray: it says which trainings are missing, and takes in what came of each. Every result is
+in the study as soon as it is known, so an interrupted election goes on where it was.
 """
 
 import shutil
@@ -26,13 +27,17 @@ from hopsearch.training.process.job import Job
 
 
 class FinishConfig(Settings):
-    """What is done for the winner once the search has ended. Of the search's budgets, trainings with fresh seeds have the last
+    """What is done for the winner once the search has ended. Of the search's budgets, trainings
+    with fresh seeds have the last
     quarter at most; the rest is beyond them."""
 
     enabled: bool = True
-    """Train the winner to full epochs and read its test accuracy; finish=false is short for finish.enabled=false."""
+    """Train the winner to full epochs and read its test accuracy; finish=false is short for
+    finish.enabled=false.
+    """
     repeats: int = Field(default=1, ge=1)
-    """Trainings with fresh seeds for each of the best trials that do not differ by more than chance; the best mean wins. 1: the
+    """Trainings with fresh seeds for each of the best trials that do not differ by more than
+    chance; the best mean wins. 1: the
     search's own training decides, and ties are only reported."""
     candidates: int = Field(default=3, ge=2)
     """Most trials that are trained again."""
@@ -40,11 +45,14 @@ class FinishConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
-        return {"enabled": value} if isinstance(value, bool) else value  # as it was written before it had settings
+        # as it was written before it had settings
+        return {"enabled": value} if isinstance(value, bool) else value
 
 
 def trainings_again(view: StudyView, config: FinishConfig) -> int:
-    """How many trainings with fresh seeds decide on a study's winner, as its trials stand: those that are made counted too."""
+    """How many trainings with fresh seeds decide on a study's winner, as its trials stand: those
+    that are made counted too.
+    """
     if not config.enabled or config.repeats == 1:
         return 0
     return len(_missing(_again(candidates(view, config.candidates), config), config, {}))
@@ -60,12 +68,16 @@ def _again(tied: list[TrialRecord], config: FinishConfig) -> list[TrialRecord]:
     return tied[: config.candidates] if config.repeats > 1 else tied[:1]
 
 
-def _missing(again: Sequence[TrialRecord], config: FinishConfig, known: Mapping[str, Any]) -> list[tuple[TrialRecord, int]]:
+def _missing(
+    again: Sequence[TrialRecord], config: FinishConfig, known: Mapping[str, Any]
+) -> list[tuple[TrialRecord, int]]:
     if len(again) < 2:
         return []
     # One of each before the second of any: early results compare.
     pairs = [(record, repeat) for repeat in range(1, config.repeats + 1) for record in again]
-    return [(record, repeat) for record, repeat in pairs if f"{record.number}:{repeat}" not in known]
+    return [
+        (record, repeat) for record, repeat in pairs if f"{record.number}:{repeat}" not in known
+    ]
 
 
 class Election:
@@ -84,14 +96,23 @@ class Election:
         self._dispatcher, self._study, self._config = dispatcher, dispatcher.study, config
         if not self._study.ranked():
             hint = f"See the reasons: python -m hopsearch.report study={self._study.identity.name}"
-            raise StudyError(str(self._study.folder), "a winner needs a trial with a value, got none", hint)
+            raise StudyError(
+                str(self._study.folder), "a winner needs a trial with a value, got none", hint
+            )
         self.tied = candidates(self._study, 1 if config.repeats == 1 else config.candidates)
         self.candidates = _again(self.tied, config)
-        self._known: dict[str, dict[str, Any]] = dict(self._study.optuna.user_attrs.get(REPEATS, {}))
+        self._known: dict[str, dict[str, Any]] = dict(
+            self._study.optuna.user_attrs.get(REPEATS, {})
+        )
 
     def missing(self) -> list[Job]:
-        """The trainings that are still to be made; none where the gap to the second is clear, or only one is asked for."""
-        return [self._job(record, repeat) for record, repeat in _missing(self.candidates, self._config, self._known)]
+        """The trainings that are still to be made; none where the gap to the second is clear, or
+        only one is asked for.
+        """
+        return [
+            self._job(record, repeat)
+            for record, repeat in _missing(self.candidates, self._config, self._known)
+        ]
 
     def record(self, job: Job) -> TrialRecord:
         """The trial that a training repeats."""
@@ -107,9 +128,15 @@ class Election:
         """
         key = Path(job.folder).name.replace("_", ":")
         values = [row[self._study.objective] for row in rows]
-        best = None if reason or not values else self._study.sign * max(self._study.sign * value for value in values)
+        best = (
+            None
+            if reason or not values
+            else self._study.sign * max(self._study.sign * value for value in values)
+        )
         seconds = round(sum(row["seconds"] for row in rows), 2)
-        self._known[key] = {"value": best, "epochs": len(rows), "seconds": seconds} | ({"reason": reason} if reason else {})
+        self._known[key] = {"value": best, "epochs": len(rows), "seconds": seconds} | (
+            {"reason": reason} if reason else {}
+        )
         self._study.note(REPEATS, self._known)
         shutil.rmtree(job.folder, ignore_errors=True)
         if job.mirror:
@@ -119,7 +146,9 @@ class Election:
         """The winner; how it was chosen is noted in the study."""
         asked = self._config.repeats if len(self.candidates) > 1 else 1
         by_trial = {
-            record.number: [self._known[f"{record.number}:{repeat}"]["value"] for repeat in range(1, asked + 1)]
+            record.number: [
+                self._known[f"{record.number}:{repeat}"]["value"] for repeat in range(1, asked + 1)
+            ]
             for record in self.candidates
             if asked > 1
         }
@@ -135,4 +164,12 @@ class Election:
         folder = str((self._study.folder / place).resolve())
         mirror = self._dispatcher.place.below(str(place)) if job.mirror else ""
         trial = job.trial.model_copy(update={"seed": seed})
-        return job.model_copy(update={"trial": trial, "folder": folder, "mirror": mirror, "pictures": (), "latency": False})
+        return job.model_copy(
+            update={
+                "trial": trial,
+                "folder": folder,
+                "mirror": mirror,
+                "pictures": (),
+                "latency": False,
+            }
+        )

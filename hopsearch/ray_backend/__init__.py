@@ -1,3 +1,6 @@
-"""Where trials run: Ray Tune's driver, the adapter between Ray Tune and the study, the winner's training, long trainings."""
+"""Where trials run: Ray Tune's driver, the adapter between Ray Tune and the study, the winner's
+training, long trainings.
+"""
 
-from hopsearch.ray_backend.cluster import environment as environment  # before any of its modules imports ray
+# before any of its modules imports ray
+from hopsearch.ray_backend.cluster import environment as environment

@@ -1,4 +1,5 @@
-"""The one place where Ray Tune and the study meet: Tune asks for trials and what to do with them, the study answers.
+"""The one place where Ray Tune and the study meet: Tune asks for trials and what to do with them,
+the study answers.
 
 Tune's own search state and snapshots are never read back, so both classes pickle to nothing.
 """
@@ -53,8 +54,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray has no types
         """The study's number of one of Tune's trials."""
         return self._numbers[trial_id]
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Only an error is news: whatever a worker could say, it has said in its progress; an error is a lost worker."""
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Only an error is news: whatever a worker could say, it has said in its progress; an error
+        is a lost worker.
+        """
         if error and trial_id in self._numbers:
             self._dispatcher.lose(self._numbers[trial_id])
 
@@ -72,9 +77,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray has no types
 
 
 class StudySearch(SearchGenerator):  # type: ignore[misc]  # Ray has no types
-    """Tells Tune that the search is over as soon as nothing is left to hand out, and that it is not when a trial comes back.
+    """Tells Tune that the search is over as soon as nothing is left to hand out, and that it is not
+    when a trial comes back.
 
-    Tune keeps a warm worker, and with it a machine, for a trial that may still come; the last trials would keep one idle.
+    Tune keeps a warm worker, and with it a machine, for a trial that may still come; the last
+    trials would keep one idle.
     """
 
     def __init__(self, searcher: StudySearcher, dispatcher: Dispatcher) -> None:
@@ -102,7 +109,9 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
         self._take(trial, result)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """Tune comes here first, then tells the searcher that there was an error; which one, only the trial's file says."""
+        """Tune comes here first, then tells the searcher that there was an error; which one, only
+        the trial's file says.
+        """
         self._dispatcher.lose(
             self._searcher.number_of(trial.trial_id),
             death_of(Path(trial.error_file).read_text(encoding="utf-8", errors="replace")),
@@ -128,8 +137,9 @@ class _PlainActors(_ActorClassCache):  # type: ignore[misc]  # Ray has no types
 def plain_actors() -> Iterator[None]:
     """Let Tune's actors have the environment of the cluster's processes.
 
-    Tune gives them one of their own, so Ray starts new processes for them and leaves idle those that it has (seen at 2.60). On
-    a cluster of our own it says nothing that is not said there already.
+    Tune gives them one of their own, so Ray starts new processes for them and leaves idle those
+    that it has (seen at 2.60). On a cluster of our own it says nothing that is not said there
+    already.
     """
     before = tune_controller._ActorClassCache
     tune_controller._ActorClassCache = _PlainActors

@@ -1,4 +1,6 @@
-"""The driver: runs a search on Ray Tune until its budget is spent, whatever happens to its workers."""
+"""The driver: runs a search on Ray Tune until its budget is spent, whatever happens to its
+workers.
+"""
 
 import contextlib
 import logging
@@ -24,8 +26,11 @@ from hopsearch.study import Study
 _RESTARTS = 3  # of Tune in a row without a new epoch
 
 
-def run_search(dispatcher: Dispatcher, resources: TrialResources, slots: int, forked: bool = False) -> None:
-    """Run trials on the connected cluster until the budget is spent or nothing is left to try, and conclude.
+def run_search(
+    dispatcher: Dispatcher, resources: TrialResources, slots: int, forked: bool = False
+) -> None:
+    """Run trials on the connected cluster until the budget is spent or nothing is left to try, and
+    conclude.
 
     Where it is cut off, by an error or an interruption, trials that are not over are left open too.
 
@@ -36,27 +41,36 @@ def run_search(dispatcher: Dispatcher, resources: TrialResources, slots: int, fo
         forked: as in `connect`.
 
     Raises:
-        UserError: the search cannot go on and the user must act; all finished epochs are in the study.
+        UserError: the search cannot go on and the user must act; all finished epochs are in the
+            study.
         RuntimeError: Tune fails again and again, or trials end in errors of ours.
     """
     try:
         _run_to_the_end(dispatcher, resources, slots, forked)
         conclude(dispatcher)
     except BaseException as error:
-        why = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped: the search ended in an error"
-        with signals.held(), contextlib.suppress(UserError, OSError):  # a full disk, or the study is another's by now
+        why = (
+            "interrupted"
+            if isinstance(error, KeyboardInterrupt)
+            else "stopped: the search ended in an error"
+        )
+        # a full disk, or the study is another's by now
+        with signals.held(), contextlib.suppress(UserError, OSError):
             leave(dispatcher, why)
         raise
 
 
-def _run_to_the_end(dispatcher: Dispatcher, resources: TrialResources, slots: int, forked: bool) -> None:
+def _run_to_the_end(
+    dispatcher: Dispatcher, resources: TrialResources, slots: int, forked: bool
+) -> None:
     idle = 0
     while not dispatcher.finished:
         before = dispatcher.study.epochs
         failure: Exception | None = None
         try:
             _fit(dispatcher, resources, slots, forked)
-        except Exception as error:  # e.g. Ray's memory monitor: it ends Tune's whole run, not only the trial
+        # e.g. Ray's memory monitor: it ends Tune's whole run, not only the trial
+        except Exception as error:
             failure = error
         death = death_of(failure) if failure else None
         dispatcher.requeue(death)
@@ -64,15 +78,20 @@ def _run_to_the_end(dispatcher: Dispatcher, resources: TrialResources, slots: in
             continue  # with fewer trials at once, until one does not fit alone
         idle = 0 if dispatcher.study.epochs > before else idle + 1
         if idle >= _RESTARTS and not dispatcher.finished:
-            raise RuntimeError(f"Ray Tune stopped {_RESTARTS} times in a row without an epoch") from failure
+            raise RuntimeError(
+                f"Ray Tune stopped {_RESTARTS} times in a row without an epoch"
+            ) from failure
     if dispatcher.error is not None:
         raise dispatcher.error
 
 
 def _fit(dispatcher: Dispatcher, resources: TrialResources, slots: int, forked: bool) -> None:
-    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)  # of snapshots that nobody reads
-    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # of workers that left or were lost, which is told elsewhere
-    # By default Tune reserves room for one trial at a time, and a cluster would grow machine by machine.
+    # of snapshots that nobody reads
+    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
+    # of workers that left or were lost, which is told elsewhere
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
+    # By default Tune reserves room for one trial at a time, and a cluster would grow machine by
+    # machine.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
     searcher = StudySearcher(dispatcher, resources, slots)
     overseer = Overseer(searcher, dispatcher)
@@ -87,7 +106,8 @@ def _fit(dispatcher: Dispatcher, resources: TrialResources, slots: int, forked: 
                 scheduler=StudyScheduler(searcher, dispatcher),
                 storage_path=str(scratch),
                 reuse_actors=True,
-                max_failures=0,  # a lost worker is the dispatcher's to judge: it hands the trial out again
+                # a lost worker is the dispatcher's to judge: it hands the trial out again
+                max_failures=0,
                 raise_on_failed_trial=False,
                 verbose=0,
                 callbacks=[overseer],
@@ -103,4 +123,7 @@ def interrupted(study: Study) -> str:
     """What an interrupted search leaves, in a sentence."""
     running = sum(not record.state.ended for record in study.records.values())
     counted = len(study.counted())
-    return f"Saved: {counted} trials ({running} to be continued), {study.epochs} epochs. Run the same command to go on."
+    return (
+        f"Saved: {counted} trials ({running} to be continued), {study.epochs} epochs. Run the "
+        f"same command to go on."
+    )

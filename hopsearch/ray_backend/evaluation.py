@@ -15,9 +15,15 @@ _TRIES = 3
 
 
 def finish_training(
-    job: Job, resources: TrialResources, target: Path, mirror: str, images: int, say: Callable[[str], None]
+    job: Job,
+    resources: TrialResources,
+    target: Path,
+    mirror: str,
+    images: int,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Write the best epoch's model into ``target``, and a copy into ``mirror``, with its test accuracy; see `JobRun.finish`.
+    """Write the best epoch's model into ``target``, and a copy into ``mirror``, with its test
+    accuracy; see `JobRun.finish`.
 
     Args:
         job: what was trained.

@@ -1,8 +1,10 @@
-"""One long training on Ray Train: a group of ranks that may span machines, shrink, grow, and be taken away and come back.
+"""One long training on Ray Train: a group of ranks that may span machines, shrink, grow, and be
+taken away and come back.
 
-Ray Train finds places, starts the ranks and starts them again when a machine is lost. What is trained, saved and continued is a
-`JobRun`, as in a search: each rank's process runs one, rank 0 tells a `Mailbox` what came of each epoch, and the driver reads it.
-Ray Train's own reports and checkpoints are not used: they cost each epoch a wait of seconds, and a run continued by the same
+Ray Train finds places, starts the ranks and starts them again when a machine is lost. What is
+trained, saved and continued is a `JobRun`, as in a search: each rank's process runs one, rank 0
+tells a `Mailbox` what came of each epoch, and the driver reads it. Ray Train's own reports and
+checkpoints are not used: they cost each epoch a wait of seconds, and a run continued by the same
 command must not depend on an experiment's folder.
 """
 
@@ -27,14 +29,19 @@ from hopsearch.ray_backend.workers.spot_notice import Notice, draining, this_nod
 from hopsearch.training.process.job import Job, JobRun, Progress, cause
 
 _POLL = 0.2  # seconds between two looks into the mailbox
-_BEGINNINGS = 4  # of the group in a row without a new epoch before something in it is said to kill it
-_RESIZE = 900.0  # seconds between looks for more places: to take them, Ray starts the group anew in the middle of an epoch
+# of the group in a row without a new epoch before something in it is said to kill it
+_BEGINNINGS = 4
+# seconds between looks for more places: to take them, Ray starts the group anew in the middle of an
+# epoch
+_RESIZE = 900.0
 _GRACE = 60.0  # seconds that ranks have to save the epoch they are in
 _PATIENCE = 60.0  # seconds without a rank before the user is told what is waited for
 
 
 class Mailbox:
-    """Where the ranks tell of their progress, and learn that they are to stop. An actor, threaded: nobody waits in it."""
+    """Where the ranks tell of their progress, and learn that they are to stop. An actor, threaded:
+    nobody waits in it.
+    """
 
     def __init__(self) -> None:
         self._told: list[str] = []
@@ -52,7 +59,9 @@ class Mailbox:
         self._told.append(progress)
 
     def news(self, since: int) -> tuple[list[str], int, int]:
-        """What was told after the first ``since``, how many groups have begun, and how many ranks the newest has."""
+        """What was told after the first ``since``, how many groups have begun, and how many ranks
+        the newest has.
+        """
         return self._told[since:], self.begun, self.world
 
     def actors(self) -> list[Any]:
@@ -64,7 +73,9 @@ class Mailbox:
         self._stop = True
 
     def stopping(self, node: str) -> bool:
-        """Whether a rank on ``node`` is to leave: asked to, or the node is about to be taken away."""
+        """Whether a rank on ``node`` is to leave: asked to, or the node is about to be taken
+        away.
+        """
         return self._stop or draining(node)
 
 
@@ -92,10 +103,16 @@ def run_training(
         KeyboardInterrupt: passed on, after the ranks have saved the epoch they are in.
     """
     here = NodeAffinitySchedulingStrategy(this_node(), soft=False)  # it lives as long as the driver
-    mailbox = ray.remote(Mailbox).options(num_cpus=0, max_concurrency=8, scheduling_strategy=here).remote()
+    mailbox = (
+        ray.remote(Mailbox)
+        .options(num_cpus=0, max_concurrency=8, scheduling_strategy=here)
+        .remote()
+    )
     run = _Run(mailbox, take, say, workers, GroupWatch(images))
     while not run.over:
-        with tempfile.TemporaryDirectory(prefix="hopsearch-train-", ignore_cleanup_errors=True) as scratch:
+        with tempfile.TemporaryDirectory(
+            prefix="hopsearch-train-", ignore_cleanup_errors=True
+        ) as scratch:
             run.follow(_fit_in_background(job, mailbox, workers, resources, scratch))
 
 
@@ -153,11 +170,21 @@ class _Run:
             self.over = True
             if self._gone:  # no rank died of itself: it is their way of talking that fails
                 self._fail(self._gone)
-            rule = f"ranks must live for an epoch, got {_BEGINNINGS} groups in a row that were killed before"
-            raise ResourceError("training", rule, "See Ray's logs for what kills them; often it is the machine's memory")
+            rule = (
+                f"ranks must live for an epoch, got {_BEGINNINGS} groups in a row that were "
+                f"killed before"
+            )
+            raise ResourceError(
+                "training",
+                rule,
+                "See Ray's logs for what kills them; often it is the machine's memory",
+            )
         if time.monotonic() - self._heard > _PATIENCE and begun == self._begun == 0:
             self._heard = float("inf")
-            self._say(f"still waiting for a place for {self._workers[0]} workers; the cluster has {_free()} free")
+            self._say(
+                f"still waiting for a place for {self._workers[0]} workers; the cluster has "
+                f"{_free()} free"
+            )
         if why := self._watch.hangs():
             self._watch.gone()
             self._kill(why)
@@ -183,7 +210,11 @@ class _Run:
         self.over = True
         if progress.trace:
             raise RuntimeError(f"a rank ended in an error:\n{progress.trace}")
-        raise StudyError("training", f"it must be able to go on, got {progress.reason}", "What was finished is saved")
+        raise StudyError(
+            "training",
+            f"it must be able to go on, got {progress.reason}",
+            "What was finished is saved",
+        )
 
 
 def _free() -> str:
@@ -192,12 +223,15 @@ def _free() -> str:
 
 
 class _Fit:
-    """Ray Train's run on a thread of its own, so that the main one stays free to show progress and to be interrupted."""
+    """Ray Train's run on a thread of its own, so that the main one stays free to show progress and
+    to be interrupted.
+    """
 
     def __init__(self, trainer: TorchTrainer) -> None:
         self.error: Exception | None = None
         self._trainer = trainer
-        self.over = threading.Event()  # `Thread.join` interrupted by Ctrl-C takes the thread for dead
+        # `Thread.join` interrupted by Ctrl-C takes the thread for dead
+        self.over = threading.Event()
         threading.Thread(target=self._fit, daemon=True).start()
 
     def _fit(self) -> None:
@@ -209,7 +243,9 @@ class _Fit:
             self.over.set()
 
 
-def _fit_in_background(job: Job, mailbox: Any, workers: tuple[int, int], resources: TrialResources, scratch: str) -> _Fit:
+def _fit_in_background(
+    job: Job, mailbox: Any, workers: tuple[int, int], resources: TrialResources, scratch: str
+) -> _Fit:
     fewest, most = workers
     scaling = ray.train.ScalingConfig(
         num_workers=most if fewest == most else workers,
@@ -219,12 +255,14 @@ def _fit_in_background(job: Job, mailbox: Any, workers: tuple[int, int], resourc
     )
     run = ray.train.RunConfig(
         storage_path=scratch,
-        # A lost machine is not a failure of the training; whether one comes of the ranks themselves, `_Run` sees.
+        # A lost machine is not a failure of the training; whether one comes of the ranks
+        # themselves, `_Run` sees.
         failure_config=ray.train.FailureConfig(max_failures=-1, max_preemption_failures=-1),
     )
     given = {"job": job.model_dump_json(), "mailbox": mailbox, "gpus": resources.gpus}
 
-    def train_rank() -> None:  # not as `train_loop_config`, which Ray shows: a job may name a storage with its key
+    # not as `train_loop_config`, which Ray shows: a job may name a storage with its key
+    def train_rank() -> None:
         _train_rank(given)
 
     trainer = TorchTrainer(
@@ -252,6 +290,7 @@ def _train_rank(config: dict[str, Any]) -> None:
         if first or progress.failure:
             ray.get(mailbox.tell.remote(progress.model_dump_json()))
         if progress.others_gone:
-            raise RuntimeError(progress.reason)  # Ray Train's to mend: it starts the group again with what is left
+            # Ray Train's to mend: it starts the group again with what is left
+            raise RuntimeError(progress.reason)
         if progress.done or progress.failure or progress.paused:
             return

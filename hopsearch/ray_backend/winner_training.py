@@ -1,4 +1,6 @@
-"""After a search: the winner is chosen, trained to full epochs, tested once, and written to files."""
+"""After a search: the winner is chosen, trained to full epochs, tested once, and written to
+files.
+"""
 
 import time
 from collections import Counter
@@ -28,12 +30,17 @@ _SAY_EVERY = 15  # seconds between two lines about the winner's training
 
 
 def finish_winner(
-    dispatcher: Dispatcher, resources: TrialResources, config: FinishConfig, slots: int, say: Callable[[str], None]
+    dispatcher: Dispatcher,
+    resources: TrialResources,
+    config: FinishConfig,
+    slots: int,
+    say: Callable[[str], None],
 ) -> dict[str, Any] | None:
-    """Choose the winner, bring it to full epochs where it is not, read its test accuracy once, and write its files.
+    """Choose the winner, bring it to full epochs where it is not, read its test accuracy once, and
+    write its files.
 
-    A winner that is finished already is not touched again, so the test split is read once per winner. Its epochs are not the
-    search's: no budget bounds them.
+    A winner that is finished already is not touched again, so the test split is read once per
+    winner. Its epochs are not the search's: no budget bounds them.
 
     Args:
         dispatcher: hands out trials.
@@ -43,9 +50,10 @@ def finish_winner(
         say: told of the training's progress, a line now and then.
 
     Returns:
-        What is then in the study as ``winner``: ``trial``, ``folder``, what `JobRun.finish` returns, ``finish_epochs`` and
-        ``finish_seconds`` of its training after the search, and ``test_reads``, how many winners of this study have been tested.
-        None where it is not asked for, or no trial has a value.
+        What is then in the study as ``winner``: ``trial``, ``folder``, what `JobRun.finish`
+        returns, ``finish_epochs`` and ``finish_seconds`` of its training after the search, and
+        ``test_reads``, how many winners of this study have been tested. None where it is not asked
+        for, or no trial has a value.
 
     Raises:
         UserError: the winner's training cannot go on.
@@ -64,19 +72,29 @@ def finish_winner(
             break
         except LOST as error:  # elsewhere, from the checkpoint
             if attempt == _RESTARTS:
-                rule = f"the winner's training must live, got a lost worker {_RESTARTS} times in a row: {death_of(error).detail}"
-                raise StudyError(str(study.folder), rule, "Run the same command again; what is trained is saved") from error
+                rule = (
+                    f"the winner's training must live, got a lost worker {_RESTARTS} times in "
+                    f"a row: {death_of(error).detail}"
+                )
+                raise StudyError(
+                    str(study.folder), rule, "Run the same command again; what is trained is saved"
+                ) from error
     reads = 1 + (study.winner or {}).get("test_reads", 0)
     winner = {"trial": best.number, **facts, "folder": str(paths.WINNER), "test_reads": reads}
     study.note(WINNER, winner)
     return winner
 
 
-def _train_again(election: Election, resources: TrialResources, slots: int, say: Callable[[str], None]) -> None:
+def _train_again(
+    election: Election, resources: TrialResources, slots: int, say: Callable[[str], None]
+) -> None:
     waiting, running, lost = election.missing(), dict[Any, Seat](), Counter[str]()
     if waiting:
         numbers = ", ".join(str(record.number) for record in election.candidates)
-        say(f"winner: trials {numbers} are trained again with fresh seeds, {len(waiting)} trainings; Ctrl-C keeps what is done")
+        say(
+            f"winner: trials {numbers} are trained again with fresh seeds, {len(waiting)} "
+            f"trainings; Ctrl-C keeps what is done"
+        )
     try:
         while waiting or running:
             while waiting and len(running) < slots:
@@ -90,16 +108,29 @@ def _train_again(election: Election, resources: TrialResources, slots: int, say:
                 seat.close()
                 if (death := death_of(error)).cause == Cause.MEMORY and running:
                     slots = len(running)
-                    say(f"winner: out of memory ({death.detail}): from now on at most {slots} run at once")
+                    say(
+                        f"winner: out of memory ({death.detail}): from now on at most {slots} run "
+                        f"at once"
+                    )
                 lost[seat.job.folder] += 1
                 if lost[seat.job.folder] == _RESTARTS:
-                    rule = f"a training must live, got a lost worker {_RESTARTS} times in a row: {death_of(error).detail}"
-                    raise StudyError(seat.job.folder, rule, "Run the same command again; what is trained is saved") from error
+                    rule = (
+                        f"a training must live, got a lost worker {_RESTARTS} times in a row: "
+                        f"{death_of(error).detail}"
+                    )
+                    raise StudyError(
+                        seat.job.folder,
+                        rule,
+                        "Run the same command again; what is trained is saved",
+                    ) from error
                 waiting.append(seat.job)
                 continue
             if _over(seat, progress):
                 election.take(seat.job, list(seat.rows.values()), progress.reason)
-                say(f"winner: trial {seat.job.number} trained again, {len(waiting) + len(running)} trainings left")
+                say(
+                    f"winner: trial {seat.job.number} trained again, "
+                    f"{len(waiting) + len(running)} trainings left"
+                )
                 if not waiting:
                     seat.close()
                     continue
@@ -112,7 +143,9 @@ def _train_again(election: Election, resources: TrialResources, slots: int, say:
 
 
 def _first(running: dict[Any, Seat], election: Election, say: Callable[[str], None]) -> Any:
-    """The first of several trainings that has something to tell, be it that it was killed since it hung."""
+    """The first of several trainings that has something to tell, be it that it was killed since it
+    hung.
+    """
     while True:
         ready, _ = ray.wait(list(running), num_returns=1, timeout=LOOK_EVERY)
         if ready:
@@ -124,15 +157,24 @@ def _first(running: dict[Any, Seat], election: Election, say: Callable[[str], No
 def _over(seat: Seat, progress: Progress) -> bool:
     if progress.failure == "search":
         seat.close()
-        raise StudyError(f"trial {seat.job.number}", f"its training must go on, got {progress.reason}", "Run the command again")
+        raise StudyError(
+            f"trial {seat.job.number}",
+            f"its training must go on, got {progress.reason}",
+            "Run the command again",
+        )
     return progress.done or progress.failure is not None
 
 
-def _finish(dispatcher: Dispatcher, resources: TrialResources, best: TrialRecord, say: Callable[[str], None]) -> dict[str, Any]:
+def _finish(
+    dispatcher: Dispatcher, resources: TrialResources, best: TrialRecord, say: Callable[[str], None]
+) -> dict[str, Any]:
     seat = Seat(dispatcher.job(best), resources, "winner", whole=True)
     try:
         _train_to_the_end(seat, dispatcher, best, say)
-        target, mirror = str((dispatcher.study.folder / paths.WINNER).resolve()), dispatcher.place.below(str(paths.WINNER))
+        target, mirror = (
+            str((dispatcher.study.folder / paths.WINNER).resolve()),
+            dispatcher.place.below(str(paths.WINNER)),
+        )
         images = dispatcher.facts.n_train + dispatcher.facts.n_val + dispatcher.facts.n_test
         facts = seat.finish(target, mirror, best, images, say)
     finally:
@@ -141,18 +183,27 @@ def _finish(dispatcher: Dispatcher, resources: TrialResources, best: TrialRecord
     return facts | {"finish_epochs": len(more), "finish_seconds": round(sum(more), 2)}
 
 
-def _train_to_the_end(seat: Seat, dispatcher: Dispatcher, record: TrialRecord, say: Callable[[str], None]) -> None:
+def _train_to_the_end(
+    seat: Seat, dispatcher: Dispatcher, record: TrialRecord, say: Callable[[str], None]
+) -> None:
     last = dispatcher.study.identity.space.fidelity.max_epochs
     first, began, said = record.epoch, time.monotonic(), 0.0
     if first < last:
         threads = seat.settle_threads(record, say)
         on = f" on {threads} threads" if threads > 1 else ""
-        say(f"winner: trial {record.number} continues from epoch {first} to {last}{on}; Ctrl-C keeps it, finish=false leaves it")
+        say(
+            f"winner: trial {record.number} continues from epoch {first} to {last}{on}; Ctrl-C "
+            f"keeps it, finish=false leaves it"
+        )
     while True:
         progress = _in_time(seat, record, say)
         if progress.failure:
             place = f"winner, trial {record.number}"
-            raise StudyError(place, f"its training must go on to full epochs, got {progress.reason}", "Run the command again")
+            raise StudyError(
+                place,
+                f"its training must go on to full epochs, got {progress.reason}",
+                "Run the command again",
+            )
         for observer in dispatcher.observers:
             observer.rows(record, progress.rows)
             if progress.pictures:
@@ -163,7 +214,10 @@ def _train_to_the_end(seat: Seat, dispatcher: Dispatcher, record: TrialRecord, s
         if row["epoch"] > first and now - said > _SAY_EVERY:
             said, value = now, row[dispatcher.study.objective]
             left = clock((now - began) / (row["epoch"] - first) * (last - row["epoch"]))
-            say(f"winner: epoch {row['epoch']:g} of {last}, {dispatcher.study.objective} {value:.4f}, about {left} left")
+            say(
+                f"winner: epoch {row['epoch']:g} of {last}, {dispatcher.study.objective} "
+                f"{value:.4f}, about {left} left"
+            )
 
 
 def _in_time(seat: Seat, record: TrialRecord, say: Callable[[str], None]) -> Progress:

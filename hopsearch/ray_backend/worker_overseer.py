@@ -1,4 +1,6 @@
-"""Looks after the workers of a search between their words: the time budget ends it on time, and one that hangs is replaced."""
+"""Looks after the workers of a search between their words: the time budget ends it on time, and one
+that hangs is replaced.
+"""
 
 import time
 from typing import Any
@@ -37,10 +39,15 @@ class Overseer(Callback):  # type: ignore[misc]  # Ray has no types
         if now - self._looked < _EVERY:
             return
         self._looked = now
-        live = {trial.trial_id: trial for trial in trials if trial.status == Trial.RUNNING and trial.trial_id not in self._killed}
+        live = {
+            trial.trial_id: trial
+            for trial in trials
+            if trial.status == Trial.RUNNING and trial.trial_id not in self._killed
+        }
         for name in live.keys() - self._running:  # it has waited for a machine until now
             number = self._searcher.number_of(name)
-            if not self._dispatcher.watch.was_heard(number):  # else it has trained an epoch since the last look
+            # else it has trained an epoch since the last look
+            if not self._dispatcher.watch.was_heard(number):
                 self._dispatcher.watch.handed_out(number)
         self._running |= live.keys()
         late = self._late(now)
@@ -49,7 +56,10 @@ class Overseer(Callback):  # type: ignore[misc]  # Ray has no types
             record = self._dispatcher.study.records[number]
             why = late or self._dispatcher.watch.hangs(record, last=bool(self._dispatcher.stopped))
             if why:
-                self._dispatcher.say(f"trial {number}: {why}; its worker is killed, the trial resumes from its last epoch")
+                self._dispatcher.say(
+                    f"trial {number}: {why}; its worker is killed, the trial resumes from its "
+                    f"last epoch"
+                )
                 self._killed.add(name)
                 ray.kill(trial.temporary_state.ray_actor)
 
@@ -59,7 +69,11 @@ class Overseer(Callback):  # type: ignore[misc]  # Ray has no types
         if self._asked is None:
             self._asked = now
             _internal_kv_put(leave_key(), b"now", overwrite=True)
-        return f"the time is over since {now - self._asked:.0f} s" if now - self._asked > _GRACE else ""
+        return (
+            f"the time is over since {now - self._asked:.0f} s"
+            if now - self._asked > _GRACE
+            else ""
+        )
 
     def close(self) -> None:
         """The search is over; who trains from now on, e.g. the winner's worker, may stay."""

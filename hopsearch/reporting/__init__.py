@@ -1,4 +1,6 @@
-"""A study as a page: its numbers, its figures, what it says of the models, in one HTML file, Markdown or JSON."""
+"""A study as a page: its numbers, its figures, what it says of the models, in one HTML file,
+Markdown or JSON.
+"""
 
 from hopsearch.reporting.document import write_json, write_markdown
 from hopsearch.reporting.facts import Facts, facts_of

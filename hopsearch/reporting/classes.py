@@ -1,4 +1,6 @@
-"""What the winner does with each class of the test split, and the line of a constant answer in figures of accuracies."""
+"""What the winner does with each class of the test split, and the line of a constant answer in
+figures of accuracies.
+"""
 
 import html
 from collections import Counter
@@ -18,7 +20,8 @@ _NAME = 24  # letters of a class's name that are shown
 def confusion(view: StudyView, facts: Facts) -> go.Figure | None:
     """What the winner says (columns) of the images of each class (rows), as shares of a row.
 
-    Of more than 100 classes the 40 are shown that have a part in most mistakes; other classes' shares are then not in the rows.
+    Of more than 100 classes the 40 are shown that have a part in most mistakes; other classes'
+    shares are then not in the rows.
     """
     winner, names = facts.winner or {}, view.identity.origin.get("classes", [])
     if "confusions" not in winner or not names:
@@ -32,23 +35,48 @@ def confusion(view: StudyView, facts: Facts) -> go.Figure | None:
         if label in place and said in place:
             counts[place[label]][place[said]] = count
     words = [_short(names[label]) for label in shown]
-    shares = [[count / max(1, test["images"][label]) for count in row] for label, row in zip(shown, counts, strict=True)]
+    shares = [
+        [count / max(1, test["images"][label]) for count in row]
+        for label, row in zip(shown, counts, strict=True)
+    ]
     about = [
-        [f"{words[at]}, said {words[said]}: {count} of {test['images'][shown[at]]} images" for said, count in enumerate(row)]
+        [
+            f"{words[at]}, said {words[said]}: {count} of {test['images'][shown[at]]} images"
+            for said, count in enumerate(row)
+        ]
         for at, row in enumerate(counts)
     ]
     return _heat_map(words, shares, counts, about)
 
 
-def _heat_map(words: list[str], shares: list[list[float]], counts: list[list[int]], about: list[list[str]]) -> go.Figure:
+def _heat_map(
+    words: list[str], shares: list[list[float]], counts: list[list[int]], about: list[list[str]]
+) -> go.Figure:
     at = list(range(len(words)))
-    heat = go.Heatmap(x=at, y=at, z=shares, zmin=0, zmax=1, colorscale="Blues", colorbar={"title": "share of the class"})
+    heat = go.Heatmap(
+        x=at,
+        y=at,
+        z=shares,
+        zmin=0,
+        zmax=1,
+        colorscale="Blues",
+        colorbar={"title": "share of the class"},
+    )
     heat.update(customdata=about, hovertemplate="%{customdata}<extra></extra>")
     if len(words) <= _WITH_NUMBERS:
-        heat.update(text=[[str(count) if count else "" for count in row] for row in counts], texttemplate="%{text}")
+        heat.update(
+            text=[[str(count) if count else "" for count in row] for row in counts],
+            texttemplate="%{text}",
+        )
     figure = go.Figure(heat)
-    ticks = {"tickvals": at, "ticktext": words, "tickfont": {"size": 11 if len(words) <= _SHOWN else 8}}
-    figure.update_xaxes(title_text="predicted", **ticks, tickangle=-60 if len(words) > 6 else 0, automargin=True)
+    ticks = {
+        "tickvals": at,
+        "ticktext": words,
+        "tickfont": {"size": 11 if len(words) <= _SHOWN else 8},
+    }
+    figure.update_xaxes(
+        title_text="predicted", **ticks, tickangle=-60 if len(words) > 6 else 0, automargin=True
+    )
     figure.update_yaxes(title_text="true class", **ticks, autorange="reversed", automargin=True)
     return layout(figure, max(380, min(900, 160 + 24 * len(words))))
 
@@ -77,13 +105,24 @@ def recalls(facts: Facts) -> go.Figure | None:
         "thickness": 1.5,
     }
     text = [
-        f"{_short(row['class'])}: {row['recall']:.4f} of {row['images']} images, 95 %: {row['low']:.4f} to {row['high']:.4f}"
+        f"{_short(row['class'])}: {row['recall']:.4f} of {row['images']} images, 95 %: "
+        f"{row['low']:.4f} to {row['high']:.4f}"
         for row in rows
     ]
-    dots = go.Scatter(x=x, y=y, error_x=bars, mode="markers", marker={"size": 8, "color": "#2f5d8a"}, text=text, hoverinfo="text")
+    dots = go.Scatter(
+        x=x,
+        y=y,
+        error_x=bars,
+        mode="markers",
+        marker={"size": 8, "color": "#2f5d8a"},
+        text=text,
+        hoverinfo="text",
+    )
     figure = go.Figure(dots.update(showlegend=False))
     mean = (facts.winner or {})["test_balanced_acc"]
-    figure.add_vline(x=mean, line={"dash": "dot", "color": "#888"}, annotation_text=f"mean: {mean:.4f}")
+    figure.add_vline(
+        x=mean, line={"dash": "dot", "color": "#888"}, annotation_text=f"mean: {mean:.4f}"
+    )
     figure.update_xaxes(title_text="recall on the test split, with 95 % intervals", range=[0, 1.02])
     ticks = {"tickvals": y, "ticktext": [_short(row["class"]) for row in rows]}
     figure.update_yaxes(**ticks, autorange="reversed", automargin=True)
@@ -91,14 +130,20 @@ def recalls(facts: Facts) -> go.Figure | None:
 
 
 def mark_baseline(figure: go.Figure | None, facts: Facts, columns: int = 1) -> go.Figure | None:
-    """Draw what always predicting the largest class gives, where the figure's axis is the metric that it is known of."""
+    """Draw what always predicting the largest class gives, where the figure's axis is the metric
+    that it is known of.
+    """
     constant = facts.baseline
     if figure is None or constant is None or constant["metric"] != facts.study["objective"]:
         return figure
     line = {"dash": "dash", "width": 1, "color": "#c0392b"}
     words = f"always {_short(constant['label'])}: {constant['value']:.4f}"
     for column in range(1, columns + 1):
-        label: dict[str, Any] = {"annotation_text": words, "annotation_position": "bottom right"} if column == columns else {}
+        label: dict[str, Any] = (
+            {"annotation_text": words, "annotation_position": "bottom right"}
+            if column == columns
+            else {}
+        )
         where: dict[str, Any] = {"row": 1, "col": column} if columns > 1 else {}
         figure.add_hline(y=constant["value"], line=line, **label, **where)
     return figure

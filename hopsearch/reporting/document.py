@@ -1,4 +1,6 @@
-"""The report for other programs and for notes: JSON with every fact, Markdown with what is most asked for."""
+"""The report for other programs and for notes: JSON with every fact, Markdown with what is most
+asked for.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +22,13 @@ def write_json(facts: Facts, others: Sequence[Facts], target: Path) -> Path:
 
 def write_markdown(facts: Facts, others: Sequence[Facts], target: Path) -> Path:
     """Write a summary, the best trials, failures and the winner."""
-    parts = [f"# Study {facts.study['name']}", summary_of(facts), _winner(facts), _leaderboard(facts), _failures(facts)]
+    parts = [
+        f"# Study {facts.study['name']}",
+        summary_of(facts),
+        _winner(facts),
+        _leaderboard(facts),
+        _failures(facts),
+    ]
     if others:
         parts.append("## Compared\n\n" + "\n".join(compared_lines([facts, *others])))
     return write_whole(target, "\n\n".join(part for part in parts if part) + "\n")
@@ -30,27 +38,37 @@ def summary_of(facts: Facts) -> str:
     """What the study is and cost, in a few sentences."""
     counts, cost = facts.counts, facts.cost
     refused = ("infeasible", "duplicate")
-    states = ", ".join(f"{count} {name}" for name, count in counts.items() if count and name not in refused)
+    states = ", ".join(
+        f"{count} {name}" for name, count in counts.items() if count and name not in refused
+    )
     text = f"{states or 'No trials yet'}."
     if facts.refused:
         text += f" {sum(facts.refused.values())} proposals were refused before training."
     if cost["epochs"]:
         text += (
-            f" {cost['epochs']} epochs were trained in {spoken(cost['training_seconds'])} of training"
+            f" {cost['epochs']} epochs were trained in {spoken(cost['training_seconds'])} of "
+            f"training"
             f" ({spoken(cost['wall_seconds'])} of wall-clock time)."
         )
     if cost["wasted_epochs"]:
-        text += f" {cost['wasted_epochs']} of these epochs are on no curve: a trial failed in them, or its worker was lost."
+        text += (
+            f" {cost['wasted_epochs']} of these epochs are on no curve: a trial failed in "
+            f"them, or its worker was lost."
+        )
     if counts["pruned"]:
         text += (
-            f" Early stopping saved {cost['saved_share']:.0%} of the {cost['full_epochs']} epochs that the same trials would have"
+            f" Early stopping saved {cost['saved_share']:.0%} of the {cost['full_epochs']} epochs "
+            f"that the same trials would have"
             f" taken, about {spoken(cost['saved_seconds'])} of training."
         )
     for judgement in facts.judgements:
         text += f" {judgement['words'][0].upper()}{judgement['words'][1:]}."
     if cost["finishing_epochs"]:
         spent = spoken(cost["finishing_seconds"])
-        text += f" After the search {cost['finishing_epochs']:g} more epochs ({spent} of training) were spent on the winner."
+        text += (
+            f" After the search {cost['finishing_epochs']:g} more epochs ({spent} of "
+            f"training) were spent on the winner."
+        )
     if facts.baseline and facts.baseline["words"]:
         words = facts.baseline["words"]
         text += f" {words[0].upper()}{words[1:]}."
@@ -62,7 +80,10 @@ def winner_of(facts: Facts) -> str:
     winner = facts.winner
     if not winner:
         return ""
-    text = f"Trial {winner['trial']}: {winner['values']}. The test split was read for {winner['test_reads']} winner(s)."
+    text = (
+        f"Trial {winner['trial']}: {winner['values']}. The test split was read for "
+        f"{winner['test_reads']} winner(s)."
+    )
     if part := facts.study["data"].get("test part"):
         text += f" It is: {part}."
     return " ".join([text, *([winner["chosen"]] if winner["chosen"] else []), *winner["verdicts"]])
@@ -70,7 +91,11 @@ def winner_of(facts: Facts) -> str:
 
 def extra_costs(facts: Facts) -> list[str]:
     """Costs that are searched for and have no column of their own in every leaderboard."""
-    return [objective["name"] for objective in facts.study["objectives"][1:] if objective["name"] != "params"]
+    return [
+        objective["name"]
+        for objective in facts.study["objectives"][1:]
+        if objective["name"] != "params"
+    ]
 
 
 def beside_of(facts: Facts) -> list[str]:
@@ -80,7 +105,9 @@ def beside_of(facts: Facts) -> list[str]:
 
 
 def ranked(row: Mapping[str, Any], facts: Facts) -> str:
-    """A row's rank, with a star on the Pareto front of several objectives; empty without a value."""
+    """A row's rank, with a star on the Pareto front of several objectives; empty without a
+    value.
+    """
     several = len(facts.study["objectives"]) > 1
     return f"{row['rank']}{' *' if several and row['front'] else ''}" if row["rank"] else ""
 
@@ -90,7 +117,9 @@ def front_of(facts: Facts) -> str:
     objectives, front = facts.study["objectives"], sum(row["front"] for row in facts.leaderboard)
     if len(objectives) == 1 or not front:
         return ""
-    words = ", ".join(f"{one['name']} {'up' if one['direction'] == 'maximize' else 'down'}" for one in objectives)
+    words = ", ".join(
+        f"{one['name']} {'up' if one['direction'] == 'maximize' else 'down'}" for one in objectives
+    )
     return f"* Pareto front ({words}): {front} trials; no other trial is better in all objectives."
 
 
@@ -135,7 +164,11 @@ def write_whole(target: Path, text: str) -> Path:
         with written_whole(target) as scratch:
             scratch.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise StudyError(str(target), f"must be writable, got: {error.strerror}", "Give another file with to=<file>") from error
+        raise StudyError(
+            str(target),
+            f"must be writable, got: {error.strerror}",
+            "Give another file with to=<file>",
+        ) from error
     return target
 
 
@@ -146,20 +179,43 @@ def _leaderboard(facts: Facts) -> str:
     names = facts.study["parameters"]
     costs = extra_costs(facts)
     beside = beside_of(facts)
-    head = ["rank", "trial", "state", facts.study["objectives"][0]["name"], *beside, "epochs", "params", *costs, *names]
+    head = [
+        "rank",
+        "trial",
+        "state",
+        facts.study["objectives"][0]["name"],
+        *beside,
+        "epochs",
+        "params",
+        *costs,
+        *names,
+    ]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
         value = "" if row["value"] is None else f"{row['value']:.4f}"
         others = [f"{row['peak'][name]:.4f}" if name in row["peak"] else "" for name in beside]
-        cells = [ranked(row, facts) or "-", row["trial"], row["state"], value, *others, row["epochs"], row["params"]]
+        cells = [
+            ranked(row, facts) or "-",
+            row["trial"],
+            row["state"],
+            value,
+            *others,
+            row["epochs"],
+            row["params"],
+        ]
         cells += ["" if row[name] is None else _short(row[name]) for name in costs]
         cells += [_short(row["parameters"].get(name, "")) for name in names]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n\n".join(["## Leaderboard", "\n".join(lines), *([f"\\{front_of(facts)}"] if front_of(facts) else [])])
+    return "\n\n".join(
+        ["## Leaderboard", "\n".join(lines), *([f"\\{front_of(facts)}"] if front_of(facts) else [])]
+    )
 
 
 def _failures(facts: Facts) -> str:
-    lines = [f"* {failure['reason']}: trials {', '.join(map(str, failure['trials']))}" for failure in facts.failures]
+    lines = [
+        f"* {failure['reason']}: trials {', '.join(map(str, failure['trials']))}"
+        for failure in facts.failures
+    ]
     return "## Failures\n\n" + "\n".join(lines) if lines else ""
 
 
@@ -168,7 +224,9 @@ def _winner(facts: Facts) -> str:
         return ""
     rows = facts.winner.get("recalls", [])[:_TOP]
     lines = [
-        f"| {row['class']} | {row['images']} | {row['recall']:.4f} | {row['low']:.4f} to {row['high']:.4f} |" for row in rows
+        f"| {row['class']} | {row['images']} | {row['recall']:.4f} | {row['low']:.4f} to "
+        f"{row['high']:.4f} |"
+        for row in rows
     ]
     table = [
         "",

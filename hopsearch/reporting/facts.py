@@ -1,4 +1,6 @@
-"""Every number that a report tells, computed once from the study's records; the page, Markdown and JSON all show these."""
+"""Every number that a report tells, computed once from the study's records; the page, Markdown and
+JSON all show these.
+"""
 
 import datetime
 from collections import Counter, defaultdict
@@ -12,7 +14,14 @@ from hopsearch.reporting.pareto import pareto_front
 from hopsearch.study import State, StudyView, chronicle
 from hopsearch.study.record.attrs import ELECTION
 from hopsearch.study.stopping.rung_judgements import latest
-from hopsearch.study.verdicts import baseline, interval_of, no_better, no_better_words, winner_values, winner_verdicts
+from hopsearch.study.verdicts import (
+    baseline,
+    interval_of,
+    no_better,
+    no_better_words,
+    winner_values,
+    winner_verdicts,
+)
 from hopsearch.study.winner_choice import election_words, finishing_cost
 
 COSTS = {
@@ -21,7 +30,9 @@ COSTS = {
     "memory": "bytes of memory in training",
     "latency": "latency in seconds",
 }
-"""What a model's quality is weighed against in the Pareto fronts, where it is known (memory: where it is searched for)."""
+"""What a model's quality is weighed against in the Pareto fronts, where it is known (memory: where
+it is searched for).
+"""
 
 
 @dataclass(frozen=True)
@@ -29,27 +40,34 @@ class Facts:
     """A study in numbers, as plain JSON.
 
     Attributes:
-        study: name, objective, direction, objectives (``name``, ``direction`` of each), full epochs, rungs, data, recipe,
-            constraint, seed, images, origin.
+        study: name, objective, direction, objectives (``name``, ``direction`` of each), full
+            epochs, rungs, data, recipe, constraint, seed, images, origin.
         written: when, UTC.
         counts: trials by state.
-        cost: ``epochs`` trained, ``full_epochs`` without early stopping, ``saved_share``, ``saved_seconds`` (at each stopped
-            trial's own pace), ``training_seconds`` over all trials, ``wall_seconds`` of the search, ``failed_epochs``;
-            ``finishing_epochs`` and ``finishing_seconds`` of training after the search, for the winner.
-        leaderboard: a row a trial, best first; ``front`` is true where no other beats it in all objectives.
-        history: each report that was the best so far, or (``peak``) its trial's best, and the last: ``trial``, its ``epoch``, its
-            ``value``; ``epochs`` of all trials and ``seconds`` of search until then, and the ``best`` so far.
+        cost: ``epochs`` trained, ``full_epochs`` without early stopping, ``saved_share``,
+            ``saved_seconds`` (at each stopped trial's own pace), ``training_seconds`` over all
+            trials, ``wall_seconds`` of the search, ``failed_epochs``; ``finishing_epochs`` and
+            ``finishing_seconds`` of training after the search, for the winner.
+        leaderboard: a row a trial, best first; ``front`` is true where no other beats it in all
+            objectives.
+        history: each report that was the best so far, or (``peak``) its trial's best, and the last:
+            ``trial``, its ``epoch``, its ``value``; ``epochs`` of all trials and ``seconds`` of
+            search until then, and the ``best`` so far.
         stops: how many trials were stopped early after so many epochs.
-        judgements: what the search found out about its rungs, the newest of each: ``epoch``, whether it is ``skipped`` since it
-            does not rank trials, ``tau``, ``trials``, ``order``, ``rule``, whether it is ``withdrawn`` since the study went on
-            with that rule, which measures nothing, and that in ``words``.
-        fronts: the Pareto front of the objective against each known one of `COSTS`: trial numbers, cheapest first.
+        judgements: what the search found out about its rungs, the newest of each: ``epoch``,
+            whether it is ``skipped`` since it does not rank trials, ``tau``, ``trials``, ``order``,
+            ``rule``, whether it is ``withdrawn`` since the study went on with that rule, which
+            measures nothing, and that in ``words``.
+        fronts: the Pareto front of the objective against each known one of `COSTS`: trial numbers,
+            cheapest first.
         failures: ``reason``, ``trials``.
         refused: proposals that were never trained, by reason.
-        baseline: what always predicting the largest class would give: ``metric``, ``value``, ``label``, the ``trials`` that are
-            no better, and that in ``words``; None where it is not known.
-        winner: the finished winner, with how it was ``chosen`` and ``verdicts`` on its accuracies in sentences, the intervals
-            ``test_acc_95`` and ``test_balanced_acc_95``, and its ``recalls`` by class; None before there is one.
+        baseline: what always predicting the largest class would give: ``metric``, ``value``,
+            ``label``, the ``trials`` that are no better, and that in ``words``; None where it is
+            not known.
+        winner: the finished winner, with how it was ``chosen`` and ``verdicts`` on its accuracies
+            in sentences, the intervals ``test_acc_95`` and ``test_balanced_acc_95``, and its
+            ``recalls`` by class; None before there is one.
         kept: ended trials whose weights are kept, best first; None where that was never noted.
         dropped: ended trials whose weights were let go.
     """
@@ -86,11 +104,19 @@ def facts_of(view: StudyView) -> Facts:
         cost=_cost(view, cost["epochs"], cost["full_epochs"]),
         leaderboard=[_row(row) for row in leaderboard(view)],
         history=list(_history(view)),
-        stops=dict(sorted(Counter(record.epoch for record in view.counted() if record.state == State.PRUNED).items())),
+        stops=dict(
+            sorted(
+                Counter(
+                    record.epoch for record in view.counted() if record.state == State.PRUNED
+                ).items()
+            )
+        ),
         judgements=_judgements(view),
         fronts={name: _front(view, name) for name in _costs(view)},
         failures=_failures(view),
-        refused=dict(Counter(_kind(r.reason) for r in view.records.values() if not r.state.counted)),
+        refused=dict(
+            Counter(_kind(r.reason) for r in view.records.values() if not r.state.counted)
+        ),
         baseline=_baseline(view),
         winner=_winner(view),
         kept=view.kept,
@@ -107,7 +133,10 @@ def _baseline(view: StudyView) -> dict[str, Any] | None:
     constant = baseline(view)
     if constant is None:
         return None
-    return asdict(constant) | {"trials": [record.number for record in no_better(view)], "words": no_better_words(view)}
+    return asdict(constant) | {
+        "trials": [record.number for record in no_better(view)],
+        "words": no_better_words(view),
+    }
 
 
 def _winner(view: StudyView) -> dict[str, Any] | None:
@@ -115,19 +144,37 @@ def _winner(view: StudyView) -> dict[str, Any] | None:
     if winner is None:
         return None
     images = view.identity.origin.get("images", {})
-    found = {f"test_{metric}_95": interval_of(winner, "test", metric, images) for metric in ("acc", "balanced_acc")}
+    found = {
+        f"test_{metric}_95": interval_of(winner, "test", metric, images)
+        for metric in ("acc", "balanced_acc")
+    }
     intervals = {name: [known.low, known.high] for name, known in found.items() if known}
     how = election_words(view.optuna.user_attrs.get(ELECTION))
     more: dict[str, Any] = {"election": view.optuna.user_attrs.get(ELECTION), "chosen": how}
-    more |= {"verdicts": winner_verdicts(winner, images, classes), "values": winner_values(winner, images)}
-    return winner | intervals | more | ({"recalls": recalls_of(winner, classes)} if "by_class" in winner else {})
+    more |= {
+        "verdicts": winner_verdicts(winner, images, classes),
+        "values": winner_values(winner, images),
+    }
+    return (
+        winner
+        | intervals
+        | more
+        | ({"recalls": recalls_of(winner, classes)} if "by_class" in winner else {})
+    )
 
 
 def recalls_of(winner: dict[str, Any], classes: list[str]) -> list[dict[str, Any]]:
-    """A winner's recall by class on the test split, the worst first: ``class``, ``images``, ``recall``, ``low``, ``high``."""
+    """A winner's recall by class on the test split, the worst first: ``class``, ``images``,
+    ``recall``, ``low``, ``high``.
+    """
     test = winner["by_class"]["test"]
     rows = [
-        {"class": name, "images": count, "recall": hits / count, **asdict(wilson(hits / count, count))}
+        {
+            "class": name,
+            "images": count,
+            "recall": hits / count,
+            **asdict(wilson(hits / count, count)),
+        }
         for name, hits, count in zip(classes, test["hits"], test["images"], strict=False)
         if count
     ]
@@ -136,12 +183,19 @@ def recalls_of(winner: dict[str, Any], classes: list[str]) -> list[dict[str, Any
 
 def _about(view: StudyView) -> dict[str, Any]:
     identity, fidelity = view.identity, view.identity.space.fidelity
-    origin = {name: value for name, value in identity.origin.items() if name not in ("classes", "val_by_class", "images", "data")}
+    origin = {
+        name: value
+        for name, value in identity.origin.items()
+        if name not in ("classes", "val_by_class", "images", "data")
+    }
     return {
         "name": identity.name,
         "objective": view.objective,
         "direction": identity.space.direction,
-        "objectives": [{"name": one.name, "direction": "maximize" if one.sign > 0 else "minimize"} for one in view.objectives],
+        "objectives": [
+            {"name": one.name, "direction": "maximize" if one.sign > 0 else "minimize"}
+            for one in view.objectives
+        ],
         "full_epochs": fidelity.max_epochs,
         "rungs": list(fidelity.rungs),
         "parameters": list(identity.space.parameters),
@@ -205,7 +259,12 @@ def _history(view: StudyView) -> Iterable[dict[str, Any]]:
         best = value if rises else best
         peak = peaks.get(report.number) == report.epoch
         if rises or peak or report is reports[-1]:
-            at = {"trial": report.number, "epoch": report.epoch, "epochs": report.epochs, "seconds": report.seconds}
+            at = {
+                "trial": report.number,
+                "epoch": report.epoch,
+                "epochs": report.epochs,
+                "seconds": report.seconds,
+            }
             yield at | {"value": value, "peak": peak, "best": best}
 
 
@@ -218,7 +277,9 @@ def _costs(view: StudyView) -> list[str]:
 def _front(view: StudyView, cost: str) -> list[int]:
     sign = next((objective.sign for objective in view.objectives if objective.name == cost), -1)
     ranked = [r for r in view.ranked() if cost in r.cost]
-    front = pareto_front([(r.number, (view.value(r), r.cost[cost])) for r in ranked], (view.sign, sign))
+    front = pareto_front(
+        [(r.number, (view.value(r), r.cost[cost])) for r in ranked], (view.sign, sign)
+    )
     return sorted(front, key=lambda number: (view.records[number].cost[cost], number))
 
 
@@ -227,8 +288,15 @@ def _failures(view: StudyView) -> list[dict[str, Any]]:
     for record in view.counted():
         if record.state == State.FAILED:
             by_reason[record.reason or "unknown"].append(record.number)
-    return [{"reason": reason, "trials": trials} for reason, trials in sorted(by_reason.items(), key=lambda item: -len(item[1]))]
+    return [
+        {"reason": reason, "trials": trials}
+        for reason, trials in sorted(by_reason.items(), key=lambda item: -len(item[1]))
+    ]
 
 
 def _kind(reason: str) -> str:
-    return "duplicate" if reason.startswith("same configuration") else reason.partition(" must hold")[0]
+    return (
+        "duplicate"
+        if reason.startswith("same configuration")
+        else reason.partition(" must hold")[0]
+    )

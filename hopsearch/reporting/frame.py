@@ -11,17 +11,34 @@ from hopsearch.study.reader import StudyView
 def trials_frame(view: StudyView) -> pd.DataFrame:
     """All counted trials, best first, one a row, indexed by the trial's number.
 
-    Columns: ``rank`` (missing without a value), ``state``, the objective's name (the best value on the curve), ``best_epoch``,
-    ``epochs``, ``seconds``, ``front`` (nobody beats it in all objectives; of one objective the best alone), ``params``,
-    ``flops``, ``memory``, ``latency`` (seconds, missing where it was not measured), ``seed``, ``source``, ``reason``,
-    ``started`` and ``ended`` (UTC); then the searched parameters by their dotted names, missing where a trial has no such
-    parameter; then other metrics: accuracies, ``val_loss`` and the recall of each class of the epoch with the best value, all
-    others of the newest epoch, or for the finished winner of the epoch that its weights are of.
+    Columns: ``rank`` (missing without a value), ``state``, the objective's name (the best value on
+    the curve), ``best_epoch``, ``epochs``, ``seconds``, ``front`` (nobody beats it in all
+    objectives; of one objective the best alone), ``params``, ``flops``, ``memory``, ``latency``
+    (seconds, missing where it was not measured), ``seed``, ``source``, ``reason``, ``started`` and
+    ``ended`` (UTC); then the searched parameters by their dotted names, missing where a trial has
+    no such parameter; then other metrics: accuracies, ``val_loss`` and the recall of each class of
+    the epoch with the best value, all others of the newest epoch, or for the finished winner of the
+    epoch that its weights are of.
     """
     rows = [_row(view, entry) for entry in leaderboard(view)]
-    metrics = sorted({name for record in view.counted() for name in (*record.metrics, *record.peak)} - {view.objective})
+    metrics = sorted(
+        {name for record in view.counted() for name in (*record.metrics, *record.peak)}
+        - {view.objective}
+    )
     columns = ["trial", "rank", "state", view.objective, "best_epoch", "epochs", "seconds", "front"]
-    columns += ["params", "flops", "memory", "latency", "seed", "source", "reason", "started", "ended", *varied(view), *metrics]
+    columns += [
+        "params",
+        "flops",
+        "memory",
+        "latency",
+        "seed",
+        "source",
+        "reason",
+        "started",
+        "ended",
+        *varied(view),
+        *metrics,
+    ]
     frame = pd.DataFrame(rows, columns=columns).set_index("trial")
     for name in ("started", "ended"):
         frame[name] = pd.to_datetime(frame[name], unit="s", utc=True)
@@ -31,7 +48,11 @@ def trials_frame(view: StudyView) -> pd.DataFrame:
 
 def curves_frame(view: StudyView) -> pd.DataFrame:
     """All learning curves, one epoch a row: ``trial``, ``epoch``, and the objective by its name."""
-    rows = [(record.number, epoch, value) for record in view.counted() for epoch, value in record.curve.items()]
+    rows = [
+        (record.number, epoch, value)
+        for record in view.counted()
+        for epoch, value in record.curve.items()
+    ]
     return pd.DataFrame(rows, columns=["trial", "epoch", view.objective])
 
 

@@ -1,4 +1,6 @@
-"""The leaderboard: what a study has found, as rows for a terminal, a CSV file, or another program."""
+"""The leaderboard: what a study has found, as rows for a terminal, a CSV file, or another
+program.
+"""
 
 import csv
 import math
@@ -24,9 +26,11 @@ class Row:
         best_epoch: the epoch of that value.
         epochs: trained, in the search or, for the winner, after it.
         state: where it stands, in a word; the finished winner is complete.
-        front: 1 on the Pareto front of several objectives (nobody beats it in all of them); of one objective 1 is the best alone.
+        front: 1 on the Pareto front of several objectives (nobody beats it in all of them); of one
+            objective 1 is the best alone.
         peak: accuracies, loss and recalls at the best epoch.
-        metrics: all others: of the newest epoch, or for the winner of the epoch whose weights are its.
+        metrics: all others: of the newest epoch, or for the winner of the epoch whose weights are
+            its.
         seconds: of training, in the search or, for the winner, after it.
         reason: why it failed or is open.
     """
@@ -45,7 +49,9 @@ class Row:
 
 
 def leaderboard(view: StudyView) -> list[Row]:
-    """All counted trials: those with a value first, best first, then the failed and the untrained, by number."""
+    """All counted trials: those with a value first, best first, then the failed and the untrained,
+    by number.
+    """
     ranked = view.ranked()
     front = {record.number for record in view.front()}
     rest = [record for record in view.counted() if record not in ranked]
@@ -57,34 +63,70 @@ def leaderboard(view: StudyView) -> list[Row]:
     return rows + [_row(view, 0, record, (None, 0), 0) for record in rest]
 
 
-def _row(view: StudyView, rank: int, record: TrialRecord, best: tuple[float | None, int], front: int) -> Row:
+def _row(
+    view: StudyView, rank: int, record: TrialRecord, best: tuple[float | None, int], front: int
+) -> Row:
     winner = _finished(view, record)
     if winner is None:
         state = record.state.value
-        return Row(rank, record, *best, record.epoch, state, front, record.peak, record.metrics, record.seconds, record.reason)
+        return Row(
+            rank,
+            record,
+            *best,
+            record.epoch,
+            state,
+            front,
+            record.peak,
+            record.metrics,
+            record.seconds,
+            record.reason,
+        )
     top, others = _winner_peak(view, winner, record), _winner_metrics(winner)
     seconds = record.seconds + winner.get("finish_seconds", 0.0)
     state, value = State.COMPLETE.value, winner[view.objective]
-    return Row(rank, record, value, winner["epoch"], winner["epochs"], state, front, top, others, seconds, "")
+    return Row(
+        rank,
+        record,
+        value,
+        winner["epoch"],
+        winner["epochs"],
+        state,
+        front,
+        top,
+        others,
+        seconds,
+        "",
+    )
 
 
 def _finished(view: StudyView, record: TrialRecord) -> dict[str, Any] | None:
     """The winner's facts, where it was trained further than the search had."""
     winner = view.winner
-    if winner is None or winner["trial"] != record.number or winner["epochs"] <= record.epoch or view.objective not in winner:
+    if (
+        winner is None
+        or winner["trial"] != record.number
+        or winner["epochs"] <= record.epoch
+        or view.objective not in winner
+    ):
         return None
     return winner
 
 
-def _winner_peak(view: StudyView, winner: Mapping[str, Any], record: TrialRecord) -> dict[str, float]:
-    """What the search noted at this trial's best epoch, as it is since the winner was finished, as far as that is known."""
+def _winner_peak(
+    view: StudyView, winner: Mapping[str, Any], record: TrialRecord
+) -> dict[str, float]:
+    """What the search noted at this trial's best epoch, as it is since the winner was finished, as
+    far as that is known.
+    """
     known = {name: value for name, value in winner.items() if name.startswith("val_")}
     if "by_class" in winner:
         by_class = winner["by_class"]["val"]
         classes = view.identity.origin.get("classes", [])
         recalls = {
             f"recall/{name}": hits / images
-            for name, hits, images in zip(classes, by_class["hits"], by_class["images"], strict=False)
+            for name, hits, images in zip(
+                classes, by_class["hits"], by_class["images"], strict=False
+            )
             if images
         }
         known |= recalls | ({"val_worst_recall": min(recalls.values())} if recalls else {})
@@ -93,7 +135,11 @@ def _winner_peak(view: StudyView, winner: Mapping[str, Any], record: TrialRecord
 
 def _winner_metrics(winner: Mapping[str, Any]) -> dict[str, float]:
     """None of a winner of an older version: what the search noted is not of its weights."""
-    return {name: _short(value) for name, value in winner.get("metrics", {}).items() if math.isfinite(value)}
+    return {
+        name: _short(value)
+        for name, value in winner.get("metrics", {}).items()
+        if math.isfinite(value)
+    }
 
 
 def _short(value: float) -> float:
@@ -101,10 +147,17 @@ def _short(value: float) -> float:
 
 
 def accuracies(view: StudyView) -> list[str]:
-    """What is known of trials at their best epoch beside the objective: accuracies, loss, then the recall of each class."""
+    """What is known of trials at their best epoch beside the objective: accuracies, loss, then the
+    recall of each class.
+    """
     names = dict.fromkeys(name for record in view.counted() for name in record.peak)
     classes = [f"recall/{name}" for name in view.identity.origin.get("classes", [])]
-    order = {name: at for at, name in enumerate(["val_acc", "val_balanced_acc", "val_worst_recall", "val_loss", *classes])}
+    order = {
+        name: at
+        for at, name in enumerate(
+            ["val_acc", "val_balanced_acc", "val_worst_recall", "val_loss", *classes]
+        )
+    }
     return sorted(names, key=lambda name: order.get(name, len(order)))
 
 
@@ -114,7 +167,9 @@ def varied(view: StudyView) -> list[str]:
 
 
 def write_csv(view: StudyView, path: Path | None = None) -> Path:
-    """Write ``leaderboard.csv`` into the study's folder (or to ``path``), whole or not at all; returns where."""
+    """Write ``leaderboard.csv`` into the study's folder (or to ``path``), whole or not at all;
+    returns where.
+    """
     target = path or view.folder / paths.LEADERBOARD
     names, known = varied(view), accuracies(view)
     with written_whole(target) as scratch, scratch.open("w", newline="", encoding="utf-8") as file:
@@ -159,13 +214,22 @@ def _cells(row: Row, names: list[str], known: list[str]) -> list[Any]:
     ]
     more = [row.front or "", record.cost.get("latency", ""), record.cost.get("memory", "")]
     more += [row.peak.get(name, "") for name in known]
-    return [*facts, *cost, record.seed, row.reason, *more, *(record.params.get(name, "") for name in names)]
+    return [
+        *facts,
+        *cost,
+        record.seed,
+        row.reason,
+        *more,
+        *(record.params.get(name, "") for name in names),
+    ]
 
 
 def summary(view: StudyView) -> dict[str, int]:
-    """How many trials stand where, and the epochs spent; keys are the states' words, ``epochs`` and ``full_epochs``.
+    """How many trials stand where, and the epochs spent; keys are the states' words, ``epochs`` and
+    ``full_epochs``.
 
-    ``full_epochs`` is what the same trials would have cost without early stopping (failed and running ones counted as they are).
+    ``full_epochs`` is what the same trials would have cost without early stopping (failed and
+    running ones counted as they are).
     """
     counts = {state.value: 0 for state in State}
     full = 0
@@ -173,5 +237,9 @@ def summary(view: StudyView) -> dict[str, int]:
         counts[State.COMPLETE.value if _finished(view, record) else record.state.value] += 1
         if record.state.counted:
             ended = record.state in (State.COMPLETE, State.PRUNED)
-            full += record.lost_epochs + view.identity.space.fidelity.max_epochs if ended else record.epochs_trained
+            full += (
+                record.lost_epochs + view.identity.space.fidelity.max_epochs
+                if ended
+                else record.epochs_trained
+            )
     return counts | {"epochs": view.epochs, "full_epochs": full}

@@ -1,8 +1,10 @@
-"""The report as one HTML file that needs nothing else: no network, no other file; plotly's code is inside."""
+"""The report as one HTML file that needs nothing else: no network, no other file; plotly's code is
+inside.
+"""
 
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,13 @@ from hopsearch.reporting.document import (
     write_whole,
 )
 from hopsearch.reporting.facts import Facts
-from hopsearch.reporting.sections import Section, parameter_sections, research_sections, search_sections, winner_sections
+from hopsearch.reporting.sections import (
+    Section,
+    parameter_sections,
+    research_sections,
+    search_sections,
+    winner_sections,
+)
 from hopsearch.study import StudyView
 
 _CHAPTERS = ("The winner", "The search", "The settings", "The models")
@@ -47,9 +55,22 @@ def write_page(view: StudyView, facts: Facts, others: Sequence[Facts], target: P
         list(parameter_sections(view)),
         list(research_sections(view)),
     ]
-    drawn = {one.key: one.figure for sections in chapters for one in sections if one.figure is not None}
-    figures = "{" + ",".join(f"{json.dumps(key)}:{to_json(figure, validate=False)}" for key, figure in drawn.items()) + "}"
-    body = [_head(facts), _table(facts, view), _failures(facts), _compared([facts, *others]) if others else ""]
+    drawn = {
+        one.key: one.figure for sections in chapters for one in sections if one.figure is not None
+    }
+    figures = (
+        "{"
+        + ",".join(
+            f"{json.dumps(key)}:{to_json(figure, validate=False)}" for key, figure in drawn.items()
+        )
+        + "}"
+    )
+    body = [
+        _head(facts),
+        _table(facts, view),
+        _failures(facts),
+        _compared([facts, *others]) if others else "",
+    ]
     for title, sections in zip(_CHAPTERS, chapters, strict=True):
         body += [f"<h2>{title}</h2>"] if sections else []
         body += [_section(one) for one in sections]
@@ -60,15 +81,25 @@ def write_page(view: StudyView, facts: Facts, others: Sequence[Facts], target: P
 
 def _document(title: str, body: str, facts: Facts, figures: str) -> str:
     here = resources.files("hopsearch.reporting")
-    css, script = (here / "page.css").read_text(encoding="utf-8"), (here / "page.js").read_text(encoding="utf-8")
-    # The policy holds the page to its word: whatever is in it, it cannot ask the network for anything.
-    policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:; font-src data:"
+    css, script = (
+        (here / "page.css").read_text(encoding="utf-8"),
+        (here / "page.js").read_text(encoding="utf-8"),
+    )
+    # The policy holds the page to its word: whatever is in it, it cannot ask the network for
+    # anything.
+    policy = (
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src "
+        "data: blob:; font-src data:"
+    )
     return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{_text(title)} · hopsearch</title>\n'
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta '
+        f'charset="utf-8">\n<title>{_text(title)} · hopsearch</title>\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        f'<meta name="viewport" content="width=device-width">\n<link rel="icon" href="data:,">\n<style>\n{css}</style>\n</head>\n'
+        f'<meta name="viewport" content="width=device-width">\n<link rel="icon" '
+        f'href="data:,">\n<style>\n{css}</style>\n</head>\n'
         f"<body>\n{body}\n"
-        f'<script type="application/json" id="facts">{_inside(json.dumps(facts.to_dict()))}</script>\n'
+        f'<script type="application/json" '
+        f'id="facts">{_inside(json.dumps(facts.to_dict()))}</script>\n'
         f'<script type="application/json" id="figures">{_inside(figures)}</script>\n'
         f"<script>{get_plotlyjs()}</script>\n<script>\n{script}</script>\n</body>\n</html>\n"
     )
@@ -87,17 +118,26 @@ def _head(facts: Facts) -> str:
         ("saved by early stopping", f"{facts.cost['saved_share']:.0%}"),
         ("of training", spoken(facts.cost["training_seconds"])),
     ]
-    shown = "".join(f'<div class="card"><b>{_text(value)}</b><span>{_text(name)}</span></div>' for name, value in cards)
+    shown = "".join(
+        f'<div class="card"><b>{_text(value)}</b><span>{_text(name)}</span></div>'
+        for name, value in cards
+    )
     source = study["data"].get("source", "")
-    aims = " and the ".join(f"{one['direction'].removesuffix('imize')}imum of {one['name']}" for one in study["objectives"])
+    aims = " and the ".join(
+        f"{one['direction'].removesuffix('imize')}imum of {one['name']}"
+        for one in study["objectives"]
+    )
     unfinished = facts.counts["running"] + facts.counts["paused"]
-    running = f" {unfinished} trials are not finished: snapshot of a running study." if unfinished else ""
+    running = (
+        f" {unfinished} trials are not finished: snapshot of a running study." if unfinished else ""
+    )
     winner = f"<p><b>Winner.</b> {_text(winner_of(facts))}</p>" if facts.winner else ""
     return (
         f"<h1>{_text(study['name'])}</h1>\n"
         f'<p class="soft">A search of {_text(source)} for the {_text(aims)}, seed {study["seed"]}; '
         f"written {_text(facts.written)}.{running}</p>\n"
-        f'<nav><a href="#leaderboard">Leaderboard</a><a href="#history">Search</a><a href="#importance">Settings</a>'
+        f'<nav><a href="#leaderboard">Leaderboard</a><a href="#history">Search</a><a '
+        f'href="#importance">Settings</a>'
         f'<a href="#asymmetry">Models</a><a href="#origin">Origin</a></nav>\n'
         f'<div class="cards">{shown}</div>\n<p>{_text(summary_of(facts))}</p>\n{winner}'
     )
@@ -116,7 +156,10 @@ def _table(facts: Facts, view: StudyView) -> str:
         int(file.parent.name): f'<a href="trials/{file.parent.name}/">checkpoints</a>'
         for file in view.folder.glob("trials/*/best.pt")
     }
-    head = "".join(f"<th{_word_class(name)}>{_text(without_section(name))}</th>" for name in (*heads, *names, "files"))
+    head = "".join(
+        f"<th{_word_class(name)}>{_text(without_section(name))}</th>"
+        for name in (*heads, *names, "files")
+    )
     rows = "\n".join(_row(row, facts, files.get(row["trial"], "")) for row in facts.leaderboard)
     note = "Click a header to sort, a trial for details."
     note += " A trial's value is the best on its curve, the winner's that of all its training."
@@ -124,10 +167,12 @@ def _table(facts: Facts, view: StudyView) -> str:
     if facts.dropped:
         again = f"python -m hopsearch.train from={facts.study['name']}#<trial>"
         note += (
-            f" Checkpoints of trials that finished below the kept ones are dropped (checkpoint.keep); {again} trains one again."
+            f" Checkpoints of trials that finished below the kept ones are dropped "
+            f"(checkpoint.keep); {again} trains one again."
         )
     return (
-        f'{title}<p class="soft">{_text(note)}</p><div class="wide"><table class="sortable"><thead><tr>{head}</tr></thead>'
+        f'{title}<p class="soft">{_text(note)}</p><div class="wide"><table '
+        f'class="sortable"><thead><tr>{head}</tr></thead>'
         f'<tbody>\n{rows}\n</tbody></table></div>\n<pre id="detail" hidden></pre>'
     )
 
@@ -153,7 +198,13 @@ def _row(row: dict[str, Any], facts: Facts, files: str) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, bool | str):
         return f'<td class="word">{_text(value)}</td>' if value != "" else "<td></td>"
-    text = f"{value:.3g}" if isinstance(value, float) and abs(value) < 1000 else f"{value:,}" if value >= 10_000 else str(value)
+    text = (
+        f"{value:.3g}"
+        if isinstance(value, float) and abs(value) < 1000
+        else f"{value:,}"
+        if value >= 10_000
+        else str(value)
+    )
     return f'<td data-value="{value}">{text}</td>'
 
 
@@ -170,14 +221,22 @@ def _failures(facts: Facts) -> str:
         return ""
     rows = [
         f'<tr><td class="word">{_text(failure["reason"])}</td><td>{len(failure["trials"])}</td>'
-        f'<td class="word">{", ".join(_link(number) for number in failure["trials"][:20])}</td></tr>'
+        f'<td class="word">{_links(failure["trials"][:20])}</td></tr>'
         for failure in facts.failures
     ]
     rows += [
-        f'<tr><td class="word">refused: {_text(reason)}</td><td>{n}</td><td></td></tr>' for reason, n in facts.refused.items()
+        f'<tr><td class="word">refused: {_text(reason)}</td><td>{n}</td><td></td></tr>'
+        for reason, n in facts.refused.items()
     ]
     head = '<tr><th class="word">reason</th><th>number</th><th class="word">trials</th></tr>'
-    return f'<h2 id="failures">Failures and refusals</h2><div class="wide"><table>{head}{"".join(rows)}</table></div>'
+    return (
+        f'<h2 id="failures">Failures and refusals</h2><div '
+        f'class="wide"><table>{head}{"".join(rows)}</table></div>'
+    )
+
+
+def _links(numbers: Iterable[int]) -> str:
+    return ", ".join(_link(number) for number in numbers)
 
 
 def _link(number: int) -> str:
@@ -187,8 +246,14 @@ def _link(number: int) -> str:
 def _compared(all_facts: Sequence[Facts]) -> str:
     heads = ("study", "trials", "epochs", "best", "winner's test_acc", "training", "saved")
     head = "".join(f"<th>{name}</th>" for name in heads)
-    rows = "".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in compared_cells(facts)) + "</tr>" for facts in all_facts)
-    return f'<h2 id="compared">Compared</h2><div class="wide"><table><tr>{head}</tr>{rows}</table></div>'
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in compared_cells(facts)) + "</tr>"
+        for facts in all_facts
+    )
+    return (
+        f'<h2 id="compared">Compared</h2><div '
+        f'class="wide"><table><tr>{head}</tr>{rows}</table></div>'
+    )
 
 
 def _section(one: Section) -> str:

@@ -6,17 +6,25 @@ from collections.abc import Sequence
 def pareto_front(points: Sequence[tuple[int, Sequence[float]]], signs: Sequence[int]) -> list[int]:
     """The numbers of the points that are not dominated, in the order given.
 
-    A point dominates another if it is nowhere worse and somewhere better; of equal points all are kept.
+    A point dominates another if it is nowhere worse and somewhere better; of equal points all are
+    kept.
 
     Args:
         points: (trial number, one value a metric).
         signs: a metric each: 1 where larger is better, -1 where smaller is.
     """
-    oriented = [(tuple(sign * value for sign, value in zip(signs, values, strict=True)), number) for number, values in points]
+    oriented = [
+        (tuple(sign * value for sign, value in zip(signs, values, strict=True)), number)
+        for number, values in points
+    ]
     front: list[tuple[tuple[float, ...], int]] = []
-    # In falling order a point can be dominated by an earlier one only, and then by one of the front.
+    # In falling order a point can be dominated by an earlier one only, and then by one of the
+    # front.
     for values, number in sorted(oriented, reverse=True):
-        if not any(other != values and all(map(float.__ge__, map(float, other), map(float, values))) for other, _ in front):
+        if not any(
+            other != values and all(map(float.__ge__, map(float, other), map(float, values)))
+            for other, _ in front
+        ):
             front.append((values, number))
     kept = {number for _, number in front}
     return [number for number, _ in points if number in kept]

@@ -1,4 +1,6 @@
-"""How figures look: colours by state and by family, axes, what is said of a trial under the pointer."""
+"""How figures look: colours by state and by family, axes, what is said of a trial under the
+pointer.
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +10,12 @@ import plotly.graph_objects as go
 
 from hopsearch.study import State, StudyView, TrialRecord
 
-STATE_COLOURS = {"complete": "#1b7f4b", "pruned": "#d08c1d", "failed": "#c0392b", "running": "#2471a3"}
+STATE_COLOURS = {
+    "complete": "#1b7f4b",
+    "pruned": "#d08c1d",
+    "failed": "#c0392b",
+    "running": "#2471a3",
+}
 FAMILY_COLOURS = {
     "imixer": "#6c3fa0",
     "paramixer": "#1f77b4",
@@ -25,8 +32,15 @@ ABSENT = "none"
 def layout(figure: go.Figure, height: int = 420, **more: Any) -> go.Figure:
     """One look for all figures."""
     below = {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"}
-    figure.update_layout(template="plotly_white", height=height, margin={"l": 60, "r": 20, "t": 40, "b": 85}, hovermode="closest")
-    return figure.update_layout(font={"family": "system-ui, sans-serif", "size": 13}, legend=below, **more)
+    figure.update_layout(
+        template="plotly_white",
+        height=height,
+        margin={"l": 60, "r": 20, "t": 40, "b": 85},
+        hovermode="closest",
+    )
+    return figure.update_layout(
+        font={"family": "system-ui, sans-serif", "size": 13}, legend=below, **more
+    )
 
 
 def log_axis(values: Sequence[float]) -> dict[str, Any]:
@@ -47,15 +61,17 @@ def about(view: StudyView, record: TrialRecord) -> str:
     best = record.best(view.sign)
     value = f", {view.objective} {best[1]:.4f} at epoch {best[0]}" if best else ""
     family = record.config.get("model.family", "")
-    return f"trial {record.number}, {family}{value}, {record.state.value} after {record.epoch} epochs"
+    return (
+        f"trial {record.number}, {family}{value}, {record.state.value} after {record.epoch} epochs"
+    )
 
 
 def positions(values: Sequence[Any], log: bool) -> tuple[list[float], list[float], list[str]]:
     """Where values of any kind lie on one axis, absent ones (None) included.
 
     Returns:
-        Positions; tick positions; tick labels. Numbers keep their distances (in the logarithm with ``log``), words are counted
-        off, and what is absent lies below the rest.
+        Positions; tick positions; tick labels. Numbers keep their distances (in the logarithm with
+        ``log``), words are counted off, and what is absent lies below the rest.
     """
     known = [value for value in values if value is not None]
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in known)
@@ -71,7 +87,10 @@ def positions(values: Sequence[Any], log: bool) -> tuple[list[float], list[float
     marks = sorted(set(place.items()), key=lambda item: item[1])
     if len(marks) > 8:
         marks = [marks[round(index * (len(marks) - 1) / 3)] for index in range(4)]
-    ticks, labels = [at for _, at in marks], [f"{value:.2g}" if isinstance(value, float) else str(value) for value, _ in marks]
+    ticks, labels = (
+        [at for _, at in marks],
+        [f"{value:.2g}" if isinstance(value, float) else str(value) for value, _ in marks],
+    )
     if None in values:
         ticks, labels = [below, *ticks], [ABSENT, *labels]
     return [below if value is None else place[value] for value in values], ticks, labels

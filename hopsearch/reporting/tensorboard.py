@@ -1,7 +1,8 @@
 """The study in TensorBoard: a run a trial and one for the study, under ``<study>/tensorboard/``.
 
-The event files are a picture of the study, never its memory: after a restart the runs of unfinished trials are written anew
-from what the trials themselves carry, so a curve has neither gaps nor double points.
+The event files are a picture of the study, never its memory: after a restart the runs of unfinished
+trials are written anew from what the trials themselves carry, so a curve has neither gaps nor
+double points.
 """
 
 import base64
@@ -39,7 +40,9 @@ class EventFile:
         self._writer = RecordWriter((folder / name).open("wb"))
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
-    def scalars(self, step: int, values: Mapping[str, float], wall_time: float | None = None) -> None:
+    def scalars(
+        self, step: int, values: Mapping[str, float], wall_time: float | None = None
+    ) -> None:
         """Add one point to each tag."""
         points = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
         self.summary(Summary(value=points), step, wall_time)
@@ -95,15 +98,23 @@ class Board:
         self._study.flush()
 
     def begin(self, record: TrialRecord) -> None:
-        """Start a trial's run, or start it anew: its parameters for the HParams tab, its whole config as text."""
+        """Start a trial's run, or start it anew: its parameters for the HParams tab, its whole
+        config as text.
+        """
         if record.number in self._runs:
             self._runs.pop(record.number).close()
         run = self._runs[record.number] = self._fresh(_name(record))
         self._written[record.number], self._drawn[record.number] = 0, set()
         self._later.pop(record.number, None)
         started = record.started or time.time()
-        run.summary(summary_v2.hparams_pb(_plain(record.params), trial_id=_name(record), start_time_secs=started))
-        run.summary(text_summary("config", _as_text(record.config | {"seed": record.seed, **record.cost})))
+        run.summary(
+            summary_v2.hparams_pb(
+                _plain(record.params), trial_id=_name(record), start_time_secs=started
+            )
+        )
+        run.summary(
+            text_summary("config", _as_text(record.config | {"seed": record.seed, **record.cost}))
+        )
         run.flush()
 
     def rows(self, record: TrialRecord, rows: Iterable[Mapping[str, float]]) -> None:
@@ -126,12 +137,16 @@ class Board:
             self._rise(known[1], self._reported)
 
     def pictures(self, record: TrialRecord, drawn: Mapping[int, Mapping[str, str]]) -> None:
-        """Add pictures to a trial's run, by epoch and tag, PNG in base64; epochs it holds already are passed over."""
+        """Add pictures to a trial's run, by epoch and tag, PNG in base64; epochs it holds already
+        are passed over.
+        """
         if record.number not in self._runs:
             self.begin(record)
         known = self._drawn[record.number]
         for epoch in sorted(set(drawn) - known):
-            self._runs[record.number].summary(Summary(value=[_image(*picture) for picture in drawn[epoch].items()]), epoch)
+            self._runs[record.number].summary(
+                Summary(value=[_image(*picture) for picture in drawn[epoch].items()]), epoch
+            )
             known.add(epoch)
         self._runs[record.number].flush()
 
@@ -151,7 +166,8 @@ class Board:
             self._study.scalars(self._reported, {self._by_epochs: self._top})
         for number, run in list(self._runs.items()):
             record = self._view.records[number]
-            if record.state not in (State.RUNNING, State.PAUSED):  # the winner, which was trained on after the search
+            # the winner, which was trained on after the search
+            if record.state not in (State.RUNNING, State.PAUSED):
                 self._close(record)
             else:
                 run.close()
@@ -166,20 +182,29 @@ class Board:
         return EventFile(folder)
 
     def _rewrite_if_cut_off(self, record: TrialRecord) -> None:
-        # Killed between the study's record and the run's last line: the objective's curve is in the study.
+        # Killed between the study's record and the run's last line: the objective's curve is in the
+        # study.
         if not (self._folder / _name(record) / _DONE).exists():
             self._from_study(record)
             self._close(record)
 
     def _from_study(self, record: TrialRecord) -> None:
         self.begin(record)
-        self.rows(record, [{"epoch": epoch, self._view.objective: value} for epoch, value in record.curve.items()])
+        self.rows(
+            record,
+            [
+                {"epoch": epoch, self._view.objective: value}
+                for epoch, value in record.curve.items()
+            ],
+        )
 
     def _close(self, record: TrialRecord) -> None:
         run = self._runs.pop(record.number)
         status = api_pb2.STATUS_FAILURE if record.state == State.FAILED else api_pb2.STATUS_SUCCESS
         run.summary(_session_end(status, record.ended or time.time()))
-        words = f"{record.state.value} after {record.epoch} epochs" + (f": {record.reason}" if record.reason else "")
+        words = f"{record.state.value} after {record.epoch} epochs" + (
+            f": {record.reason}" if record.reason else ""
+        )
         if (epochs := self._written[record.number]) > record.epoch:
             words += f"; trained to {epochs} epochs after the search"
         run.summary(text_summary("outcome", words))
@@ -189,18 +214,26 @@ class Board:
     def _advance(self, record: TrialRecord) -> None:
         self._ended += 1
         best = record.best(self._view.sign)
-        if best is not None and (self._best is None or self._view.sign * best[1] > self._view.sign * self._best):
+        if best is not None and (
+            self._best is None or self._view.sign * best[1] > self._view.sign * self._best
+        ):
             self._best = best[1]
         if self._best is not None:
             name = f"study/best_{self._view.objective}_by_trials"
             self._study.scalars(self._ended, {name: self._best}, record.ended or time.time())
 
-    def _best_so_far(self, record: TrialRecord, epoch: int, row: Mapping[str, float]) -> float | None:
+    def _best_so_far(
+        self, record: TrialRecord, epoch: int, row: Mapping[str, float]
+    ) -> float | None:
         known = record.best(self._view.sign, up_to=epoch)
         values = [known[1]] if known else []
-        after = epoch > record.epoch and record.state not in (State.RUNNING, State.FAILED)  # a winner's
+        # a winner's
+        after = epoch > record.epoch and record.state not in (State.RUNNING, State.FAILED)
         if after and self._view.objective in row:
-            values += [row[self._view.objective], self._later.get(record.number, row[self._view.objective])]
+            values += [
+                row[self._view.objective],
+                self._later.get(record.number, row[self._view.objective]),
+            ]
             self._later[record.number] = max(values, key=lambda value: self._view.sign * value)
         return max(values, key=lambda value: self._view.sign * value) if values else None
 
@@ -210,7 +243,8 @@ class Board:
 
     @property
     def _reported(self) -> int:
-        return self._view.epochs - self._view.wasted_epochs  # as the journal tells it, see `chronicle`
+        # as the journal tells it, see `chronicle`
+        return self._view.epochs - self._view.wasted_epochs
 
     def _judge(self) -> None:
         new = self._view.judgements[self._judged :]
@@ -229,10 +263,14 @@ class Board:
 
 
 def tag_of(metric: str) -> str:
-    """The TensorBoard tag of a metric: what is trained and what is measured in groups of their own."""
+    """The TensorBoard tag of a metric: what is trained and what is measured in groups of their
+    own.
+    """
     if "/" in metric:
         return metric
-    group = {"train_loss": "train", "lr": "train", "images_per_s": "speed", "seconds": "speed"}.get(metric, "validation")
+    group = {"train_loss": "train", "lr": "train", "images_per_s": "speed", "seconds": "speed"}.get(
+        metric, "validation"
+    )
     return f"{group}/{metric}"
 
 
@@ -241,8 +279,12 @@ def _name(record: TrialRecord) -> str:
 
 
 def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
-    # The HParams tab knows numbers, booleans and words; an inactive parameter is left out and shows as an empty cell.
-    return {name: value if isinstance(value, bool | int | float | str) else str(value) for name, value in params.items()}
+    # The HParams tab knows numbers, booleans and words; an inactive parameter is left out and shows
+    # as an empty cell.
+    return {
+        name: value if isinstance(value, bool | int | float | str) else str(value)
+        for name, value in params.items()
+    }
 
 
 def _as_text(values: Mapping[str, Any]) -> str:
@@ -250,7 +292,9 @@ def _as_text(values: Mapping[str, Any]) -> str:
 
 
 def _experiment(space: Space, objective: str) -> Summary:
-    columns = [summary_v2.HParam(name, _domain(parameter)) for name, parameter in space.parameters.items()]
+    columns = [
+        summary_v2.HParam(name, _domain(parameter)) for name, parameter in space.parameters.items()
+    ]
     metrics = [summary_v2.Metric(f"best/{objective}", display_name=f"best {objective}")]
     return summary_v2.hparams_config_pb(columns, metrics)
 
@@ -262,7 +306,10 @@ def _layout(objective: str) -> Summary:
             "search": {
                 objective: ["Multiline", [tag_of(objective)]],
                 f"best {objective}": ["Multiline", [f"best/{objective}"]],
-                "balanced accuracy": ["Multiline", ["validation/val_balanced_acc", "validation/val_worst_recall"]],
+                "balanced accuracy": [
+                    "Multiline",
+                    ["validation/val_balanced_acc", "validation/val_worst_recall"],
+                ],
                 "recall by class": ["Multiline", ["recall/.*"]],
                 "loss": ["Multiline", ["train/train_loss", "validation/val_loss"]],
             },
@@ -283,7 +330,10 @@ def _layout(objective: str) -> Summary:
 def _image(tag: str, picture: str) -> Summary.Value:
     png = base64.b64decode(picture)
     width, height = struct.unpack(">II", png[16:24])  # of every PNG's first chunk
-    return Summary.Value(tag=tag, image=Summary.Image(encoded_image_string=png, width=width, height=height, colorspace=3))
+    return Summary.Value(
+        tag=tag,
+        image=Summary.Image(encoded_image_string=png, width=width, height=height, colorspace=3),
+    )
 
 
 def _domain(parameter: Parameter) -> summary_v2.Domain | None:
@@ -300,6 +350,8 @@ def _session_end(status: int, ended: float) -> Summary:
     info = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=ended)
     data = plugin_data_pb2.HParamsPluginData(session_end_info=info)
     value = Summary.Value(
-        tag=metadata.SESSION_END_INFO_TAG, metadata=metadata.create_summary_metadata(data), tensor=metadata.NULL_TENSOR
+        tag=metadata.SESSION_END_INFO_TAG,
+        metadata=metadata.create_summary_metadata(data),
+        tensor=metadata.NULL_TENSOR,
     )
     return Summary(value=[value])

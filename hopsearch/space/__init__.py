@@ -1,7 +1,8 @@
 """Search spaces: what may vary, read from YAML files that a researcher can read too.
 
-space = load_space("imixer").resolve({"data.image_size": 32, "data.channels": 3, "data.classes": 10, "data.n_train": 42500})
-config = space.override({"model.depth": 4}).walk(lambda name, parameter: ask_a_sampler(name, parameter))
+space = load_space("imixer").resolve({"data.image_size": 32, "data.channels": 3, "data.classes": 10,
+"data.n_train": 42500}) config = space.override({"model.depth": 4}).walk(lambda name, parameter:
+ask_a_sampler(name, parameter))
 """
 
 from hopsearch.space.conditions import FACTS, Value

@@ -1,13 +1,15 @@
 """Conditions: when a parameter is part of a configuration.
 
-A condition is plain data, as it stands in the YAML file: a mapping from a name to a test, and all tests must hold.
+A condition is plain data, as it stands in the YAML file: a mapping from a name to a test, and all
+tests must hold.
 
     when: {model.family: imixer}             equal to a value
     when: {model.family: [imixer, symmixer]} one of several values
-    when: {model.n_iter: {min: 1, max: 4}}   a number between two bounds, either of which may be left out
+    when: {model.n_iter: {min: 1, max: 4}}   a number between bounds; one may be left out
     when: {data.image_size: {multiple_of: 8}}
 
-Names are parameters (searched or fixed) or facts about the data, `FACTS`, which are known before the search begins.
+Names are parameters (searched or fixed) or facts about the data, `FACTS`, which are known before
+the search begins.
 """
 
 import json
@@ -24,7 +26,9 @@ When = Mapping[str, Any]
 """A condition: name to test. Empty: always."""
 
 FACTS = ("data.image_size", "data.channels", "data.classes", "data.n_train")
-"""What a space may know about the data: pixels a side, colour channels, classes, training images."""
+"""What a space may know about the data: pixels a side, colour channels, classes, training
+images.
+"""
 
 _BOUNDS = ("min", "max", "multiple_of")
 
@@ -39,7 +43,9 @@ def shown(value: Any) -> str:
 
 def is_number(value: Any) -> bool:
     """Whether ``value`` is a finite number; booleans are not, although Python counts with them."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+    )
 
 
 def same(a: Any, b: Any) -> bool:
@@ -54,12 +60,18 @@ def read_when(when: Any, place: str) -> dict[str, Any]:
         SpaceError: not a mapping, an empty test, an unknown bound, or a bound that is not a number.
     """
     if not isinstance(when, Mapping):
-        raise SpaceError(place, f"when must map names to tests, got {shown(when)}", "Write when: {model.n_iter: {min: 1}}")
+        raise SpaceError(
+            place,
+            f"when must map names to tests, got {shown(when)}",
+            "Write when: {model.n_iter: {min: 1}}",
+        )
     return {str(name): _read_test(str(name), test, place) for name, test in when.items()}
 
 
 def holds(when: When, config: Mapping[str, Any]) -> bool:
-    """Whether every test of ``when`` passes; a name that ``config`` does not have fails its test."""
+    """Whether every test of ``when`` passes; a name that ``config`` does not have fails its
+    test.
+    """
     return all(name in config and passes(test, config[name]) for name, test in when.items())
 
 
@@ -81,24 +93,46 @@ def _read_test(name: str, test: Any, place: str) -> Any:
         return _read_bounds(name, test, place)
     if isinstance(test, list | tuple):
         if not test or not all(isinstance(one, Value) for one in test):
-            raise SpaceError(place, f"when {name} must list values, got {shown(test)}", f"Write when: {{{name}: [1, 2]}}")
+            raise SpaceError(
+                place,
+                f"when {name} must list values, got {shown(test)}",
+                f"Write when: {{{name}: [1, 2]}}",
+            )
         return list(test)
     if not isinstance(test, Value):
-        raise SpaceError(place, f"when {name} must be a value, a list or bounds, got {shown(test)}", "Quote it if it is a word")
+        raise SpaceError(
+            place,
+            f"when {name} must be a value, a list or bounds, got {shown(test)}",
+            "Quote it if it is a word",
+        )
     return test
 
 
 def _read_bounds(name: str, test: Mapping[Any, Any], place: str) -> dict[str, Any]:
     if not test:
-        raise SpaceError(place, f"when {name} must have a bound, got {{}}", f"Write when: {{{name}: {{min: 1}}}}")
+        raise SpaceError(
+            place, f"when {name} must have a bound, got {{}}", f"Write when: {{{name}: {{min: 1}}}}"
+        )
     for key, bound in test.items():
         if key not in _BOUNDS:
-            raise SpaceError(place, f"when {name} has the unknown key {shown(key)}", did_you_mean(str(key), _BOUNDS))
+            raise SpaceError(
+                place,
+                f"when {name} has the unknown key {shown(key)}",
+                did_you_mean(str(key), _BOUNDS),
+            )
         if not is_number(bound):
-            raise SpaceError(place, f"when {name} {key} must be a number, got {shown(bound)}", "Write a number")
+            raise SpaceError(
+                place, f"when {name} {key} must be a number, got {shown(bound)}", "Write a number"
+            )
     low, high = test.get("min"), test.get("max")
     if low is not None and high is not None and low > high:
-        raise SpaceError(place, f"when {name} must have min <= max, got min={low}, max={high}", "Swap them")
+        raise SpaceError(
+            place, f"when {name} must have min <= max, got min={low}, max={high}", "Swap them"
+        )
     if test.get("multiple_of", 1) <= 0:
-        raise SpaceError(place, f"when {name} must have multiple_of > 0, got {test['multiple_of']}", "Give a positive number")
+        raise SpaceError(
+            place,
+            f"when {name} must have multiple_of > 0, got {test['multiple_of']}",
+            "Give a positive number",
+        )
     return dict(test)

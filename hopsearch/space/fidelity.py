@@ -14,7 +14,8 @@ class Fidelity:
     Args:
         min_epochs: epochs before a trial may first be stopped.
         max_epochs: epochs of a trial that is never stopped.
-        reduction: one trial in so many goes on from a rung (η), and the next rung is so many times higher.
+        reduction: one trial in so many goes on from a rung (η), and the next rung is so many times
+            higher.
     """
 
     min_epochs: int = 1
@@ -28,12 +29,17 @@ class Fidelity:
                 rule = f"{name} must be a whole number >= {least}, got {shown(value)}"
                 raise SpaceError("fidelity", rule, f"Write {name}: {least} or more")
         if self.min_epochs > self.max_epochs:
-            rule = f"min_epochs <= max_epochs must hold, got min_epochs={self.min_epochs}, max_epochs={self.max_epochs}"
+            rule = (
+                f"min_epochs <= max_epochs must hold, got min_epochs={self.min_epochs}, "
+                f"max_epochs={self.max_epochs}"
+            )
             raise SpaceError("fidelity", rule, "Lower min_epochs or raise max_epochs")
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """Epochs at which trials are compared: ``min_epochs * reduction**k`` below ``max_epochs``, then ``max_epochs``."""
+        """Epochs at which trials are compared: ``min_epochs * reduction**k`` below ``max_epochs``,
+        then ``max_epochs``.
+        """
         rungs = []
         epochs = self.min_epochs
         while epochs < self.max_epochs:

@@ -1,4 +1,6 @@
-"""Space files: the shipped ones by name, a user's by path, and what is left of one when the data is known."""
+"""Space files: the shipped ones by name, a user's by path, and what is left of one when the data is
+known.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +21,8 @@ _SUFFIXES = (".yaml", ".yml")
 
 @dataclass(frozen=True)
 class SpaceFile:
-    """A search space as written: parameters may have alternatives that wait for facts about the data.
+    """A search space as written: parameters may have alternatives that wait for facts about the
+    data.
 
     Args:
         name: ``imixer`` of ``search_spaces/imixer.yaml``.
@@ -32,20 +35,26 @@ class SpaceFile:
     parts: Parts
 
     def resolve(self, facts: Mapping[str, Any]) -> Space:
-        """The space for one data set: alternatives chosen, parameters whose data condition fails dropped.
+        """The space for one data set: alternatives chosen, parameters whose data condition fails
+        dropped.
 
         Args:
             facts: values of `FACTS`, flat (``data.image_size``) or nested; more keys do no harm.
 
         Raises:
-            SpaceError: a condition asks for a fact that is not given, an alternative would never be used, since the one taken
-                hangs on more than the data, or what is left is no sound space.
+            SpaceError: a condition asks for a fact that is not given, an alternative would never be
+                used, since the one taken hangs on more than the data, or what is left is no sound
+                space.
         """
         known = {name: value for name, value in flatten(facts).items() if name in FACTS}
         chosen: dict[str, Parameter] = {}
         for name, alternatives in self.parts.parameters.items():
             place = Where(self.source, ("parameters", name))
-            fitting = [(turn, one) for turn, one in enumerate(alternatives, start=1) if _fits(one.when, known, place)]
+            fitting = [
+                (turn, one)
+                for turn, one in enumerate(alternatives, start=1)
+                if _fits(one.when, known, place)
+            ]
             if fitting:
                 chosen[name] = fitting[0][1]
             for turn, other in fitting[1:]:
@@ -63,7 +72,9 @@ class SpaceFile:
             source=self.source,
         )
 
-    def _points(self, known: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> list[dict[str, Value]]:
+    def _points(
+        self, known: Mapping[str, Any], parameters: Mapping[str, Parameter]
+    ) -> list[dict[str, Value]]:
         dropped = self.parts.parameters.keys() - parameters.keys()
         points = []
         for number, (when, point) in enumerate(self.parts.first, start=1):
@@ -84,10 +95,12 @@ def about_space(name: str) -> str:
 
 
 def load_space(name_or_path: str | Path) -> SpaceFile:
-    """Read a shipped search space by its name, from any directory, or a user's by the path of its YAML file.
+    """Read a shipped search space by its name, from any directory, or a user's by the path of its
+    YAML file.
 
     Args:
-        name_or_path: ``imixer``, or a path: something that ends in .yaml or .yml, or has a directory in it.
+        name_or_path: ``imixer``, or a path: something that ends in .yaml or .yml, or has a
+            directory in it.
 
     Raises:
         SpaceError: unknown name, unreadable file, broken YAML, or a mistake in what the file says.
@@ -99,7 +112,9 @@ def load_space(name_or_path: str | Path) -> SpaceFile:
     if text not in list_spaces():
         hint = choices(text, list_spaces())
         raise SpaceError(
-            "command line: space", f"unknown search space, got {brief(text)}", f"{hint}; or give the path of a YAML file"
+            "command line: space",
+            f"unknown search space, got {brief(text)}",
+            f"{hint}; or give the path of a YAML file",
         )
     return _read(_shipped() / f"{text}.yaml", f"search_spaces/{text}.yaml")
 
@@ -116,14 +131,20 @@ def _read(path: Path, name: str) -> SpaceFile:
     parts, top = read_parts(data, source), Where(source)
     if not parts.parameters:
         rule = "must name at least one parameter, got none"
-        raise SpaceError(top / "parameters", rule, "Move one from fixed to parameters, or train a single model instead")
+        raise SpaceError(
+            top / "parameters",
+            rule,
+            "Move one from fixed to parameters, or train a single model instead",
+        )
     for parameter, alternatives in parts.parameters.items():
         here = top / "parameters" / parameter
         if parameter in parts.fixed:
             raise SpaceError(here, "must be fixed or searched, got both", "Drop one of the two")
         for turn, alternative in enumerate(alternatives, start=1):
             for parent, test in alternative.when.items():
-                _refuse_impossible(parent, test, parts, here / turn if len(alternatives) > 1 else here)
+                _refuse_impossible(
+                    parent, test, parts, here / turn if len(alternatives) > 1 else here
+                )
     for number, (when, _) in enumerate(parts.first, start=1):
         for fact in when:
             if fact not in FACTS:
@@ -142,11 +163,18 @@ def _refuse_impossible(parent: str, test: Any, parts: Parts, place: Where) -> No
 
 
 def _refuse_unused(taken: When, other: When, place: Where) -> None:
-    """One of several alternatives that fit the data, where the one that is taken hangs on something else, is meant to be used."""
+    """One of several alternatives that fit the data, where the one that is taken hangs on something
+    else, is meant to be used.
+    """
     waits = {parent: test for parent, test in taken.items() if parent not in FACTS}
     if waits and waits != {parent: test for parent, test in other.items() if parent not in FACTS}:
-        rule = f"would never be used: alternatives may differ by the data alone, and the one taken has when {shown(waits)}"
-        raise SpaceError(place, rule, "Write one range for all cases, or search them in studies of their own")
+        rule = (
+            f"would never be used: alternatives may differ by the data alone, and the one "
+            f"taken has when {shown(waits)}"
+        )
+        raise SpaceError(
+            place, rule, "Write one range for all cases, or search them in studies of their own"
+        )
 
 
 def _fits(when: When, known: Mapping[str, Any], place: Where) -> bool:
@@ -155,5 +183,9 @@ def _fits(when: When, known: Mapping[str, Any], place: Where) -> bool:
     for fact in asked:
         if fact not in known:
             given = ", ".join(sorted(known)) or "nothing"
-            raise SpaceError(place, f"{fact} must be known to decide its condition, got {given}", "Give the data's facts")
+            raise SpaceError(
+                place,
+                f"{fact} must be known to decide its condition, got {given}",
+                "Give the data's facts",
+            )
     return holds(asked, known)

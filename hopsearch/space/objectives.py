@@ -9,8 +9,10 @@ from hopsearch.space.conditions import shown
 from hopsearch.space.yaml_places import Where
 
 COSTS = ("params", "flops", "memory", "latency")
-"""What a configuration costs, whatever its epoch: the first three are computed before it runs, ``latency`` (seconds of one
-image's forward pass) is measured on the trial's own device. All may follow the first objective; smaller is better."""
+"""What a configuration costs, whatever its epoch: the first three are computed before it runs,
+``latency`` (seconds of one
+image's forward pass) is measured on the trial's own device. All may follow the first objective;
+smaller is better."""
 
 _DIRECTIONS = ("maximize", "minimize")
 
@@ -29,19 +31,27 @@ class Objective:
 
 
 def read_objectives(objective: Any, direction: Any, source: str) -> tuple[Objective, ...]:
-    """Objectives from their words: ``val_acc``, or ``val_acc,params`` with ``maximize`` or ``maximize,minimize``.
+    """Objectives from their words: ``val_acc``, or ``val_acc,params`` with ``maximize`` or
+    ``maximize,minimize``.
 
     The first is a metric of every epoch; those after it are `COSTS`, and need no direction.
 
     Raises:
-        SpaceError: no word, a direction that is none, a further objective that is not a cost, or one named twice.
+        SpaceError: no word, a direction that is none, a further objective that is not a cost, or
+            one named twice.
     """
     if not isinstance(objective, str) or not objective:
         raise SpaceError(
-            Where(source, ("objective",)), f"must be the name of a metric, got {shown(objective)}", "Write e.g. val_acc"
+            Where(source, ("objective",)),
+            f"must be the name of a metric, got {shown(objective)}",
+            "Write e.g. val_acc",
         )
     names = [name.strip() for name in objective.split(",")]
-    directions = [word.strip() for word in direction.split(",")] if isinstance(direction, str) else [direction]
+    directions = (
+        [word.strip() for word in direction.split(",")]
+        if isinstance(direction, str)
+        else [direction]
+    )
     for word in directions:
         if word not in _DIRECTIONS:
             rule = f"must be maximize or minimize, got {shown(word)}"
@@ -56,7 +66,16 @@ def read_objectives(objective: Any, direction: Any, source: str) -> tuple[Object
             raise SpaceError(Where(source, ("objective",)), rule, choices(name, COSTS))
     if names[0] in COSTS:
         rule = f"must begin with a metric of the epochs, got {shown(names[0])}"
-        raise SpaceError(Where(source, ("objective",)), rule, f"Write val_acc,{names[0]}; a cost alone needs no training")
+        raise SpaceError(
+            Where(source, ("objective",)),
+            rule,
+            f"Write val_acc,{names[0]}; a cost alone needs no training",
+        )
     if len(set(names)) < len(names):
-        raise SpaceError(Where(source, ("objective",)), f"must differ, got {shown(objective)}", "Drop one")
-    return tuple(Objective(name, 1 if word == "maximize" else -1) for name, word in zip(names, directions, strict=True))
+        raise SpaceError(
+            Where(source, ("objective",)), f"must differ, got {shown(objective)}", "Drop one"
+        )
+    return tuple(
+        Objective(name, 1 if word == "maximize" else -1)
+        for name, word in zip(names, directions, strict=True)
+    )

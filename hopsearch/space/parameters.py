@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 from hopsearch.core.errors import SpaceError
 from hopsearch.space.conditions import Value, When, is_number, passes, read_when, same, shown
 
-# Steps are added up in floating point: 0.1 + 2 * 0.1 is not 0.3. Bounds and steps hold up to this share of themselves.
+# Steps are added up in floating point: 0.1 + 2 * 0.1 is not 0.3. Bounds and steps hold up to this
+# share of themselves.
 _TOLERANCE = 1e-9
 
 
@@ -19,7 +20,8 @@ class Parameter(ABC):
     """What the kinds have in common. Build a `Float`, an `Int` or a `Categorical`.
 
     Args:
-        when: the condition under which the parameter is active (see `hopsearch.space.conditions`); empty: always.
+        when: the condition under which the parameter is active (see `hopsearch.space.conditions`);
+            empty: always.
     """
 
     kind: ClassVar[str]
@@ -34,7 +36,9 @@ class Parameter(ABC):
 
     @abstractmethod
     def normalise(self, value: Any) -> Value:
-        """The one spelling of a contained value: what tells duplicates and goes into a configuration."""
+        """The one spelling of a contained value: what tells duplicates and goes into a
+        configuration.
+        """
 
     @abstractmethod
     def values(self) -> Sequence[Value] | None:
@@ -42,7 +46,9 @@ class Parameter(ABC):
 
     @abstractmethod
     def can_pass(self, test: Any) -> bool:
-        """Whether any value passes this test of a condition; tells a misspelt condition from a useful one."""
+        """Whether any value passes this test of a condition; tells a misspelt condition from a
+        useful one.
+        """
 
     @abstractmethod
     def describe(self) -> str:
@@ -60,7 +66,11 @@ class Parameter(ABC):
 
     def _dict(self, **keys: Any) -> dict[str, Any]:
         data = {"type": self.kind, **keys, "when": dict(self.when)}
-        return {key: value for key, value in data.items() if value is not None and value is not False and value != {}}
+        return {
+            key: value
+            for key, value in data.items()
+            if value is not None and value is not False and value != {}
+        }
 
 
 @dataclass(frozen=True)
@@ -92,7 +102,9 @@ class Float(Parameter):
         if not is_number(value):
             return False
         slack = _TOLERANCE * max(abs(self.low), abs(self.high))
-        return self.low - slack <= value <= self.high + slack and (self.step is None or _on_step(value, self.low, self.step))
+        return self.low - slack <= value <= self.high + slack and (
+            self.step is None or _on_step(value, self.low, self.step)
+        )
 
     def normalise(self, value: Any) -> float:
         """A float, rounded to twelve digits: 0.1 + 0.2 and 0.3 are one value."""
@@ -104,7 +116,10 @@ class Float(Parameter):
             return [self.low]
         if self.step is None:
             return None
-        return [self.normalise(self.low + k * self.step) for k in range(_steps(self.low, self.high, self.step) + 1)]
+        return [
+            self.normalise(self.low + k * self.step)
+            for k in range(_steps(self.low, self.high, self.step) + 1)
+        ]
 
     def draw(self, random: Random) -> Value:
         """A value drawn uniformly, in the logarithm with ``log``."""
@@ -112,7 +127,10 @@ class Float(Parameter):
             return super().draw(random)
         if not self.log:
             return random.uniform(self.low, self.high)
-        return min(self.high, max(self.low, math.exp(random.uniform(math.log(self.low), math.log(self.high)))))
+        return min(
+            self.high,
+            max(self.low, math.exp(random.uniform(math.log(self.low), math.log(self.high)))),
+        )
 
     def can_pass(self, test: Any) -> bool:
         """Whether any value passes ``test``."""
@@ -149,7 +167,11 @@ class Int(Parameter):
         for name in ("low", "high", "step"):
             value = getattr(self, name)
             if is_number(value) and not isinstance(value, int):
-                raise SpaceError(self.kind, f"{name} must be a whole number, got {value}", "Round it, or write type: float")
+                raise SpaceError(
+                    self.kind,
+                    f"{name} must be a whole number, got {value}",
+                    "Round it, or write type: float",
+                )
         _check_range(self)
 
     def contains(self, value: Any) -> bool:
@@ -182,7 +204,8 @@ class Categorical(Parameter):
     """One of several choices, without an order among them.
 
     Args:
-        choices: words, numbers, or booleans; no two equal. Booleans do not mix with others: ``True`` would equal ``1``.
+        choices: words, numbers, or booleans; no two equal. Booleans do not mix with others:
+            ``True`` would equal ``1``.
     """
 
     kind: ClassVar[str] = "categorical"
@@ -228,23 +251,44 @@ KINDS: dict[str, type[Parameter]] = {kind.kind: kind for kind in (Float, Int, Ca
 
 
 def _check_range(parameter: Float | Int) -> None:
-    kind, low, high, log, step = parameter.kind, parameter.low, parameter.high, parameter.log, parameter.step
+    kind, low, high, log, step = (
+        parameter.kind,
+        parameter.low,
+        parameter.high,
+        parameter.log,
+        parameter.step,
+    )
     for name, value in (("low", low), ("high", high), ("step", step)):
         if not is_number(value) and not (name == "step" and value is None):
-            raise SpaceError(kind, f"{name} must be a number, got {shown(value)}", "Write a number, such as 4 or 1e-4")
+            raise SpaceError(
+                kind,
+                f"{name} must be a number, got {shown(value)}",
+                "Write a number, such as 4 or 1e-4",
+            )
     if not isinstance(log, bool):
-        raise SpaceError(kind, f"log must be true or false, got {shown(log)}", "Write log: true, or drop it")
+        raise SpaceError(
+            kind, f"log must be true or false, got {shown(log)}", "Write log: true, or drop it"
+        )
     if low > high:
         raise SpaceError(kind, f"low <= high must hold, got low={low}, high={high}", "Swap them")
     if log and low <= 0:
-        raise SpaceError(kind, f"log needs low > 0, got low={low}", "Raise low above 0, or drop log")
+        raise SpaceError(
+            kind, f"log needs low > 0, got low={low}", "Raise low above 0, or drop log"
+        )
     if step is None:
         return
     if log:
-        raise SpaceError(kind, f"step and log must not go together, got step={step}, log=true", "Drop one of the two")
+        raise SpaceError(
+            kind,
+            f"step and log must not go together, got step={step}, log=true",
+            "Drop one of the two",
+        )
     if step <= 0:
-        raise SpaceError(kind, f"step > 0 must hold, got step={step}", "Give a positive step, or drop it")
-    if not _on_step(high, low, step):  # engines shorten such a range silently, or with a warning on every trial
+        raise SpaceError(
+            kind, f"step > 0 must hold, got step={step}", "Give a positive step, or drop it"
+        )
+    # engines shorten such a range silently, or with a warning on every trial
+    if not _on_step(high, low, step):
         last = low + math.floor((high - low) / step) * step
         rule = f"high must be low plus whole steps, got low={low}, high={high}, step={step}"
         raise SpaceError(kind, rule, f"Write high: {last:.12g}")
@@ -253,16 +297,28 @@ def _check_range(parameter: Float | Int) -> None:
 def _check_choices(choices: Any) -> None:
     kind = Categorical.kind
     if not isinstance(choices, list | tuple):
-        raise SpaceError(kind, f"choices must be a list, got {shown(choices)}", "Write choices: [32, 64]")
+        raise SpaceError(
+            kind, f"choices must be a list, got {shown(choices)}", "Write choices: [32, 64]"
+        )
     if not choices:
-        raise SpaceError(kind, "choices must hold at least one value, got []", "Add values, or drop the parameter")
+        raise SpaceError(
+            kind,
+            "choices must hold at least one value, got []",
+            "Add values, or drop the parameter",
+        )
     for index, choice in enumerate(choices):
-        if not isinstance(choice, Value) or (isinstance(choice, float) and not math.isfinite(choice)):
+        if not isinstance(choice, Value) or (
+            isinstance(choice, float) and not math.isfinite(choice)
+        ):
             raise SpaceError(
-                kind, f"choices must be words, finite numbers or true/false, got {shown(choice)}", "Write it as a word"
+                kind,
+                f"choices must be words, finite numbers or true/false, got {shown(choice)}",
+                "Write it as a word",
             )
         if any(same(choice, earlier) for earlier in choices[:index]):
-            raise SpaceError(kind, f"choices must differ, got {shown(choice)} twice", "Drop one of the two")
+            raise SpaceError(
+                kind, f"choices must differ, got {shown(choice)} twice", "Drop one of the two"
+            )
     if 0 < sum(isinstance(choice, bool) for choice in choices) < len(choices):
         rule = f"choices must not mix true/false with other values, got {shown(list(choices))}"
         raise SpaceError(kind, rule, "Write 0 for off, or quote the word")
@@ -278,12 +334,19 @@ def _on_step(value: float, low: float, step: float) -> bool:
 
 
 def _range_can_pass(parameter: Float | Int, test: Any) -> bool:
-    # Bounds are compared as intervals: exact for a Float, and for an Int up to `multiple_of`, which only a grid could tell.
+    # Bounds are compared as intervals: exact for a Float, and for an Int up to `multiple_of`, which
+    # only a grid could tell.
     if isinstance(test, dict):
-        return bool(test.get("min", parameter.low) <= parameter.high and test.get("max", parameter.high) >= parameter.low)
+        return bool(
+            test.get("min", parameter.low) <= parameter.high
+            and test.get("max", parameter.high) >= parameter.low
+        )
     return any(parameter.contains(value) for value in (test if isinstance(test, list) else [test]))
 
 
 def _describe(parameter: Float | Int, noun: str) -> str:
     step = f" in steps of {parameter.step:.12g}" if parameter.step is not None else ""
-    return f"{noun} from {parameter.low:.12g} to {parameter.high:.12g}{step}{' (log)' if parameter.log else ''}"
+    return (
+        f"{noun} from {parameter.low:.12g} to "
+        f"{parameter.high:.12g}{step}{' (log)' if parameter.log else ''}"
+    )

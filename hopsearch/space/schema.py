@@ -1,4 +1,6 @@
-"""From plain data, as a YAML or JSON file holds it, to parameters: every mistake is named with its place and remedy."""
+"""From plain data, as a YAML or JSON file holds it, to parameters: every mistake is named with its
+place and remedy.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -47,20 +49,29 @@ def read_parts(data: Any, source: str) -> Parts:
     """
     top = Where(source)
     if not isinstance(data, Mapping):
-        raise SpaceError(top, f"must be a mapping, got {noun(data)}", f"Begin with one of the keys {', '.join(SPACE_KEYS)}")
+        raise SpaceError(
+            top,
+            f"must be a mapping, got {noun(data)}",
+            f"Begin with one of the keys {', '.join(SPACE_KEYS)}",
+        )
     _refuse_unknown(data, SPACE_KEYS, top)
     parameters = data.get("parameters")
     if not isinstance(parameters, Mapping):
         rule = f"must map names to what is searched, got {noun(parameters)}"
-        raise SpaceError(top / "parameters", rule, "Add e.g. model.depth: {type: int, low: 2, high: 8}")
+        raise SpaceError(
+            top / "parameters", rule, "Add e.g. model.depth: {type: int, low: 2, high: 8}"
+        )
     objective, direction = data.get("objective", "val_acc"), data.get("direction", "maximize")
     objective = (
-        ",".join(objective) if isinstance(objective, list) and all(isinstance(name, str) for name in objective) else objective
+        ",".join(objective)
+        if isinstance(objective, list) and all(isinstance(name, str) for name in objective)
+        else objective
     )
     read_objectives(objective, direction, source)
     return Parts(
         parameters={
-            _name(name, top / "parameters"): _alternatives(spec, top / "parameters" / name) for name, spec in parameters.items()
+            _name(name, top / "parameters"): _alternatives(spec, top / "parameters" / name)
+            for name, spec in parameters.items()
         },
         fixed=_fixed(data.get("fixed"), top / "fixed"),
         first=_first(data.get("first"), top / "first"),
@@ -73,21 +84,40 @@ def read_parts(data: Any, source: str) -> Parts:
 def _alternatives(spec: Any, place: Where) -> tuple[Parameter, ...]:
     if isinstance(spec, list):
         if not spec:
-            raise SpaceError(place, "a list of alternatives must not be empty, got []", "Add one, or drop the parameter")
+            raise SpaceError(
+                place,
+                "a list of alternatives must not be empty, got []",
+                "Add one, or drop the parameter",
+            )
         return tuple(_parameter(one, place / number) for number, one in enumerate(spec, start=1))
     return (_parameter(spec, place),)
 
 
 def _parameter(spec: Any, place: Where) -> Parameter:
     if not isinstance(spec, Mapping):
-        raise SpaceError(place, f"must be a mapping with a type, got {noun(spec)}", "Write e.g. {type: int, low: 2, high: 8}")
+        raise SpaceError(
+            place,
+            f"must be a mapping with a type, got {noun(spec)}",
+            "Write e.g. {type: int, low: 2, high: 8}",
+        )
     if "type" not in spec:
-        nested = next((key for key, value in spec.items() if isinstance(value, Mapping) and key != "when"), None)
-        hint = f"Write names with dots: {place.path[1]}.{nested}" if nested else f"Add type: {' | '.join(KINDS)}"
+        nested = next(
+            (key for key, value in spec.items() if isinstance(value, Mapping) and key != "when"),
+            None,
+        )
+        hint = (
+            f"Write names with dots: {place.path[1]}.{nested}"
+            if nested
+            else f"Add type: {' | '.join(KINDS)}"
+        )
         raise SpaceError(place, "type must be given", hint)
     kind = KINDS.get(spec["type"]) if isinstance(spec["type"], str) else None
     if kind is None:
-        raise SpaceError(place / "type", f"unknown type, got {shown(spec['type'])}", choices(str(spec["type"]), KINDS))
+        raise SpaceError(
+            place / "type",
+            f"unknown type, got {shown(spec['type'])}",
+            choices(str(spec["type"]), KINDS),
+        )
     keys = {field.name: field for field in fields(kind)}
     _refuse_unknown(spec, ("type", *keys), place)
     for name, field in keys.items():
@@ -101,7 +131,11 @@ def _fixed(data: Any, place: Where) -> dict[str, Any]:
     if data is None:
         return {}
     if not isinstance(data, Mapping):
-        raise SpaceError(place, f"must map names to values, got {noun(data)}", "Write e.g. {model.family: imixer}")
+        raise SpaceError(
+            place,
+            f"must map names to values, got {noun(data)}",
+            "Write e.g. {model.family: imixer}",
+        )
     return flatten({_name(name, place): value for name, value in data.items()})
 
 
@@ -109,15 +143,21 @@ def _first(data: Any, place: Where) -> tuple[tuple[dict[str, Any], dict[str, Val
     if data is None:
         return ()
     if not isinstance(data, list):
-        raise SpaceError(place, f"must be a list of points, got {noun(data)}", "Write - {model.depth: 4}")
+        raise SpaceError(
+            place, f"must be a list of points, got {noun(data)}", "Write - {model.depth: 4}"
+        )
     points = []
     for number, point in enumerate(data, start=1):
         here = place / number
         if not isinstance(point, Mapping):
-            raise SpaceError(here, f"must map names to values, got {noun(point)}", "Write - {model.depth: 4}")
+            raise SpaceError(
+                here, f"must map names to values, got {noun(point)}", "Write - {model.depth: 4}"
+            )
         with _placed(here):
             when = read_when(point.get("when", {}), "when")
-        points.append((when, {_name(name, here): value for name, value in point.items() if name != "when"}))
+        points.append(
+            (when, {_name(name, here): value for name, value in point.items() if name != "when"})
+        )
     return tuple(points)
 
 
@@ -134,14 +174,18 @@ def _fidelity(data: Any, place: Where) -> Fidelity:
 
 def _name(name: Any, place: Where) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise SpaceError(place / name, f"names must be dotted words, got {shown(name)}", "Write e.g. model.depth")
+        raise SpaceError(
+            place / name, f"names must be dotted words, got {shown(name)}", "Write e.g. model.depth"
+        )
     return name
 
 
 def _refuse_unknown(data: Mapping[Any, Any], known: tuple[str, ...], place: Where) -> None:
     for key in data:
         if key not in known:
-            raise SpaceError(place / key, f"unknown key, got {shown(key)}", did_you_mean(str(key), known))
+            raise SpaceError(
+                place / key, f"unknown key, got {shown(key)}", did_you_mean(str(key), known)
+            )
 
 
 def noun(data: Any) -> str:

@@ -23,20 +23,22 @@ Suggest = Callable[[str, Parameter], Value]
 
 @dataclass(frozen=True)
 class Space:
-    """Parameters, ordered so that a condition's parents come first, with the fixed values beside them.
+    """Parameters, ordered so that a condition's parents come first, with the fixed values beside
+    them.
 
     Args:
         parameters: dotted name to parameter, in any order.
         fixed: dotted name to value, part of every configuration.
         first: points to try first; each may leave parameters out.
-        objective: the metric that a trial reports; several as ``val_acc,params`` (see `hopsearch.space.objectives`).
+        objective: the metric that a trial reports; several as ``val_acc,params`` (see
+            `hopsearch.space.objectives`).
         direction: ``maximize`` or ``minimize``; several as ``maximize,minimize``.
         fidelity: epochs and rungs.
         source: where the space comes from, the first words of its errors; not part of its identity.
 
     Raises:
-        SpaceError: a parameter is also fixed, a condition names an unknown parameter or leads back to itself, or a first
-            point is outside the space.
+        SpaceError: a parameter is also fixed, a condition names an unknown parameter or leads back
+            to itself, or a first point is outside the space.
     """
 
     parameters: Mapping[str, Parameter]
@@ -51,8 +53,12 @@ class Space:
         read_objectives(self.objective, self.direction, self.source)
         for name in self.parameters:
             if name in self.fixed:
-                raise SpaceError(self._where(name), "must be fixed or searched, got both", "Drop one of the two")
-        object.__setattr__(self, "parameters", parents_first(self.parameters, self.fixed, self.source))
+                raise SpaceError(
+                    self._where(name), "must be fixed or searched, got both", "Drop one of the two"
+                )
+        object.__setattr__(
+            self, "parameters", parents_first(self.parameters, self.fixed, self.source)
+        )
         object.__setattr__(self, "fixed", dict(self.fixed))
         object.__setattr__(self, "first", tuple(dict(point) for point in self.first))
         for number, point in enumerate(self.first, start=1):
@@ -70,12 +76,16 @@ class Space:
 
     @property
     def size(self) -> int | None:
-        """How many configurations there are, or None where a real number without step makes them infinitely many."""
+        """How many configurations there are, or None where a real number without step makes them
+        infinitely many.
+        """
         return count(list(self.parameters.items()), self.fixed)
 
     @property
     def fingerprint(self) -> str:
-        """A hash of everything but the first points: equal where two spaces allow the same search."""
+        """A hash of everything but the first points: equal where two spaces allow the same
+        search.
+        """
         text = json.dumps(self._identity(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -100,7 +110,9 @@ class Space:
         return config
 
     def draw(self, random: Random) -> dict[str, Any]:
-        """A configuration drawn at random: each active parameter uniformly, in the logarithm where it has ``log``."""
+        """A configuration drawn at random: each active parameter uniformly, in the logarithm where
+        it has ``log``.
+        """
         return self.walk(lambda _, parameter: parameter.draw(random))
 
     def grid(self) -> Iterator[dict[str, Any]]:
@@ -112,11 +124,15 @@ class Space:
         for name, parameter in self.parameters.items():
             if parameter.values() is None:
                 rule = f"must have a step to have a grid, got {parameter.describe()}"
-                raise SpaceError(self._where(name), rule, "Add a step, list choices, or use another sampler")
+                raise SpaceError(
+                    self._where(name), rule, "Add a step, list choices, or use another sampler"
+                )
         return expand(list(self.parameters.items()), self.fixed)
 
     def active(self, config: Mapping[str, Any]) -> tuple[str, ...]:
-        """Names of the parameters that matter in ``config``, parents first; a child of an inactive parent is inactive."""
+        """Names of the parameters that matter in ``config``, parents first; a child of an inactive
+        parent is inactive.
+        """
         known, names = dict(self.fixed), []
         for name, parameter in self.parameters.items():
             if holds(parameter.when, known):
@@ -125,7 +141,9 @@ class Space:
                     known[name] = config[name]
         return tuple(names)
 
-    def check(self, point: Mapping[str, Any], complete: bool = True, place: Where | None = None) -> None:
+    def check(
+        self, point: Mapping[str, Any], complete: bool = True, place: Where | None = None
+    ) -> None:
         """Check that a configuration, or a point to try first, is inside the space.
 
         Args:
@@ -134,7 +152,8 @@ class Space:
             place: first words of an error; by default the space's source.
 
         Raises:
-            SpaceError: an unknown name, a value outside its range, one for a parameter that is inactive there, or one missing.
+            SpaceError: an unknown name, a value outside its range, one for a parameter that is
+                inactive there, or one missing.
         """
         place = place or Where(self.source)
         for name, value in point.items():
@@ -152,12 +171,14 @@ class Space:
     def override(self, values: Mapping[str, Any]) -> "Space":
         """Fix values, as the command line does.
 
-        A parameter given a value is not searched any more; where it has a condition, the value is used where the condition
-        holds. Parameters that can never be active any more are dropped. Names that the space does not have become fixed values.
-        First points keep what is left of them; one that contradicts a value on which conditions hang (another family) goes.
+        A parameter given a value is not searched any more; where it has a condition, the value is
+        used where the condition holds. Parameters that can never be active any more are dropped.
+        Names that the space does not have become fixed values. First points keep what is left of
+        them; one that contradicts a value on which conditions hang (another family) goes.
 
         Args:
-            values: dotted names (or nested mappings) to values; they need not be inside the searched ranges.
+            values: dotted names (or nested mappings) to values; they need not be inside the
+                searched ranges.
         """
         given = flatten(values)
         parents = {parent for parameter in self.parameters.values() for parent in parameter.when}
@@ -166,18 +187,27 @@ class Space:
         points: list[dict[str, Value]] = []
         for point in self.first:
             left = space._part_of(point)
-            fits = all(name not in given or same(point[name], given[name]) for name in parents & point.keys())
+            fits = all(
+                name not in given or same(point[name], given[name])
+                for name in parents & point.keys()
+            )
             if fits and left not in points:
                 points.append(left)
         return replace(space, first=points)
 
     def canonical(self, config: Mapping[str, Any]) -> str:
-        """A stable JSON text of the active parameters' values: equal for two configurations that are the same trial."""
-        values = {name: self.parameters[name].normalise(config[name]) for name in self.active(config)}
+        """A stable JSON text of the active parameters' values: equal for two configurations that
+        are the same trial.
+        """
+        values = {
+            name: self.parameters[name].normalise(config[name]) for name in self.active(config)
+        }
         return json.dumps(values, sort_keys=True, ensure_ascii=False)
 
     def difference(self, other: "Space") -> list[str]:
-        """What differs between two spaces, a line for each name; empty where the fingerprints agree."""
+        """What differs between two spaces, a line for each name; empty where the fingerprints
+        agree.
+        """
         mine, theirs = self._labels(), other._labels()
         names = [*mine, *(name for name in theirs if name not in mine)]
         return [
@@ -195,13 +225,18 @@ class Space:
         """Read what `to_dict` wrote.
 
         Raises:
-            SpaceError: ``data`` is not a space, or one whose alternatives wait for facts about the data.
+            SpaceError: ``data`` is not a space, or one whose alternatives wait for facts about the
+                data.
         """
         parts = read_parts(data, source)
         for name, alternatives in parts.parameters.items():
             if len(alternatives) > 1:
                 rule = f"must have one form, got {len(alternatives)} alternatives"
-                raise SpaceError(Where(source, ("parameters", name)), rule, "Resolve the space with facts about the data first")
+                raise SpaceError(
+                    Where(source, ("parameters", name)),
+                    rule,
+                    "Resolve the space with facts about the data first",
+                )
         return cls(
             parameters={name: parameter for name, (parameter,) in parts.parameters.items()},
             fixed=parts.fixed,
@@ -218,7 +253,9 @@ class Space:
             "direction": self.direction,
             "fidelity": self.fidelity.to_dict(),
             "fixed": dict(self.fixed),
-            "parameters": {name: parameter.to_dict() for name, parameter in self.parameters.items()},
+            "parameters": {
+                name: parameter.to_dict() for name, parameter in self.parameters.items()
+            },
         }
 
     def _labels(self) -> dict[str, str]:
@@ -226,7 +263,9 @@ class Space:
         labels |= {f"fidelity.{key}": str(value) for key, value in self.fidelity.to_dict().items()}
         labels |= {name: f"fixed to {shown(value)}" for name, value in self.fixed.items()}
         for name, parameter in self.parameters.items():
-            labels[name] = parameter.describe() + (f" when {shown(parameter.when)}" if parameter.when else "")
+            labels[name] = parameter.describe() + (
+                f" when {shown(parameter.when)}" if parameter.when else ""
+            )
         return labels
 
     def _where(self, name: str) -> Where:
@@ -237,15 +276,25 @@ class Space:
             parameter = self.parameters[name]
             if not parameter.contains(value):
                 raise SpaceError(
-                    place, f"must be {parameter.describe()}, got {shown(value)}", "Change the value or widen the range"
+                    place,
+                    f"must be {parameter.describe()}, got {shown(value)}",
+                    "Change the value or widen the range",
                 )
         elif name not in self.fixed:
-            raise SpaceError(place, "unknown parameter", did_you_mean(name, [*self.parameters, *self.fixed]))
+            raise SpaceError(
+                place, "unknown parameter", did_you_mean(name, [*self.parameters, *self.fixed])
+            )
         elif not same(value, self.fixed[name]):
-            raise SpaceError(place, f"is fixed to {shown(self.fixed[name])}, got {shown(value)}", "Leave it out of the point")
+            raise SpaceError(
+                place,
+                f"is fixed to {shown(self.fixed[name])}, got {shown(value)}",
+                "Leave it out of the point",
+            )
 
     def _blocker(self, name: str, point: Mapping[str, Any], complete: bool) -> str | None:
-        """The parent that keeps ``name`` inactive in ``point``; in a partial point a parent left out may still get any value."""
+        """The parent that keeps ``name`` inactive in ``point``; in a partial point a parent left
+        out may still get any value.
+        """
         for parent, test in self.parameters[name].when.items():
             if parent in self.fixed or parent in point:
                 if not passes(test, self.fixed.get(parent, point.get(parent))):
@@ -256,8 +305,13 @@ class Space:
 
     def _part_of(self, point: Mapping[str, Value]) -> dict[str, Value]:
         """What of ``point`` this space can still use."""
-        left = {name: value for name, value in point.items() if name in self.parameters and self.parameters[name].contains(value)}
-        for name in self.parameters:  # parents first: a parent that is taken out blocks its children
+        left = {
+            name: value
+            for name, value in point.items()
+            if name in self.parameters and self.parameters[name].contains(value)
+        }
+        # parents first: a parent that is taken out blocks its children
+        for name in self.parameters:
             if name in left and self._blocker(name, left, complete=False):
                 del left[name]
         return left

@@ -1,4 +1,6 @@
-"""How parameters hang together: order, what is left when values become known, how many configurations there are."""
+"""How parameters hang together: order, what is left when values become known, how many
+configurations there are.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,8 +16,11 @@ Parameters = Mapping[str, Parameter]
 Items = Sequence[tuple[str, Parameter]]
 
 
-def parents_first(parameters: Parameters, known: Mapping[str, Any], source: str) -> dict[str, Parameter]:
-    """Sort so that the parents in a condition come before the parameter itself, otherwise in the order given.
+def parents_first(
+    parameters: Parameters, known: Mapping[str, Any], source: str
+) -> dict[str, Parameter]:
+    """Sort so that the parents in a condition come before the parameter itself, otherwise in the
+    order given.
 
     Args:
         parameters: name to parameter.
@@ -31,7 +36,9 @@ def parents_first(parameters: Parameters, known: Mapping[str, Any], source: str)
         here = Where(source, ("parameters", name))
         if name in path:
             chain = " -> ".join([*path[path.index(name) :], name])
-            raise SpaceError(here, f"conditions must not lead back to themselves, got {chain}", "Drop one `when`")
+            raise SpaceError(
+                here, f"conditions must not lead back to themselves, got {chain}", "Drop one `when`"
+            )
         if name in ordered:
             return
         for parent in parameters[name].when:
@@ -39,7 +46,9 @@ def parents_first(parameters: Parameters, known: Mapping[str, Any], source: str)
                 place(parent, (*path, name))
             elif parent not in known:
                 hint = did_you_mean(parent, [*parameters, *known])
-                raise SpaceError(here / "when" / parent, f"when names an unknown parameter, got {parent!r}", hint)
+                raise SpaceError(
+                    here / "when" / parent, f"when names an unknown parameter, got {parent!r}", hint
+                )
         ordered[name] = parameters[name]
 
     for name in parameters:
@@ -52,13 +61,15 @@ def settle(
 ) -> tuple[dict[str, Parameter], dict[str, Any]]:
     """Take what has become known out of a space.
 
-    Tests on known values are decided: a parameter that can never be active is dropped, and with it those that hang on it. A
-    given value replaces its parameter; where that has a condition left, a single choice under the same condition does.
+    Tests on known values are decided: a parameter that can never be active is dropped, and with it
+    those that hang on it. A given value replaces its parameter; where that has a condition left, a
+    single choice under the same condition does.
 
     Args:
         parameters: name to parameter, parents first.
         known: values that conditions may look at: fixed values, facts about the data.
-        given: values from the command line; those of names that are no parameter are kept as they are.
+        given: values from the command line; those of names that are no parameter are kept as they
+            are.
 
     Returns:
         The parameters that are left, and ``given`` without those that became a conditional choice.
@@ -67,10 +78,13 @@ def settle(
     values = {name: value for name, value in given.items() if name not in parameters}
     for name, parameter in parameters.items():
         settled = {**known, **values}
-        possible = all(_possible(test, parent, settled, left) for parent, test in parameter.when.items())
+        possible = all(
+            _possible(test, parent, settled, left) for parent, test in parameter.when.items()
+        )
         when = {parent: test for parent, test in parameter.when.items() if parent not in settled}
         if name in given and not (possible and when):
-            values[name] = given[name]  # where it can never be active too: the user's word is passed on, never dropped
+            # where it can never be active too: the user's word is passed on, never dropped
+            values[name] = given[name]
         elif name in given:
             left[name] = Categorical([given[name]], when=when)
         elif possible:
@@ -88,7 +102,8 @@ def count(items: Items, config: Mapping[str, Any]) -> int | None:
     values = parameter.values()
     if values is None:
         return None
-    # Values on which all later conditions agree are counted once and multiplied: a space of 10^12 is counted in no time.
+    # Values on which all later conditions agree are counted once and multiplied: a space of 10^12
+    # is counted in no time.
     tests = [other.when[name] for _, other in rest if name in other.when]
     alike: dict[tuple[bool, ...], list[Any]] = {}
     for value in values if tests else values[:1]:
@@ -103,7 +118,9 @@ def count(items: Items, config: Mapping[str, Any]) -> int | None:
 
 
 def expand(items: Items, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every configuration that ``items`` (parents first) span; every parameter must have a finite list of values."""
+    """Every configuration that ``items`` (parents first) span; every parameter must have a finite
+    list of values.
+    """
     if not items:
         yield dict(config)
         return

@@ -1,4 +1,6 @@
-"""Where in a space's file something stands: what lets every error about it name file, line and column."""
+"""Where in a space's file something stands: what lets every error about it name file, line and
+column.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +13,8 @@ Keys = tuple[str | int, ...]
 
 
 class Source(str):
-    """How errors call a space's file, with the places of its keys; text like any other where a file's name is wanted.
+    """How errors call a space's file, with the places of its keys; text like any other where a
+    file's name is wanted.
 
     Attributes:
         marks: line and column of every key and list item, by its path.
@@ -38,7 +41,8 @@ def read_source(path: Path, name: str) -> tuple[Any, Source]:
 
 @dataclass(frozen=True)
 class Where:
-    """A place in a space: ``Where(source) / "parameters" / "model.depth"`` reads ``space.yaml:12:3: model.depth``.
+    """A place in a space: ``Where(source) / "parameters" / "model.depth"`` reads ``space.yaml:12:3:
+    model.depth``.
 
     Attributes:
         source: the file, by `Source` with lines; any other text without.
@@ -52,7 +56,9 @@ class Where:
         return Where(self.source, (*self.path, key))
 
     def key(self, rule: str) -> "Where":
-        """The key that ``rule`` begins with, where one of that name stands here: ``low <= high must hold`` is about ``low``."""
+        """The key that ``rule`` begins with, where one of that name stands here: ``low <= high must
+        hold`` is about ``low``.
+        """
         marks = getattr(self.source, "marks", {})
         word = rule.partition(" ")[0]
         return self / word if (*self.path, word) in marks else self

@@ -1,6 +1,8 @@
-"""Who may write to a study, where several machines reach it: one holder at a time, known dead when its heartbeat stops.
+"""Who may write to a study, where several machines reach it: one holder at a time, known dead when
+its heartbeat stops.
 
-The lease lies where the study's truth is: in the database, or in the storage beside the copy. What is common to both is here.
+The lease lies where the study's truth is: in the database, or in the storage beside the copy. What
+is common to both is here.
 """
 
 import abc
@@ -27,7 +29,8 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while 
 
 
 def expiry() -> float:
-    """Seconds without a heartbeat after which a holder counts as dead: 30, or what the environment says.
+    """Seconds without a heartbeat after which a holder counts as dead: 30, or what the environment
+    says.
 
     Raises:
         ConfigError: the environment says something else than a number of seconds.
@@ -56,7 +59,8 @@ class Holder:
         host, pid, user: of the process.
         since: when it took the study, as a person reads it.
         machine: of the process's numbers: two processes with the same one see each other.
-        started: when the process was started, in its machine's ticks; a number that is given again is another process's.
+        started: when the process was started, in its machine's ticks; a number that is given again
+            is another process's.
     """
 
     id: str
@@ -75,14 +79,24 @@ class Holder:
         except (KeyError, OSError):  # a user without a name, as in a container
             user = str(os.getuid())
         since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-        return cls(uuid.uuid4().hex, socket.gethostname(), os.getpid(), user, since, _machine(), _stat(os.getpid())[1])
+        return cls(
+            uuid.uuid4().hex,
+            socket.gethostname(),
+            os.getpid(),
+            user,
+            since,
+            _machine(),
+            _stat(os.getpid())[1],
+        )
 
     @classmethod
     def read(cls, text: str | bytes) -> "Holder | None":
         """The inverse of `text`; None for none, and for what cannot be read."""
         try:
             values = json.loads(text)
-            return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
+            return cls(
+                **{name: values[name] for name in cls.__dataclass_fields__ if name in values}
+            )
         except (ValueError, TypeError, KeyError):
             return None
 
@@ -93,7 +107,9 @@ class Holder:
 
     @property
     def running(self) -> bool | None:
-        """Whether it runs on this machine, neither stopped nor gone; False where it is gone, None where that cannot be seen."""
+        """Whether it runs on this machine, neither stopped nor gone; False where it is gone, None
+        where that cannot be seen.
+        """
         if not self.machine or self.machine != _machine():
             return None
         state, started = _stat(self.pid)
@@ -112,7 +128,8 @@ class Seen:
     Attributes:
         holder: None where it is free.
         beat: changes with every heartbeat.
-        age: seconds since the last heartbeat by the clock of where the lease is; None where that is not known.
+        age: seconds since the last heartbeat by the clock of where the lease is; None where that is
+            not known.
         token: what a take-over compares with.
     """
 
@@ -139,7 +156,8 @@ class Lease(abc.ABC):
         self._thread = threading.Thread(target=self._keep, daemon=True)
 
     def acquire(self) -> None:
-        """Take the lease: at once where it is free or its holder is gone, else after the holder's heartbeat has been watched.
+        """Take the lease: at once where it is free or its holder is gone, else after the holder's
+        heartbeat has been watched.
 
         Raises:
             StudyError: the holder lives; it says who it is.
@@ -155,7 +173,10 @@ class Lease(abc.ABC):
                 if seen.holder.running or (first and seen.beat != first.beat):
                     raise self._held(seen)
                 if first is None:
-                    self._say(f"{self._place}: waiting up to {self._seconds:g} s for a heartbeat of {seen.holder}")
+                    self._say(
+                        f"{self._place}: waiting up to {self._seconds:g} s for a heartbeat of "
+                        f"{seen.holder}"
+                    )
                 first = first or seen
                 time.sleep(min(1.0, self._seconds / 20))
         if dead:
@@ -164,13 +185,15 @@ class Lease(abc.ABC):
         self._thread.start()
 
     def require(self) -> None:
-        """Make sure, before a write, that the study is still ours; looks only where the last look is old.
+        """Make sure, before a write, that the study is still ours; looks only where the last look
+        is old.
 
         Raises:
             LostLease: it is not.
         """
         if not self._lost and _now() - self._confirmed > self._seconds / 2:
-            with contextlib.suppress(Exception):  # where it cannot be reached, nothing can be written there either
+            # where it cannot be reached, nothing can be written there either
+            with contextlib.suppress(Exception):
                 self.renew()
         if self._lost:
             raise self.lost()
@@ -190,8 +213,15 @@ class Lease(abc.ABC):
         holder: Holder | None = None
         with contextlib.suppress(Exception):
             holder = self._look().holder
-        rule = f"it was taken over by {holder or 'another process'}, as no heartbeat of this one came for {self._seconds:g} s"
-        return LostLease(self._place, rule, "This process has stopped without writing; what it reported before is saved")
+        rule = (
+            f"it was taken over by {holder or 'another process'}, as no heartbeat of this one "
+            f"came for {self._seconds:g} s"
+        )
+        return LostLease(
+            self._place,
+            rule,
+            "This process has stopped without writing; what it reported before is saved",
+        )
 
     def release(self) -> None:
         """Give the lease back."""
@@ -228,7 +258,8 @@ class Lease(abc.ABC):
         heard = "" if seen.age is None else f", heard of {max(0, seen.age):.0f} s ago"
         rule = f"one process at a time may write here, got a second one beside {seen.holder}{heard}"
         hint = (
-            "Wait for it, stop it there, or use another name: study=<name> of a search, name=<name> of a training; "
+            "Wait for it, stop it there, or use another name: study=<name> of a search, "
+            "name=<name> of a training; "
             f"once it has died it is taken over, after {self._seconds:g} s without a heartbeat"
         )
         return StudyError(self._place, rule, hint)
@@ -246,7 +277,9 @@ def _now() -> float:
 def _machine() -> str:
     # Two containers of one machine have its boot in common, and neither sees the other's processes.
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip() + os.readlink("/proc/self/ns/pid")
+        return Path("/proc/sys/kernel/random/boot_id").read_text(
+            encoding="utf-8"
+        ).strip() + os.readlink("/proc/self/ns/pid")
     except OSError:
         return ""
 
@@ -254,7 +287,12 @@ def _machine() -> str:
 def _stat(pid: int) -> tuple[str, str]:
     """State and start of a process; ("X", "") where it is gone."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        fields = (
+            Path(f"/proc/{pid}/stat")
+            .read_text(encoding="utf-8", errors="replace")
+            .rpartition(")")[2]
+            .split()
+        )
         return ("X", "") if fields[0] in "ZX" else (fields[0], fields[19])
     except (OSError, IndexError):
         return "X", ""

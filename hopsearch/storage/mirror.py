@@ -1,4 +1,6 @@
-"""A folder's copy in a storage that outlives the machine: ``s3://bucket/path``, ``gs://…``, or a path that all machines share."""
+"""A folder's copy in a storage that outlives the machine: ``s3://bucket/path``, ``gs://…``, or a
+path that all machines share.
+"""
 
 import threading
 import uuid
@@ -23,7 +25,8 @@ _SOON = 2.0  # seconds at most that a lost machine takes with it
 
 @dataclass(frozen=True)
 class Place:
-    """Where a study or a training is: in a folder of this machine, and where the machine may be lost, in a storage too.
+    """Where a study or a training is: in a folder of this machine, and where the machine may be
+    lost, in a storage too.
 
     Attributes:
         folder: on this machine.
@@ -53,7 +56,8 @@ class Place:
 
     @contextmanager
     def owned(self, say: Callable[[str], None]) -> "Iterator[Place]":
-        """This place with the right to write to its copy, for as long as it is entered; without a copy just this place.
+        """This place with the right to write to its copy, for as long as it is entered; without a
+        copy just this place.
 
         Raises:
             StudyError: another process has it.
@@ -72,7 +76,9 @@ class Place:
 
     @property
     def guard(self) -> Callable[[], None] | None:
-        """To be called before each write to the folder's journal; raises where another process has taken the copy over."""
+        """To be called before each write to the folder's journal; raises where another process has
+        taken the copy over.
+        """
         return self.lease.require if self.lease else None
 
     def push(self, *parts: str) -> None:
@@ -87,9 +93,17 @@ class Place:
         for folder in sorted((self.folder / part).glob("*/")):
             self.push(part, folder.name)
 
-    def journal(self, name: str = paths.JOURNAL.name) -> "AbstractContextManager[JournalMirror | None]":
-        """Keeps the copy of a study's journal, where there is a storage, for as long as it is entered."""
-        return JournalMirror(self.folder / name, self.remote, self.fence) if self.remote else nullcontext()
+    def journal(
+        self, name: str = paths.JOURNAL.name
+    ) -> "AbstractContextManager[JournalMirror | None]":
+        """Keeps the copy of a study's journal, where there is a storage, for as long as it is
+        entered.
+        """
+        return (
+            JournalMirror(self.folder / name, self.remote, self.fence)
+            if self.remote
+            else nullcontext()
+        )
 
     def bring_journal(self, name: str = paths.JOURNAL.name) -> None:
         """Bring a study's journal, to look at, where the storage's is further."""
@@ -122,11 +136,16 @@ class Mirror:
         self._pushed: dict[str, tuple[int, int]] = {}
 
     def push(self, folder: Path) -> None:
-        """Copy what has changed since the last `push` or `pull`, then remove what is no longer there.
+        """Copy what has changed since the last `push` or `pull`, then remove what is no longer
+        there.
 
         New files come first: a process killed in between leaves more than needed, never less.
         """
-        here = {file.name: _stamp(file) for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")}
+        here = {
+            file.name: _stamp(file)
+            for file in folder.iterdir()
+            if file.is_file() and not file.name.startswith(".")
+        }
         try:
             self._files.create_dir(self._root, recursive=True)
             for name in sorted(here):
@@ -140,7 +159,9 @@ class Mirror:
         self._pushed = here
 
     def pull(self, folder: Path) -> None:
-        """Make the folder like the copy, which is the newer of the two wherever there is one: a save ends with a `push`."""
+        """Make the folder like the copy, which is the newer of the two wherever there is one: a
+        save ends with a `push`.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         try:
             names = self._names()
@@ -180,9 +201,13 @@ class Mirror:
             raise self._lost(error) from error
 
     def tree(self) -> dict[str, int]:
-        """Bytes of every file of the copy, its folders' too, by path below it; without what was cut off while it was written."""
+        """Bytes of every file of the copy, its folders' too, by path below it; without what was cut
+        off while it was written.
+        """
         try:
-            found = self._files.get_file_info(pyarrow.fs.FileSelector(self._root, allow_not_found=True, recursive=True))
+            found = self._files.get_file_info(
+                pyarrow.fs.FileSelector(self._root, allow_not_found=True, recursive=True)
+            )
         except (OSError, pyarrow.ArrowException) as error:
             raise self._lost(error) from error
         files = [info for info in found if info.is_file and not info.base_name.startswith(".")]
@@ -190,10 +215,13 @@ class Mirror:
 
     def _names(self) -> list[str]:
         found = self._files.get_file_info(pyarrow.fs.FileSelector(self._root, allow_not_found=True))
-        return [info.base_name for info in found if info.is_file and not info.base_name.startswith(".")]
+        return [
+            info.base_name for info in found if info.is_file and not info.base_name.startswith(".")
+        ]
 
     def _copy_up(self, source: Path, target: str) -> None:
-        # Under another name first: an object store shows a file when it is whole, a shared disk as it grows.
+        # Under another name first: an object store shows a file when it is whole, a shared disk as
+        # it grows.
         head, _, name = target.rpartition("/")
         scratch = f"{head}/.{name}.{uuid.uuid4().hex}"
         with source.open("rb") as file, self._files.open_output_stream(scratch) as out:
@@ -211,13 +239,19 @@ class Mirror:
             self._fence.check()
 
     def _copy_down(self, source: str, target: Path) -> None:
-        with written_whole(target) as scratch, self._files.open_input_stream(source) as file, scratch.open("wb") as out:
+        with (
+            written_whole(target) as scratch,
+            self._files.open_input_stream(source) as file,
+            scratch.open("wb") as out,
+        ):
             while block := file.read(_BLOCK):
                 out.write(block)
 
     def _lost(self, error: Exception) -> ResourceError:
         return ResourceError(
-            self._uri, f"the storage must be reachable and writable, got: {error}", "Check the address and rights"
+            self._uri,
+            f"the storage must be reachable and writable, got: {error}",
+            "Check the address and rights",
         )
 
 
@@ -235,9 +269,14 @@ def bring_journal(journal: Path, uri: str) -> None:
     """
     here = journal.read_bytes() if journal.exists() else b""
     there = Mirror(uri).read(journal.name) or b""
-    shorter, longer = sorted((here[: here.rfind(b"\n") + 1], there[: there.rfind(b"\n") + 1]), key=len)
+    shorter, longer = sorted(
+        (here[: here.rfind(b"\n") + 1], there[: there.rfind(b"\n") + 1]), key=len
+    )
     if not longer.startswith(shorter):
-        rule = f"the study here and its copy in {uri} must be the same one, got two that went different ways"
+        rule = (
+            f"the study here and its copy in {uri} must be the same one, got two that went "
+            f"different ways"
+        )
         raise StudyError(str(journal), rule, "Remove or rename one of the two")
     if len(longer) > len(here):
         journal.parent.mkdir(parents=True, exist_ok=True)
@@ -246,7 +285,8 @@ def bring_journal(journal: Path, uri: str) -> None:
 
 
 class JournalMirror:
-    """Keeps a copy of a study's journal, a file that only grows, in a storage: soon after it has grown, and at the end.
+    """Keeps a copy of a study's journal, a file that only grows, in a storage: soon after it has
+    grown, and at the end.
 
     Args:
         journal: the file; brought from the storage where it is further there, e.g. on a new head.
@@ -275,7 +315,8 @@ class JournalMirror:
         return self._journal.stat().st_size if self._journal.exists() else 0
 
     def flush(self) -> None:
-        """Copy the journal as it is now, whatever was copied before: a line torn off at its end is grown over by others.
+        """Copy the journal as it is now, whatever was copied before: a line torn off at its end is
+        grown over by others.
 
         Raises:
             ResourceError: the storage cannot be reached.

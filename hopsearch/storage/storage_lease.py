@@ -1,8 +1,10 @@
-"""Who may write to a study's or a training's copy in a storage: a mark there, checked before every write.
+"""Who may write to a study's or a training's copy in a storage: a mark there, checked before every
+write.
 
-Object stores know no locks, and not all of them conditional writes that every client can ask for. So a claim is written, and
-read again after a moment: of several at once the last one stays, and the others see it. Whoever holds it writes heartbeats to a
-file of its own, so that a process which was taken for dead and comes back can overwrite nothing of its successor's.
+Object stores know no locks, and not all of them conditional writes that every client can ask for.
+So a claim is written, and read again after a moment: of several at once the last one stays, and the
+others see it. Whoever holds it writes heartbeats to a file of its own, so that a process which was
+taken for dead and comes back can overwrite nothing of its successor's.
 """
 
 import json
@@ -22,7 +24,9 @@ _SETTLE = 0.5  # seconds that another claim, made at the same time, has to becom
 
 
 def below(uri: str, *parts: str) -> str:
-    """The address of something below another; what follows a question mark, e.g. a region, is of the storage and stays last."""
+    """The address of something below another; what follows a question mark, e.g. a region, is of
+    the storage and stays last.
+    """
     path, mark, query = uri.partition("?")
     return "/".join((path.rstrip("/"), *parts)) + mark + query
 
@@ -48,7 +52,11 @@ class Fence(Settings):
         holder = Marks(self.uri).holder()
         if holder is None or holder.id != self.id:
             rule = f"it was taken over by {holder or 'another process'}"
-            raise LostLease(self.uri, rule, "This process has stopped without writing; what it saved before is kept")
+            raise LostLease(
+                self.uri,
+                rule,
+                "This process has stopped without writing; what it saved before is kept",
+            )
 
 
 class Marks:
@@ -85,7 +93,9 @@ class Marks:
         self.write(f".owner.{me.id}", json.dumps({"pid": me.pid, "beat": time.time()}))
 
     def heard(self, holder: Holder) -> tuple[str, float | None]:
-        """The newest heartbeat of a holder, and seconds since then by the storage's clock; None where there was none."""
+        """The newest heartbeat of a holder, and seconds since then by the storage's clock; None
+        where there was none.
+        """
         found = self.read(f".owner.{holder.id}")
         then = self._written(f".owner.{holder.id}")
         probe = f".clock.{uuid.uuid4().hex}"
@@ -131,7 +141,9 @@ class Marks:
 
     def _away(self, error: Exception) -> ResourceError:
         return ResourceError(
-            self._uri, f"the storage must be reachable and writable, got: {error}", "Check the address and rights"
+            self._uri,
+            f"the storage must be reachable and writable, got: {error}",
+            "Check the address and rights",
         )
 
 

@@ -1,4 +1,6 @@
-"""What is known: the study over an Optuna storage, its samplers and pruners, its leaderboard and its picture in TensorBoard."""
+"""What is known: the study over an Optuna storage, its samplers and pruners, its leaderboard and
+its picture in TensorBoard.
+"""
 
 from hopsearch.study.persistence.stores import MEMORY, StudyLock
 from hopsearch.study.reader import StudyView

@@ -1,6 +1,7 @@
 """The audit: every recorded decision is made again from the records, and must come out the same.
 
-Decisions are pure functions of what was recorded before them, so whoever has the journal can check the search.
+Decisions are pure functions of what was recorded before them, so whoever has the journal can check
+the search.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,9 @@ from hopsearch.study.stopping.rung_judgements import Judgement, changes
 from hopsearch.study.stopping.rung_values import Evidence
 
 
-def audit(records: Mapping[int, TrialRecord], judgements: Sequence[Judgement], space: Space) -> list[str]:
+def audit(
+    records: Mapping[int, TrialRecord], judgements: Sequence[Judgement], space: Space
+) -> list[str]:
     """Where recorded decisions and judgements differ from those that follow from the records.
 
     Args:
@@ -33,7 +36,9 @@ def audit(records: Mapping[int, TrialRecord], judgements: Sequence[Judgement], s
 class _Again:
     """The decisions of a study, made once more in their order."""
 
-    def __init__(self, records: Mapping[int, TrialRecord], judgements: Sequence[Judgement], space: Space) -> None:
+    def __init__(
+        self, records: Mapping[int, TrialRecord], judgements: Sequence[Judgement], space: Space
+    ) -> None:
         self._records = records
         self._noted = judgements
         self._space = space
@@ -45,7 +50,8 @@ class _Again:
             self._evidence[name] = Evidence(self._rules[name].bracket)
         self._turn = 0  # of the next judgement
         self._rule = ""  # the one that decided last
-        self._due: list[Judgement] = []  # judgements that follow from what is known, and are not noted yet
+        # judgements that follow from what is known, and are not noted yet
+        self._due: list[Judgement] = []
 
     def differences(self) -> list[str]:
         """One line each."""
@@ -68,9 +74,13 @@ class _Again:
         return lines
 
     def _judgements_until(self, order: int | None) -> list[str]:
-        """Differences of the judgements that were noted up to a decision; None: of all that are left."""
+        """Differences of the judgements that were noted up to a decision; None: of all that are
+        left.
+        """
         lines: list[str] = []
-        while self._turn < len(self._noted) and (order is None or self._noted[self._turn].order <= order):
+        while self._turn < len(self._noted) and (
+            order is None or self._noted[self._turn].order <= order
+        ):
             made = self._noted[self._turn]
             self._rule = made.rule
             again = self._following(self._turn, made.order)
@@ -82,8 +92,12 @@ class _Again:
         return lines
 
     def _following(self, turn: int, order: int) -> list[Judgement]:
-        """The judgements that follow from what is known, after the first ``turn`` of those that were noted."""
-        return changes(self._noted[:turn], self._rules[self._rule], self._evidence[self._rule], order)
+        """The judgements that follow from what is known, after the first ``turn`` of those that
+        were noted.
+        """
+        return changes(
+            self._noted[:turn], self._rules[self._rule], self._evidence[self._rule], order
+        )
 
     def _of(self, record: TrialRecord, made: Decision | Promotion) -> list[str]:
         rule = self._rules[made.rule]
@@ -93,8 +107,16 @@ class _Again:
             if made.retired:
                 return []
             fidelity = self._space.fidelity
-            promoted = finalist(evidence, fidelity, made.reach) if made.reach else rule.promotion(evidence, made.over)
-            return [] if promoted == (record.number, made.epoch) else [f"{place}: promoted, recomputed {promoted}"]
+            promoted = (
+                finalist(evidence, fidelity, made.reach)
+                if made.reach
+                else rule.promotion(evidence, made.over)
+            )
+            return (
+                []
+                if promoted == (record.number, made.epoch)
+                else [f"{place}: promoted, recomputed {promoted}"]
+            )
         lines: list[str] = []
         again = decide(rule, record, made.epoch, self._space.objectives, evidence, made.order)
         if again != made:

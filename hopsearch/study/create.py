@@ -14,8 +14,11 @@ from hopsearch.study.record.identity import Identity
 _DIRECTIONS = {1: StudyDirection.MAXIMIZE, -1: StudyDirection.MINIMIZE}
 
 
-def load_or_create(storage: BaseStorage, folder: Path, identity: Identity, inherited: list[FrozenTrial]) -> optuna.Study:
-    """The study of that identity in a storage, begun if it is not there, or was not begun to the end.
+def load_or_create(
+    storage: BaseStorage, folder: Path, identity: Identity, inherited: list[FrozenTrial]
+) -> optuna.Study:
+    """The study of that identity in a storage, begun if it is not there, or was not begun to the
+    end.
 
     Args:
         storage: open for writing.

@@ -1,4 +1,6 @@
-"""How much each searched parameter matters: the share of the objective's variance it explains (fANOVA, Hutter et al. 2014)."""
+"""How much each searched parameter matters: the share of the objective's variance it explains
+(fANOVA, Hutter et al. 2014).
+"""
 
 import warnings
 from collections import defaultdict
@@ -14,7 +16,8 @@ from hopsearch.study.record.trial import State
 
 LEAST = 10
 """Trials below which nothing is said."""
-# Half of Optuna's trees, and shallow ones: of a thousand trials the same shares to a few hundredths, in a tenth of the time.
+# Half of Optuna's trees, and shallow ones: of a thousand trials the same shares to a few
+# hundredths, in a tenth of the time.
 _FOREST = partial(FanovaImportanceEvaluator, n_trees=32, max_depth=8, seed=0)
 
 
@@ -32,24 +35,32 @@ class Importance:
 
 
 def importances(view: StudyView, epoch: int) -> dict[str, Importance]:
-    """By parameter, the most important first, for the best value up to ``epoch`` of all trials that came there.
+    """By parameter, the most important first, for the best value up to ``epoch`` of all trials that
+    came there.
 
-    Values after the same number of epochs can be compared; those of stopped and of finished trials cannot. A conditional
-    parameter is judged among the trials that have it, so shares of different groups do not add up.
+    Values after the same number of epochs can be compared; those of stopped and of finished trials
+    cannot. A conditional parameter is judged among the trials that have it, so shares of different
+    groups do not add up.
     """
     reached = [
-        record.number for record in view.counted() if record.epoch >= epoch and record.state != State.FAILED and record.params
+        record.number
+        for record in view.counted()
+        if record.epoch >= epoch and record.state != State.FAILED and record.params
     ]
     having = defaultdict[frozenset[int], list[str]](list)
     for name in view.identity.space.parameters:
-        having[frozenset(number for number in reached if name in view.records[number].params)].append(name)
+        having[
+            frozenset(number for number in reached if name in view.records[number].params)
+        ].append(name)
     stored = {trial.number: trial for trial in view.optuna.get_trials(deepcopy=False)}
     found: dict[str, Importance] = {}
     for numbers, names in having.items():
         if len(numbers) >= LEAST:
             trials = [stored[view.carriers.theirs(number)] for number in sorted(numbers)]
             shares = _shares(trials, [_value(view, number, epoch) for number in sorted(numbers)])
-            found |= {name: Importance(shares[name], len(numbers)) for name in names if name in shares}
+            found |= {
+                name: Importance(shares[name], len(numbers)) for name in names if name in shares
+            }
     return dict(sorted(found.items(), key=lambda item: -item[1].share))
 
 
@@ -69,6 +80,8 @@ def _shares(trials: list[FrozenTrial], values: list[float]) -> dict[str, float]:
         for trial, value in zip(trials, values, strict=True):
             params = {name: trial.params[name] for name in sorted(shared)}
             distributions = {name: trial.distributions[name] for name in sorted(shared)}
-            again.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=value))
+            again.add_trial(
+                optuna.trial.create_trial(params=params, distributions=distributions, value=value)
+            )
         found = get_param_importances(again, evaluator=_FOREST(), normalize=False)
         return {name: float(share) for name, share in found.items()}

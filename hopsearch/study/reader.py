@@ -1,4 +1,6 @@
-"""A study to look at: its records, its best, and whether its decisions can be made again from its own journal."""
+"""A study to look at: its records, its best, and whether its decisions can be made again from its
+own journal.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -51,14 +53,21 @@ class StudyView:
         view = cls._begun(folder, database)
         if view is None and database:
             names = optuna.get_all_study_names(open_storage(folder, database, writer=False))
-            raise StudyError(f"database={database}", f"must hold study {folder.name}, got none", choices(folder.name, names))
+            raise StudyError(
+                f"database={database}",
+                f"must hold study {folder.name}, got none",
+                choices(folder.name, names),
+            )
         if view is None:
-            raise StudyError(str(folder), f"must hold a study, got an empty {JOURNAL}", studies_beside(folder))
+            raise StudyError(
+                str(folder), f"must hold a study, got an empty {JOURNAL}", studies_beside(folder)
+            )
         return view
 
     @classmethod
     def find(cls, folder: Path, database: str | None = None) -> "StudyView | None":
-        """As `open`; None where no study has begun yet. Nothing is made, not even a file of a database that is none yet.
+        """As `open`; None where no study has begun yet. Nothing is made, not even a file of a
+        database that is none yet.
 
         Raises:
             StudyError: its storage cannot be read.
@@ -73,11 +82,17 @@ class StudyView:
     def _begun(cls, folder: Path, database: str | None) -> "StudyView | None":
         study = load_study(open_storage(folder, database, writer=False), folder.name)
         stored = study.user_attrs.get(IDENTITY) if study else None
-        return None if study is None or stored is None else cls(folder, study, Identity.from_dict(stored))
+        return (
+            None
+            if study is None or stored is None
+            else cls(folder, study, Identity.from_dict(stored))
+        )
 
     @property
     def integrity(self) -> str:
-        """What can be said of the storage, in a sentence; see `hopsearch.study.persistence.stores.integrity`."""
+        """What can be said of the storage, in a sentence; see
+        `hopsearch.study.persistence.stores.integrity`.
+        """
         return integrity(self.optuna._storage)
 
     def refresh(self) -> None:
@@ -111,26 +126,45 @@ class StudyView:
 
     def waiting(self) -> list[TrialRecord]:
         """The trials that are paused, in order of their numbers."""
-        return [record for _, record in sorted(self.records.items()) if record.state == State.PAUSED]
+        return [
+            record for _, record in sorted(self.records.items()) if record.state == State.PAUSED
+        ]
 
     def ranked(self) -> list[TrialRecord]:
-        """Trials with a value, best first; a failed trial has none. With several objectives front by front (see `fronts`)."""
+        """Trials with a value, best first; a failed trial has none. With several objectives front
+        by front (see `fronts`).
+        """
         return self.rank(self.counted())
 
     def rank(self, records: Iterable[TrialRecord]) -> list[TrialRecord]:
-        """Those of ``records`` that count and have a value, best first among themselves; see `ranked`."""
-        valued = [record for record in records if record.state.counted and record.curve and record.state != State.FAILED]
+        """Those of ``records`` that count and have a value, best first among themselves; see
+        `ranked`.
+        """
+        valued = [
+            record
+            for record in records
+            if record.state.counted and record.curve and record.state != State.FAILED
+        ]
         valued.sort(key=lambda record: (-self.sign * self.value(record), record.number))
         if len(self.objectives) == 1:
             return valued
-        return [valued[index] for front in fronts([self._values(record) for record in valued]) for index in sorted(front)]
+        return [
+            valued[index]
+            for front in fronts([self._values(record) for record in valued])
+            for index in sorted(front)
+        ]
 
     def front(self, among: Iterable[TrialRecord] | None = None) -> list[TrialRecord]:
-        """The trials, or ``among`` some, that no other beats in all objectives, best first; of one objective the best alone."""
+        """The trials, or ``among`` some, that no other beats in all objectives, best first; of one
+        objective the best alone.
+        """
         ranked = self.ranked() if among is None else self.rank(among)
         if len(self.objectives) == 1 or not ranked:
             return ranked[:1]
-        return [ranked[index] for index in sorted(fronts([self._values(record) for record in ranked])[0])]
+        return [
+            ranked[index]
+            for index in sorted(fronts([self._values(record) for record in ranked])[0])
+        ]
 
     def _values(self, record: TrialRecord) -> Values:
         return arrival(record, record.epoch, self.objectives).values
@@ -139,17 +173,27 @@ class StudyView:
         """The best value on the trial's curve."""
         best = record.best(self.sign)
         if best is None:
-            raise StudyError(f"trial {record.number}", "must have a value, got an empty curve", "Let it train an epoch")
+            raise StudyError(
+                f"trial {record.number}",
+                "must have a value, got an empty curve",
+                "Let it train an epoch",
+            )
         return best[1]
 
     @property
     def epochs(self) -> int:
         """Epochs trained over all trials, those that were lost or failed included."""
-        return sum(record.epochs_trained for record in self.records.values() if record.state != State.INHERITED)
+        return sum(
+            record.epochs_trained
+            for record in self.records.values()
+            if record.state != State.INHERITED
+        )
 
     @property
     def wasted_epochs(self) -> int:
-        """Those of them that are on no curve: lost with a worker, trained once more, or the one on which a trial failed."""
+        """Those of them that are on no curve: lost with a worker, trained once more, or the one on
+        which a trial failed.
+        """
         return sum(record.epochs_trained - record.epoch for record in self.records.values())
 
     @property
@@ -159,7 +203,9 @@ class StudyView:
 
     @property
     def since_best(self) -> int:
-        """How many trials reported their first epoch since the best value (of several objectives: the front's newest)."""
+        """How many trials reported their first epoch since the best value (of several objectives:
+        the front's newest).
+        """
         leaders = self.front()
         newest = max((record.rose for record in leaders), default=0)
         return sum(record.came > newest for record in self.counted()) if leaders else 0
@@ -172,13 +218,17 @@ class StudyView:
 
     @property
     def kept(self) -> list[int] | None:
-        """Ended trials whose weights are kept, best first; None where that was never noted. Trials that run have theirs."""
+        """Ended trials whose weights are kept, best first; None where that was never noted. Trials
+        that run have theirs.
+        """
         found: dict[str, Any] | None = self.optuna.user_attrs.get(CHECKPOINTS)
         return None if found is None else list(found["kept"])
 
     @property
     def dropped(self) -> list[int]:
-        """Trials whose weights were let go once they had ended, in order: they can only be trained again."""
+        """Trials whose weights were let go once they had ended, in order: they can only be trained
+        again.
+        """
         kept = self.kept
         if kept is None:
             return []
@@ -192,11 +242,14 @@ class StudyView:
 
     @property
     def seconds(self) -> float:
-        """Wall-clock seconds that searches of this study took, up to the last finished trial of each."""
+        """Wall-clock seconds that searches of this study took, up to the last finished trial of
+        each.
+        """
         return float(self.optuna.user_attrs.get(SECONDS, 0.0))
 
     def audit(self) -> list[str]:
-        """Make every recorded decision again from the study's records, and tell where the two differ; see `study.audit`.
+        """Make every recorded decision again from the study's records, and tell where the two
+        differ; see `study.audit`.
 
         Returns:
             One line a difference; empty where all decisions follow from the records.
@@ -205,7 +258,9 @@ class StudyView:
 
 
 def load_study(storage: BaseStorage, name: str) -> optuna.Study | None:
-    """The study of that name in a storage; of a journal its only one, whatever its folder is called; None for none yet."""
+    """The study of that name in a storage; of a journal its only one, whatever its folder is
+    called; None for none yet.
+    """
     names = optuna.get_all_study_names(storage)
     if name not in names and (len(names) != 1 or not isinstance(storage, JournalStorage)):
         return None

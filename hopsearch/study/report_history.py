@@ -1,7 +1,9 @@
-"""What a study learned when: its reports in the order in which they came, with the epochs and the time that had gone by.
+"""What a study learned when: its reports in the order in which they came, with the epochs and the
+time that had gone by.
 
-The journal has the order, line by line, for studies of any age; it has times where trials begin and end, and between these the
-reports are spread by their training time. In another storage the order is made from the decisions and the trials' own pace.
+The journal has the order, line by line, for studies of any age; it has times where trials begin and
+end, and between these the reports are spread by their training time. In another storage the order
+is made from the decisions and the trials' own pace.
 """
 
 import itertools
@@ -27,7 +29,8 @@ class Report:
         epoch: its epoch.
         value: the objective there.
         epochs: trained until then by all trials, this one included.
-        seconds: of search until then, from the first trial's beginning, without the time between two runs of the search.
+        seconds: of search until then, from the first trial's beginning, without the time between
+            two runs of the search.
     """
 
     number: int
@@ -39,7 +42,9 @@ class Report:
 
 def chronicle(view: StudyView) -> list[Report]:
     """All reports of the study's own trials, in the order in which they came."""
-    records = {number: record for number, record in view.records.items() if record.state != State.INHERITED}
+    records = {
+        number: record for number, record in view.records.items() if record.state != State.INHERITED
+    }
     order = _of_journal(view, records)
     if len(order) < sum(len(record.curve) for record in records.values()):
         order = _of_records(records.values())
@@ -59,16 +64,26 @@ class _Line:
     time: float | None = None
 
 
-def _of_journal(view: StudyView, records: Mapping[int, TrialRecord]) -> list[tuple[int, int, float]]:
+def _of_journal(
+    view: StudyView, records: Mapping[int, TrialRecord]
+) -> list[tuple[int, int, float]]:
     journal = view.folder / JOURNAL
     if not journal.exists():
         return []
     order: list[tuple[int, int, float]] = []
     before = 0.0
     for _, run in itertools.groupby(_lines(read_journal(journal)), key=lambda pair: pair[0]):
-        lines = [line for _, line in run if not line.epoch or line.epoch in getattr(records.get(line.number), "curve", ())]
+        lines = [
+            line
+            for _, line in run
+            if not line.epoch or line.epoch in getattr(records.get(line.number), "curve", ())
+        ]
         times = _times(lines)
-        order += [(line.number, line.epoch, before + at) for line, at in zip(lines, times, strict=True) if line.epoch]
+        order += [
+            (line.number, line.epoch, before + at)
+            for line, at in zip(lines, times, strict=True)
+            if line.epoch
+        ]
         before += max(times, default=0.0)
     return order
 
@@ -81,7 +96,9 @@ def _lines(entries: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, _Line]]:
     begun = 0
     for entry in entries:
         process = str(entry.get("worker_id", "")).rpartition("-")[0]
-        if ("distributions" in entry and "params" in entry) or ("datetime_start" in entry and "trial_id" not in entry):
+        if ("distributions" in entry and "params" in entry) or (
+            "datetime_start" in entry and "trial_id" not in entry
+        ):
             continues = (entry.get("user_attrs") or {}).get(CONTINUES)
             ours.append(begun if continues is None else continues)
             begun += continues is None
@@ -99,7 +116,9 @@ def _lines(entries: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, _Line]]:
 
 
 def _times(lines: Sequence[_Line]) -> list[float]:
-    """Seconds of each line of one run, from its first: between two that have a time by the training that was reported there."""
+    """Seconds of each line of one run, from its first: between two that have a time by the training
+    that was reported there.
+    """
     trained = list(itertools.accumulate(line.trained for line in lines))
     known = [(turn, line.time) for turn, line in enumerate(lines) if line.time is not None]
     if not known:
@@ -117,7 +136,9 @@ def _times(lines: Sequence[_Line]) -> list[float]:
 
 
 def _of_records(records: Iterable[TrialRecord]) -> list[tuple[int, int, float]]:
-    """By the trials' beginnings, the order of the decisions, and each trial's mean time an epoch."""
+    """By the trials' beginnings, the order of the decisions, and each trial's mean time an
+    epoch.
+    """
     records = [record for record in records if record.curve]
     stand = {record.number: (0, record.started) for record in records}
     found: list[tuple[float, int, int]] = []
@@ -128,7 +149,10 @@ def _of_records(records: Iterable[TrialRecord]) -> list[tuple[int, int, float]]:
         until = since + (to - epoch) * record.seconds / record.epoch
         until = min(max(until, clock), latest) if latest else max(until, clock)
         passed = [known for known in record.curve if epoch < known <= to]
-        found.extend((since + (until - since) * (known - epoch) / (to - epoch), record.number, known) for known in passed)
+        found.extend(
+            (since + (until - since) * (known - epoch) / (to - epoch), record.number, known)
+            for known in passed
+        )
         stand[record.number] = to, until
 
     for record, made in in_order(records):

@@ -1,10 +1,19 @@
-"""What may be concluded from a study's accuracies, and what not: intervals, ties, and what always saying one class would give."""
+"""What may be concluded from a study's accuracies, and what not: intervals, ties, and what always
+saying one class would give.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hopsearch.core.intervals import SIGNIFICANT, Interval, equivalent_count, mean_recall_interval, p_value, wilson
+from hopsearch.core.intervals import (
+    SIGNIFICANT,
+    Interval,
+    equivalent_count,
+    mean_recall_interval,
+    p_value,
+    wilson,
+)
 from hopsearch.study.reader import StudyView
 from hopsearch.study.record.trial import TrialRecord
 
@@ -18,7 +27,8 @@ class Baseline:
 
     Attributes:
         metric: the metric it is a value of: ``val_acc`` or ``val_balanced_acc``.
-        value: one over the number of classes for a balanced accuracy, else the largest class's share of the images.
+        value: one over the number of classes for a balanced accuracy, else the largest class's
+            share of the images.
         label: the largest class.
     """
 
@@ -36,7 +46,9 @@ def val_by_class(view: StudyView) -> list[int]:
 
 
 def baseline(view: StudyView) -> Baseline | None:
-    """What a constant answer gives in the objective, or in ``val_acc`` where that is no accuracy; None where it is not known."""
+    """What a constant answer gives in the objective, or in ``val_acc`` where that is no accuracy;
+    None where it is not known.
+    """
     images, classes = val_by_class(view), view.identity.origin.get("classes", [])
     if not images or len(images) != len(classes):
         return None
@@ -47,7 +59,9 @@ def baseline(view: StudyView) -> Baseline | None:
 
 
 def images_behind(view: StudyView, metric: str) -> float | None:
-    """On how many validation images a metric's value was measured, for a test; None of one that is no accuracy."""
+    """On how many validation images a metric's value was measured, for a test; None of one that is
+    no accuracy.
+    """
     images, classes = val_by_class(view), view.identity.origin.get("classes", [])
     if metric == "val_acc":
         return sum(images) or view.identity.origin.get("images", {}).get("val")
@@ -58,7 +72,9 @@ def images_behind(view: StudyView, metric: str) -> float | None:
 
 
 def no_better(view: StudyView) -> list[TrialRecord]:
-    """Trials whose accuracy does not exceed that of a constant answer by more than chance, best first."""
+    """Trials whose accuracy does not exceed that of a constant answer by more than chance, best
+    first.
+    """
     constant = baseline(view)
     count = images_behind(view, constant.metric) if constant else None
     if constant is None or count is None:
@@ -66,7 +82,8 @@ def no_better(view: StudyView) -> list[TrialRecord]:
     return [
         record
         for record in view.ranked()
-        if (value := _value(view, record, constant.metric)) is not None and wilson(value, count).low <= constant.value
+        if (value := _value(view, record, constant.metric)) is not None
+        and wilson(value, count).low <= constant.value
     ]
 
 
@@ -75,34 +92,50 @@ def no_better_words(view: StudyView) -> str:
     found, constant = no_better(view), baseline(view)
     if not found or constant is None:
         return ""
-    numbers = ", ".join(str(record.number) for record in found[:_SHOWN]) + (", …" if len(found) > _SHOWN else "")
+    numbers = ", ".join(str(record.number) for record in found[:_SHOWN]) + (
+        ", …" if len(found) > _SHOWN else ""
+    )
     many = f"{len(found)} trials ({numbers}) are" if len(found) > 1 else f"trial {numbers} is"
-    return f"{many} no better than {constant}, which gives {constant.metric} {constant.value:.4f} (within chance)"
+    return (
+        f"{many} no better than {constant}, which gives {constant.metric} {constant.value:.4f} "
+        f"(within chance)"
+    )
 
 
 def tied(view: StudyView) -> list[TrialRecord]:
-    """The best trial and those that do not differ from it by more than chance, best first; with several objectives of the front.
+    """The best trial and those that do not differ from it by more than chance, best first; with
+    several objectives of the front.
 
-    Trials are measured on the same images, so the test, which takes them for independent, calls a difference a tie too often
-    rather than too seldom. An objective that is no accuracy has no such test: the best alone.
+    Trials are measured on the same images, so the test, which takes them for independent, calls a
+    difference a tie too often rather than too seldom. An objective that is no accuracy has no such
+    test: the best alone.
     """
     ranked = view.front() if len(view.objectives) > 1 else view.ranked()
     count = images_behind(view, view.objective)
     if count is None or not ranked:
         return ranked[:1]
     best = view.value(ranked[0])
-    return [record for record in ranked if p_value(best, count, view.value(record), count) >= SIGNIFICANT]
+    return [
+        record
+        for record in ranked
+        if p_value(best, count, view.value(record), count) >= SIGNIFICANT
+    ]
 
 
 def candidates(view: StudyView, otherwise: int) -> list[TrialRecord]:
-    """Trials among which the winner is chosen: `tied`; of an objective that is no accuracy, so many of the best."""
+    """Trials among which the winner is chosen: `tied`; of an objective that is no accuracy, so many
+    of the best.
+    """
     if images_behind(view, view.objective) is not None:
         return tied(view)
     return (view.front() if len(view.objectives) > 1 else view.ranked())[:otherwise]
 
 
-def interval_of(winner: Mapping[str, Any], part: str, metric: str, images: Mapping[str, int]) -> Interval | None:
-    """The interval of a winner's ``acc`` or ``balanced_acc`` on ``val`` or ``test``; None where the images are not known.
+def interval_of(
+    winner: Mapping[str, Any], part: str, metric: str, images: Mapping[str, int]
+) -> Interval | None:
+    """The interval of a winner's ``acc`` or ``balanced_acc`` on ``val`` or ``test``; None where the
+    images are not known.
 
     Args:
         winner: what is known of it.
@@ -125,21 +158,33 @@ def winner_values(winner: Mapping[str, Any], images: Mapping[str, int]) -> str:
     for metric in ("acc", "balanced_acc"):
         if (value := winner.get(f"test_{metric}")) is not None:
             interval = interval_of(winner, "test", metric, images)
-            words.append(f"test_{metric} {value:.4f}" + (f" (95 %: {interval})" if interval else ""))
+            words.append(
+                f"test_{metric} {value:.4f}" + (f" (95 %: {interval})" if interval else "")
+            )
     return ", ".join(words)
 
 
-def winner_verdicts(winner: Mapping[str, Any], images: Mapping[str, int], classes: list[str]) -> list[str]:
-    """What must be said of a winner's accuracies, a sentence each: no better than a constant answer; a gap larger than chance."""
+def winner_verdicts(
+    winner: Mapping[str, Any], images: Mapping[str, int], classes: list[str]
+) -> list[str]:
+    """What must be said of a winner's accuracies, a sentence each: no better than a constant
+    answer; a gap larger than chance.
+    """
     known = winner.get("by_class", {})
-    counts = {part: sum(known[part]["images"]) if part in known else images.get(part) for part in ("val", "test")}
+    counts = {
+        part: sum(known[part]["images"]) if part in known else images.get(part)
+        for part in ("val", "test")
+    }
     said = []
     if "test" in known and classes:
         by_class = known["test"]["images"]
         share = max(by_class) / sum(by_class)
         if wilson(winner["test_acc"], sum(by_class)).low <= share:
             label = classes[by_class.index(max(by_class))]
-            said.append(f"Its test_acc is no better than always predicting {label}, which gives {share:.4f}.")
+            said.append(
+                f"Its test_acc is no better than always predicting {label}, which gives "
+                f"{share:.4f}."
+            )
     if counts["val"] and counts["test"]:
         gap = winner["test_acc"] - winner["val_acc"]
         chance = p_value(winner["val_acc"], counts["val"], winner["test_acc"], counts["test"])
@@ -154,14 +199,16 @@ def _gap_words(gap: float, chance: float) -> str:
         why = "the test images are easier, or some were trained on"
         return f"test_acc is {gap:.4f} above val_acc, more than chance explains {size}: {why}."
     return (
-        f"test_acc is {-gap:.4f} below val_acc, more than chance explains {size}: the search fitted the validation images, "
+        f"test_acc is {-gap:.4f} below val_acc, more than chance explains {size}: the search "
+        f"fitted the validation images, "
         "or the test images are of another kind. Expect test_acc of new images, not val_acc."
     )
 
 
 def _value(view: StudyView, record: TrialRecord, metric: str) -> float | None:
     winner = view.winner
-    if winner and winner["trial"] == record.number and winner["epochs"] > record.epoch:  # trained further, after the search
+    # trained further, after the search
+    if winner and winner["trial"] == record.number and winner["epochs"] > record.epoch:
         found: float | None = winner.get(metric)
         return found
     return view.value(record) if metric == view.objective else record.peak.get(metric)

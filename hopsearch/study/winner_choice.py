@@ -1,4 +1,6 @@
-"""How a winner was chosen among trials that do not differ by more than chance, for the study's notes and in words."""
+"""How a winner was chosen among trials that do not differ by more than chance, for the study's
+notes and in words.
+"""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -13,20 +15,27 @@ from hopsearch.study.verdicts import images_behind
 Values = Sequence[float | None]
 
 
-def elect(view: StudyView, tied: Sequence[TrialRecord], values: Mapping[int, Values]) -> dict[str, Any]:
+def elect(
+    view: StudyView, tied: Sequence[TrialRecord], values: Mapping[int, Values]
+) -> dict[str, Any]:
     """Choose the winner, and say how, as plain JSON for the study's notes.
 
     Args:
         view: the study.
         tied: trials that do not differ by more than chance, best first.
-        values: of each candidate's trainings with fresh seeds; None of one that failed. Empty where nothing was trained again.
+        values: of each candidate's trainings with fresh seeds; None of one that failed. Empty where
+            nothing was trained again.
 
     Returns:
-        ``chosen``; ``first``, the trial that was ahead in the search; ``tied``; ``values``; ``metric`` and the ``images`` that it
-        was measured on (None where it is no accuracy).
+        ``chosen``; ``first``, the trial that was ahead in the search; ``tied``; ``values``;
+        ``metric`` and the ``images`` that it was measured on (None where it is no accuracy).
     """
     first = tied[0].number
-    chosen = min(values, key=lambda number: (*_standing(values[number], view.sign), number != first)) if values else first
+    chosen = (
+        min(values, key=lambda number: (*_standing(values[number], view.sign), number != first))
+        if values
+        else first
+    )
     images = images_behind(view, view.objective)
     return {
         "chosen": chosen,
@@ -40,13 +49,22 @@ def elect(view: StudyView, tied: Sequence[TrialRecord], values: Mapping[int, Val
 
 
 def election_words(election: Mapping[str, Any] | None) -> str:
-    """How the winner was chosen, in sentences; empty where one trial was clearly ahead, or of an older study."""
+    """How the winner was chosen, in sentences; empty where one trial was clearly ahead, or of an
+    older study.
+    """
     if not election:
         return ""
-    first, others = election["first"], [number for number in election["tied"] if number != election["first"]]
+    first, others = (
+        election["first"],
+        [number for number in election["tied"] if number != election["first"]],
+    )
     if not election["values"]:
         return _tie_words(first, others, election) if others else ""
-    why = "did not differ by more than chance" if election["images"] else "were best; the metric has no test of chance"
+    why = (
+        "did not differ by more than chance"
+        if election["images"]
+        else "were best; the metric has no test of chance"
+    )
     repeats = len(next(iter(election["values"].values())))
     lines = [f"trial {number} {_spread(known)}" for number, known in _best_first(election)]
     numbers = _listed([int(number) for number in election["values"]])
@@ -54,34 +72,45 @@ def election_words(election: Mapping[str, Any] | None) -> str:
     kind = "mean ± standard deviation" if any("±" in line for line in lines) else "mean"
     text += f"({election['metric']}, {kind}): {', '.join(lines)}."
     if len(election["tied"]) > len(election["values"]):
-        text += f" {len(election['tied']) - len(election['values'])} more trials tie and were not (finish.candidates)."
+        text += (
+            f" {len(election['tied']) - len(election['values'])} more trials tie and were not "
+            f"(finish.candidates)."
+        )
     changed = f"changed from trial {first} to" if election["chosen"] != first else "stayed"
     text += f" The choice {changed} trial {election['chosen']}."
     return f"{text} {_single_words(election, repeats)}"
 
 
 def finishing_cost(view: StudyView) -> dict[str, float]:
-    """Epochs and seconds of training that were spent after the search: on repeats and on the winner."""
+    """Epochs and seconds of training that were spent after the search: on repeats and on the
+    winner.
+    """
     spent = list(view.optuna.user_attrs.get(REPEATS, {}).values())
     winner = view.winner or {}
     return {
         "finishing_epochs": sum(one["epochs"] for one in spent) + winner.get("finish_epochs", 0),
-        "finishing_seconds": sum(one["seconds"] for one in spent) + winner.get("finish_seconds", 0.0),
+        "finishing_seconds": sum(one["seconds"] for one in spent)
+        + winner.get("finish_seconds", 0.0),
     }
 
 
 def _tie_words(first: int, others: list[int], election: Mapping[str, Any]) -> str:
     many = f"trials {_listed(others)}" if len(others) > 1 else f"trial {others[0]}"
     return (
-        f"Trial {first} is ahead of {many} by no more than chance ({election['metric']}, {election['images']:g} images). "
+        f"Trial {first} is ahead of {many} by no more than chance ({election['metric']}, "
+        f"{election['images']:g} images). "
         "finish.repeats=3 trains the best of them again with fresh seeds and takes the best mean."
     )
 
 
 def _single_words(election: Mapping[str, Any], repeats: int) -> str:
-    # How much a choice after one training each is worth: which candidate would have been chosen by each round alone.
+    # How much a choice after one training each is worth: which candidate would have been chosen by
+    # each round alone.
     rounds = [
-        min(election["values"], key=lambda number: _standing([election["values"][number][at]], election["sign"]))
+        min(
+            election["values"],
+            key=lambda number: _standing([election["values"][number][at]], election["sign"]),
+        )
         for at in range(repeats)
     ]
     other = sum(int(number) != election["chosen"] for number in rounds)
@@ -108,4 +137,6 @@ def _spread(values: Values) -> str:
 
 
 def _listed(numbers: Sequence[int], most: int = 8) -> str:
-    return ", ".join(map(str, numbers[:most])) + (f" and {len(numbers) - most} more" if len(numbers) > most else "")
+    return ", ".join(map(str, numbers[:most])) + (
+        f" and {len(numbers) - most} more" if len(numbers) > most else ""
+    )

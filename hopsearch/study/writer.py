@@ -1,4 +1,6 @@
-"""The study, for the one process that writes it: ask, report, tell, and go on after any interruption."""
+"""The study, for the one process that writes it: ask, report, tell, and go on after any
+interruption.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -26,7 +28,8 @@ from hopsearch.study.writer_state import Writer
 
 
 class Study(Writer):
-    """The one truth about a search, durable after every call. Use it as a context manager: it holds the study's lock.
+    """The one truth about a search, durable after every call. Use it as a context manager: it holds
+    the study's lock.
 
     Args:
         folder: the study's folder, made if it is not there.
@@ -35,11 +38,14 @@ class Study(Writer):
         database: an Optuna storage URL instead of the journal in ``folder``.
         prior: beliefs about good values; a study may go on with others.
         warm_start: another study to learn from; looked at when the study begins, and kept in it.
-        guard: called before every write to the journal; raises where this process may write no more.
-        say: told of a holder that is waited for, or was taken over from, and of what opening the study finds out about its rungs.
+        guard: called before every write to the journal; raises where this process may write no
+            more.
+        say: told of a holder that is waited for, or was taken over from, and of what opening the
+            study finds out about its rungs.
 
     Raises:
-        StudyError: unwritable, open elsewhere, or another study than the one asked for (with the difference).
+        StudyError: unwritable, open elsewhere, or another study than the one asked for (with the
+            difference).
         ConfigError: unknown sampler or pruner.
     """
 
@@ -57,24 +63,31 @@ class Study(Writer):
     ) -> None:
         (prior or Prior()).check(identity.space)
         self._pruner = make_pruner(pruner, identity.space.fidelity)
-        make_sampler(sampler, identity.space, identity.seed, 0)  # an unknown name is refused before anything is written
+        # an unknown name is refused before anything is written
+        make_sampler(sampler, identity.space, identity.seed, 0)
         self._lock = StudyLock(folder)
         self._lease: DatabaseLease | None = None
         try:
             storage = open_storage(folder, database, writer=True, guard=guard)
             if database and database != MEMORY:
                 self._lease = DatabaseLease(engine_of(storage), identity.name, database, say)
-            study = load_or_create(storage, folder, identity, warm_start.trials() if warm_start else [])
+            study = load_or_create(
+                storage, folder, identity, warm_start.trials() if warm_start else []
+            )
             super().__init__(folder, study, identity)
             seen = sampler_view(study, self.objectives, identity.space.fidelity.rungs)
-            self._proposals = Proposals(seen, identity, sampler, self.records, self.carriers, str(folder), prior or Prior())
+            self._proposals = Proposals(
+                seen, identity, sampler, self.records, self.carriers, str(folder), prior or Prior()
+            )
             self._evidence, self._made = Evidence(self._pruner.bracket), 0
             for record, made in in_order(self.records.values()):
                 take_in(self._evidence, record, made, self.objectives)
                 self._made = made.order + 1
             self._judgements = super().judgements
             known = len(self._judgements)
-            self._judge()  # another rule may have been at work, or a process that was killed before it had noted that
+            # another rule may have been at work, or a process that was killed before it had noted
+            # that
+            self._judge()
             for judgement in self._judgements[known:]:
                 say(judgement.words(identity.space.fidelity.rungs))
         except BaseException:
@@ -103,26 +116,32 @@ class Study(Writer):
         """As in `StudyView`, without a look at the storage."""
         return self._judgements
 
-    def next(self, admit: Admit, trials: int, reach: int | None = None, pace: float = 0.0) -> TrialRecord | None:
-        """What a free worker is to train: a paused trial that is promoted, else a new one while there are fewer than ``trials``.
+    def next(
+        self, admit: Admit, trials: int, reach: int | None = None, pace: float = 0.0
+    ) -> TrialRecord | None:
+        """What a free worker is to train: a paused trial that is promoted, else a new one while
+        there are fewer than ``trials``.
 
         Args:
             admit: computes a configuration's cost and says whether the constraints hold.
             trials: of the study in all.
-            reach: epochs that the worker can still train before a budget is spent, where that is known. With few left the
-                trial that is ahead at the rungs trains to full epochs if it waits, see `finalists`.
-            pace: seconds of an epoch that this was reckoned with; a trial that is too slow to get there is not sent on. 0 where
-                epochs themselves are counted.
+            reach: epochs that the worker can still train before a budget is spent, where that is
+                known. With few left the trial that is ahead at the rungs trains to full epochs if
+                it waits, see `finalists`.
+            pace: seconds of an epoch that this was reckoned with; a trial that is too slow to get
+                there is not sent on. 0 where epochs themselves are counted.
 
         Returns:
-            None where there is nothing to train now. Trials that run may bring more; if there are none, the search is over,
-            and those that still wait can be ended with `retire`.
+            None where there is nothing to train now. Trials that run may bring more; if there are
+            none, the search is over, and those that still wait can be ended with `retire`.
 
         Raises:
             StudyError: no configuration of the space meets the constraints.
         """
         fresh = self.count < trials
-        record = (self._send_on(reach, pace) if fresh and reach is not None else None) or self.promote(over=False)
+        record = (
+            self._send_on(reach, pace) if fresh and reach is not None else None
+        ) or self.promote(over=False)
         if record is None and fresh:
             record = self.ask(admit)
         return record or self.promote(over=self._settled())
@@ -152,15 +171,23 @@ class Study(Writer):
     def _send_on(self, reach: int, pace: float) -> TrialRecord | None:
         fidelity = self.identity.space.fidelity
         chosen = finalist(self._evidence, fidelity, reach)
-        if chosen is not None and pace and self.records[chosen[0]].seconds_to(fidelity.max_epochs) > reach * pace:
+        if (
+            chosen is not None
+            and pace
+            and self.records[chosen[0]].seconds_to(fidelity.max_epochs) > reach * pace
+        ):
             return None
         return self._go_on(chosen, over=False, reach=reach)
 
-    def _go_on(self, chosen: tuple[int, int] | None, over: bool, reach: int = 0) -> TrialRecord | None:
+    def _go_on(
+        self, chosen: tuple[int, int] | None, over: bool, reach: int = 0
+    ) -> TrialRecord | None:
         if chosen is None:
             return None
         record = self.records[chosen[0]]
-        self._note_promotion(record, Promotion(chosen[1], self._made, self._pruner.name, over, reach=reach))
+        self._note_promotion(
+            record, Promotion(chosen[1], self._made, self._pruner.name, over, reach=reach)
+        )
         self._enter(record, State.RUNNING)
         return record
 
@@ -168,12 +195,16 @@ class Study(Writer):
         """End the trials that wait and will not be promoted; the search is over. Returns them."""
         waiting = self.waiting()
         for record in waiting:
-            self._note_promotion(record, Promotion(record.epoch, self._made, self._pruner.name, over=True, retired=True))
+            self._note_promotion(
+                record,
+                Promotion(record.epoch, self._made, self._pruner.name, over=True, retired=True),
+            )
             self._end(record, State.PRUNED)
         return waiting
 
     def resume(self, admit: Admit) -> list[TrialRecord]:
-        """Trials that were running when the study was last left, in order; what was begun but not decided is decided first.
+        """Trials that were running when the study was last left, in order; what was begun but not
+        decided is decided first.
 
         Args:
             admit: as in `ask`, for a trial whose proposal was cut off.
@@ -200,14 +231,16 @@ class Study(Writer):
     ) -> TrialRecord:
         """Take in a trial's objective after an epoch, decide, and end the trial where that is due.
 
-        An epoch that is known already is passed over, so a worker may repeat itself after a restart.
+        An epoch that is known already is passed over, so a worker may repeat itself after a
+        restart.
 
         Args:
             number: the trial.
             epoch: the trial's own count of epochs, from 1.
             value: the objective, finite.
             seconds: training time of the trial so far.
-            checkpoint: path of the checkpoint that holds this epoch, relative to the study's folder.
+            checkpoint: path of the checkpoint that holds this epoch, relative to the study's
+                folder.
             metrics: what else is known of this epoch; the study keeps the newest epoch's.
             peak: the same; the study keeps the best epoch's.
 
@@ -220,13 +253,31 @@ class Study(Writer):
         kept = _short(metrics)
         spent, best = self._epochs + epoch - record.epoch, record.best(self.sign)
         rises = best is None or self.sign * (value - best[1]) > 0
-        came, rose, top = record.came or spent, spent if rises else record.rose, _short(peak) if rises else record.peak
-        progress = {"seconds": round(seconds, 4), "checkpoint": checkpoint, "came": came, "rose": rose}
-        self._set(number, PROGRESS, progress | ({"metrics": kept} if kept else {}) | ({"peak": top} if top else {}))
+        came, rose, top = (
+            record.came or spent,
+            spent if rises else record.rose,
+            _short(peak) if rises else record.peak,
+        )
+        progress = {
+            "seconds": round(seconds, 4),
+            "checkpoint": checkpoint,
+            "came": came,
+            "rose": rose,
+        }
+        self._set(
+            number,
+            PROGRESS,
+            progress | ({"metrics": kept} if kept else {}) | ({"peak": top} if top else {}),
+        )
         self._storage.set_trial_intermediate_value(self._id(number), epoch, value)
         self._trained += seconds - record.seconds
         self._epochs, record.rose, record.peak = spent, rose, top
-        record.curve[epoch], record.seconds, record.checkpoint, record.metrics = value, seconds, checkpoint, kept
+        record.curve[epoch], record.seconds, record.checkpoint, record.metrics = (
+            value,
+            seconds,
+            checkpoint,
+            kept,
+        )
         if not record.came:
             record.came = came
             self._leaders.come(came)
@@ -235,8 +286,11 @@ class Study(Writer):
         self._settle(record)
         return record
 
-    def fail(self, number: int, reason: str, learn: bool = True, epochs: int = 0, seconds: float = 0.0) -> TrialRecord:
-        """End a trial that cannot go on: diverged, out of memory, an error. It frees its places in the rungs.
+    def fail(
+        self, number: int, reason: str, learn: bool = True, epochs: int = 0, seconds: float = 0.0
+    ) -> TrialRecord:
+        """End a trial that cannot go on: diverged, out of memory, an error. It frees its places in
+        the rungs.
 
         Args:
             number: the trial.
@@ -245,8 +299,12 @@ class Study(Writer):
             epochs: trained or begun since the last report; they count in every budget.
             seconds: what these took.
         """
-        record, made = self.records[number], Failure(reason, self._made, learn, epochs, round(seconds, 4))
-        self._set(number, FAILURE, asdict(made))  # first: if it is cut off after this, `resume` ends the trial
+        record, made = (
+            self.records[number],
+            Failure(reason, self._made, learn, epochs, round(seconds, 4)),
+        )
+        # first: if it is cut off after this, `resume` ends the trial
+        self._set(number, FAILURE, asdict(made))
         record.reason, record.failure = reason, made
         self._take_in(record, made)
         self._book(epochs, seconds)
@@ -255,8 +313,17 @@ class Study(Writer):
             self._lead_again()
         return record
 
-    def exclude(self, number: int, name: str, reason: str, excess: float, epochs: int = 0, seconds: float = 0.0) -> TrialRecord:
-        """End a trial that breaks a limit which can be measured only where it trains; the sampler learns from it.
+    def exclude(
+        self,
+        number: int,
+        name: str,
+        reason: str,
+        excess: float,
+        epochs: int = 0,
+        seconds: float = 0.0,
+    ) -> TrialRecord:
+        """End a trial that breaks a limit which can be measured only where it trains; the sampler
+        learns from it.
 
         Args:
             number: the trial.
@@ -272,7 +339,8 @@ class Study(Writer):
         return self.fail(number, reason, epochs=epochs, seconds=seconds)
 
     def _settle(self, record: TrialRecord) -> None:
-        # Also run after a restart: a trial may have been left between its report and the decision on it.
+        # Also run after a restart: a trial may have been left between its report and the decision
+        # on it.
         epoch = record.epoch
         if epoch in record.promotions and record.promotions[epoch].retired:
             self._end(record, State.PRUNED)
@@ -316,4 +384,8 @@ class Study(Writer):
 
 def _short(metrics: Mapping[str, float] | None) -> dict[str, float]:
     # To five digits: the journal is read as a whole, and often.
-    return {name: float(f"{known:.5g}") for name, known in (metrics or {}).items() if math.isfinite(known)}
+    return {
+        name: float(f"{known:.5g}")
+        for name, known in (metrics or {}).items()
+        if math.isfinite(known)
+    }

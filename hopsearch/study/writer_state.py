@@ -1,4 +1,6 @@
-"""What a study's one writer keeps as reports come, so that no question needs a look at all trials, and how it writes."""
+"""What a study's one writer keeps as reports come, so that no question needs a look at all trials,
+and how it writes.
+"""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,10 +29,16 @@ class Writer(StudyView):
         super().__init__(folder, study, identity)
         self._storage, self._study_id = study._storage, study._study_id
         self._open: dict[State, set[int]] = {State.RUNNING: set(), State.PAUSED: set()}
-        self._closed = {record.number for record in self.records.values() if record.state == State.OPEN}
+        self._closed = {
+            record.number for record in self.records.values() if record.state == State.OPEN
+        }
         for record in self.records.values():
             self._enter(record, self._reopened(record))
-        self._epochs, self._wasted, self._trained = super().epochs, super().wasted_epochs, super().trained_seconds
+        self._epochs, self._wasted, self._trained = (
+            super().epochs,
+            super().wasted_epochs,
+            super().trained_seconds,
+        )
         self._leaders = Leaders()
         for record in self.counted():
             if record.came:
@@ -56,20 +64,27 @@ class Writer(StudyView):
     def since_best(self) -> int:
         """As in `StudyView`, without a look at all trials."""
         leaders = self._leaders.values
-        return self._leaders.came_after(max(self.records[number].rose for number in leaders)) if leaders else 0
+        return (
+            self._leaders.came_after(max(self.records[number].rose for number in leaders))
+            if leaders
+            else 0
+        )
 
     def waiting(self) -> list[TrialRecord]:
         """As in `StudyView`, without a look at all trials."""
         return [self.records[number] for number in sorted(self._open[State.PAUSED])]
 
     def measure(self, number: int, facts: dict[str, float]) -> None:
-        """Note what a trial's own worker measured of its model, e.g. ``latency``; it is part of the trial's cost from then on."""
+        """Note what a trial's own worker measured of its model, e.g. ``latency``; it is part of the
+        trial's cost from then on.
+        """
         record = self.records[number]
         self._set(number, MEASURED, facts)
         record.cost |= facts
 
     def lose(self, number: int, epochs: int = 0, seconds: float = 0.0, begun: int = 0) -> int:
-        """Note that a trial's worker was lost; the trial stays running. Returns how often that has happened to it.
+        """Note that a trial's worker was lost; the trial stays running. Returns how often that has
+        happened to it.
 
         Args:
             number: the trial.
@@ -80,7 +95,8 @@ class Writer(StudyView):
         return self.records[number].losses
 
     def waste(self, number: int, epochs: int, seconds: float, begun: int = 0) -> None:
-        """Note what was trained for a trial and is not in its curve: lost with a worker, or trained once more.
+        """Note what was trained for a trial and is not in its curve: lost with a worker, or trained
+        once more.
 
         Args:
             number: the trial.
@@ -92,7 +108,11 @@ class Writer(StudyView):
         record.lost_epochs += epochs
         record.lost_seconds = round(record.lost_seconds + seconds, 4)
         record.lost_at = (record.epoch + 1, begun) if begun else record.lost_at
-        lost = {"count": record.losses, "epochs": record.lost_epochs, "seconds": record.lost_seconds}
+        lost = {
+            "count": record.losses,
+            "epochs": record.lost_epochs,
+            "seconds": record.lost_seconds,
+        }
         self._set(number, LOSSES, lost | dict(zip(("epoch", "begun"), record.lost_at, strict=True)))
         self._book(epochs, seconds)
 
@@ -101,14 +121,18 @@ class Writer(StudyView):
         self.optuna.set_user_attr(key, value)
 
     def keep(self, numbers: Sequence[int], rule: Mapping[str, Any]) -> None:
-        """Note of which ended trials the weights are kept, best first, and by which rule; any other's may go from then on."""
+        """Note of which ended trials the weights are kept, best first, and by which rule; any
+        other's may go from then on.
+        """
         self.note(CHECKPOINTS, {"kept": list(numbers), **rule})
 
     def conclude(self, why: str) -> Iterator[TrialRecord]:
-        """The search has ended before its trials: those that run or wait are open from now on, until the study is opened again.
+        """The search has ended before its trials: those that run or wait are open from now on,
+        until the study is opened again.
 
-        To Optuna they are complete, with their best values so far, so that whoever reads its storage sees these. Whoever has
-        no time for all may stop in between: the others stay as they are, and go on like the open ones.
+        To Optuna they are complete, with their best values so far, so that whoever reads its
+        storage sees these. Whoever has no time for all may stop in between: the others stay as they
+        are, and go on like the open ones.
 
         Args:
             why: what ended it, in words.
@@ -116,7 +140,9 @@ class Writer(StudyView):
         Yields:
             Each trial, once it is open.
         """
-        left = [record for record in self.counted() if record.state in (State.RUNNING, State.PAUSED)]
+        left = [
+            record for record in self.counted() if record.state in (State.RUNNING, State.PAUSED)
+        ]
         for record in left:
             if record.number in self._closed or self._close(record, why):
                 self._enter(record, State.OPEN)
@@ -131,7 +157,9 @@ class Writer(StudyView):
             return False  # its end has begun; it is finished when the study is opened again
         stored = from_optuna(trial, record.number)
         self._set(record.number, OPEN, mark_of(stored, why))
-        known = stored.curve and all(objective.name in stored.cost for objective in self.objectives[1:])
+        known = stored.curve and all(
+            objective.name in stored.cost for objective in self.objectives[1:]
+        )
         values = self._told(stored) if known else None
         self.optuna.tell(theirs, values, state=TrialState.COMPLETE if known else TrialState.PRUNED)
         self._closed.add(record.number)
@@ -152,7 +180,11 @@ class Writer(StudyView):
         self._leaders.again((record.number, self._values(record)) for record in self.front())
 
     def _end(self, record: TrialRecord, state: State) -> TrialRecord:
-        told = {State.COMPLETE: TrialState.COMPLETE, State.PRUNED: TrialState.PRUNED, State.FAILED: TrialState.FAIL}[state]
+        told = {
+            State.COMPLETE: TrialState.COMPLETE,
+            State.PRUNED: TrialState.PRUNED,
+            State.FAILED: TrialState.FAIL,
+        }[state]
         values = None
         if record.broken:
             told = TrialState.PRUNED  # of a failed one no sampler learns anything
@@ -165,7 +197,10 @@ class Writer(StudyView):
         return record
 
     def _told(self, record: TrialRecord) -> list[float]:
-        return [objective.sign * value for objective, value in zip(self.objectives, self._values(record), strict=True)]
+        return [
+            objective.sign * value
+            for objective, value in zip(self.objectives, self._values(record), strict=True)
+        ]
 
     def _enter(self, record: TrialRecord, state: State) -> None:
         record.state = state
@@ -173,16 +208,22 @@ class Writer(StudyView):
             (numbers.add if one == state else numbers.discard)(record.number)
 
     def _id(self, number: int) -> int:
-        """Optuna's identifier of a trial that is to be written to; one that was closed gets a new carrier."""
+        """Optuna's identifier of a trial that is to be written to; one that was closed gets a new
+        carrier.
+        """
         if number in self._closed:
             old = self._storage.get_trial(self._stored(number))
-            new = self._storage.create_new_trial(self._study_id, carrier_of(old, self.records[number]))
+            new = self._storage.create_new_trial(
+                self._study_id, carrier_of(old, self.records[number])
+            )
             self.carriers.add(self._storage.get_trial_number_from_id(new), number)
             self._closed.discard(number)
         return self._stored(number)
 
     def _stored(self, number: int) -> int:
-        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, self.carriers.theirs(number))
+        return self._storage.get_trial_id_from_study_id_trial_number(
+            self._study_id, self.carriers.theirs(number)
+        )
 
     def _set(self, number: int, key: str, value: Any) -> None:
         self._storage.set_trial_user_attr(self._id(number), key, value)

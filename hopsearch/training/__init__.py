@@ -1,4 +1,6 @@
-"""How a mixer is trained: recipe, optimizer, loop, checkpoints, and what a configuration costs before it runs."""
+"""How a mixer is trained: recipe, optimizer, loop, checkpoints, and what a configuration costs
+before it runs.
+"""
 
 from hopsearch.training.checkpoint import CheckpointFolder, load_checkpoint
 from hopsearch.training.classes import MOST_CLASSES, confusions, recall_names, results_of

@@ -1,4 +1,6 @@
-"""The moving average of the weights, which is what is evaluated and exported where ``train.ema_decay`` is set."""
+"""The moving average of the weights, which is what is evaluated and exported where
+``train.ema_decay`` is set.
+"""
 
 from copy import deepcopy
 
@@ -11,15 +13,16 @@ from hopsearch.models import Mixer
 class MovingAverage(nn.Module):
     """Exponential moving average of a model's weights.
 
-    The decay warms up: after t steps it is min(decay, (1 + t) / (10 + t)), so that the first rungs do not judge the initial
-    weights. State-dict keys are those of torch's ``AveragedModel``.
+    The decay warms up: after t steps it is min(decay, (1 + t) / (10 + t)), so that the first rungs
+    do not judge the initial weights. State-dict keys are those of torch's ``AveragedModel``.
 
     Args:
         model: what is averaged.
         decay: of the average, once it has warmed up.
 
     Attributes:
-        module: the averaged model. What is derived from weights (iMixer's singular vectors) is its own after `settle`.
+        module: the averaged model. What is derived from weights (iMixer's singular vectors) is its
+            own after `settle`.
     """
 
     n_averaged: torch.Tensor
@@ -28,7 +31,8 @@ class MovingAverage(nn.Module):
         super().__init__()
         self.module = deepcopy(model)
         self._decay = decay
-        self.register_buffer("n_averaged", torch.tensor(0, dtype=torch.long))  # on the CPU: reading it waits for no device
+        # on the CPU: reading it waits for no device
+        self.register_buffer("n_averaged", torch.tensor(0, dtype=torch.long))
 
     @torch.no_grad()
     def update(self, model: Mixer) -> None:

@@ -1,4 +1,6 @@
-"""Checkpoints of one trial: written whole or not at all, the last two and the best kept, read without pickle."""
+"""Checkpoints of one trial: written whole or not at all, the last two and the best kept, read
+without pickle.
+"""
 
 import contextlib
 import os
@@ -17,7 +19,8 @@ KEEP = 2
 
 
 class CheckpointFolder:
-    """The checkpoints of one trial in a folder: ``epoch_0007.pt``, ``epoch_0008.pt`` and ``best.pt``.
+    """The checkpoints of one trial in a folder: ``epoch_0007.pt``, ``epoch_0008.pt`` and
+    ``best.pt``.
 
     Two are kept because the newest may be the one that a full disk or a dying machine cut short.
     """
@@ -26,15 +29,18 @@ class CheckpointFolder:
         self.path = path
 
     def save(self, state: dict[str, Any], epoch: int, best: bool) -> Path:
-        """Write ``state`` as the checkpoint of ``epoch``, atomically, then drop those no longer needed.
+        """Write ``state`` as the checkpoint of ``epoch``, atomically, then drop those no longer
+        needed.
 
         Args:
-            state: tensors, numbers, strings, lists and dicts only, since it is read back with ``weights_only``.
+            state: tensors, numbers, strings, lists and dicts only, since it is read back with
+                ``weights_only``.
             epoch: epochs trained so far.
             best: whether this is the best epoch yet; it is then kept as ``best.pt`` too.
 
         Raises:
-            CheckpointError: the disk is full or the folder cannot be written; what was there before is untouched.
+            CheckpointError: the disk is full or the folder cannot be written; what was there before
+                is untouched.
         """
         target = self.path / f"epoch_{epoch:04d}.pt"
         try:
@@ -46,14 +52,18 @@ class CheckpointFolder:
                         os.link(scratch, link)  # costs nothing
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
             raise CheckpointError(
-                str(target), f"the checkpoint must fit the disk and its folder be writable, got: {error}", "Free some space"
+                str(target),
+                f"the checkpoint must fit the disk and its folder be writable, got: {error}",
+                "Free some space",
             ) from error
         for old in self._newest_first()[KEEP:]:
             old.unlink(missing_ok=True)
         return target
 
     def load_newest(self) -> dict[str, Any] | None:
-        """The newest checkpoint that can be read, or None; unreadable ones are passed over, not removed."""
+        """The newest checkpoint that can be read, or None; unreadable ones are passed over, not
+        removed.
+        """
         return next(self._readable(self._newest_first()), None)
 
     def load_best(self) -> dict[str, Any] | None:
@@ -61,10 +71,12 @@ class CheckpointFolder:
         return next(self._readable([self.path / "best.pt"]), None)
 
     def size(self, linked: bool = True) -> int:
-        """Bytes that the trial's checkpoints take, with what was cut off while it was written; 0 where there is none.
+        """Bytes that the trial's checkpoints take, with what was cut off while it was written; 0
+        where there is none.
 
         Args:
-            linked: count ``best.pt`` and the epoch of which it is another name once, as on this disk; a copy has both.
+            linked: count ``best.pt`` and the epoch of which it is another name once, as on this
+                disk; a copy has both.
         """
         found: dict[Any, int] = {}
         for file in (*self.path.glob("*.pt"), *self._scratch()):
@@ -91,7 +103,11 @@ class CheckpointFolder:
         yield from self.path.glob(".best.*")
 
     def _newest_first(self) -> list[Path]:
-        found = [(int(match[1]), file) for file in self.path.glob("epoch_*.pt") if (match := _NAME.fullmatch(file.name))]
+        found = [
+            (int(match[1]), file)
+            for file in self.path.glob("epoch_*.pt")
+            if (match := _NAME.fullmatch(file.name))
+        ]
         return [file for _, file in sorted(found, reverse=True)]
 
     def _readable(self, files: list[Path]) -> Iterator[dict[str, Any]]:
@@ -111,7 +127,13 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises a dozen unrelated types on a damaged file
-        raise CheckpointError(str(file), f"must be a readable checkpoint, got: {error}", "The one before it is used") from error
+        raise CheckpointError(
+            str(file), f"must be a readable checkpoint, got: {error}", "The one before it is used"
+        ) from error
     if not isinstance(state, dict) or "epoch" not in state:
-        raise CheckpointError(str(file), "must be a checkpoint of hopsearch, got something else", "The one before it is used")
+        raise CheckpointError(
+            str(file),
+            "must be a checkpoint of hopsearch, got something else",
+            "The one before it is used",
+        )
     return state

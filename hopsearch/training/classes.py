@@ -1,4 +1,5 @@
-"""What a training does about classes of different sizes: per-class recall, what is confused with what, weights for the loss.
+"""What a training does about classes of different sizes: per-class recall, what is confused with
+what, weights for the loss.
 
 Shapes: N = images, K = classes.
 """
@@ -11,16 +12,22 @@ import torch
 from hopsearch.training.loop import Evaluation
 
 MOST_CLASSES = 100
-"""Up to so many classes an epoch reports the recall of each, as ``recall/<class>``; above, only their mean and the worst."""
+"""Up to so many classes an epoch reports the recall of each, as ``recall/<class>``; above, only
+their mean and the worst.
+"""
 
 
 def recall_names(classes: Sequence[str]) -> list[str]:
-    """The names under which an epoch reports the recall of each class; empty where there are too many to be looked at."""
+    """The names under which an epoch reports the recall of each class; empty where there are too
+    many to be looked at.
+    """
     return [f"recall/{name}" for name in classes] if len(classes) <= MOST_CLASSES else []
 
 
 def recall_row(validation: Evaluation, classes: Sequence[str]) -> dict[str, float]:
-    """What an epoch reports of its classes: ``val_balanced_acc``, ``val_worst_recall``, and the recall of each."""
+    """What an epoch reports of its classes: ``val_balanced_acc``, ``val_worst_recall``, and the
+    recall of each.
+    """
     known = [recall for recall in validation.recalls if recall is not None]
     row = {"val_balanced_acc": validation.balanced_accuracy, "val_worst_recall": min(known)}
     named = zip(recall_names(classes), validation.recalls, strict=False)
@@ -30,13 +37,23 @@ def recall_row(validation: Evaluation, classes: Sequence[str]) -> dict[str, floa
 def results_of(part: str, found: Evaluation) -> dict[str, Any]:
     """An evaluation as plain JSON: ``<part>_acc``, ``<part>_balanced_acc``, ``<part>_loss``."""
     names = ("acc", "balanced_acc", "loss")
-    return dict(zip((f"{part}_{name}" for name in names), (found.accuracy, found.balanced_accuracy, found.loss), strict=True))
+    return dict(
+        zip(
+            (f"{part}_{name}" for name in names),
+            (found.accuracy, found.balanced_accuracy, found.loss),
+            strict=True,
+        )
+    )
 
 
 def confusions(labels_N: torch.Tensor, said_N: torch.Tensor, most: int = 5000) -> list[list[int]]:
-    """Mistakes as (true class, class said, how many images), the commonest first, at most so many kinds."""
+    """Mistakes as (true class, class said, how many images), the commonest first, at most so many
+    kinds.
+    """
     wrong_M = said_N != labels_N
-    pairs, counts = torch.unique(torch.stack([labels_N[wrong_M], said_N[wrong_M]], 1), dim=0, return_counts=True)
+    pairs, counts = torch.unique(
+        torch.stack([labels_N[wrong_M], said_N[wrong_M]], 1), dim=0, return_counts=True
+    )
     found = [[*pair, count] for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True)]
     return sorted(found, key=lambda one: (-one[2], one[0], one[1]))[:most]
 
@@ -44,8 +61,9 @@ def confusions(labels_N: torch.Tensor, said_N: torch.Tensor, most: int = 5000) -
 def class_weights(labels_N: torch.Tensor, classes: int, rule: str) -> torch.Tensor | None:
     """A weight for each class in the loss; None where all count alike.
 
-    ``balanced``: N / (K · images of the class), so that classes count alike in the sum over an epoch, and the mean weight of
-    an image is 1: the loss of a set in which small classes are repeated until all are of the same size.
+    ``balanced``: N / (K · images of the class), so that classes count alike in the sum over an
+    epoch, and the mean weight of an image is 1: the loss of a set in which small classes are
+    repeated until all are of the same size.
     """
     if rule == "none":
         return None

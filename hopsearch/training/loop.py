@@ -40,11 +40,16 @@ class Evaluation:
     @property
     def recalls(self) -> list[float | None]:
         """Accuracy within each class; None of a class that the split does not have."""
-        return [hit / count if count else None for hit, count in zip(self.hits, self.images, strict=True)]
+        return [
+            hit / count if count else None
+            for hit, count in zip(self.hits, self.images, strict=True)
+        ]
 
     @property
     def balanced_accuracy(self) -> float:
-        """Mean of the classes' recalls: always saying the same class gives one over the number of classes."""
+        """Mean of the classes' recalls: always saying the same class gives one over the number of
+        classes.
+        """
         known = [recall for recall in self.recalls if recall is not None]
         return sum(known) / len(known)
 
@@ -59,19 +64,25 @@ def failures(place: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "not enough memory" in str(error):
+        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "not enough memory" in str(
+            error
+        ):
             text = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise OutOfMemory(
-                place, f"the configuration must fit the memory, got: {text}", "Set constraint.max_memory"
+                place,
+                f"the configuration must fit the memory, got: {text}",
+                "Set constraint.max_memory",
             ) from error
         raise
 
 
-def soft_cross_entropy(logits_BK: torch.Tensor, targets_BK: torch.Tensor, weights_K: torch.Tensor | None = None) -> torch.Tensor:
+def soft_cross_entropy(
+    logits_BK: torch.Tensor, targets_BK: torch.Tensor, weights_K: torch.Tensor | None = None
+) -> torch.Tensor:
     """Mean cross-entropy against class probabilities, in float32 whatever the logits are.
 
-    With weights, each class's share of a target counts as much as its weight; the mean is over images, not over weights, so
-    that a batch's parts add up to the batch.
+    With weights, each class's share of a target counts as much as its weight; the mean is over
+    images, not over weights, so that a batch's parts add up to the batch.
     """
     return F.cross_entropy(logits_BK.float(), targets_BK, weight=weights_K)
 
@@ -84,7 +95,11 @@ def require_finite(loss: torch.Tensor, step: int) -> None:
     """
     value = float(loss.detach())
     if value != value or value in (float("inf"), float("-inf")):
-        raise Diverged(f"step {step} of the epoch", f"the training loss must be finite, got {value}", "Lower optim.lr")
+        raise Diverged(
+            f"step {step} of the epoch",
+            f"the training loss must be finite, got {value}",
+            "Lower optim.lr",
+        )
 
 
 @torch.inference_mode()
@@ -96,11 +111,16 @@ def evaluate(
     classes: int,
     ranks: Ranks,
 ) -> Evaluation:
-    """Loss and hits of ``net`` (put into evaluation mode and back) over all of ``data``, each image once over all ranks."""
+    """Loss and hits of ``net`` (put into evaluation mode and back) over all of ``data``, each image
+    once over all ranks.
+    """
     was_training = net.training
     net.eval()
     device, part = data.device, ranks.share(len(data))
-    loss, said = torch.zeros((), device=device, dtype=torch.float64), [torch.empty(0, device=device, dtype=torch.long)]
+    loss, said = (
+        torch.zeros((), device=device, dtype=torch.float64),
+        [torch.empty(0, device=device, dtype=torch.long)],
+    )
     for start in range(part.start, part.stop, batch_size):
         images_BCHW, labels_B = data.batch(slice(start, min(start + batch_size, part.stop)))
         logits_BK = net(normalize(images_BCHW)).float()

@@ -1,4 +1,6 @@
-"""A trial's optimizer with timm's weight-decay rule, and the learning rate as a plain function of the step."""
+"""A trial's optimizer with timm's weight-decay rule, and the learning rate as a plain function of
+the step.
+"""
 
 import math
 from typing import Any
@@ -10,18 +12,27 @@ from hopsearch.training.recipe.known_optimizers import ADAMW, OPTIMIZERS
 from hopsearch.training.recipe.settings import OptimConfig
 
 
-def build_optimizer(model: nn.Module, config: OptimConfig, device: torch.device) -> torch.optim.Optimizer:
-    """The optimizer that ``config.name`` says, over groups of parameters that are decayed, and exempt from it."""
+def build_optimizer(
+    model: nn.Module, config: OptimConfig, device: torch.device
+) -> torch.optim.Optimizer:
+    """The optimizer that ``config.name`` says, over groups of parameters that are decayed, and
+    exempt from it.
+    """
     groups = _decayed(model, config.weight_decay)
     if config.name == ADAMW:
-        # fused: one kernel a step instead of some ten a parameter; on small models on a CPU that is a third of the step.
-        return torch.optim.AdamW(groups, lr=config.peak_lr, fused=device.type in ("cpu", "cuda"), **config.own_settings)
+        # fused: one kernel a step instead of some ten a parameter; on small models on a CPU that is
+        # a third of the step.
+        return torch.optim.AdamW(
+            groups, lr=config.peak_lr, fused=device.type in ("cpu", "cuda"), **config.own_settings
+        )
     if OPTIMIZERS[config.name].hybrid:
         groups = [part for group in groups for part in _without_norms(model, group)]
     # Here, since it takes seconds, which trainings with AdamW do without.
     from timm.optim import create_optimizer_v2
 
-    optimizer: torch.optim.Optimizer = create_optimizer_v2(groups, config.name, lr=config.peak_lr, **config.own_settings)
+    optimizer: torch.optim.Optimizer = create_optimizer_v2(
+        groups, config.name, lr=config.peak_lr, **config.own_settings
+    )
     return optimizer
 
 
@@ -33,19 +44,34 @@ def _decayed(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
         if parameter.requires_grad:
             free = not weight_decay or parameter.ndim <= 1 or name.endswith(".bias")
             (exempt if free else decayed).append(parameter)
-    groups = [{"params": exempt, "weight_decay": 0.0}, {"params": decayed, "weight_decay": weight_decay}]
+    groups = [
+        {"params": exempt, "weight_decay": 0.0},
+        {"params": decayed, "weight_decay": weight_decay},
+    ]
     return [group for group in groups if group["params"]]
 
 
 def _without_norms(model: nn.Module, group: dict[str, Any]) -> list[dict[str, Any]]:
-    """A group in two, for hybrids, which judge by the shape: the second is updated as by AdamW, though it looks like matrices.
+    """A group in two, for hybrids, which judge by the shape: the second is updated as by AdamW,
+    though it looks like matrices.
 
-    The scale and shift of a LayerNorm over (S, D) have the shape of a matrix, but act element by element.
+    The scale and shift of a LayerNorm over (S, D) have the shape of a matrix, but act element by
+    element.
     """
-    norms = {id(own) for module in model.modules() if isinstance(module, nn.LayerNorm) for own in module.parameters()}
-    parts = [[each for each in group["params"] if (id(each) in norms) == is_norm] for is_norm in (False, True)]
+    norms = {
+        id(own)
+        for module in model.modules()
+        if isinstance(module, nn.LayerNorm)
+        for own in module.parameters()
+    }
+    parts = [
+        [each for each in group["params"] if (id(each) in norms) == is_norm]
+        for is_norm in (False, True)
+    ]
     marks: list[dict[str, Any]] = [{}, {"use_fallback": True}]
-    return [{**group, "params": part, **mark} for part, mark in zip(parts, marks, strict=True) if part]
+    return [
+        {**group, "params": part, **mark} for part, mark in zip(parts, marks, strict=True) if part
+    ]
 
 
 def learning_rate(step: int, steps_per_epoch: int, epochs: int, config: OptimConfig) -> float:
@@ -55,16 +81,24 @@ def learning_rate(step: int, steps_per_epoch: int, epochs: int, config: OptimCon
     """
     cosine = epochs - config.cooldown_epochs
     if config.schedule == "epoch":
-        # timm's CosineLRScheduler as its training script calls it: before each epoch, with the epoch's number.
+        # timm's CosineLRScheduler as its training script calls it: before each epoch, with the
+        # epoch's number.
         epoch = step // steps_per_epoch
         if epoch < config.warmup_epochs:
-            return config.warmup_lr + (config.peak_lr - config.warmup_lr) * epoch / config.warmup_epochs
+            return (
+                config.warmup_lr
+                + (config.peak_lr - config.warmup_lr) * epoch / config.warmup_epochs
+            )
         return _half_cosine(min(1.0, epoch / max(1, cosine)), config)
     warmup = round(config.warmup_epochs * steps_per_epoch)
     if step < warmup:
         return config.warmup_lr + (config.peak_lr - config.warmup_lr) * (step + 1) / warmup
-    return _half_cosine(min(1.0, (step - warmup) / max(1, cosine * steps_per_epoch - warmup)), config)
+    return _half_cosine(
+        min(1.0, (step - warmup) / max(1, cosine * steps_per_epoch - warmup)), config
+    )
 
 
 def _half_cosine(progress: float, config: OptimConfig) -> float:
-    return config.min_lr + (config.peak_lr - config.min_lr) * 0.5 * (1.0 + math.cos(math.pi * progress))
+    return config.min_lr + (config.peak_lr - config.min_lr) * 0.5 * (
+        1.0 + math.cos(math.pi * progress)
+    )

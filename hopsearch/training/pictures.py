@@ -1,6 +1,8 @@
-"""Pictures of a model in training, as PNG, for TensorBoard: how it mixes tokens, what it confuses, where it is wrong.
+"""Pictures of a model in training, as PNG, for TensorBoard: how it mixes tokens, what it confuses,
+where it is wrong.
 
-Shapes: S = tokens, T = the token MLP's width, h × w = the grid of patches, K = classes, M = images looked at.
+Shapes: S = tokens, T = the token MLP's width, h × w = the grid of patches, K = classes, M = images
+looked at.
 """
 
 import io
@@ -28,11 +30,12 @@ Pixels = npt.NDArray[np.uint8]
 def draw(run: TrialRun) -> dict[str, bytes]:
     """All pictures of where ``run`` stands, by TensorBoard tag; some 5 to 60 kB in all.
 
-    ``tokens/mixing``: W2 W1 of the token MLPs (of iMixer: without the iteration between the two). A panel for the first, the
-    middle and the last block; in it a tile for each output token, at its place on the grid of patches; in a tile the weights
-    of the input tokens, red positive, blue negative, on the same grid.
-    ``validation/confusion``: rows are the true classes, each summing to one.
-    ``validation/wrong``: the images that the model is most surely wrong about, with the true class and what it said.
+    ``tokens/mixing``: W2 W1 of the token MLPs (of iMixer: without the iteration between the two). A
+    panel for the first, the middle and the last block; in it a tile for each output token, at its
+    place on the grid of patches; in a tile the weights of the input tokens, red positive, blue
+    negative, on the same grid. ``validation/confusion``: rows are the true classes, each summing to
+    one. ``validation/wrong``: the images that the model is most surely wrong about, with the true
+    class and what it said.
     """
     labels_M, logits_MK, index_M = _validation(run)
     pictures = {"tokens/mixing": _png(token_mixing(run.evaluated))}
@@ -42,7 +45,10 @@ def draw(run: TrialRun) -> dict[str, bytes]:
     wrong = _most_wrong(labels_M, logits_MK)
     if len(wrong):
         images = run.val_set.batch(index_M[wrong])[0].cpu().numpy()
-        said = [f"{classes[labels_M[at]]}, not {classes[logits_MK[at].argmax()]}" for at in wrong.tolist()]
+        said = [
+            f"{classes[labels_M[at]]}, not {classes[logits_MK[at].argmax()]}"
+            for at in wrong.tolist()
+        ]
         pictures["validation/wrong"] = _png(contact_sheet(images, said))
     return pictures
 
@@ -81,7 +87,11 @@ def confusion(labels_M: torch.Tensor, said_M: torch.Tensor, classes: Sequence[st
         for other in range(size):
             if counts_KK[at, other]:
                 ink = "white" if shares_KK[at, other] > 0.5 else "black"
-                pen.text((70 + cell * other + 6, 16 + cell * at + 9), f"{int(counts_KK[at, other])}", fill=ink)
+                pen.text(
+                    (70 + cell * other + 6, 16 + cell * at + 9),
+                    f"{int(counts_KK[at, other])}",
+                    fill=ink,
+                )
     return whole
 
 
@@ -94,7 +104,10 @@ def contact_sheet(images_NCHW: Pixels, captions: Sequence[str]) -> Image.Image:
     for index, (pixels_CHW, caption) in enumerate(zip(images_NCHW, captions, strict=True)):
         left, top = index % columns * (side + 8) + 4, index // columns * (side + 22) + 4
         flat = pixels_CHW[0] if pixels_CHW.shape[0] == 1 else pixels_CHW.transpose(1, 2, 0)
-        sheet.paste(Image.fromarray(flat).convert("RGB").resize((side, side), Image.Resampling.NEAREST), (left, top))
+        sheet.paste(
+            Image.fromarray(flat).convert("RGB").resize((side, side), Image.Resampling.NEAREST),
+            (left, top),
+        )
         pen.text((left, top + side + 2), caption[:17], fill="black")
     return sheet
 
@@ -106,7 +119,9 @@ def _validation(run: TrialRun) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor
     training = model.training
     model.eval()
     batches = [run.val_set.batch(part) for part in index_M.split(run.config.train.eval_batch_size)]
-    logits_MK = torch.cat([model(run.augment.normalize(images)).float().cpu() for images, _ in batches])
+    logits_MK = torch.cat(
+        [model(run.augment.normalize(images)).float().cpu() for images, _ in batches]
+    )
     model.train(training)
     return torch.cat([labels.cpu() for _, labels in batches]), logits_MK, index_M
 
@@ -134,7 +149,10 @@ def _diverging(values: npt.NDArray[np.floating[Any]]) -> Pixels:
     fade = np.clip(1 - np.abs(values), 0, 1)
     red, blue = np.where(values > 0, 1, fade), np.where(values < 0, 1, fade)
     colours = np.stack([red, fade, blue], axis=-1)
-    return cast(Pixels, np.where(np.isnan(values)[..., None], 200, np.nan_to_num(colours) * 255).astype(np.uint8))
+    return cast(
+        Pixels,
+        np.where(np.isnan(values)[..., None], 200, np.nan_to_num(colours) * 255).astype(np.uint8),
+    )
 
 
 def _enlarged(pixels: Pixels) -> Image.Image:
@@ -145,5 +163,7 @@ def _enlarged(pixels: Pixels) -> Image.Image:
 def _png(picture: Image.Image) -> bytes:
     out, options = io.BytesIO(), dict[str, Any](optimize=False, compress_level=6)
     # 64 colours are as good as all to the eye, and a third of the bytes.
-    picture.quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(out, "PNG", **options)
+    picture.quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
+        out, "PNG", **options
+    )
     return out.getvalue()

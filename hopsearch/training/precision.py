@@ -7,7 +7,8 @@ from hopsearch.training.recipe.settings import TrainConfig
 
 
 class Precision:
-    """How a training computes on its device: float32 on a CPU; on a GPU as ``train.amp`` and ``train.amp_dtype`` say.
+    """How a training computes on its device: float32 on a CPU; on a GPU as ``train.amp`` and
+    ``train.amp_dtype`` say.
 
     Attributes:
         dtype: autocast's type; None: everything is float32.
@@ -20,14 +21,18 @@ class Precision:
 
     def autocast(self) -> torch.autocast:
         """For a forward pass in training."""
-        return torch.autocast(self._device, self.dtype or torch.bfloat16, enabled=self.dtype is not None)
+        return torch.autocast(
+            self._device, self.dtype or torch.bfloat16, enabled=self.dtype is not None
+        )
 
     def backward(self, loss: torch.Tensor) -> None:
         """Gradients of ``loss``, scaled in float16 so that small ones are not lost."""
         self._scaler.scale(loss).backward()
 
     def step(self, optimizer: torch.optim.Optimizer, model: nn.Module, clip: float | None) -> None:
-        """Clip gradients and step; in float16 a step whose gradients have overflowed is left out and the scale halved."""
+        """Clip gradients and step; in float16 a step whose gradients have overflowed is left out
+        and the scale halved.
+        """
         if clip:
             self._scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(model.parameters(), clip)

@@ -1,8 +1,10 @@
-"""The processes that train one model together. One process alone is the same thing with nobody to talk to.
+"""The processes that train one model together. One process alone is the same thing with nobody to
+talk to.
 
-Every rank draws the same order of images, takes its share of each batch, and averages gradients with the others, so a training
-over ranks is the training of one with the same batch. There are no batch statistics to synchronise: mixers normalise image by
-image (LayerNorm). The running vectors of iMixer's power iteration are equal on all ranks, since they follow from the weights.
+Every rank draws the same order of images, takes its share of each batch, and averages gradients
+with the others, so a training over ranks is the training of one with the same batch. There are no
+batch statistics to synchronise: mixers normalise image by image (LayerNorm). The running vectors of
+iMixer's power iteration are equal on all ranks, since they follow from the weights.
 """
 
 import contextlib
@@ -17,7 +19,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 class Ranks:
-    """This process's place among those that train together, as torch.distributed has it; alone where that is not in use.
+    """This process's place among those that train together, as torch.distributed has it; alone
+    where that is not in use.
 
     Attributes:
         rank: from 0; rank 0 writes checkpoints and speaks for all.
@@ -29,7 +32,9 @@ class Ranks:
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
 
     def share(self, n: int) -> slice:
-        """This rank's contiguous part of ``n`` things: together they are all, sizes differ by one at most."""
+        """This rank's contiguous part of ``n`` things: together they are all, sizes differ by one
+        at most.
+        """
         each, more = divmod(n, self.world)
         start = self.rank * each + min(self.rank, more)
         return slice(start, start + each + (self.rank < more))
@@ -41,16 +46,30 @@ class Ranks:
         return tensor
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The model with its gradients averaged over ranks at the end of a backward pass; the model itself where there is one."""
-        return model if self.world == 1 else DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+        """The model with its gradients averaged over ranks at the end of a backward pass; the model
+        itself where there is one.
+        """
+        return (
+            model
+            if self.world == 1
+            else DistributedDataParallel(
+                model, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
+        )
 
     @contextlib.contextmanager
     def apart(self, net: nn.Module) -> Iterator[None]:
-        """Backward passes inside add to this rank's gradients alone: for all parts of a batch but the last."""
-        with net.no_sync() if isinstance(net, DistributedDataParallel) else contextlib.nullcontext():
+        """Backward passes inside add to this rank's gradients alone: for all parts of a batch but
+        the last.
+        """
+        with (
+            net.no_sync() if isinstance(net, DistributedDataParallel) else contextlib.nullcontext()
+        ):
             yield
 
-    def from_first(self, state: dict[str, Any] | None, device: torch.device) -> dict[str, Any] | None:
+    def from_first(
+        self, state: dict[str, Any] | None, device: torch.device
+    ) -> dict[str, Any] | None:
         """Rank 0's ``state`` on all ranks, so that only rank 0 needs to reach the checkpoints.
 
         Args:
@@ -66,16 +85,24 @@ class Ranks:
         dist.broadcast(size, 0)
         if not int(size):
             return None
-        data = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8) if self.rank == 0 else None
+        data = (
+            torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
+            if self.rank == 0
+            else None
+        )
         data = torch.empty(int(size), dtype=torch.uint8) if data is None else data
         data = data.to(device)
         dist.broadcast(data, 0)
         if self.rank == 0:
             return state
-        loaded: dict[str, Any] = torch.load(io.BytesIO(data.cpu().numpy().tobytes()), map_location="cpu", weights_only=True)
+        loaded: dict[str, Any] = torch.load(
+            io.BytesIO(data.cpu().numpy().tobytes()), map_location="cpu", weights_only=True
+        )
         return loaded
 
     def leave(self) -> None:
-        """Break up the group: ranks that wait for this one get an error instead of waiting for ever."""
+        """Break up the group: ranks that wait for this one get an error instead of waiting for
+        ever.
+        """
         if self.world > 1 and dist.is_initialized():
             dist.destroy_process_group()

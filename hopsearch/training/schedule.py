@@ -1,4 +1,6 @@
-"""Whether a trial's schedule makes sense for its data and length, and the learning rates that it comes to."""
+"""Whether a trial's schedule makes sense for its data and length, and the learning rates that it
+comes to.
+"""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,31 +19,56 @@ def require_schedule(trial: TrialConfig, facts: DataFacts, place: str) -> None:
     """Refuse a schedule that cannot train as it says.
 
     Raises:
-        ConfigError: warm-up and cooldown that leave no epoch between them, a warm-up that falls, a batch that the data cannot
-            fill where part batches are left out, or mixing without a partner.
+        ConfigError: warm-up and cooldown that leave no epoch between them, a warm-up that falls, a
+            batch that the data cannot fill where part batches are left out, or mixing without a
+            partner.
     """
     optim, epochs = trial.optim, trial.train.epochs
     warmup, cooldown = optim.warmup_epochs, optim.cooldown_epochs
-    alone = epochs == 1 and cooldown == 0 and warmup == 1 and optim.schedule == "step"  # one epoch, rising to the peak
+    # one epoch, rising to the peak
+    alone = epochs == 1 and cooldown == 0 and warmup == 1 and optim.schedule == "step"
     if warmup + cooldown >= epochs and (warmup or cooldown) and not alone:
-        rule = f"warmup_epochs and cooldown_epochs must leave some of train.epochs, got {warmup:g} and {cooldown} of {epochs}"
-        hint = f"Lower optim.warmup_epochs or optim.cooldown_epochs, or raise train.epochs to {math.floor(warmup + cooldown) + 1}"
+        rule = (
+            f"warmup_epochs and cooldown_epochs must leave some of train.epochs, got "
+            f"{warmup:g} and {cooldown} of {epochs}"
+        )
+        hint = (
+            f"Lower optim.warmup_epochs or optim.cooldown_epochs, or raise train.epochs to "
+            f"{math.floor(warmup + cooldown) + 1}"
+        )
         raise ConfigError(f"{place}: optim", rule, hint)
     if warmup and optim.warmup_lr > optim.peak_lr:
-        rule = f"warmup_lr must be below the peak, got {optim.warmup_lr:g} with a peak learning rate of {optim.peak_lr:g}"
-        raise ConfigError(f"{place}: optim", rule, "Lower optim.warmup_lr, or set optim.warmup_epochs=0")
+        rule = (
+            f"warmup_lr must be below the peak, got {optim.warmup_lr:g} with a peak learning "
+            f"rate of {optim.peak_lr:g}"
+        )
+        raise ConfigError(
+            f"{place}: optim", rule, "Lower optim.warmup_lr, or set optim.warmup_epochs=0"
+        )
     if optim.drop_last and optim.batch_size > facts.n_train:
-        rule = f"drop_last needs a batch_size that the {facts.n_train} training images fill, got {optim.batch_size}"
-        hint = f"Set optim.batch_size={_power_below(facts.n_train)} or less, or optim.drop_last=false"
+        rule = (
+            f"drop_last needs a batch_size that the {facts.n_train} training images fill, got "
+            f"{optim.batch_size}"
+        )
+        hint = (
+            f"Set optim.batch_size={_power_below(facts.n_train)} or less, or optim.drop_last=false"
+        )
         raise ConfigError(f"{place}: optim", rule, hint)
     mixing = [name for name in ("mixup", "cutmix") if getattr(trial.augment, name)]
     if mixing and min(optim.batch_size, facts.n_train) < 2 * trial.augment.mix_groups:
-        rule = f"{mixing[0]} needs 2 images in each of mix_groups={trial.augment.mix_groups}, got batch_size {optim.batch_size}"
-        raise ConfigError(f"{place}: augment", rule, f"Raise optim.batch_size, or set augment.{mixing[0]}=0")
+        rule = (
+            f"{mixing[0]} needs 2 images in each of mix_groups={trial.augment.mix_groups}, got "
+            f"batch_size {optim.batch_size}"
+        )
+        raise ConfigError(
+            f"{place}: augment", rule, f"Raise optim.batch_size, or set augment.{mixing[0]}=0"
+        )
 
 
 def settled_after(trial: TrialConfig) -> int:
-    """Epochs until the warm-up is over: trials that are compared before are compared while they have hardly learned."""
+    """Epochs until the warm-up is over: trials that are compared before are compared while they
+    have hardly learned.
+    """
     warmup = trial.optim.warmup_epochs
     # Set once an epoch, the rate first reaches the cosine in the epoch after the warm-up's last.
     return max(1, math.ceil(warmup) + int(warmup > 0 and trial.optim.schedule == "epoch"))
@@ -59,23 +86,35 @@ def after_warmup(fidelity: Fidelity, trials: Iterable[TrialConfig]) -> tuple[Fid
         return fidelity, ""
     moved = Fidelity(least, fidelity.max_epochs, fidelity.reduction)
     return moved, (
-        f"the first rung is at {least} epochs instead of {fidelity.min_epochs}: before, trials are still warming up "
+        f"the first rung is at {least} epochs instead of {fidelity.min_epochs}: before, trials "
+        f"are still warming up "
         f"(optim.warmup_epochs)"
     )
 
 
 def rates(trials: Sequence[TrialConfig]) -> str:
-    """The learning rates of trials of one kind, as a sentence: what the optimizer is given, linear scaling applied."""
+    """The learning rates of trials of one kind, as a sentence: what the optimizer is given, linear
+    scaling applied.
+    """
     optim = trials[0].optim
     peaks = [trial.optim.peak_lr for trial in trials]
     scaled = {
-        f"optim.lr × {trial.optim.batch_size} / {trial.optim.lr_base_batch}" if trial.optim.lr_base_batch else "optim.lr"
+        f"optim.lr × {trial.optim.batch_size} / {trial.optim.lr_base_batch}"
+        if trial.optim.lr_base_batch
+        else "optim.lr"
         for trial in trials
     }
     source = f" ({scaled.pop()})" if len(scaled) == 1 else ""
-    warmups, lows = {trial.optim.warmup_epochs for trial in trials}, {trial.optim.min_lr for trial in trials}
+    warmups, lows = (
+        {trial.optim.warmup_epochs for trial in trials},
+        {trial.optim.min_lr for trial in trials},
+    )
     epochs = "epoch" if warmups == {1} else "epochs"
-    rise = f"from {optim.warmup_lr:g} over {_span(warmups)} {epochs}" if max(warmups) else "without warm-up"
+    rise = (
+        f"from {optim.warmup_lr:g} over {_span(warmups)} {epochs}"
+        if max(warmups)
+        else "without warm-up"
+    )
     cooldown = f", then {optim.cooldown_epochs} at the lowest" if optim.cooldown_epochs else ""
     set_by = f"each epoch{_reached(trials[0])}" if optim.schedule == "epoch" else "each step"
     return f"peak {_span(peaks)}{source}, {rise}, cosine to {_span(lows)}{cooldown}; set {set_by}"
@@ -92,14 +131,22 @@ def remarks(trial: TrialConfig, facts: DataFacts) -> list[str]:
     """Sentences about what of a trial's settings acts otherwise than it reads."""
     optim, said = trial.optim, list[str]()
     if optim.batch_size > facts.n_train:
-        said.append(f"optim.batch_size={optim.batch_size} exceeds the {facts.n_train} training images: each step takes all")
+        said.append(
+            f"optim.batch_size={optim.batch_size} exceeds the {facts.n_train} training images: "
+            f"each step takes all"
+        )
     if optim.warmup_epochs == trial.train.epochs == 1:
-        said.append("train.epochs=1 is all warm-up: the learning rate reaches its peak at the last step")
+        said.append(
+            "train.epochs=1 is all warm-up: the learning rate reaches its peak at the last step"
+        )
     return [*said, *filter(None, [about_patches(trial.model)])]
 
 
-def opening(trial: TrialConfig, facts: DataFacts, recipe_name: str | None, values: Mapping[str, Any]) -> list[str]:
-    """What a training says before it starts: recipe, model, learning rate, and what of its settings acts otherwise.
+def opening(
+    trial: TrialConfig, facts: DataFacts, recipe_name: str | None, values: Mapping[str, Any]
+) -> list[str]:
+    """What a training says before it starts: recipe, model, learning rate, and what of its settings
+    acts otherwise.
 
     Args:
         trial: what is trained.
@@ -111,8 +158,15 @@ def opening(trial: TrialConfig, facts: DataFacts, recipe_name: str | None, value
     if recipe_name is not None:
         chosen, why = choose_recipe(recipe_name, [model.family], "command line")
         length = {**values, "train.epochs": trial.train.epochs}
-        said += [sentence for sentence in (why, fit_lengths(chosen, recipe(chosen, model.family), length)[1]) if sentence]
-    said.append(f"model: {model.family}, images of {model.image_size} px in {model.tokens} patches of {model.patch_size} px")
+        said += [
+            sentence
+            for sentence in (why, fit_lengths(chosen, recipe(chosen, model.family), length)[1])
+            if sentence
+        ]
+    said.append(
+        f"model: {model.family}, images of {model.image_size} px in {model.tokens} patches of "
+        f"{model.patch_size} px"
+    )
     return [*said, f"learning rate: {rates([trial])}", *remarks(trial, facts)]
 
 

@@ -1,4 +1,6 @@
-"""One trial as plain torch: it runs in a debugger, in a test, in a warm worker, and as a rank of a distributed training."""
+"""One trial as plain torch: it runs in a debugger, in a test, in a warm worker, and as a rank of a
+distributed training.
+"""
 
 import contextlib
 import statistics
@@ -17,7 +19,13 @@ from hopsearch.models import Mixer, build, measure
 from hopsearch.training.average import MovingAverage
 from hopsearch.training.checkpoint import CheckpointFolder
 from hopsearch.training.classes import class_weights, recall_row
-from hopsearch.training.loop import Evaluation, evaluate, failures, require_finite, soft_cross_entropy
+from hopsearch.training.loop import (
+    Evaluation,
+    evaluate,
+    failures,
+    require_finite,
+    soft_cross_entropy,
+)
 from hopsearch.training.optimizer import build_optimizer, learning_rate
 from hopsearch.training.precision import Precision
 from hopsearch.training.process_ranks import Ranks
@@ -28,12 +36,16 @@ Row = dict[str, float]
 
 _VALIDATED = ("val_acc", "val_balanced_acc", "val_worst_recall", "val_loss")
 METRICS = (*_VALIDATED, "train_loss", "lr", "peak_lr", "images_per_s", "seconds")
-"""What every epoch of every model reports, beside the recall of each class and the model's own measures; see `TrialRun.step`."""
+"""What every epoch of every model reports, beside the recall of each class and the model's own
+measures; see `TrialRun.step`.
+"""
 
-# Reading a loss waits for the device, and for the other ranks: look at every step only where that is free.
+# Reading a loss waits for the device, and for the other ranks: look at every step only where that
+# is free.
 _CHECK_EVERY = {"cpu": 1, "cuda": 50}
 _ASK_EVERY = 20  # steps between two looks at whether to stop
-_MEASURED_IMAGES = 64  # a fixed slice of the validation split is enough for the measures and costs one small forward pass
+# a fixed slice of the validation split is enough for the measures and costs one small forward pass
+_MEASURED_IMAGES = 64
 
 
 def pick_device(wanted: str, place: str = "train.device") -> torch.device:
@@ -43,8 +55,14 @@ def pick_device(wanted: str, place: str = "train.device") -> torch.device:
         ResourceError: cuda is asked for and there is none.
     """
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise ResourceError(place, "a GPU must be there, got none", "Set train.device=auto, or give trials a GPU: trial.gpus=1")
-    return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
+        raise ResourceError(
+            place,
+            "a GPU must be there, got none",
+            "Set train.device=auto, or give trials a GPU: trial.gpus=1",
+        )
+    return torch.device(
+        "cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu"
+    )
 
 
 class Paused(Exception):  # noqa: N818  # not an error: the training is asked to stop here, to be saved and to go on elsewhere
@@ -54,11 +72,12 @@ class Paused(Exception):  # noqa: N818  # not an error: the training is asked to
 class TrialRun:
     """Build, `step` an epoch at a time, `save` and `load` at any epoch.
 
-    All randomness of a step follows from (seed, epoch, step, rank), so a checkpoint holds no generator state, and save → load →
-    continue gives the same curve as no interruption: bit for bit on a CPU with the same number of threads.
+    All randomness of a step follows from (seed, epoch, step, rank), so a checkpoint holds no
+    generator state, and save → load → continue gives the same curve as no interruption: bit for bit
+    on a CPU with the same number of threads.
 
-    Where torch.distributed is in use, every rank makes the same `TrialRun` and calls the same methods: batches and validation
-    are shared out, gradients and metrics are those of the whole.
+    Where torch.distributed is in use, every rank makes the same `TrialRun` and calls the same
+    methods: batches and validation are shared out, gradients and metrics are those of the whole.
 
     Args:
         config: the whole trial.
@@ -66,7 +85,8 @@ class TrialRun:
 
     Attributes:
         epoch: epochs trained so far.
-        position: optimizer steps of the next epoch that are trained already; 0 unless it was paused.
+        position: optimizer steps of the next epoch that are trained already; 0 unless it was
+            paused.
         ranks: who trains.
         history: one `Row` an epoch, from the first.
 
@@ -80,7 +100,9 @@ class TrialRun:
         self.device = pick_device(config.train.device)
         self.train_set, self.val_set = splits.train.to(self.device), splits.val.to(self.device)
         self.augment = Augment(config.augment, splits.facts)
-        self._weights_K = class_weights(self.train_set.labels_N, config.model.classes, config.train.class_weights)
+        self._weights_K = class_weights(
+            self.train_set.labels_N, config.model.classes, config.train.class_weights
+        )
         self.ranks = Ranks()
         self.epoch = self.position = 0
         self.history: list[Row] = []
@@ -91,7 +113,9 @@ class TrialRun:
             self.model: Mixer = build(config.model).to(self.device)
             self.model.set_grad_checkpointing(config.train.grad_checkpointing)
             self.optimizer = build_optimizer(self.model, config.optim, self.device)
-        compiled = cast(nn.Module, torch.compile(self.model)) if config.train.compile else self.model
+        compiled = (
+            cast(nn.Module, torch.compile(self.model)) if config.train.compile else self.model
+        )
         self._net = self.ranks.wrap(compiled)
         decay = config.train.ema_decay
         self._ema = MovingAverage(self.model, decay) if decay else None
@@ -114,10 +138,11 @@ class TrialRun:
             stop: asked now and then whether to stop in the middle; one rank that says so is enough.
 
         Returns:
-            ``epoch``, ``train_loss`` and ``val_loss`` (nats), ``val_acc`` (0 to 1), ``lr`` (of the epoch's last step),
-            ``val_balanced_acc`` (mean of the classes' recalls), ``val_worst_recall``, ``recall/<class>`` (up to
-            `MOST_CLASSES`), ``peak_lr`` (of the whole schedule, scaled to the batch), ``images_per_s`` (training only),
-            ``seconds`` (the whole epoch) and the model's own measures.
+            ``epoch``, ``train_loss`` and ``val_loss`` (nats), ``val_acc`` (0 to 1), ``lr`` (of the
+            epoch's last step), ``val_balanced_acc`` (mean of the classes' recalls),
+            ``val_worst_recall``, ``recall/<class>`` (up to `MOST_CLASSES`), ``peak_lr`` (of the
+            whole schedule, scaled to the batch), ``images_per_s`` (training only), ``seconds`` (the
+            whole epoch) and the model's own measures.
 
         Raises:
             Diverged: a loss is not finite; the trial cannot go on.
@@ -134,9 +159,17 @@ class TrialRun:
             validation = self.evaluate_validation()
             measures = measure(self.evaluated, self._first_images(_MEASURED_IMAGES))
         if validation.loss != validation.loss:
-            raise Diverged(f"epoch {self.epoch + 1}", "the validation loss must be finite, got nan", "Lower optim.lr")
+            raise Diverged(
+                f"epoch {self.epoch + 1}",
+                "the validation loss must be finite, got nan",
+                "Lower optim.lr",
+            )
         size = self.config.optim.batch_size
-        whole = len(self.train_set) // size * size if self.config.optim.drop_last else len(self.train_set)
+        whole = (
+            len(self.train_set) // size * size
+            if self.config.optim.drop_last
+            else len(self.train_set)
+        )
         images = max(0, whole - begun_at * size)
         self.epoch += 1
         self.position, self._loss_sum = 0, torch.zeros((), device=self.device)
@@ -167,8 +200,11 @@ class TrialRun:
         size, classes = self.config.train.eval_batch_size, self.config.model.classes
         return evaluate(self.evaluated, data, self.augment.normalize, size, classes, self.ranks)
 
-    def save(self, folder: CheckpointFolder, metric: str = "val_acc", maximize: bool = True) -> Path:
-        """Write a checkpoint of where the training stands; a whole epoch is also kept as the best where ``metric`` says so.
+    def save(
+        self, folder: CheckpointFolder, metric: str = "val_acc", maximize: bool = True
+    ) -> Path:
+        """Write a checkpoint of where the training stands; a whole epoch is also kept as the best
+        where ``metric`` says so.
 
         For rank 0 alone.
 
@@ -176,7 +212,9 @@ class TrialRun:
             CheckpointError: it cannot be written; older checkpoints are untouched.
         """
         sign = 1 if maximize else -1
-        best = self.position == 0 and all(sign * self.history[-1][metric] > sign * row[metric] for row in self.history[:-1])
+        best = self.position == 0 and all(
+            sign * self.history[-1][metric] > sign * row[metric] for row in self.history[:-1]
+        )
         return folder.save(self.state_dict(), self.epoch, best)
 
     def state_dict(self) -> dict[str, Any]:
@@ -200,22 +238,34 @@ class TrialRun:
             CheckpointError: the checkpoint is of another configuration.
         """
         theirs, ours = TrialConfig.model_validate_json(state["config"]), self.config
-        # More epochs or another device are the same trial going on elsewhere; anything else is another trial.
+        # More epochs or another device are the same trial going on elsewhere; anything else is
+        # another trial.
         if theirs.model_copy(update={"train": ours.train}) != ours:
-            raise CheckpointError("checkpoint", "must be of the same configuration, got another one", "Remove the trial's folder")
+            raise CheckpointError(
+                "checkpoint",
+                "must be of the same configuration, got another one",
+                "Remove the trial's folder",
+            )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self._ema and state["ema"] is not None:
             self._ema.load_state_dict(state["ema"])
-            self._ema.settle()  # checkpoints of earlier versions have the live model's singular vectors here
+            # checkpoints of earlier versions have the live model's singular vectors here
+            self._ema.settle()
         self._precision.load_state_dict(state.get("scaler", {}))
         self.epoch, self.history = int(state["epoch"]), list(state["history"])
         self.position = int(state["position"])
-        self._loss_sum = torch.tensor(float(state["loss_sum"]) / self.ranks.world, device=self.device)
+        self._loss_sum = torch.tensor(
+            float(state["loss_sum"]) / self.ranks.world, device=self.device
+        )
 
     def load_newest(self, folder: CheckpointFolder) -> bool:
-        """Continue from the newest readable checkpoint in ``folder``, which rank 0 alone reads; False where there is none."""
-        state = self.ranks.from_first(folder.load_newest() if self.ranks.rank == 0 else None, self.device)
+        """Continue from the newest readable checkpoint in ``folder``, which rank 0 alone reads;
+        False where there is none.
+        """
+        state = self.ranks.from_first(
+            folder.load_newest() if self.ranks.rank == 0 else None, self.device
+        )
         if state is None:
             return False
         self.load_state_dict(state)
@@ -223,7 +273,9 @@ class TrialRun:
 
     @torch.inference_mode()
     def measure_latency(self, repeats: int = 20) -> float:
-        """Seconds of one image's forward pass on the trial's device: the median of ``repeats``, after two to warm up."""
+        """Seconds of one image's forward pass on the trial's device: the median of ``repeats``,
+        after two to warm up.
+        """
         net, image_1CHW = self.evaluated, self._first_images(1)
         net.eval()
         times = []
@@ -237,7 +289,9 @@ class TrialRun:
         return statistics.median(times[2:])
 
     def time_epoch(self, steps: int) -> float:
-        """Seconds that an epoch's training would take, from so many steps after one to warm up; the training is spoilt by it."""
+        """Seconds that an epoch's training would take, from so many steps after one to warm up; the
+        training is spoilt by it.
+        """
         order = torch.Generator(self.device).manual_seed(0)
         batches = self._batches(order)
         self._train_step(batches[0], 0, len(batches))
@@ -248,8 +302,11 @@ class TrialRun:
         return (time.perf_counter() - started) / steps * len(batches)
 
     def _train_epoch(self, stop: Callable[[], bool] | None) -> float:
-        # The order is that of all ranks, whatever their number: a training may go on with more or fewer of them.
-        order = torch.Generator(self.device).manual_seed(derive(self.config.seed, "order", self.epoch))
+        # The order is that of all ranks, whatever their number: a training may go on with more or
+        # fewer of them.
+        order = torch.Generator(self.device).manual_seed(
+            derive(self.config.seed, "order", self.epoch)
+        )
         batches = self._batches(order)
         check_every = _CHECK_EVERY.get(self.device.type, 50) if self.ranks.world == 1 else 50
         for step in range(self.position, len(batches)):
@@ -257,7 +314,11 @@ class TrialRun:
             self.position = step + 1
             if self.position % check_every == 0:
                 require_finite(self.ranks.sum(self._loss_sum.clone()), step)
-            if stop and (self.position % _ASK_EVERY == 0 or self.position == len(batches)) and self._agreed(stop()):
+            if (
+                stop
+                and (self.position % _ASK_EVERY == 0 or self.position == len(batches))
+                and self._agreed(stop())
+            ):
                 self._loss_sum = self.ranks.sum(self._loss_sum)
                 raise Paused
         total = self.ranks.sum(self._loss_sum)
@@ -266,7 +327,11 @@ class TrialRun:
 
     def _batches(self, order: torch.Generator) -> list[torch.Tensor]:
         optim, device = self.config.optim, self.train_set.index_device
-        return list(epoch_batches(len(self.train_set), optim.batch_size, order, optim.drop_last, device=device))
+        return list(
+            epoch_batches(
+                len(self.train_set), optim.batch_size, order, optim.drop_last, device=device
+            )
+        )
 
     def _first_images(self, count: int) -> torch.Tensor:
         # Of the validation split, ready for the model.
@@ -274,16 +339,24 @@ class TrialRun:
 
     def _agreed(self, stop: bool) -> bool:
         # One rank knows by itself: nothing to wait for, no word from the device.
-        return stop if self.ranks.world == 1 else bool(self.ranks.sum(torch.tensor(float(stop), device=self.device)))
+        return (
+            stop
+            if self.ranks.world == 1
+            else bool(self.ranks.sum(torch.tensor(float(stop), device=self.device)))
+        )
 
     def _train_step(self, index_B: torch.Tensor, step: int, steps: int) -> torch.Tensor:
         # Returns the sum of the loss over this rank's images.
         config, ranks = self.config, self.ranks
-        for seed in (torch.manual_seed, self._generator.manual_seed):  # dropout and drop-path draw from the global generator
+        # dropout and drop-path draw from the global generator
+        for seed in (torch.manual_seed, self._generator.manual_seed):
             seed(derive(config.seed, "step", self.epoch, step, ranks.rank))
         mine_B = index_B[ranks.share(len(index_B))]
-        # A rank without an image goes through the motions for one of weight 0: the others wait for its gradients.
-        parts = mine_B.split(config.train.micro_batch or len(mine_B)) if len(mine_B) else (index_B[:1],)
+        # A rank without an image goes through the motions for one of weight 0: the others wait for
+        # its gradients.
+        parts = (
+            mine_B.split(config.train.micro_batch or len(mine_B)) if len(mine_B) else (index_B[:1],)
+        )
         total = torch.zeros((), device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
         for part, index in enumerate(parts):
@@ -292,7 +365,8 @@ class TrialRun:
                 batch = self.train_set.batch(index)
                 loss = self._loss(*self.augment(*batch, self._generator, len(index) / len(index_B)))
                 images = len(index) if len(mine_B) else 0
-                weight = images * ranks.world / len(index_B)  # ranks are averaged, so that images count alike wherever they are
+                # ranks are averaged, so that images count alike wherever they are
+                weight = images * ranks.world / len(index_B)
                 self._precision.backward(loss if weight == 1 else loss * weight)
                 total += loss.detach() * images
         self._update(self.epoch * steps + step, steps)
@@ -301,7 +375,9 @@ class TrialRun:
     def _loss(self, x_BCHW: torch.Tensor, targets_BK: torch.Tensor) -> torch.Tensor:
         with self._precision.autocast():
             logits_BK = self._net(x_BCHW)
-        return soft_cross_entropy(logits_BK, targets_BK, self._weights_K) + self.model.regularization()
+        return (
+            soft_cross_entropy(logits_BK, targets_BK, self._weights_K) + self.model.regularization()
+        )
 
     def _update(self, step: int, steps_per_epoch: int) -> None:
         optim = self.config.optim

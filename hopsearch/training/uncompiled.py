@@ -1,4 +1,6 @@
-"""torch without its compiler: a second of imports that nothing here uses unless a model is compiled."""
+"""torch without its compiler: a second of imports that nothing here uses unless a model is
+compiled.
+"""
 
 import contextlib
 import gc
@@ -11,15 +13,18 @@ from typing import Any
 from torch._compile import _disable_dynamo
 
 _KNOWN = "__dynamo_disable"
-"""Attribute in which torch keeps what is called instead of a function while the compiler traces (seen at 2.11 to 2.15)."""
+"""Attribute in which torch keeps what is called instead of a function while the compiler traces
+(seen at 2.11 to 2.15).
+"""
 
 
 @contextlib.contextmanager
 def uncompiled() -> Iterator[None]:
     """Let functions that torch keeps out of what it compiles run without importing the compiler.
 
-    The first call of each imports ``torch._dynamo``, to have it wrapped: shapes on the device ``meta`` are worked out by hundreds
-    of them. While this is entered they are called as they are. Does nothing where the compiler is there already.
+    The first call of each imports ``torch._dynamo``, to have it wrapped: shapes on the device
+    ``meta`` are worked out by hundreds of them. While this is entered they are called as they are.
+    Does nothing where the compiler is there already.
     """
     if "torch._dynamo" in sys.modules:
         yield
@@ -40,5 +45,7 @@ def _kept_out() -> list[Any]:
     if "fn" not in code.co_freevars:
         return []  # another torch; it only takes longer
     cell = code.co_freevars.index("fn")
-    wrappers = [each for each in gc.get_objects() if type(each) is FunctionType and each.__code__ is code]
+    wrappers = [
+        each for each in gc.get_objects() if type(each) is FunctionType and each.__code__ is code
+    ]
     return [each.__closure__[cell].cell_contents for each in wrappers if each.__closure__]

@@ -1,8 +1,10 @@
-"""An emulated Amazon: EC2, IAM, STS and S3 by moto, with a real machine of the lab behind every instance.
+"""An emulated Amazon: EC2, IAM, STS and S3 by moto, with a real machine of the lab behind every
+instance.
 
-What moto leaves out is added: machines that boot with the instance's key and address, security groups that keep others out, the
-instance metadata service (IMDSv2) with the role's credentials and the spot notice, and refusals for want of capacity. There are
-no images, no prices, and rights are not enforced: `Cloud.calls` tells who asked for what.
+What moto leaves out is added: machines that boot with the instance's key and address, security
+groups that keep others out, the instance metadata service (IMDSv2) with the role's credentials and
+the spot notice, and refusals for want of capacity. There are no images, no prices, and rights are
+not enforced: `Cloud.calls` tells who asked for what.
 """
 
 import datetime
@@ -53,7 +55,8 @@ class Call:
     @property
     def market(self) -> str:
         """Of a RunInstances: type and market, ``g6.xlarge/spot``."""
-        return f"{self.words.get('InstanceType')}/{self.words.get('InstanceMarketOptions.MarketType', 'on-demand')}"
+        market = self.words.get("InstanceMarketOptions.MarketType", "on-demand")
+        return f"{self.words.get('InstanceType')}/{market}"
 
 
 @dataclass
@@ -79,9 +82,19 @@ class Cloud:
     def __enter__(self) -> "Cloud":
         os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "false")
         self._app = DomainDispatcherApplication(create_backend_app)
-        for socket, host in ((listen(self.network.name, OPERATOR, PORT), OPERATOR), (None, "127.0.0.1")):
+        for socket, host in (
+            (listen(self.network.name, OPERATOR, PORT), OPERATOR),
+            (None, "127.0.0.1"),
+        ):
             fd = socket.detach() if socket else None
-            server = make_server(host, 0 if fd is None else PORT, self._serve, threaded=True, request_handler=_Quiet, fd=fd)
+            server = make_server(
+                host,
+                0 if fd is None else PORT,
+                self._serve,
+                threaded=True,
+                request_handler=_Quiet,
+                fd=fd,
+            )
             self._servers.append(server)
             threading.Thread(target=server.serve_forever, daemon=True).start()
         self._keeper = threading.Thread(target=self._keep, daemon=True)
@@ -183,21 +196,38 @@ class Cloud:
         for instance in there.values():
             for group in instance["SecurityGroups"]:
                 members.setdefault(group["GroupId"], []).append(instance["PrivateIpAddress"])
-        groups = {group["GroupId"]: group for group in self.client("ec2").describe_security_groups()["SecurityGroups"]}
+        groups = {
+            group["GroupId"]: group
+            for group in self.client("ec2").describe_security_groups()["SecurityGroups"]
+        }
         for identifier, instance in there.items():
-            permissions = [rule for group in instance["SecurityGroups"] for rule in groups[group["GroupId"]]["IpPermissions"]]
-            rules = "\n".join(f"add rule inet guard in {rule}" for rule in _firewall(permissions, members))
+            permissions = [
+                rule
+                for group in instance["SecurityGroups"]
+                for rule in groups[group["GroupId"]]["IpPermissions"]
+            ]
+            rules = "\n".join(
+                f"add rule inet guard in {rule}" for rule in _firewall(permissions, members)
+            )
             namespace = self._machines[identifier].namespace
             run("ip", "netns", "exec", namespace, "nft", "-f", "-", input=f"{_CLOSED}\n{rules}\n")
 
     def _boot(self, instance: dict[str, Any]) -> Machine:
-        pairs = self.client("ec2").describe_key_pairs(KeyNames=[instance["KeyName"]], IncludePublicKey=True)["KeyPairs"]
+        pairs = self.client("ec2").describe_key_pairs(
+            KeyNames=[instance["KeyName"]], IncludePublicKey=True
+        )["KeyPairs"]
         profile = instance.get("IamInstanceProfile", {}).get("Arn", "").rpartition("/")[2]
-        facts = {"id": instance["InstanceId"], "type": instance["InstanceType"], "role": self._role(profile)}
+        facts = {
+            "id": instance["InstanceId"],
+            "type": instance["InstanceType"],
+            "role": self._role(profile),
+        }
         facts |= {"zone": instance["Placement"]["AvailabilityZone"], "notice": ""}
         self._facts[instance["InstanceId"]] = facts
         lines = f"export AWS_ENDPOINT_URL={ENDPOINT} AWS_DEFAULT_REGION={REGION}\n"
-        machine = self.network.start(facts["id"], instance["PrivateIpAddress"], pairs[0]["PublicKey"] + "\n", lines)
+        machine = self.network.start(
+            facts["id"], instance["PrivateIpAddress"], pairs[0]["PublicKey"] + "\n", lines
+        )
         machine.run("ip", "addr", "add", f"{METADATA}/32", "dev", "lo")
         metadata = ThreadingHTTPServer((METADATA, 80), _metadata(facts), bind_and_activate=False)
         metadata.socket.close()
@@ -208,7 +238,9 @@ class Cloud:
     def _role(self, profile: str) -> str:
         if not profile:
             return ""
-        roles = self.client("iam").get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]["Roles"]
+        roles = self.client("iam").get_instance_profile(InstanceProfileName=profile)[
+            "InstanceProfile"
+        ]["Roles"]
         return str(roles[0]["RoleName"]) if roles else ""
 
 
@@ -224,19 +256,31 @@ add rule inet guard in iif lo accept
 def _firewall(permissions: list[dict[str, Any]], members: dict[str, list[str]]) -> Iterable[str]:
     """A security group's permissions in nftables' words."""
     for rule in permissions:
-        ports = "" if rule["IpProtocol"] == "-1" else f"{rule['IpProtocol']} dport {rule['FromPort']}-{rule['ToPort']} "
+        ports = (
+            ""
+            if rule["IpProtocol"] == "-1"
+            else f"{rule['IpProtocol']} dport {rule['FromPort']}-{rule['ToPort']} "
+        )
         sources = [source["CidrIp"] for source in rule.get("IpRanges", [])]
-        sources += [address for pair in rule.get("UserIdGroupPairs", []) for address in members.get(pair["GroupId"], [])]
+        sources += [
+            address
+            for pair in rule.get("UserIdGroupPairs", [])
+            for address in members.get(pair["GroupId"], [])
+        ]
         if sources:
             yield f"ip saddr {{ {', '.join(sources)} }} {ports}accept"
 
 
 def _refusal(start: Callable[..., Any]) -> Iterable[bytes]:
     body = (
-        b"<Response><Errors><Error><Code>InsufficientInstanceCapacity</Code><Message>We currently do not have sufficient "
+        b"<Response><Errors><Error><Code>InsufficientInstanceCapacity</Code><Message>We currently "
+        b"do not have sufficient "
         b"capacity.</Message></Error></Errors><RequestID>lab</RequestID></Response>"
     )
-    start("500 Internal Server Error", [("Content-Type", "text/xml"), ("Content-Length", str(len(body)))])
+    start(
+        "500 Internal Server Error",
+        [("Content-Type", "text/xml"), ("Content-Length", str(len(body)))],
+    )
     return [body]
 
 
@@ -271,12 +315,20 @@ def _metadata(facts: dict[str, str]) -> type[BaseHTTPRequestHandler]:
 
 
 def _answers(facts: dict[str, str]) -> dict[str, str]:
-    answers = {"/instance-id": facts["id"], "/instance-type": facts["type"], "/placement/availability-zone": facts["zone"]}
+    answers = {
+        "/instance-id": facts["id"],
+        "/instance-type": facts["type"],
+        "/placement/availability-zone": facts["zone"],
+    }
     answers["/placement/region"] = REGION
     if facts["notice"]:
-        answers["/spot/instance-action"] = json.dumps({"action": "terminate", "time": facts["notice"]})
+        answers["/spot/instance-action"] = json.dumps(
+            {"action": "terminate", "time": facts["notice"]}
+        )
     if role := facts["role"]:
-        until = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=6)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        until = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=6)).strftime(
+            "%Y-%m-%dT%H:%M:%SZ"
+        )
         keys = {
             "AccessKeyId": f"ASIA-{role}",
             "SecretAccessKey": "lab",
@@ -285,5 +337,7 @@ def _answers(facts: dict[str, str]) -> dict[str, str]:
             "LastUpdated": until,
         }
         answers["/iam/security-credentials"] = role
-        answers[f"/iam/security-credentials/{role}"] = json.dumps({"Code": "Success", "Type": "AWS-HMAC", **keys})
+        answers[f"/iam/security-credentials/{role}"] = json.dumps(
+            {"Code": "Success", "Type": "AWS-HMAC", **keys}
+        )
     return answers

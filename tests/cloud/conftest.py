@@ -11,7 +11,9 @@ from tests.cloud.network import Network, missing
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory) -> Iterator[Network]:
-    reason = missing() or ("" if importlib.util.find_spec("moto") else "not installed: moto; `make setup` brings it")
+    reason = missing() or (
+        "" if importlib.util.find_spec("moto") else "not installed: moto; `make setup` brings it"
+    )
     if reason:
         pytest.skip(reason)
     with Network(Path(tmp_path_factory.mktemp("lab")) / "network") as network:

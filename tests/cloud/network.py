@@ -1,7 +1,8 @@
 """Machines made of Linux namespaces, on a network of their own that nothing outside can reach.
 
-A machine has its own network, process table, mounts, host name and disk (an overlay of this machine's), and an sshd. Private
-addresses only. Needs root; everything started here is ended by its process id.
+A machine has its own network, process table, mounts, host name and disk (an overlay of this
+machine's), and an sshd. Private addresses only. Needs root; everything started here is ended by its
+process id.
 """
 
 import ctypes
@@ -18,9 +19,22 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
-TOOLS = ("ip", "ss", "unshare", "setpriv", "nsenter", "nft", "rsync", "ssh", "ssh-keygen", "/usr/sbin/sshd")
+TOOLS = (
+    "ip",
+    "ss",
+    "unshare",
+    "setpriv",
+    "nsenter",
+    "nft",
+    "rsync",
+    "ssh",
+    "ssh-keygen",
+    "/usr/sbin/sshd",
+)
 OPERATOR = "172.31.255.254"
-"""Address of whoever runs `ray up`, and of the emulated cloud: the end of the default VPC's range, 172.31.0.0/16."""
+"""Address of whoever runs `ray up`, and of the emulated cloud: the end of the default VPC's range,
+172.31.0.0/16.
+"""
 
 _CLONE_NEWNET = 0x40000000
 
@@ -30,7 +44,9 @@ def missing() -> str:
     if os.geteuid() != 0:
         return "namespaces need root"
     lacking = [tool for tool in TOOLS if shutil.which(tool) is None]
-    return f"not installed: {', '.join(lacking)}; `make test-cluster` installs them" if lacking else ""
+    return (
+        f"not installed: {', '.join(lacking)}; `make test-cluster` installs them" if lacking else ""
+    )
 
 
 def run(*words: str, **options: object) -> str:
@@ -54,7 +70,8 @@ def listen(namespace: str, host: str, port: int) -> socket.socket:
         except OSError as error:
             made.append(error)
 
-    thread = threading.Thread(target=enter)  # a thread of its own: it never leaves the namespace again
+    # a thread of its own: it never leaves the namespace again
+    thread = threading.Thread(target=enter)
     thread.start()
     thread.join()
     if isinstance(made[0], OSError):
@@ -96,12 +113,27 @@ class Machine:
     @property
     def first(self) -> int:
         """Its PID 1, as this machine counts."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="utf-8").split()
+        children = (
+            Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+            .read_text(encoding="utf-8")
+            .split()
+        )
         return int(children[0])
 
     def run(self, *words: str, check: bool = True) -> str:
         """A command on the machine, as root; its output."""
-        enter = ["nsenter", "--target", str(self.first), "--mount", "--net", "--pid", "--uts", "--ipc", "--root", "--wdns=/"]
+        enter = [
+            "nsenter",
+            "--target",
+            str(self.first),
+            "--mount",
+            "--net",
+            "--pid",
+            "--uts",
+            "--ipc",
+            "--root",
+            "--wdns=/",
+        ]
         done = subprocess.run([*enter, *words], capture_output=True, text=True, timeout=120)
         if check and done.returncode:
             raise RuntimeError(f"{self.name}: {' '.join(words)}: {done.stderr or done.stdout}")
@@ -125,7 +157,8 @@ class Network:
     """The lab's network, with the operator's end of it.
 
     Attributes:
-        folder: where disks, keys and the operator's home lie; a real file system, not a tmpfs or an overlay.
+        folder: where disks, keys and the operator's home lie; a real file system, not a tmpfs or an
+            overlay.
         name: part of every namespace's name, so that two labs do not meet.
     """
 
@@ -171,7 +204,16 @@ class Network:
         self.shared.mkdir(mode=0o777)
         self.shared.chmod(0o777)
         (self.home / ".ssh").mkdir(mode=0o700)
-        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.home / ".ssh" / "id_ed25519"))
+        run(
+            "ssh-keygen",
+            "-q",
+            "-t",
+            "ed25519",
+            "-N",
+            "",
+            "-f",
+            str(self.home / ".ssh" / "id_ed25519"),
+        )
         run("bash", str(HERE / "image.sh"), str(self.image), sys.prefix, str(PROJECT / "hopsearch"))
 
     def __exit__(self, *_: object) -> None:
@@ -191,23 +233,64 @@ class Network:
             profile: shell lines that every login reads.
         """
         self._made += 1
-        namespace, link, folder = f"{self.name}-{self._made}", f"m{self._made}", self.folder / "machines" / name
+        namespace, link, folder = (
+            f"{self.name}-{self._made}",
+            f"m{self._made}",
+            self.folder / "machines" / name,
+        )
         folder.mkdir(parents=True)
         (folder / "name").write_text(name)
-        (folder / "authorized_keys").write_text(key or (self.home / ".ssh" / "id_ed25519.pub").read_text())
+        (folder / "authorized_keys").write_text(
+            key or (self.home / ".ssh" / "id_ed25519.pub").read_text()
+        )
         (folder / "profile.sh").write_text(profile)
         run("ip", "netns", "add", namespace)
-        run("ip", "link", "add", link, "netns", self.name, "type", "veth", "peer", "name", "eth0", "netns", namespace)
+        run(
+            "ip",
+            "link",
+            "add",
+            link,
+            "netns",
+            self.name,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "netns",
+            namespace,
+        )
         run("ip", "-n", self.name, "link", "set", link, "master", "bridge0", "up")
         run("ip", "-n", namespace, "link", "set", "lo", "up")
         run("ip", "-n", namespace, "addr", "add", f"{address}/16", "dev", "eth0")
         run("ip", "-n", namespace, "link", "set", "eth0", "up")
-        run("ip", "-n", namespace, "route", "add", "default", "via", OPERATOR)  # leads nowhere; Ray finds its own address by it
-        inside = ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--propagation", "private"]
+        # leads nowhere; Ray finds its own address by it
+        run("ip", "-n", namespace, "route", "add", "default", "via", OPERATOR)
+        inside = [
+            "unshare",
+            "--mount",
+            "--pid",
+            "--uts",
+            "--ipc",
+            "--fork",
+            "--kill-child",
+            "--propagation",
+            "private",
+        ]
         init = ["bash", str(HERE / "machine.sh"), str(folder), str(self.image)]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", namespace, *inside, *init],
+                [
+                    "setpriv",
+                    "--pdeathsig",
+                    "KILL",
+                    "ip",
+                    "netns",
+                    "exec",
+                    namespace,
+                    *inside,
+                    *init,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -215,7 +298,12 @@ class Network:
             )
         machine = self.machines[name] = Machine(name, address, namespace, folder, process)
         for _ in range(100):
-            if self.operator("bash", "-c", f"exec 3<>/dev/tcp/{address}/22", check=False).returncode == 0:
+            if (
+                self.operator(
+                    "bash", "-c", f"exec 3<>/dev/tcp/{address}/22", check=False
+                ).returncode
+                == 0
+            ):
                 return machine
             time.sleep(0.1)
         raise RuntimeError(f"{name}: no sshd: {(folder / 'log').read_text()}")
@@ -229,12 +317,22 @@ class Network:
         return ["ip", "netns", "exec", self.name, *words]
 
     def operator(
-        self, *words: str, check: bool = True, env: dict[str, str] | None = None, cwd: Path | None = None, timeout: float = 60
+        self,
+        *words: str,
+        check: bool = True,
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
+        timeout: float = 60,
     ) -> subprocess.CompletedProcess[str]:
         """A command on the operator's end; an error with its output where it fails."""
-        done = subprocess.run(self.words(*words), capture_output=True, text=True, env=env, cwd=cwd, timeout=timeout)
+        done = subprocess.run(
+            self.words(*words), capture_output=True, text=True, env=env, cwd=cwd, timeout=timeout
+        )
         if check and done.returncode:
-            raise RuntimeError(f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}")
+            raise RuntimeError(
+                f"{' '.join(words)} ended with "
+                f"{done.returncode}:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+            )
         return done
 
     def address(self, number: int) -> str:

@@ -1,4 +1,6 @@
-"""Whoever runs `ray up`: a home folder with keys and a token, the project's own words, and a tunnel to the cluster's head."""
+"""Whoever runs `ray up`: a home folder with keys and a token, the project's own words, and a tunnel
+to the cluster's head.
+"""
 
 import contextlib
 import os
@@ -37,7 +39,9 @@ class Job:
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"the job did not end within {seconds:g} s:\n{self.text[-3000:]}") from None
+            raise AssertionError(
+                f"the job did not end within {seconds:g} s:\n{self.text[-3000:]}"
+            ) from None
 
 
 @dataclass
@@ -62,16 +66,38 @@ class Operator:
 
     @property
     def env(self) -> dict[str, str]:
-        """A user's shell: nothing of the test's own, so that the token and the keys are the lab's."""
-        path = f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token), "RAY_USAGE_STATS_ENABLED": "0"}
+        """A user's shell: nothing of the test's own, so that the token and the keys are the
+        lab's.
+        """
+        own = Path(sys.executable).parent
+        path = f"{own}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        auth = {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(self.token),
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
         scratch = self.network.home / "tmp"  # where Ray caches what it has made of a cluster file
         scratch.mkdir(exist_ok=True)
-        return {"HOME": str(self.network.home), "TMPDIR": str(scratch), "PATH": path, "LANG": "C.UTF-8", **auth, **self.more}
+        return {
+            "HOME": str(self.network.home),
+            "TMPDIR": str(scratch),
+            "PATH": path,
+            "LANG": "C.UTF-8",
+            **auth,
+            **self.more,
+        }
 
-    def run(self, *words: str, seconds: float = 60, env: dict[str, str] | None = None, check: bool = True) -> str:
+    def run(
+        self,
+        *words: str,
+        seconds: float = 60,
+        env: dict[str, str] | None = None,
+        check: bool = True,
+    ) -> str:
         """A command in the project's root; what it printed."""
-        done = self.network.operator(*words, env=env or self.env, cwd=PROJECT, timeout=seconds, check=check)
+        done = self.network.operator(
+            *words, env=env or self.env, cwd=PROJECT, timeout=seconds, check=check
+        )
         return done.stdout + done.stderr
 
     def up(self) -> float:
@@ -86,18 +112,30 @@ class Operator:
 
     @contextlib.contextmanager
     def tunnel(self) -> Iterator[None]:
-        """`ray dashboard`, for as long as it is entered: the head's dashboard and its jobs on this end's loopback.
+        """`ray dashboard`, for as long as it is entered: the head's dashboard and its jobs on this
+        end's loopback.
 
         A job goes on when it is left, but is followed no longer.
         """
         words = self.network.words("ray", "dashboard", str(self.file))
         quiet = subprocess.DEVNULL
         process = subprocess.Popen(
-            words, env=self.env, cwd=PROJECT, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
+            words,
+            env=self.env,
+            cwd=PROJECT,
+            stdin=quiet,
+            stdout=quiet,
+            stderr=quiet,
+            start_new_session=True,
         )
         try:
             for _ in range(120):
-                if self.network.operator("bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{DASHBOARD}", check=False).returncode == 0:
+                if (
+                    self.network.operator(
+                        "bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{DASHBOARD}", check=False
+                    ).returncode
+                    == 0
+                ):
                     break
                 time.sleep(0.5)
             yield
@@ -110,10 +148,20 @@ class Operator:
     def submit(self, *words: str) -> Job:
         """Submit a job through the tunnel and follow it."""
         log = self.network.folder / f"job{len(self._jobs)}.log"
-        command = ["ray", "job", "submit", "--address", f"http://127.0.0.1:{DASHBOARD}", "--", *words]
+        command = [
+            "ray",
+            "job",
+            "submit",
+            "--address",
+            f"http://127.0.0.1:{DASHBOARD}",
+            "--",
+            *words,
+        ]
         with log.open("wb") as out:
             words = tuple(self.network.words(*command))
-            process = subprocess.Popen(words, env=self.env, cwd=PROJECT, stdout=out, stderr=out, start_new_session=True)
+            process = subprocess.Popen(
+                words, env=self.env, cwd=PROJECT, stdout=out, stderr=out, start_new_session=True
+            )
         self._jobs.append(Job(process, log))
         return self._jobs[-1]
 

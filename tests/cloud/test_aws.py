@@ -1,4 +1,5 @@
-"""`ray up cluster/aws.yaml`, from the first command to the last, on an emulated Amazon: one cluster, one search, every calamity.
+"""`ray up cluster/aws.yaml`, from the first command to the last, on an emulated Amazon: one
+cluster, one search, every calamity.
 
 The tests are one story and run in their order; each takes the cluster as the one before left it.
 """
@@ -26,7 +27,15 @@ BUCKET = "studies"
 STUDY = "imixer-digits"
 TRIALS, EPOCHS = 3, 20  # the checkpoints of three are kept
 SEARCH = (
-    *("python", "-m", "hopsearch.tune", "space=imixer", "address=auto", f"storage=s3://{BUCKET}/runs", f"trials={TRIALS}"),
+    *(
+        "python",
+        "-m",
+        "hopsearch.tune",
+        "space=imixer",
+        "address=auto",
+        f"storage=s3://{BUCKET}/runs",
+        f"trials={TRIALS}",
+    ),
     *(
         "trial.gpus=1",
         "trial.concurrent=1",
@@ -59,18 +68,30 @@ class Story:
         if "Contents" not in s3.list_objects_v2(Bucket=BUCKET, Prefix=f"runs/{STUDY}/journal.log"):
             return None
         folder.mkdir(exist_ok=True)
-        (folder / "journal.log").write_bytes(s3.get_object(Bucket=BUCKET, Key=f"runs/{STUDY}/journal.log")["Body"].read())
+        (folder / "journal.log").write_bytes(
+            s3.get_object(Bucket=BUCKET, Key=f"runs/{STUDY}/journal.log")["Body"].read()
+        )
         return StudyView.open(folder)
 
     def worker(self) -> dict:
         """The one worker that is there."""
-        return self.cloud.wait(lambda: self.cloud.instances("worker"), 200, "a worker is launched")[0]
+        return self.cloud.wait(lambda: self.cloud.instances("worker"), 200, "a worker is launched")[
+            0
+        ]
 
     def begun(self) -> Counter:
-        """How often each (trial, epoch) was begun, by the workers' own logs as the storage has them."""
+        """How often each (trial, epoch) was begun, by the workers' own logs as the storage has
+        them.
+        """
         s3, counts = self.cloud.client("s3"), Counter()
         for number in range(TRIALS):
-            text = s3.get_object(Bucket=BUCKET, Key=f"runs/{STUDY}/trials/{number:04d}/epochs.log")["Body"].read().decode()
+            text = (
+                s3.get_object(Bucket=BUCKET, Key=f"runs/{STUDY}/trials/{number:04d}/epochs.log")[
+                    "Body"
+                ]
+                .read()
+                .decode()
+            )
             counts.update((number, int(line.split()[0])) for line in text.splitlines())
         return counts
 
@@ -83,13 +104,20 @@ def story(network: Network) -> Iterator[Story]:
             assert any(line in shipped and "EDIT" in shipped for shipped in text.splitlines()), line
             text = text.replace(line, edited)
         (network.folder / "aws.yaml").write_text(text)
-        yield Story(cloud, Operator(network, network.folder / "aws.yaml", {**NOBODY, "AWS_ENDPOINT_URL": ENDPOINT}))
+        yield Story(
+            cloud,
+            Operator(
+                network, network.folder / "aws.yaml", {**NOBODY, "AWS_ENDPOINT_URL": ENDPOINT}
+            ),
+        )
 
 
 def test_up(story):
     cloud, operator = story.cloud, story.operator
     operator.run("sh", "cluster/new-token.sh")
-    cloud.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+    cloud.client("s3").create_bucket(
+        Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
+    )
     for _ in range(2):  # a second time changes nothing
         assert "hopsearch-worker is ready" in operator.run("python", "cluster/aws_iam.py", BUCKET)
     story.times["ray up"] = operator.up()
@@ -100,7 +128,9 @@ def test_up(story):
 
 
 def test_only_ssh_is_open_and_only_to_the_operator(story):
-    group = story.cloud.client("ec2").describe_security_groups(GroupNames=["hopsearch"])["SecurityGroups"][0]
+    group = story.cloud.client("ec2").describe_security_groups(GroupNames=["hopsearch"])[
+        "SecurityGroups"
+    ][0]
     doors = [
         (rule["IpProtocol"], rule.get("FromPort"), source["CidrIp"])
         for rule in group["IpPermissions"]
@@ -110,14 +140,22 @@ def test_only_ssh_is_open_and_only_to_the_operator(story):
     (head,) = story.cloud.instances("head")
     machine = story.cloud.machine(head)
     listening = re.findall(r"^LISTEN\s+\d+\s+\d+\s+(\S+):(\d+)", machine.run("ss", "-ltn"), re.M)
-    loopback = {port for host, port in listening if host.strip("[]").removeprefix("::ffff:").startswith(("127.", "169.254."))}
+    loopback = {
+        port
+        for host, port in listening
+        if host.strip("[]").removeprefix("::ffff:").startswith(("127.", "169.254."))
+    }
     outside = {port for host, port in listening} - loopback
     assert {"8265"} <= loopback - outside  # the dashboard
     network = story.operator.network
     stranger = network.start("stranger", network.address(200))
     reached = {port for port in outside | loopback if _reaches(stranger, machine.address, port)}
     assert reached == set(), "an outsider reaches the head"
-    from_here = {port for port in outside if network.operator(*_knock(machine.address, port), check=False).returncode == 0}
+    from_here = {
+        port
+        for port in outside
+        if network.operator(*_knock(machine.address, port), check=False).returncode == 0
+    }
     assert from_here == {"22"}
     network.end("stranger")
 
@@ -128,7 +166,10 @@ def _knock(address: str, port: str) -> tuple[str, ...]:
 
 def _reaches(machine, address: str, port: str) -> bool:
     return "reached" in machine.run(
-        "bash", "-c", f"timeout 0.3 bash -c 'exec 3<>/dev/tcp/{address}/{port}' && echo reached", check=False
+        "bash",
+        "-c",
+        f"timeout 0.3 bash -c 'exec 3<>/dev/tcp/{address}/{port}' && echo reached",
+        check=False,
     )
 
 
@@ -146,11 +187,18 @@ def test_nobody_without_the_token(story):
         assert operator.status("/api/jobs/", None, "POST", job) == 401
     connect = "import ray; ray.init(address='auto', log_to_driver=False); print('let in')"
     as_user = ("su", "-", "ubuntu", "-c")
-    for setting, allowed in (("", True), ("RAY_AUTH_MODE=disabled", False), (f"RAY_AUTH_TOKEN={'0' * 64}", False)):
+    for setting, allowed in (
+        ("", True),
+        ("RAY_AUTH_MODE=disabled", False),
+        (f"RAY_AUTH_TOKEN={'0' * 64}", False),
+    ):
         command = f'{setting or "RAY_AUTH_MODE=token"} timeout 60 ~/env/bin/python -c "{connect}"'
         assert ("let in" in machine.run(*as_user, command, check=False)) == allowed, setting
     assert stat.S_IMODE(operator.token.stat().st_mode) == 0o600
-    assert machine.run("stat", "-c", "%a %U", "/home/ubuntu/.ray/auth_token").split() == ["600", "ubuntu"]
+    assert machine.run("stat", "-c", "%a %U", "/home/ubuntu/.ray/auth_token").split() == [
+        "600",
+        "ubuntu",
+    ]
 
 
 def test_a_search_brings_a_worker_although_spot_machines_are_scarce(story, tmp_path):
@@ -165,15 +213,24 @@ def test_a_search_brings_a_worker_although_spot_machines_are_scarce(story, tmp_p
         assert worker["InstanceLifecycle"] == "spot"
         assert worker["IamInstanceProfile"]["Arn"].endswith("/hopsearch-worker")
         launches = [call for call in cloud.calls if call.action == "RunInstances"][1:]
-        assert {call.key for call in launches} == {"ASIA-hopsearch-head"}  # the role's keys, from the metadata service
+        # the role's keys, from the metadata service
+        assert {call.key for call in launches} == {"ASIA-hopsearch-head"}
         assert [call.market for call in launches if not call.refused] == ["g4dn.xlarge/spot"]
-        cloud.wait(lambda: _epochs(story, tmp_path) >= 3, 400, f"epochs come in; {job.text[-2000:]}")
+        cloud.wait(
+            lambda: _epochs(story, tmp_path) >= 3, 400, f"epochs come in; {job.text[-2000:]}"
+        )
         story.times["demand to 3 epochs"] = time.monotonic() - asked
     (head,) = cloud.instances("head")
     said = cloud.machine(head).run("bash", "-c", "cat /tmp/ray/session_latest/logs/monitor.*")
-    assert "spot pool: no g6.xlarge (spot) (InsufficientInstanceCapacity), trying g5.xlarge (spot)" in said
+    assert (
+        "spot pool: no g6.xlarge (spot) (InsufficientInstanceCapacity), trying g5.xlarge (spot)"
+        in said
+    )
     machine = cloud.machine(worker)
-    assert machine.run("stat", "-c", "%a %U", "/home/ubuntu/.ray/auth_token").split() == ["600", "ubuntu"]
+    assert machine.run("stat", "-c", "%a %U", "/home/ubuntu/.ray/auth_token").split() == [
+        "600",
+        "ubuntu",
+    ]
     assert "spot_watcher.py" in machine.run("ps", "-efww")
     cloud.no_capacity = set()
 
@@ -199,12 +256,18 @@ def _disturb(story: Story, tmp_path, notice: float) -> None:
     began = time.monotonic()
     if notice:  # the watcher drains the machine, and the autoscaler lets it go when it is empty
         cloud.announce(worker, notice)
-        cloud.wait(lambda: worker["InstanceId"] not in _identifiers(story), notice, "the machine is empty in time")
+        cloud.wait(
+            lambda: worker["InstanceId"] not in _identifiers(story),
+            notice,
+            "the machine is empty in time",
+        )
     else:
         cloud.take_away(worker)
     last = _epochs(story, tmp_path)
     cloud.wait(lambda: _epochs(story, tmp_path) > last + 1, 400, "the search goes on elsewhere")
-    story.times[f"worker gone {'with' if notice else 'without'} notice to epochs again"] = time.monotonic() - began
+    story.times[f"worker gone {'with' if notice else 'without'} notice to epochs again"] = (
+        time.monotonic() - began
+    )
 
 
 def _identifiers(story: Story) -> set[str]:
@@ -214,7 +277,9 @@ def _identifiers(story: Story) -> set[str]:
 def test_the_head_is_lost(story, tmp_path):
     cloud, operator = story.cloud, story.operator
     view = story.journal(tmp_path / "copy")
-    assert [record for record in view.counted() if record.state == State.RUNNING], "the search is over too soon to lose its head"
+    assert [record for record in view.counted() if record.state == State.RUNNING], (
+        "the search is over too soon to lose its head"
+    )
     (head,) = cloud.instances("head")
     cloud.take_away(head)
     cloud.wait(lambda: not cloud.instances("head"), 30, "the head is gone")
@@ -237,9 +302,14 @@ def test_nothing_is_lost_or_doubled(story, tmp_path):
     assert all(sorted(record.curve) == list(range(1, EPOCHS + 1)) for record in view.counted())
     assert view.audit() == []
     begun = story.begun()
-    assert set(begun) == {(number, epoch) for number in range(TRIALS) for epoch in range(1, EPOCHS + 1)}
-    assert sum(begun.values()) - len(begun) <= 3, begun.most_common(4)  # an epoch a machine lost, of three
-    names = {item["Key"] for item in story.cloud.client("s3").list_objects_v2(Bucket=BUCKET)["Contents"]}
+    assert set(begun) == {
+        (number, epoch) for number in range(TRIALS) for epoch in range(1, EPOCHS + 1)
+    }
+    # an epoch a machine lost, of three
+    assert sum(begun.values()) - len(begun) <= 3, begun.most_common(4)
+    names = {
+        item["Key"] for item in story.cloud.client("s3").list_objects_v2(Bucket=BUCKET)["Contents"]
+    }
     assert f"runs/{STUDY}/leaderboard.csv" in names
     assert any("/winner/" in name for name in names)
 
@@ -259,11 +329,17 @@ def test_idle_workers_go_and_down_leaves_nothing(story):
 def test_no_role_asked_for_more_than_it_was_given(story):
     iam = story.cloud.client("iam")
     for role in ("hopsearch-head", "hopsearch-worker"):
-        statements = iam.get_role_policy(RoleName=role, PolicyName="hopsearch")["PolicyDocument"]["Statement"]
+        statements = iam.get_role_policy(RoleName=role, PolicyName="hopsearch")["PolicyDocument"][
+            "Statement"
+        ]
         given = [action for statement in statements for action in statement["Action"]]
         asked = {_action(call.action) for call in story.cloud.calls if call.key == f"ASIA-{role}"}
         assert asked, role
-        assert not [action for action in asked if not any(fnmatch.fnmatch(action, pattern) for pattern in given)]
+        assert not [
+            action
+            for action in asked
+            if not any(fnmatch.fnmatch(action, pattern) for pattern in given)
+        ]
 
 
 def _action(said: str) -> str:
@@ -272,5 +348,11 @@ def _action(said: str) -> str:
     if not path:
         return f"ec2:{method}"
     listing = path.strip("/") == BUCKET
-    verbs = {"GET": "s3:ListBucket" if listing else "s3:GetObject", "HEAD": "s3:ListBucket" if listing else "s3:GetObject"}
-    return verbs.get(method) or {"PUT": "s3:PutObject", "POST": "s3:PutObject", "DELETE": "s3:DeleteObject"}[method]
+    verbs = {
+        "GET": "s3:ListBucket" if listing else "s3:GetObject",
+        "HEAD": "s3:ListBucket" if listing else "s3:GetObject",
+    }
+    return (
+        verbs.get(method)
+        or {"PUT": "s3:PutObject", "POST": "s3:PutObject", "DELETE": "s3:DeleteObject"}[method]
+    )

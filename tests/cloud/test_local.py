@@ -1,4 +1,6 @@
-"""`ray up cluster/local.yaml` over three machines of one's own: a search and a training over several of them."""
+"""`ray up cluster/local.yaml` over three machines of one's own: a search and a training over
+several of them.
+"""
 
 import json
 import time
@@ -25,7 +27,15 @@ SEARCH = (
     "trial.cpus=1.5",
 )
 TRAIN = (
-    *("python", "-m", "hopsearch.train", "from=imixer-digits", "address=auto", STORAGE, "name=wide"),
+    *(
+        "python",
+        "-m",
+        "hopsearch.train",
+        "from=imixer-digits",
+        "address=auto",
+        STORAGE,
+        "name=wide",
+    ),
     *("workers=2", "cpus=1.5", "epochs=12"),
 )
 
@@ -36,8 +46,12 @@ def operator(network: Network) -> Operator:
     for number, address in enumerate(addresses):
         network.start(f"own{number}", address)
     text = (PROJECT / "cluster" / "local.yaml").read_text()
-    edited = {"~/.ssh/id_ed25519": str(network.home / ".ssh" / "id_ed25519")}  # ssh looks up ~ in the password file, not in $HOME
-    edited |= {"192.0.2.10 ": f"{addresses[0]} ", "[192.0.2.11, 192.0.2.12]": f"[{', '.join(addresses[1:])}]"}
+    # ssh looks up ~ in the password file, not in $HOME
+    edited = {"~/.ssh/id_ed25519": str(network.home / ".ssh" / "id_ed25519")}
+    edited |= {
+        "192.0.2.10 ": f"{addresses[0]} ",
+        "[192.0.2.11, 192.0.2.12]": f"[{', '.join(addresses[1:])}]",
+    }
     for line, words in edited.items():
         assert any(line in shipped and "EDIT" in shipped for shipped in text.splitlines()), line
         text = text.replace(line, words)
@@ -57,9 +71,13 @@ def test_a_search_and_a_training_over_several_machines(operator, network):
         print(f"search over three machines: {time.monotonic() - began:.0f} s")
         view = StudyView.open(network.shared / "studies" / "imixer-digits")
         assert [record.number for record in view.counted()] == list(range(12))
-        assert not [record for record in view.counted() if record.state in (State.RUNNING, State.FAILED)]
+        assert not [
+            record for record in view.counted() if record.state in (State.RUNNING, State.FAILED)
+        ]
         busy = [
-            machine.name for machine in (head, *workers) if machine.run("find", "/home/ubuntu", "-name", "epochs.log").strip()
+            machine.name
+            for machine in (head, *workers)
+            if machine.run("find", "/home/ubuntu", "-name", "epochs.log").strip()
         ]
         assert len(busy) == 3, busy
 

@@ -1,6 +1,8 @@
-"""From uint8 images and labels to what a network is trained on, batched, on the tensors' own device.
+"""From uint8 images and labels to what a network is trained on, batched, on the tensors' own
+device.
 
-The order is timm's: crop and flip, RandAugment, then mixing, then erasing. Mean and standard deviation are 0.5.
+The order is timm's: crop and flip, RandAugment, then mixing, then erasing. Mean and standard
+deviation are 0.5.
 
 Shapes: B batch, C channels, H/W height and width, K classes.
 """
@@ -18,12 +20,16 @@ from hopsearch.data.files.config import DataFacts
 
 
 class AugmentConfig(Settings):
-    """How training images are varied; everything is off by default but flips, where the data allows them."""
+    """How training images are varied; everything is off by default but flips, where the data allows
+    them.
+    """
 
     crop_pad: int = Field(default=0, ge=0)
     """Black pixels added on every side before the image's size is cut out at a random place."""
     resized_crop: float | None = Field(default=None, gt=0, le=1)
-    """Smallest share of an image's area that a random box may have before it is stretched to full size; None: no such crop."""
+    """Smallest share of an image's area that a random box may have before it is stretched to full
+    size; None: no such crop.
+    """
     interpolation: Literal["bilinear", "bicubic", "random"] = "bilinear"
     """How such a box is stretched; random: bilinear or bicubic, drawn for each image, as timm."""
     flip: bool | None = None
@@ -33,11 +39,15 @@ class AugmentConfig(Settings):
     erasing: float = Field(default=0.0, ge=0, le=1)
     """Probability that a box of an image is replaced by noise."""
     mixup: float = Field(default=0.0, ge=0)
-    """α of mixup's Beta distribution; 0 is off. With cutmix too, each batch takes one of the two."""
+    """α of mixup's Beta distribution; 0 is off. With cutmix too, each batch takes one of the
+    two.
+    """
     cutmix: float = Field(default=0.0, ge=0)
     """α of cutmix's Beta distribution; 0 is off."""
     mix_groups: int = Field(default=1, ge=1)
-    """Parts of a batch that draw mixup or cutmix, its weight and its pairs by themselves: the papers' four GPUs did."""
+    """Parts of a batch that draw mixup or cutmix, its weight and its pairs by themselves: the
+    papers' four GPUs did.
+    """
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the target that all classes are given alike."""
 
@@ -52,7 +62,10 @@ class AugmentConfig(Settings):
     @model_validator(mode="after")
     def _one_crop(self) -> Self:
         if self.crop_pad and self.resized_crop is not None:
-            raise ValueError("only one of crop_pad and resized_crop may be given; set crop_pad=0 or resized_crop=null")
+            raise ValueError(
+                "only one of crop_pad and resized_crop may be given; set crop_pad=0 or "
+                "resized_crop=null"
+            )
         return self
 
 
@@ -66,7 +79,9 @@ PAPER_AUGMENT = AugmentConfig(
     mix_groups=4,
     label_smoothing=0.1,
 )
-"""What arXiv 2304.13061 and 2406.12220 trained with; the crop is timm's default, which the authors' scripts leave on."""
+"""What arXiv 2304.13061 and 2406.12220 trained with; the crop is timm's default, which the authors'
+scripts leave on.
+"""
 
 
 class Augment:
@@ -74,19 +89,26 @@ class Augment:
 
     Args:
         config: what to do.
-        facts: the size of what a network sees, whether flips are allowed, and how many classes there are.
+        facts: the size of what a network sees, whether flips are allowed, and how many classes
+            there are.
     """
 
     def __init__(self, config: AugmentConfig, facts: DataFacts) -> None:
         self._config = config
         self._classes, self._size = len(facts.classes), facts.image_size
         self._flip = facts.flip if config.flip is None else config.flip
-        self._randaugment = RandAugment(parse_policy(config.randaugment)) if config.randaugment else None
+        self._randaugment = (
+            RandAugment(parse_policy(config.randaugment)) if config.randaugment else None
+        )
         self._mix = Mix(config.mixup, config.cutmix)
 
     @torch.no_grad()
     def __call__(
-        self, images_BCHW: torch.Tensor, labels_B: torch.Tensor, generator: torch.Generator, share: float = 1.0
+        self,
+        images_BCHW: torch.Tensor,
+        labels_B: torch.Tensor,
+        generator: torch.Generator,
+        share: float = 1.0,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One training batch; the same generator state gives the same batch.
 
@@ -94,10 +116,12 @@ class Augment:
             images_BCHW: uint8, square, in the size they are kept in; not changed.
             labels_B: int64.
             generator: all randomness; on the images' device.
-            share: of the whole batch, where this is only a part of it: ``mix_groups`` is of the whole.
+            share: of the whole batch, where this is only a part of it: ``mix_groups`` is of the
+                whole.
 
         Returns:
-            float32 images (B, C, H, W), normalised, and class probabilities (B, K). Both stay in the order of the images.
+            float32 images (B, C, H, W), normalised, and class probabilities (B, K). Both stay in
+            the order of the images.
         """
         x_BCHW = self._moved(images_BCHW, generator)
         if self._randaugment:
@@ -118,7 +142,9 @@ class Augment:
     def _moved(self, x_BCHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         config = self._config
         if config.resized_crop is not None:
-            return resized_crop(x_BCHW, config.resized_crop, self._flip, generator, self._size, config.interpolation)
+            return resized_crop(
+                x_BCHW, config.resized_crop, self._flip, generator, self._size, config.interpolation
+            )
         if config.crop_pad:
             x_BCHW = padded_crop(x_BCHW, config.crop_pad, generator)
         if x_BCHW.shape[-1] != self._size:

@@ -1,6 +1,7 @@
 """Moving pixels: crops, flips and affine maps, for a whole batch at once.
 
-Coordinates are continuous with the origin in the top-left corner, so that a pixel's centre is at its index + 0.5, as in PIL.
+Coordinates are continuous with the origin in the top-left corner, so that a pixel's centre is at
+its index + 0.5, as in PIL.
 
 Shapes: B batch, C channels, H/W height and width, A attempts.
 """
@@ -46,10 +47,12 @@ def resized_crop(
     size: int | None = None,
     interpolation: str = "bilinear",
 ) -> torch.Tensor:
-    """Cut a random box out of each (square) image, mirror it half of the time, and stretch it to ``size``.
+    """Cut a random box out of each (square) image, mirror it half of the time, and stretch it to
+    ``size``.
 
-    The box has a share of the area between ``least_area`` and 1 and an aspect ratio between 3/4 and 4/3; as in timm, boxes that
-    stick out are drawn again, up to `ATTEMPTS` times, then the whole image is taken.
+    The box has a share of the area between ``least_area`` and 1 and an aspect ratio between 3/4 and
+    4/3; as in timm, boxes that stick out are drawn again, up to `ATTEMPTS` times, then the whole
+    image is taken.
 
     Args:
         x_BCHW: uint8, square.
@@ -57,7 +60,8 @@ def resized_crop(
         flip: whether to mirror at all.
         generator: all randomness.
         size: pixels a side of the result; the images' own by default.
-        interpolation: ``bilinear``, ``bicubic``, or ``random``: one of the two for each image, as timm.
+        interpolation: ``bilinear``, ``bicubic``, or ``random``: one of the two for each image, as
+            timm.
     """
     own, count, device = x_BCHW.shape[-1], len(x_BCHW), x_BCHW.device
     size = size or own
@@ -71,9 +75,14 @@ def resized_crop(
     if interpolation == "bilinear" and size == own:
         columns_BW = _inside(place_3B[0], width_B, own)
         columns_BW = torch.where(mirror_B[:, None], columns_BW.flip(1), columns_BW)
-        return _sample(x_BCHW, columns_BW[:, None, :], _inside(place_3B[1], height_B, own)[:, :, None], None)
+        return _sample(
+            x_BCHW, columns_BW[:, None, :], _inside(place_3B[1], height_B, own)[:, :, None], None
+        )
     cubic_B = torch.rand(count, generator=generator, device=device) < _CUBIC_SHARE[interpolation]
-    left_B, top_B = ((place * (own - length + 1)).floor() for place, length in zip(place_3B, (width_B, height_B), strict=False))
+    left_B, top_B = (
+        (place * (own - length + 1)).floor()
+        for place, length in zip(place_3B, (width_B, height_B), strict=False)
+    )
     return resample(x_BCHW, size, (left_B, width_B), (top_B, height_B), cubic_B, mirror_B)
 
 
@@ -89,12 +98,19 @@ Span = tuple[torch.Tensor, torch.Tensor]
 
 
 def resample(
-    x_BCHW: torch.Tensor, size: int, across: Span, down: Span, cubic_B: torch.Tensor, mirror_B: torch.Tensor
+    x_BCHW: torch.Tensor,
+    size: int,
+    across: Span,
+    down: Span,
+    cubic_B: torch.Tensor,
+    mirror_B: torch.Tensor,
 ) -> torch.Tensor:
-    """Boxes of uint8 images stretched or shrunk to ``size`` as PIL does it: crop, then resize, smoothed where it shrinks.
+    """Boxes of uint8 images stretched or shrunk to ``size`` as PIL does it: crop, then resize,
+    smoothed where it shrinks.
 
-    The filter is a matrix for each side of each image, and an image is two products with them, so that a whole batch with
-    boxes of its own is a few calls on any device. PIL's grey levels up to one: it rounds after each side, as here.
+    The filter is a matrix for each side of each image, and an image is two products with them, so
+    that a whole batch with boxes of its own is a few calls on any device. PIL's grey levels up to
+    one: it rounds after each side, as here.
 
     Args:
         x_BCHW: uint8.
@@ -104,15 +120,23 @@ def resample(
         cubic_B: whether an image is stretched bicubic, else bilinear.
         mirror_B: whether its columns come in reverse.
     """
-    rows = max(1, _PIECE // (x_BCHW[0].numel() + size * size)) if x_BCHW.device.type == "cpu" else _MOST_AT_ONCE
+    rows = (
+        max(1, _PIECE // (x_BCHW[0].numel() + size * size))
+        if x_BCHW.device.type == "cpu"
+        else _MOST_AT_ONCE
+    )
     if len(x_BCHW) > rows:
         spans = [zip(*(part.split(rows) for part in span), strict=True) for span in (across, down)]
-        each = zip(x_BCHW.split(rows), *spans, cubic_B.split(rows), mirror_B.split(rows), strict=True)
+        each = zip(
+            x_BCHW.split(rows), *spans, cubic_B.split(rows), mirror_B.split(rows), strict=True
+        )
         return torch.cat([resample(x, size, *rest) for x, *rest in each])
     columns_BOI = _filters(x_BCHW.shape[-1], size, across, cubic_B)
     columns_BOI = torch.where(mirror_B[:, None, None], columns_BOI.flip(1), columns_BOI)
     rows_BOI = _filters(x_BCHW.shape[-2], size, down, cubic_B)
-    wide_BCHO = torch.matmul(x_BCHW.float(), columns_BOI.mT[:, None]).add_(0.5).floor_().clamp_(0, 255)
+    wide_BCHO = (
+        torch.matmul(x_BCHW.float(), columns_BOI.mT[:, None]).add_(0.5).floor_().clamp_(0, 255)
+    )
     return torch.matmul(rows_BOI[:, None], wide_BCHO).add_(0.5).clamp_(0, 255).to(torch.uint8)
 
 
@@ -124,25 +148,37 @@ def _filters(own: int, size: int, span: Span, cubic_B: torch.Tensor) -> torch.Te
     wanted_BO = start_B + scale_B * _centres(size, cubic_B.device)[:, None]
     distance_BOI = ((position_I - wanted_BO) / scale_B.clamp(min=1)).abs_()
     linear_BOI = (1 - distance_BOI).clamp_(min=0)
-    near_BOI = ((1.5 * distance_BOI - 2.5) * distance_BOI).mul_(distance_BOI).add_(1)  # Keys' cubic, a = -1/2, as PIL
+    # Keys' cubic, a = -1/2, as PIL
+    near_BOI = ((1.5 * distance_BOI - 2.5) * distance_BOI).mul_(distance_BOI).add_(1)
     far_BOI = (((2.5 - 0.5 * distance_BOI) * distance_BOI - 4) * distance_BOI).add_(2)
     cubic_BOI = torch.where(distance_BOI < 1, near_BOI, far_BOI).masked_fill_(distance_BOI >= 2, 0)
     weight_BOI = torch.where(cubic_B[:, None, None], cubic_BOI, linear_BOI)
-    weight_BOI = weight_BOI.masked_fill((position_I < start_B) | (position_I >= start_B + length_B), 0)
+    weight_BOI = weight_BOI.masked_fill(
+        (position_I < start_B) | (position_I >= start_B + length_B), 0
+    )
     return weight_BOI / weight_BOI.sum(2, keepdim=True)
 
 
 def _inside(place_B: torch.Tensor, length_B: torch.Tensor, size: int) -> torch.Tensor:
-    """Positions (B, size) spread over a stretch of the side; at its ends they see the last pixel inside, not the next outside."""
+    """Positions (B, size) spread over a stretch of the side; at its ends they see the last pixel
+    inside, not the next outside.
+    """
     start_B = (place_B * (size - length_B + 1)).floor()
-    position_BS = torch.addcmul(start_B[:, None], (length_B / size)[:, None], _centres(size, place_B.device))
+    position_BS = torch.addcmul(
+        start_B[:, None], (length_B / size)[:, None], _centres(size, place_B.device)
+    )
     return position_BS.clamp_((start_B + 0.5)[:, None], (start_B + length_B - 0.5)[:, None])
 
 
-def _sample(x_BCHW: torch.Tensor, column_BHW: torch.Tensor, row_BHW: torch.Tensor, fill: float | None) -> torch.Tensor:
-    """Bilinear uint8 pixels at positions that may be broadcast; outside ``fill``, or the border where it is None."""
+def _sample(
+    x_BCHW: torch.Tensor, column_BHW: torch.Tensor, row_BHW: torch.Tensor, fill: float | None
+) -> torch.Tensor:
+    """Bilinear uint8 pixels at positions that may be broadcast; outside ``fill``, or the border
+    where it is None.
+    """
     if x_BCHW.device.type == "cpu" and x_BCHW.numel() > _PIECE and len(x_BCHW) > 1:
-        # Small pieces stay in the cache and in memory that the process already has: 2 to 4 times faster than one large pass.
+        # Small pieces stay in the cache and in memory that the process already has: 2 to 4 times
+        # faster than one large pass.
         rows = max(1, _PIECE // x_BCHW[0].numel())
         pieces = zip(x_BCHW.split(rows), column_BHW.split(rows), row_BHW.split(rows), strict=True)
         return torch.cat([_sample(*piece, fill) for piece in pieces])
@@ -150,7 +186,9 @@ def _sample(x_BCHW: torch.Tensor, column_BHW: torch.Tensor, row_BHW: torch.Tenso
     grid_BHW2 = torch.empty(len(x_BCHW), height, width, 2, device=x_BCHW.device)
     grid_BHW2[..., 0] = column_BHW.mul(2 / width).sub_(1)
     grid_BHW2[..., 1] = row_BHW.mul(2 / height).sub_(1)
-    out_BCHW = F.grid_sample(x_BCHW.float(), grid_BHW2, mode="bilinear", padding_mode="border", align_corners=False)
+    out_BCHW = F.grid_sample(
+        x_BCHW.float(), grid_BHW2, mode="bilinear", padding_mode="border", align_corners=False
+    )
     if fill is not None:
         outside_BHW = (column_BHW < 0) | (column_BHW >= width) | (row_BHW < 0) | (row_BHW >= height)
         out_BCHW.masked_fill_(outside_BHW[:, None], fill)
@@ -164,7 +202,9 @@ def _centres(length: int, device: torch.device) -> torch.Tensor:
 def first_fitting(
     width_AB: torch.Tensor, height_AB: torch.Tensor, most: int, otherwise: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Width and height (B,) of the first attempt with both at most ``most``, or ``otherwise`` where none fits."""
+    """Width and height (B,) of the first attempt with both at most ``most``, or ``otherwise`` where
+    none fits.
+    """
     fits_AB = (width_AB <= most) & (height_AB <= most)
     first_1B = fits_AB.to(torch.uint8).argmax(0, keepdim=True)  # argmax of 0 and 1: the first 1
     any_B = fits_AB.any(0)
@@ -173,10 +213,14 @@ def first_fitting(
 
 
 def padded_crop(x_BCHW: torch.Tensor, pad: int, generator: torch.Generator) -> torch.Tensor:
-    """Surround each image with ``pad`` black pixels and cut its size out at a random place (He et al., arXiv 1512.03385)."""
+    """Surround each image with ``pad`` black pixels and cut its size out at a random place (He et
+    al., arXiv 1512.03385).
+    """
     count, height, width = len(x_BCHW), *x_BCHW.shape[-2:]
     windows = F.pad(x_BCHW, (pad, pad, pad, pad)).unfold(2, height, 1).unfold(3, width, 1)
-    top_B, left_B = torch.randint(2 * pad + 1, (2, count), generator=generator, device=x_BCHW.device)
+    top_B, left_B = torch.randint(
+        2 * pad + 1, (2, count), generator=generator, device=x_BCHW.device
+    )
     return windows[torch.arange(count, device=x_BCHW.device), :, top_B, left_B]
 
 

@@ -1,10 +1,12 @@
-"""Mixup, cutmix, label smoothing and random erasing, for a whole batch at once and without asking the device anything.
+"""Mixup, cutmix, label smoothing and random erasing, for a whole batch at once and without asking
+the device anything.
 
-Papers: mixup arXiv 1710.09412, cutmix arXiv 1905.04899, random erasing arXiv 1708.04896. As timm's: one weight for a
-batch or group of it, each image is mixed with the one as far from the other end, and one of the two is chosen with probability ½
-where both are on.
+Papers: mixup arXiv 1710.09412, cutmix arXiv 1905.04899, random erasing arXiv 1708.04896. As timm's:
+one weight for a batch or group of it, each image is mixed with the one as far from the other end,
+and one of the two is chosen with probability ½ where both are on.
 
-Shapes: B batch, C channels, H/W height and width, K classes, E images to erase, A attempts, Q quantiles.
+Shapes: B batch, C channels, H/W height and width, K classes, E images to erase, A attempts, Q
+quantiles.
 """
 
 import math
@@ -32,17 +34,27 @@ class Mix:
         self._tables = {alpha: _beta_quantiles(alpha) for alpha in (mixup, cutmix) if alpha > 0}
 
     def __call__(
-        self, x_BCHW: torch.Tensor, targets_BK: torch.Tensor, generator: torch.Generator, groups: int = 1
+        self,
+        x_BCHW: torch.Tensor,
+        targets_BK: torch.Tensor,
+        generator: torch.Generator,
+        groups: int = 1,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mix float images, in place, and their soft targets; each of ``groups`` has draws and pairs of its own."""
+        """Mix float images, in place, and their soft targets; each of ``groups`` has draws and
+        pairs of its own.
+        """
         if not self._tables:
             return x_BCHW, targets_BK
         if groups > 1:
             parts = zip(x_BCHW.tensor_split(groups), targets_BK.tensor_split(groups), strict=True)
-            return x_BCHW, torch.cat([self(x, targets, generator)[1] for x, targets in parts if len(x)])
+            return x_BCHW, torch.cat(
+                [self(x, targets, generator)[1] for x, targets in parts if len(x)]
+            )
         weight_HW = self._weights(x_BCHW.shape[-1], x_BCHW.device, generator)
         share = weight_HW.mean()  # of the image itself; exact for a cut box too
-        return x_BCHW.lerp_(x_BCHW.flip(0), 1 - weight_HW), torch.lerp(targets_BK.flip(0), targets_BK, share)
+        return x_BCHW.lerp_(x_BCHW.flip(0), 1 - weight_HW), torch.lerp(
+            targets_BK.flip(0), targets_BK, share
+        )
 
     def _weights(self, size: int, device: torch.device, generator: torch.Generator) -> torch.Tensor:
         if not self._cutmix:
@@ -70,24 +82,34 @@ def soft_targets(labels_B: torch.Tensor, classes: int, smoothing: float) -> torc
 
 
 def erase(x_BCHW: torch.Tensor, probability: float, generator: torch.Generator) -> torch.Tensor:
-    """Overwrite one random box of each image, with ``probability``, with standard normal noise; changes ``x_BCHW`` itself.
+    """Overwrite one random box of each image, with ``probability``, with standard normal noise;
+    changes ``x_BCHW`` itself.
 
-    Box areas and aspect ratios are timm's. The images are drawn without replacement, ⌈pB⌉ candidates a batch of which each is
-    erased with what is left of the probability: each image is erased with exactly ``probability``, while noise is made for
-    the candidates only and the batch need not be asked how many there are.
+    Box areas and aspect ratios are timm's. The images are drawn without replacement, ⌈pB⌉
+    candidates a batch of which each is erased with what is left of the probability: each image is
+    erased with exactly ``probability``, while noise is made for the candidates only and the batch
+    need not be asked how many there are.
     """
     (count, channels, height, width), device = x_BCHW.shape, x_BCHW.device
     candidates = math.ceil(probability * count)
     index_E = torch.randperm(count, generator=generator, device=device)[:candidates]
     inside_EHW = _boxes(candidates, height, width, generator, device)
-    erased_E = torch.rand(candidates, generator=generator, device=device) < probability * count / candidates
-    noise_ECHW = torch.randn(candidates, channels, height, width, generator=generator, device=device)
+    erased_E = (
+        torch.rand(candidates, generator=generator, device=device)
+        < probability * count / candidates
+    )
+    noise_ECHW = torch.randn(
+        candidates, channels, height, width, generator=generator, device=device
+    )
     mask_E1HW = (inside_EHW & erased_E[:, None, None])[:, None].float()
-    kept_ECHW = x_BCHW.index_select(0, index_E).mul_(1 - mask_E1HW)  # products: several times faster than torch.where here
+    # products: several times faster than torch.where here
+    kept_ECHW = x_BCHW.index_select(0, index_E).mul_(1 - mask_E1HW)
     return x_BCHW.index_copy_(0, index_E, kept_ECHW.add_(noise_ECHW.mul_(mask_E1HW)))
 
 
-def _boxes(count: int, height: int, width: int, generator: torch.Generator, device: torch.device) -> torch.Tensor:
+def _boxes(
+    count: int, height: int, width: int, generator: torch.Generator, device: torch.device
+) -> torch.Tensor:
     draw_2AE = torch.rand(2, ATTEMPTS, count, generator=generator, device=device)
     low, high = _ERASED_AREA
     area_AE = (low + (high - low) * draw_2AE[0]) * (height * width)

@@ -1,16 +1,21 @@
-"""RandAugment (arXiv 1909.13719) with timm's operations and magnitudes, over a whole batch on its own device.
+"""RandAugment (arXiv 1909.13719) with timm's operations and magnitudes, over a whole batch on its
+own device.
 
-Each of ``layers`` passes gives an image one of 15 operations, each with probability ``probability`` / 15, and a magnitude from
-N(magnitude, std²) clipped to [0, most]. What is timm's: the operations, their arguments as functions of the magnitude, the grey
-fill of 128. What differs from timm's, which works on PIL images one by one:
+Each of ``layers`` passes gives an image one of 15 operations, each with probability ``probability``
+/ 15, and a magnitude from N(magnitude, std²) clipped to [0, most]. What is timm's: the operations,
+their arguments as functions of the magnitude, the grey fill of 128. What differs from timm's, which
+works on PIL images one by one:
 
-* A batch is dealt out like cards: each operation gets at most C = ⌈pB/15⌉ images of a random order. Every image has each
-  operation with exactly timm's probability, but the counts in a batch hardly vary. This makes all shapes known in advance:
-  nothing is computed for images that do not need it, and a GPU is never asked how many there were.
+* A batch is dealt out like cards: each operation gets at most C = ⌈pB/15⌉ images of a random order.
+  Every image has each operation with exactly timm's probability, but the counts in a batch hardly
+  vary. This makes all shapes known in advance: nothing is computed for images that do not need it,
+  and a GPU is never asked how many there were.
 * Rotations, shears and shifts are bilinear, where timm takes bilinear or bicubic at random.
-* A pixel may differ from PIL's by one grey level, where PIL computes in double precision or with whole numbers.
+* A pixel may differ from PIL's by one grey level, where PIL computes in double precision or with
+  whole numbers.
 
-Shapes: B batch, S = 15 C slots of a pass, C images of an operation, R rows: the batch and its blank ones.
+Shapes: B batch, S = 15 C slots of a pass, C images of an operation, R rows: the batch and its blank
+ones.
 """
 
 import math
@@ -24,11 +29,20 @@ from hopsearch.data.augmentation import pixel_ops
 from hopsearch.data.augmentation.geometry import warp
 
 Argument = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""From magnitudes as a share of the scale's 10 (0 … 1, more with ``mmax``) and random signs ±1 to an operation's argument."""
+"""From magnitudes as a share of the scale's 10 (0 … 1, more with ``mmax``) and random signs ±1 to
+an operation's argument.
+"""
 
 _SCALE = 10  # magnitudes are written on a scale to 10
 _FILL = 128.0
-_KEYS = {"m": "magnitude", "n": "layers", "p": "probability", "mstd": "std", "mmax": "most", "inc": "increasing"}
+_KEYS = {
+    "m": "magnitude",
+    "n": "layers",
+    "p": "probability",
+    "mstd": "std",
+    "mmax": "most",
+    "inc": "increasing",
+}
 _EXAMPLE = "The papers' is rand-m9-mstd0.5-inc1"
 
 
@@ -48,7 +62,8 @@ class Policy:
 
 
 def parse_policy(text: str) -> Policy:
-    """Read timm's notation: ``rand`` and ``-m`` magnitude, ``-n`` layers, ``-p`` probability, ``-mstd``, ``-mmax``, ``-inc``.
+    """Read timm's notation: ``rand`` and ``-m`` magnitude, ``-n`` layers, ``-p`` probability,
+    ``-mstd``, ``-mmax``, ``-inc``.
 
     Raises:
         ValueError: "rule; remedy".
@@ -60,9 +75,14 @@ def parse_policy(text: str) -> Policy:
     for section in sections:
         match = re.fullmatch(r"([a-z]+)(\d+(?:\.\d+)?)", section)
         if match is None or match[1] not in _KEYS:
-            raise ValueError(f"randaugment has no section {section!r}, only a number after {', '.join(_KEYS)}; {_EXAMPLE}")
+            raise ValueError(
+                f"randaugment has no section {section!r}, only a number after {', '.join(_KEYS)}; "
+                f"{_EXAMPLE}"
+            )
         values[_KEYS[match[1]]] = float(match[2])
-    policy = Policy(**values | {"layers": int(values.get("layers", 2)), "increasing": bool(values.get("increasing", 0))})  # type: ignore[arg-type]
+    layers = int(values.pop("layers", 2))
+    increasing = bool(values.pop("increasing", 0))
+    policy = Policy(**values, layers=layers, increasing=increasing)
     if policy.probability > 1:
         raise ValueError(f"randaugment's p must be at most 1; {_EXAMPLE}")
     return policy
@@ -96,17 +116,31 @@ class RandAugment:
     def _layer(self, x_RCHW: torch.Tensor, each: int, generator: torch.Generator) -> torch.Tensor:
         rows, slots, device = len(x_RCHW), self._ops * each, x_RCHW.device
         index_S = torch.randperm(rows, generator=generator, device=device)[:slots]
-        used_S = torch.rand(slots, generator=generator, device=device) < self._policy.probability * rows / slots
+        used_S = (
+            torch.rand(slots, generator=generator, device=device)
+            < self._policy.probability * rows / slots
+        )
         level_S, sign_S = self._levels(slots, generator, device), _signs(slots, generator, device)
         changed_SCHW = self._apply(x_RCHW.index_select(0, index_S), level_S, sign_S, each)
-        # Where each row comes from: itself, or the changed images behind. Reading by index is far faster than writing by index.
+        # Where each row comes from: itself, or the changed images behind. Reading by index is far
+        # faster than writing by index.
         position = torch.arange(rows + slots, device=device)
-        source_R = position[:rows].index_copy(0, index_S, torch.where(used_S, position[rows:], index_S))
+        source_R = position[:rows].index_copy(
+            0, index_S, torch.where(used_S, position[rows:], index_S)
+        )
         return torch.cat((x_RCHW, changed_SCHW)).index_select(0, source_R)
 
-    def _apply(self, x_SCHW: torch.Tensor, level_S: torch.Tensor, sign_S: torch.Tensor, each: int) -> torch.Tensor:
+    def _apply(
+        self, x_SCHW: torch.Tensor, level_S: torch.Tensor, sign_S: torch.Tensor, each: int
+    ) -> torch.Tensor:
         affine = len(_AFFINE_OPS) * each
-        done = [warp(x_SCHW[:affine], affine_matrices(level_S[:affine], sign_S[:affine], x_SCHW.shape[-1]), _FILL)]
+        done = [
+            warp(
+                x_SCHW[:affine],
+                affine_matrices(level_S[:affine], sign_S[:affine], x_SCHW.shape[-1]),
+                _FILL,
+            )
+        ]
         for position, (_, function, argument) in enumerate(self._pixel):
             mine = slice(affine + position * each, affine + (position + 1) * each)
             done.append(function(x_SCHW[mine], argument(level_S[mine], sign_S[mine])))
@@ -117,12 +151,18 @@ class RandAugment:
         if policy.std > 100:
             level_S = torch.rand(slots, generator=generator, device=device).mul_(policy.magnitude)
         else:
-            level_S = torch.randn(slots, generator=generator, device=device).mul_(policy.std).add_(policy.magnitude)
+            level_S = (
+                torch.randn(slots, generator=generator, device=device)
+                .mul_(policy.std)
+                .add_(policy.magnitude)
+            )
         return level_S.clamp_(0, policy.most).div_(_SCALE)
 
 
 def affine_matrices(level_S: torch.Tensor, sign_S: torch.Tensor, size: int) -> torch.Tensor:
-    """Maps (S, 2, 3) for `warp`: an equal share of the slots for each of `_AFFINE_OPS`, in order."""
+    """Maps (S, 2, 3) for `warp`: an equal share of the slots for each of `_AFFINE_OPS`, in
+    order.
+    """
     value_5C = (level_S * sign_S).view(len(_AFFINE_OPS), -1)
     angle_C, shear_x_C, shear_y_C, shift_x_C, shift_y_C = value_5C
     cosine_C, sine_C = torch.cos(angle_C * math.radians(30)), torch.sin(angle_C * math.radians(30))

@@ -1,1 +1,3 @@
-"""From image files to arrays: what is asked for, how it is split, each file's pixels, decoded once."""
+"""From image files to arrays: what is asked for, how it is split, each file's pixels, decoded
+once.
+"""

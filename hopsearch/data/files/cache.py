@@ -1,8 +1,9 @@
 """Decoded images on disk, so that a machine decodes a data set once.
 
-A part is two files, ``<key>.npy`` (uint8, N C H W) and ``<key>.json`` (shape, checksum, skipped images). The second is written
-last and marks the first as whole. Both appear by rename, so that a reader never meets half a file; a lock keeps a second process
-from decoding what the first is decoding, and where the file system knows no locks both decode the same and the last rename wins.
+A part is two files, ``<key>.npy`` (uint8, N C H W) and ``<key>.json`` (shape, checksum, skipped
+images). The second is written last and marks the first as whole. Both appear by rename, so that a
+reader never meets half a file; a lock keeps a second process from decoding what the first is
+decoding, and where the file system knows no locks both decode the same and the last rename wins.
 """
 
 import contextlib
@@ -36,7 +37,9 @@ class Decoded:
 
     images_NCHW: Pixels
     skipped: tuple[int, ...]
-    """Positions in the part that could not be read; the others follow each other in ``images_NCHW``."""
+    """Positions in the part that could not be read; the others follow each other in
+    ``images_NCHW``.
+    """
     mapped: bool
     """Whether the pixels stay on disk and are shared with other processes."""
     originals: Originals | None = None
@@ -67,7 +70,9 @@ def cache_folder(setting: str | None) -> Path:
     except RuntimeError:  # a user without a home, or another's who is not there
         place = "data.cache" if setting else "environment: HOPSEARCH_CACHE"
         rule = f"~ must stand for a home directory, got {str(folder)!r} and no such home"
-        raise ConfigError(place, rule, "Set it to a full path, e.g. HOPSEARCH_CACHE=/tmp/hopsearch") from None
+        raise ConfigError(
+            place, rule, "Set it to a full path, e.g. HOPSEARCH_CACHE=/tmp/hopsearch"
+        ) from None
 
 
 def cached_format(folder: Path, key: str) -> tuple[int, int] | None:
@@ -77,19 +82,30 @@ def cached_format(folder: Path, key: str) -> tuple[int, int] | None:
 
 
 def part_key(part: Part, image_size: int | None, on_corrupt: str) -> str:
-    """Name of a part's files: changes with any file's path, size or modification time, the order, and what is made of them."""
+    """Name of a part's files: changes with any file's path, size or modification time, the order,
+    and what is made of them.
+    """
     return digest([_LAYOUT_VERSION, part.version(), image_size, on_corrupt])
 
 
 def read_part(
-    folder: Path, key: str, part: Part, size: int, channels: int, skip: bool, memory_limit: int, crop_pct: float = 1.0
+    folder: Path,
+    key: str,
+    part: Part,
+    size: int,
+    channels: int,
+    skip: bool,
+    memory_limit: int,
+    crop_pct: float = 1.0,
 ) -> Decoded:
     """Pixels of a part from the cache, decoded first where they are not there.
 
-    A cache that cannot be written (full, read-only) costs a warning where the pixels fit ``memory_limit``.
+    A cache that cannot be written (full, read-only) costs a warning where the pixels fit
+    ``memory_limit``.
 
     Raises:
-        DataError: an unreadable image unless ``skip``; no image readable; no room for a part above ``memory_limit``.
+        DataError: an unreadable image unless ``skip``; no image readable; no room for a part above
+            ``memory_limit``.
     """
     needed = len(part) * channels * size * size
     if found := _read(folder, key, memory_limit):
@@ -102,14 +118,23 @@ def read_part(
             _keep_sums(folder, part)
             if found := _read(folder, key, memory_limit):
                 return found
-            raise DataError(str(folder), "the cache was damaged right after it was written", "Check the disk, or set data.cache")
+            raise DataError(
+                str(folder),
+                "the cache was damaged right after it was written",
+                "Check the disk, or set data.cache",
+            )
         decoded = _decode_to_memory(part, (size, channels, crop_pct), skip)
         _keep_sums(folder, part)
         try:
             _write(folder, key, [decoded.images_NCHW], part, decoded.skipped)
         except OSError as error:
             warnings.warn(
-                f"{folder}: decoded images cannot be kept ({error.strerror}); they are decoded at every start", stacklevel=3
+                (
+                    f"{folder}: decoded images cannot be kept ({error.strerror}); they are "
+                    f"decoded at "
+                    f"every start"
+                ),
+                stacklevel=3,
             )
         return decoded
 
@@ -124,11 +149,14 @@ def _decode_to_memory(part: Part, form: _Form, skip: bool) -> Decoded:
     images_NCHW = np.empty((len(part), channels, size, size), dtype=np.uint8)
     skipped: list[int] = []
     count = 0
-    with contextlib.closing(_good_rows(part, form, skip, skipped)) as rows:  # closed by Ctrl-C too: threads stop
+    # closed by Ctrl-C too: threads stop
+    with contextlib.closing(_good_rows(part, form, skip, skipped)) as rows:
         for count, row in enumerate(rows, 1):
             images_NCHW[count - 1] = row
     _require_some(part, count)
-    return Decoded(images_NCHW[:count], tuple(skipped), mapped=False, originals=_originals(part, size))
+    return Decoded(
+        images_NCHW[:count], tuple(skipped), mapped=False, originals=_originals(part, size)
+    )
 
 
 def _decode_to_disk(folder: Path, key: str, part: Part, form: _Form, skip: bool) -> None:
@@ -139,11 +167,17 @@ def _decode_to_disk(folder: Path, key: str, part: Part, form: _Form, skip: bool)
             _write(folder, key, (row[None] for row in rows), part, skipped)
     except OSError as error:
         gib = len(part) * channels * size * size / 2**30
-        hint = f"Free {gib:.1f} GiB there, set data.cache to another folder, or lower data.image_size"
-        raise DataError(str(folder), f"the decoded images must fit the cache: {error.strerror}", hint) from None
+        hint = (
+            f"Free {gib:.1f} GiB there, set data.cache to another folder, or lower data.image_size"
+        )
+        raise DataError(
+            str(folder), f"the decoded images must fit the cache: {error.strerror}", hint
+        ) from None
 
 
-def _good_rows(part: Part, form: _Form, skip: bool, skipped: list[int]) -> Generator[Pixels, None, None]:
+def _good_rows(
+    part: Part, form: _Form, skip: bool, skipped: list[int]
+) -> Generator[Pixels, None, None]:
     with contextlib.closing(decode_all(part, *form)) as decoded:
         for index, row in enumerate(counted("decoding", decoded, len(part))):
             if not isinstance(row, str):
@@ -160,11 +194,19 @@ def _originals(part: Part, size: int) -> Originals | None:
 
 def _require_some(part: Part, count: int) -> None:
     if count == 0:
-        raise DataError(part.name(0), f"at least one image must be readable, {len(part)} are not", "Check the files")
+        raise DataError(
+            part.name(0),
+            f"at least one image must be readable, {len(part)} are not",
+            "Check the files",
+        )
 
 
 def _write(
-    folder: Path, key: str, blocks: Iterator[Pixels] | list[Pixels], part: Part, skipped: list[int] | tuple[int, ...]
+    folder: Path,
+    key: str,
+    blocks: Iterator[Pixels] | list[Pixels],
+    part: Part,
+    skipped: list[int] | tuple[int, ...],
 ) -> None:
     """Write blocks of rows one after the other; ``skipped`` is read when they are all there."""
     most = len(part)
@@ -178,16 +220,23 @@ def _write(
             file.write(block.data)
             crc, rows, shape = zlib.crc32(block.data, crc), rows + len(block), block.shape[1:]
         if rows == 0:
-            raise DataError(str(folder / key), f"at least one image must be readable, {most} are not", "Check the files")
+            raise DataError(
+                str(folder / key),
+                f"at least one image must be readable, {most} are not",
+                "Check the files",
+            )
         file.seek(0)
-        _write_header(file, (rows, *shape))  # numpy leaves room for the first axis to grow: the length is the same
+        # numpy leaves room for the first axis to grow: the length is the same
+        _write_header(file, (rows, *shape))
     manifest = _Manifest((rows, *shape), crc, tuple(skipped), _originals(part, shape[-1]))
     with written_whole(folder / f"{key}.json", durable=True) as scratch:
         scratch.write_text(json.dumps(asdict(manifest)), encoding="utf-8")
 
 
 def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> int:
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(
+        file, {"descr": "|u1", "fortran_order": False, "shape": shape}
+    )
     return file.tell()
 
 
@@ -215,8 +264,13 @@ def _read_manifest(path: Path) -> _Manifest | None:
     try:
         values = json.loads(path.read_bytes())
         shape = tuple(int(length) for length in values["shape"])
-        originals = Originals.from_json(values["originals"]) if values.get("originals") else None  # none of an older version
-        return _Manifest(shape, int(values["crc32"]), tuple(values["skipped"]), originals) if len(shape) == 4 else None
+        # none of an older version
+        originals = Originals.from_json(values["originals"]) if values.get("originals") else None
+        return (
+            _Manifest(shape, int(values["crc32"]), tuple(values["skipped"]), originals)
+            if len(shape) == 4
+            else None
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -224,7 +278,8 @@ def _read_manifest(path: Path) -> _Manifest | None:
 @contextlib.contextmanager
 def _locked(folder: Path, key: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError, NotImplementedError):  # no lock here: decode twice at worst
+        # no lock here: decode twice at worst
+        with contextlib.suppress(OSError, NotImplementedError):
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(folder / f"{key}.lock"))
         yield

@@ -1,4 +1,5 @@
-"""Hashes of image files' contents: kept while decoding, read from the cache, or computed; and the images that are there twice.
+"""Hashes of image files' contents: kept while decoding, read from the cache, or computed; and the
+images that are there twice.
 
 Shapes: N images.
 """
@@ -30,7 +31,8 @@ def keep_sums(folder: Path, part: FilePart) -> None:
 
 
 def sums_of(folder: Path, part: FilePart) -> Sums:
-    """Hashes (N, `SUM`) of the contents: known, or from the cache while no file has changed, or computed by reading all files.
+    """Hashes (N, `SUM`) of the contents: known, or from the cache while no file has changed, or
+    computed by reading all files.
 
     Raises:
         DataError: a file cannot be read.
@@ -40,7 +42,9 @@ def sums_of(folder: Path, part: FilePart) -> Sums:
             kept = np.frombuffer(_file(folder, part).read_bytes(), dtype=np.uint8)
             part.sums_N[:] = kept.reshape(len(part), SUM)
             return part.sums_N
-        with contextlib.closing(in_threads(lambda index: _read(part, index), len(part))) as problems:
+        with contextlib.closing(
+            in_threads(lambda index: _read(part, index), len(part))
+        ) as problems:
             for problem in counted("comparing", problems, len(part)):
                 if problem:
                     raise DataError(*problem)
@@ -52,7 +56,11 @@ def _read(part: FilePart, index: int) -> tuple[str, str, str] | None:
     try:
         part.read(index)
     except OSError as error:
-        return part.name(index), f"the image file must be readable: {error.strerror}", "Check its permissions, or remove it"
+        return (
+            part.name(index),
+            f"the image file must be readable: {error.strerror}",
+            "Check its permissions, or remove it",
+        )
     return None
 
 
@@ -71,7 +79,9 @@ class Listed:
     """Positions in the part."""
 
     def keys(self) -> npt.NDArray[np.uint64]:
-        """Half of each hash: two of a million images have the same by chance once in a million data sets."""
+        """Half of each hash: two of a million images have the same by chance once in a million data
+        sets.
+        """
         return self.part.sums_N[self.index_N].view("<u8")[:, 0]
 
     def labels(self) -> Indices:
@@ -93,8 +103,10 @@ def twice(first: Listed, second: Listed) -> str:
     verb = "images are" if len(found) > 1 else "image is"
     share = len(found) / len(second.index_N)
     return (
-        f"warning: {len(found):,} {second.title} {verb} also among the {first.title} images ({share:.0%} of the {second.title} "
-        f"images; same contents, e.g. {second.name(int(found[0]))} = {first.name(other)}): {second.title} accuracy is too high"
+        f"warning: {len(found):,} {second.title} {verb} also among the {first.title} images "
+        f"({share:.0%} of the {second.title} "
+        f"images; same contents, e.g. {second.name(int(found[0]))} = {first.name(other)}): "
+        f"{second.title} accuracy is too high"
     )
 
 
@@ -106,9 +118,22 @@ def two_classes(lists: list[Listed], classes: tuple[str, ...]) -> str:
     shared = pairs[:-1][pairs[1:, 0] == pairs[:-1, 0], 0]
     if not len(shared):
         return ""
-    names = [one.name(position) for one in lists for position in range(len(one.index_N)) if one.keys()[position] == shared[0]]
-    found = [(name, classes[label]) for name, label in zip(names, labels[keys == shared[0]], strict=True)]
-    example = " and ".join(f"{name} ({label})" for name, label in dict(zip((c for _, c in found), found, strict=True)).values())
+    names = [
+        one.name(position)
+        for one in lists
+        for position in range(len(one.index_N))
+        if one.keys()[position] == shared[0]
+    ]
+    found = [
+        (name, classes[label]) for name, label in zip(names, labels[keys == shared[0]], strict=True)
+    ]
+    example = " and ".join(
+        f"{name} ({label})"
+        for name, label in dict(zip((c for _, c in found), found, strict=True)).values()
+    )
     count = len(np.unique(shared))
     verb = "pictures are" if count > 1 else "picture is"
-    return f"warning: {count:,} {verb} in more than one class (same contents), e.g. {example}: no model can be right about both"
+    return (
+        f"warning: {count:,} {verb} in more than one class (same contents), e.g. {example}: no "
+        f"model can be right about both"
+    )

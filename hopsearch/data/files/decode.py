@@ -1,4 +1,5 @@
-"""From image files to uint8 pixels of one size, in a thread on every core: decoders let go of the interpreter lock.
+"""From image files to uint8 pixels of one size, in a thread on every core: decoders let go of the
+interpreter lock.
 
 Shapes: N images, C channels, H/W height and width.
 """
@@ -20,21 +21,29 @@ from hopsearch.core.errors import DataError
 from hopsearch.data.files.config import MOST_PIXELS
 from hopsearch.data.files.listed_parts import ArrayPart, FilePart, Part
 from hopsearch.data.files.progress import counted
-from hopsearch.data.files.view import UNREADABLE, Pixels, pil_quiet, reason_of, to_pixels, upright_size
+from hopsearch.data.files.view import (
+    UNREADABLE,
+    Pixels,
+    pil_quiet,
+    reason_of,
+    to_pixels,
+    upright_size,
+)
 
 T = TypeVar("T")
 FALLBACK_SIZE = 224
 """Pixels a side where images differ in size and none is asked for."""
 _GREY_MODES = ("1", "L", "I", "I;16", "I;16B", "I;16L", "I;16N")
 _MOST_THREADS = 32  # more of them would wait for the interpreter lock, which opening a file holds
-_MOST_AT_ONCE, _SECONDS_AT_ONCE = 32, 0.1  # images a thread takes at once: handing over small ones one by one would cost more
+# images a thread takes at once: handing over small ones one by one would cost more
+_MOST_AT_ONCE, _SECONDS_AT_ONCE = 32, 0.1
 
 
 def natural_format(part: Part, image_size: int | None) -> tuple[int, int]:
     """Pixels a side and channels for a part, from the images' headers alone.
 
-    The size is ``image_size`` where given, else the images' own where all are square and equal, else `FALLBACK_SIZE`; grey only
-    if all are. Unreadable files have no say: decoding reports them.
+    The size is ``image_size`` where given, else the images' own where all are square and equal,
+    else `FALLBACK_SIZE`; grey only if all are. Unreadable files have no say: decoding reports them.
     """
     if isinstance(part, ArrayPart):
         height, width = part.pixels.shape[1:3]
@@ -54,13 +63,18 @@ def natural_format(part: Part, image_size: int | None) -> tuple[int, int]:
         width, height = next(iter(own_sizes), (0, 1))
         size = width if width == height else FALLBACK_SIZE
         if size > MOST_PIXELS:
-            rule = f"images are used at their own size up to {MOST_PIXELS} pixels a side, these have {size}"
+            rule = (
+                f"images are used at their own size up to {MOST_PIXELS} pixels a side, these "
+                f"have {size}"
+            )
             raise DataError(part.name(0), rule, "Set data.image_size, e.g. data.image_size=224")
     return size, channels
 
 
 def own_size(part: Part) -> int | None:
-    """The images' own pixels a side, where all are square and share one, and it can be trained on."""
+    """The images' own pixels a side, where all are square and share one, and it can be trained
+    on.
+    """
     if isinstance(part, ArrayPart):
         height, width = part.pixels.shape[1:3]
         return height if height == width else None
@@ -69,21 +83,37 @@ def own_size(part: Part) -> int | None:
     return width if width == height <= MOST_PIXELS else None
 
 
-def decode_all(part: Part, size: int, channels: int, crop_pct: float = 1.0) -> Generator[Pixels | str, None, None]:
-    """Decoded images (C, H, W) in order, or the reason for one that cannot be read; see `to_pixels`."""
-    task = functools.partial(_decode_or_reason, part, size=size, channels=channels, crop_pct=crop_pct)
+def decode_all(
+    part: Part, size: int, channels: int, crop_pct: float = 1.0
+) -> Generator[Pixels | str, None, None]:
+    """Decoded images (C, H, W) in order, or the reason for one that cannot be read; see
+    `to_pixels`.
+    """
+    task = functools.partial(
+        _decode_or_reason, part, size=size, channels=channels, crop_pct=crop_pct
+    )
     return in_threads(task, len(part))
 
 
 def refuse_corrupt(part: Part, index: int, reason: str) -> DataError:
     """The error that names an unreadable image."""
-    return DataError(part.name(index), f"the image cannot be read: {reason}", "Replace or remove it, or set data.on_corrupt=skip")
+    return DataError(
+        part.name(index),
+        f"the image cannot be read: {reason}",
+        "Replace or remove it, or set data.on_corrupt=skip",
+    )
 
 
-def _decode_or_reason(part: Part, index: int, size: int, channels: int, crop_pct: float) -> Pixels | str:
+def _decode_or_reason(
+    part: Part, index: int, size: int, channels: int, crop_pct: float
+) -> Pixels | str:
     try:
         # Read whole, which hashes the contents on the way.
-        with Image.open(io.BytesIO(part.read(index))) if isinstance(part, FilePart) else part.open(index) as image:
+        with (
+            Image.open(io.BytesIO(part.read(index)))
+            if isinstance(part, FilePart)
+            else part.open(index) as image
+        ):
             if isinstance(part, FilePart):
                 part.own_N[index] = upright_size(image)
             return to_pixels(image, size, channels, crop_pct)
@@ -102,15 +132,21 @@ def _peek(part: Part, index: int) -> tuple[tuple[int, int], int] | None:
 def in_threads(task: Callable[[int], T], count: int) -> Generator[T, None, None]:
     """Results of ``task(0)``, ``task(1)``, … in order.
 
-    Work stops when the results are no longer wanted, by Ctrl-C too: an image that a thread has started on is not waited for.
+    Work stops when the results are no longer wanted, by Ctrl-C too: an image that a thread has
+    started on is not waited for.
     """
     threads = max(1, min(_MOST_THREADS, _cores(), count))
-    stop, pool, all_there = threading.Event(), ThreadPoolExecutor(threads, "decode"), threading.Barrier(threads)
+    stop, pool, all_there = (
+        threading.Event(),
+        ThreadPoolExecutor(threads, "decode"),
+        threading.Barrier(threads),
+    )
     ahead: deque[Future[tuple[list[T], float]]] = deque()
     taken, at_once = 0, 1
     with pil_quiet():  # here and not in the threads
         try:
-            for _ in range(threads):  # now: a thread that finds no memory as it starts would be waited for without end
+            # now: a thread that finds no memory as it starts would be waited for without end
+            for _ in range(threads):
                 pool.submit(all_there.wait)
             while ahead or taken < count:
                 while taken < count and len(ahead) < 2 * _cores():
@@ -118,11 +154,19 @@ def in_threads(task: Callable[[int], T], count: int) -> Generator[T, None, None]
                     ahead.append(pool.submit(_run, task, run, stop))
                     taken = run.stop
                 results, seconds = ahead.popleft().result()
-                at_once = max(1, min(_MOST_AT_ONCE, 2 * at_once, int(_SECONDS_AT_ONCE * len(results) / max(seconds, 1e-9))))
+                at_once = max(
+                    1,
+                    min(
+                        _MOST_AT_ONCE,
+                        2 * at_once,
+                        int(_SECONDS_AT_ONCE * len(results) / max(seconds, 1e-9)),
+                    ),
+                )
                 yield from results
         finally:
             stop.set()
-            all_there.abort()  # where not all could be started: those that were would wait for the others
+            # where not all could be started: those that were would wait for the others
+            all_there.abort()
             pool.shutdown(wait=False, cancel_futures=True)
 
 

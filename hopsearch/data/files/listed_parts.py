@@ -27,18 +27,28 @@ class FilePart:
 
     folder: Path
     names: tuple[str, ...]
-    """Paths below ``folder``, with ``/`` on every system; absolute where an image lies elsewhere."""
+    """Paths below ``folder``, with ``/`` on every system; absolute where an image lies
+    elsewhere.
+    """
     sizes: tuple[int, ...]
     """Bytes of each file."""
     mtimes: tuple[int, ...]
     """Modification times in nanoseconds."""
     labels_N: Indices
     stamps: tuple[tuple[int, int], ...] = ()
-    """Inode and time of the last change to it of each file: they tell a replaced file whose size and time are the old one's."""
-    sums_N: npt.NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, SUM), dtype=np.uint8), repr=False, compare=False)
+    """Inode and time of the last change to it of each file: they tell a replaced file whose size
+    and time are the old one's.
+    """
+    sums_N: npt.NDArray[np.uint8] = field(
+        default_factory=lambda: np.empty((0, SUM), dtype=np.uint8), repr=False, compare=False
+    )
     """Hash of each file's contents, `SUM` bytes; zeros where the file has not been read yet."""
-    own_N: Indices = field(default_factory=lambda: np.empty((0, 2), dtype=np.int64), repr=False, compare=False)
-    """Width and height of each image, upright; zeros where it has not been decoded in this process."""
+    own_N: Indices = field(
+        default_factory=lambda: np.empty((0, 2), dtype=np.int64), repr=False, compare=False
+    )
+    """Width and height of each image, upright; zeros where it has not been decoded in this
+    process.
+    """
 
     def __post_init__(self) -> None:
         if len(self.sums_N) != len(self.names):
@@ -51,9 +61,13 @@ class FilePart:
     def take(self, index_M: Indices) -> "FilePart":
         """The listed images only, in that order."""
         picked = index_M.tolist()
-        names, sizes, mtimes = (tuple(column[i] for i in picked) for column in (self.names, self.sizes, self.mtimes))
+        names, sizes, mtimes = (
+            tuple(column[i] for i in picked) for column in (self.names, self.sizes, self.mtimes)
+        )
         stamps = tuple(self.stamps[i] for i in picked) if self.stamps else ()
-        return FilePart(self.folder, names, sizes, mtimes, self.labels_N[index_M], stamps, self.sums_N[index_M])
+        return FilePart(
+            self.folder, names, sizes, mtimes, self.labels_N[index_M], stamps, self.sums_N[index_M]
+        )
 
     def followed_by(self, other: "FilePart") -> "FilePart":
         """The images of both, this part's first."""
@@ -85,7 +99,9 @@ class FilePart:
         """
         contents = (self.folder / self.names[index]).read_bytes()
         # A file of no bytes has a hash too, so that zeros always mean "not read".
-        self.sums_N[index] = np.frombuffer(hashlib.blake2b(contents, digest_size=SUM).digest(), dtype=np.uint8)
+        self.sums_N[index] = np.frombuffer(
+            hashlib.blake2b(contents, digest_size=SUM).digest(), dtype=np.uint8
+        )
         return contents
 
     def name(self, index: int) -> str:
@@ -93,11 +109,15 @@ class FilePart:
         return str(self.folder / self.names[index])
 
     def identity(self) -> str:
-        """Hash of names, file sizes and labels: equal wherever the same files lie in the same tree."""
+        """Hash of names, file sizes and labels: equal wherever the same files lie in the same
+        tree.
+        """
         return digest([*zip(self.names, self.sizes, self.labels_N.tolist(), strict=True)])
 
     def version(self) -> str:
-        """Hash of `identity`, place, times and inodes: changes with every edit or exchange of a file on this machine."""
+        """Hash of `identity`, place, times and inodes: changes with every edit or exchange of a
+        file on this machine.
+        """
         return digest([self.identity(), str(self.folder.resolve()), self.mtimes, self.stamps])
 
 
@@ -127,7 +147,9 @@ class ArrayPart:
 
     def identity(self) -> str:
         """Hash of pixels and labels."""
-        crcs = [zlib.crc32(np.ascontiguousarray(array).data) for array in (self.pixels, self.labels_N)]
+        crcs = [
+            zlib.crc32(np.ascontiguousarray(array).data) for array in (self.pixels, self.labels_N)
+        ]
         return digest([self.pixels.shape, crcs])
 
     def version(self) -> str:
@@ -148,7 +170,9 @@ class HeldOut:
     open: Callable[[], Part]
     """Lists, and for packed formats reads, the part."""
     listed: "Part | None" = None
-    """The part, where it could be listed without reading it; its files' contents are then compared with the training images'."""
+    """The part, where it could be listed without reading it; its files' contents are then compared
+    with the training images'.
+    """
 
 
 @dataclass(frozen=True)
@@ -156,7 +180,9 @@ class Found:
     """How a data set was read, for the summary."""
 
     where: dict[str, str] = field(default_factory=dict)
-    """Folders of ``train``, ``val``, ``test`` in words; empty text for the data set's folder itself."""
+    """Folders of ``train``, ``val``, ``test`` in words; empty text for the data set's folder
+    itself.
+    """
     notes: tuple[str, ...] = ()
     """What was decided, in sentences."""
     passed_over: str = ""

@@ -48,7 +48,10 @@ class Originals:
         return cls(
             kinds=len(counts),
             commonest=tuple(
-                (*one, count) for one, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:_SHOWN]
+                (*one, count)
+                for one, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[
+                    :_SHOWN
+                ]
             ),
             smallest=by_area[0],
             largest=by_area[-1],
@@ -80,7 +83,9 @@ class Originals:
             *one, count = self.commonest[0]
             between = f"{_times(self.smallest)} to {_times(self.largest)} px"
             said = f"{self.kinds:,} sizes from {between}, most often {_times(one)} ({count:,})"
-        return said + (f"; {self.enlarged:,} smaller than {size} px, enlarged" if self.enlarged else "")
+        return said + (
+            f"; {self.enlarged:,} smaller than {size} px, enlarged" if self.enlarged else ""
+        )
 
 
 def _times(size: Any) -> str:

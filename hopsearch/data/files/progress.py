@@ -1,4 +1,6 @@
-"""How far the reading of images is, for whoever shows it: ``with watched_by(observer): load(config)``."""
+"""How far the reading of images is, for whoever shows it: ``with watched_by(observer):
+load(config)``.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
@@ -7,7 +9,8 @@ from typing import TypeVar
 Observer = Callable[[str, int, int], None]
 """Called with what is done, e.g. ``decoding``, how many images are done, and how many there are."""
 T = TypeVar("T")
-_observers: list[Observer] = []  # of the process: images may be read in another thread than the one that shows it
+# of the process: images may be read in another thread than the one that shows it
+_observers: list[Observer] = []
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """Seeded, stratified order of images, from which every part is cut.
 
-The images of each class are shuffled and spread evenly over the unit interval; all images are then sorted by that position. Any
-prefix of this order is stratified, so that one decoded array serves every ``val_fraction``: the parts are slices, not copies.
+The images of each class are shuffled and spread evenly over the unit interval; all images are then
+sorted by that position. Any prefix of this order is stratified, so that one decoded array serves
+every ``val_fraction``: the parts are slices, not copies.
 
 Shapes: N images, K classes.
 """
@@ -17,7 +18,8 @@ Indices = npt.NDArray[np.int64]
 
 
 def stratified_order(labels_N: Indices, seed: int) -> Indices:
-    """Indices of all images such that every prefix holds nearly the same share of each class, at least one image of each in any
+    """Indices of all images such that every prefix holds nearly the same share of each class, at
+    least one image of each in any
     prefix, and at least one of each outside any prefix that `prefix_length` gives.
     """
     rng = np.random.default_rng(seed)
@@ -31,7 +33,9 @@ def stratified_order(labels_N: Indices, seed: int) -> Indices:
 
 
 def prefix_length(labels_N: Indices, fraction: float) -> int:
-    """Images in the stratified prefix that holds ``fraction`` of every class, at least one of each, and never all of one."""
+    """Images in the stratified prefix that holds ``fraction`` of every class, at least one of each,
+    and never all of one.
+    """
     counts_K = np.unique(labels_N, return_counts=True)[1]
     return int(sum(np.count_nonzero(_positions(count) < fraction) for count in counts_K))
 
@@ -45,7 +49,10 @@ def require_per_class(labels_N: Indices, classes: Sequence[str], least: int, pla
     counts_K = np.bincount(labels_N, minlength=len(classes))
     for name, count in zip(classes, counts_K.tolist(), strict=True):
         if count < least:
-            rule = f"every class needs at least {least} images, one for each part it is split into; class {name!r} has {count}"
+            rule = (
+                f"every class needs at least {least} images, one for each part it is split "
+                f"into; class {name!r} has {count}"
+            )
             raise DataError(place, rule, "Add images to the class, or remove its folder")
 
 

@@ -1,8 +1,9 @@
-"""From one image file to the uint8 pixels that a network sees: upright, 8 bits per channel, resized, the centre cut out.
+"""From one image file to the uint8 pixels that a network sees: upright, 8 bits per channel,
+resized, the centre cut out.
 
-The rule is torchvision's Resize (bicubic, antialiased) and CenterCrop. The work is bounded by the result, not by the file: a JPEG
-is decoded at 1/2, 1/4 or 1/8 where that leaves 1.5 to 2 times the pixels needed a side, and of an elongated image only the part
-that is cut out is resized.
+The rule is torchvision's Resize (bicubic, antialiased) and CenterCrop. The work is bounded by the
+result, not by the file: a JPEG is decoded at 1/2, 1/4 or 1/8 where that leaves 1.5 to 2 times the
+pixels needed a side, and of an elongated image only the part that is cut out is resized.
 
 Shapes: C channels, H/W height and width.
 """
@@ -31,15 +32,17 @@ Pixels = npt.NDArray[np.uint8]
 
 UNREADABLE = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error),
-    *(MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning),  # the latter: with python -W error
+    # the latter: with python -W error
+    *(MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning),
 )
 """What PIL raises on images that are damaged, or too large to decode."""
 _FILE_SHOWN = re.compile(r" (<_io\.\w+( object at 0x[0-9a-f]+| name=.*)>)$")
 EXIF_ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
-_LARGE = 2**25  # pixels: above it a process decodes one image at a time, since each takes 100 MB and more
+# pixels: above it a process decodes one image at a time, since each takes 100 MB and more
+_LARGE = 2**25
 _ELONGATED = 4  # times the result's pixels that resizing a whole image may give
-# Times the resized pixels a side that a JPEG decoded at 1/n must still have. At 1/8 a pixel is the mean of a block, which errs as
-# little with fewer of them.
+# Times the resized pixels a side that a JPEG decoded at 1/n must still have. At 1/8 a pixel is the
+# mean of a block, which errs as little with fewer of them.
 _SPARE = {8: 1.5, 4: 2.0, 2: 2.0}
 _one_large = threading.Lock()
 
@@ -62,7 +65,9 @@ class View:
 
     @classmethod
     def of(cls, width: int, height: int, size: int, crop_pct: float = 1.0) -> "View":
-        """The shorter side becomes ``size / crop_pct``, rounded down, and the centre ``size`` × ``size`` is cut out."""
+        """The shorter side becomes ``size / crop_pct``, rounded down, and the centre ``size`` ×
+        ``size`` is cut out.
+        """
         short = math.floor(size / crop_pct)
         # Rounded as torchvision does it, so that a model meets the pixels that other tools give it.
         long = int(short * max(width, height) / min(width, height))
@@ -78,29 +83,41 @@ class View:
 def to_pixels(image: Image.Image, size: int, channels: int, crop_pct: float = 1.0) -> Pixels:
     """The pixels (C, size, size) of an opened image; of an animation or a document the first frame.
 
-    16-bit grey is scaled to 8 bits; transparent pixels show white; CMYK, palette and other colour modes become RGB.
+    16-bit grey is scaled to 8 bits; transparent pixels show white; CMYK, palette and other colour
+    modes become RGB.
 
     Args:
         image: opened, not yet loaded: what is not needed of a JPEG is then not decoded.
         size: pixels a side.
         channels: 1 (grey) or 3 (RGB).
-        crop_pct: share of the resized image's shorter side that is cut out. Below 1 it is the papers' evaluation, and the
-            pixels are timm's to a grey level: decoded in full size and resized by PIL, which takes longer.
+        crop_pct: share of the resized image's shorter side that is cut out. Below 1 it is the
+            papers' evaluation, and the pixels are timm's to a grey level: decoded in full size and
+            resized by PIL, which takes longer.
 
     Raises:
         OSError, ValueError, …: see `UNREADABLE`.
     """
     upright_width, upright_height = upright_size(image)
-    view, mode = View.of(upright_width, upright_height, size, crop_pct), "L" if channels == 1 else "RGB"
+    view, mode = (
+        View.of(upright_width, upright_height, size, crop_pct),
+        "L" if channels == 1 else "RGB",
+    )
     exact = crop_pct < 1
     scale = 1 if exact else _jpeg_scale(image, view)
     large = image.width * image.height > _LARGE * scale**2
     try:
         with _one_large if large else contextlib.nullcontext():
             decoded = _decode_jpeg(image, mode, scale)
-            pixels_HWC = _cut_out(_decode_with_pil(image, mode, scale) if decoded is None else decoded, view, large, exact)
+            pixels_HWC = _cut_out(
+                _decode_with_pil(image, mode, scale) if decoded is None else decoded,
+                view,
+                large,
+                exact,
+            )
     except MemoryError:
-        raise MemoryError(f"not enough memory to decode {image.width} × {image.height} pixels") from None
+        raise MemoryError(
+            f"not enough memory to decode {image.width} × {image.height} pixels"
+        ) from None
     return np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1))
 
 
@@ -108,8 +125,8 @@ def to_pixels(image: Image.Image, size: int, channels: int, crop_pct: float = 1.
 def pil_quiet() -> Iterator[None]:
     """PIL does not warn of what may be wrong with a file: damaged metadata, 90 million pixels.
 
-    What counts is whether there are pixels: it refuses images with 180 million, and what it cannot decode. Not for threads: the
-    filters of warnings are the process's.
+    What counts is whether there are pixels: it refuses images with 180 million, and what it cannot
+    decode. Not for threads: the filters of warnings are the process's.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -117,7 +134,9 @@ def pil_quiet() -> Iterator[None]:
 
 
 def reason_of(error: BaseException, file: str | PathLike[str] = "") -> str:
-    """Why an image cannot be read, in words: without the file, which the message names before, or how it is held in memory."""
+    """Why an image cannot be read, in words: without the file, which the message names before, or
+    how it is held in memory.
+    """
     reason = " ".join(str(error).split()) or type(error).__name__
     return _FILE_SHOWN.sub("", reason).removesuffix(f" {str(file)!r}").rstrip(".")
 
@@ -141,11 +160,20 @@ def _jpeg_scale(image: Image.Image, view: View) -> int:
     """1, 2, 4 or 8: what a JPEG may be decoded smaller by; 1 for other formats."""
     if image.format not in ("JPEG", "MPO"):
         return 1
-    return next((scale for scale, spare in _SPARE.items() if min(image.size) // scale >= spare * view.shorter), 1)
+    return next(
+        (
+            scale
+            for scale, spare in _SPARE.items()
+            if min(image.size) // scale >= spare * view.shorter
+        ),
+        1,
+    )
 
 
 def _decode_jpeg(image: Image.Image, mode: str, scale: int) -> Pixels | None:
-    """Decode with libjpeg-turbo itself, twice as fast as through PIL; None where PIL must do it, or say what is wrong."""
+    """Decode with libjpeg-turbo itself, twice as fast as through PIL; None where PIL must do it, or
+    say what is wrong.
+    """
     file: Any = getattr(image, "fp", None)
     decoder = _simplejpeg()
     plain = image.mode in ("L", mode) and _orientation(image) == 1
@@ -154,10 +182,14 @@ def _decode_jpeg(image: Image.Image, mode: str, scale: int) -> Pixels | None:
     at = file.tell()
     try:
         file.seek(0)
-        least = (-(-side // scale) for side in image.size)  # exactly 1/scale: the result does not hang on the library
+        # exactly 1/scale: the result does not hang on the library
+        least = (-(-side // scale) for side in image.size)
         width, height = least
         pixels: Pixels = decoder.decode_jpeg(
-            file.read(), colorspace="GRAY" if mode == "L" else "RGB", min_width=width, min_height=height
+            file.read(),
+            colorspace="GRAY" if mode == "L" else "RGB",
+            min_width=width,
+            min_height=height,
         )
     except ValueError:
         return None
@@ -203,15 +235,22 @@ def _cut_out(image: Image.Image | Pixels, view: View, large: bool, exact: bool) 
     """The square (size, size, C) of a whole upright image (H, W, C)."""
     elongated = view.width * view.height > (_ELONGATED**3 if exact else _ELONGATED) * view.size**2
     if elongated or large:
-        return _cut_out_with_pil(image if isinstance(image, Image.Image) else Image.fromarray(image.squeeze()), view)
+        return _cut_out_with_pil(
+            image if isinstance(image, Image.Image) else Image.fromarray(image.squeeze()), view
+        )
     if exact:
         whole = image if isinstance(image, Image.Image) else Image.fromarray(image.squeeze())
         image = whole.resize((view.width, view.height), Image.Resampling.BICUBIC)
     pixels_HWC = np.atleast_3d(np.asarray(image, dtype=np.uint8))
     if pixels_HWC.shape[:2] != (view.height, view.width):
-        # torch on bytes is PIL's bicubic to one grey level, three times as fast, in this thread and without the interpreter lock.
-        x_1CHW = torch.from_numpy(np.require(pixels_HWC, requirements=["C", "W"])).permute(2, 0, 1)[None]
-        x_1CHW = F.interpolate(x_1CHW, (view.height, view.width), mode="bicubic", antialias=True, align_corners=False)
+        # torch on bytes is PIL's bicubic to one grey level, three times as fast, in this thread and
+        # without the interpreter lock.
+        x_1CHW = torch.from_numpy(np.require(pixels_HWC, requirements=["C", "W"])).permute(2, 0, 1)[
+            None
+        ]
+        x_1CHW = F.interpolate(
+            x_1CHW, (view.height, view.width), mode="bicubic", antialias=True, align_corners=False
+        )
         pixels_HWC = x_1CHW[0].permute(1, 2, 0).numpy()
     return pixels_HWC[view.top : view.top + view.size, view.left : view.left + view.size]
 
@@ -221,5 +260,7 @@ def _cut_out_with_pil(image: Image.Image, view: View) -> Pixels:
     across, down = image.width / view.width, image.height / view.height
     right, bottom = (view.left + view.size) * across, (view.top + view.size) * down
     box = (view.left * across, view.top * down, min(right, image.width), min(bottom, image.height))
-    pixels = np.asarray(image.resize((view.size, view.size), Image.Resampling.BICUBIC, box=box), dtype=np.uint8)
+    pixels = np.asarray(
+        image.resize((view.size, view.size), Image.Resampling.BICUBIC, box=box), dtype=np.uint8
+    )
     return np.atleast_3d(pixels)

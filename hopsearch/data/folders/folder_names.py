@@ -8,7 +8,20 @@ from typing import Literal
 Role = Literal["train", "val", "test"]
 _WORDS: dict[str, Role] = {
     **dict.fromkeys(("train", "training", "trn", "trainset", "trainingset", "trainval"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "devel", "development", "valset", "devset"), "val"),
+    **dict.fromkeys(
+        (
+            "val",
+            "valid",
+            "validation",
+            "validate",
+            "dev",
+            "devel",
+            "development",
+            "valset",
+            "devset",
+        ),
+        "val",
+    ),
     **dict.fromkeys(("test", "testing", "tst", "testset", "holdout", "eval", "evaluation"), "test"),
 }
 _KINDS = (
@@ -39,9 +52,13 @@ class Reading:
     """How a folder's name is read."""
 
     role: Role | None
-    """The part that the name speaks of; None for an ordinary name, or where it speaks of several."""
+    """The part that the name speaks of; None for an ordinary name, or where it speaks of
+    several.
+    """
     whole: bool
-    """Whether the name is nothing but that word: ``Test`` and ``test_images``, not ``crash_test``."""
+    """Whether the name is nothing but that word: ``Test`` and ``test_images``, not
+    ``crash_test``.
+    """
     several: bool = False
     """Whether it speaks of several parts, as ``val_test`` does."""
     rest: tuple[str, ...] = ()
@@ -49,19 +66,29 @@ class Reading:
 
 
 def normal(name: str) -> str:
-    """The name as text in composed form (NFC): macOS writes é as e and an accent, which looks the same and is not equal.
+    """The name as text in composed form (NFC): macOS writes é as e and an accent, which looks the
+    same and is not equal.
 
-    Bytes that are no UTF-8, as in names from an archive of another system, become ``\\xe9``: they could not be written to files.
+    Bytes that are no UTF-8, as in names from an archive of another system, become ``\\xe9``: they
+    could not be written to files.
     """
-    return unicodedata.normalize("NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+    return unicodedata.normalize(
+        "NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    )
 
 
 def read_name(name: str) -> Reading:
-    """Read a folder's name: in any case, with anything before and after, as in ``seg_train``, ``TestImages``, ``val2017``.
+    """Read a folder's name: in any case, with anything before and after, as in ``seg_train``,
+    ``TestImages``, ``val2017``.
 
-    ``train_val`` and ``trainval`` are the training part: sets that have such a folder cut the validation part off it.
+    ``train_val`` and ``trainval`` are the training part: sets that have such a folder cut the
+    validation part off it.
     """
-    pieces = [piece for token in _TOKEN.findall(_HOLD_OUT.sub("holdout", normal(name))) for piece in _words_of(token)]
+    pieces = [
+        piece
+        for token in _TOKEN.findall(_HOLD_OUT.sub("holdout", normal(name)))
+        for piece in _words_of(token)
+    ]
     roles = [_WORDS[piece] for piece in pieces if piece in _WORDS]
     rest = tuple(piece for piece in pieces if piece not in _WORDS and piece not in _KINDS)
     if roles == ["train", "val"]:

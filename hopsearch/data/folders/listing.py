@@ -1,4 +1,6 @@
-"""Walking through folders of images: each file once, links that lead back passed over, and all that is passed over counted."""
+"""Walking through folders of images: each file once, links that lead back passed over, and all that
+is passed over counted.
+"""
 
 import os
 from collections import Counter
@@ -12,7 +14,22 @@ import numpy as np
 from hopsearch.core.errors import DataError
 from hopsearch.data.files.listed_parts import FilePart
 
-IMAGE_SUFFIXES = frozenset([".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
+IMAGE_SUFFIXES = frozenset(
+    [
+        ".bmp",
+        ".gif",
+        ".jfif",
+        ".jpeg",
+        ".jpg",
+        ".pbm",
+        ".pgm",
+        ".png",
+        ".ppm",
+        ".tif",
+        ".tiff",
+        ".webp",
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -58,12 +75,20 @@ class PassedOver:
         kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in self.suffixes.most_common(6))
         shown = ", ".join(self.empty[:3]) + (", …" if len(self.empty) > 3 else "")
         said = [f"{kinds} (no image format that is read)"] * bool(self.suffixes)
-        said += [f"{self.special:,} special file{'s' * (self.special > 1)} (pipe, socket or device)"] * bool(self.special)
+        said += [
+            f"{self.special:,} special file{'s' * (self.special > 1)} (pipe, socket or device)"
+        ] * bool(self.special)
         said += [f"{self.hidden:,} hidden"] * bool(self.hidden)
         said += [f"{self.outside:,} images outside every class folder"] * bool(self.outside)
-        said += [f"{len(self.empty):,} folder{'s' * (len(self.empty) > 1)} without images ({shown})"] * bool(self.empty)
-        said += [f"{self.loops:,} link{'s' * (self.loops > 1)} to a folder above"] * bool(self.loops)
-        said += [f"{self.twice:,} second path{'s' * (self.twice > 1)} to a file listed already"] * bool(self.twice)
+        said += [
+            f"{len(self.empty):,} folder{'s' * (len(self.empty) > 1)} without images ({shown})"
+        ] * bool(self.empty)
+        said += [f"{self.loops:,} link{'s' * (self.loops > 1)} to a folder above"] * bool(
+            self.loops
+        )
+        said += [
+            f"{self.twice:,} second path{'s' * (self.twice > 1)} to a file listed already"
+        ] * bool(self.twice)
         return ", ".join(said)
 
 
@@ -89,7 +114,9 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def pass_over_files(folder: Path, passed: PassedOver) -> None:
-    """Count all that lies directly in ``folder``, which holds class folders or parts, and is no folder to look into."""
+    """Count all that lies directly in ``folder``, which holds class folders or parts, and is no
+    folder to look into.
+    """
     for entry, is_folder in _visible(folder, passed):
         if is_folder:
             continue
@@ -111,14 +138,16 @@ def walk(
     lost_too: bool = False,
     closed: Callable[[Path, str], None] | None = None,
 ) -> Iterator[tuple[Path, os.stat_result, bool]]:
-    """Every visible image in ``folder`` and below: path, status, and whether a symbolic link leads to it.
+    """Every visible image in ``folder`` and below: path, status, and whether a symbolic link leads
+    to it.
 
     Args:
         folder: where to begin.
         passed: counts what is passed over.
         linked: whether a link leads to ``folder`` itself.
         lost_too: whether links to nothing are given, with their own status, instead of refused.
-        closed: called with a folder below ``folder`` that cannot be read and the reason; the others are taken. None: raise.
+        closed: called with a folder below ``folder`` that cannot be read and the reason; the others
+            are taken. None: raise.
 
     Raises:
         DataError: a link to nothing, or a folder that cannot be read.
@@ -149,7 +178,9 @@ def walk(
 
 
 def _visible(folder: Path, passed: PassedOver) -> Iterator[tuple[os.DirEntry[str], bool]]:
-    """What is to be looked at in a folder, sorted, and whether it is a folder; what is hidden or leads back is counted."""
+    """What is to be looked at in a folder, sorted, and whether it is a folder; what is hidden or
+    leads back is counted.
+    """
     for entry in _entries(folder):
         is_folder = _is_folder(entry)
         if is_hidden(entry.name):
@@ -203,12 +234,15 @@ def _leads_back(entry: os.DirEntry[str]) -> bool:
 
 
 def each_once(rows: Sequence[Row], passed: PassedOver) -> list[Row]:
-    """Without the links to files that are listed where they lie, and each file once in a class of a part.
+    """Without the links to files that are listed where they lie, and each file once in a class of a
+    part.
 
-    A file that several classes or parts hold alike (hard links, links to a file elsewhere) stays in each: comparing contents
-    finds it, and says so.
+    A file that several classes or parts hold alike (hard links, links to a file elsewhere) stays in
+    each: comparing contents finds it, and says so.
     """
-    real = {(row.stat.st_dev, row.stat.st_ino) for row in rows if not row.linked and row.stat.st_ino}
+    real = {
+        (row.stat.st_dev, row.stat.st_ino) for row in rows if not row.linked and row.stat.st_ino
+    }
     kept, seen = [], set()
     for row in rows:
         file = row.stat.st_dev, row.stat.st_ino
@@ -254,4 +288,6 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _closed(folder: Path, error: OSError) -> DataError:
-    return DataError(str(folder), f"the folder must be readable: {error.strerror}", "Check its permissions")
+    return DataError(
+        str(folder), f"the folder must be readable: {error.strerror}", "Check its permissions"
+    )

@@ -1,4 +1,6 @@
-"""Folders that are laid out for object detection or segmentation: refused, since no class of an image can be read from them."""
+"""Folders that are laid out for object detection or segmentation: refused, since no class of an
+image can be read from them.
+"""
 
 from pathlib import Path
 
@@ -7,9 +9,20 @@ from hopsearch.data.folders.listing import PassedOver, folders_in, holds_images,
 
 _IMAGES = frozenset(["images", "image", "img", "imgs", "jpegimages"])
 _BOXES = frozenset(["labels", "label", "annotations", "annotation", "annots", "bboxes", "xmls"])
-_MASKS = frozenset(["masks", "mask", "segmentation", "segmentations", "segmentationclass", "segmentationobject", "trimaps"])
+_MASKS = frozenset(
+    [
+        "masks",
+        "mask",
+        "segmentation",
+        "segmentations",
+        "segmentationclass",
+        "segmentationobject",
+        "trimaps",
+    ]
+)
 _ADVICE = (
-    "Lay the images out by class: <folder>/train/<class>/<image> or <folder>/<class>/<image>, e.g. each box cut out into the "
+    "Lay the images out by class: <folder>/train/<class>/<image> or <folder>/<class>/<image>, "
+    "e.g. each box cut out into the "
     "folder of its class; if the two are classes, give them other names"
 )
 
@@ -32,7 +45,12 @@ def refuse_detection(places: list[Path]) -> None:
             if name in _MASKS and holds_images(path):
                 _refuse(place, images[0], path, "masks, as for segmentation")
             if name in _BOXES:
-                _refuse(place, images[0], path, f"{_kept(path)}, as for object detection (YOLO, VOC, COCO)")
+                _refuse(
+                    place,
+                    images[0],
+                    path,
+                    f"{_kept(path)}, as for object detection (YOLO, VOC, COCO)",
+                )
 
 
 def _kept(folder: Path) -> str:
@@ -44,5 +62,8 @@ def _kept(folder: Path) -> str:
 
 
 def _refuse(place: Path, images: Path, other: Path, held: str) -> None:
-    rule = f"images must lie in a folder for each class, got {images.name}/ beside {other.name}/ with {held}"
+    rule = (
+        f"images must lie in a folder for each class, got {images.name}/ beside {other.name}/ "
+        f"with {held}"
+    )
     raise DataError(str(place), rule, _ADVICE)

@@ -1,6 +1,7 @@
 """Image folders as a `Source`: parts, classes and images are listed; no image is opened.
 
-Any folder of class folders, with or without ``train/``, ``val/`` and ``test/`` above them; see `train_val_test`.
+Any folder of class folders, with or without ``train/``, ``val/`` and ``test/`` above them; see
+`train_val_test`.
 """
 
 from pathlib import Path
@@ -31,17 +32,18 @@ _SHOWN = 5  # pairs of names
 def open_folder(root: Path, val: str | None = None, test: str | None = None) -> Source:
     """List the images below ``root``; no image is opened.
 
-    Hidden files and folders and files that are no images by their suffix (in any case) are passed over and counted. Class
-    folders may have folders of their own.
+    Hidden files and folders and files that are no images by their suffix (in any case) are passed
+    over and counted. Class folders may have folders of their own.
 
     Args:
         root: the folder.
-        val: folder of the validation images, where it is not in ``root``; ``none`` to have them cut off the training images.
+        val: folder of the validation images, where it is not in ``root``; ``none`` to have them cut
+            off the training images.
         test: likewise for the test images.
 
     Raises:
-        DataError: not a folder, no images, fewer than two classes, a class without images, classes that differ between the
-            parts, or folders that look like parts and are not understood.
+        DataError: not a folder, no images, fewer than two classes, a class without images, classes
+            that differ between the parts, or folders that look like parts and are not understood.
     """
     _require_folder(root, "data.source")
     elsewhere: dict[str, Path | None] = {}
@@ -54,15 +56,28 @@ def open_folder(root: Path, val: str | None = None, test: str | None = None) -> 
     layout = find_layout(root, elsewhere, passed)
     classes, rows = _list_parts(root, layout, passed)
     kept = each_once(rows, passed)
-    parts = {part: file_part(root, [row for row in kept if row.part == part]) for part in ("train", "val", "test")}
+    parts = {
+        part: file_part(root, [row for row in kept if row.part == part])
+        for part in ("train", "val", "test")
+    }
     _require_images(layout, parts, classes)
     folders = {"train": layout.train, "val": layout.val, "test": layout.test}
     where = {part: _shown(path, root) for part, path in folders.items() if path}
     found = Found(where, tuple(layout.notes), str(passed), _as_before(root, layout))
     held_out = parts["test"]
-    test_part = HeldOut(len(held_out), held_out.identity(), lambda: held_out, held_out) if layout.test else None
+    test_part = (
+        HeldOut(len(held_out), held_out.identity(), lambda: held_out, held_out)
+        if layout.test
+        else None
+    )
     return Source(
-        normal(root.resolve().name), classes, True, parts["train"], test_part, parts["val"] if layout.val else None, found
+        normal(root.resolve().name),
+        classes,
+        True,
+        parts["train"],
+        test_part,
+        parts["val"] if layout.val else None,
+        found,
     )
 
 
@@ -77,7 +92,9 @@ def _require_folder(path: Path, key: str, root: Path | None = None) -> None:
     raise DataError(str(path), "the image folder must exist, got nothing there", hint)
 
 
-def _list_parts(root: Path, layout: Layout, passed: PassedOver) -> tuple[tuple[str, ...], list[Row]]:
+def _list_parts(
+    root: Path, layout: Layout, passed: PassedOver
+) -> tuple[tuple[str, ...], list[Row]]:
     names: tuple[str, ...] = ()
     rows: list[Row] = []
     for part, folder in (("train", layout.train), ("val", layout.val), ("test", layout.test)):
@@ -100,11 +117,19 @@ def _list_parts(root: Path, layout: Layout, passed: PassedOver) -> tuple[tuple[s
 
 def _is_linked(folder: Path, root: Path) -> bool:
     """Whether a symbolic link leads to a folder, from the data set's folder on."""
-    return any(path.is_symlink() for path in (folder, *folder.parents) if path != root and path.is_relative_to(root))
+    return any(
+        path.is_symlink()
+        for path in (folder, *folder.parents)
+        if path != root and path.is_relative_to(root)
+    )
 
 
-def _class_folders(folder: Path, aside: set[Path], passed: PassedOver, part: str) -> dict[str, Path]:
-    """Class folders by name (NFC), sorted; those without any file are no classes and are counted."""
+def _class_folders(
+    folder: Path, aside: set[Path], passed: PassedOver, part: str
+) -> dict[str, Path]:
+    """Class folders by name (NFC), sorted; those without any file are no classes and are
+    counted.
+    """
     classes: dict[str, Path] = {}
     for path in folders_in(folder):
         name = normal(path.name)
@@ -114,13 +139,26 @@ def _class_folders(folder: Path, aside: set[Path], passed: PassedOver, part: str
             passed.empty.append(f"{path.relative_to(folder.parent).as_posix()}/")
             continue
         if name in classes:
-            rule = f"two folders are called {name!r}: their names differ only in how the accents are stored (Unicode NFC and NFD)"
+            rule = (
+                f"two folders are called {name!r}: their names differ only in how the accents "
+                f"are stored (Unicode NFC and NFD)"
+            )
             raise DataError(str(path), rule, "Rename one, or put their images together")
         _refuse_parts_inside(path)
         classes[name] = path
     if len(classes) < (2 if part == "train" else 1):
-        found = f"one, {next(iter(classes))!r}" if classes else "images without a class" if images_in(folder) else "none"
-        hint = ADVICE if part == "train" else f"{ADVICE}, or cut that part off the training images: data.{part}=none"
+        found = (
+            f"one, {next(iter(classes))!r}"
+            if classes
+            else "images without a class"
+            if images_in(folder)
+            else "none"
+        )
+        hint = (
+            ADVICE
+            if part == "train"
+            else f"{ADVICE}, or cut that part off the training images: data.{part}=none"
+        )
         raise DataError(str(folder), f"at least two class folders are needed, got {found}", hint)
     return dict(sorted(classes.items()))
 
@@ -130,11 +168,16 @@ def _alike(names: tuple[str, ...]) -> list[str]:
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault("".join(name.casefold().split()), []).append(name)
-    alike = [" and ".join(repr(name) for name in group) for group in groups.values() if len(group) > 1]
+    alike = [
+        " and ".join(repr(name) for name in group) for group in groups.values() if len(group) > 1
+    ]
     if not alike:
         return []
     shown = ", ".join(alike[:_SHOWN]) + (", …" if len(alike) > _SHOWN else "")
-    but = "though their names differ in case or spaces alone; if they are one, put the images together"
+    but = (
+        "though their names differ in case or spaces alone; if they are one, put the images "
+        "together"
+    )
     return [f"warning: {shown} are different classes, {but}"]
 
 
@@ -143,7 +186,9 @@ def _refuse_parts_inside(class_folder: Path) -> None:
     readings = [read_name(path.name) for path in inner]
     roles = {reading.role for reading in readings if reading.role}
     if len(roles) > 1 or any(reading.whole and reading.role != "train" for reading in readings):
-        named = " and ".join(f"{path.name}/" for path, reading in zip(inner, readings, strict=True) if reading.role)
+        named = " and ".join(
+            f"{path.name}/" for path, reading in zip(inner, readings, strict=True) if reading.role
+        )
         rule = f"the parts of a split must lie above the classes, got {named} inside the class"
         raise DataError(str(class_folder), rule, f"{ADVICE}; if it is no part, rename it")
 
@@ -173,18 +218,26 @@ def _without_images(class_folder: Path) -> DataError:
     told = PassedOver()
     linked = class_folder.is_dir() and any(True for _ in walk(class_folder, told))
     held = "links to images that are listed elsewhere in the data set" if linked else str(told)
-    rule = "every class folder must hold images, this one has none" + (f", but {held}" if held else "")
+    rule = "every class folder must hold images, this one has none" + (
+        f", but {held}" if held else ""
+    )
     return DataError(str(class_folder), rule, "Add images, or remove the folder")
 
 
-def _other_classes(folder: Path, wanted: tuple[str, ...], got: tuple[str, ...], part: str) -> DataError:
+def _other_classes(
+    folder: Path, wanted: tuple[str, ...], got: tuple[str, ...], part: str
+) -> DataError:
     missing, extra = sorted(set(wanted) - set(got)), sorted(set(got) - set(wanted))
-    told = [f"missing {', '.join(missing[:5])}"] * bool(missing) + [f"not in train/: {', '.join(extra[:5])}"] * bool(extra)
+    told = [f"missing {', '.join(missing[:5])}"] * bool(missing) + [
+        f"not in train/: {', '.join(extra[:5])}"
+    ] * bool(extra)
     hint = "Rename or add class folders"
     if {name.casefold() for name in missing} & {name.casefold() for name in extra}:
         hint = "Write the names in the same case"
     rule = f"the classes must be those of train/; {'; '.join(told)}"
-    return DataError(str(folder), rule, f"{hint}, or cut that part off the training images: data.{part}=none")
+    return DataError(
+        str(folder), rule, f"{hint}, or cut that part off the training images: data.{part}=none"
+    )
 
 
 def _shown(path: Path, root: Path) -> str:
@@ -193,7 +246,9 @@ def _shown(path: Path, root: Path) -> str:
 
 
 def _as_before(root: Path, layout: Layout) -> bool:
-    """Whether versions that hashed names and sizes split this folder as it is split now: `Source.found`."""
+    """Whether versions that hashed names and sizes split this folder as it is split now:
+    `Source.found`.
+    """
     if layout.val:
         return False
     if layout.train == root:

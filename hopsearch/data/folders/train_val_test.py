@@ -1,7 +1,8 @@
 """Where the training, validation and test images of a folder are: `find_layout`.
 
-A folder is a part of the split by its name (`data.folders.names`) and because it holds class folders. What looks like a part
-and is not understood is refused: a guess would tune on the wrong images.
+A folder is a part of the split by its name (`data.folders.names`) and because it holds class
+folders. What looks like a part and is not understood is refused: a guess would tune on the wrong
+images.
 """
 
 from dataclasses import dataclass, field
@@ -9,11 +10,24 @@ from pathlib import Path
 
 from hopsearch.core.errors import DataError
 from hopsearch.data.folders.folder_names import Reading, Role, normal, read_name
-from hopsearch.data.folders.listing import PassedOver, folders_in, holds_images, images_in, pass_over_files, walk
+from hopsearch.data.folders.listing import (
+    PassedOver,
+    folders_in,
+    holds_images,
+    images_in,
+    pass_over_files,
+    walk,
+)
 from hopsearch.data.folders.object_detection import refuse_detection
 
-ADVICE = "Lay the images out as <folder>/<class>/<image>, or <folder>/train/<class>/<image> with val/ and test/ beside train/"
-_KEYS = "or name the folders: data=<folder of the training classes> data.val=<folder> data.test=<folder>"
+ADVICE = (
+    "Lay the images out as <folder>/<class>/<image>, or <folder>/train/<class>/<image> with "
+    "val/ and test/ beside train/"
+)
+_KEYS = (
+    "or name the folders: data=<folder of the training classes> data.val=<folder> "
+    "data.test=<folder>"
+)
 _PARTS: tuple[Role, ...] = ("val", "test")
 
 
@@ -35,8 +49,8 @@ def find_layout(root: Path, elsewhere: dict[str, Path | None], passed: PassedOve
 
     Args:
         root: the folder given as the data set.
-        elsewhere: folders that are named for ``val`` and ``test``; None for a part that is to be cut off the training images
-            even if there is a folder of that name.
+        elsewhere: folders that are named for ``val`` and ``test``; None for a part that is to be
+            cut off the training images even if there is a folder of that name.
         passed: counts what is passed over.
 
     Raises:
@@ -55,14 +69,22 @@ def find_layout(root: Path, elsewhere: dict[str, Path | None], passed: PassedOve
         _refuse_flat_parts(folders, elsewhere, layout)
         _refuse_unknown_parts(place, folders)
     val, test = elsewhere.get("val") or layout.val, elsewhere.get("test") or layout.test
-    layout.train, layout.val, layout.test = _go_down(layout.train), val and _go_down(val), test and _go_down(test)
+    layout.train, layout.val, layout.test = (
+        _go_down(layout.train),
+        val and _go_down(val),
+        test and _go_down(test),
+    )
     refuse_detection([path for path in (layout.train, layout.val, layout.test) if path])
     _count_on_the_way(root, elsewhere, layout, passed)
     return layout
 
 
-def _count_on_the_way(root: Path, elsewhere: dict[str, Path | None], layout: Layout, passed: PassedOver) -> None:
-    """Count the files that lie beside parts and class folders, from the folders that were given downwards."""
+def _count_on_the_way(
+    root: Path, elsewhere: dict[str, Path | None], layout: Layout, passed: PassedOver
+) -> None:
+    """Count the files that lie beside parts and class folders, from the folders that were given
+    downwards.
+    """
     levels: dict[Path, Path] = {}
     for part, folder in (("train", layout.train), ("val", layout.val), ("test", layout.test)):
         top = elsewhere.get(part) or root
@@ -121,7 +143,9 @@ def _take_parts(
     if not parts["train"]:
         if held:
             rule = f"a folder with {held[0].name}/ must have train/ too"
-            raise DataError(str(place), rule, f"Put the folders of the training classes into train/, {_KEYS}")
+            raise DataError(
+                str(place), rule, f"Put the folders of the training classes into train/, {_KEYS}"
+            )
         return  # class folders beside parts that data.val and data.test set aside
     layout.train = parts["train"][0]
     layout.val, layout.test = (next(iter(parts[role]), None) for role in _PARTS)
@@ -130,32 +154,51 @@ def _take_parts(
             _pass_over(folder, elsewhere, layout, passed)
 
 
-def _pass_over(folder: Path, elsewhere: dict[str, Path | None], layout: Layout, passed: PassedOver) -> None:
+def _pass_over(
+    folder: Path, elsewhere: dict[str, Path | None], layout: Layout, passed: PassedOver
+) -> None:
     """Refuse a folder beside the parts that could be one; count the others."""
     reading = read_name(folder.name)
     files = PassedOver()
     if not any(True for _ in walk(folder, files)):
         if reading.role and files.suffixes and reading.role not in elsewhere:
-            hint = f"Convert them, or cut that part off the training images: data.{reading.role}=none"
-            raise DataError(str(folder), f"the {_word(reading.role)} folder must hold images, got {files}", hint)
+            hint = (
+                f"Convert them, or cut that part off the training images: data.{reading.role}=none"
+            )
+            raise DataError(
+                str(folder), f"the {_word(reading.role)} folder must hold images, got {files}", hint
+            )
         passed.empty.append(f"{folder.name}/")
     elif reading.role in elsewhere:
         layout.notes.append(f"{folder.name}/ not used, as data.{reading.role}= says")
     elif any(holds_images(inner) for inner in folders_in(folder)):
-        beside = f"beside {layout.train.name}/, a folder of class folders must be called val or test"
+        beside = (
+            f"beside {layout.train.name}/, a folder of class folders must be called val or test"
+        )
         hint = f"Rename it, or move it away, {_KEYS}"
         raise DataError(str(folder), f"{beside}, got {folder.name!r}, which is neither", hint)
     elif reading.role or reading.several:
         role = reading.role or "test"
-        hint = f"Put its images into class folders, move it away, or cut that part off the training images: data.{role}=none"
-        raise DataError(str(folder), f"the {_word(role)} images must lie in class folders, got images without a class", hint)
+        hint = (
+            f"Put its images into class folders, move it away, or cut that part off the "
+            f"training images: data.{role}=none"
+        )
+        raise DataError(
+            str(folder),
+            f"the {_word(role)} images must lie in class folders, got images without a class",
+            hint,
+        )
     else:
         count = len(images_in(folder))
         layout.notes.append(f"{folder.name}/ not used: {count:,} images without class folders")
 
 
-def _refuse_flat_parts(folders: list[Path], elsewhere: dict[str, Path | None], layout: Layout) -> None:
-    """Refuse class folders that are called like parts, where no folder is a part that holds class folders."""
+def _refuse_flat_parts(
+    folders: list[Path], elsewhere: dict[str, Path | None], layout: Layout
+) -> None:
+    """Refuse class folders that are called like parts, where no folder is a part that holds class
+    folders.
+    """
     readings = {folder: read_name(folder.name) for folder in folders if images_in(folder)}
     for folder in _called_like_parts(readings):
         reading = readings[folder]
@@ -165,38 +208,69 @@ def _refuse_flat_parts(folders: list[Path], elsewhere: dict[str, Path | None], l
             del readings[folder]
     roles = {reading.role for reading in readings.values()}
     if readings and None not in roles and (len(roles) > 1 or len(readings) == 1):
-        rule = f"{_listed(list(readings))} must hold a folder for each class, got images without a class"
+        rule = (
+            f"{_listed(list(readings))} must hold a folder for each class, got images without "
+            f"a class"
+        )
         raise DataError(str(layout.train), rule, ADVICE)
     held = [folder for folder in _called_like_parts(readings) if readings[folder].role != "train"]
     if held:
-        rule = f"{held[0].name}/ is called like a part of a split, but lies beside class folders and has none in it"
-        hint = "If it is a class, put all class folders into one called train/; if it is a part, give it class folders"
-        raise DataError(str(held[0]), rule, f"{hint}, or leave it out: data.{readings[held[0]].role}=none")
+        rule = (
+            f"{held[0].name}/ is called like a part of a split, but lies beside class folders "
+            f"and has none in it"
+        )
+        hint = (
+            "If it is a class, put all class folders into one called train/; if it is a part, "
+            "give it class folders"
+        )
+        raise DataError(
+            str(held[0]), rule, f"{hint}, or leave it out: data.{readings[held[0]].role}=none"
+        )
     classes = [folder for folder, reading in readings.items() if reading.role or reading.several]
-    layout.notes += [f"{folder.name}/ is read as a class: it lies beside class folders and has none in it" for folder in classes]
+    layout.notes += [
+        f"{folder.name}/ is read as a class: it lies beside class folders and has none in it"
+        for folder in classes
+    ]
 
 
 def _called_like_parts(readings: dict[Path, Reading]) -> list[Path]:
-    """Folders whose names are a part's alone, or differ from each other by the part alone: ``seg_train``, ``seg_test``."""
+    """Folders whose names are a part's alone, or differ from each other by the part alone:
+    ``seg_train``, ``seg_test``.
+    """
     roles: dict[tuple[str, ...], set[Role]] = {}
     for reading in readings.values():
         if reading.role:
             roles.setdefault(reading.rest, set()).add(reading.role)
     apart = [rest for rest, found in roles.items() if len(found) > 1]
-    return [folder for folder, reading in readings.items() if reading.whole or (reading.role and reading.rest in apart)]
+    return [
+        folder
+        for folder, reading in readings.items()
+        if reading.whole or (reading.role and reading.rest in apart)
+    ]
 
 
 def _refuse_unknown_parts(place: Path, folders: list[Path]) -> None:
-    """Refuse folders that hold the same class folders: they are parts in a language or a manner that is not known."""
+    """Refuse folders that hold the same class folders: they are parts in a language or a manner
+    that is not known.
+    """
     plain = [folder for folder in folders if not images_in(folder)]
-    below = {folder: {normal(inner.name) for inner in folders_in(_go_down(folder))} for folder in plain}
+    below = {
+        folder: {normal(inner.name) for inner in folders_in(_go_down(folder))} for folder in plain
+    }
     unclear = [folder for folder in below if below[folder] and read_name(folder.name).several]
     if len(below) > 1 and not unclear:
         common, every = set.intersection(*below.values()), set.union(*below.values())
         unclear = list(below) if len(common) > 1 and 2 * len(common) >= len(every) else []
     if unclear:
-        rule = f"{_listed(unclear[:5])} look like parts of a split, but are called neither train nor val nor test"
-        raise DataError(str(place), rule, f"Rename them, {_KEYS}; if they are classes, put them into one folder called train/")
+        rule = (
+            f"{_listed(unclear[:5])} look like parts of a split, but are called neither train "
+            f"nor val nor test"
+        )
+        raise DataError(
+            str(place),
+            rule,
+            f"Rename them, {_KEYS}; if they are classes, put them into one folder called train/",
+        )
 
 
 def _listed(folders: list[Path]) -> str:

@@ -1,10 +1,11 @@
 """Judges from when workers were last heard of whether one of them hangs.
 
-How long a worker may be silent: ten times the longest epoch of its own trial, and at least a minute. A trial that has no epoch
-yet, or a new worker, which must read the data and compile, is measured by the others' first words instead: ten times their
-longest, more for a model with more flops, and at least ten minutes. As long as no worker was heard of nothing can be judged.
-A worker that resumes a trial first repeats the trial's history, in no time: that is no epoch. It is then measured by what the
-trial's epochs took before.
+How long a worker may be silent: ten times the longest epoch of its own trial, and at least a
+minute. A trial that has no epoch yet, or a new worker, which must read the data and compile, is
+measured by the others' first words instead: ten times their longest, more for a model with more
+flops, and at least ten minutes. As long as no worker was heard of nothing can be judged. A worker
+that resumes a trial first repeats the trial's history, in no time: that is no epoch. It is then
+measured by what the trial's epochs took before.
 """
 
 import math
@@ -29,7 +30,8 @@ class Watch:
         self._since: dict[int, float] = {}
         self._heard: set[int] = set()
         self._epochs: dict[int, float] = {}  # the longest of each trial
-        self._starts: list[tuple[float, float]] = []  # seconds until a first word, and the flops of that model
+        # seconds until a first word, and the flops of that model
+        self._starts: list[tuple[float, float]] = []
 
     def handed_out(self, number: int) -> None:
         """A trial was given to a worker."""
@@ -69,19 +71,34 @@ class Watch:
         """How long its worker may be silent; None where there is nothing to judge by."""
         number, before = record.number, record.seconds / record.epoch if record.epoch else 0.0
         if number in self._heard:
-            longest = self._epochs.get(number) or max((before, *(seconds for seconds, _ in self._starts)))
+            longest = self._epochs.get(number) or max(
+                (before, *(seconds for seconds, _ in self._starts))
+            )
             return max(_LEAST, _FACTOR * longest)
         if not self._starts and not before:
             return None
-        longest = max((before, *(seconds * max(1.0, _flops(record) / flops) for seconds, flops in self._starts)))
+        longest = max(
+            (
+                before,
+                *(seconds * max(1.0, _flops(record) / flops) for seconds, flops in self._starts),
+            )
+        )
         return max(_LEAST_AT_FIRST, _FACTOR * longest)
 
-    def hangs(self, record: TrialRecord, last: bool = False, least: float = 0.0, slower: float = 1.0, what: str = "epoch") -> str:
+    def hangs(
+        self,
+        record: TrialRecord,
+        last: bool = False,
+        least: float = 0.0,
+        slower: float = 1.0,
+        what: str = "epoch",
+    ) -> str:
         """Why its worker counts as hanging, in words; empty where it does not.
 
         Args:
             record: the trial.
-            last: the search waits for those that run and nothing else: then ten minutes are enough where nothing is known.
+            last: the search waits for those that run and nothing else: then ten minutes are enough
+                where nothing is known.
             least: seconds that it may be silent in any case.
             slower: how many times longer an epoch may take than those that are known.
             what: is waited for.
@@ -92,8 +109,15 @@ class Watch:
         allowed = max(least, allowed * slower)
         if silent <= allowed:
             return ""
-        known = "its longest epoch" if record.number in self._epochs else "the longest wait for another's"
-        return f"no {what} for {silent:.0f} s, where {allowed:.0f} s are allowed, {_FACTOR} times {known} or the least"
+        known = (
+            "its longest epoch"
+            if record.number in self._epochs
+            else "the longest wait for another's"
+        )
+        return (
+            f"no {what} for {silent:.0f} s, where {allowed:.0f} s are allowed, {_FACTOR} times "
+            f"{known} or the least"
+        )
 
 
 def _flops(record: TrialRecord) -> float:

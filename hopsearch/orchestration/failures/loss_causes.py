@@ -8,7 +8,9 @@ class Cause(enum.StrEnum):
     """Of a worker's end."""
 
     LEFT = "left"
-    """By itself, with all it had done saved: its machine is about to be taken away, or the time is over."""
+    """By itself, with all it had done saved: its machine is about to be taken away, or the time is
+    over.
+    """
     MEMORY = "memory"
     """Killed by Ray's memory monitor, since its machine was short of memory."""
     MACHINE = "machine"

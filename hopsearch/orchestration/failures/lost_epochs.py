@@ -1,7 +1,8 @@
-"""Books what was trained beyond the curves: epochs lost with a worker or with the whole search, and those trained twice.
+"""Books what was trained beyond the curves: epochs lost with a worker or with the whole search, and
+those trained twice.
 
-Workers write down each epoch that they begin (``epochs.log`` in the trial's folder). Where that folder is on another machine,
-an epoch counts as begun as soon as its worker was heard of.
+Workers write down each epoch that they begin (``epochs.log`` in the trial's folder). Where that
+folder is on another machine, an epoch counts as begun as soon as its worker was heard of.
 """
 
 import re
@@ -24,13 +25,16 @@ class Booking:
         self._study, self._watch = study, watch
 
     def resumed(self, record: TrialRecord) -> None:
-        """A trial goes on that was running when the search was cut off: the epoch it was in is lost, unless it was saved."""
+        """A trial goes on that was running when the search was cut off: the epoch it was in is
+        lost, unless it was saved.
+        """
         begun, known = self._begun(record) or 0, self._known(record)
         if begun > known and self._saved(record) <= record.epoch:
             self._study.waste(record.number, begun - known, 0.0, begun)
 
     def lost(self, record: TrialRecord, saved: bool) -> None:
-        """Its worker was lost; the study is told so, with what it had trained since its last report.
+        """Its worker was lost; the study is told so, with what it had trained since its last
+        report.
 
         Args:
             record: the trial.
@@ -65,5 +69,8 @@ class Booking:
         return sum(line.split(" ")[0] == str(record.epoch + 1) for line in lines)
 
     def _saved(self, record: TrialRecord) -> int:
-        names = (re.fullmatch(r"epoch_(\d+)\.pt", file.name) for file in self._folder(record).glob("epoch_*.pt"))
+        names = (
+            re.fullmatch(r"epoch_(\d+)\.pt", file.name)
+            for file in self._folder(record).glob("epoch_*.pt")
+        )
         return max((int(name[1]) for name in names if name), default=0)

@@ -1,1 +1,3 @@
-"""A search without training: recorded or made-up learning curves, a clock, failures and preemptions."""
+"""A search without training: recorded or made-up learning curves, a clock, failures and
+preemptions.
+"""

@@ -1,7 +1,9 @@
-"""A search without training: the same study, with workers, a clock, failures and preemptions that are made up.
+"""A search without training: the same study, with workers, a clock, failures and preemptions that
+are made up.
 
-A search of a hundred trials on sixteen workers takes about a second, so that rules can be compared over many seeds, and every
-interruption can be tried. What the trials report comes from a `Landscape`: a table of recorded curves, or a formula.
+A search of a hundred trials on sixteen workers takes about a second, so that rules can be compared
+over many seeds, and every interruption can be tried. What the trials report comes from a
+`Landscape`: a table of recorded curves, or a formula.
 """
 
 import heapq
@@ -20,7 +22,8 @@ class Training:
     """What training a configuration to its end would give.
 
     Attributes:
-        values: the objective after each epoch; fewer than full epochs where it diverges after the last.
+        values: the objective after each epoch; fewer than full epochs where it diverges after the
+            last.
         seconds: of each epoch.
     """
 
@@ -44,7 +47,8 @@ class Faults:
 
     Attributes:
         failure: the trial ends, as if it diverged.
-        preemption: the worker is taken away with the epoch it was on, and comes back after ``away`` seconds.
+        preemption: the worker is taken away with the epoch it was on, and comes back after ``away``
+            seconds.
         away: see above.
         seed: decides when.
     """
@@ -55,7 +59,9 @@ class Faults:
     seed: int = 0
 
     def strikes(self, chance: float, *words: object) -> bool:
-        """Whether something of that chance happens here; the same words always meet the same fate."""
+        """Whether something of that chance happens here; the same words always meet the same
+        fate.
+        """
         return chance > 0 and derive("fault", self.seed, *words) / 2**31 < chance
 
 
@@ -79,7 +85,8 @@ class Event:
 
 
 class Simulation:
-    """A search on a made-up cluster. `events` runs it; between two events the study may be closed and opened again.
+    """A search on a made-up cluster. `events` runs it; between two events the study may be closed
+    and opened again.
 
     Args:
         study: what decides; may be replaced by the same one opened again.
@@ -87,7 +94,8 @@ class Simulation:
         workers: how many train at once.
         trials: when the search is over.
         faults: what goes wrong.
-        epochs: of all trials together, a budget; when it is spent, trials that run stop after their epoch.
+        epochs: of all trials together, a budget; when it is spent, trials that run stop after their
+            epoch.
     """
 
     def __init__(
@@ -103,7 +111,8 @@ class Simulation:
         self._landscape, self._faults = landscape, faults or Faults()
         self._clock, self._epochs, self._turn = 0.0, 0, 0
         self._idle = list(range(workers))
-        self._due: list[tuple[float, int, int, int | None]] = []  # when, turn (for order among equals), worker, its trial
+        # when, turn (for order among equals), worker, its trial
+        self._due: list[tuple[float, int, int, int | None]] = []
         self._interrupted: list[int] = [record.number for record in study.resume(self.admit)]
         self._trainings: dict[int, Training] = {}
 
@@ -155,7 +164,8 @@ class Simulation:
 
     def _seconds(self, record: TrialRecord) -> float:
         seconds = self._training(record).seconds
-        return seconds[min(record.epoch, len(seconds) - 1)]  # the one on which it diverges takes as long as the one before
+        # the one on which it diverges takes as long as the one before
+        return seconds[min(record.epoch, len(seconds) - 1)]
 
     def _plan(self, seconds: float, worker: int, number: int | None) -> None:
         self._turn += 1
@@ -169,13 +179,19 @@ class Simulation:
     def _hear_of(self, worker: int, record: TrialRecord) -> Event:
         training, epoch = self._training(record), record.epoch + 1
         self._epochs += 1
-        if self._faults.strikes(self._faults.preemption, "preemption", record.number, epoch, record.losses):
+        if self._faults.strikes(
+            self._faults.preemption, "preemption", record.number, epoch, record.losses
+        ):
             self.study.lose(record.number, epochs=1, seconds=self._seconds(record))
             self._interrupted.append(record.number)
             self._plan(self._faults.away, worker, None)
             return Event(self._clock, self._epochs, record.number, 0, None)
-        if epoch > len(training.values) or self._faults.strikes(self._faults.failure, "failure", record.number, epoch):
-            self.study.fail(record.number, "diverged: made up", epochs=1, seconds=self._seconds(record))
+        if epoch > len(training.values) or self._faults.strikes(
+            self._faults.failure, "failure", record.number, epoch
+        ):
+            self.study.fail(
+                record.number, "diverged: made up", epochs=1, seconds=self._seconds(record)
+            )
             self._idle.append(worker)
             return Event(self._clock, self._epochs, record.number, 0, None)
         value = training.values[epoch - 1]

@@ -1,4 +1,6 @@
-"""Tables of recorded learning curves, as something to search: a configuration trains as the recorded one nearest to it did."""
+"""Tables of recorded learning curves, as something to search: a configuration trains as the
+recorded one nearest to it did.
+"""
 
 import copy
 import gzip
@@ -28,7 +30,9 @@ def read_table(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         with gzip.open(file, "rt", encoding="utf-8") as lines:
             head, *rows = (json.loads(line) for line in lines)
     except (OSError, ValueError, EOFError) as error:
-        raise StudyError(str(file), f"must be a table of learning curves, got: {error}", "Record it again") from error
+        raise StudyError(
+            str(file), f"must be a table of learning curves, got: {error}", "Record it again"
+        ) from error
     return head, rows
 
 
@@ -40,12 +44,14 @@ def write_table(file: Path, head: Mapping[str, Any], rows: Sequence[Mapping[str,
 
 
 class TableLandscape:
-    """A recorded table, continued to the whole space: a configuration trains as the nearest row did that this search has not had.
+    """A recorded table, continued to the whole space: a configuration trains as the nearest row did
+    that this search has not had.
 
-    So every curve is a real training's, and a search that tries one place again and again learns something new each time, as
-    it would from trainings. Rows are compared parameter by parameter: numbers (and choices among numbers) by their distance on
-    a scale from 0 to 1, logarithmic where the parameter is; other choices, and a parameter that is active in one of the two
-    only, by 0 or 1. Where a row was trained with several seeds, the trial's seed picks one of the curves.
+    So every curve is a real training's, and a search that tries one place again and again learns
+    something new each time, as it would from trainings. Rows are compared parameter by parameter:
+    numbers (and choices among numbers) by their distance on a scale from 0 to 1, logarithmic where
+    the parameter is; other choices, and a parameter that is active in one of the two only, by 0 or
+    1. Where a row was trained with several seeds, the trial's seed picks one of the curves.
 
     Args:
         file: the table.
@@ -71,7 +77,10 @@ class TableLandscape:
         self.rows = list(grouped.values())
         self._metric = metric
         self._codes_NP = np.array([self.encode(repeats[0]["params"]) for repeats in self.rows])
-        self.best = max(float(np.mean([max(repeat[metric], default=0.0) for repeat in repeats])) for repeats in self.rows)
+        self.best = max(
+            float(np.mean([max(repeat[metric], default=0.0) for repeat in repeats]))
+            for repeats in self.rows
+        )
         self._taken: dict[str, int] = {}
         self._used: set[int] = set()
 
@@ -95,7 +104,9 @@ class TableLandscape:
         return cost
 
     def train(self, config: Mapping[str, Any], seed: int) -> Training:
-        """The curve of the nearest row that no other configuration has taken; of the nearest once all are taken."""
+        """The curve of the nearest row that no other configuration has taken; of the nearest once
+        all are taken.
+        """
         repeats = self._row(config)
         row = repeats[derive(seed) % len(repeats)]
         return Training(row[self._metric], row["seconds"] or [1.0])
@@ -109,16 +120,28 @@ class TableLandscape:
         return self.rows[self._taken[key]]
 
     def encode(self, params: Mapping[str, Any]) -> npt.NDArray[np.float64]:
-        """The values of a configuration's active parameters as numbers, on scales from 0 to 1; NaN for the others."""
+        """The values of a configuration's active parameters as numbers, on scales from 0 to 1; NaN
+        for the others.
+        """
         parameters = self.space.parameters.items()
-        return np.array([_scaled(parameter, params[name]) if name in params else np.nan for name, parameter in parameters])
+        return np.array(
+            [
+                _scaled(parameter, params[name]) if name in params else np.nan
+                for name, parameter in parameters
+            ]
+        )
 
 
 def _scaled(parameter: Parameter, value: Any) -> float:
     if isinstance(parameter, Categorical):
         place = parameter.choices.index(value)
-        numbers = not any(isinstance(choice, str | bool) or choice is None for choice in parameter.choices)
-        return place / max(1, len(parameter.choices) - 1) if numbers else 10.0 * place  # any two words are 1 apart
+        numbers = not any(
+            isinstance(choice, str | bool) or choice is None for choice in parameter.choices
+        )
+        # any two words are 1 apart
+        return place / max(1, len(parameter.choices) - 1) if numbers else 10.0 * place
     assert isinstance(parameter, Float | Int)
-    low, high, value = (np.log(x) if parameter.log else x for x in (parameter.low, parameter.high, value))
+    low, high, value = (
+        np.log(x) if parameter.log else x for x in (parameter.low, parameter.high, value)
+    )
     return float((value - low) / (high - low)) if high > low else 0.0

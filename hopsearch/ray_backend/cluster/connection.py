@@ -26,22 +26,28 @@ _MEMORY = 200_000_000  # bytes
 _PATIENCE = 30.0  # seconds for Ray to end
 
 MOST = 64
-"""Trials at once on a cluster that could grow to more, unless asked for: a sampler that waits for so many learns late."""
+"""Trials at once on a cluster that could grow to more, unless asked for: a sampler that waits for
+so many learns late.
+"""
 
 
 _ahead: "list[_Keeper]" = []  # a cluster that was started before it was asked for
 
 
 @contextlib.contextmanager
-def connect(address: str | None = None, memory: int = _MEMORY, forked: bool = False) -> Iterator[None]:
+def connect(
+    address: str | None = None, memory: int = _MEMORY, forked: bool = False
+) -> Iterator[None]:
     """Join the cluster at ``address``, or start one on this machine and stop it afterwards.
 
-    A cluster started here has token authentication on: with the user's own token, or one that only its processes know.
+    A cluster started here has token authentication on: with the user's own token, or one that only
+    its processes know.
 
     Args:
         address: ``auto``, ``host:port``, or None for a cluster of this machine's own.
         memory: bytes of the local object store; jobs and results are small, so little is needed.
-        forked: whether workers of a cluster started here are forked, see `ForkServer`; they are there sooner and share memory.
+        forked: whether workers of a cluster started here are forked, see `ForkServer`; they are
+            there sooner and share memory.
 
     Raises:
         ResourceError: no cluster answers at ``address``.
@@ -57,20 +63,27 @@ def connect(address: str | None = None, memory: int = _MEMORY, forked: bool = Fa
 
 
 def start_ahead(words: Sequence[str]) -> None:
-    """Start Ray while the rest of a program is still imported, unless its words say that it will not be needed.
+    """Start Ray while the rest of a program is still imported, unless its words say that it will
+    not be needed.
 
-    For a supervised process alone: where the words turn out to be a mistake it ends, and Ray with it.
+    For a supervised process alone: where the words turn out to be a mistake it ends, and Ray with
+    it.
     """
     known = {key: value for key, _, value in (word.partition("=") for word in words)}
-    if signals.supervised() and known and not {"-h", "--help", "help", "address", "dry_run"} & known.keys():
+    if (
+        signals.supervised()
+        and known
+        and not {"-h", "--help", "help", "address", "dry_run"} & known.keys()
+    ):
         _ahead.append(_Keeper(None, _MEMORY, forked=True))
 
 
 class _Keeper(threading.Thread):
     """Starts Ray, keeps it, and ends it, all on a thread of its own.
 
-    Ray takes signal handlers over where it is started on the main thread, and a signal would cut its start or its end off in
-    the middle. The thread lives as long as the cluster: Linux ends Ray's processes with the thread that started them.
+    Ray takes signal handlers over where it is started on the main thread, and a signal would cut
+    its start or its end off in the middle. The thread lives as long as the cluster: Linux ends
+    Ray's processes with the thread that started them.
     """
 
     def __init__(self, address: str | None, memory: int, forked: bool) -> None:
@@ -105,18 +118,28 @@ class _Keeper(threading.Thread):
             return
         if not self._address or not isinstance(self._error, (OSError, RuntimeError, ValueError)):
             raise self._error
-        hint = "Start one with `ray start --head`, or leave address= out; one without tokens needs RAY_AUTH_MODE=disabled"
-        raise ResourceError("address", f"a Ray cluster must answer at {self._address}, got: {self._error}", hint) from None
+        hint = (
+            "Start one with `ray start --head`, or leave address= out; one without tokens "
+            "needs RAY_AUTH_MODE=disabled"
+        )
+        raise ResourceError(
+            "address", f"a Ray cluster must answer at {self._address}, got: {self._error}", hint
+        ) from None
 
     def end(self) -> None:
         """End Ray; what does not end in time is left to end with this process."""
         if signals.supervised() and not self._address:
-            return  # this process is about to end, and Ray's with it: quicker, and as orderly as they know
+            # this process is about to end, and Ray's with it: quicker, and as orderly as they know
+            return
         self._leave.set()
         self.join(_PATIENCE)
 
     def _init(self) -> None:
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+        quiet: dict[str, Any] = {
+            "log_to_driver": False,
+            "logging_level": logging.ERROR,
+            "configure_logging": True,
+        }
         with warnings.catch_warnings(), _command_hidden():
             warnings.simplefilter("ignore")  # Ray warns of its own future defaults
             if self._address:
@@ -128,7 +151,8 @@ class _Keeper(threading.Thread):
 
 @contextlib.contextmanager
 def _command_hidden() -> Iterator[None]:
-    # Ray keeps the driver's command line as the job's entrypoint, in its logs and for its dashboard.
+    # Ray keeps the driver's command line as the job's entrypoint, in its logs and for its
+    # dashboard.
     known = ray._private.utils.get_entrypoint_name
     ray._private.utils.get_entrypoint_name = lambda: redact(known())
     try:
@@ -145,15 +169,26 @@ def _require_answer(address: str) -> None:
 
 
 def this_machine() -> Machine:
-    """What Ray would count on this machine, asked of Ray's own parts without starting it (it has no public way, seen at 2.60)."""
+    """What Ray would count on this machine, asked of Ray's own parts without starting it (it has no
+    public way, seen at 2.60).
+    """
     gpus = get_accelerator_manager_for_resource("GPU")
     visible = gpus.get_current_process_visible_accelerator_ids()
     found = gpus.get_current_node_num_accelerators()
-    return {"CPU": float(get_num_cpus()), "GPU": float(found if visible is None else min(found, len(visible)))}
+    return {
+        "CPU": float(get_num_cpus()),
+        "GPU": float(found if visible is None else min(found, len(visible))),
+    }
 
 
-def slots(resources: TrialResources, grown: Growth | None = None, trials: int | None = None, alone: Machine | None = None) -> int:
-    """How many trials to run at once: as many as there is room for, all workers of each, so none waits for another's.
+def slots(
+    resources: TrialResources,
+    grown: Growth | None = None,
+    trials: int | None = None,
+    alone: Machine | None = None,
+) -> int:
+    """How many trials to run at once: as many as there is room for, all workers of each, so none
+    waits for another's.
 
     Args:
         resources: what a trial is given.
@@ -172,16 +207,28 @@ def slots(resources: TrialResources, grown: Growth | None = None, trials: int | 
     room = places(resources, "trial.", grown, alone)
     if resources.workers > room:
         when = f"when grown to {grown}" if grown else "now"
-        rule = f"the cluster must have room for the {resources.workers} workers of a trial, got {room} {when}"
+        rule = (
+            f"the cluster must have room for the {resources.workers} workers of a trial, got "
+            f"{room} {when}"
+        )
         hint = "Lower it, or trial.cpus, or join a larger cluster: address=…"
-        raise ResourceError("trial.workers", rule, hint if grown or alone else f"{hint}; trial.concurrent=… waits for machines")
+        raise ResourceError(
+            "trial.workers",
+            rule,
+            hint if grown or alone else f"{hint}; trial.concurrent=… waits for machines",
+        )
     most = room // resources.workers
     if resources.concurrent:
         return resources.concurrent if alone is None else min(resources.concurrent, most)
     return most if grown is None else min(most, MOST, trials or most)
 
 
-def places(resources: TrialResources, section: str = "", grown: Growth | None = None, alone: Machine | None = None) -> int:
+def places(
+    resources: TrialResources,
+    section: str = "",
+    grown: Growth | None = None,
+    alone: Machine | None = None,
+) -> int:
     """For how many workers the cluster has room when nothing runs, machine by machine.
 
     Args:
@@ -194,13 +241,22 @@ def places(resources: TrialResources, section: str = "", grown: Growth | None = 
         ResourceError: no machine has room for even one.
     """
     nodes = [alone] if alone else [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    machines = [("", node) for node in nodes] + [(str(each), each.resources) for each in (grown.types if grown else ())]
+    machines = [("", node) for node in nodes] + [
+        (str(each), each.resources) for each in (grown.types if grown else ())
+    ]
     for key, wanted, unit in (("gpus", resources.gpus, "GPU"), ("cpus", resources.cpus, "CPU")):
         name, largest = max(machines, key=lambda machine: machine[1].get(unit, 0.0))
         most = largest.get(unit, 0.0)
         if wanted > most:
-            hint = "Give 0 to train on CPUs, or join a cluster with GPUs: address=…" if key == "gpus" else "Lower it"
-            rule = f"a machine of the cluster must have {wanted:g} {unit} for a worker, got {most:g} at most"
+            hint = (
+                "Give 0 to train on CPUs, or join a cluster with GPUs: address=…"
+                if key == "gpus"
+                else "Lower it"
+            )
+            rule = (
+                f"a machine of the cluster must have {wanted:g} {unit} for a worker, got "
+                f"{most:g} at most"
+            )
             raise ResourceError(f"{section}{key}", f"{rule}, on {name}" if name else rule, hint)
     now = sum(_workers(node, resources) for node in nodes)
     if grown is None:
@@ -208,8 +264,13 @@ def places(resources: TrialResources, section: str = "", grown: Growth | None = 
     head = sum(_workers(node, resources) for node in nodes if HEAD in node)
     most = head + grown.fit(_workers(each.resources, resources) for each in grown.types)
     if not max(now, most):
-        rule = f"a machine must have {resources.cpus:g} CPU and {resources.gpus:g} GPU together for a worker, got {grown}"
-        raise ResourceError(f"{section}cpus", rule, "Lower it, or add a larger node type to the cluster file")
+        rule = (
+            f"a machine must have {resources.cpus:g} CPU and {resources.gpus:g} GPU together "
+            f"for a worker, got {grown}"
+        )
+        raise ResourceError(
+            f"{section}cpus", rule, "Lower it, or add a larger node type to the cluster file"
+        )
     return max(now, most)
 
 
@@ -218,4 +279,7 @@ def _workers(node: dict[str, float], resources: TrialResources) -> int:
     if not resources.gpus:
         return by_cpu
     gpus = int(node.get("GPU", 0.0))
-    return min(by_cpu, gpus * int(1 // resources.gpus) if resources.gpus < 1 else gpus // int(resources.gpus))
+    return min(
+        by_cpu,
+        gpus * int(1 // resources.gpus) if resources.gpus < 1 else gpus // int(resources.gpus),
+    )

@@ -1,4 +1,6 @@
-"""What a node type of ``aws_provider`` may turn out to be: its own node config, then each of its fallbacks."""
+"""What a node type of ``aws_provider`` may turn out to be: its own node config, then each of its
+fallbacks.
+"""
 
 import copy
 from typing import Any
@@ -9,7 +11,9 @@ def chain(node_config: dict[str, Any]) -> list[dict[str, Any]]:
     own = copy.deepcopy(node_config)
     fallbacks = own.pop("Fallbacks", None) or []
     choices = [own, *({**own, **fallback} for fallback in fallbacks)]
-    return [{key: value for key, value in choice.items() if value is not None} for choice in choices]
+    return [
+        {key: value for key, value in choice.items() if value is not None} for choice in choices
+    ]
 
 
 def describe(choice: dict[str, Any]) -> str:

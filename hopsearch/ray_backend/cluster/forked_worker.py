@@ -1,7 +1,8 @@
 """The command that Ray starts for a worker: has `forkserver` fork it, and lives as long as it does.
 
-Where the server is not there or does not answer, or the worker is to have an environment of its own, it is started as Ray does
-it. Run by its path; imports nothing but the standard library, since it stands between Ray and every worker.
+Where the server is not there or does not answer, or the worker is to have an environment of its
+own, it is started as Ray does it. Run by its path; imports nothing but the standard library, since
+it stands between Ray and every worker.
 """
 
 import importlib.util
@@ -28,14 +29,18 @@ def main() -> None:
 
 def is_mine(other: socket.socket) -> bool:
     """Whether the process at the other end is of this user."""
-    _, user, _ = struct.unpack("iII", other.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII")))
+    _, user, _ = struct.unpack(
+        "iII", other.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII"))
+    )
     return bool(user == os.geteuid())
 
 
 def _rays_own() -> str:
     ray = importlib.util.find_spec("ray")
     assert ray is not None, "Ray has started this"
-    return os.path.join(os.path.dirname(str(ray.origin)), "_private", "workers", "default_worker.py")
+    return os.path.join(
+        os.path.dirname(str(ray.origin)), "_private", "workers", "default_worker.py"
+    )
 
 
 def _forked(address: str, script: str, patience: float = _PATIENCE) -> bool:

@@ -1,11 +1,13 @@
-"""A process that has imported what a worker needs, and forks the workers of this machine's own cluster.
+"""A process that has imported what a worker needs, and forks the workers of this machine's own
+cluster.
 
-Importing torch and the rest takes a worker four seconds of a core, and all workers start at once. Here it is done once, while the
-driver is still importing, and the workers share the memory. Ray starts a worker as a command, here `forked_worker`: it sends what
-it was started with, and lives as long as the worker that is forked for it.
+Importing torch and the rest takes a worker four seconds of a core, and all workers start at once.
+Here it is done once, while the driver is still importing, and the workers share the memory. Ray
+starts a worker as a command, here `forked_worker`: it sends what it was started with, and lives as
+long as the worker that is forked for it.
 
-Its socket is a name in the kernel and no file, so that nothing of it is left behind, however it ends. Such a name is open to
-everybody: both sides ask the kernel who the other one is.
+Its socket is a name in the kernel and no file, so that nothing of it is left behind, however it
+ends. Such a name is open to everybody: both sides ask the kernel who the other one is.
 """
 
 import contextlib
@@ -51,7 +53,9 @@ _PR_SET_PDEATHSIG = 1  # Linux
 
 
 class ForkServer:
-    """The process, as its starter sees it. Started and ended on the same thread: it ends with that thread at the latest."""
+    """The process, as its starter sees it. Started and ended on the same thread: it ends with that
+    thread at the latest.
+    """
 
     def __init__(self) -> None:
         self.address = f"hopsearch-{secrets.token_hex(16)}"
@@ -61,7 +65,9 @@ class ForkServer:
             fd = door.fileno()
             command = [sys.executable, "-c", _PROGRAM, str(fd), str(os.getpid()), *sys.path]
             null = subprocess.DEVNULL
-            self._process = subprocess.Popen(command, pass_fds=[fd], stdin=null, stdout=null, stderr=null)
+            self._process = subprocess.Popen(
+                command, pass_fds=[fd], stdin=null, stdout=null, stderr=null
+            )
 
     @contextlib.contextmanager
     def announced(self) -> Iterator[None]:
@@ -79,7 +85,8 @@ class ForkServer:
 
 
 def serve(door: socket.socket) -> None:
-    """Import what workers need, then fork one for each that comes; returns in the forked processes alone.
+    """Import what workers need, then fork one for each that comes; returns in the forked processes
+    alone.
 
     Where an import fails it ends: every worker then imports by itself, and says what is wrong.
     """
@@ -91,7 +98,8 @@ def serve(door: socket.socket) -> None:
     while True:
         caller, _ = door.accept()
         descriptors: list[int] = []
-        with contextlib.suppress(OSError, ValueError):  # the caller is gone, or no more processes can be had
+        # the caller is gone, or no more processes can be had
+        with contextlib.suppress(OSError, ValueError):
             asked = _asked(caller, descriptors)
             if os.fork() == 0:
                 break
@@ -120,7 +128,9 @@ def _asked(caller: socket.socket, descriptors: list[int]) -> dict[str, Any]:
 
 
 def _awaited(caller: socket.socket) -> bool:
-    """Whether the caller still waits, and has not become the worker itself: then there would be two of it."""
+    """Whether the caller still waits, and has not become the worker itself: then there would be two
+    of it.
+    """
     caller.settimeout(None)  # it may be slow, but its end is noticed
     try:
         caller.sendall(TAKEN)
@@ -130,7 +140,9 @@ def _awaited(caller: socket.socket) -> bool:
 
 
 def _become(asked: dict[str, Any], descriptors: list[int], caller: socket.socket) -> None:
-    """Be the process that Ray started: its arguments, environment, folder, output, signals, group, and when it is killed."""
+    """Be the process that Ray started: its arguments, environment, folder, output, signals, group,
+    and when it is killed.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, asked["blocked"])
@@ -147,7 +159,8 @@ def _become(asked: dict[str, Any], descriptors: list[int], caller: socket.socket
     os.environ.update(asked["environment"])
     with contextlib.suppress(OSError):  # in another session there is no such group
         os.setpgid(0, asked["group"])
-    with contextlib.suppress(OSError):  # Ray has told the kernel to end workers first where memory runs out
+    # Ray has told the kernel to end workers first where memory runs out
+    with contextlib.suppress(OSError):
         rank = Path(f"/proc/{asked['process']}/oom_score_adj").read_text(encoding="ascii")
         Path("/proc/self/oom_score_adj").write_text(rank, encoding="ascii")
     sys.argv = asked["arguments"]

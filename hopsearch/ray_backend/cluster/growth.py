@@ -1,7 +1,8 @@
 """What a joined cluster can grow to, read from the file that its autoscaler works by.
 
-Ray has a record for it (`get_max_resources_from_cluster_config`), but its open autoscalers never fill that in (seen at 2.60). The
-file is on the head, named in the command line of the autoscaler's process; where KubeRay runs the autoscaler it cannot be seen.
+Ray has a record for it (`get_max_resources_from_cluster_config`), but its open autoscalers never
+fill that in (seen at 2.60). The file is on the head, named in the command line of the autoscaler's
+process; where KubeRay runs the autoscaler it cannot be seen.
 """
 
 from collections.abc import Iterable
@@ -34,7 +35,11 @@ class NodeType:
     most: int
 
     def __str__(self) -> str:
-        shown = ", ".join(f"{unit} {self.resources[unit]:g}" for unit in ("CPU", "GPU") if self.resources.get(unit))
+        shown = ", ".join(
+            f"{unit} {self.resources[unit]:g}"
+            for unit in ("CPU", "GPU")
+            if self.resources.get(unit)
+        )
         return f"{self.name} ({shown})" if shown else self.name
 
 
@@ -52,19 +57,28 @@ class Growth:
 
     @classmethod
     def of(cls, contents: dict[str, Any]) -> "Growth | None":
-        """The bounds in a cluster file, as `ray up` leaves it on the head; None where it does not say what machines have."""
+        """The bounds in a cluster file, as `ray up` leaves it on the head; None where it does not
+        say what machines have.
+        """
         most = int(contents.get("max_workers", 0))
         head = contents.get("head_node_type")
         types = tuple(
             NodeType(name, known, min(most, int(node.get("max_workers", most))))
             for name, node in (contents.get("available_node_types") or {}).items()
-            if name != head and (known := {unit: float(count) for unit, count in (node.get("resources") or {}).items()})
+            if name != head
+            and (
+                known := {
+                    unit: float(count) for unit, count in (node.get("resources") or {}).items()
+                }
+            )
         )
         types = tuple(each for each in types if each.most > 0)
         return cls(types, most) if types else None
 
     def fit(self, each: Iterable[int]) -> int:
-        """How many of something there is room for when grown, given how many of it a machine of each type holds."""
+        """How many of something there is room for when grown, given how many of it a machine of
+        each type holds.
+        """
         left, total = self.most, 0
         for holds, node in sorted(zip(each, self.types, strict=True), key=lambda pair: -pair[0]):
             count = min(left, node.most)
@@ -77,7 +91,9 @@ class Growth:
 
 
 def growth() -> Growth | None:
-    """What the connected cluster can grow to; None where it does not grow, or nothing on its head says how far."""
+    """What the connected cluster can grow to; None where it does not grow, or nothing on its head
+    says how far.
+    """
     context = ray.get_runtime_context()
     heads = [node["NodeID"] for node in ray.nodes() if node["Alive"] and HEAD in node["Resources"]]
     if not heads:
@@ -95,7 +111,8 @@ def growth() -> Growth | None:
 
 
 def autoscaler_file(address: str, processes: Path = _PROCESSES) -> dict[str, Any] | None:
-    """The cluster file of the autoscaler on this machine that serves the cluster at ``address``; None where there is none.
+    """The cluster file of the autoscaler on this machine that serves the cluster at ``address``;
+    None where there is none.
 
     Args:
         address: ``host:port`` of the cluster.
@@ -108,14 +125,19 @@ def autoscaler_file(address: str, processes: Path = _PROCESSES) -> dict[str, Any
         except OSError:  # it has just ended, or is another user's
             continue
         given = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
-        if any(word.endswith(_MONITOR) for word in words) and given.get("--gcs-address", "").rpartition(":")[2] == port:
+        if (
+            any(word.endswith(_MONITOR) for word in words)
+            and given.get("--gcs-address", "").rpartition(":")[2] == port
+        ):
             return _read(given.get("--autoscaling-config", ""))
     return None
 
 
 def _read(path: str) -> dict[str, Any] | None:
     try:
-        contents = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8")) if path else None
+        contents = (
+            yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8")) if path else None
+        )
     except (OSError, yaml.YAMLError):
         return None
     return contents if isinstance(contents, dict) else None

@@ -1,8 +1,10 @@
-"""A Ray cluster of this machine's own: only what a search needs of it, on loopback, in a folder of the user's own.
+"""A Ray cluster of this machine's own: only what a search needs of it, on loopback, in a folder of
+the user's own.
 
-`ray.init` would start three more processes that nothing here asks (the dashboard's server, the monitors of the autoscaler and of
-logs), wait for the first of them before it starts workers, and listen on every interface. Ray's own parts are used for it, as
-its `cluster_utils` does; there is no public way to say this (seen at 2.60, to which Ray is pinned).
+`ray.init` would start three more processes that nothing here asks (the dashboard's server, the
+monitors of the autoscaler and of logs), wait for the first of them before it starts workers, and
+listen on every interface. Ray's own parts are used for it, as its `cluster_utils` does; there is no
+public way to say this (seen at 2.60, to which Ray is pinned).
 """
 
 import contextlib
@@ -25,8 +27,9 @@ from hopsearch.ray_backend.cluster.forkserver import LAUNCHER, POSSIBLE, ForkSer
 _LOOPBACK = "127.0.0.1"
 _BELOW = "ray"  # Ray opens the folder that it is given to everybody; the one around it stays closed
 _LONGEST = 40  # characters of the folder: a socket's path may have 107, and Ray adds up to 66
-# By default Ray starts a worker for every core when a driver connects, which waits for them with Python's lock held: nothing else
-# of it goes on meanwhile, no import and no Ctrl-C. They are started as soon, and not waited for.
+# By default Ray starts a worker for every core when a driver connects, which waits for them with
+# Python's lock held: nothing else of it goes on meanwhile, no import and no Ctrl-C. They are
+# started as soon, and not waited for.
 _EARLY_WORKERS = {"prestart_worker_first_driver": False, "enable_worker_prestart": True}
 _PLACES = (tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm")
 
@@ -41,7 +44,8 @@ class Head:
 
     Args:
         memory: bytes of the object store.
-        forked: whether workers are forked from a process that has imported what they need, see `ForkServer`.
+        forked: whether workers are forked from a process that has imported what they need, see
+            `ForkServer`.
         init: more words for ``ray.init``.
     """
 
@@ -98,7 +102,8 @@ def _alone() -> Iterator[None]:
 
 
 def ray_folder() -> Path:
-    """A folder for Ray's sockets and logs that only this user can enter, with a short name whatever TMPDIR says.
+    """A folder for Ray's sockets and logs that only this user can enter, with a short name whatever
+    TMPDIR says.
 
     Raises:
         ResourceError: there is no place for one.
@@ -113,7 +118,10 @@ def ray_folder() -> Path:
                 folder = Path(tempfile.mkdtemp(prefix="hs-", dir=place))
             (folder / _BELOW).mkdir(exist_ok=True)
             return folder / _BELOW
-    rule = f"Ray's sockets need a folder whose path has at most {_LONGEST} characters, got none in {', '.join(_PLACES)}"
+    rule = (
+        f"Ray's sockets need a folder whose path has at most {_LONGEST} characters, got none "
+        f"in {', '.join(_PLACES)}"
+    )
     raise ResourceError("TMPDIR", rule, "Set TMPDIR to a short, writable folder")
 
 

@@ -1,7 +1,8 @@
 """Where ranks meet: on the network interface whose address Ray knows a machine by, and on no other.
 
-By itself torch's store listens on every interface, and gloo takes the address of the machine's own name, which Debian's and
-Ubuntu's /etc/hosts give a loopback address: ranks on two machines then wait for each other in vain.
+By itself torch's store listens on every interface, and gloo takes the address of the machine's own
+name, which Debian's and Ubuntu's /etc/hosts give a loopback address: ranks on two machines then
+wait for each other in vain.
 """
 
 import datetime
@@ -23,11 +24,15 @@ _NAME = "GLOO_SOCKET_IFNAME"
 
 
 def interface_of(address: str) -> str:
-    """The interface with an IPv4 address; empty where there is none, or the system does not tell."""
+    """The interface with an IPv4 address; empty where there is none, or the system does not
+    tell.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
         for _, name in socket.if_nameindex():
             try:
-                answer = fcntl.ioctl(asked.fileno(), _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+                answer = fcntl.ioctl(
+                    asked.fileno(), _SIOCGIFADDR, struct.pack("256s", name.encode()[:15])
+                )
             except OSError:  # one without an address
                 continue
             if socket.inet_ntoa(answer[20:24]) == address:
@@ -36,7 +41,9 @@ def interface_of(address: str) -> str:
 
 
 def meet_where_ray_does() -> None:
-    """Make this process's gloo groups use the interface of Ray's address; a choice of the user's in the environment stays."""
+    """Make this process's gloo groups use the interface of Ray's address; a choice of the user's in
+    the environment stays.
+    """
     if _NAME not in os.environ and (name := interface_of(ray.util.get_node_ip_address())):
         os.environ[_NAME] = name
 
@@ -53,7 +60,15 @@ def hosted_store(host: str, port: int, world: int, patience: datetime.timedelta)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     door = socket.create_server((host, port), family=family)
     port, handle = door.getsockname()[1], door.detach()
-    return TCPStore(host, port, world, is_master=True, timeout=patience, wait_for_workers=False, master_listen_fd=handle)
+    return TCPStore(
+        host,
+        port,
+        world,
+        is_master=True,
+        timeout=patience,
+        wait_for_workers=False,
+        master_listen_fd=handle,
+    )
 
 
 def _join(rank: int, world: int, host: str, port: int, config: TorchConfig) -> None:
@@ -62,7 +77,9 @@ def _join(rank: int, world: int, host: str, port: int, config: TorchConfig) -> N
         store = hosted_store(host, port, world, patience)
     else:
         store = TCPStore(host, port, world, is_master=False, timeout=patience)
-    dist.init_process_group(config.backend, store=store, rank=rank, world_size=world, timeout=patience)
+    dist.init_process_group(
+        config.backend, store=store, rank=rank, world_size=world, timeout=patience
+    )
 
 
 class _Backend(_TorchBackend):  # type: ignore[misc]  # Ray has no types
@@ -73,7 +90,12 @@ class _Backend(_TorchBackend):  # type: ignore[misc]  # Ray has no types
         host, port = worker_group.execute_single(0, get_address_and_port)
         world = len(worker_group)
         ray.get(
-            [worker_group.execute_single_async(rank, _join, rank, world, host, port, backend_config) for rank in range(world)]
+            [
+                worker_group.execute_single_async(
+                    rank, _join, rank, world, host, port, backend_config
+                )
+                for rank in range(world)
+            ]
         )
 
 

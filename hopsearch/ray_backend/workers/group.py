@@ -1,6 +1,8 @@
-"""The processes of one trial: this one is rank 0, the others are actors in its placement group, all kept warm between trials.
+"""The processes of one trial: this one is rank 0, the others are actors in its placement group, all
+kept warm between trials.
 
-They find each other through torch.distributed, and stay together until one of them fails; then they are brought together anew.
+They find each other through torch.distributed, and stay together until one of them fails; then they
+are brought together anew.
 """
 
 import datetime
@@ -16,11 +18,18 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, 
 
 from hopsearch.ray_backend.cluster.interface import hosted_store, meet_where_ray_does
 from hopsearch.ray_backend.workers.sealed_job import unseal
-from hopsearch.ray_backend.workers.spot_notice import Notice, draining, leave_key, this_node, told_to_leave
+from hopsearch.ray_backend.workers.spot_notice import (
+    Notice,
+    draining,
+    leave_key,
+    this_node,
+    told_to_leave,
+)
 from hopsearch.training import Ranks
 from hopsearch.training.process.job import JobRun, Progress, cause
 
-_PATIENCE = datetime.timedelta(minutes=10)  # for a rank in an operation of the group; one that dies is noticed at once
+# for a rank in an operation of the group; one that dies is noticed at once
+_PATIENCE = datetime.timedelta(minutes=10)
 
 
 class Leaving(Exception):  # noqa: N818  # not an error: to the study it is a worker lost with everything saved
@@ -63,7 +72,9 @@ class RankGroup:
         actor = ray.remote(RankProcess)
         self._others = [
             actor.options(
-                num_cpus=cpus, num_gpus=gpus, scheduling_strategy=PlacementGroupSchedulingStrategy(place, bundle)
+                num_cpus=cpus,
+                num_gpus=gpus,
+                scheduling_strategy=PlacementGroupSchedulingStrategy(place, bundle),
             ).remote(gpus)
             for bundle in range(1, self._world)
         ]
@@ -81,7 +92,8 @@ class RankGroup:
         """One epoch on all ranks.
 
         Raises:
-            RayActorError: a rank's process or machine is gone; the trial can go on in another group.
+            RayActorError: a rank's process or machine is gone; the trial can go on in another
+                group.
             Leaving: a machine is about to be taken away; the step is saved.
         """
         assert self._work is not None, "start comes first"
@@ -91,7 +103,8 @@ class RankGroup:
         failed = [progress for progress in told if progress.failure]
         self._whole = self._whole and not failed
         if failed and all(progress.others_gone for progress in failed):
-            raise RuntimeError(failed[0].trace)  # the ranks lost each other: no fact about the trial
+            # the ranks lost each other: no fact about the trial
+            raise RuntimeError(failed[0].trace)
         if told[0].paused:
             raise Leaving("this machine is about to be taken away; the trial goes on elsewhere")
         return cause(failed) if failed else told[0]
@@ -116,7 +129,10 @@ class RankGroup:
         Ranks().leave()
         host = ray.util.get_node_ip_address()
         store = hosted_store(host, 0, self._world, _PATIENCE)
-        coming = [rank.join.remote(number, self._world, host, store.port) for number, rank in enumerate(self._others, start=1)]
+        coming = [
+            rank.join.remote(number, self._world, host, store.port)
+            for number, rank in enumerate(self._others, start=1)
+        ]
         _meet(0, store, self._world)
         ray.get(coming)
         self._whole = True
@@ -129,7 +145,9 @@ def _meet(rank: int, store: TCPStore, world: int) -> None:
 
 
 def keep_to_assigned_gpus(gpus: float) -> None:
-    """Make a process that was given no GPU see none: Ray leaves all of them in sight, and device=auto would take one."""
+    """Make a process that was given no GPU see none: Ray leaves all of them in sight, and
+    device=auto would take one.
+    """
     if not gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 

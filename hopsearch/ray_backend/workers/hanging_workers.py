@@ -1,4 +1,6 @@
-"""Workers outside a search that do not answer: one long training's group of ranks, and an evaluation; judged as `watch` says."""
+"""Workers outside a search that do not answer: one long training's group of ranks, and an
+evaluation; judged as `watch` says.
+"""
 
 import math
 import time
@@ -12,12 +14,16 @@ from hopsearch.study import State, TrialRecord
 from hopsearch.training.process.job import Progress
 
 LOOK_EVERY = 5.0  # seconds between two looks whether a worker hangs
-_AN_IMAGE = 0.1  # seconds that reading one may take, where a machine may have to decode them all before its first word
+# seconds that reading one may take, where a machine may have to decode them all before its first
+# word
+_AN_IMAGE = 0.1
 _ANSWER = 10.0  # seconds in which a process that is there, or is gone, shows it
 
 
 def to_read(images: int) -> float:
-    """Seconds that a worker may take for reading so many images, decoding included, before it counts as hanging."""
+    """Seconds that a worker may take for reading so many images, decoding included, before it
+    counts as hanging.
+    """
     return images * _AN_IMAGE
 
 
@@ -28,7 +34,9 @@ def awaited(reference: Any, look: Callable[[], None]) -> None:
 
 
 def is_there(actor: Any) -> bool:
-    """Whether an actor's process is there, be it that it does not answer; one that is gone says so at once."""
+    """Whether an actor's process is there, be it that it does not answer; one that is gone says so
+    at once.
+    """
     ping = actor.__ray_ready__.remote()
     if not ray.wait([ping], timeout=_ANSWER)[0]:
         return True
@@ -42,8 +50,8 @@ def is_there(actor: Any) -> bool:
 class GroupWatch:
     """Judges from when a training's group was last heard of whether one of its ranks hangs.
 
-    Earlier runs of the training say nothing: they may have had other machines. An epoch of a group that has become smaller may
-    take longer by as much.
+    Earlier runs of the training say nothing: they may have had other machines. An epoch of a group
+    that has become smaller may take longer by as much.
 
     Args:
         images: that a rank reads before its first epoch.
@@ -69,7 +77,9 @@ class GroupWatch:
             self._watch.heard(self._record)
 
     def gone(self) -> None:
-        """The group is over, or being started anew: whatever is waited for now, it is not an epoch."""
+        """The group is over, or being started anew: whatever is waited for now, it is not an
+        epoch.
+        """
         self._runs = False
 
     def hangs(self) -> str:
@@ -77,4 +87,6 @@ class GroupWatch:
         if not self._runs:
             return ""
         least = 0.0 if self._watch.was_heard(0) else self._least
-        return self._watch.hangs(self._record, last=True, least=least, slower=math.ceil(self._largest / self._world))
+        return self._watch.hangs(
+            self._record, last=True, least=least, slower=math.ceil(self._largest / self._world)
+        )

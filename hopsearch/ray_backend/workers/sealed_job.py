@@ -1,4 +1,5 @@
-"""Jobs as Tune may have them: Tune writes a trial's settings into its own files, and a storage's address can hold a key.
+"""Jobs as Tune may have them: Tune writes a trial's settings into its own files, and a storage's
+address can hold a key.
 
 Such an address is left in the cluster's memory, and the job names where.
 """
@@ -37,4 +38,6 @@ def _put(uri: str) -> str:
 def _get(uri: str) -> str:
     if not uri.startswith(_SCHEME):
         return uri
-    return bytes(internal_kv._internal_kv_get(uri.removeprefix(_SCHEME).encode(), namespace=_NAMESPACE)).decode()
+    return bytes(
+        internal_kv._internal_kv_get(uri.removeprefix(_SCHEME).encode(), namespace=_NAMESPACE)
+    ).decode()

@@ -1,4 +1,6 @@
-"""Whether a process is to leave: asked in the background, answered at once, so that a training can ask every few steps."""
+"""Whether a process is to leave: asked in the background, answered at once, so that a training can
+ask every few steps.
+"""
 
 import threading
 import time
@@ -14,7 +16,8 @@ class Notice:
     """Asks until the answer is yes.
 
     Args:
-        ask: the question; may take its time. An error of Ray's ends the asking: the cluster is gone, and this process with it.
+        ask: the question; may take its time. An error of Ray's ends the asking: the cluster is
+            gone, and this process with it.
     """
 
     def __init__(self, ask: Callable[[], bool]) -> None:
@@ -41,7 +44,8 @@ def this_node() -> str:
 
 def draining(node: str) -> bool:
     """Whether a machine is about to be taken away."""
-    # Ray has no public way to ask; `ray.train.get_preemption_info` reads the same but waits for all ranks.
+    # Ray has no public way to ask; `ray.train.get_preemption_info` reads the same but waits for all
+    # ranks.
     return node in ray._private.state.state.get_draining_nodes()
 
 

@@ -1,4 +1,6 @@
-"""A place on the cluster for one training or evaluation outside the search, watched: its processes are killed where they hang."""
+"""A place on the cluster for one training or evaluation outside the search, watched: its processes
+are killed where they hang.
+"""
 
 import time
 from collections.abc import Callable
@@ -34,14 +36,17 @@ class Seat:
         self.job, self.rows, self._who, self._placed = job, dict[int, Row](), who, False
         self._watch = Watch(time.monotonic)
         self._place, given = _room(resources, whole)
-        strategy = PlacementGroupSchedulingStrategy(self._place, 0, placement_group_capture_child_tasks=True)
+        strategy = PlacementGroupSchedulingStrategy(
+            self._place, 0, placement_group_capture_child_tasks=True
+        )
         self._actor = Finisher.options(  # type: ignore[attr-defined]  # made by ray.remote
             num_cpus=given.cpus, num_gpus=given.gpus, scheduling_strategy=strategy
         ).remote(job.model_dump_json(), given.cpus, given.gpus)
         self._threads = given.threads
 
     def start(self, job: Job) -> Any:
-        """Take another training: the processes are kept, which take longer to start than a small model to train.
+        """Take another training: the processes are kept, which take longer to start than a small
+        model to train.
 
         Returns:
             As `advance`, of its first epoch.
@@ -64,9 +69,15 @@ class Seat:
         return self._actor.advance.remote()
 
     def kill_if_it_hangs(
-        self, record: TrialRecord, say: Callable[[str], None], least: float = 0.0, what: str = "epoch", then: str = _RESUMES
+        self,
+        record: TrialRecord,
+        say: Callable[[str], None],
+        least: float = 0.0,
+        what: str = "epoch",
+        then: str = _RESUMES,
     ) -> None:
-        """End its processes if nothing was heard of them for too long; the time that it waits for a machine does not count.
+        """End its processes if nothing was heard of them for too long; the time that it waits for a
+        machine does not count.
 
         Args:
             record: the trial.
@@ -90,21 +101,32 @@ class Seat:
 
         Raises:
             RuntimeError: it ended in an error of ours.
-            RayActorError, OutOfMemoryError, Leaving: its machine is gone or short of memory, or about to be gone.
+            RayActorError, OutOfMemoryError, Leaving: its machine is gone or short of memory, or
+                about to be gone.
         """
         progress = Progress.model_validate_json(answer(reference))
         if progress.trace:
-            raise RuntimeError(f"the training of trial {self.job.number} ended in an error:\n{progress.trace}")
+            raise RuntimeError(
+                f"the training of trial {self.job.number} ended in an error:\n{progress.trace}"
+            )
         self.rows |= {int(row["epoch"]): row for row in progress.rows}
         self._placed = True
         self._watch.heard(record, trained=not progress.history)
         return progress
 
-    def finish(self, target: str, mirror: str, record: TrialRecord, images: int, say: Callable[[str], None]) -> dict[str, Any]:
+    def finish(
+        self, target: str, mirror: str, record: TrialRecord, images: int, say: Callable[[str], None]
+    ) -> dict[str, Any]:
         """See `JobRun.finish`; ``images`` is how many it may have to decode."""
-        reference, then = self._actor.finish.remote(target, mirror), "another one evaluates the model"
+        reference, then = (
+            self._actor.finish.remote(target, mirror),
+            "another one evaluates the model",
+        )
         self._watch.handed_out(record.number)
-        awaited(reference, lambda: self.kill_if_it_hangs(record, say, to_read(images), "test accuracy", then))
+        awaited(
+            reference,
+            lambda: self.kill_if_it_hangs(record, say, to_read(images), "test accuracy", then),
+        )
         facts: dict[str, Any] = answer(reference)
         return facts
 
@@ -119,9 +141,13 @@ class Seat:
 
 
 def _room(resources: TrialResources, whole: bool) -> tuple[Any, TrialResources]:
-    """A placement group, and what it gives each process; with ``whole`` all cores of one machine, if it is free soon."""
+    """A placement group, and what it gives each process; with ``whole`` all cores of one machine,
+    if it is free soon.
+    """
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cores = [machine.get("CPU", 0.0) for machine in machines if machine.get("GPU", 0.0) >= resources.gpus]
+    cores = [
+        machine.get("CPU", 0.0) for machine in machines if machine.get("GPU", 0.0) >= resources.gpus
+    ]
     if whole and resources.workers == 1 and max(cores, default=0.0) > resources.cpus:
         wide = resources.model_copy(update={"cpus": max(cores)})
         place = placement_group(wide.bundles())

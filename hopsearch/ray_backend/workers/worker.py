@@ -1,4 +1,6 @@
-"""The warm worker: trains trial after trial, with torch, the data and compiled kernels kept in between."""
+"""The warm worker: trains trial after trial, with torch, the data and compiled kernels kept in
+between.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,14 @@ JOB, PROGRESS, CPUS, GPUS = "job", "progress", "cpus", "gpus"
 
 
 class TrialWorker(Trainable):  # type: ignore[misc]  # Ray has no types
-    """Ray Tune's view of a `RankGroup`; jobs and progress cross as JSON text, which Tune neither flattens nor renames."""
+    """Ray Tune's view of a `RankGroup`; jobs and progress cross as JSON text, which Tune neither
+    flattens nor renames.
+    """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Take the first job; it is built in the first `step`, so that its failures are reported like any other."""
+        """Take the first job; it is built in the first `step`, so that its failures are reported
+        like any other.
+        """
         self._group = RankGroup(config[CPUS], config[GPUS])
         self._group.start(config[JOB])
 
@@ -29,14 +35,19 @@ class TrialWorker(Trainable):  # type: ignore[misc]  # Ray has no types
     def step(self) -> dict[str, Any]:
         """One epoch."""
         progress = self._group.advance()
-        return {PROGRESS: progress.model_dump_json(), DONE: progress.done or progress.failure is not None}
+        return {
+            PROGRESS: progress.model_dump_json(),
+            DONE: progress.done or progress.failure is not None,
+        }
 
     def cleanup(self) -> None:
         """End the other ranks."""
         self._group.close()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing: the trial's own checkpoints are in the study's folder, and Ray's experiment folder is scratch."""
+        """Nothing: the trial's own checkpoints are in the study's folder, and Ray's experiment
+        folder is scratch.
+        """
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Nothing, as for `save_checkpoint`."""
@@ -55,16 +66,22 @@ def answer(reference: Any) -> Any:
         if isinstance(error.cause, UserError):
             raise error.cause from None
         if isinstance(error.cause, (CheckpointError, OSError)):
-            rule = f"its best checkpoint must be readable and its files writable, got: {error.cause}"
+            rule = (
+                f"its best checkpoint must be readable and its files writable, got: {error.cause}"
+            )
             raise StudyError(
-                "winner", rule, "Check the disk, and that all machines reach the folder, then run it again"
+                "winner",
+                rule,
+                "Check the disk, and that all machines reach the folder, then run it again",
             ) from None
         raise
 
 
 @ray.remote
 class Finisher:
-    """An actor that brings the winner to its end: the epochs it lacks, its test accuracy, its files."""
+    """An actor that brings the winner to its end: the epochs it lacks, its test accuracy, its
+    files.
+    """
 
     def __init__(self, job: str, cpus: float, gpus: float) -> None:
         self._group = RankGroup(cpus, gpus)

@@ -1,4 +1,6 @@
-"""Why a worker is gone, read from what Ray says of it: for lack of memory, with its machine, or by itself."""
+"""Why a worker is gone, read from what Ray says of it: for lack of memory, with its machine, or by
+itself.
+"""
 
 import re
 
@@ -8,11 +10,23 @@ from hopsearch.orchestration.failures.loss_causes import Cause, Death
 from hopsearch.ray_backend.workers.group import Leaving
 
 LOST = (RayActorError, ActorUnschedulableError, OutOfMemoryError, Leaving)
-"""What a call of an actor raises where its process or machine is gone, or none could be started for it: the training can go on
+"""What a call of an actor raises where its process or machine is gone, or none could be started for
+it: the training can go on
 elsewhere, from its checkpoint."""
-_NODE = re.compile(r"Memory on the node \(IP: ([^,]+),.*?\) was ([\d.]+)GB used / ([\d.]+)GB limit", re.DOTALL)
+_NODE = re.compile(
+    r"Memory on the node \(IP: ([^,]+),.*?\) was ([\d.]+)GB used / ([\d.]+)GB limit", re.DOTALL
+)
 _USED = re.compile(r"actual memory used=([\d.]+)GB")
-_GONE = ("node died", "node has died", "node was dead", "marked dead", "node failure", "its node", "NODE_DIED", "actor's node")
+_GONE = (
+    "node died",
+    "node has died",
+    "node was dead",
+    "marked dead",
+    "node failure",
+    "its node",
+    "NODE_DIED",
+    "actor's node",
+)
 
 
 def death_of(error: BaseException | str) -> Death:
@@ -28,12 +42,21 @@ def death_of(error: BaseException | str) -> Death:
         return Death(Cause.PROCESS, "its worker did not answer and was killed")
     if "worker process has died" in text or "unexpectedly exits" in text:
         return Death(
-            Cause.PROCESS, "its process crashed or was killed, by a signal or by the kernel for lack of memory (see dmesg)"
+            Cause.PROCESS,
+            (
+                "its process crashed or was killed, by a signal or by the kernel for lack of "
+                "memory "
+                "(see dmesg)"
+            ),
         )
     return Death(Cause.PROCESS, (text.strip().splitlines() or [""])[-1][:200])
 
 
 def _of_memory(text: str) -> str:
     node, used = _NODE.search(text), _USED.search(text)
-    words = f"{node[2]} of {node[3]} GB were in use on {node[1]}" if node else "its machine was short of memory"
+    words = (
+        f"{node[2]} of {node[3]} GB were in use on {node[1]}"
+        if node
+        else "its machine was short of memory"
+    )
     return f"{words}, {used[1]} GB of them by this worker" if used else words

@@ -1,4 +1,6 @@
-"""Reading a data set as verbs do it: with a bar while images are decoded, and what was found afterwards."""
+"""Reading a data set as verbs do it: with a bar while images are decoded, and what was found
+afterwards.
+"""
 
 import importlib
 import time
@@ -21,7 +23,8 @@ _WIDTH = 30  # characters of a notebook's bar
 
 
 def read_images(config: DataConfig, console: Console) -> Splits:
-    """`load`, shown on ``console``: a bar with images per second and the time left, lines in a log; then the summary.
+    """`load`, shown on ``console``: a bar with images per second and the time left, lines in a log;
+    then the summary.
 
     The folder is looked at again, also where this process has read it before.
 
@@ -36,7 +39,11 @@ def read_images(config: DataConfig, console: Console) -> Splits:
     skipped = splits.facts.skipped
     if skipped:
         more = " …" if len(skipped) > 3 else ""
-        console.print(f"  skipped {len(skipped)} unreadable images: {', '.join(skipped[:3])}{more}", markup=False, soft_wrap=True)
+        console.print(
+            f"  skipped {len(skipped)} unreadable images: {', '.join(skipped[:3])}{more}",
+            markup=False,
+            soft_wrap=True,
+        )
     return splits
 
 
@@ -44,7 +51,8 @@ class ReadingView:
     """An observer of `hopsearch.data.files.progress` that draws; a context manager.
 
     Args:
-        console: a terminal gets a bar, a notebook a line that changes, anything else a line every ten seconds.
+        console: a terminal gets a bar, a notebook a line that changes, anything else a line every
+            ten seconds.
         now: a clock, in seconds.
     """
 
@@ -58,7 +66,12 @@ class ReadingView:
     def __enter__(self) -> "ReadingView":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._close()
 
     def __call__(self, what: str, done: int, total: int) -> None:
@@ -71,7 +84,9 @@ class ReadingView:
         live = self._console.is_terminal or self._console.is_jupyter
         shown = self._bar is not None or self._cell is not None
         wait = (_REDRAWN if shown else _QUIET) if live else _EVERY
-        if now - self._drawn < wait and not (done == total and (shown or now - self._began >= _EVERY)):
+        if now - self._drawn < wait and not (
+            done == total and (shown or now - self._began >= _EVERY)
+        ):
             return
         self._drawn = now
         text = progress_words(what, done, total, now - self._began)
@@ -84,19 +99,29 @@ class ReadingView:
 
     def _draw_bar(self, done: int, total: int, text: str) -> None:
         if self._bar is None:
-            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
-            self._bar = Progress(*columns, console=self._console, transient=True, auto_refresh=False)
+            columns = (
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.description}", markup=False),
+            )
+            self._bar = Progress(
+                *columns, console=self._console, transient=True, auto_refresh=False
+            )
             self._task = self._bar.add_task("", total=total)
             self._bar.start()
         assert self._task is not None
-        self._bar.update(self._task, completed=done, description=text.partition("images, ")[2], refresh=True)
+        self._bar.update(
+            self._task, completed=done, description=text.partition("images, ")[2], refresh=True
+        )
 
     def _draw_cell(self, done: int, total: int, text: str) -> None:
         full = _WIDTH * done // total
         shown = {"text/plain": f"{'█' * full}{'░' * (_WIDTH - full)} {text}"}
         if self._cell is None:
             # Not rich's own bar: it needs ipywidgets, without which it shows nothing.
-            self._cell = importlib.import_module("IPython.display").display(shown, raw=True, display_id=True)
+            self._cell = importlib.import_module("IPython.display").display(
+                shown, raw=True, display_id=True
+            )
         else:
             self._cell.update(shown, raw=True)
 

@@ -1,4 +1,6 @@
-"""What the user sees while a search runs: a live table on a terminal, one log line per event otherwise."""
+"""What the user sees while a search runs: a live table on a terminal, one log line per event
+otherwise.
+"""
 
 import math
 import sys
@@ -22,7 +24,13 @@ from hopsearch.study.stopping.rung_judgements import latest
 from hopsearch.training import Row
 from hopsearch.training.process.job import Drawn
 
-_STYLES = {State.COMPLETE: "green", State.PRUNED: "yellow", State.FAILED: "red", State.RUNNING: "cyan", State.PAUSED: "blue"}
+_STYLES = {
+    State.COMPLETE: "green",
+    State.PRUNED: "yellow",
+    State.FAILED: "red",
+    State.RUNNING: "cyan",
+    State.PAUSED: "blue",
+}
 _SHOWN = 12  # rows of the live table: running trials, then the best
 _EVERY = 30.0  # seconds between two lines of how the search stands, off a terminal
 _AHEAD = 10.0  # seconds between two forecasts; a large study's cost more, and are made less often
@@ -36,7 +44,8 @@ class LiveView:
         view: the study.
         trials: how many trials are asked for.
         slots: how many run at once; for the estimate of the time left.
-        pruner: the rule of early stopping, by name; for the same, and for the next epoch at which it looks at a trial.
+        pruner: the rule of early stopping, by name; for the same, and for the next epoch at which
+            it looks at a trial.
         out: where to; by default standard output.
         now: a clock, in seconds.
 
@@ -54,28 +63,43 @@ class LiveView:
         out: TextIO | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._view, self._trials, self._slots, self._pruner, self._now = view, trials, slots, pruner, now
+        self._view, self._trials, self._slots, self._pruner, self._now = (
+            view,
+            trials,
+            slots,
+            pruner,
+            now,
+        )
         self._rule = make_pruner(pruner, view.identity.space.fidelity)
         self._console = Console(file=out or sys.stdout, soft_wrap=True)
-        lively = self._console.is_terminal and not self._console.is_dumb_terminal  # a dumb one cannot draw over what it has drawn
+        # a dumb one cannot draw over what it has drawn
+        lively = self._console.is_terminal and not self._console.is_dumb_terminal
         self._live = Live(console=self._console, auto_refresh=False) if lively else None
         self.budgets: Callable[[], list[str]] = list
         self.lasts: Callable[[], float | None] = lambda: None
         self._began, self._epochs_before = now(), view.epochs
         self._drawn = self._began
-        self._told = {record.number: record.epoch for record in view.counted()}  # a worker may repeat its epochs
+        # a worker may repeat its epochs
+        self._told = {record.number: record.epoch for record in view.counted()}
         self._judged = len(view.judgements)
         self._looked, self._busy = self._began, 0.0
-        self._first: int | None = None  # epochs when the first came in: until then workers were starting
+        # epochs when the first came in: until then workers were starting
+        self._first: int | None = None
         self._over = False  # the winner's training is told of by others
-        self._ahead: tuple[float, float] | None = None  # when the search will have ended, and until when that is believed
+        # when the search will have ended, and until when that is believed
+        self._ahead: tuple[float, float] | None = None
 
     def __enter__(self) -> "LiveView":
         if self._live:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._judge()
         self._draw(force=True)
         self._over = True
@@ -109,7 +133,8 @@ class LiveView:
     def end(self, record: TrialRecord) -> None:
         """A trial reached its end."""
         waited = record.epoch in record.promotions and record.promotions[record.epoch].retired
-        if not self._live and not waited and record.state.ended:  # those that waited end all at once, and who ends them says so
+        # those that waited end all at once, and who ends them says so
+        if not self._live and not waited and record.state.ended:
             self._line(record, f"{record.state.value} after")
         self._judge()
         self._draw()
@@ -123,15 +148,21 @@ class LiveView:
         best = record.best(self._view.sign)
         value = f", {self._view.objective} {best[1]:.4f}" if best else ""
         why = f" ({record.reason})" if record.reason else ""
-        self.say(f"trial {record.number} {what} {record.epoch} epoch{'s' if record.epoch != 1 else ''}{value}{why}")
+        self.say(
+            f"trial {record.number} {what} {record.epoch} "
+            f"epoch{'s' if record.epoch != 1 else ''}{value}{why}"
+        )
 
     def _draw(self, force: bool = False) -> None:
         if self._over:
             return
         now = self._now()
-        self._busy += (now - self._looked) * min(self._slots, sum(r.state == State.RUNNING for r in self._view.counted()))
+        self._busy += (now - self._looked) * min(
+            self._slots, sum(r.state == State.RUNNING for r in self._view.counted())
+        )
         self._looked = now
-        every = 0.2 if self._live else _EVERY  # faster than the eye follows costs the trials their cores
+        # faster than the eye follows costs the trials their cores
+        every = 0.2 if self._live else _EVERY
         if not force and now - self._drawn <= every:
             return
         self._drawn = now
@@ -147,24 +178,51 @@ class LiveView:
     def _headline(self) -> list[str]:
         """How the search stands, in words that are not to be broken."""
         counted = self._view.counted()
-        states = Counter("waiting" if r.state == State.PAUSED else "ended" if r.state.ended else "running" for r in counted)
-        stand = ", ".join(f"{states[word]} {word}" for word in ("running", "waiting", "ended") if states[word])
+        states = Counter(
+            "waiting" if r.state == State.PAUSED else "ended" if r.state.ended else "running"
+            for r in counted
+        )
+        stand = ", ".join(
+            f"{states[word]} {word}" for word in ("running", "waiting", "ended") if states[word]
+        )
         begun = f"{len(counted)} of {self._trials} trials begun" + (f" ({stand})" if stand else "")
         ranked = self._view.ranked()
-        best = f"best {self._view.value(ranked[0]):.4f} (trial {ranked[0].number})" if ranked else "no value yet"
+        best = (
+            f"best {self._view.value(ranked[0]):.4f} (trial {ranked[0].number})"
+            if ranked
+            else "no value yet"
+        )
         seconds = self._now() - self._began
         epochs = self._view.epochs - self._epochs_before
         rate = epochs / seconds if seconds else 0.0
-        speed = f"{rate:.1f} epochs/s" if rate >= 0.5 else f"{60 * rate:.1f} epochs/min" if epochs else "starting"
+        speed = (
+            f"{rate:.1f} epochs/s"
+            if rate >= 0.5
+            else f"{60 * rate:.1f} epochs/min"
+            if epochs
+            else "starting"
+        )
         left = self.left()
-        ahead = [] if left is None else [f"about {clock(left)} left"] if left >= 1 else ["nearly done"]
-        budgets = [f"budget left: {word}" if not number else word for number, word in enumerate(self.budgets())]
+        ahead = (
+            [] if left is None else [f"about {clock(left)} left"] if left >= 1 else ["nearly done"]
+        )
+        budgets = [
+            f"budget left: {word}" if not number else word
+            for number, word in enumerate(self.budgets())
+        ]
         return [begun, best, speed, f"{clock(seconds)} so far", *ahead, *budgets]
 
     def left(self) -> float | None:
-        """Seconds until its trials or a budget will have ended the search; None before the second epoch and after the last."""
-        counted, epochs = self._view.counted(), 0 if self._first is None else self._view.epochs - self._first
-        if not epochs or (len(counted) >= self._trials and all(record.state.ended for record in counted)):
+        """Seconds until its trials or a budget will have ended the search; None before the second
+        epoch and after the last.
+        """
+        counted, epochs = (
+            self._view.counted(),
+            0 if self._first is None else self._view.epochs - self._first,
+        )
+        if not epochs or (
+            len(counted) >= self._trials and all(record.state.ended for record in counted)
+        ):
             return None
         now = self._now()
         if self._ahead is None or now >= self._ahead[1]:
@@ -184,7 +242,11 @@ class LiveView:
         values = [record.best(self._view.sign) for record in shown]
         columns = [
             Column("trial", [str(record.number) for record in shown]),
-            Column("state", [Text(one.state.value, style=_STYLES.get(one.state, "")) for one in shown], left=True),
+            Column(
+                "state",
+                [Text(one.state.value, style=_STYLES.get(one.state, "")) for one in shown],
+                left=True,
+            ),
             Column("epoch", [str(record.epoch) for record in shown]),
             Column("next rung", [self._next_rung(record) for record in shown], order=1),
             Column(self._view.objective, [f"{value[1]:.4f}" if value else "" for value in values]),
@@ -201,6 +263,17 @@ class LiveView:
         last = self._view.identity.space.fidelity.max_epochs
         if record.sent_on(last):
             return str(last)
-        skipped = {judgement.epoch for judgement in latest(self._view.judgements) if judgement.skipped}
-        ahead = (epoch for epoch in range(record.epoch + 1, last) if self._rule.chooses_at(epoch, record.number))
-        return str(next((epoch for epoch in ahead if epoch not in skipped), last if record.epoch < last else ""))
+        skipped = {
+            judgement.epoch for judgement in latest(self._view.judgements) if judgement.skipped
+        }
+        ahead = (
+            epoch
+            for epoch in range(record.epoch + 1, last)
+            if self._rule.chooses_at(epoch, record.number)
+        )
+        return str(
+            next(
+                (epoch for epoch in ahead if epoch not in skipped),
+                last if record.epoch < last else "",
+            )
+        )

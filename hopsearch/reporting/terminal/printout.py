@@ -27,7 +27,9 @@ class _Discreet(Console):
 
 
 def make_console(out: TextIO | None = None) -> Console:
-    """Standard output, or ``out``; a file or a pipe has no width to fit into. Passwords are hidden."""
+    """Standard output, or ``out``; a file or a pipe has no width to fit into. Passwords are
+    hidden.
+    """
     console = _Discreet(file=out, highlight=False)
     return console if console.is_terminal else _Discreet(file=out, highlight=False, width=10_000)
 
@@ -41,24 +43,39 @@ def show(view: StudyView, console: Console, top: int = 10) -> None:
     """Print the leaderboard and what the search cost."""
     counts = summary(view)
     states = ", ".join(
-        f"{counts[state]} {state}" for state in ("complete", "pruned", "failed", "open", "running", "paused") if counts[state]
+        f"{counts[state]} {state}"
+        for state in ("complete", "pruned", "failed", "open", "running", "paused")
+        if counts[state]
     )
     refused = counts["infeasible"] + counts["duplicate"]
     console.print(
-        f"study {view.identity.name}: {states or 'no trials yet'}" + (f"; {refused} proposals refused" if refused else "")
+        f"study {view.identity.name}: {states or 'no trials yet'}"
+        + (f"; {refused} proposals refused" if refused else "")
     )
     if counts["full_epochs"]:
         share = counts["epochs"] / counts["full_epochs"]
-        console.print(f"{counts['epochs']} epochs trained, {share:.0%} of the {counts['full_epochs']} without early stopping")
+        console.print(
+            f"{counts['epochs']} epochs trained, {share:.0%} of the {counts['full_epochs']} "
+            f"without early stopping"
+        )
     rows = leaderboard(view)[:top]
     if rows:
         table, missing = fitted(_columns(view, rows), console.width, "bold")
         console.print(table)
         if missing:
-            console.print(f"no room here for {', '.join(missing)}: leaderboard.csv and the report have all", markup=False)
+            console.print(
+                f"no room here for {', '.join(missing)}: leaderboard.csv and the report have all",
+                markup=False,
+            )
     if len(view.objectives) > 1 and rows:
-        words = ", ".join(f"{objective.name} {'up' if objective.sign > 0 else 'down'}" for objective in view.objectives)
-        console.print(f"* Pareto front ({words}): {len(view.front())} trials; no other trial is better in all objectives")
+        words = ", ".join(
+            f"{objective.name} {'up' if objective.sign > 0 else 'down'}"
+            for objective in view.objectives
+        )
+        console.print(
+            f"* Pareto front ({words}): {len(view.front())} trials; no other trial is better in "
+            f"all objectives"
+        )
     for judgement in latest(view.judgements):
         console.print(judgement.words(view.identity.space.fidelity.rungs), markup=False)
     if words := no_better_words(view):
@@ -66,17 +83,27 @@ def show(view: StudyView, console: Console, top: int = 10) -> None:
     if view.dropped:
         kept = ", ".join(map(str, view.kept or ())) or "none"
         again = f"python -m hopsearch.train from={view.identity.name}#<trial>"
-        console.print(f"weights are kept for trials {kept}; {again} trains another one again", markup=False)
+        console.print(
+            f"weights are kept for trials {kept}; {again} trains another one again", markup=False
+        )
     if view.winner:
         _winner(view, view.winner, console)
 
 
 def _winner(view: StudyView, winner: Mapping[str, Any], console: Console) -> None:
-    images, classes = view.identity.origin.get("images", {}), view.identity.origin.get("classes", [])
+    images, classes = (
+        view.identity.origin.get("images", {}),
+        view.identity.origin.get("classes", []),
+    )
     part = view.identity.origin.get("data", {}).get("test part")
-    reads = f"(test split read for {winner['test_reads']} winner(s)" + (f"; it is {part})" if part else ")")
+    reads = f"(test split read for {winner['test_reads']} winner(s)" + (
+        f"; it is {part})" if part else ")"
+    )
     weights = f"weights in {view.folder / winner['folder']}"
-    console.print(f"winner: trial {winner['trial']}, {winner_values(winner, images)} {reads}; {weights}", markup=False)
+    console.print(
+        f"winner: trial {winner['trial']}, {winner_values(winner, images)} {reads}; {weights}",
+        markup=False,
+    )
     if how := election_words(view.optuna.user_attrs.get(ELECTION)):
         console.print(f"winner: {how}", markup=False)
     for sentence in winner_verdicts(winner, images, classes):
@@ -94,9 +121,18 @@ def _columns(view: StudyView, rows: Sequence[Row]) -> list[Column]:
         Column(view.objective, ["" if row.value is None else f"{row.value:.4f}" for row in rows]),
     ]
     if any(other in row.peak for row in rows):
-        columns.append(Column(_BESIDE[other], [f"{row.peak[other]:.4f}" if other in row.peak else "" for row in rows]))
+        columns.append(
+            Column(
+                _BESIDE[other],
+                [f"{row.peak[other]:.4f}" if other in row.peak else "" for row in rows],
+            )
+        )
     columns.append(Column("epochs", [str(row.epochs) for row in rows]))
-    columns.append(Column("params", [f"{record.cost.get('params', 0):,}" for record in records], order=1))
+    columns.append(
+        Column("params", [f"{record.cost.get('params', 0):,}" for record in records], order=1)
+    )
     costs = [objective.name for objective in view.objectives[1:] if objective.name != "params"]
-    columns += [Column(name, [short(record.cost.get(name, "")) for record in records]) for name in costs]
+    columns += [
+        Column(name, [short(record.cost.get(name, "")) for record in records]) for name in costs
+    ]
     return columns + settings([record.params for record in records], varied(view), order=2)

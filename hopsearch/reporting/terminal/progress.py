@@ -16,7 +16,8 @@ from hopsearch.training.process.job import Progress
 class Curve:
     """A training's curve, told as it comes. Use it as a context manager.
 
-    The event file is written anew from the checkpoint's own history at every start: no gap, no double point.
+    The event file is written anew from the checkpoint's own history at every start: no gap, no
+    double point.
 
     Args:
         folder: of the event file.
@@ -34,7 +35,12 @@ class Curve:
     def __enter__(self) -> "Curve":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._file.close()
 
     def take(self, progress: Progress) -> None:
@@ -42,10 +48,14 @@ class Curve:
         known = int(self._rows[-1]["epoch"]) if self._rows else 0
         new = [row for row in progress.rows if row["epoch"] > known]
         for row in new:
-            self._file.scalars(int(row["epoch"]), {tag_of(name): value for name, value in row.items() if name != "epoch"})
+            self._file.scalars(
+                int(row["epoch"]),
+                {tag_of(name): value for name, value in row.items() if name != "epoch"},
+            )
         self._file.flush()
         if not self._rows and new:
-            self._first = int(new[-1]["epoch"])  # the first that comes is where it goes on from, or its first epoch
+            # the first that comes is where it goes on from, or its first epoch
+            self._first = int(new[-1]["epoch"])
             self._began = time.monotonic()
         self._rows += new
         if new:
@@ -58,6 +68,8 @@ class Curve:
         if done > self._first:
             left = f", about {clock(seconds / (done - self._first) * (self._epochs - done))} left"
         return (
-            f"epoch {done}/{self._epochs}: train_loss {row['train_loss']:.4f}, val_acc {row['val_acc']:.4f} "
-            f"(best {best['val_acc']:.4f} at {int(best['epoch'])}), {row['images_per_s']:,.0f} images/s{left}"
+            f"epoch {done}/{self._epochs}: train_loss {row['train_loss']:.4f}, val_acc "
+            f"{row['val_acc']:.4f} "
+            f"(best {best['val_acc']:.4f} at {int(best['epoch'])}), {row['images_per_s']:,.0f} "
+            f"images/s{left}"
         )

@@ -1,4 +1,6 @@
-"""Opening a study's database: what can be wrong with its address is told before anything is made or asked."""
+"""Opening a study's database: what can be wrong with its address is told before anything is made or
+asked.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -15,16 +17,24 @@ from hopsearch.core.errors import ConfigError, StudyError
 from hopsearch.study.persistence.database_lease import tell_plainly
 
 _KINDS = ("sqlite", "postgresql", "mysql", "mariadb", "oracle", "mssql")
-_PACKAGES = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient", "pymysql": "PyMySQL"}
+_PACKAGES = {
+    "psycopg": "psycopg[binary]",
+    "psycopg2": "psycopg2-binary",
+    "MySQLdb": "mysqlclient",
+    "pymysql": "PyMySQL",
+}
 """What installs a driver, where it is not called like the module."""
-_EXAMPLES = "Write e.g. database=sqlite:///study.db, or database=postgresql+psycopg://user@host/name"
+_EXAMPLES = (
+    "Write e.g. database=sqlite:///study.db, or database=postgresql+psycopg://user@host/name"
+)
 
 
 def check_address(database: str) -> URL:
     """A database's address, read; nothing is asked of the database.
 
     Raises:
-        ConfigError: no address, an unknown kind of database, a driver that is not installed, or no place for an SQLite file.
+        ConfigError: no address, an unknown kind of database, a driver that is not installed, or no
+            place for an SQLite file.
     """
     place = f"database={database}"
     try:
@@ -32,7 +42,9 @@ def check_address(database: str) -> URL:
     except ArgumentError:
         raise ConfigError(place, "must be the address of a database", _EXAMPLES) from None
     except ValueError:
-        raise ConfigError(place, "the port in a database's address must be a number", _EXAMPLES) from None
+        raise ConfigError(
+            place, "the port in a database's address must be a number", _EXAMPLES
+        ) from None
     kind, _, driver = url.drivername.partition("+")
     if kind not in _KINDS:
         raise ConfigError(place, f"unknown kind of database, got {kind!r}", choices(kind, _KINDS))
@@ -44,7 +56,9 @@ def check_address(database: str) -> URL:
         module = error.name or driver
         install = f"pip install '{_PACKAGES.get(module, module)}'"
         raise ConfigError(
-            place, f"its driver must be installed, got no Python package {module}", f"Install it: {install}"
+            place,
+            f"its driver must be installed, got no Python package {module}",
+            f"Install it: {install}",
         ) from None
     if kind == "sqlite":
         _check_file(url, place)
@@ -66,7 +80,8 @@ def open_database(database: str, writer: bool) -> BaseStorage:
 
     Args:
         database: its address.
-        writer: whether this process will write; a reader makes no SQLite file, and keeps no connection open.
+        writer: whether this process will write; a reader makes no SQLite file, and keeps no
+            connection open.
 
     Raises:
         ConfigError: see `check_address`.
@@ -75,21 +90,38 @@ def open_database(database: str, writer: bool) -> BaseStorage:
     place, file = f"database={database}", sqlite_file(database)
     if file and not writer and not file.exists():
         rule = f"must hold a study, got no file {file}"
-        raise StudyError(place, rule, "Check the path: after sqlite: three slashes begin a path from here, four an absolute one")
+        raise StudyError(
+            place,
+            rule,
+            (
+                "Check the path: after sqlite: three slashes begin a path from here, four an "
+                "absolute "
+                "one"
+            ),
+        )
     pool: dict[str, Any] = {} if writer or file else {"poolclass": NullPool}
     try:
         storage = get_storage(RDBStorage(database, engine_kwargs=pool))
     except SQLAlchemyError as error:
-        hint = "Check that it is an SQLite file that can be written" if file else "Check that it runs, and the address's parts"
+        hint = (
+            "Check that it is an SQLite file that can be written"
+            if file
+            else "Check that it runs, and the address's parts"
+        )
         raise StudyError(place, f"the database must answer, got: {_plain(error)}", hint) from None
     except RuntimeError as error:  # the tables of another version
-        rule, hint = f"the database must be of this version, got: {_plain(error)}", "Upgrade it, or start a new study"
+        rule, hint = (
+            f"the database must be of this version, got: {_plain(error)}",
+            "Upgrade it, or start a new study",
+        )
         raise StudyError(place, rule, hint) from None
     except (KeyError, IndexError, ValueError) as error:
         rule = f"braces in an address are Optuna's own, got {_plain(error)}"
         raise ConfigError(place, rule, "Write %7B and %7D for { and }") from None
     except (OSError, OptunaError) as error:
-        raise StudyError(place, f"the database must open, got: {_plain(error)}", "Check its address and rights") from None
+        raise StudyError(
+            place, f"the database must open, got: {_plain(error)}", "Check its address and rights"
+        ) from None
     tell_plainly(engine_of(storage), database)
     return storage
 
@@ -109,10 +141,22 @@ def _check_file(url: URL, place: str) -> None:
         return  # SQLite's own form, with settings of its own
     file = Path(str(url.database))
     if file.is_dir():
-        raise ConfigError(place, "must name a file, got a folder", f"Write e.g. database=sqlite:///{file / 'study.db'}")
+        raise ConfigError(
+            place,
+            "must name a file, got a folder",
+            f"Write e.g. database=sqlite:///{file / 'study.db'}",
+        )
     if not file.parent.is_dir():
         rule = f"the folder of its file must exist, got nothing at {file.parent}"
-        raise ConfigError(place, rule, "Make it, or check the path: three slashes begin a path from here, four an absolute one")
+        raise ConfigError(
+            place,
+            rule,
+            (
+                "Make it, or check the path: three slashes begin a path from here, four an "
+                "absolute "
+                "one"
+            ),
+        )
 
 
 def _plain(error: Exception) -> str:

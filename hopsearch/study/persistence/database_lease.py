@@ -1,4 +1,6 @@
-"""The lease on a study in a database: a row that only one process can have, checked in the transaction of every write."""
+"""The lease on a study in a database: a row that only one process can have, checked in the
+transaction of every write.
+"""
 
 import time
 from collections.abc import Callable
@@ -6,7 +8,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import IntegrityError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    SQLAlchemyError,
+)
 
 from hopsearch.core.errors import StudyError
 from hopsearch.storage.lease import Holder, Lease, Seen
@@ -21,10 +29,12 @@ _WRITES = ("INSERT", "UPDATE", "DELETE", "REPLACE")
 
 
 class DatabaseLease(Lease):
-    """Held by the process whose token is in the study's row; the database's own clock says when it was last heard of.
+    """Held by the process whose token is in the study's row; the database's own clock says when it
+    was last heard of.
 
-    Every transaction that writes first touches that row under its token: it is locked until the commit, so that nothing of a
-    process that has lost the lease can be committed after another has taken it.
+    Every transaction that writes first touches that row under its token: it is locked until the
+    commit, so that nothing of a process that has lost the lease can be committed after another has
+    taken it.
 
     Args:
         engine: of the study's storage; all that is written through it is checked from then on.
@@ -58,7 +68,10 @@ class DatabaseLease(Lease):
         self._engine.dispose()
 
     def _create(self) -> None:
-        columns = "study VARCHAR(255) PRIMARY KEY, token BIGINT NOT NULL, beat DOUBLE PRECISION NOT NULL, holder TEXT NOT NULL"
+        columns = (
+            "study VARCHAR(255) PRIMARY KEY, token BIGINT NOT NULL, beat DOUBLE PRECISION "
+            "NOT NULL, holder TEXT NOT NULL"
+        )
         try:
             with self._engine.begin() as connection:
                 connection.execute(text(f"CREATE TABLE IF NOT EXISTS {_TABLE} ({columns})"))
@@ -66,12 +79,17 @@ class DatabaseLease(Lease):
             return
         except SQLAlchemyError as error:
             raise StudyError(
-                self._place, f"the database must be writable, got: {error}", "Check its address and rights"
+                self._place,
+                f"the database must be writable, got: {error}",
+                "Check its address and rights",
             ) from error
 
     def _look(self) -> Seen:
         with self._engine.connect() as connection:
-            query = f"SELECT token, beat, holder, {self._now()} - beat FROM {_TABLE} WHERE study = :study"
+            query = (
+                f"SELECT token, beat, holder, {self._now()} - beat FROM {_TABLE} WHERE study "
+                f"= :study"
+            )
             row = connection.execute(text(query), {"study": self._study}).first()
         if row is None:
             return Seen(None)
@@ -79,9 +97,17 @@ class DatabaseLease(Lease):
         return Seen(Holder.read(holder), repr(beat), float(age), int(token))
 
     def _take(self, seen: Seen) -> bool:
-        values = {"study": self._study, "token": seen.token, "holder": self.me.text, "beat": seen.beat and float(seen.beat)}
+        values = {
+            "study": self._study,
+            "token": seen.token,
+            "holder": self.me.text,
+            "beat": seen.beat and float(seen.beat),
+        }
         if seen.token is None:
-            change = f"INSERT INTO {_TABLE} (study, token, beat, holder) VALUES (:study, 1, {self._now()}, :holder)"
+            change = (
+                f"INSERT INTO {_TABLE} (study, token, beat, holder) VALUES (:study, 1, "
+                f"{self._now()}, :holder)"
+            )
             values.pop("token")
             values.pop("beat")
         else:
@@ -103,12 +129,17 @@ class DatabaseLease(Lease):
 
     def _give_back(self) -> None:
         with self._engine.begin() as connection:
-            change = f"UPDATE {_TABLE} SET holder = '', beat = 0 WHERE study = :study AND token = :token"
+            change = (
+                f"UPDATE {_TABLE} SET holder = '', beat = 0 WHERE study = :study AND token = :token"
+            )
             connection.execute(text(change), {"study": self._study, "token": self._token})
 
     def _touch(self, connection: Connection) -> bool:
         change = f"UPDATE {_TABLE} SET beat = {self._now()} WHERE study = :study AND token = :token"
-        return bool(connection.execute(text(change), {"study": self._study, "token": self._token}).rowcount == 1)
+        return bool(
+            connection.execute(text(change), {"study": self._study, "token": self._token}).rowcount
+            == 1
+        )
 
     def _now(self) -> str:
         if self._clock:
@@ -116,7 +147,8 @@ class DatabaseLease(Lease):
         return repr(time.time())  # a database of another kind: this machine's clock
 
     def _bound(self, connection: Any, _: Any) -> None:
-        # A holder that is stopped in the middle of a write would keep its row locked, and its successor out, for ever.
+        # A holder that is stopped in the middle of a write would keep its row locked, and its
+        # successor out, for ever.
         bound = {
             "postgresql": f"SET idle_in_transaction_session_timeout = {int(self._seconds * 1000)}",
             "mysql": f"SET SESSION wait_timeout = {max(1, int(self._seconds))}",
@@ -128,7 +160,11 @@ class DatabaseLease(Lease):
             connection.commit()
 
     def _fence(self, connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
-        if _TABLE in statement or connection.info.get(_TABLE) or not statement.lstrip()[:7].upper().startswith(_WRITES):
+        if (
+            _TABLE in statement
+            or connection.info.get(_TABLE)
+            or not statement.lstrip()[:7].upper().startswith(_WRITES)
+        ):
             return
         if self._lost or not self._touch(connection):
             connection.info.pop(_TABLE, None)
@@ -136,7 +172,8 @@ class DatabaseLease(Lease):
         connection.info[_TABLE] = True
 
     def _next(self, connection: Connection) -> None:
-        if not connection.invalidated:  # as when the server has ended it; a new one knows nothing of it
+        # as when the server has ended it; a new one knows nothing of it
+        if not connection.invalidated:
             connection.info.pop(_TABLE, None)
 
 
@@ -144,9 +181,13 @@ def tell_plainly(engine: Engine, place: str) -> None:
     """Have a database that does not answer end in a sentence, not in a traceback."""
 
     def explain(context: ExceptionContext) -> None:
-        if isinstance(context.sqlalchemy_exception, OperationalError | InterfaceError | InternalError):
+        if isinstance(
+            context.sqlalchemy_exception, OperationalError | InterfaceError | InternalError
+        ):
             found = " ".join(str(context.original_exception).split())
             hint = "What was reported before is saved: run the same command again"
-            raise StudyError(place, f"the database must answer, got: {found}", hint) from context.original_exception
+            raise StudyError(
+                place, f"the database must answer, got: {found}", hint
+            ) from context.original_exception
 
     event.listen(engine, "handle_error", explain)

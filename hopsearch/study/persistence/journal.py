@@ -1,4 +1,6 @@
-"""The journal's file: lines that are only ever added, chained to each other, and checked whenever they are read."""
+"""The journal's file: lines that are only ever added, chained to each other, and checked whenever
+they are read.
+"""
 
 import contextlib
 import json
@@ -18,16 +20,20 @@ _TURN = 3.0  # seconds: no write takes as long
 
 
 class _Turn(JournalFileSymlinkLock):
-    """Optuna's own lock, for the moment of a write: `StudyLock` keeps other searches out, but not notes of optuna-dashboard.
+    """Optuna's own lock, for the moment of a write: `StudyLock` keeps other searches out, but not
+    notes of optuna-dashboard.
 
-    A killed process may leave its file behind; the next one waits for it only as long as no write takes.
+    A killed process may leave its file behind; the next one waits for it only as long as no write
+    takes.
     """
 
     def __init__(self, file: Path) -> None:
         super().__init__(str(file.absolute()))
 
     def acquire(self) -> bool:
-        """As in Optuna; where links cannot be made it is done without, and the write itself says what is wrong."""
+        """As in Optuna; where links cannot be made it is done without, and the write itself says
+        what is wrong.
+        """
         left_behind = time.monotonic() + _TURN
         while True:
             try:
@@ -57,8 +63,8 @@ class Journal(JournalFileBackend):
         chain: how far it was followed.
 
     Raises:
-        StudyError: from `append_logs`, where the journal cannot be written; from both methods, where a line does not follow the
-            one before it.
+        StudyError: from `append_logs`, where the journal cannot be written; from both methods,
+            where a line does not follow the one before it.
     """
 
     def __init__(self, file: Path, guard: Callable[[], None] | None = None) -> None:
@@ -89,7 +95,8 @@ class Journal(JournalFileBackend):
         """As in Optuna, each line with its link."""
         if self._guard:
             self._guard()
-        with held():  # Optuna's lock, interrupted while it is released, misses its own file and says that instead
+        # Optuna's lock, interrupted while it is released, misses its own file and says that instead
+        with held():
             self._lock.acquire()
             try:
                 self._append(logs)
@@ -98,10 +105,13 @@ class Journal(JournalFileBackend):
 
     def _append(self, logs: list[dict[str, Any]]) -> None:
         if self._path.stat().st_size > self._log_number_offset.get(self.chain.count, 0):
-            for _ in self.read_logs(self.chain.count):  # of another program: the chain goes through its lines too
+            # of another program: the chain goes through its lines too
+            for _ in self.read_logs(self.chain.count):
                 pass
         chain, end = self.chain.copy(), self._log_number_offset[self.chain.count]
-        lines = [chain.link(json.dumps(log, separators=(",", ":")).encode()) + b"\n" for log in logs]
+        lines = [
+            chain.link(json.dumps(log, separators=(",", ":")).encode()) + b"\n" for log in logs
+        ]
         try:
             with self._path.open("ab") as file:
                 file.write(b"".join(lines))
@@ -111,7 +121,9 @@ class Journal(JournalFileBackend):
             with contextlib.suppress(OSError):
                 os.truncate(self._path, end)
             hint = "Free some space and run the same command again; all before is saved"
-            raise StudyError(str(self._path), f"the journal must be writable, got: {error.strerror}", hint) from error
+            raise StudyError(
+                str(self._path), f"the journal must be writable, got: {error.strerror}", hint
+            ) from error
         for number, line in enumerate(lines, self.chain.count + 1):
             end += len(line)
             self._log_number_offset[number] = end
@@ -126,20 +138,25 @@ class Journal(JournalFileBackend):
             if last:
                 return None
             rule = f"line {number} must be whole, got: {error}"
-            hint = f"Restore it from a copy; or keep the lines before it, from which a search goes on: head -n {number - 1}"
+            hint = (
+                f"Restore it from a copy; or keep the lines before it, from which a search "
+                f"goes on: head -n {number - 1}"
+            )
             raise StudyError(str(self._path), rule, hint) from error
         return log
 
 
 def read_journal(journal: Path) -> list[dict[str, Any]]:
-    """The journal's lines, in the order in which they were written; half a line at its end is left out."""
+    """The journal's lines, in the order in which they were written; half a line at its end is left
+    out.
+    """
     return list(Journal(journal).read_logs(0))
 
 
 def drop_torn_line(journal: Path) -> None:
     """Remove what a killed process has written of a line; for the one that writes on."""
-    # A process killed while it wrote leaves half a line, which nobody was told of. Optuna skips it as long as it is the last,
-    # but would append to it and so spoil the next line too.
+    # A process killed while it wrote leaves half a line, which nobody was told of. Optuna skips it
+    # as long as it is the last, but would append to it and so spoil the next line too.
     if not journal.exists():
         return
     with journal.open("r+b") as file:

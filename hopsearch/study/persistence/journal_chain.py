@@ -1,7 +1,9 @@
-"""The chain through a journal's lines: each carries its number and a hash of itself and of all before it.
+"""The chain through a journal's lines: each carries its number and a hash of itself and of all
+before it.
 
-A line reads ``{…,"chain":"57:0123456789abcdef"}``; Optuna passes the field over. Lines without it are of an older version, or of
-another program, e.g. a note made in optuna-dashboard: they are counted and hashed like the others.
+A line reads ``{…,"chain":"57:0123456789abcdef"}``; Optuna passes the field over. Lines without it
+are of an older version, or of another program, e.g. a note made in optuna-dashboard: they are
+counted and hashed like the others.
 """
 
 import hashlib
@@ -40,12 +42,15 @@ class Chain:
         """Follow a line that was read.
 
         Raises:
-            StudyError: it does not follow the one before it; it says which line, and what is wrong with it.
+            StudyError: it does not follow the one before it; it says which line, and what is wrong
+                with it.
         """
         number, match = self.count + 1, _LINK.search(line)
         hashed = _hashed(self._hash, line[: match.start()] + b"}" if match else line)
         if match and int(match[1]) != number:
-            raise self._broken(number, f"got line {int(match[1])} there: {_moved(int(match[1]), number)}")
+            raise self._broken(
+                number, f"got line {int(match[1])} there: {_moved(int(match[1]), number)}"
+            )
         if match and match[2].decode() != hashed.hex():
             before = "" if self.begins else ", or one of those before it, which have no links"
             raise self._broken(number, f"got another hash: it was altered{before}")
@@ -58,7 +63,12 @@ class Chain:
     def copy(self) -> "Chain":
         """The same, to go on from without changing this one."""
         other = Chain(self._place)
-        other.count, other.begins, other.foreign, other._hash = self.count, self.begins, list(self.foreign), self._hash
+        other.count, other.begins, other.foreign, other._hash = (
+            self.count,
+            self.begins,
+            list(self.foreign),
+            self._hash,
+        )
         return other
 
     def __str__(self) -> str:
@@ -71,7 +81,10 @@ class Chain:
 
     def _broken(self, number: int, found: str) -> StudyError:
         rule = f"line {number} must follow line {number - 1}, {found}"
-        hint = f"Restore it from a copy; or keep the lines before it, from which a search goes on: head -n {number - 1}"
+        hint = (
+            f"Restore it from a copy; or keep the lines before it, from which a search goes "
+            f"on: head -n {number - 1}"
+        )
         return StudyError(self._place, rule, hint)
 
 

@@ -1,4 +1,6 @@
-"""Where a study is kept: an append-only journal in its folder, or any Optuna storage; one writer at a time."""
+"""Where a study is kept: an append-only journal in its folder, or any Optuna storage; one writer at
+a time.
+"""
 
 import copy
 import errno
@@ -31,7 +33,8 @@ class _Storage(JournalStorage):
 
     def __init__(self, journal: Journal) -> None:
         super().__init__(journal)
-        self._passed: dict[int, int] = {}  # by study: so many first trials do not wait, and so never will again
+        # by study: so many first trials do not wait, and so never will again
+        self._passed: dict[int, int] = {}
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -40,7 +43,11 @@ class _Storage(JournalStorage):
         if states != (TrialState.WAITING,):
             return super().get_all_trials(study_id, deepcopy, states)
         passed = self._passed.get(study_id, 0)
-        trials = self._from(study_id, passed) if passed else super().get_all_trials(study_id, deepcopy=False)
+        trials = (
+            self._from(study_id, passed)
+            if passed
+            else super().get_all_trials(study_id, deepcopy=False)
+        )
         waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
         self._passed[study_id] = waiting[0].number if waiting else passed + len(trials)
         return copy.deepcopy(waiting) if deepcopy else waiting
@@ -49,14 +56,17 @@ class _Storage(JournalStorage):
         found: list[FrozenTrial] = []
         while True:
             try:
-                trial_id = self.get_trial_id_from_study_id_trial_number(study_id, number + len(found))
+                trial_id = self.get_trial_id_from_study_id_trial_number(
+                    study_id, number + len(found)
+                )
             except KeyError:
                 return found
             found.append(self.get_trial(trial_id))
 
 
 class StudyLock:
-    """The right to write to a study's or a training's folder; the kernel takes it back when the process dies, however it dies.
+    """The right to write to a study's or a training's folder; the kernel takes it back when the
+    process dies, however it dies.
 
     Raises:
         StudyError: the folder cannot be written, or another process has it open.
@@ -73,19 +83,30 @@ class StudyLock:
             file = path.open("a+", encoding="utf-8")
         except OSError as error:
             hint = "Give another folder with storage=<folder>"
-            raise StudyError(str(folder), f"the folder must be writable, got: {error.strerror}", hint) from None
+            raise StudyError(
+                str(folder), f"the folder must be writable, got: {error.strerror}", hint
+            ) from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):  # e.g. NFS without its lock service
+            # e.g. NFS without its lock service
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 file.close()
-                hint = "Put storage=<folder> on a disk with locks, or use storage=file://<folder> or a database=, which need none"
-                raise StudyError(str(folder), f"its file system must know locks, got: {error.strerror}", hint) from None
+                hint = (
+                    "Put storage=<folder> on a disk with locks, or use storage=file://<folder> "
+                    "or a database=, which need none"
+                )
+                raise StudyError(
+                    str(folder), f"its file system must know locks, got: {error.strerror}", hint
+                ) from None
             file.seek(0)
             holder = Holder.read(text := file.read().strip()) or text or "another process"
             file.close()
             rule = f"one process at a time may write here, got a second one beside {holder}"
-            hint = "Wait for it, stop it, or use another name: study=<name> of a search, name=<name> of a training"
+            hint = (
+                "Wait for it, stop it, or use another name: study=<name> of a search, "
+                "name=<name> of a training"
+            )
             raise StudyError(str(folder), rule, hint) from None
         file.truncate(0)
         file.write(Holder.me().text)
@@ -97,7 +118,9 @@ class StudyLock:
         self._file.close()
 
 
-def open_storage(folder: Path, database: str | None, writer: bool, guard: Callable[[], None] | None = None) -> BaseStorage:
+def open_storage(
+    folder: Path, database: str | None, writer: bool, guard: Callable[[], None] | None = None
+) -> BaseStorage:
     """The study's Optuna storage.
 
     Args:
@@ -118,22 +141,38 @@ def open_storage(folder: Path, database: str | None, writer: bool, guard: Callab
         if writer:
             drop_torn_line(journal)
         elif not journal.exists():
-            raise StudyError(str(folder), f"must hold a study, got no {JOURNAL}", studies_beside(folder))
+            raise StudyError(
+                str(folder), f"must hold a study, got no {JOURNAL}", studies_beside(folder)
+            )
         return _Storage(Journal(journal, guard))
     except (OSError, OptunaError, ValueError) as error:
         rule = f"the study's journal must open, got: {error}"
-        raise StudyError(str(folder / JOURNAL), rule, "Restore it from a copy, or start a new study") from error
+        raise StudyError(
+            str(folder / JOURNAL), rule, "Restore it from a copy, or start a new study"
+        ) from error
 
 
 def studies_beside(folder: Path) -> str:
     """A hint for a study that is not there: the studies in the same folder."""
-    others = [journal.parent.name for journal in folder.parent.glob(f"*/{JOURNAL}") if journal.stat().st_size]
-    return f"{choices(folder.name, others)} in {folder.parent}; another folder of studies is given with storage="
+    others = [
+        journal.parent.name
+        for journal in folder.parent.glob(f"*/{JOURNAL}")
+        if journal.stat().st_size
+    ]
+    return (
+        f"{choices(folder.name, others)} in {folder.parent}; another folder of studies is "
+        f"given with storage="
+    )
 
 
 def integrity(storage: BaseStorage) -> str:
-    """What can be said of the storage itself: of a journal, whether a line is missing, altered or moved."""
+    """What can be said of the storage itself: of a journal, whether a line is missing, altered or
+    moved.
+    """
     backend = getattr(storage, "_backend", None)
     if isinstance(backend, Journal):
         return str(backend.chain)
-    return "database: its decisions were made again; whether rows were changed or removed before cannot be seen"
+    return (
+        "database: its decisions were made again; whether rows were changed or removed before "
+        "cannot be seen"
+    )

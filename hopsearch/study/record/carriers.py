@@ -1,8 +1,9 @@
 """Which of Optuna's trials holds which of ours.
 
-Optuna cannot open a trial again that has ended. So when a budget or an interruption ends a search, each trial that is not over is
-closed there, complete with its best value so far and marked as open. When the search goes on, another trial of Optuna carries it
-from then on, with all that was known of it. Ours keep their numbers: they count those of Optuna's that carry no other.
+Optuna cannot open a trial again that has ended. So when a budget or an interruption ends a search,
+each trial that is not over is closed there, complete with its best value so far and marked as open.
+When the search goes on, another trial of Optuna carries it from then on, with all that was known of
+it. Ours keep their numbers: they count those of Optuna's that carry no other.
 """
 
 import copy
@@ -49,7 +50,9 @@ class Carriers:
 
 
 def carried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Each of ours once, as a sampler is to see it: where it was first, under that number, as it is now; open ones still run."""
+    """Each of ours once, as a sampler is to see it: where it was first, under that number, as it is
+    now; open ones still run.
+    """
     if not any(OPEN in trial.user_attrs or CONTINUES in trial.user_attrs for trial in trials):
         return list(trials)
     seen: list[FrozenTrial] = []
@@ -74,7 +77,8 @@ def is_open(trial: FrozenTrial) -> bool:
     if mark is None or not trial.state.is_finished() or FAILURE in trial.user_attrs:
         return False
     made = sum(key.startswith((DECISION, PROMOTION)) for key in trial.user_attrs)
-    # Killed between the mark and the end, it went on as if nothing had been; whatever ended it has left a trace since.
+    # Killed between the mark and the end, it went on as if nothing had been; whatever ended it has
+    # left a trace since.
     return bool(mark["epoch"] == max(trial.intermediate_values, default=0) and mark["made"] == made)
 
 

@@ -1,4 +1,6 @@
-"""The format of what a study stores, so that an older version of hopsearch says that it is too old instead of guessing."""
+"""The format of what a study stores, so that an older version of hopsearch says that it is too old
+instead of guessing.
+"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,7 +9,8 @@ from typing import Any, TypeVar
 from hopsearch.core.errors import StudyError
 
 FORMAT = (1, 1)
-"""Major and minor. A new minor adds fields that an older version may pass over, a new major changes what they mean.
+"""Major and minor. A new minor adds fields that an older version may pass over, a new major changes
+what they mean.
 
 1.0 is that of studies without a format; 1.1 added the format and the journal's chain."""
 

@@ -1,4 +1,6 @@
-"""What a study is: its space, data, recipe and seed, stored in it and compared with what a command asks for."""
+"""What a study is: its space, data, recipe and seed, stored in it and compared with what a command
+asks for.
+"""
 
 import dataclasses
 import json
@@ -12,7 +14,8 @@ from hopsearch.data.identity import data_difference, kept
 from hopsearch.space import SPACE_KEYS, Space
 from hopsearch.study.record.format import FORMAT, require_format
 
-_RENAMED = {"paper": "paper-v1"}  # studies record a recipe's own name; what this one stood for at first has its own since
+# studies record a recipe's own name; what this one stood for at first has its own since
+_RENAMED = {"paper": "paper-v1"}
 _CONTINUES = " (recipe=paper meant {0} when the study was made; recipe={0} continues it)"
 
 
@@ -42,7 +45,11 @@ class Identity:
         """Plain JSON, without the passwords of a command line."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values |= {"data": kept(self.data)}
-        return values | {"space": self.space.to_dict(), "origin": redact_all(self.origin), "format": list(FORMAT)}
+        return values | {
+            "space": self.space.to_dict(),
+            "origin": redact_all(self.origin),
+            "format": list(FORMAT),
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Identity":
@@ -52,10 +59,20 @@ class Identity:
             StudyError: of a newer format.
         """
         require_format(values, f"study {values.get('name', '')}".strip())
-        known = {field.name: values[field.name] for field in dataclasses.fields(cls) if field.name in values}
+        known = {
+            field.name: values[field.name]
+            for field in dataclasses.fields(cls)
+            if field.name in values
+        }
         space = {name: part for name, part in values["space"].items() if name in SPACE_KEYS}
         known["recipe"] = _RENAMED.get(values["recipe"], values["recipe"])
-        return cls(**{**known, "space": Space.from_dict(space), "origin": redact_all(values.get("origin", {}))})
+        return cls(
+            **{
+                **known,
+                "space": Space.from_dict(space),
+                "origin": redact_all(values.get("origin", {})),
+            }
+        )
 
     def difference(self, other: "Identity") -> list[str]:
         """Lines that say where ``other`` differs; empty where the two are the same study."""
@@ -63,10 +80,18 @@ class Identity:
         lines += data_difference(self.data, other.data)
         ours, theirs = self.constraint, other.constraint
         keys = sorted(set(ours) | set(theirs))
-        lines += [f"constraint.{key}: {ours.get(key)} != {theirs.get(key)}" for key in keys if ours.get(key) != theirs.get(key)]
+        lines += [
+            f"constraint.{key}: {ours.get(key)} != {theirs.get(key)}"
+            for key in keys
+            if ours.get(key) != theirs.get(key)
+        ]
         for name in ("recipe", "seed"):
             if getattr(self, name) != getattr(other, name):
-                note = _CONTINUES.format(other.recipe) if name == "recipe" and other.recipe in _RENAMED.values() else ""
+                note = (
+                    _CONTINUES.format(other.recipe)
+                    if name == "recipe" and other.recipe in _RENAMED.values()
+                    else ""
+                )
                 lines.append(f"{name}: {getattr(self, name)} != {getattr(other, name)}{note}")
         return lines
 
@@ -81,11 +106,15 @@ class Identity:
             StudyError: the two differ; it says in what.
         """
         if lines := self.difference(begun):
-            rule = f"the settings must be those of the saved study, got (requested != saved) {'; '.join(lines)}"
+            rule = (
+                f"the settings must be those of the saved study, got (requested != saved) "
+                f"{'; '.join(lines)}"
+            )
             raise StudyError(place, rule, "Use another name, study=<name>, or revert the change")
 
     def require_data(self, asked: Mapping[str, Any], place: str) -> None:
-        """Refuse other images, or the same split otherwise, where a study's trial is trained or measured again.
+        """Refuse other images, or the same split otherwise, where a study's trial is trained or
+        measured again.
 
         Args:
             asked: as of `hopsearch.data.identity.data_identity`.
@@ -97,9 +126,18 @@ class Identity:
         if lines := data_difference(asked, self.data):
             known = self.origin.get("data", {})
             fields = DataConfig.model_fields.items()
-            split = {name: known[name] for name, field in fields if name in known and known[name] != field.default}
-            settings = ", ".join(f"data.{name}={json.dumps(value).strip(chr(34))}" for name, value in split.items())
-            rule = f"the data must be those of study {self.name}, got (requested != the study's) {'; '.join(lines)}"
+            split = {
+                name: known[name]
+                for name, field in fields
+                if name in known and known[name] != field.default
+            }
+            settings = ", ".join(
+                f"data.{name}={json.dumps(value).strip(chr(34))}" for name, value in split.items()
+            )
+            rule = (
+                f"the data must be those of study {self.name}, got (requested != the study's) "
+                f"{'; '.join(lines)}"
+            )
             hint = "Leave data.* out: they come from the study, and its test images stay unseen"
             hint += f". They are {settings}" if split else ""
             raise StudyError(place, rule, hint)

@@ -14,10 +14,14 @@ from hopsearch.data import DataConfig, DataFacts, data_settings
 
 def origin() -> dict[str, Any]:
     """Where a study comes from: versions, code revision, command. For the reader; not compared."""
-    packages = {name: importlib.metadata.version(name) for name in ("ray", "optuna", "torch", "timm")}
+    packages = {
+        name: importlib.metadata.version(name) for name in ("ray", "optuna", "torch", "timm")
+    }
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
-        revision = subprocess.run(git, capture_output=True, encoding="utf-8", timeout=5, check=True).stdout.strip()
+        revision = subprocess.run(
+            git, capture_output=True, encoding="utf-8", timeout=5, check=True
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         revision = ""
     return {
@@ -30,7 +34,9 @@ def origin() -> dict[str, Any]:
 
 
 def about_data(data: DataConfig, facts: DataFacts) -> dict[str, Any]:
-    """What a model card and a report say of the data, where the images themselves may not be at hand."""
+    """What a model card and a report say of the data, where the images themselves may not be at
+    hand.
+    """
     images = {"train": facts.n_train, "val": facts.n_val, "test": facts.n_test}
     return {"data": {**data_settings(data), **facts.parts}, "images": images, **_classes(facts)}
 

@@ -35,11 +35,12 @@ class State(enum.StrEnum):
         ask ─▶ RUNNING ─┬─▶ COMPLETE     trained to full epochs
                  ▲  │   ├─▶ PRUNED       stopped early by a decision; its curve is kept
           resume │  │   ├─▶ FAILED       diverged, out of memory, or an error: `reason` says which
-                 │  │   └─▶ PAUSED       waits at a rung: promoted it is RUNNING again, else PRUNED when the search is over
+                 │  │   └─▶ PAUSED       waits at a rung: RUNNING again if promoted, else PRUNED
                  └──┘ killed, preempted, interrupted: stays RUNNING and goes on from its checkpoint
-        a budget or an interruption ends the search ─▶ OPEN: was RUNNING or PAUSED, and is that again when the search goes on
+        the search is ended by a budget or an interruption ─▶ OPEN: was RUNNING or PAUSED,
+                                         and is that again when the search goes on
         ask ─▶ INFEASIBLE | DUPLICATE    never trained, not counted as a trial
-        another study ─▶ INHERITED       trained there; for the sampler to learn from, not counted either
+        another study ─▶ INHERITED       trained there, for the sampler to learn from; not counted
     """
 
     RUNNING = "running"
@@ -76,7 +77,8 @@ class Decision:
         stop: the verdict.
         rule: the pruner that made it.
         pause: the trial waits instead of going on.
-        witness: it goes on whatever its value, so that it is known whether this epoch ranks trials as later ones do.
+        witness: it goes on whatever its value, so that it is known whether this epoch ranks trials
+            as later ones do.
     """
 
     epoch: int
@@ -100,8 +102,9 @@ class Promotion:
         rule: the pruner that made it.
         over: whether no other trial was to be looked at any more.
         retired: the search is over and the trial ends here.
-        reach: why it goes on, where that is not the rule's doing: a budget lets a worker train so many epochs, too few for a new
-            trial, and the trial is ahead of all others at the rungs, see `finalists`; else 0.
+        reach: why it goes on, where that is not the rule's doing: a budget lets a worker train so
+            many epochs, too few for a new trial, and the trial is ahead of all others at the rungs,
+            see `finalists`; else 0.
     """
 
     epoch: int
@@ -114,12 +117,14 @@ class Promotion:
 
 @dataclass(frozen=True)
 class Failure:
-    """The end of a trial that failed. It frees its places in the rungs: from then on others are compared without it.
+    """The end of a trial that failed. It frees its places in the rungs: from then on others are
+    compared without it.
 
     Attributes:
         reason: why, in words.
         order: as in `Decision`.
-        learn: whether it is the configuration's fault, so that the sampler is to take it for the worst; not so for lost machines.
+        learn: whether it is the configuration's fault, so that the sampler is to take it for the
+            worst; not so for lost machines.
         epochs: trained or begun, beyond those of the trial's curve.
         seconds: what these took.
     """
@@ -142,21 +147,27 @@ class TrialRecord:
         params: the searched ones alone.
         seed: the trial's seed.
         source: ``sampler name`` or ``first point``.
-        cost: ``params``, ``flops``, ``memory``, as computed before the trial ran, and what was measured since: ``latency``.
+        cost: ``params``, ``flops``, ``memory``, as computed before the trial ran, and what was
+            measured since: ``latency``.
         curve: objective by epoch.
-        metrics: the newest epoch's other metrics by name, to five digits: losses, and means of the model's own measures.
-        peak: of the epoch with the best value: accuracies, loss, and the recall of each class where there are not many.
+        metrics: the newest epoch's other metrics by name, to five digits: losses, and means of the
+            model's own measures.
+        peak: of the epoch with the best value: accuracies, loss, and the recall of each class where
+            there are not many.
         decisions: by epoch.
         promotions: by the epoch at which it had been paused.
         reason: why it failed, was never trained, or is open; empty otherwise.
         failure: how it failed; None where it has not, or in a study of an older version.
         seconds: training time spent on the epochs of the curve.
-        broken: by how much it breaks a limit that was measured while it trained, relative; 0 for none. It has failed then.
+        broken: by how much it breaks a limit that was measured while it trained, relative; 0 for
+            none. It has failed then.
         losses: how often its worker was lost.
-        lost_epochs, lost_seconds: trained by those workers and not in the curve, or trained once more.
+        lost_epochs, lost_seconds: trained by those workers and not in the curve, or trained once
+            more.
         lost_at: an epoch, and how often it had been begun when that was last noted.
         checkpoint: path of its newest checkpoint, relative to the study's folder.
-        came: epochs of the whole study when its first one was reported, that one included; 0 in a study of an older version.
+        came: epochs of the whole study when its first one was reported, that one included; 0 in a
+            study of an older version.
         rose: the same, when its best value was.
         started, ended: seconds since the epoch; 0 where it has not.
     """
@@ -193,8 +204,12 @@ class TrialRecord:
         return max(self.curve, default=0)
 
     def best(self, sign: int, up_to: int | None = None) -> tuple[int, float] | None:
-        """The first best (epoch, value) up to an epoch; ``sign`` is 1 to maximise, -1 to minimise."""
-        known = {epoch: value for epoch, value in self.curve.items() if up_to is None or epoch <= up_to}
+        """The first best (epoch, value) up to an epoch; ``sign`` is 1 to maximise, -1 to
+        minimise.
+        """
+        known = {
+            epoch: value for epoch, value in self.curve.items() if up_to is None or epoch <= up_to
+        }
         if not known:
             return None
         epoch = max(known, key=lambda epoch: (sign * known[epoch], -epoch))
@@ -202,7 +217,9 @@ class TrialRecord:
 
     @property
     def epochs_trained(self) -> int:
-        """Epochs that were trained for it: those of its curve, those lost with workers, and the one on which it failed."""
+        """Epochs that were trained for it: those of its curve, those lost with workers, and the one
+        on which it failed.
+        """
         return self.epoch + self.lost_epochs + (self.failure.epochs if self.failure else 0)
 
     @property
@@ -211,7 +228,9 @@ class TrialRecord:
         return self.seconds + self.lost_seconds + (self.failure.seconds if self.failure else 0.0)
 
     def seconds_to(self, epoch: int) -> float:
-        """What training on to ``epoch`` would take, by what its epochs took so far; it has trained one."""
+        """What training on to ``epoch`` would take, by what its epochs took so far; it has trained
+        one.
+        """
         return (epoch - self.epoch) * self.seconds / self.epoch
 
     @property
@@ -220,8 +239,12 @@ class TrialRecord:
         return [*self.decisions.values(), *self.promotions.values()]
 
     def sent_on(self, epoch: int) -> bool:
-        """Whether it was sent on to full epochs before it came to ``epoch``, whatever its values; see `finalists`."""
-        return any(promotion.reach for promotion in self.promotions.values() if promotion.epoch < epoch)
+        """Whether it was sent on to full epochs before it came to ``epoch``, whatever its values;
+        see `finalists`.
+        """
+        return any(
+            promotion.reach for promotion in self.promotions.values() if promotion.epoch < epoch
+        )
 
     @property
     def waits(self) -> bool:
@@ -230,7 +253,11 @@ class TrialRecord:
         return made is not None and made.pause and made.epoch not in self.promotions
 
 
-_STATES = {TrialState.RUNNING: State.RUNNING, TrialState.COMPLETE: State.COMPLETE, TrialState.PRUNED: State.PRUNED}
+_STATES = {
+    TrialState.RUNNING: State.RUNNING,
+    TrialState.COMPLETE: State.COMPLETE,
+    TrialState.PRUNED: State.PRUNED,
+}
 
 
 def from_optuna(trial: FrozenTrial, number: int, is_open: bool = False) -> TrialRecord:
@@ -244,11 +271,16 @@ def from_optuna(trial: FrozenTrial, number: int, is_open: bool = False) -> Trial
     attrs: Mapping[str, Any] = trial.user_attrs
     progress = attrs.get(PROGRESS, {})
     losses = attrs.get(LOSSES, 0)
-    lost: Mapping[str, Any] = losses if isinstance(losses, dict) else {"count": losses}  # a number in an older version
+    # a number in an older version
+    lost: Mapping[str, Any] = losses if isinstance(losses, dict) else {"count": losses}
     rejected = attrs.get(REJECTED)
     state = State(rejected) if rejected else _STATES.get(trial.state, State.FAILED)
-    decisions = [known_fields(Decision, value) for key, value in attrs.items() if key.startswith(DECISION)]
-    promotions = [known_fields(Promotion, value) for key, value in attrs.items() if key.startswith(PROMOTION)]
+    decisions = [
+        known_fields(Decision, value) for key, value in attrs.items() if key.startswith(DECISION)
+    ]
+    promotions = [
+        known_fields(Promotion, value) for key, value in attrs.items() if key.startswith(PROMOTION)
+    ]
     failure = known_fields(Failure, attrs[FAILURE]) if FAILURE in attrs else None
     record = TrialRecord(
         number=number,
@@ -258,11 +290,19 @@ def from_optuna(trial: FrozenTrial, number: int, is_open: bool = False) -> Trial
         seed=int(attrs.get(SEED, 0)),
         source=str(attrs.get(SOURCE, "")),
         cost=attrs.get(COST, {}) | attrs.get(MEASURED, {}),
-        curve={int(step): float(value) for step, value in sorted(trial.intermediate_values.items())},
+        curve={
+            int(step): float(value) for step, value in sorted(trial.intermediate_values.items())
+        },
         metrics=dict(progress.get("metrics", {})),
         peak=dict(progress.get("peak", {})),
-        decisions={decision.epoch: decision for decision in sorted(decisions, key=lambda decision: decision.epoch)},
-        promotions={promotion.epoch: promotion for promotion in sorted(promotions, key=lambda promotion: promotion.epoch)},
+        decisions={
+            decision.epoch: decision
+            for decision in sorted(decisions, key=lambda decision: decision.epoch)
+        },
+        promotions={
+            promotion.epoch: promotion
+            for promotion in sorted(promotions, key=lambda promotion: promotion.epoch)
+        },
         reason=failure.reason if failure else str(attrs.get(REASON, "")),
         failure=failure,
         seconds=float(progress.get("seconds", 0.0)),
@@ -274,7 +314,10 @@ def from_optuna(trial: FrozenTrial, number: int, is_open: bool = False) -> Trial
         checkpoint=str(progress.get("checkpoint", "")),
         came=int(progress.get("came", 0)),
         rose=int(progress.get("rose", 0)),
-        started=float(attrs.get(STARTED) or (trial.datetime_start.timestamp() if trial.datetime_start else 0.0)),
+        started=float(
+            attrs.get(STARTED)
+            or (trial.datetime_start.timestamp() if trial.datetime_start else 0.0)
+        ),
         ended=trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0,
     )
     if is_open:

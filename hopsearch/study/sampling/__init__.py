@@ -1,1 +1,3 @@
-"""Proposals: the samplers, what they are shown of a study, beliefs, and what is taken over from another study."""
+"""Proposals: the samplers, what they are shown of a study, beliefs, and what is taken over from
+another study.
+"""

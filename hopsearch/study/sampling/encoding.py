@@ -1,8 +1,9 @@
 """Configurations as numbers, for models that learn from them.
 
-A configuration is a point of the unit cube with a coordinate a parameter, and a vector of features that distances are taken
-between. The cube is where points are drawn and moved; features are what a model sees: numbers on their (logarithmic) scale, and a
-place of its own for each word. A parameter that is not active in a configuration is at the middle of its scale, or no word.
+A configuration is a point of the unit cube with a coordinate a parameter, and a vector of features
+that distances are taken between. The cube is where points are drawn and moved; features are what a
+model sees: numbers on their (logarithmic) scale, and a place of its own for each word. A parameter
+that is not active in a configuration is at the middle of its scale, or no word.
 
 Shapes: Q configurations, P parameters, F features.
 """
@@ -42,7 +43,12 @@ class Encoding:
 
     def cube(self, params: Mapping[str, Any]) -> Floats:
         """The point (P,) of a configuration; 0.5 where a parameter has no value."""
-        return np.array([axis.place(params[name]) if name in params else 0.5 for name, axis in self._axes.items()])
+        return np.array(
+            [
+                axis.place(params[name]) if name in params else 0.5
+                for name, axis in self._axes.items()
+            ]
+        )
 
     def moved(self, point_P: Floats, params: Mapping[str, Any]) -> Floats:
         """The point with some parameters' values as given."""
@@ -53,9 +59,15 @@ class Encoding:
 
     def params(self, point_P: Floats) -> dict[str, Value]:
         """The values of the active parameters at a point, parents first."""
-        config = self._space.walk(lambda name, _: self._axes[name].value(float(point_P[self._place[name]])))
+        config = self._space.walk(
+            lambda name, _: self._axes[name].value(float(point_P[self._place[name]]))
+        )
         # In the range again: a configuration's numbers are rounded.
-        return {name: self._axes[name].within(config[name]) for name in self._space.parameters if name in config}
+        return {
+            name: self._axes[name].within(config[name])
+            for name in self._space.parameters
+            if name in config
+        }
 
     def features_of(self, point_QP: Floats) -> Floats:
         """What a model sees of points: (Q, F)."""
@@ -70,7 +82,9 @@ class Encoding:
         found_Q = np.ones(len(point_QP), dtype=bool)
         for parent, test in parameter.when.items():
             if parent in active:
-                found_Q &= active[parent] & self._axes[parent].passes(test, point_QP[:, self._place[parent]])
+                found_Q &= active[parent] & self._axes[parent].passes(
+                    test, point_QP[:, self._place[parent]]
+                )
             else:
                 found_Q &= parent in self._space.fixed and passes(test, self._space.fixed[parent])
         return found_Q
@@ -145,7 +159,9 @@ class _Discrete(_Axis):
         """See `_Axis`."""
         if self._count > _LISTED:
             return super().passes(test, place_Q)
-        known = np.array([passes(test, self._at(index)) for index in range(self._count)], dtype=bool)
+        known = np.array(
+            [passes(test, self._at(index)) for index in range(self._count)], dtype=bool
+        )
         return np.asarray(known[self._index(place_Q)])
 
     def place(self, value: Any) -> float:
@@ -174,7 +190,9 @@ class _Steps(_Discrete):
     def __init__(self, parameter: Float | Int) -> None:
         self._parameter, self._step = parameter, float(parameter.step or 1)
         super().__init__(1 + math.floor((parameter.high - parameter.low) / self._step + 1e-9))
-        self._low, high = (scaled(parameter, end) for end in (parameter.low, self._number(self._count - 1)))
+        self._low, high = (
+            scaled(parameter, end) for end in (parameter.low, self._number(self._count - 1))
+        )
         self._range = high - self._low
 
     def place(self, value: Any) -> float:
@@ -199,7 +217,11 @@ class _Steps(_Discrete):
             return super()._index(place_Q)
         scaled_Q = self._low + self._range * place_Q
         number_Q = np.exp(scaled_Q) if self._parameter.log else scaled_Q
-        return np.clip(np.rint((number_Q - self._parameter.low) / self._step).astype(np.int64), 0, self._count - 1)
+        return np.clip(
+            np.rint((number_Q - self._parameter.low) / self._step).astype(np.int64),
+            0,
+            self._count - 1,
+        )
 
     def _number(self, index: int) -> float:
         return float(self._parameter.low + index * self._step)
@@ -212,7 +234,9 @@ class _Steps(_Discrete):
 
 
 class _Choices(_Discrete):
-    """A choice: of ordered numbers, equally far apart; or of words, any two as far from each other as the ends of a number."""
+    """A choice: of ordered numbers, equally far apart; or of words, any two as far from each other
+    as the ends of a number.
+    """
 
     def __init__(self, parameter: Categorical) -> None:
         super().__init__(len(parameter.choices))

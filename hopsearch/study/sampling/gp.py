@@ -1,9 +1,11 @@
-"""The sampler that knows fidelities: it proposes where a Gaussian process over configurations and rungs expects most improvement.
+"""The sampler that knows fidelities: it proposes where a Gaussian process over configurations and
+rungs expects most improvement.
 
-Each trial counts with its values at the rungs that it came to, and never with a mixture of them; see `surrogate`. Improvement is
-looked for at the highest rung that a few trials have come to. Trials that run and have no value yet count as if they had what is
-expected of them, so that workers asked at the same time do not propose the same point. With several objectives each proposal
-weighs them anew (ParEGO: Knowles 2006, augmented Tchebycheff).
+Each trial counts with its values at the rungs that it came to, and never with a mixture of them;
+see `surrogate`. Improvement is looked for at the highest rung that a few trials have come to.
+Trials that run and have no value yet count as if they had what is expected of them, so that workers
+asked at the same time do not propose the same point. With several objectives each proposal weighs
+them anew (ParEGO: Knowles 2006, augmented Tchebycheff).
 
 Shapes: N observations, Q candidates, P parameters, F features, K objectives.
 """
@@ -32,13 +34,16 @@ from hopsearch.study.sampling.rank_values import ranks
 from hopsearch.study.sampling.sampler_view import SamplerView, at_fault, best_by_rung, inherited
 from hopsearch.study.sampling.surrogate import Observed, Surrogate
 
-_CHANCE = 1 / 3  # of the later proposals, drawn at random all the same as in BOHB (Falkner et al. 2018, arXiv 1807.01774)
+# of the later proposals, drawn at random all the same as in BOHB (Falkner et al. 2018, arXiv
+# 1807.01774)
+_CHANCE = 1 / 3
 _RUNG = 4  # trials that must have come to a rung before improvement is looked for there
 _MOST = 360  # observations that the process is conditioned on
 _DRAWN, _NEAR = 400, 40  # candidates drawn at random, and of each width around each of the best
 _WIDTHS = (0.02, 0.07, 0.2)  # of the steps around them, as shares of a parameter's range
 _MOVED = 0.5  # chance that a step changes a parameter
-_BEST, _ROUNDS = 5, 3  # places around which candidates are looked for, and how often the best candidates are refined
+# places around which candidates are looked for, and how often the best candidates are refined
+_BEST, _ROUNDS = 5, 3
 _AUGMENTED = 0.05  # weight of the objectives' sum beside the worst of them
 
 
@@ -48,7 +53,8 @@ class _Seen:
 
     Attributes:
         point_P: its place in the cube.
-        scores_LK: by rung from the lowest, each objective's value there, larger is better; empty where it has none yet.
+        scores_LK: by rung from the lowest, each objective's value there, larger is better; empty
+            where it has none yet.
         lowest: the rung of the first of them; -1 for another study's.
         refused: it failed by its own fault, or breaks a constraint.
     """
@@ -68,29 +74,53 @@ class RungGP(BaseSampler):
         seed: the study's.
         number: the trial's.
         distributions: what Optuna calls the parameters.
-        startup: trials with a value before the process is asked; before, points are drawn at random.
+        startup: trials with a value before the process is asked; before, points are drawn at
+            random.
     """
 
-    def __init__(self, space: Space, seed: int, number: int, distributions: dict[str, BaseDistribution], startup: int) -> None:
-        self._space, self._distributions, self._encoding, self._startup = space, distributions, Encoding(space), startup
+    def __init__(
+        self,
+        space: Space,
+        seed: int,
+        number: int,
+        distributions: dict[str, BaseDistribution],
+        startup: int,
+    ) -> None:
+        self._space, self._distributions, self._encoding, self._startup = (
+            space,
+            distributions,
+            Encoding(space),
+            startup,
+        )
         self._random = np.random.default_rng(derive(seed, "gp", number))
         self._independent = RandomSampler(seed=derive(seed, "gp", number))
 
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
         """All parameters."""
         return self._distributions
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """A configuration: a value for each parameter that is active in it, beside what is fixed for this trial already."""
+        """A configuration: a value for each parameter that is active in it, beside what is fixed
+        for this trial already.
+        """
         assert isinstance(study, SamplerView)
-        with _libraries().limit(limits=1, user_api="blas"):  # matrices are small; and the same whatever the number of cores
+        # matrices are small; and the same whatever the number of cores
+        with _libraries().limit(limits=1, user_api="blas"):
             point_P = self._propose(study, trial.number)
-        return self._encoding.params(self._encoding.moved(point_P, trial.system_attrs.get("fixed_params", {})))
+        return self._encoding.params(
+            self._encoding.moved(point_P, trial.system_attrs.get("fixed_params", {}))
+        )
 
     def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
     ) -> Any:
         """A value at random, for a parameter that the configuration leaves out."""
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
@@ -98,18 +128,24 @@ class RungGP(BaseSampler):
     def _propose(self, study: SamplerView, number: int) -> Floats:
         seen = self._seen(study, number)
         valued = [one for one in seen if len(one.scores_LK)]
-        # Where low rungs mislead, or the process has settled on a place too early, what chance finds brings it back.
+        # Where low rungs mislead, or the process has settled on a place too early, what chance
+        # finds brings it back.
         if len(valued) < self._startup or self._random.random() < _CHANCE:
             return self._random.random(self._encoding.parameters)
-        offset = int(any(one.lowest < 0 for one in valued))  # another study is a rung of its own, below all others
+        # another study is a rung of its own, below all others
+        offset = int(any(one.lowest < 0 for one in valued))
         observed = self._observed(valued, offset)
         surrogate = Surrogate(observed, len(self._space.fidelity.rungs) + offset)
         waiting = [one for one in seen if not len(one.scores_LK) and not one.refused]
         if waiting:
             surrogate = surrogate.believing(self._believed(surrogate, waiting, offset))
-        counts = np.bincount([len(one.scores_LK) for one in valued if one.lowest == 0 and not one.refused])
+        counts = np.bincount(
+            [len(one.scores_LK) for one in valued if one.lowest == 0 and not one.refused]
+        )
         came = np.cumsum(counts[::-1])[::-1]  # to so many rungs at least
-        rung = max((length - 1 for length in range(1, len(came)) if came[length] >= _RUNG), default=0)
+        rung = max(
+            (length - 1 for length in range(1, len(came)) if came[length] >= _RUNG), default=0
+        )
         return self._best(surrogate, rung + offset, seen)
 
     def _seen(self, study: SamplerView, number: int) -> list[_Seen]:
@@ -119,26 +155,49 @@ class RungGP(BaseSampler):
                 continue
             refused = at_fault(trial) or trial.user_attrs.get(REJECTED) == State.INFEASIBLE
             scores_LK, lowest = _scores(trial, study.objectives, self._space.fidelity.rungs)
-            if refused or len(scores_LK) or trial.state in (TrialState.RUNNING, TrialState.COMPLETE):
+            if (
+                refused
+                or len(scores_LK)
+                or trial.state in (TrialState.RUNNING, TrialState.COMPLETE)
+            ):
                 point_P = self._encoding.cube(trial.params)
-                found.append(_Seen(trial.number, point_P, scores_LK[: 0 if refused else None], lowest, refused))
+                found.append(
+                    _Seen(
+                        trial.number, point_P, scores_LK[: 0 if refused else None], lowest, refused
+                    )
+                )
         return self._with_worst(found)
 
     def _with_worst(self, seen: list[_Seen]) -> list[_Seen]:
-        """Those that were refused, with the worst value there is at each rung that others came to."""
+        """Those that were refused, with the worst value there is at each rung that others came
+        to.
+        """
         known = [one.scores_LK for one in seen if one.lowest == 0 and len(one.scores_LK)]
         longest = max((len(scores_LK) for scores_LK in known), default=0)
-        worst = [np.min([scores_LK[rung] for scores_LK in known if len(scores_LK) > rung], axis=0) for rung in range(longest)]
-        return [replace(one, scores_LK=np.array(worst)) if one.refused and worst else one for one in seen]
+        worst = [
+            np.min([scores_LK[rung] for scores_LK in known if len(scores_LK) > rung], axis=0)
+            for rung in range(longest)
+        ]
+        return [
+            replace(one, scores_LK=np.array(worst)) if one.refused and worst else one
+            for one in seen
+        ]
 
     def _observed(self, valued: list[_Seen], offset: int) -> Observed:
         lengths = [len(one.scores_LK) for one in valued]
         point_NP = np.repeat([one.point_P for one in valued], lengths, axis=0)
         trial_N = np.repeat([one.number for one in valued], lengths)
-        rung_N = np.concatenate([one.lowest + offset + np.arange(length) for one, length in zip(valued, lengths, strict=True)])
+        rung_N = np.concatenate(
+            [
+                one.lowest + offset + np.arange(length)
+                for one, length in zip(valued, lengths, strict=True)
+            ]
+        )
         value_N = self._single(np.concatenate([one.scores_LK for one in valued]))
         kept = _kept(value_N)
-        return Observed(self._encoding.features_of(point_NP[kept]), trial_N[kept], rung_N[kept], value_N[kept])
+        return Observed(
+            self._encoding.features_of(point_NP[kept]), trial_N[kept], rung_N[kept], value_N[kept]
+        )
 
     def _single(self, score_NK: Floats) -> Floats:
         """One value of all objectives, by their ranks, as a normal distribution has them."""
@@ -159,16 +218,22 @@ class RungGP(BaseSampler):
         own = [one for one in seen if one.lowest == 0 and len(one.scores_LK) and not one.refused]
         own = own or [one for one in seen if len(one.scores_LK)]
         known_QP = np.array([one.point_P for one in own])
-        known_Q, _ = surrogate.at(self._encoding.features_of(known_QP), rung, np.array([one.number for one in own]))
+        known_Q, _ = surrogate.at(
+            self._encoding.features_of(known_QP), rung, np.array([one.number for one in own])
+        )
         best_BP = known_QP[np.argsort(-known_Q, kind="stable")[:_BEST]]
-        tried_QP = np.array([one.point_P for one in seen if one.lowest == 0]).reshape(-1, self._encoding.parameters)
+        tried_QP = np.array([one.point_P for one in seen if one.lowest == 0]).reshape(
+            -1, self._encoding.parameters
+        )
         taken = set(_keys(self._encoding.features_of(tried_QP)))
 
         def improvement(point_QP: Floats) -> Floats:
             features_QF = self._encoding.features_of(point_QP)
             mean_Q, spread_Q = surrogate.at(features_QF, rung)
             away_Q = (mean_Q - known_Q.max()) / spread_Q
-            expected_Q = spread_Q * (away_Q * ndtr(away_Q) + np.exp(-0.5 * away_Q**2) / math.sqrt(2 * math.pi))
+            expected_Q = spread_Q * (
+                away_Q * ndtr(away_Q) + np.exp(-0.5 * away_Q**2) / math.sqrt(2 * math.pi)
+            )
             return np.where([key in taken for key in _keys(features_QF)], -1.0, expected_Q)
 
         drawn_QP = self._random.random((_DRAWN, self._encoding.parameters))
@@ -185,7 +250,9 @@ class RungGP(BaseSampler):
         shape = (len(centre_BP), _NEAR, centre_BP.shape[1])
         moved = self._random.random(shape) < _MOVED
         step = width * self._random.standard_normal(shape)
-        return np.clip((centre_BP[:, None] + step * moved).reshape(-1, centre_BP.shape[1]), 0.0, 1.0)
+        return np.clip(
+            (centre_BP[:, None] + step * moved).reshape(-1, centre_BP.shape[1]), 0.0, 1.0
+        )
 
 
 @functools.cache
@@ -193,8 +260,12 @@ def _libraries() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _scores(trial: FrozenTrial, objectives: Sequence[Objective], rungs: Sequence[int]) -> tuple[Floats, int]:
-    """Each objective's values by rung, and the first rung; another study's trial has what it is worth here."""
+def _scores(
+    trial: FrozenTrial, objectives: Sequence[Objective], rungs: Sequence[int]
+) -> tuple[Floats, int]:
+    """Each objective's values by rung, and the first rung; another study's trial has what it is
+    worth here.
+    """
     if inherited(trial):
         signs = np.array([objective.sign for objective in objectives], dtype=float)
         return (signs * trial.values)[None], -1
@@ -203,16 +274,24 @@ def _scores(trial: FrozenTrial, objectives: Sequence[Objective], rungs: Sequence
     if any(objective.name not in known for objective in costs):
         return np.zeros((0, len(objectives))), 0
     rest = [objective.sign * known[objective.name] for objective in costs]
-    best = [value for value in best_by_rung(trial.intermediate_values, first.sign, rungs) if not math.isnan(value)]
+    best = [
+        value
+        for value in best_by_rung(trial.intermediate_values, first.sign, rungs)
+        if not math.isnan(value)
+    ]
     return np.array([[value, *rest] for value in best], dtype=float).reshape(-1, len(objectives)), 0
 
 
 def _kept(value_N: Floats) -> npt.NDArray[np.int64]:
-    """Which observations count where there are too many: the best third of those, the newest third, and the others evenly."""
+    """Which observations count where there are too many: the best third of those, the newest third,
+    and the others evenly.
+    """
     count, third = len(value_N), _MOST // 3
     if count <= _MOST:
         return np.arange(count)
-    chosen = np.union1d(np.argsort(-value_N, kind="stable")[:third], np.arange(count - third, count))
+    chosen = np.union1d(
+        np.argsort(-value_N, kind="stable")[:third], np.arange(count - third, count)
+    )
     rest = np.setdiff1d(np.arange(count), chosen)
     evenly = rest[np.linspace(0, len(rest) - 1, _MOST - len(chosen)).astype(np.int64)]
     return np.asarray(np.union1d(chosen, evenly))

@@ -1,7 +1,8 @@
-"""Beliefs about good values, which fade as evidence grows (after PriorBand, Mallik et al. 2023, arXiv 2306.12370).
+"""Beliefs about good values, which fade as evidence grows (after PriorBand, Mallik et al. 2023,
+arXiv 2306.12370).
 
-Half of the first proposals are drawn around the believed values, and fewer and fewer as trials come in, so a wrong belief costs
-some trials and no more; the others are the sampler's.
+Half of the first proposals are drawn around the believed values, and fewer and fewer as trials come
+in, so a wrong belief costs some trials and no more; the others are the sampler's.
 """
 
 import math
@@ -34,27 +35,40 @@ class Prior:
         """Refuse a belief that no configuration can have.
 
         Raises:
-            SpaceError: an unknown parameter, one that is not searched, or a value outside its range.
+            SpaceError: an unknown parameter, one that is not searched, or a value outside its
+                range.
         """
         for name, value in self.values.items():
             space.check({name: value}, complete=False, place=Where("prior"))
             values = space.parameters[name].values() if name in space.parameters else [value]
-            if values is not None and len(values) == 1:  # an inactive one given a value is a choice of one
-                rule = f"a prior must be for a searched parameter, got one for a parameter that is fixed to {value}"
-                raise SpaceError(f"prior: {name}", rule, f"Leave out prior.{name}, or the fixed value")
+            # an inactive one given a value is a choice of one
+            if values is not None and len(values) == 1:
+                rule = (
+                    f"a prior must be for a searched parameter, got one for a parameter that "
+                    f"is fixed to {value}"
+                )
+                raise SpaceError(
+                    f"prior: {name}", rule, f"Leave out prior.{name}, or the fixed value"
+                )
 
     def chance(self, trials: int) -> float:
         """How likely the next proposal is drawn from the beliefs, after so many trials."""
         return _FIRST * 0.5 ** (trials / _HALVES) if self.values else 0.0
 
     def draw(self, space: Space, seed: int, number: int, trials: int) -> dict[str, Any] | None:
-        """The searched values of trial ``number``, or None where it is the sampler's turn; follows from the study's seed."""
+        """The searched values of trial ``number``, or None where it is the sampler's turn; follows
+        from the study's seed.
+        """
         random = Random(derive(seed, "prior", number))
         if random.random() >= self.chance(trials):
             return None
 
         def suggest(name: str, parameter: Parameter) -> Value:
-            return _near(parameter, self.values[name], random) if name in self.values else parameter.draw(random)
+            return (
+                _near(parameter, self.values[name], random)
+                if name in self.values
+                else parameter.draw(random)
+            )
 
         config = space.walk(suggest)
         return {name: config[name] for name in space.active(config)}
@@ -65,9 +79,15 @@ def _near(parameter: Parameter, belief: Value, random: Random) -> Value:
         others = [choice for choice in parameter.choices if choice != belief]
         return belief if not others or random.random() < _SURE else random.choice(others)
     assert isinstance(parameter, Float | Int)
-    low, high, centre = (scaled(parameter, float(value)) for value in (parameter.low, parameter.high, belief))  # type: ignore[arg-type]
+    assert isinstance(belief, float | int)
+    low = scaled(parameter, parameter.low)
+    high = scaled(parameter, parameter.high)
+    centre = scaled(parameter, belief)
     drawn = min(high, max(low, random.gauss(centre, _WIDTH * (high - low))))
-    value = min(float(parameter.high), max(float(parameter.low), math.exp(drawn) if parameter.log else drawn))
+    value = min(
+        float(parameter.high),
+        max(float(parameter.low), math.exp(drawn) if parameter.log else drawn),
+    )
     if (values := parameter.values()) is not None:
         return min(values, key=lambda one: abs(float(one) - value))  # type: ignore[arg-type]
     return value

@@ -1,4 +1,6 @@
-"""From a sampler to a trial that is worth training: not trained before, and within the constraints."""
+"""From a sampler to a trial that is worth training: not trained before, and within the
+constraints.
+"""
 
 import itertools
 from collections.abc import Callable
@@ -20,7 +22,8 @@ from hopsearch.study.record.trial import State, TrialRecord, from_optuna
 from hopsearch.study.sampling.priors import Prior
 from hopsearch.study.sampling.samplers import CONSTRAINED, make_sampler, proposer, suggest_value
 
-_RECORDED_REJECTIONS = 8  # refused proposals a trial that the sampler learns from; then points are drawn at random
+# refused proposals a trial that the sampler learns from; then points are drawn at random
+_RECORDED_REJECTIONS = 8
 _REFUSED = (State.DUPLICATE, State.INFEASIBLE)
 _DRAWS = 500  # random points tried before the search is said to be at its end
 
@@ -45,7 +48,8 @@ Admit = Callable[[dict[str, Any]], Admission]
 
 
 class Proposals:
-    """Asks the sampler, refuses what is not worth a training, and writes what is asked for into the study.
+    """Asks the sampler, refuses what is not worth a training, and writes what is asked for into the
+    study.
 
     Args:
         study: Optuna's study, open for writing.
@@ -69,16 +73,27 @@ class Proposals:
     ) -> None:
         prior.check(identity.space)
         self._prior = prior
-        self._optuna, self._identity, self._sampler, self._records, self._place = study, identity, sampler, records, place
+        self._optuna, self._identity, self._sampler, self._records, self._place = (
+            study,
+            identity,
+            sampler,
+            records,
+            place,
+        )
         self._carriers = carriers
         counted = (record for record in records.values() if record.config and record.state.counted)
         self._seen = {identity.space.canonical(record.config): record.number for record in counted}
         self._grid = identity.space.grid() if sampler == "grid" else None
         self._drawn_in_vain = -1  # trials there were when no point was found
         self._refused = sum(not record.state.counted for record in records.values())
-        # With conditions, or trials of another study, which fade, what all have in common may grow: then it is looked at anew.
+        # With conditions, or trials of another study, which fade, what all have in common may grow:
+        # then it is looked at anew.
         others = any(record.state == State.INHERITED for record in records.values())
-        self._common = None if identity.space.conditional or others else IntersectionSearchSpace(include_pruned=True)
+        self._common = (
+            None
+            if identity.space.conditional or others
+            else IntersectionSearchSpace(include_pruned=True)
+        )
 
     @property
     def count(self) -> int:
@@ -86,7 +101,9 @@ class Proposals:
         return len(self._records) - self._refused
 
     def ask(self, admit: Admit) -> TrialRecord | None:
-        """A new trial to train, or None where no configuration is left that is new and admitted; see `Study.ask`."""
+        """A new trial to train, or None where no configuration is left that is new and admitted;
+        see `Study.ask`.
+        """
         while True:
             refused = self._refused_in_a_row()
             if self._grid is not None or refused == _RECORDED_REJECTIONS:
@@ -94,7 +111,10 @@ class Proposals:
                     point = self._draw(admit)
                     if point is None:
                         return None
-                    self._optuna.enqueue_trial(point, user_attrs={SOURCE: "random" if self._grid is None else self._sampler})
+                    self._optuna.enqueue_trial(
+                        point,
+                        user_attrs={SOURCE: "random" if self._grid is None else self._sampler},
+                    )
             elif refused == 0 and (believed := self._believed()) is not None:
                 self._optuna.enqueue_trial(believed, user_attrs={SOURCE: "prior"})
             self._optuna.sampler = self._sampler_for(len(self._records))
@@ -103,20 +123,24 @@ class Proposals:
                 return record
 
     def _refused_in_a_row(self) -> int:
-        # Counted in the records, not in `ask`: a free worker asks again and again while others train, and where nothing is left
-        # to try each of its questions would leave more refusals in the journal. A restart in between goes on counting, too.
+        # Counted in the records, not in `ask`: a free worker asks again and again while others
+        # train, and where nothing is left to try each of its questions would leave more refusals in
+        # the journal. A restart in between goes on counting, too.
         newest_first = reversed(self._records.values())
         refused = itertools.takewhile(lambda record: record.state in _REFUSED, newest_first)
         return sum(1 for _ in itertools.islice(refused, _RECORDED_REJECTIONS))
 
     def _given(self) -> bool:
-        # Whether a point waits that was written down before: first points come first, and so does a belief or a drawn point whose
-        # process ended before it was asked for.
-        storage, study_id = self._optuna._storage, self._optuna._study_id  # the study would look at all of its trials
+        # Whether a point waits that was written down before: first points come first, and so does a
+        # belief or a drawn point whose process ended before it was asked for.
+        # the study would look at all of its trials
+        storage, study_id = self._optuna._storage, self._optuna._study_id
         return bool(storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,)))
 
     def cut_off(self, record: TrialRecord) -> bool:
-        """Whether a proposal was begun and not finished: its configuration is unknown, or Optuna not told that it is refused."""
+        """Whether a proposal was begun and not finished: its configuration is unknown, or Optuna
+        not told that it is refused.
+        """
         if record.config and record.state not in _REFUSED:
             return False
         return self._optuna._storage.get_trial(self._id(record.number)).state == TrialState.RUNNING
@@ -135,24 +159,33 @@ class Proposals:
 
     def _id(self, number: int) -> int:
         theirs = self._carriers.theirs(number)
-        return self._optuna._storage.get_trial_id_from_study_id_trial_number(self._optuna._study_id, theirs)
+        return self._optuna._storage.get_trial_id_from_study_id_trial_number(
+            self._optuna._study_id, theirs
+        )
 
     def _believed(self) -> dict[str, Any] | None:
         if not self._prior.values or self._given():
             return None
-        return self._prior.draw(self._identity.space, self._identity.seed, len(self._records), self.count)
+        return self._prior.draw(
+            self._identity.space, self._identity.seed, len(self._records), self.count
+        )
 
     def _sampler_for(self, number: int) -> optuna.samplers.BaseSampler:
         sampler = make_sampler(self._sampler, self._identity.space, self._identity.seed, number)
         if self._common is not None and isinstance(sampler, optuna.samplers.TPESampler):
-            sampler._search_space = self._common  # one of its own would compare the parameters of all trials for every proposal
+            # one of its own would compare the parameters of all trials for every proposal
+            sampler._search_space = self._common
         return sampler
 
     def _draw(self, admit: Admit) -> dict[str, Any] | None:
-        # Proposals that would be refused are not worth a trial number each: draw until one is new and admitted.
+        # Proposals that would be refused are not worth a trial number each: draw until one is new
+        # and admitted.
         if self._drawn_in_vain == len(self._records):
             return None  # nothing has changed since
-        space, random = self._identity.space, Random(derive(self._identity.seed, "draw", len(self._records)))
+        space, random = (
+            self._identity.space,
+            Random(derive(self._identity.seed, "draw", len(self._records))),
+        )
         broken = ""
         for _ in range(_DRAWS) if self._grid is None else iter(int, 1):
             if self._grid is not None:
@@ -168,8 +201,13 @@ class Proposals:
                 return {name: config[name] for name in space.parameters if name in config}
         self._drawn_in_vain = len(self._records)
         if broken and not self._seen:
-            rule = f"some configuration must meet the constraints, got none in {_DRAWS} random ones; the last: {broken}"
-            raise StudyError(self._place, rule, "Relax constraint.*, or give the space smaller models")
+            rule = (
+                f"some configuration must meet the constraints, got none in {_DRAWS} random "
+                f"ones; the last: {broken}"
+            )
+            raise StudyError(
+                self._place, rule, "Relax constraint.*, or give the space smaller models"
+            )
         return None
 
     def _begin(self, trial: optuna.Trial, admit: Admit) -> TrialRecord:
@@ -183,10 +221,13 @@ class Proposals:
             state, reason = State.DUPLICATE, f"same configuration as trial {twin}"
         elif admission.broken:
             state, reason = State.INFEASIBLE, admission.broken
-            # The sampler learns which region to leave; Optuna keeps a trial without values as the worst there is.
+            # The sampler learns which region to leave; Optuna keeps a trial without values as the
+            # worst there is.
             self.learn(number, "cost", admission.excess)
         facts: dict[str, Any] = {SEED: derive(self._identity.seed, number), COST: admission.cost}
-        facts[SOURCE] = trial.user_attrs.get(SOURCE, proposer(self._sampler, self._identity.seed, number))
+        facts[SOURCE] = trial.user_attrs.get(
+            SOURCE, proposer(self._sampler, self._identity.seed, number)
+        )
         if state != State.RUNNING:
             facts |= {REASON: reason, REJECTED: state.value}
         facts[CONFIG] = config  # last: without it a proposal was cut off
@@ -194,7 +235,9 @@ class Proposals:
             if name not in trial.user_attrs:
                 trial.set_user_attr(name, value)
         if state != State.RUNNING:
-            self._optuna.tell(trial, state=TrialState.FAIL if state == State.DUPLICATE else TrialState.PRUNED)
+            self._optuna.tell(
+                trial, state=TrialState.FAIL if state == State.DUPLICATE else TrialState.PRUNED
+            )
         record = self._records[number] = from_optuna(self._frozen(trial), number)
         if state == State.RUNNING:
             self._seen[key] = record.number
@@ -206,13 +249,16 @@ class Proposals:
         return self._optuna._storage.get_trial(trial._trial_id)
 
     def _suggester(self, trial: optuna.Trial) -> Suggest:
-        # A proposal that was cut off goes on: what it holds already is drawn again, so that the rest comes out the same.
+        # A proposal that was cut off goes on: what it holds already is drawn again, so that the
+        # rest comes out the same.
         frozen = self._frozen(trial)
         given = {*trial.relative_params, *frozen.system_attrs.get("fixed_params", {})}
 
         def suggest(name: str, parameter: Parameter) -> Any:
             if name in frozen.params and name not in given:
-                self._optuna.sampler.sample_independent(self._optuna, frozen, name, frozen.distributions[name])
+                self._optuna.sampler.sample_independent(
+                    self._optuna, frozen, name, frozen.distributions[name]
+                )
             return suggest_value(trial, name, parameter)
 
         return suggest

@@ -1,9 +1,10 @@
 """What a sampler gets to see of a study.
 
-Optuna's samplers know a trial that runs, one that ended, and one that was pruned. Between them they lose what we know: TPE counts
-a trial that runs or waits at a rung among the bad ones, though it has a curve, and puts any that ended before any that was
-stopped, whatever their values. Genetic samplers, Gaussian processes, and all with several objectives look at no stopped trial.
-No sampler looks at a failed one, so each would propose again what diverges.
+Optuna's samplers know a trial that runs, one that ended, and one that was pruned. Between them they
+lose what we know: TPE counts a trial that runs or waits at a rung among the bad ones, though it has
+a curve, and puts any that ended before any that was stopped, whatever their values. Genetic
+samplers, Gaussian processes, and all with several objectives look at no stopped trial. No sampler
+looks at a failed one, so each would propose again what diverges.
 """
 
 import copy
@@ -28,17 +29,20 @@ _UNFINISHED = (TrialState.RUNNING, TrialState.PRUNED)
 
 
 class SamplerView(optuna.Study):
-    """Optuna's study, in which a trial that came to a rung is complete, with what it is expected to have at the highest one.
+    """Optuna's study, in which a trial that came to a rung is complete, with what it is expected to
+    have at the highest one.
 
-    So values of different epochs are never compared; see `projection`. A trial that has not come to a rung stays what it is, so
-    that workers asked at the same time do not propose the same point.
+    So values of different epochs are never compared; see `projection`. A trial that has not come to
+    a rung stays what it is, so that workers asked at the same time do not propose the same point.
 
-    A trial that failed by its own fault (diverged, out of memory, a limit broken) is seen as complete, with the worst value that
-    any trial is seen with, in every objective. One whose machine was lost says nothing of its configuration and is left out.
+    A trial that failed by its own fault (diverged, out of memory, a limit broken) is seen as
+    complete, with the worst value that any trial is seen with, in every objective. One whose
+    machine was lost says nothing of its configuration and is left out.
 
-    Trials taken over from another study are put on one scale among themselves, with the epochs at which they ended for rungs.
-    Each is seen with the value that has the same quantile here as its own has there, since other data have other values (Salinas
-    et al. 2020, A Quantile-based Approach for Hyperparameter Transfer Learning, section 4). Of those trials half as many are seen
+    Trials taken over from another study are put on one scale among themselves, with the epochs at
+    which they ended for rungs. Each is seen with the value that has the same quantile here as its
+    own has there, since other data have other values (Salinas et al. 2020, A Quantile-based
+    Approach for Hyperparameter Transfer Learning, section 4). Of those trials half as many are seen
     after every ten of this study: what was best there need not be best here.
 
     Args:
@@ -48,13 +52,19 @@ class SamplerView(optuna.Study):
     """
 
     def __init__(
-        self, study_name: str, storage: optuna.storages.BaseStorage, objectives: Sequence[Objective], rungs: Sequence[int]
+        self,
+        study_name: str,
+        storage: optuna.storages.BaseStorage,
+        objectives: Sequence[Objective],
+        rungs: Sequence[int],
     ) -> None:
         super().__init__(study_name, storage)
         self._objectives, self._rungs = objectives, rungs
-        self._known: list[FrozenTrial] = []  # as the storage had them when `_shown` was made; it replaces those that change
+        # as the storage had them when `_shown` was made; it replaces those that change
+        self._known: list[FrozenTrial] = []
         self._shown: list[FrozenTrial] = []
-        self._curves: dict[int, tuple[FrozenTrial, list[float]]] = {}  # by number, see `best_by_rung`
+        # by number, see `best_by_rung`
+        self._curves: dict[int, tuple[FrozenTrial, list[float]]] = {}
 
     @property
     def objectives(self) -> Sequence[Objective]:
@@ -66,11 +76,16 @@ class SamplerView(optuna.Study):
         return Carriers(super()._get_trials(deepcopy=False)).ours(theirs)
 
     def _get_trials(
-        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+        self,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+        use_cache: bool = False,
     ) -> list[FrozenTrial]:
         stored = super()._get_trials(False, None, use_cache)
         # A sampler asks several times for one proposal, and between these nothing has changed.
-        if len(stored) != len(self._known) or any(new is not old for new, old in zip(stored, self._known, strict=True)):
+        if len(stored) != len(self._known) or any(
+            new is not old for new, old in zip(stored, self._known, strict=True)
+        ):
             self._known, self._shown = stored, self._as_seen(carried(stored))
         seen = [trial for trial in self._shown if states is None or trial.state in states]
         return copy.deepcopy(seen) if deepcopy else seen
@@ -78,33 +93,57 @@ class SamplerView(optuna.Study):
     def _as_seen(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         theirs = [trial for trial in trials if trial.user_attrs.get(REJECTED) == State.INHERITED]
         own = [trial for trial in trials if trial.user_attrs.get(REJECTED) != State.INHERITED]
-        ends = sorted({max(trial.intermediate_values) for trial in theirs if trial.intermediate_values})
+        ends = sorted(
+            {max(trial.intermediate_values) for trial in theirs if trial.intermediate_values}
+        )
         complete = self._projected(own, self._rungs) | self._projected(theirs, ends)
         seen = self._with_failures([complete.get(trial.number, trial) for trial in trials])
         others = [trial for trial in seen if inherited(trial)]
         if others:
             valued = [trial for trial in seen if trial.values and not inherited(trial)]
             fading = sorted(others, key=lambda trial: derive("inherited", trial.number))
-            gone = {trial.number for trial in fading[round(len(fading) * 0.5 ** (len(valued) / _HALVING)) :]}
+            gone = {
+                trial.number
+                for trial in fading[round(len(fading) * 0.5 ** (len(valued) / _HALVING)) :]
+            }
             self._translate(others, valued)
             seen = [trial for trial in seen if trial.number not in gone]
         return seen
 
-    def _projected(self, trials: Sequence[FrozenTrial], rungs: Sequence[int]) -> dict[int, FrozenTrial]:
+    def _projected(
+        self, trials: Sequence[FrozenTrial], rungs: Sequence[int]
+    ) -> dict[int, FrozenTrial]:
         """Those that came to a rung, as complete, by number."""
-        costs = {trial.number: self._costs(trial) for trial in trials if trial.state in (*_UNFINISHED, TrialState.COMPLETE)}
-        curves = {trial.number: self._best_by_rung(trial, rungs) for trial in trials if costs.get(trial.number) is not None}
-        came = [trial for trial in trials if trial.number in curves and not math.isnan(curves[trial.number][0])]
+        costs = {
+            trial.number: self._costs(trial)
+            for trial in trials
+            if trial.state in (*_UNFINISHED, TrialState.COMPLETE)
+        }
+        curves = {
+            trial.number: self._best_by_rung(trial, rungs)
+            for trial in trials
+            if costs.get(trial.number) is not None
+        }
+        came = [
+            trial
+            for trial in trials
+            if trial.number in curves and not math.isnan(curves[trial.number][0])
+        ]
         if not came:
             return {}
         sign = self._objectives[0].sign
         value_N = sign * projected(np.array([curves[trial.number] for trial in came]))
         values = zip(came, value_N.tolist(), strict=True)
-        return {trial.number: _complete(trial, [value, *(costs[trial.number] or ())]) for trial, value in values}
+        return {
+            trial.number: _complete(trial, [value, *(costs[trial.number] or ())])
+            for trial, value in values
+        }
 
     def _costs(self, trial: FrozenTrial) -> list[float] | None:
         """The objectives behind the first; None where one is not measured yet."""
-        known: Mapping[str, float] = trial.user_attrs.get(COST, {}) | trial.user_attrs.get(MEASURED, {})
+        known: Mapping[str, float] = trial.user_attrs.get(COST, {}) | trial.user_attrs.get(
+            MEASURED, {}
+        )
         names = [objective.name for objective in self._objectives[1:]]
         return [known[name] for name in names] if all(name in known for name in names) else None
 
@@ -116,23 +155,34 @@ class SamplerView(optuna.Study):
         return known[1]
 
     def _with_failures(self, seen: list[FrozenTrial]) -> list[FrozenTrial]:
-        known = [trial.values for trial in seen if trial.state == TrialState.COMPLETE and not inherited(trial)]
+        known = [
+            trial.values
+            for trial in seen
+            if trial.state == TrialState.COMPLETE and not inherited(trial)
+        ]
         if not known:
             return seen
         signs = [objective.sign for objective in self._objectives]
-        worst = [sign * min(sign * values[place] for values in known) for place, sign in enumerate(signs)]
+        worst = [
+            sign * min(sign * values[place] for values in known) for place, sign in enumerate(signs)
+        ]
         return [_complete(trial, worst) if at_fault(trial) else trial for trial in seen]
 
     def _translate(self, others: list[FrozenTrial], own: list[FrozenTrial]) -> None:
         if own:
             theirs = sorted(trial.values[0] for trial in others)
-            quantiles = [(np.searchsorted(theirs, trial.values[0]) + 0.5) / len(theirs) for trial in others]
-            for trial, value in zip(others, np.quantile([trial.values[0] for trial in own], quantiles), strict=True):
+            quantiles = [
+                (np.searchsorted(theirs, trial.values[0]) + 0.5) / len(theirs) for trial in others
+            ]
+            for trial, value in zip(
+                others, np.quantile([trial.values[0] for trial in own], quantiles), strict=True
+            ):
                 trial.values = [float(value), *trial.values[1:]]
 
 
 def best_by_rung(curve: Mapping[int, float], sign: int, rungs: Sequence[int]) -> list[float]:
-    """The best value up to each rung, larger is better; NaN at rungs that the curve has not come to.
+    """The best value up to each rung, larger is better; NaN at rungs that the curve has not come
+    to.
 
     Args:
         curve: values by epoch; those that are not finite say nothing.
@@ -164,7 +214,9 @@ def at_fault(trial: FrozenTrial) -> bool:
     if failure is not None:
         return bool(failure["learn"]) and trial.state.is_finished()
     reason = str(trial.user_attrs.get(REASON, ""))  # in a study of an older version
-    return bool(trial.user_attrs.get(BROKEN)) or (trial.state == TrialState.FAIL and reason.startswith(BLAMED))
+    return bool(trial.user_attrs.get(BROKEN)) or (
+        trial.state == TrialState.FAIL and reason.startswith(BLAMED)
+    )
 
 
 def inherited(trial: FrozenTrial) -> bool:
@@ -172,6 +224,8 @@ def inherited(trial: FrozenTrial) -> bool:
     return bool(trial.values) and trial.user_attrs.get(REJECTED) == State.INHERITED
 
 
-def sampler_view(study: optuna.Study, objectives: Sequence[Objective], rungs: Sequence[int]) -> SamplerView:
+def sampler_view(
+    study: optuna.Study, objectives: Sequence[Objective], rungs: Sequence[int]
+) -> SamplerView:
     """The same study, as a sampler is to see it."""
     return SamplerView(study.study_name, study._storage, objectives, rungs)

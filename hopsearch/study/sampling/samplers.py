@@ -1,11 +1,13 @@
-"""Samplers by name. `gp` is ours, see `study.sampling.gp`; the others are Optuna's, and a restart changes nothing in them.
+"""Samplers by name. `gp` is ours, see `study.sampling.gp`; the others are Optuna's, and a restart
+changes nothing in them.
 
-`tpe_gp`, the default, asks one of the two for each proposal, by chance: which of them is better differs from problem to problem
-and is not known before (`benchmarks/results/outside_quality.md`).
+`tpe_gp`, the default, asks one of the two for each proposal, by chance: which of them is better
+differs from problem to problem and is not known before (`benchmarks/results/outside_quality.md`).
 
-A sampler is made anew for every trial, seeded by (study seed, trial number), and sees the study's records only. So a search
-that was killed and run again proposes what it would have proposed without the interruption. Sobol points (``qmc``) need one
-seed for the whole sequence; their position in it is kept by Optuna in the study. ``grid`` has no randomness at all.
+A sampler is made anew for every trial, seeded by (study seed, trial number), and sees the study's
+records only. So a search that was killed and run again proposes what it would have proposed without
+the interruption. Sobol points (``qmc``) need one seed for the whole sequence; their position in it
+is kept by Optuna in the study. ``grid`` has no randomness at all.
 """
 
 import copy
@@ -14,7 +16,12 @@ from collections.abc import Callable
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import (
     BaseSampler,
@@ -37,10 +44,11 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def _tpe(space: Space, seed: int, number: int) -> BaseSampler:
-    # constant_liar: trials that run now count as bad, so workers asked at the same time do not propose the same point.
-    # group: conditional parameters are modelled jointly with those that are active together with them.
-    # prior_weight: the uniform prior counts as five good trials instead of one. With so many, TPE does not settle on the families
-    # that it happened to try first; see benchmarks/results/search_quality.md.
+    # constant_liar: trials that run now count as bad, so workers asked at the same time do not
+    # propose the same point. group: conditional parameters are modelled jointly with those that are
+    # active together with them. prior_weight: the uniform prior counts as five good trials instead
+    # of one. With so many, TPE does not settle on the families that it happened to try first; see
+    # benchmarks/results/search_quality.md.
     return TPESampler(
         seed=derive(seed, "tpe", number),
         multivariate=True,
@@ -57,9 +65,16 @@ def _random(space: Space, seed: int, number: int) -> BaseSampler:
 def _gp(space: Space, seed: int, number: int) -> BaseSampler:
     if number < _GP_FROM:
         return RandomSampler(seed=derive(seed, "gp", number))
-    from hopsearch.study.sampling.gp import RungGP  # here: scipy's optimisers take a third of a second that other searches save
+    # here: scipy's optimisers take a third of a second that other searches save
+    from hopsearch.study.sampling.gp import RungGP
 
-    return RungGP(space, seed, number, {name: distribution(parameter) for name, parameter in space.parameters.items()}, _GP_FROM)
+    return RungGP(
+        space,
+        seed,
+        number,
+        {name: distribution(parameter) for name, parameter in space.parameters.items()},
+        _GP_FROM,
+    )
 
 
 _GP_FROM = 16
@@ -71,14 +86,18 @@ def _tpe_gp(space: Space, seed: int, number: int) -> BaseSampler:
 
 
 def proposer(sampler: str, seed: int, number: int) -> str:
-    """The name of the sampler that is asked for a trial: one of two for ``tpe_gp``, else the same."""
+    """The name of the sampler that is asked for a trial: one of two for ``tpe_gp``, else the
+    same.
+    """
     if sampler != "tpe_gp":
         return sampler
     return "tpe" if derive(seed, "tpe_gp", number) % 2 else "gp"
 
 
 class _CmaEs(CmaEsSampler):
-    """Draws by the trial's number; by ours, since Optuna's differs once a search went on after a budget had ended it."""
+    """Draws by the trial's number; by ours, since Optuna's differs once a search went on after a
+    budget had ended it.
+    """
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -95,7 +114,12 @@ def _cmaes(space: Space, seed: int, number: int) -> BaseSampler:
 
 
 def _qmc(space: Space, seed: int, number: int) -> BaseSampler:
-    return QMCSampler(scramble=True, seed=derive(seed, "qmc"), warn_asynchronous_seeding=False, warn_independent_sampling=False)
+    return QMCSampler(
+        scramble=True,
+        seed=derive(seed, "qmc"),
+        warn_asynchronous_seeding=False,
+        warn_independent_sampling=False,
+    )
 
 
 def _nsgaii(space: Space, seed: int, number: int) -> BaseSampler:
@@ -118,22 +142,28 @@ SAMPLERS: dict[str, Callable[[Space, int, int], BaseSampler]] = {
     "qmc": _qmc,
     "nsgaii": _nsgaii,
     "nsgaiii": _nsgaiii,
-    "grid": _random,  # the study walks the grid itself; Optuna's GridSampler cannot end a search that asks and tells
+    # the study walks the grid itself; Optuna's GridSampler cannot end a search that asks and tells
+    "grid": _random,
 }
 
 
 CONSTRAINED = ("tpe", "tpe_gp")
-"""Samplers that are told of broken constraints in Optuna's way; others warn if they are. gp looks at what was refused itself."""
+"""Samplers that are told of broken constraints in Optuna's way; others warn if they are. gp looks
+at what was refused itself.
+"""
 
 LEARNING = ("tpe_gp", "tpe", "gp")
-"""Samplers that learn from trials of another study. The genetic ones and cmaes look at those only that they proposed themselves;
+"""Samplers that learn from trials of another study. The genetic ones and cmaes look at those only
+that they proposed themselves;
 random, qmc and grid at none."""
 
 GENETIC = ("nsgaii", "nsgaiii")
 """Samplers that breed from complete trials and look at no others."""
 
 
-def make_sampler(name: str, space: Space, seed: int, number: int, place: str = "sampler") -> BaseSampler:
+def make_sampler(
+    name: str, space: Space, seed: int, number: int, place: str = "sampler"
+) -> BaseSampler:
     """The sampler of that name for one trial.
 
     Args:
@@ -144,15 +174,20 @@ def make_sampler(name: str, space: Space, seed: int, number: int, place: str = "
         place: first words of an error.
 
     Raises:
-        ConfigError: unknown name, or one that knows a single objective only where there are several.
+        ConfigError: unknown name, or one that knows a single objective only where there are
+            several.
     """
     if name not in SAMPLERS:
         raise ConfigError(place, f"unknown sampler {name!r}", choices(name, SAMPLERS))
     if name == "cmaes" and len(space.objectives) > 1:
-        raise ConfigError(place, f"cmaes takes one objective, got {space.objective}", "Take sampler=tpe or nsgaii")
+        raise ConfigError(
+            place, f"cmaes takes one objective, got {space.objective}", "Take sampler=tpe or nsgaii"
+        )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # group= has been in Optuna, as an experiment, since 2.8
-        # Optuna 6 will take prior_weight= away without anything in its place; pyproject.toml asks for 5.
+        # group= has been in Optuna, as an experiment, since 2.8
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        # Optuna 6 will take prior_weight= away without anything in its place; pyproject.toml asks
+        # for 5.
         warnings.filterwarnings("ignore", "`prior_weight` has been deprecated", FutureWarning)
         return SAMPLERS[name](space, seed, number)
 
@@ -162,9 +197,13 @@ def suggest_value(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:
     if isinstance(parameter, Categorical):
         return trial.suggest_categorical(name, parameter.choices)
     if isinstance(parameter, Int):
-        return trial.suggest_int(name, parameter.low, parameter.high, step=parameter.step or 1, log=parameter.log)
+        return trial.suggest_int(
+            name, parameter.low, parameter.high, step=parameter.step or 1, log=parameter.log
+        )
     assert isinstance(parameter, Float)
-    return trial.suggest_float(name, parameter.low, parameter.high, step=parameter.step, log=parameter.log)
+    return trial.suggest_float(
+        name, parameter.low, parameter.high, step=parameter.step, log=parameter.log
+    )
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
@@ -172,6 +211,8 @@ def distribution(parameter: Parameter) -> BaseDistribution:
     if isinstance(parameter, Categorical):
         return CategoricalDistribution(parameter.choices)
     if isinstance(parameter, Int):
-        return IntDistribution(parameter.low, parameter.high, step=parameter.step or 1, log=parameter.log)
+        return IntDistribution(
+            parameter.low, parameter.high, step=parameter.step or 1, log=parameter.log
+        )
     assert isinstance(parameter, Float)
     return FloatDistribution(parameter.low, parameter.high, step=parameter.step, log=parameter.log)

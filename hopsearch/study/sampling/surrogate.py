@@ -1,11 +1,14 @@
-"""What all trials say together about a configuration: a Gaussian process over configurations and rungs.
+"""What all trials say together about a configuration: a Gaussian process over configurations and
+rungs.
 
-A trial's value at a rung is the rung's mean, plus a function of the configuration that differs from rung to rung, plus what this
-training has of its own at all of its rungs, plus noise. How alike the function is at two rungs is learned: from each rung to the
-next it keeps a share of itself. So a first rung that says nothing of the later ones is found to say nothing, and one that ranks
-well speaks for all (as the rungs of Hyper-Tune, Li et al. 2022, arXiv 2201.06834, and the tasks of Swersky et al. 2013,
-Multi-Task Bayesian Optimization). Trials that were stopped are missing at the higher rungs because of what they had at the lower
-ones, which the model sees too: nothing is biased by whom the search let go on.
+A trial's value at a rung is the rung's mean, plus a function of the configuration that differs from
+rung to rung, plus what this training has of its own at all of its rungs, plus noise. How alike the
+function is at two rungs is learned: from each rung to the next it keeps a share of itself. So a
+first rung that says nothing of the later ones is found to say nothing, and one that ranks well
+speaks for all (as the rungs of Hyper-Tune, Li et al. 2022, arXiv 2201.06834, and the tasks of
+Swersky et al. 2013, Multi-Task Bayesian Optimization). Trials that were stopped are missing at the
+higher rungs because of what they had at the lower ones, which the model sees too: nothing is biased
+by whom the search let go on.
 
 Shapes: N observations, Q configurations, F features, R rungs, H hyperparameters.
 """
@@ -23,7 +26,8 @@ Whole = npt.NDArray[np.int64]
 _ROOT5 = 5**0.5
 _STEPS = 20  # of the optimiser of the hyperparameters
 _LEARNED_FROM = 120  # observations at most that hyperparameters are fitted to
-_MEAN, _RUNG_MEAN = 4.0, 1.0  # variances of what all rungs have in common, and of each rung's own mean
+# variances of what all rungs have in common, and of each rung's own mean
+_MEAN, _RUNG_MEAN = 4.0, 1.0
 _JITTER = 1e-6
 _WIDEST = 5.0  # standard deviations that a hyperparameter may be from what is believed of it
 
@@ -46,7 +50,12 @@ class Observed:
 
     def take(self, index_M: Whole) -> "Observed":
         """Some of them."""
-        return Observed(self.features_NF[index_M], self.trial_N[index_M], self.rung_N[index_M], self.value_N[index_M])
+        return Observed(
+            self.features_NF[index_M],
+            self.trial_N[index_M],
+            self.rung_N[index_M],
+            self.value_N[index_M],
+        )
 
     def followed_by(self, other: "Observed") -> "Observed":
         """These and others."""
@@ -59,7 +68,8 @@ class Hyperparameters:
     """Of the process.
 
     Attributes:
-        length_F: how far apart two configurations must be, feature by feature, to say little of each other.
+        length_F: how far apart two configurations must be, feature by feature, to say little of
+            each other.
         signal: variance of the function of the configuration.
         own: variance of what a training has of its own.
         noise: variance from rung to rung beside it.
@@ -90,11 +100,17 @@ class Surrogate:
     def believing(self, observed: Observed) -> "Surrogate":
         """The same with more observations and the same hyperparameters."""
         other = object.__new__(Surrogate)
-        other.rungs, other._rules, other.hyperparameters = self.rungs, self._rules, self.hyperparameters
+        other.rungs, other._rules, other.hyperparameters = (
+            self.rungs,
+            self._rules,
+            self.hyperparameters,
+        )
         other._condition(self._observed.followed_by(observed))
         return other
 
-    def at(self, features_QF: Floats, rung: int, trial_Q: Whole | None = None) -> tuple[Floats, Floats]:
+    def at(
+        self, features_QF: Floats, rung: int, trial_Q: Whole | None = None
+    ) -> tuple[Floats, Floats]:
         """Mean and standard deviation (Q,) of what configurations have at a rung beside its mean.
 
         Args:
@@ -118,46 +134,70 @@ class Surrogate:
 
     def _condition(self, observed: Observed) -> None:
         self._observed = observed
-        self._lower_NN = cholesky(_covariance(observed, self.hyperparameters), lower=True, check_finite=False)
+        self._lower_NN = cholesky(
+            _covariance(observed, self.hyperparameters), lower=True, check_finite=False
+        )
         self._weight_N = cho_solve((self._lower_NN, True), observed.value_N, check_finite=False)
 
 
 class _Rules:
-    """What is believed of the hyperparameters before anything is observed: independent normal distributions of their logarithms.
+    """What is believed of the hyperparameters before anything is observed: independent normal
+    distributions of their logarithms.
 
-    The lengths grow with the root of the number of features, so that a space of many is not thought to be wilder than one of few
-    (Hvarfner et al. 2024, arXiv 2402.02229).
+    The lengths grow with the root of the number of features, so that a space of many is not thought
+    to be wilder than one of few (Hvarfner et al. 2024, arXiv 2402.02229).
     """
 
     def __init__(self, features: int, rungs: int) -> None:
         self._features = features
         lengths = np.full(features, np.log(0.5) + 0.25 * np.log(max(1, features)))
-        self._mean_H = np.concatenate([lengths, [0.0, np.log(0.1), np.log(0.02)], np.full(rungs - 1, np.log(0.25))])
+        self._mean_H = np.concatenate(
+            [lengths, [0.0, np.log(0.1), np.log(0.02)], np.full(rungs - 1, np.log(0.25))]
+        )
         self._spread_H = np.concatenate([np.ones(features), [0.7, 1.0, 1.0], np.ones(rungs - 1)])
 
     def fitted(self, observed: Observed) -> Hyperparameters:
-        """The most likely ones, by their gradient from what is believed; the same observations always give the same."""
+        """The most likely ones, by their gradient from what is believed; the same observations
+        always give the same.
+        """
         squares_NNF = (observed.features_NF[:, None] - observed.features_NF[None]) ** 2
         away_H = _WIDEST * self._spread_H
         bounds = list(zip(self._mean_H - away_H, self._mean_H + away_H, strict=True))
         options = {"maxiter": _STEPS, "maxcor": 20}
-        found = minimize(self._loss, self._mean_H, (observed, squares_NNF), "L-BFGS-B", jac=True, bounds=bounds, options=options)
+        found = minimize(
+            self._loss,
+            self._mean_H,
+            (observed, squares_NNF),
+            "L-BFGS-B",
+            jac=True,
+            bounds=bounds,
+            options=options,
+        )
         return self.read(found.x if np.isfinite(found.fun) else self._mean_H)
 
     def read(self, given_H: Floats) -> Hyperparameters:
         """From logarithms."""
-        signal, own, noise = (float(value) for value in np.exp(given_H[self._features : self._features + 3]))
+        signal, own, noise = (
+            float(value) for value in np.exp(given_H[self._features : self._features + 3])
+        )
         place_R = np.concatenate([[0.0], np.cumsum(np.exp(given_H[self._features + 3 :]))])
         likeness_RR = np.exp(-np.abs(place_R[:, None] - place_R[None]))
         return Hyperparameters(np.exp(given_H[: self._features]), signal, own, noise, likeness_RR)
 
-    def _loss(self, given_H: Floats, observed: Observed, squares_NNF: Floats) -> tuple[float, Floats]:
+    def _loss(
+        self, given_H: Floats, observed: Observed, squares_NNF: Floats
+    ) -> tuple[float, Floats]:
         """Negative logarithm of the posterior (but for a constant), and its gradient."""
         given, rung_N = self.read(given_H), observed.rung_N
         distance_NN = np.sqrt(squares_NNF @ given.length_F**-2)
         decay_NN = np.exp(-_ROOT5 * distance_NN)
         likeness_NN = given.likeness_RR[rung_N[:, None], rung_N[None]]
-        config_NN = given.signal * likeness_NN * (1 + _ROOT5 * distance_NN + 5 / 3 * distance_NN**2) * decay_NN
+        config_NN = (
+            given.signal
+            * likeness_NN
+            * (1 + _ROOT5 * distance_NN + 5 / 3 * distance_NN**2)
+            * decay_NN
+        )
         own_NN = given.own * likeness_NN * (observed.trial_N[:, None] == observed.trial_N[None])
         total_NN = config_NN + own_NN + _means(rung_N)
         total_NN[np.diag_indices(len(rung_N))] += given.noise + _JITTER
@@ -168,22 +208,40 @@ class _Rules:
             return 1e10, np.zeros_like(given_H)
         inverse_NN = cho_solve((lower_NN, True), np.eye(len(rung_N)), check_finite=False)
         weight_N = inverse_NN @ observed.value_N
-        loss = 0.5 * observed.value_N @ weight_N + np.log(np.diag(lower_NN)).sum() + 0.5 * away_H @ away_H
+        loss = (
+            0.5 * observed.value_N @ weight_N
+            + np.log(np.diag(lower_NN)).sum()
+            + 0.5 * away_H @ away_H
+        )
 
         pull_NN = inverse_NN - np.outer(weight_N, weight_N)
-        by_length_NN = pull_NN * (5 / 3 * given.signal) * likeness_NN * (1 + _ROOT5 * distance_NN) * decay_NN
+        by_length_NN = (
+            pull_NN * (5 / 3 * given.signal) * likeness_NN * (1 + _ROOT5 * distance_NN) * decay_NN
+        )
         by_length_F = np.tensordot(by_length_NN, squares_NNF, axes=2) * given.length_F**-2
-        by_signal, by_own, by_noise = (pull_NN * config_NN).sum(), (pull_NN * own_NN).sum(), given.noise * np.trace(pull_NN)
+        by_signal, by_own, by_noise = (
+            (pull_NN * config_NN).sum(),
+            (pull_NN * own_NN).sum(),
+            given.noise * np.trace(pull_NN),
+        )
         alike_NN = pull_NN * (config_NN + own_NN)
-        low_NN, high_NN = np.minimum(rung_N[:, None], rung_N[None]), np.maximum(rung_N[:, None], rung_N[None])
+        low_NN, high_NN = (
+            np.minimum(rung_N[:, None], rung_N[None]),
+            np.maximum(rung_N[:, None], rung_N[None]),
+        )
         steps = np.exp(given_H[self._features + 3 :])
-        by_step = [-step * alike_NN[(low_NN <= rung) & (high_NN > rung)].sum() for rung, step in enumerate(steps)]
+        by_step = [
+            -step * alike_NN[(low_NN <= rung) & (high_NN > rung)].sum()
+            for rung, step in enumerate(steps)
+        ]
         gradient_H = 0.5 * np.concatenate([by_length_F, [by_signal, by_own, by_noise], by_step])
         return float(loss), gradient_H + away_H / self._spread_H
 
 
 def _covariance(observed: Observed, given: Hyperparameters) -> Floats:
-    config_NN = given.signal * _matern(_squares(observed.features_NF, observed.features_NF, given.length_F))
+    config_NN = given.signal * _matern(
+        _squares(observed.features_NF, observed.features_NF, given.length_F)
+    )
     own_NN = given.own * (observed.trial_N[:, None] == observed.trial_N[None])
     likeness_NN = given.likeness_RR[observed.rung_N[:, None], observed.rung_N[None]]
     total_NN = likeness_NN * (config_NN + own_NN) + _means(observed.rung_N)
@@ -197,18 +255,26 @@ def _means(rung_N: Whole) -> Floats:
 
 def _squares(left_QF: Floats, right_NF: Floats, length_F: Floats) -> Floats:
     left_QF, right_NF = left_QF / length_F, right_NF / length_F
-    squares_QN = (left_QF**2).sum(axis=1)[:, None] + (right_NF**2).sum(axis=1)[None] - 2 * left_QF @ right_NF.T
+    squares_QN = (
+        (left_QF**2).sum(axis=1)[:, None]
+        + (right_NF**2).sum(axis=1)[None]
+        - 2 * left_QF @ right_NF.T
+    )
     return np.asarray(np.maximum(squares_QN, 0.0))
 
 
 def _matern(squares_QN: Floats) -> Floats:
     """Matérn's kernel with ν = 5/2."""
     distance_QN = np.sqrt(squares_QN)
-    return np.asarray((1 + _ROOT5 * distance_QN + 5 / 3 * squares_QN) * np.exp(-_ROOT5 * distance_QN))
+    return np.asarray(
+        (1 + _ROOT5 * distance_QN + 5 / 3 * squares_QN) * np.exp(-_ROOT5 * distance_QN)
+    )
 
 
 def _spread(observed: Observed) -> Observed:
-    """So many that hyperparameters are fitted quickly: the best third of those, and the others evenly."""
+    """So many that hyperparameters are fitted quickly: the best third of those, and the others
+    evenly.
+    """
     count = len(observed.value_N)
     if count <= _LEARNED_FROM:
         return observed

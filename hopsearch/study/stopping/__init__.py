@@ -1,1 +1,3 @@
-"""Early stopping: the rules, what they may look at, and their decisions, which can be made again."""
+"""Early stopping: the rules, what they may look at, and their decisions, which can be made
+again.
+"""

@@ -1,4 +1,6 @@
-"""Asynchronous successive halving as it was published: which of those that came to a rung go on, stop or wait."""
+"""Asynchronous successive halving as it was published: which of those that came to a rung go on,
+stop or wait.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,8 +14,8 @@ from hopsearch.study.stopping.rung_values import Arrival, Evidence
 class AshaStopping(Rule):
     """Asynchronous successive halving, the stopping variant (Li et al. 2020, arXiv 1810.05934).
 
-    At each rung (min_epochs · reduction^k) a trial goes on if it is among the best 1/reduction of those that have come there
-    so far, itself included, and always if it is the best of them.
+    At each rung (min_epochs · reduction^k) a trial goes on if it is among the best 1/reduction of
+    those that have come there so far, itself included, and always if it is the best of them.
     """
 
     name: str = "asha"
@@ -31,10 +33,12 @@ class AshaStopping(Rule):
 
 @dataclass(frozen=True)
 class Hyperband(AshaStopping):
-    """Asynchronous Hyperband (Li et al. 2018, arXiv 1603.06560; 2020): brackets of ASHA that begin to stop later and later.
+    """Asynchronous Hyperband (Li et al. 2018, arXiv 1603.06560; 2020): brackets of ASHA that begin
+    to stop later and later.
 
-    Bracket s skips the first s rungs. A trial's bracket follows from its number, in Hyperband's proportions
-    n_s ∝ reduction^(s_max − s) / (s_max − s + 1), so each bracket spends about the same.
+    Bracket s skips the first s rungs. A trial's bracket follows from its number, in Hyperband's
+    proportions n_s ∝ reduction^(s_max − s) / (s_max − s + 1), so each bracket spends about the
+    same.
     """
 
     name: str = "hyperband"
@@ -46,7 +50,9 @@ class Hyperband(AshaStopping):
     def bracket(self, number: int) -> int:
         """The bracket of a trial, the same in every run."""
         brackets = len(self.fidelity.rungs)
-        weights = [self.fidelity.reduction ** (brackets - 1 - s) / (brackets - s) for s in range(brackets)]
+        weights = [
+            self.fidelity.reduction ** (brackets - 1 - s) / (brackets - s) for s in range(brackets)
+        ]
         draw = derive("hyperband", number) / 2**31 * sum(weights)
         for s, weight in enumerate(weights):
             draw -= weight
@@ -57,12 +63,14 @@ class Hyperband(AshaStopping):
 
 @dataclass(frozen=True)
 class AshaPromotion(Rule):
-    """Asynchronous successive halving as published, the promotion variant (Li et al. 2020, arXiv 1810.05934, algorithm 2).
+    """Asynchronous successive halving as published, the promotion variant (Li et al. 2020, arXiv
+    1810.05934, algorithm 2).
 
-    At each rung a trial waits until it is among the best 1/reduction of those that have come there. Others are begun meanwhile,
-    so the first comers are not trained to the end for want of rivals. When the search is over, the best of the highest rung
-    goes on if nobody has from there, so that there is always one with full epochs. Of equals the first that came is the best:
-    where all are at chance level, no more than 1/reduction of them go on.
+    At each rung a trial waits until it is among the best 1/reduction of those that have come there.
+    Others are begun meanwhile, so the first comers are not trained to the end for want of rivals.
+    When the search is over, the best of the highest rung goes on if nobody has from there, so that
+    there is always one with full epochs. Of equals the first that came is the best: where all are
+    at chance level, no more than 1/reduction of them go on.
     """
 
     name: str = "asha_promotion"
@@ -79,11 +87,17 @@ class AshaPromotion(Rule):
         return Verdict.GO if among and self._allowed(arrival.epoch, evidence) else Verdict.PAUSE
 
     def promotion(self, evidence: Evidence, over: bool) -> tuple[int, int] | None:
-        """The best that waits where it is among the best 1/reduction, from the highest rung down."""
+        """The best that waits where it is among the best 1/reduction, from the highest rung
+        down.
+        """
         for epoch in reversed(self.fidelity.rungs[:-1]):
             rung = evidence.rung(epoch)
             first = rung.first_waiting()
-            if first and first[1] <= len(rung) // self.fidelity.reduction and self._allowed(epoch, evidence):
+            if (
+                first
+                and first[1] <= len(rung) // self.fidelity.reduction
+                and self._allowed(epoch, evidence)
+            ):
                 return first[0], epoch
         return self._last(evidence) if over else None
 
@@ -91,17 +105,21 @@ class AshaPromotion(Rule):
         return True
 
     def _last(self, evidence: Evidence) -> tuple[int, int] | None:
-        highest = max((epoch for epoch in self.fidelity.rungs[:-1] if len(evidence.rung(epoch))), default=None)
+        highest = max(
+            (epoch for epoch in self.fidelity.rungs[:-1] if len(evidence.rung(epoch))), default=None
+        )
         first = evidence.rung(highest).first_waiting() if highest else None
         return (first[0], highest) if first and highest and first[1] == 1 else None
 
 
 @dataclass(frozen=True)
 class DelayedAsha(AshaPromotion):
-    """`AshaPromotion` in which no more than 1/reduction of a rung's trials ever go on (D-ASHA: Li et al. 2022, arXiv 2201.06834).
+    """`AshaPromotion` in which no more than 1/reduction of a rung's trials ever go on (D-ASHA: Li
+    et al. 2022, arXiv 2201.06834).
 
-    A sampler that learns proposes better and better configurations. Each is among the best when it comes, so as published all of
-    them go on at once, and the budget is spent on long trainings of the first good ones. Here a trial waits for its place.
+    A sampler that learns proposes better and better configurations. Each is among the best when it
+    comes, so as published all of them go on at once, and the budget is spent on long trainings of
+    the first good ones. Here a trial waits for its place.
     """
 
     name: str = "delayed_asha"
@@ -125,13 +143,16 @@ class DelayedAsha(AshaPromotion):
 
 @dataclass(frozen=True)
 class Pasha(AshaPromotion):
-    """Progressive ASHA (Bohdal et al. 2023, arXiv 2207.06940): the longest training grows only while it changes who is best.
+    """Progressive ASHA (Bohdal et al. 2023, arXiv 2207.06940): the longest training grows only
+    while it changes who is best.
 
-    Trials go no further than a cap, at first the second rung. While the trials at the cap stand in another order than they did
-    a rung below, the cap is raised by a rung. Soft ranking: two that were closer than ``tolerance`` of the spread below may swap.
+    Trials go no further than a cap, at first the second rung. While the trials at the cap stand in
+    another order than they did a rung below, the cap is raised by a rung. Soft ranking: two that
+    were closer than ``tolerance`` of the spread below may swap.
 
     Attributes:
-        tolerance: share of the lower rung's range of values within which two trials count as equal there.
+        tolerance: share of the lower rung's range of values within which two trials count as equal
+            there.
     """
 
     name: str = "pasha"

@@ -1,4 +1,6 @@
-"""Decisions: how one is made from what the study has recorded, and what it adds to what the next ones are made on."""
+"""Decisions: how one is made from what the study has recorded, and what it adds to what the next
+ones are made on.
+"""
 
 from collections.abc import Iterable, Sequence
 
@@ -21,7 +23,9 @@ def in_order(records: Iterable[TrialRecord]) -> list[tuple[TrialRecord, Made]]:
     return sorted(made, key=lambda pair: pair[1].order)
 
 
-def take_in(evidence: Evidence, record: TrialRecord, made: Made, objectives: Sequence[Objective]) -> None:
+def take_in(
+    evidence: Evidence, record: TrialRecord, made: Made, objectives: Sequence[Objective]
+) -> None:
     """Add what was decided to what the next decisions are made on."""
     if isinstance(made, Decision):
         evidence.add(arrival(record, made.epoch, objectives), made.pause, made.stop, made.witness)
@@ -40,17 +44,33 @@ def arrival(record: TrialRecord, epoch: int, objectives: Sequence[Objective]) ->
     first, *costs = objectives
     best = record.best(first.sign, up_to=epoch)
     if best is None:
-        raise StudyError(f"trial {record.number}", f"must have a value at epoch {epoch}, got none", "Report before deciding")
+        raise StudyError(
+            f"trial {record.number}",
+            f"must have a value at epoch {epoch}, got none",
+            "Report before deciding",
+        )
     for objective in costs:
         if objective.name not in record.cost:
             known = ", ".join(record.cost) or "nothing"
-            raise StudyError(f"trial {record.number}", f"objective {objective.name!r} must be measured", f"Known: {known}")
-    values = (first.sign * best[1], *(objective.sign * record.cost[objective.name] for objective in costs))
+            raise StudyError(
+                f"trial {record.number}",
+                f"objective {objective.name!r} must be measured",
+                f"Known: {known}",
+            )
+    values = (
+        first.sign * best[1],
+        *(objective.sign * record.cost[objective.name] for objective in costs),
+    )
     return Arrival(record.number, epoch, values, epoch - best[0])
 
 
 def decide(
-    pruner: Pruner, record: TrialRecord, epoch: int, objectives: Sequence[Objective], evidence: Evidence, order: int
+    pruner: Pruner,
+    record: TrialRecord,
+    epoch: int,
+    objectives: Sequence[Objective],
+    evidence: Evidence,
+    order: int,
 ) -> Decision:
     """One decision, from the trial's curve up to ``epoch`` and the decisions made before it.
 
@@ -61,6 +81,8 @@ def decide(
     rung = evidence.of(came)
     verdict = Verdict.GO if record.sent_on(epoch) else pruner.verdict(came, evidence)
     value = objectives[0].sign * came.values[0]
-    stop, pause, witness = (verdict == one for one in (Verdict.STOP, Verdict.PAUSE, Verdict.WITNESS))
+    stop, pause, witness = (
+        verdict == one for one in (Verdict.STOP, Verdict.PAUSE, Verdict.WITNESS)
+    )
     rank = rung.rank(came.values, pruner.behind)
     return Decision(epoch, value, order, rank, len(rung) + 1, stop, pruner.name, pause, witness)

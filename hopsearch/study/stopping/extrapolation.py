@@ -1,9 +1,11 @@
-"""What a trial's value at one epoch says of its value at a later one, with uncertainty: a chain of regressions from rung to rung.
+"""What a trial's value at one epoch says of its value at a later one, with uncertainty: a chain of
+regressions from rung to rung.
 
-Each step is fitted on the trials that came to both of its epochs. These were chosen, but by what they had at the lower one, which
-is what the step starts from; so a chain of steps is not biased by the choice. One regression from the first rung to the end would
-be: it sees only those that did well in between. Values are taken as they are: a wild one, as a loss that leaps and comes back,
-bends a line until more have come.
+Each step is fitted on the trials that came to both of its epochs. These were chosen, but by what
+they had at the lower one, which is what the step starts from; so a chain of steps is not biased by
+the choice. One regression from the first rung to the end would be: it sees only those that did well
+in between. Values are taken as they are: a wild one, as a loss that leaps and comes back, bends a
+line until more have come.
 
 Shapes: N trials, K objectives, M values that are known.
 """
@@ -52,10 +54,14 @@ class Step:
         return cls(count, start, end, slope, spread, float(left_N @ left_N / (count - 2)) ** 0.5)
 
     def after(self, mean_N: Floats, variance_N: Floats) -> tuple[Floats, Floats]:
-        """Means and variances after it, from those before it; what is not known of the line itself included."""
+        """Means and variances after it, from those before it; what is not known of the line itself
+        included.
+        """
         away_N = mean_N - self.start
         lever_N = (1 + (away_N / self.spread) ** 2) / self.count
-        return self.end + self.slope * away_N, self.slope**2 * variance_N + self.noise**2 * (1 + lever_N)
+        return self.end + self.slope * away_N, self.slope**2 * variance_N + self.noise**2 * (
+            1 + lever_N
+        )
 
 
 def steps(values: Sequence[Mapping[int, float]]) -> list[Step]:
@@ -69,12 +75,18 @@ def steps(values: Sequence[Mapping[int, float]]) -> list[Step]:
         shared = [number for number in above if number in below]
         if len(shared) < FEWEST:
             break
-        found.append(Step.fitted(np.array([below[number] for number in shared]), np.array([above[number] for number in shared])))
+        found.append(
+            Step.fitted(
+                np.array([below[number] for number in shared]),
+                np.array([above[number] for number in shared]),
+            )
+        )
     return found
 
 
 def targets(values_NK: Floats, known_MK: Floats) -> Floats:
-    """What each trial is to beat in the first objective: the best that is at least as good as it in all others, if there is one.
+    """What each trial is to beat in the first objective: the best that is at least as good as it in
+    all others, if there is one.
 
     Args:
         values_NK: of the trials; larger is better.
@@ -94,7 +106,8 @@ def chances(value_N: Floats, target_N: Floats, chain: Sequence[Step]) -> Floats:
         target_N: −∞ where there is nothing to beat.
         chain: at least one step.
     """
-    from scipy.special import stdtr  # here: its import takes a third of a second that other searches save
+    # here: its import takes a third of a second that other searches save
+    from scipy.special import stdtr
 
     mean_N, variance_N = value_N, np.zeros_like(value_N)
     for step in chain:

@@ -1,6 +1,8 @@
-"""Ranks by several objectives: non-dominated sorting, and within a front by how much of it would be left empty without a trial.
+"""Ranks by several objectives: non-dominated sorting, and within a front by how much of it would be
+left empty without a trial.
 
-After Deb et al. 2002 (NSGA-II), sections III.A and III.B. Values are oriented so that larger is better.
+After Deb et al. 2002 (NSGA-II), sections III.A and III.B. Values are oriented so that larger is
+better.
 """
 
 import bisect
@@ -12,8 +14,9 @@ Values = tuple[float, ...]
 """Of a trial at an epoch, one an objective, larger is better."""
 
 _Member = tuple[Values, int]
-# Negated values and a number: sorted, the best in the first objective comes first, and the earlier of two that are equal. In this
-# order only earlier members can dominate later ones. Along a front of two objectives the second rises from member to member.
+# Negated values and a number: sorted, the best in the first objective comes first, and the earlier
+# of two that are equal. In this order only earlier members can dominate later ones. Along a front
+# of two objectives the second rises from member to member.
 
 
 def dominates(a: Values, b: Values) -> bool:
@@ -22,7 +25,9 @@ def dominates(a: Values, b: Values) -> bool:
 
 
 def fronts(points: Sequence[Values]) -> list[list[int]]:
-    """Indices by non-domination: the first front is dominated by nobody, the second by the first only, and so on."""
+    """Indices by non-domination: the first front is dominated by nobody, the second by the first
+    only, and so on.
+    """
     found: list[list[_Member]] = []
     for member in sorted((_negated(values), index) for index, values in enumerate(points)):
         place = _place(found, member[0])
@@ -33,7 +38,9 @@ def fronts(points: Sequence[Values]) -> list[list[int]]:
 
 
 def crowding_distances(points: Sequence[Values]) -> list[float]:
-    """Of each point of a front, the sides of the box between its neighbours, relative to the front's; ends are infinite."""
+    """Of each point of a front, the sides of the box between its neighbours, relative to the
+    front's; ends are infinite.
+    """
     distances = [0.0] * len(points)
     for axis in range(len(points[0])):
         order = sorted(range(len(points)), key=lambda index: points[index][axis])
@@ -45,7 +52,8 @@ def crowding_distances(points: Sequence[Values]) -> list[float]:
 
 
 class Fronts:
-    """Trials by fronts, kept as they come (Li et al. 2014, "Efficient non-domination level update").
+    """Trials by fronts, kept as they come (Li et al. 2014, "Efficient non-domination level
+    update").
 
     A trial is known by its turn: the first that came has the lowest.
     """
@@ -56,10 +64,16 @@ class Fronts:
         self._latest = -1  # turn
 
     def add(self, turn: int, values: Values, paused: bool) -> None:
-        """A trial came, and perhaps waits; it moves those that it dominates a front down, and they others."""
+        """A trial came, and perhaps waits; it moves those that it dominates a front down, and they
+        others.
+        """
         new = _negated(values)
         self._latest = max(self._latest, turn)
-        coming, waiting, place = [(new, turn)], {turn} if paused else set(), _place(self._fronts, new)
+        coming, waiting, place = (
+            [(new, turn)],
+            {turn} if paused else set(),
+            _place(self._fronts, new),
+        )
         while coming:
             if place == len(self._fronts):
                 self._fronts.append([])
@@ -82,12 +96,16 @@ class Fronts:
             waiting.discard(turn)
 
     def rank(self, values: Values, behind: bool) -> int:
-        """Where a trial with these values would stand, 1 for the best; ahead of its equals, or ``behind`` them."""
+        """Where a trial with these values would stand, 1 for the best; ahead of its equals, or
+        ``behind`` them.
+        """
         new, turn = _negated(values), self._latest + 1 if behind else -1
         place = _place(self._fronts, new)
         front = self._fronts[place] if place < len(self._fronts) else []
         beaten = set(_beaten(front, new))
-        front = sorted([(new, turn), *(member for index, member in enumerate(front) if index not in beaten)])
+        front = sorted(
+            [(new, turn), *(member for index, member in enumerate(front) if index not in beaten)]
+        )
         return self._before(place) + 1 + _best_first(front).index(turn)
 
     def standing(self) -> list[int]:
@@ -109,13 +127,15 @@ def _negated(values: Values) -> Values:
 
 
 def _place(ordered: Sequence[list[_Member]], new: Values) -> int:
-    # The first front none of which dominates it: those before have one that does, since they dominate each the next.
+    # The first front none of which dominates it: those before have one that does, since they
+    # dominate each the next.
     return bisect.bisect_left(ordered, True, key=lambda front: not _dominated(front, new))
 
 
 def _dominated(front: list[_Member], new: Values) -> bool:
     end = bisect.bisect_left(front, (new, -1))
-    nearest = range(end - 1, -1 if len(new) > 2 else max(-1, end - 2), -1)  # of two objectives the last has the best second
+    # of two objectives the last has the best second
+    nearest = range(end - 1, -1 if len(new) > 2 else max(-1, end - 2), -1)
     return any(_reaches(front[index][0], new) for index in nearest)
 
 

@@ -1,4 +1,6 @@
-"""Who leads a study, kept up to date report by report: a plateau is asked for after each of them."""
+"""Who leads a study, kept up to date report by report: a plateau is asked for after each of
+them.
+"""
 
 import bisect
 from collections.abc import Iterable
@@ -7,7 +9,8 @@ from hopsearch.study.stopping.fronts import Values, dominates
 
 
 class Leaders:
-    """The trials that no other beats (of one objective: the best, the first of equals), and when each trial came.
+    """The trials that no other beats (of one objective: the best, the first of equals), and when
+    each trial came.
 
     Attributes:
         values: of each leader, by number; larger is better.
@@ -26,10 +29,16 @@ class Leaders:
         others = {other: known for other, known in self.values.items() if other != number}
         if any(dominates(known, values) for known in others.values()):
             return
-        if len(values) == 1 and any(other < number and known == values for other, known in others.items()):
+        if len(values) == 1 and any(
+            other < number and known == values for other, known in others.items()
+        ):
             return
-        beaten = {other for other, known in others.items() if dominates(values, known) or len(values) == 1}
-        self.values = {other: known for other, known in others.items() if other not in beaten} | {number: values}
+        beaten = {
+            other for other, known in others.items() if dominates(values, known) or len(values) == 1
+        }
+        self.values = {other: known for other, known in others.items() if other not in beaten} | {
+            number: values
+        }
 
     def again(self, leaders: Iterable[tuple[int, Values]]) -> None:
         """Start anew from these, since one of the leaders has failed."""

@@ -1,8 +1,9 @@
-"""Whether a rung ranks trials as the next one does: Kendall's τ over those that came to both, with its standard error.
+"""Whether a rung ranks trials as the next one does: Kendall's τ over those that came to both, with
+its standard error.
 
-Two trials that stand the same way round at both rungs agree, and two that stand the other way round disagree; equals do neither.
-τ is the share of pairs that agree less the share that disagree (Kendall 1938, τ-a). So it is 0 at a rung at which all have the
-same value, which ranks nobody.
+Two trials that stand the same way round at both rungs agree, and two that stand the other way round
+disagree; equals do neither. τ is the share of pairs that agree less the share that disagree
+(Kendall 1938, τ-a). So it is 0 at a rung at which all have the same value, which ranks nobody.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ class Tau:
     """A rung's agreement with the next one.
 
     Attributes:
-        value: 1 where all stand the same way round, about 0 where one order says nothing of the other, −1 where all are swapped.
+        value: 1 where all stand the same way round, about 0 where one order says nothing of the
+            other, −1 where all are swapped.
         trials: how many came to both rungs.
     """
 
@@ -28,7 +30,9 @@ class Tau:
 
     @property
     def error(self) -> float:
-        """Standard error: what it is where two orders have nothing to do with each other, and less the closer they are."""
+        """Standard error: what it is where two orders have nothing to do with each other, and less
+        the closer they are.
+        """
         count = self.trials
         if count < 2:
             return 1.0
@@ -40,7 +44,9 @@ class Tau:
 
 
 class RankAgreement:
-    """The trials that came to two rungs, added one by one; each is compared with the others once."""
+    """The trials that came to two rungs, added one by one; each is compared with the others
+    once.
+    """
 
     def __init__(self) -> None:
         self._place: dict[int, int] = {}
@@ -66,7 +72,10 @@ class RankAgreement:
         if place is None:
             return
         self._agreed -= self._agreement(self._below_N[place], self._above_N[place]).sum()
-        self._below_N, self._above_N = np.delete(self._below_N, place), np.delete(self._above_N, place)
+        self._below_N, self._above_N = (
+            np.delete(self._below_N, place),
+            np.delete(self._above_N, place),
+        )
         self._place = {other: at - (at > place) for other, at in self._place.items()}
 
     @property

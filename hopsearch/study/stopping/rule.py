@@ -1,9 +1,12 @@
-"""What an early-stopping rule is: a small pure function of what the study has recorded; `pruners` has them by name.
+"""What an early-stopping rule is: a small pure function of what the study has recorded; `pruners`
+has them by name.
 
-A rule looks at one trial at one epoch and at the trials that came to the same epochs before it (`Evidence`). It keeps no state of
-its own, so its decisions survive any restart by construction and can be made again from the journal (see `StudyView.audit`).
-A trial that is stopped has ended; a paused one waits, with its checkpoint, until the rule promotes it or the search is over.
-A trial that fails frees its places: it is compared with no longer, so the next one can be promoted in its stead.
+A rule looks at one trial at one epoch and at the trials that came to the same epochs before it
+(`Evidence`). It keeps no state of its own, so its decisions survive any restart by construction and
+can be made again from the journal (see `StudyView.audit`). A trial that is stopped has ended; a
+paused one waits, with its checkpoint, until the rule promotes it or the search is over. A trial
+that fails frees its places: it is compared with no longer, so the next one can be promoted in its
+stead.
 """
 
 import enum
@@ -20,7 +23,9 @@ class Verdict(enum.StrEnum):
 
     GO = "go"
     WITNESS = "witness"
-    """Goes on whatever its value, so that it is known whether this epoch ranks trials as later ones do."""
+    """Goes on whatever its value, so that it is known whether this epoch ranks trials as later ones
+    do.
+    """
     STOP = "stop"
     PAUSE = "pause"
 
@@ -34,13 +39,19 @@ class Pruner(Protocol):
 
     @property
     def behind(self) -> bool:
-        """Whether a trial stands behind those that came before it with the same values, or ahead of them."""
+        """Whether a trial stands behind those that came before it with the same values, or ahead of
+        them.
+        """
 
     def decides_at(self, epoch: int, number: int) -> bool:
-        """Whether the rule looks at trial ``number`` at ``epoch`` (full epochs are never asked for)."""
+        """Whether the rule looks at trial ``number`` at ``epoch`` (full epochs are never asked
+        for).
+        """
 
     def chooses_at(self, epoch: int, number: int) -> bool:
-        """Whether it may end or pause the trial there; a rule may look at others only to learn from them."""
+        """Whether it may end or pause the trial there; a rule may look at others only to learn from
+        them.
+        """
 
     def bracket(self, number: int) -> int:
         """Trials compete within a bracket only."""
@@ -57,7 +68,9 @@ class Pruner(Protocol):
         """
 
     def skipped(self, evidence: Evidence) -> dict[int, bool]:
-        """Whether all go on from a rung since it does not rank, for those that the rule measures; else empty."""
+        """Whether all go on from a rung since it does not rank, for those that the rule measures;
+        else empty.
+        """
 
     def tau(self, epoch: int, evidence: Evidence) -> Tau:
         """How well a rung ranks trials, for a rule that measures it."""
@@ -65,7 +78,9 @@ class Pruner(Protocol):
 
 @dataclass(frozen=True)
 class Rule:
-    """What most rules share: one bracket, nobody paused, every epoch looked at from ``min_epochs`` on."""
+    """What most rules share: one bracket, nobody paused, every epoch looked at from ``min_epochs``
+    on.
+    """
 
     fidelity: Fidelity
     behind: ClassVar[bool] = False

@@ -1,4 +1,6 @@
-"""What a study found out about its rungs, and when: that one does not rank trials, does after all, or is no longer measured."""
+"""What a study found out about its rungs, and when: that one does not rank trials, does after all,
+or is no longer measured.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +14,8 @@ from hopsearch.study.stopping.rung_values import Evidence
 
 @dataclass(frozen=True)
 class Judgement:
-    """A change in whether trials are chosen at a rung, or that the study goes on with a rule that does not measure that.
+    """A change in whether trials are chosen at a rung, or that the study goes on with a rule that
+    does not measure that.
 
     Attributes:
         epoch: the rung.
@@ -21,7 +24,8 @@ class Judgement:
         trials: how many that was measured on.
         order: how many decisions the study had made before.
         rule: the pruner that made it.
-        withdrawn: whether what another rule had found, which ``tau`` and ``trials`` are then of, no longer applies.
+        withdrawn: whether what another rule had found, which ``tau`` and ``trials`` are then of, no
+            longer applies.
     """
 
     epoch: int
@@ -55,8 +59,11 @@ def latest(judgements: Sequence[Judgement]) -> list[Judgement]:
     return [newest[epoch] for epoch in sorted(newest)]
 
 
-def changes(known: Sequence[Judgement], rule: Pruner, evidence: Evidence, order: int) -> list[Judgement]:
-    """What is new: rungs that are skipped from now on, those that no longer are, and those that another rule had judged.
+def changes(
+    known: Sequence[Judgement], rule: Pruner, evidence: Evidence, order: int
+) -> list[Judgement]:
+    """What is new: rungs that are skipped from now on, those that no longer are, and those that
+    another rule had judged.
 
     Args:
         known: what was found before, in order.
@@ -67,19 +74,29 @@ def changes(known: Sequence[Judgement], rule: Pruner, evidence: Evidence, order:
     before, found = {one.epoch: one for one in latest(known)}, judged(rule, evidence, order)
     measured = {one.epoch for one in found}
     lost = [one for one in before.values() if one.epoch not in measured and not one.withdrawn]
-    gone = [replace(one, skipped=False, order=order, rule=rule.name, withdrawn=True) for one in lost]
+    gone = [
+        replace(one, skipped=False, order=order, rule=rule.name, withdrawn=True) for one in lost
+    ]
     return [one for one in found if _differs(one, before.get(one.epoch))] + gone
 
 
 def _differs(judgement: Judgement, before: Judgement | None) -> bool:
-    return judgement.skipped if before is None else before.withdrawn or judgement.skipped != before.skipped
+    return (
+        judgement.skipped
+        if before is None
+        else before.withdrawn or judgement.skipped != before.skipped
+    )
 
 
 def judged(rule: Pruner, evidence: Evidence, order: int) -> list[Judgement]:
     """All that a rule finds about the rungs that it measures; see `changes`."""
-    taus = {epoch: (skipped, rule.tau(epoch, evidence)) for epoch, skipped in rule.skipped(evidence).items()}
+    taus = {
+        epoch: (skipped, rule.tau(epoch, evidence))
+        for epoch, skipped in rule.skipped(evidence).items()
+    }
     return [
-        Judgement(epoch, skipped, round(tau.value, 4), tau.trials, order, rule.name) for epoch, (skipped, tau) in taus.items()
+        Judgement(epoch, skipped, round(tau.value, 4), tau.trials, order, rule.name)
+        for epoch, (skipped, tau) in taus.items()
     ]
 
 

@@ -1,7 +1,8 @@
-"""What a stopping rule may look at: with which values trials came to each epoch at which they are compared.
+"""What a stopping rule may look at: with which values trials came to each epoch at which they are
+compared.
 
-All of it is kept in order as trials come, since every decision asks for a rank: a decision costs no more in a large study than in
-a small one, but for the logarithm.
+All of it is kept in order as trials come, since every decision asks for a rank: a decision costs no
+more in a large study than in a small one, but for the logarithm.
 """
 
 import bisect
@@ -37,7 +38,8 @@ class Rung:
     Attributes:
         values: by number, in the order of their coming; without those that have failed since.
         waiting: numbers of those that were paused here and have neither gone on nor ended.
-        witnesses: numbers of those that went on whatever their value; without those that have failed since.
+        witnesses: numbers of those that went on whatever their value; without those that have
+            failed since.
     """
 
     def __init__(self) -> None:
@@ -45,7 +47,8 @@ class Rung:
         self.waiting: set[int] = set()
         self.witnesses: set[int] = set()
         self._gone: set[int] = set()
-        # By the first objective: (-value, turn), so that the best is first, and the earlier of two that are equal.
+        # By the first objective: (-value, turn), so that the best is first, and the earlier of two
+        # that are equal.
         self._numbers: list[int] = []
         self._turns: dict[int, int] = {}
         self._places: list[tuple[float, int]] = []
@@ -103,7 +106,9 @@ class Rung:
         return len(self._numbers)
 
     def rank(self, values: Values, behind: bool = False) -> int:
-        """Where a trial with these values would stand, 1 for the best; ahead of its equals, or ``behind`` them."""
+        """Where a trial with these values would stand, 1 for the best; ahead of its equals, or
+        ``behind`` them.
+        """
         if len(values) > 1:
             return self._fronts.rank(values, behind) if self._fronts is not None else 1
         return 1 + bisect.bisect_left(self._places, (-values[0], math.inf if behind else -1))
@@ -131,7 +136,11 @@ class Rung:
 
     def standing(self) -> list[int]:
         """All numbers, best first."""
-        turns = self._fronts.standing() if self._fronts is not None else [turn for _, turn in self._places]
+        turns = (
+            self._fronts.standing()
+            if self._fronts is not None
+            else [turn for _, turn in self._places]
+        )
         return [self._numbers[turn] for turn in turns]
 
     def first_waiting(self) -> tuple[int, int] | None:
@@ -150,22 +159,27 @@ class Rung:
 class StableOrder:
     """Whether trials stand in a rung as they stood in a lower one, by the first objective there.
 
-    The range of values below only grows, and with it what counts as equal. So two that agreed once agree for good, and only those
-    that have come since are compared with the others.
+    The range of values below only grows, and with it what counts as equal. So two that agreed once
+    agree for good, and only those that have come since are compared with the others.
     """
 
     def __init__(self, below: Rung, above: Rung) -> None:
         self._below, self._above = below, above
         self._compared, self._held = 0, True
-        self._order: list[tuple[float, int]] = []  # as the rung above has it, of those that were below
+        # as the rung above has it, of those that were below
+        self._order: list[tuple[float, int]] = []
         self._firsts: list[float] = []  # their values below
 
     def holds(self, tolerance: float) -> bool:
-        """Whether nobody was worse below, by more than this share of the range there, than one who stands behind it above."""
+        """Whether nobody was worse below, by more than this share of the range there, than one who
+        stands behind it above.
+        """
         slack = tolerance * self._below.range
         if self._above.several and self._compared < self._above.came:
             known = self._below.values
-            self._firsts = [known[number][0] for number in self._above.standing() if number in known]
+            self._firsts = [
+                known[number][0] for number in self._above.standing() if number in known
+            ]
             self._held = False  # each that comes may change the order of all
         elif not self._above.several:
             for turn, number in self._above.since(self._compared):
@@ -173,7 +187,10 @@ class StableOrder:
         self._compared = self._above.came
         if not self._held:
             best_after = itertools.accumulate(reversed(self._firsts), max)
-            self._held = all(first + slack >= best for first, best in zip(reversed(self._firsts), best_after, strict=True))
+            self._held = all(
+                first + slack >= best
+                for first, best in zip(reversed(self._firsts), best_after, strict=True)
+            )
         return self._held
 
     def _compare(self, number: int, turn: int, slack: float) -> bool:
@@ -184,7 +201,9 @@ class StableOrder:
         better, worse = self._firsts[:index], self._firsts[index:]
         self._order.insert(index, place)
         self._firsts.insert(index, first)
-        return min(better, default=math.inf) + slack >= first and first + slack >= max(worse, default=-math.inf)
+        return min(better, default=math.inf) + slack >= first and first + slack >= max(
+            worse, default=-math.inf
+        )
 
 
 class _Compared:
@@ -230,8 +249,12 @@ class Evidence:
         """The rung that a trial has come to."""
         return self.rung(arrival.epoch, self._bracket(arrival.number))
 
-    def add(self, arrival: Arrival, paused: bool, stopped: bool = False, witness: bool = False) -> None:
-        """A trial came to a rung and was let go on (a witness whatever its value), stopped, or paused."""
+    def add(
+        self, arrival: Arrival, paused: bool, stopped: bool = False, witness: bool = False
+    ) -> None:
+        """A trial came to a rung and was let go on (a witness whatever its value), stopped, or
+        paused.
+        """
         rung = self.of(arrival)
         rung.add(arrival.number, arrival.values, paused, stopped)
         if witness:
@@ -242,8 +265,8 @@ class Evidence:
 
         Args:
             lower, upper: the two epochs, of the first bracket.
-            witnesses: over those that went on from the lower one whatever their value; else over those that were chosen there,
-                who differ less, so that their τ is lower.
+            witnesses: over those that went on from the lower one whatever their value; else over
+                those that were chosen there, who differ less, so that their τ is lower.
         """
         key = lower, upper, witnesses
         if key not in self._ranks:
@@ -251,11 +274,13 @@ class Evidence:
         return self._ranks[key].tau
 
     def stable(self, lower: int, upper: int, tolerance: float) -> bool:
-        """Whether trials stand at one epoch as they stood at an earlier one, by the first objective there.
+        """Whether trials stand at one epoch as they stood at an earlier one, by the first objective
+        there.
 
         Args:
             lower, upper: the two epochs, of the first bracket.
-            tolerance: share of the lower rung's range of values within which two trials counted as equal there.
+            tolerance: share of the lower rung's range of values within which two trials counted as
+                equal there.
         """
         key = lower, upper
         if key not in self._agreements:
@@ -272,4 +297,5 @@ class Evidence:
             self.rung(epoch, self._bracket(number)).drop(number)
         for compared in self._ranks.values():
             compared.ranks.drop(number)
-        self._agreements.clear()  # the range of values may have shrunk, and with it what counts as equal
+        # the range of values may have shrunk, and with it what counts as equal
+        self._agreements.clear()

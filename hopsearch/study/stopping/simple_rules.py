@@ -19,7 +19,8 @@ class NoPruner(Rule):
 
 @dataclass(frozen=True)
 class OneEpoch(Rule):
-    """Train all for ``min_epochs``, then the best few to the end (Egele et al. 2023, arXiv 2307.15422).
+    """Train all for ``min_epochs``, then the best few to the end (Egele et al. 2023, arXiv
+    2307.15422).
 
     Attributes:
         keep: how many.
@@ -45,7 +46,8 @@ class OneEpoch(Rule):
 
 @dataclass(frozen=True)
 class Median(Rule):
-    """The median rule (Golovin et al. 2017, Vizier): stop below the median of the best-so-far values at the same epoch.
+    """The median rule (Golovin et al. 2017, Vizier): stop below the median of the best-so-far
+    values at the same epoch.
 
     It looks at every epoch from ``min_epochs`` on, once ``startup`` trials have come there.
     """
@@ -59,13 +61,19 @@ class Median(Rule):
         if len(rung) < self.startup:
             return Verdict.GO
         several = len(arrival.values) > 1
-        below = rung.rank(arrival.values) > (len(rung) + 1) / 2 if several else arrival.values[0] < rung.median
+        below = (
+            rung.rank(arrival.values) > (len(rung) + 1) / 2
+            if several
+            else arrival.values[0] < rung.median
+        )
         return Verdict.STOP if below else Verdict.GO
 
 
 @dataclass(frozen=True)
 class Patience(Rule):
-    """Stop a trial whose own curve has not risen for a fifth of the full epochs (and at least ``reduction`` of them)."""
+    """Stop a trial whose own curve has not risen for a fifth of the full epochs (and at least
+    ``reduction`` of them).
+    """
 
     name: str = "patience"
 

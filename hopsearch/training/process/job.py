@@ -1,4 +1,6 @@
-"""A trial as a job that can be sent to another process: train an epoch, save, say what came of it. Knows no Ray."""
+"""A trial as a job that can be sent to another process: train an epoch, save, say what came of it.
+Knows no Ray.
+"""
 
 import base64
 import json
@@ -19,7 +21,16 @@ from hopsearch.core.redaction import formatted, redact
 from hopsearch.data import DataConfig, Splits, load
 from hopsearch.storage.mirror import Mirror
 from hopsearch.storage.storage_lease import Fence
-from hopsearch.training import CheckpointFolder, Paused, Ranks, Row, TrialConfig, TrialRun, confusions, results_of
+from hopsearch.training import (
+    CheckpointFolder,
+    Paused,
+    Ranks,
+    Row,
+    TrialConfig,
+    TrialRun,
+    confusions,
+    results_of,
+)
 from hopsearch.training.pictures import draw
 from hopsearch.training.process.metrics import journalled
 
@@ -28,7 +39,15 @@ Drawn = dict[int, dict[str, str]]
 
 _TIMED_STEPS = 5
 _FASTER = 1.1  # at least, for the price of a result that is not the same to the bit
-_OTHERS_GONE = ("gloo", "Gloo", "NCCL", "process group", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
+_OTHERS_GONE = (
+    "gloo",
+    "Gloo",
+    "NCCL",
+    "process group",
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+)
 
 
 class Job(Settings):
@@ -45,9 +64,13 @@ class Job(Settings):
     fence: Fence | None = None
     """What each write to the mirror is checked against."""
     mirror: str = ""
-    """A storage that keeps a copy of the folder, e.g. s3://bucket/path, where the machine may not outlive the training."""
+    """A storage that keeps a copy of the folder, e.g. s3://bucket/path, where the machine may not
+    outlive the training.
+    """
     fresh: bool = False
-    """Whether the trial begins now: what its folder holds is then of a trial whose number was lost with a machine."""
+    """Whether the trial begins now: what its folder holds is then of a trial whose number was lost
+    with a machine.
+    """
     objective: str = "val_acc"
     """The metric whose best epoch is kept."""
     maximize: bool = True
@@ -64,11 +87,15 @@ class Progress(Settings):
     """What a worker says after an epoch."""
 
     rows: tuple[Row, ...] = ()
-    """Epochs, the newest last; after a restart all of them, so that nothing has to be remembered elsewhere."""
+    """Epochs, the newest last; after a restart all of them, so that nothing has to be remembered
+    elsewhere.
+    """
     pictures: Drawn = Field(default_factory=dict)
     """What was drawn, by epoch and tag, as PNG in base64; after a restart all of it."""
     failure: FailureKind | None = None
-    """``trial``: this trial cannot go on. ``search``: none can, the user must act (missing data, full disk)."""
+    """``trial``: this trial cannot go on. ``search``: none can, the user must act (missing data,
+    full disk).
+    """
     reason: str = ""
     """Why, in a sentence."""
     failed_epochs: int = 0
@@ -93,7 +120,9 @@ class Progress(Settings):
 
 
 def cause(failed: Sequence[Progress]) -> Progress:
-    """Of the failures of several ranks the one that tells most: what is known of the trial, then an error of one's own."""
+    """Of the failures of several ranks the one that tells most: what is known of the trial, then an
+    error of one's own.
+    """
     return min(failed, key=lambda progress: (progress.others_gone, bool(progress.trace)))
 
 
@@ -112,9 +141,11 @@ class JobRun:
         self._stepped = 0.0  # when the current epoch began
 
     def advance(self, stop: Callable[[], bool] | None = None) -> Progress:
-        """Train one epoch and save it; never raises for what is a fact about the trial or the user's to mend.
+        """Train one epoch and save it; never raises for what is a fact about the trial or the
+        user's to mend.
 
-        Among several ranks, all must call it; one that fails leaves the group, so that the others do not wait for it.
+        Among several ranks, all must call it; one that fails leaves the group, so that the others
+        do not wait for it.
 
         Args:
             stop: see `TrialRun.step`; a paused epoch is saved too.
@@ -132,19 +163,28 @@ class JobRun:
             return self._failed("trial", f"{failure.reason}: {failure}")
         except (UserError, CheckpointError, OSError) as error:
             return self._failed("search", redact(str(error)))
-        except Exception as error:  # a bug of one configuration must not end the search; it is shown with its traceback
+        # a bug of one configuration must not end the search; it is shown with its traceback
+        except Exception as error:
             summary = f"error: {type(error).__name__}: {redact(str(error))}".splitlines()[0]
             return self._failed("trial", summary, formatted(error))
 
     def _failed(self, what: FailureKind, reason: str, trace: str = "") -> Progress:
         begun = self._stepped > 0
         seconds = time.perf_counter() - self._stepped if begun else 0.0
-        return Progress(failure=what, reason=reason, trace=trace, failed_epochs=int(begun), failed_seconds=seconds)
+        return Progress(
+            failure=what,
+            reason=reason,
+            trace=trace,
+            failed_epochs=int(begun),
+            failed_seconds=seconds,
+        )
 
     def settle_threads(self, most: int) -> int:
-        """Train with ``most`` threads from now on, if a few steps show that to be clearly faster; before the first `advance`.
+        """Train with ``most`` threads from now on, if a few steps show that to be clearly faster;
+        before the first `advance`.
 
-        A small model may be slower with more. The result is then the same but for the order in which sums are rounded.
+        A small model may be slower with more. The result is then the same but for the order in
+        which sums are rounded.
 
         Returns:
             The number of threads.
@@ -164,14 +204,16 @@ class JobRun:
         """Take the best epoch's weights, read the test split once, and write the winner's files.
 
         Args:
-            target: folder of ``model.safetensors`` and ``config.json``, readable by hopsearch and by timm
-                (``timm.create_model("local-dir:<folder>")``).
+            target: folder of ``model.safetensors`` and ``config.json``, readable by hopsearch and
+                by timm (``timm.create_model("local-dir:<folder>")``).
             mirror: a storage for a copy of them.
 
         Returns:
-            ``epoch`` of the weights, ``epochs`` trained, ``val_acc``, ``val_balanced_acc``, ``val_loss``, the same of the test
-            split, the objective, ``metrics`` (what else the journal would keep of the weights' epoch), ``by_class`` (``hits`` and
-            ``images`` of each split, a number a class) and ``confusions`` of the test split (true class, class said, images).
+            ``epoch`` of the weights, ``epochs`` trained, ``val_acc``, ``val_balanced_acc``,
+            ``val_loss``, the same of the test split, the objective, ``metrics`` (what else the
+            journal would keep of the weights' epoch), ``by_class`` (``hits`` and ``images`` of each
+            split, a number a class) and ``confusions`` of the test split (true class, class said,
+            images).
 
         Raises:
             CheckpointError: the trial's best checkpoint is gone.
@@ -183,7 +225,9 @@ class JobRun:
         best = self.folder.load_best()
         if best is None:
             raise CheckpointError(
-                str(self.folder.path), "the best epoch's checkpoint must be there, got none", "Run the command again"
+                str(self.folder.path),
+                "the best epoch's checkpoint must be there, got none",
+                "Run the command again",
             )
         epochs = run.epoch
         run.load_state_dict(best)
@@ -193,15 +237,21 @@ class JobRun:
         if mirror:
             Mirror(mirror, self.job.fence).push(target)
         row = run.history[-1]
-        noted = {name: row[name] for name in ("val_acc", "val_balanced_acc", "val_loss", self.job.objective) if name in row}
+        noted = {
+            name: row[name]
+            for name in ("val_acc", "val_balanced_acc", "val_loss", self.job.objective)
+            if name in row
+        }
         return {
             "epoch": run.epoch,
             "epochs": epochs,
-            **(results_of("val", validation) | noted),  # with other threads a sum may round otherwise: the journal's value stands
+            # with other threads a sum may round otherwise: the journal's value stands
+            **(results_of("val", validation) | noted),
             **results_of("test", test),
             "metrics": journalled(row, self.job.objective)[0],
             "by_class": {
-                part: {"hits": each.hits, "images": each.images} for part, each in (("val", validation), ("test", test))
+                part: {"hits": each.hits, "images": each.images}
+                for part, each in (("val", validation), ("test", test))
             },
             "confusions": confusions(held_out.labels_N.to(test.said_N.device), test.said_N),
         }
@@ -210,7 +260,13 @@ class JobRun:
         if self._run is None:
             run, _ = self._built()
             if run.history:
-                return Progress(rows=tuple(run.history), pictures=self._drawn(), held=self._held(), done=run.done, history=True)
+                return Progress(
+                    rows=tuple(run.history),
+                    pictures=self._drawn(),
+                    held=self._held(),
+                    done=run.done,
+                    history=True,
+                )
         run, _ = self._built()
         first = run.ranks.rank == 0
         if first:
@@ -241,7 +297,9 @@ class JobRun:
             return {}
         self.folder.path.mkdir(parents=True, exist_ok=True)
         try:
-            drawn = {run.epoch: {tag: base64.b64encode(png).decode() for tag, png in draw(run).items()}}
+            drawn = {
+                run.epoch: {tag: base64.b64encode(png).decode() for tag, png in draw(run).items()}
+            }
         except Exception as error:  # no picture is worth a trial
             (self.folder.path / "pictures.error.txt").write_text(formatted(error), encoding="utf-8")
             return {}
@@ -250,18 +308,25 @@ class JobRun:
 
     def _drawn(self) -> Drawn:
         try:
-            return {int(epoch): pictures for epoch, pictures in json.loads(self._pictures.read_text(encoding="utf-8")).items()}
+            return {
+                int(epoch): pictures
+                for epoch, pictures in json.loads(
+                    self._pictures.read_text(encoding="utf-8")
+                ).items()
+            }
         except (OSError, ValueError):  # none yet, or cut off when the process was killed
             return {}
 
     def _log(self, epoch: int) -> None:
-        # Who began which epoch: what was trained twice after a crash can be counted, and a bad machine be found.
+        # Who began which epoch: what was trained twice after a crash can be counted, and a bad
+        # machine be found.
         self.folder.path.mkdir(parents=True, exist_ok=True)
         with (self.folder.path / "epochs.log").open("a", encoding="utf-8") as file:
             file.write(f"{epoch} {socket.gethostname()} {os.getpid()}\n")
 
     def _built(self) -> tuple[TrialRun, Splits]:
-        splits = load(self.job.data)  # remembered by the process: only the first trial of a worker waits for it
+        # remembered by the process: only the first trial of a worker waits for it
+        splits = load(self.job.data)
         if self._run is None:
             torch.set_num_threads(self.job.threads)
             self._run = TrialRun(self.job.trial, splits)
@@ -283,9 +348,13 @@ class JobRun:
 
 
 def write_model(run: TrialRun, target: Path) -> None:
-    """Write the weights that are evaluated, and the config that builds their model, into ``target``."""
+    """Write the weights that are evaluated, and the config that builds their model, into
+    ``target``.
+    """
     target.mkdir(parents=True, exist_ok=True)
     write_weights(target / "model.safetensors", run.evaluated.state_dict())
     trial = json.loads(run.config.model_dump_json())
-    about = config_of(run.config.model, run.facts.classes, trial, folded=False, crop_pct=run.facts.crop_pct)
+    about = config_of(
+        run.config.model, run.facts.classes, trial, folded=False, crop_pct=run.facts.crop_pct
+    )
     write_config(target, about)

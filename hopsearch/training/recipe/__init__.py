@@ -1,1 +1,3 @@
-"""The settings of a trial: optimizer, schedule, the papers' recipes, and whose mistake a wrong one is."""
+"""The settings of a trial: optimizer, schedule, the papers' recipes, and whose mistake a wrong one
+is.
+"""

@@ -1,7 +1,9 @@
-"""The optimizers that a trial can be trained with, by their names in timm, and the settings that each of them has.
+"""The optimizers that a trial can be trained with, by their names in timm, and the settings that
+each of them has.
 
-Every name here is trained, saved, resumed to the bit and compared with timm's defaults by ``tests/test_optimizers.py``. A name
-that is added here is tested with it. ``docs/optimizers.md`` says which learning rates they are made for.
+Every name here is trained, saved, resumed to the bit and compared with timm's defaults by
+``tests/test_optimizers.py``. A name that is added here is tested with it. ``docs/optimizers.md``
+says which learning rates they are made for.
 """
 
 from dataclasses import dataclass
@@ -21,8 +23,10 @@ class KnownOptimizer:
         beta2: default decay of the second moment.
         momentum: default momentum.
         eps: default constant in the denominator.
-        state_copies: tensors of the weights' size that its state holds, for `hopsearch.training.cost`.
-        hybrid: whether it orthogonalizes the updates of matrices, and updates all else as AdamW (or NAdamW) does.
+        state_copies: tensors of the weights' size that its state holds, for
+            `hopsearch.training.cost`.
+        hybrid: whether it orthogonalizes the updates of matrices, and updates all else as AdamW (or
+            NAdamW) does.
     """
 
     beta1: float | None = 0.9

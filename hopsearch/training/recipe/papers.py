@@ -1,7 +1,9 @@
-"""Named recipes: what the papers' authors trained with, as settings that lie under a trial's own values.
+"""Named recipes: what the papers' authors trained with, as settings that lie under a trial's own
+values.
 
-A recipe's name is its version: studies record it, so the settings behind a name never change. New ones get a new name.
-What cannot be the same here as in the authors' scripts is listed in ``docs/recipes.md``.
+A recipe's name is its version: studies record it, so the settings behind a name never change. New
+ones get a new name. What cannot be the same here as in the authors' scripts is listed in
+``docs/recipes.md``.
 """
 
 from collections.abc import Iterable, Mapping
@@ -35,14 +37,28 @@ _BOTH: dict[str, Any] = {
 }
 _SETTINGS: dict[str, dict[str, Any]] = {
     "default": {},
-    # arXiv 2304.13061: 4 GPUs with 512 images each, the rate as given, 300 epochs and 10 more at the smallest rate.
-    "imixer": _BOTH | {"optim.batch_size": 2048, "optim.min_lr": 1e-6, "optim.cooldown_epochs": 10, "train.epochs": 310},
-    # arXiv 2406.12220: 4 GPUs with 96 images each, the rate given for 512 images and scaled: 3.75e-4.
-    "paramixer": _BOTH | {"optim.batch_size": 384, "optim.lr_base_batch": 512, "optim.min_lr": 0.0, "train.epochs": 300},
+    # arXiv 2304.13061: 4 GPUs with 512 images each, the rate as given, 300 epochs and 10 more at
+    # the smallest rate.
+    "imixer": _BOTH
+    | {
+        "optim.batch_size": 2048,
+        "optim.min_lr": 1e-6,
+        "optim.cooldown_epochs": 10,
+        "train.epochs": 310,
+    },
+    # arXiv 2406.12220: 4 GPUs with 96 images each, the rate given for 512 images and scaled:
+    # 3.75e-4.
+    "paramixer": _BOTH
+    | {
+        "optim.batch_size": 384,
+        "optim.lr_base_batch": 512,
+        "optim.min_lr": 0.0,
+        "train.epochs": 300,
+    },
 }
 
-# What ``recipe=paper`` meant at first, for the studies that recorded it: no random resized crop, a schedule by the step, and a
-# different batch and rate for each family of a space.
+# What ``recipe=paper`` meant at first, for the studies that recorded it: no random resized crop, a
+# schedule by the step, and a different batch and rate for each family of a space.
 OLD_PAPER = "paper-v1"
 _OLD_BOTH: dict[str, Any] = {
     "optim.lr": 5e-4,
@@ -58,7 +74,11 @@ _OLD_BOTH: dict[str, Any] = {
     "augment.cutmix": 1.0,
 }
 _OLD_IMIXER: dict[str, Any] = {"optim.batch_size": 2048, "optim.min_lr": 1e-6}
-_OLD_MIXERS: dict[str, Any] = {"optim.batch_size": 384, "optim.lr_base_batch": 512, "optim.min_lr": 0.0}
+_OLD_MIXERS: dict[str, Any] = {
+    "optim.batch_size": 384,
+    "optim.lr_base_batch": 512,
+    "optim.min_lr": 0.0,
+}
 
 RECIPES: tuple[str, ...] = (*_SETTINGS, PAPER, OLD_PAPER)
 _DATA: dict[str, Any] = {"crop_pct": 0.875, "keep_original": True}
@@ -66,7 +86,9 @@ _WARMUP, _COOLDOWN = "optim.warmup_epochs", "optim.cooldown_epochs"
 
 
 def paper_of(family: str) -> str:
-    """The recipe that ``family`` was trained with in its own paper; of MLP-Mixer, in the iMixer paper, as its baseline."""
+    """The recipe that ``family`` was trained with in its own paper; of MLP-Mixer, in the iMixer
+    paper, as its baseline.
+    """
     return "imixer" if family in ("imixer", "mlpmixer") else "paramixer"
 
 
@@ -74,8 +96,9 @@ def recipe(name: str, family: str, place: str = "recipe") -> dict[str, Any]:
     """Dotted settings of a named recipe, to be laid under a trial's own values.
 
     Args:
-        name: ``default`` (small images, short trainings), ``imixer`` or ``paramixer`` (as the authors' scripts run, for any
-            family), ``paper`` (the one of the family's own paper), or ``paper-v1`` (what that meant at first).
+        name: ``default`` (small images, short trainings), ``imixer`` or ``paramixer`` (as the
+            authors' scripts run, for any family), ``paper`` (the one of the family's own paper), or
+            ``paper-v1`` (what that meant at first).
         family: the model's; it matters to the last two alone.
         place: first words of an error.
 
@@ -99,13 +122,18 @@ def require_recipe(name: str, place: str) -> None:
 
 
 def viewed(data: DataConfig, name: str) -> DataConfig:
-    """Data settings with a recipe's below the user's own: how images are viewed in training and evaluation."""
+    """Data settings with a recipe's below the user's own: how images are viewed in training and
+    evaluation.
+    """
     settings = _DATA if name in ("imixer", "paramixer", PAPER) else {}
-    return data.model_copy(update={key: value for key, value in settings.items() if key not in data.model_fields_set})
+    return data.model_copy(
+        update={key: value for key, value in settings.items() if key not in data.model_fields_set}
+    )
 
 
 def choose_recipe(name: str, families: Iterable[str], place: str) -> tuple[str, str]:
-    """The one recipe of all ``families``, and a sentence that says so where ``paper`` was asked for.
+    """The one recipe of all ``families``, and a sentence that says so where ``paper`` was asked
+    for.
 
     Models that are compared are trained alike: families whose papers differ need a recipe by name.
 
@@ -120,14 +148,29 @@ def choose_recipe(name: str, families: Iterable[str], place: str) -> tuple[str, 
         trained.setdefault(paper_of(family), []).append(family)
     if len(trained) == 1:
         ((chosen, names),) = trained.items()
-        return chosen, f"recipe=paper: recipe={chosen}, with which its paper trained {' and '.join(names)}"
-    listed = " and ".join(f"{', '.join(names)} with recipe={of}" for of, names in sorted(trained.items()))
-    rule = f"families that are compared must be trained alike, got recipe=paper where the papers trained {listed}"
-    raise ConfigError(f"{place}: recipe", rule, "Give all of them recipe=imixer or recipe=paramixer, or fix model.family")
+        return (
+            chosen,
+            f"recipe=paper: recipe={chosen}, with which its paper trained {' and '.join(names)}",
+        )
+    listed = " and ".join(
+        f"{', '.join(names)} with recipe={of}" for of, names in sorted(trained.items())
+    )
+    rule = (
+        f"families that are compared must be trained alike, got recipe=paper where the papers "
+        f"trained {listed}"
+    )
+    raise ConfigError(
+        f"{place}: recipe",
+        rule,
+        "Give all of them recipe=imixer or recipe=paramixer, or fix model.family",
+    )
 
 
-def fit_lengths(name: str, settings: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """A recipe's warm-up and cooldown in proportion where they would take more than half of a shorter training.
+def fit_lengths(
+    name: str, settings: Mapping[str, Any], values: Mapping[str, Any]
+) -> tuple[dict[str, Any], str]:
+    """A recipe's warm-up and cooldown in proportion where they would take more than half of a
+    shorter training.
 
     Args:
         name: the recipe's.
@@ -138,11 +181,25 @@ def fit_lengths(name: str, settings: Mapping[str, Any], values: Mapping[str, Any
         The settings, and a sentence about what was changed, empty where nothing was.
     """
     full, epochs = settings.get("train.epochs"), values.get("train.epochs")
-    lengths = {key: settings[key] for key in (_WARMUP, _COOLDOWN) if key in settings and key not in values}
-    if name == OLD_PAPER or not full or not epochs or not lengths or 2 * sum(lengths.values()) <= epochs:
+    lengths = {
+        key: settings[key] for key in (_WARMUP, _COOLDOWN) if key in settings and key not in values
+    }
+    if (
+        name == OLD_PAPER
+        or not full
+        or not epochs
+        or not lengths
+        or 2 * sum(lengths.values()) <= epochs
+    ):
         return dict(settings), ""
     least = {_WARMUP: 1, _COOLDOWN: 0}
-    fitted = {key: min(max(least[key], round(length * epochs / full)), epochs - 1) for key, length in lengths.items()}
+    fitted = {
+        key: min(max(least[key], round(length * epochs / full)), epochs - 1)
+        for key, length in lengths.items()
+    }
     changes = ", ".join(f"{key} {lengths[key]} → {fitted[key]}" for key in lengths)
-    said = f"recipe={name} is made for {full} epochs; for train.epochs={epochs} it is shortened: {changes}"
+    said = (
+        f"recipe={name} is made for {full} epochs; for train.epochs={epochs} it is shortened: "
+        f"{changes}"
+    )
     return {**settings, **fitted}, said

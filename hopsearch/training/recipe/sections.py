@@ -1,4 +1,6 @@
-"""The settings of a trial by the first part of their names: what the command line reads and ``--help`` lists."""
+"""The settings of a trial by the first part of their names: what the command line reads and
+``--help`` lists.
+"""
 
 from hopsearch.command_line.words import Sections
 from hopsearch.data import AugmentConfig

@@ -1,4 +1,6 @@
-"""Whose mistake it is: an error about a trial's settings names the place where the setting was written."""
+"""Whose mistake it is: an error about a trial's settings names the place where the setting was
+written.
+"""
 
 import functools
 import re
@@ -17,7 +19,8 @@ Opens = Callable[[str, DataFacts, dict[str, Any], str], T]
 
 
 def names_its_place(opens: Opens[T]) -> Opens[T]:
-    """For functions that make trials of a space, given values and a recipe: errors about a setting name where it was written.
+    """For functions that make trials of a space, given values and a recipe: errors about a setting
+    name where it was written.
 
     That is the command line for a given value, file and line for one of the space.
     """
@@ -40,7 +43,9 @@ def on_command_line(error: ConfigError, given: Mapping[str, Any]) -> UserError:
     return _placed(error, given, "", None)
 
 
-def _placed(error: ConfigError, given: Mapping[str, Any], source: str, facts: DataFacts | None) -> UserError:
+def _placed(
+    error: ConfigError, given: Mapping[str, Any], source: str, facts: DataFacts | None
+) -> UserError:
     head, *keys = error.place.split(": ")
     key, flat, marks = ".".join(keys), flatten(given), getattr(source, "marks", {})
     if "unknown section" in error.rule:
@@ -54,10 +59,16 @@ def _placed(error: ConfigError, given: Mapping[str, Any], source: str, facts: Da
     for name in names:
         for section in ("fixed", "parameters"):
             if (section, name) in marks:
-                rule, hint = _why(name, section, error.rule, facts), error.hint or _other_family(name, flat)
+                rule, hint = (
+                    _why(name, section, error.rule, facts),
+                    error.hint or _other_family(name, flat),
+                )
                 return ConfigError(Where(source, (section, name)), rule, hint)
-    if facts and error.rule.startswith(_DIVIDE):  # the space leaves the patches to the family's default
-        rule = error.rule.replace(_DIVIDE, "the default patch_size must divide the side of the images")
+    # the space leaves the patches to the family's default
+    if facts and error.rule.startswith(_DIVIDE):
+        rule = error.rule.replace(
+            _DIVIDE, "the default patch_size must divide the side of the images"
+        )
         return ConfigError("data.image_size", f"{rule} px", error.hint)
     return ConfigError(f"{head}: {key}" if key else head, error.rule, error.hint)
 
@@ -70,7 +81,10 @@ def _named(rule: str, section: str) -> list[str]:
 
 def _why(name: str, section: str, rule: str, facts: DataFacts | None) -> str:
     if name == "model.patch_size" and section == "parameters" and facts and _DIVIDE in rule:
-        return f"{rule} (a value of its own for these images, or its default where none of its alternatives fits them)"
+        return (
+            f"{rule} (a value of its own for these images, or its default where none of its "
+            f"alternatives fits them)"
+        )
     return rule
 
 
@@ -79,4 +93,7 @@ def _other_family(name: str, given: Mapping[str, Any]) -> str:
     family = given.get("model.family")
     if family is None or not name.startswith("model."):
         return ""
-    return f"model.family={family} was given, for which this space was not written: give {name}= too, or take another space"
+    return (
+        f"model.family={family} was given, for which this space was not written: give {name}= "
+        f"too, or take another space"
+    )

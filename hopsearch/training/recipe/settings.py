@@ -16,29 +16,40 @@ from hopsearch.training.recipe.papers import fit_lengths, recipe
 class OptimConfig(Settings):
     """Optimizer and its schedule: linear warm-up, then a half cosine, then a cooldown.
 
-    The settings that only some optimizers have (`OWN_SETTINGS`) get the default of the named one, so that a saved config tells
-    what was trained with, whatever timm's defaults become.
+    The settings that only some optimizers have (`OWN_SETTINGS`) get the default of the named one,
+    so that a saved config tells what was trained with, whatever timm's defaults become.
     """
 
     name: str = ADAMW
-    """The optimizer, by timm's name: adamw, nadamw, radamw, cadamw, adopt, adoptw, laprop, lamb, lion, clion, mars, muon, nmuon,
+    """The optimizer, by timm's name: adamw, nadamw, radamw, cadamw, adopt, adoptw, laprop, lamb,
+    lion, clion, mars, muon, nmuon,
     adamuon, nadamuon or sgdw. docs/optimizers.md says which learning rates they are made for."""
     lr: float = Field(default=1e-3, gt=0)
     """Peak learning rate; absolute unless `lr_base_batch` is given."""
     lr_base_batch: int | None = Field(default=None, gt=0)
-    """Linear scaling: the peak is lr × batch_size / lr_base_batch (the mixers' paper: 5e-4 per 512)."""
+    """Linear scaling: the peak is lr × batch_size / lr_base_batch (the mixers' paper: 5e-4 per
+    512).
+    """
     weight_decay: float = Field(default=0.05, ge=0)
-    """Decoupled weight decay, except that adopt adds it to the gradient, and lamb to the update that it scales; biases and
+    """Decoupled weight decay, except that adopt adds it to the gradient, and lamb to the update
+    that it scales; biases and
     vectors are exempt (timm's rule), a LayerNorm over (S, D) is not."""
     beta1: float | None = Field(default=None, ge=0, lt=1)
-    """Decay of the first moment. Left out, it is the optimizer's own default, 0.9; sgdw has none."""
+    """Decay of the first moment. Left out, it is the optimizer's own default, 0.9; sgdw has
+    none.
+    """
     beta2: float | None = Field(default=None, ge=0, lt=1)
-    """Decay of the second moment; of the first moment for lion and clion. Left out, it is the optimizer's own default: 0.9999 for
-    adopt and adoptw, 0.99 for lion, clion and mars, 0.95 for the variants of muon, else 0.999; sgdw has none."""
+    """Decay of the second moment; of the first moment for lion and clion. Left out, it is the
+    optimizer's own default: 0.9999 for
+    adopt and adoptw, 0.99 for lion, clion and mars, 0.95 for the variants of muon, else 0.999; sgdw
+    has none."""
     momentum: float | None = Field(default=None, ge=0, lt=1)
-    """Momentum of sgdw (above 0) and the variants of muon. Left out, it is 0.9; the others have none."""
+    """Momentum of sgdw (above 0) and the variants of muon. Left out, it is 0.9; the others have
+    none.
+    """
     eps: float | None = Field(default=None, gt=0)
-    """Constant in the denominator. Left out, it is the optimizer's own default: 1e-6 for adopt, adoptw and lamb, 1e-7 for the
+    """Constant in the denominator. Left out, it is the optimizer's own default: 1e-6 for adopt,
+    adoptw and lamb, 1e-7 for the
     variants of muon, 1e-15 for laprop, else 1e-8; lion, clion and sgdw have none."""
     batch_size: int = Field(default=64, gt=0)
     """Images an optimizer step."""
@@ -53,9 +64,10 @@ class OptimConfig(Settings):
     cooldown_epochs: int = Field(default=0, ge=0)
     """Last epochs of the training, which stay at `min_lr`."""
     schedule: Literal["step", "epoch"] = "step"
-    """``step``: the rate changes with every optimizer step, and the cosine begins after the warm-up. ``epoch``: it is set once an
-    epoch, as timm's scripts do: the first epoch is all at `warmup_lr`, and the cosine's clock starts with the training, so that
-    the warm-up ends below the peak."""
+    """``step``: the rate changes with every optimizer step, and the cosine begins after the
+    warm-up. ``epoch``: it is set once an
+    epoch, as timm's scripts do: the first epoch is all at `warmup_lr`, and the cosine's clock
+    starts with the training, so that the warm-up ends below the peak."""
     drop_last: bool = False
     """Leave out a last batch of an epoch that is not full."""
 
@@ -80,7 +92,10 @@ class OptimConfig(Settings):
             value = getattr(self, key)
             if value is not None and key not in defaults:
                 hint = f"Remove optim.{key}, or give optim.{key}=null in its stead"
-                raise ValueError(f"{key} must be left out with name={self.name}, which has none, got {value}; {hint}")
+                raise ValueError(
+                    f"{key} must be left out with name={self.name}, which has none, got {value}; "
+                    f"{hint}"
+                )
             if value is None and key in defaults:
                 hint = f"Leave optim.{key} out, or give its default, optim.{key}={defaults[key]:g}"
                 raise ValueError(f"{key} must be a number with name={self.name}, got none; {hint}")
@@ -90,14 +105,19 @@ class OptimConfig(Settings):
     def _momentum_of_sgdw(self) -> "OptimConfig":
         if self.name == "sgdw" and self.momentum == 0:
             raise ValueError(
-                "momentum must be above 0 with name=sgdw, whose momentum is Nesterov's, got 0.0; Raise optim.momentum"
+                "momentum must be above 0 with name=sgdw, whose momentum is Nesterov's, got 0.0; "
+                "Raise optim.momentum"
             )
         return self
 
     @property
     def own_settings(self) -> dict[str, Any]:
-        """The optimizer's keyword arguments beside learning rate and weight decay, as torch and timm name them."""
-        keywords: dict[str, Any] = {key: getattr(self, key) for key in ("momentum", "eps") if getattr(self, key) is not None}
+        """The optimizer's keyword arguments beside learning rate and weight decay, as torch and
+        timm name them.
+        """
+        keywords: dict[str, Any] = {
+            key: getattr(self, key) for key in ("momentum", "eps") if getattr(self, key) is not None
+        }
         return keywords if self.beta1 is None else keywords | {"betas": (self.beta1, self.beta2)}
 
     @property
@@ -114,20 +134,31 @@ class TrainConfig(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes the GPU where one is assigned."""
     amp: bool = True
-    """Autocast to `amp_dtype` on a GPU that has it (bfloat16: from Ampere on); a CPU always trains in float32."""
+    """Autocast to `amp_dtype` on a GPU that has it (bfloat16: from Ampere on); a CPU always trains
+    in float32.
+    """
     amp_dtype: Literal["bfloat16", "float16"] = "bfloat16"
     """Autocast's type on a GPU; float16 with a scaled loss, as the papers' scripts."""
     compile: bool = False
-    """torch.compile the model; off by default, since for short trials compiling costs more than it saves."""
+    """torch.compile the model; off by default, since for short trials compiling costs more than it
+    saves.
+    """
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
-    """Decay of an exponential moving average of the weights, which is then what is evaluated and exported; in the first steps,
+    """Decay of an exponential moving average of the weights, which is then what is evaluated and
+    exported; in the first steps,
     t of them, it is (1 + t) / (10 + t) where that is less."""
     micro_batch: int | None = Field(default=None, gt=0)
-    """Most images a process takes through the model at once; a larger share of the batch is accumulated. None: all of it."""
+    """Most images a process takes through the model at once; a larger share of the batch is
+    accumulated. None: all of it.
+    """
     grad_checkpointing: bool = False
-    """Keep only the blocks' inputs for the backward pass and compute the blocks again there: less memory, more time."""
+    """Keep only the blocks' inputs for the backward pass and compute the blocks again there: less
+    memory, more time.
+    """
     class_weights: Literal["none", "balanced"] = "none"
-    """balanced: in the training loss each class counts as much as any other, however few images it has; none: each image does."""
+    """balanced: in the training loss each class counts as much as any other, however few images it
+    has; none: each image does.
+    """
     eval_batch_size: int = Field(default=512, gt=0)
     """Images a forward pass in evaluation."""
 
@@ -159,7 +190,11 @@ SECTIONS: tuple[str, ...] = ("model", "optim", "augment", "train")
 
 
 def resolve(
-    values: Mapping[str, Any], facts: DataFacts, seed: int, recipe_name: str = "default", place: str = "config"
+    values: Mapping[str, Any],
+    facts: DataFacts,
+    seed: int,
+    recipe_name: str = "default",
+    place: str = "config",
 ) -> TrialConfig:
     """Build a trial's config from dotted values: recipe below, values above, sizes from the data.
 
@@ -179,12 +214,22 @@ def resolve(
     tree = unflatten({"model.family": family} | settings | dict(values))
     for section in tree:
         if section not in SECTIONS:
-            raise ConfigError(f"{place}: {section}", f"unknown section, got {section!r}", choices(section, SECTIONS))
-    sizes = {"image_size": facts.image_size, "channels": facts.channels, "classes": len(facts.classes)}
+            raise ConfigError(
+                f"{place}: {section}",
+                f"unknown section, got {section!r}",
+                choices(section, SECTIONS),
+            )
+    sizes = {
+        "image_size": facts.image_size,
+        "channels": facts.channels,
+        "classes": len(facts.classes),
+    }
     for key, value in sizes.items():
         if tree["model"].get(key, value) != value:
             rule = f"comes from the data, which have {value}, got {tree['model'][key]!r}"
-            raise ConfigError(f"{place}: model: {key}", rule, "Leave it out; data.image_size= resizes the images")
+            raise ConfigError(
+                f"{place}: model: {key}", rule, "Leave it out; data.image_size= resizes the images"
+            )
     parts = {
         "model": parse_model(tree["model"] | sizes, f"{place}: model"),
         "optim": parse(OptimConfig, tree.get("optim", {}), f"{place}: optim"),
@@ -195,13 +240,19 @@ def resolve(
 
 
 def _require_settings(values: Mapping[str, Any], place: str) -> None:
-    """Refuse a section that is given one value, and a name below a setting: one would hide the other."""
+    """Refuse a section that is given one value, and a name below a setting: one would hide the
+    other.
+    """
     for name, value in values.items():
         section, *rest = name.split(".")
         if section in SECTIONS and not rest:
             rule = f"is a group of settings, got {brief(value)}"
-            raise ConfigError(f"{place}: {name}", rule, f"Give one of them: {section}.<name>=…, see --help")
+            raise ConfigError(
+                f"{place}: {name}", rule, f"Give one of them: {section}.<name>=…, see --help"
+            )
         if section in SECTIONS and len(rest) > 1:
             raise ConfigError(
-                f"{place}: {name}", "unknown key", f"{section}.{rest[0]} takes one value, and has no settings below it"
+                f"{place}: {name}",
+                "unknown key",
+                f"{section}.{rest[0]} takes one value, and has no settings below it",
             )
