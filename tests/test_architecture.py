@@ -27,7 +27,7 @@ LAYERS = [
     {"reporting"},
     {"ray_backend"},
     {"cluster_check"},
-    {"verbsettings"},
+    {"verb_settings"},
     {"tune", "train", "report", "export", "predict", "doctor", "__main__"},
     {"api"},
 ]
