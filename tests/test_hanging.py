@@ -40,7 +40,10 @@ from hopsearch.command_line import signals
 signals.supervise()
 from hopsearch.orchestration.failures import hang_watch
 from hopsearch.ray_backend.workers import hanging_workers
-watch._LEAST, watch._LEAST_AT_FIRST, hanging._AN_IMAGE, hanging.LOOK_EVERY = 6.0, 20.0, 0.0, 1.0
+hang_watch._LEAST = 6.0
+hang_watch._LEAST_AT_FIRST = 20.0
+hanging_workers._AN_IMAGE = 0.0
+hanging_workers.LOOK_EVERY = 1.0
 from hopsearch import train, tune
 from hopsearch.command_line.command import run_as_program
 verb = {"train": (train, train.TrainingConfig), "tune": (tune, tune.TuneConfig)}[sys.argv.pop(1)]
