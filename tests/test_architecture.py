@@ -192,3 +192,12 @@ def test_everything_that_is_imported_is_declared():
             assert known & declared, (
                 f"{path} imports {name}: declare {' or '.join(known) or name} in pyproject.toml"
             )
+
+
+def test_links_between_pages_lead_somewhere():
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "cluster").glob("*.md")]
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+            if "://" not in link:
+                assert (page.parent / link).exists(), f"{page.name} links to {link}"
