@@ -4,7 +4,9 @@ files stay small.
 
 import ast
 import itertools
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
@@ -201,3 +203,22 @@ def test_links_between_pages_lead_somewhere():
         for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
             if "://" not in link:
                 assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def test_reading_a_study_needs_no_ray():
+    program = (
+        "import os, sys\n"
+        "import hopsearch.report, hopsearch.export, hopsearch.predict\n"
+        "assert 'ray' not in sys.modules\n"
+        "assert not [name for name in os.environ if name.startswith('RAY_')]\n"
+    )
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=clean,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stderr
