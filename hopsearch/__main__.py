@@ -3,6 +3,8 @@
 import os
 import sys
 
+from hopsearch.command_line.manual import ASKED
+
 VERBS = ("tune", "train", "report", "export", "predict", "doctor")
 _HELP = """usage: hopsearch VERB [key=value …]
 
@@ -21,7 +23,7 @@ def main() -> None:
     before anything is imported.
     """
     words = sys.argv[1:]
-    if not words or words[0] in ("-h", "--help", "help"):
+    if not words or words[0] in ASKED:
         print(_HELP)
         sys.exit(0 if words else 2)
     if words[0] not in VERBS:

@@ -87,8 +87,7 @@ class TrainingConfig(TrainingVerb):
     """Optuna storage URL, where the study of from= was searched with one."""
     recipe: str = "default"
     """Recipe under the given values: default, imixer or paramixer (as the papers' authors trained),
-    or paper for the one of the
-    model's own paper."""
+    or paper for the one of the model's own paper."""
     epochs: int | None = Field(default=None, gt=0)
     """Full length; short for train.epochs."""
     workers: tuple[int, int] = (1, 1)
@@ -107,8 +106,7 @@ class TrainingConfig(TrainingVerb):
     """
     storage: str = "runs"
     """Folder of the studies and trainings, or a storage, e.g. s3://bucket/path, which is then kept
-    in sync with ./runs; on
-    several machines a storage, or a folder that all of them reach."""
+    in sync with ./runs; on several machines a storage, or a folder that all of them reach."""
     name: Name | None = None
     """The training's name; by default made from what is trained and the data."""
     address: str | None = None

@@ -91,8 +91,8 @@ class TuneConfig(SearchVerb):
     """Images; data=<source> is short for data.source=<source>."""
     objective: str | None = Field(default=None, min_length=1)
     """Metric to search for instead of the space's, or several: val_acc,params finds the best
-    compromises. After the first,
-    a metric of the epochs, come costs: params, flops, memory, latency."""
+    compromises. After the first, a metric of the epochs, come costs: params, flops, memory,
+    latency."""
     direction: str | None = None
     """maximize or minimize, one per objective; costs are always minimized."""
     trials: int = Field(default=24, gt=0)
@@ -127,8 +127,7 @@ class TuneConfig(SearchVerb):
     """
     storage: str = "runs"
     """Folder of the studies, or a storage, e.g. s3://bucket/path, which is then kept in sync with
-    ./runs: for machines that may
-    be lost, and for workers on several machines."""
+    ./runs: for machines that may be lost, and for workers on several machines."""
     study: Name | None = None
     """Name of the study; by default made from space and data."""
     database: str | None = None
@@ -214,7 +213,7 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
 
 def _prepare(config: TuneConfig, fixed: dict[str, Any], console: Console) -> _Prepared:
     identity, facts, later = _identity(config, fixed, console)
-    again = functools.partial(trainings_again, config=config.finish)
+    again = trainings_again(config.finish)
     budget = make_budget(
         config.trials, config.budget, config.cost, config.trial.gpus * config.trial.workers, again
     )

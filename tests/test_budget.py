@@ -114,20 +114,20 @@ def test_a_plateau_is_reached_where_trials_wait(tmp_path, pruner):
 @pytest.mark.parametrize(
     ("again", "amount", "spent", "key"),
     [
-        (1, {"epochs": 8}, "the last 25% of budget.epochs=8 is kept for", "budget.epochs="),
+        (1, {"epochs": 8}, "the last 25% of budget.epochs=8 is reserved for", "budget.epochs="),
         (0, {"epochs": 8}, "", ""),
         (9, {"seconds": 3700.0}, "", ""),
-        (9, {"seconds": 3600.0}, "the last 25% of budget.time=1h is kept for", "budget.time="),
+        (9, {"seconds": 3600.0}, "the last 25% of budget.time=1h is reserved for", "budget.time="),
         (
             9,
             {"gpu_hours": 4, "gpus": 2},
-            "the last 25% of budget.gpu_hours=4 is kept for",
+            "the last 25% of budget.gpu_hours=4 is reserved for",
             "budget.gpu_hours=",
         ),
         (
             9,
             {"money": 3.9, "per_hour": 2},
-            "the last 23% of budget.cost=3.9 is kept for",
+            "the last 23% of budget.cost=3.9 is reserved for",
             "budget.cost=",
         ),
         (9, {"epochs": 6}, "the budget of 6 epochs is spent", "budget.epochs="),

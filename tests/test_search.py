@@ -272,10 +272,7 @@ def test_trials_that_tie_are_trained_again_side_by_side_within_the_budget(tmp_pa
     election, repeats = (view.optuna.user_attrs[key] for key in ("election", "repeats"))
     assert len(election["values"]) == 2, "trials this alike tie"
     assert re.search(
-        (
-            r"stopped: the last (25|19)% of budget.epochs=16 is kept for training trials that tie "
-            r"again"
-        ),
+        r"stopped: the last (25|19)% of budget.epochs=16 is reserved for retraining tied trials",
         done.stdout,
     )
     assert view.epochs in (12, 13), "two train at once"

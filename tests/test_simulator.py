@@ -105,9 +105,8 @@ def facts(study):
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
 class TestEverySamplerWithEveryPruner:
     """The contract: conditional parameters, failures, divergence, preemption, duplicates,
-    infeasible points, a space that is
-    tried out, and a study that is closed and opened again half-way decides what it would have
-    decided.
+    infeasible points, a space that is tried out, and a study that is closed and opened again
+    half-way decides what it would have decided.
     """
 
     FAULTS = Faults(failure=0.02, preemption=0.25, away=2.0, seed=1)

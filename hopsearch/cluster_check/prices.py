@@ -6,10 +6,9 @@ from hopsearch.cluster_check.file import ClusterFile
 
 SOURCE = "on-demand prices of Linux machines as in SkyPilot's catalog v8, commit 00148f2"
 """``catalogs/v8/aws/vms.csv`` of github.com/skypilot-org/skypilot-catalog, which is made from
-Amazon's price list, at commit
-00148f2af3672e2229b4f7bf8157d5a3f36e3c35; each figure was read there on 2026-11-21. The file itself
-is not dated: a figure may be older, and Amazon's own page, aws.amazon.com/ec2/pricing/on-demand,
-was not asked. Google Cloud and Kubernetes are not listed.
+Amazon's price list, at commit 00148f2af3672e2229b4f7bf8157d5a3f36e3c35; each figure was read there
+on 2026-11-21. The file itself is not dated: a figure may be older, and Amazon's own page,
+aws.amazon.com/ec2/pricing/on-demand, was not asked. Google Cloud and Kubernetes are not listed.
 """
 REGIONS = ("us-east-1", "us-east-2", "us-west-2")
 """Where the figures hold: the catalog has the same ones in all three. Others cost more or less."""

@@ -1,13 +1,14 @@
-"""Where the files of a study and of a training lie, as paths in its folder: the same in the copy in
-a storage.
+"""Where the files of a study and of a training lie.
 
-runs/<study>/journal.log                    every fact; see `hopsearch.study.record.attrs`
-             leaderboard.csv                one row per trial
-             trials/0007/epoch_0009.pt      checkpoints of trial 7
-             finishing/7_2/                 its second training with a fresh seed, while it lasts
-             winner/                        the winner's weights and config
-             tensorboard/                   event files
-runs/<training>/checkpoints/  model/  tensorboard/
+These are paths in its folder, the same in the copy in a storage:
+
+    runs/<study>/journal.log                    every fact; see `hopsearch.study.record.attrs`
+                 leaderboard.csv                one row per trial
+                 trials/0007/epoch_0009.pt      checkpoints of trial 7
+                 finishing/7_2/                 its second training with a fresh seed
+                 winner/                        the winner's weights and config
+                 tensorboard/                   event files
+    runs/<training>/checkpoints/  model/  tensorboard/
 """
 
 from pathlib import PurePosixPath

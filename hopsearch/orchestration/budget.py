@@ -183,7 +183,8 @@ class Budget:
         per_hour: the price of a trial's hour.
         plateau: trials that came to their first epoch since the best value was reached (with
             several objectives: the newest best value of the front).
-        again: how many trainings with fresh seeds follow the search, as its trials stand.
+        again: how many trainings with fresh seeds follow the search, as its trials stand; None
+            where none do, whatever comes.
     """
 
     trials: int
@@ -228,8 +229,8 @@ class Budget:
             elif part.used + part.kept >= part.total:
                 share = (part.total - part.used) / part.total
                 kept = (
-                    f"the last {share:.0%} of {part.given} is kept for training trials that "
-                    f"tie again with fresh seeds"
+                    f"the last {share:.0%} of {part.given} is reserved for retraining tied trials "
+                    f"with fresh seeds"
                 )
                 spent.append((kept, part.setting))
         if self.plateau is not None and view.since_best >= self.plateau:
@@ -317,11 +318,13 @@ def _parts(
     budget: Budget, view: StudyView | None, hours: float, at_once: int, seconds: float | None
 ) -> list[_Part]:
     """The budgets of epochs and of what these take, as they stand; see `budget_epochs`."""
-    spent = 0.0 if view is None else view.seconds
-    spent = spent if seconds is None else seconds
+    if not budget.bounds_training:
+        return []
+    if seconds is None:
+        seconds = 0.0 if view is None else view.seconds
     epochs, trained = (0, 0.0) if view is None else (view.epochs, view.trained_seconds / 3600)
     units = [
-        ("time", "the time budget of {} is spent", budget.seconds, spent, hours * 3600 / at_once),
+        ("time", "the time budget of {} is spent", budget.seconds, seconds, hours * 3600 / at_once),
         ("epochs", "the budget of {} epochs is spent", budget.epochs, epochs, 1.0),
         (
             "gpu_hours",
@@ -341,13 +344,10 @@ def _parts(
     parts = []
     for name, words, total, used, epoch in units:
         if total is not None:
-            value = (
-                as_setting(total)
-                if name == "time"
-                else f"{total:.6g}"
-                if isinstance(total, float)
-                else f"{total}"
-            )
+            if name == "time":
+                value = as_setting(total)
+            else:
+                value = f"{total:.6g}" if isinstance(total, float) else f"{total}"
             kept = _kept(budget, view, total, used, epoch)
             parts.append(
                 _Part(f"budget.{name}", value, words.format(value), total, used, epoch, kept)

@@ -34,8 +34,7 @@ class CheckpointConfig(Settings):
     """
     quota: float | None = Field(default=None, gt=0)
     """Bytes for all checkpoints of the study, e.g. 500MB or 20GB; above it ended trials lose
-    theirs, lowest rank first, down to
-    the best one. What a restart needs stays, even above it."""
+    theirs, lowest rank first, down to the best one. What a restart needs stays, even above it."""
 
     @field_validator("quota", mode="before")
     @classmethod

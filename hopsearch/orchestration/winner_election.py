@@ -6,7 +6,7 @@ in the study as soon as it is known, so an interrupted election goes on where it
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,7 @@ from hopsearch.training.process.job import Job
 
 class FinishConfig(Settings):
     """What is done for the winner once the search has ended. Of the search's budgets, trainings
-    with fresh seeds have the last
-    quarter at most; the rest is beyond them."""
+    with fresh seeds have the last quarter at most; the rest is beyond them."""
 
     enabled: bool = True
     """Train the winner to full epochs and read its test accuracy; finish=false is short for
@@ -37,8 +36,7 @@ class FinishConfig(Settings):
     """
     repeats: int = Field(default=1, ge=1)
     """Trainings with fresh seeds for each of the best trials that do not differ by more than
-    chance; the best mean wins. 1: the
-    search's own training decides, and ties are only reported."""
+    chance; the best mean wins. 1: the search's own training decides, and ties are only reported."""
     candidates: int = Field(default=3, ge=2)
     """Most trials that are trained again."""
 
@@ -49,13 +47,18 @@ class FinishConfig(Settings):
         return {"enabled": value} if isinstance(value, bool) else value
 
 
-def trainings_again(view: StudyView, config: FinishConfig) -> int:
-    """How many trainings with fresh seeds decide on a study's winner, as its trials stand: those
-    that are made counted too.
+def trainings_again(config: FinishConfig) -> Callable[[StudyView], int] | None:
+    """Tells how many trainings with fresh seeds decide on a study's winner, as its trials stand:
+    those that are made counted too. None where the settings ask for none.
     """
     if not config.enabled or config.repeats == 1:
-        return 0
-    return len(_missing(_again(candidates(view, config.candidates), config), config, {}))
+        return None
+
+    def count(view: StudyView) -> int:
+        again = _again(candidates(view, config.candidates), config)
+        return len(_missing(again, config, {}))
+
+    return count
 
 
 def trainings_left(view: StudyView, config: FinishConfig) -> int:

@@ -243,7 +243,7 @@ class Board:
 
     @property
     def _reported(self) -> int:
-        # as the journal tells it, see `chronicle`
+        # as the journal tells it, see `report_history`
         return self._view.epochs - self._view.wasted_epochs
 
     def _judge(self) -> None:

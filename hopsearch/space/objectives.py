@@ -10,9 +10,8 @@ from hopsearch.space.yaml_places import Where
 
 COSTS = ("params", "flops", "memory", "latency")
 """What a configuration costs, whatever its epoch: the first three are computed before it runs,
-``latency`` (seconds of one
-image's forward pass) is measured on the trial's own device. All may follow the first objective;
-smaller is better."""
+``latency`` (seconds of one image's forward pass) is measured on the trial's own device. All may
+follow the first objective; smaller is better."""
 
 _DIRECTIONS = ("maximize", "minimize")
 

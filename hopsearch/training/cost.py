@@ -53,8 +53,7 @@ class Constraint(Settings):
     """Most bytes of a training step at its peak, e.g. 8e9."""
     max_latency: float | None = Field(default=None, gt=0)
     """Most seconds of one image's forward pass on a trial's own device, e.g. 2e-3: measured after
-    its first epoch, where a trial
-    that breaks it ends, and the sampler learns from it."""
+    its first epoch, where a trial that breaks it ends, and the sampler learns from it."""
 
     def violation(self, cost: Cost) -> tuple[str, float] | None:
         """The first broken limit as a sentence, with its relative excess (0.1 is ten per cent

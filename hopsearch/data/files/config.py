@@ -22,29 +22,25 @@ class DataConfig(Settings):
 
     source: str = "digits"
     """``digits``, ``cifar10:<dir>``, ``cifar100:<dir>``, ``fashion_mnist:<dir>``,
-    ``imagenet:<dir>``, or an image folder:
-    ``<class>/*`` alone, or ``train/<class>/*`` with ``val/<class>/*`` and ``test/<class>/*``
-    (Training, valid, seg_test, … too). Without ``:<dir>`` a set that can be downloaded lies in the
-    cache."""
+    ``imagenet:<dir>``, or an image folder: ``<class>/*`` alone, or ``train/<class>/*`` with
+    ``val/<class>/*`` and ``test/<class>/*`` (Training, valid, seg_test, … too). Without ``:<dir>``
+    a set that can be downloaded lies in the cache."""
     val: str | None = Field(default=None, min_length=1)
     """Folder of the validation images (``<class>/*``), where it is not in the image folder.
-    ``none``: cut them off the training
-    images, even if there is a folder."""
+    ``none``: cut them off the training images, even if there is a folder."""
     test: str | None = Field(default=None, min_length=1)
     """Folder of the test images, likewise."""
     image_size: int | None = Field(default=None, ge=1, le=MOST_PIXELS)
     """Pixels a side: the shorter side is resized to it (bicubic), then the centre is cut out. None:
-    the images' own size if
-    all are square and share one, else 224."""
+    the images' own size if all are square and share one, else 224."""
     crop_pct: float = Field(default=1.0, gt=0, le=1)
     """Share of a side that evaluation sees: the shorter side is resized to image_size / crop_pct
     before the centre is cut out.
     """
     keep_original: bool = False
     """Keep training images in their own size where all are square and share one, so that
-    augment.resized_crop stretches the
-    originals to image_size; others are resized to image_size first, and the crop is taken from
-    that."""
+    augment.resized_crop stretches the originals to image_size; others are resized to image_size
+    first, and the crop is taken from that."""
     val_fraction: float = Field(default=0.15, gt=0, lt=1)
     """Share of the training images that searches measure on, the same in every class; used only
     without a validation folder.
@@ -59,8 +55,7 @@ class DataConfig(Settings):
     """What to do about an image that cannot be read: stop, or go on without it and say so."""
     memory_limit: int = Field(default=4 * 2**30, ge=0)
     """Bytes of decoded images that a process reads into memory; a larger part is mapped from the
-    cache and shared by all
-    processes of a machine."""
+    cache and shared by all processes of a machine."""
     cache: str | None = None
     """Folder of decoded images. None: ``$HOPSEARCH_CACHE``, else ``~/.cache/hopsearch``."""
 
@@ -89,8 +84,7 @@ class DataFacts:
     """Whether a mirrored image keeps its label (false for digits and the MNIST-like sets)."""
     fingerprint: str
     """Hash of the images' contents, classes, size and split: equal wherever the same data lies
-    under whatever name, different
-    for other data or another split."""
+    under whatever name, different for other data or another split."""
     crop_pct: float = 1.0
     """See `DataConfig.crop_pct`: how images are to be prepared for a model."""
     skipped: tuple[str, ...] = ()

@@ -19,8 +19,8 @@ Indices = npt.NDArray[np.int64]
 
 def stratified_order(labels_N: Indices, seed: int) -> Indices:
     """Indices of all images such that every prefix holds nearly the same share of each class, at
-    least one image of each in any
-    prefix, and at least one of each outside any prefix that `prefix_length` gives.
+    least one image of each in any prefix, and at least one of each outside any prefix that
+    `prefix_length` gives.
     """
     rng = np.random.default_rng(seed)
     shuffled_N = rng.permutation(len(labels_N))

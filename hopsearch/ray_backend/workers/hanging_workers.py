@@ -1,5 +1,5 @@
 """Workers outside a search that do not answer: one long training's group of ranks, and an
-evaluation; judged as `watch` says.
+evaluation; judged as `hang_watch` says.
 """
 
 import math

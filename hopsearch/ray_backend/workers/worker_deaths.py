@@ -11,8 +11,7 @@ from hopsearch.ray_backend.workers.group import Leaving
 
 LOST = (RayActorError, ActorUnschedulableError, OutOfMemoryError, Leaving)
 """What a call of an actor raises where its process or machine is gone, or none could be started for
-it: the training can go on
-elsewhere, from its checkpoint."""
+it: the training can go on elsewhere, from its checkpoint."""
 _NODE = re.compile(
     r"Memory on the node \(IP: ([^,]+),.*?\) was ([\d.]+)GB used / ([\d.]+)GB limit", re.DOTALL
 )

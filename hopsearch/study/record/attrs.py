@@ -18,7 +18,7 @@ CHECKPOINTS = "checkpoints"
 REPEATS = "repeats"
 """By ``trial:repeat``: best value, epochs and seconds of a training with a fresh seed."""
 ELECTION = "election"
-"""How the winner was chosen, see `elections.elect`."""
+"""How the winner was chosen, see `winner_choice.elect`."""
 WINNER = "winner"
 """The finished winner: its trial, accuracies, folder, and what finishing took."""
 

@@ -154,8 +154,7 @@ at what was refused itself.
 
 LEARNING = ("tpe_gp", "tpe", "gp")
 """Samplers that learn from trials of another study. The genetic ones and cmaes look at those only
-that they proposed themselves;
-random, qmc and grid at none."""
+that they proposed themselves; random, qmc and grid at none."""
 
 GENETIC = ("nsgaii", "nsgaiii")
 """Samplers that breed from complete trials and look at no others."""

@@ -20,7 +20,7 @@ class Judgement:
     Attributes:
         epoch: the rung.
         skipped: whether all go on from it.
-        tau: how its ranks agree with those of the next rung, see `agreement`.
+        tau: how its ranks agree with those of the next rung, see `rank_agreement`.
         trials: how many that was measured on.
         order: how many decisions the study had made before.
         rule: the pruner that made it.

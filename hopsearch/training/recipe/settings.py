@@ -22,8 +22,8 @@ class OptimConfig(Settings):
 
     name: str = ADAMW
     """The optimizer, by timm's name: adamw, nadamw, radamw, cadamw, adopt, adoptw, laprop, lamb,
-    lion, clion, mars, muon, nmuon,
-    adamuon, nadamuon or sgdw. docs/optimizers.md says which learning rates they are made for."""
+    lion, clion, mars, muon, nmuon, adamuon, nadamuon or sgdw. docs/optimizers.md says which
+    learning rates they are made for."""
     lr: float = Field(default=1e-3, gt=0)
     """Peak learning rate; absolute unless `lr_base_batch` is given."""
     lr_base_batch: int | None = Field(default=None, gt=0)
@@ -32,25 +32,23 @@ class OptimConfig(Settings):
     """
     weight_decay: float = Field(default=0.05, ge=0)
     """Decoupled weight decay, except that adopt adds it to the gradient, and lamb to the update
-    that it scales; biases and
-    vectors are exempt (timm's rule), a LayerNorm over (S, D) is not."""
+    that it scales; biases and vectors are exempt (timm's rule), a LayerNorm over (S, D) is not."""
     beta1: float | None = Field(default=None, ge=0, lt=1)
     """Decay of the first moment. Left out, it is the optimizer's own default, 0.9; sgdw has
     none.
     """
     beta2: float | None = Field(default=None, ge=0, lt=1)
     """Decay of the second moment; of the first moment for lion and clion. Left out, it is the
-    optimizer's own default: 0.9999 for
-    adopt and adoptw, 0.99 for lion, clion and mars, 0.95 for the variants of muon, else 0.999; sgdw
-    has none."""
+    optimizer's own default: 0.9999 for adopt and adoptw, 0.99 for lion, clion and mars, 0.95 for
+    the variants of muon, else 0.999; sgdw has none."""
     momentum: float | None = Field(default=None, ge=0, lt=1)
     """Momentum of sgdw (above 0) and the variants of muon. Left out, it is 0.9; the others have
     none.
     """
     eps: float | None = Field(default=None, gt=0)
     """Constant in the denominator. Left out, it is the optimizer's own default: 1e-6 for adopt,
-    adoptw and lamb, 1e-7 for the
-    variants of muon, 1e-15 for laprop, else 1e-8; lion, clion and sgdw have none."""
+    adoptw and lamb, 1e-7 for the variants of muon, 1e-15 for laprop, else 1e-8; lion, clion and
+    sgdw have none."""
     batch_size: int = Field(default=64, gt=0)
     """Images an optimizer step."""
     clip_grad: float | None = Field(default=None, gt=0)
@@ -65,9 +63,9 @@ class OptimConfig(Settings):
     """Last epochs of the training, which stay at `min_lr`."""
     schedule: Literal["step", "epoch"] = "step"
     """``step``: the rate changes with every optimizer step, and the cosine begins after the
-    warm-up. ``epoch``: it is set once an
-    epoch, as timm's scripts do: the first epoch is all at `warmup_lr`, and the cosine's clock
-    starts with the training, so that the warm-up ends below the peak."""
+    warm-up. ``epoch``: it is set once an epoch, as timm's scripts do: the first epoch is all at
+    `warmup_lr`, and the cosine's clock starts with the training, so that the warm-up ends below the
+    peak."""
     drop_last: bool = False
     """Leave out a last batch of an epoch that is not full."""
 
@@ -145,8 +143,7 @@ class TrainConfig(Settings):
     """
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     """Decay of an exponential moving average of the weights, which is then what is evaluated and
-    exported; in the first steps,
-    t of them, it is (1 + t) / (10 + t) where that is less."""
+    exported; in the first steps, t of them, it is (1 + t) / (10 + t) where that is less."""
     micro_batch: int | None = Field(default=None, gt=0)
     """Most images a process takes through the model at once; a larger share of the batch is
     accumulated. None: all of it.
