@@ -29,14 +29,14 @@ import torch
 from machine import machine
 
 from hopsearch.data import DataConfig, load
+from hopsearch.jobs.job import Job, JobRun, Progress
 from hopsearch.orchestration.resources import TrialResources
 from hopsearch.ray_backend.cluster.connection import connect
 from hopsearch.ray_backend.long_training import run_training
-from hopsearch.training import TrialConfig, resolve
-from hopsearch.training.process.job import Job, JobRun, Progress
+from hopsearch.tasks.images.settings import ImageTrialConfig, resolve
 
 
-def config(options: argparse.Namespace) -> TrialConfig:
+def config(options: argparse.Namespace) -> ImageTrialConfig:
     values = {
         "model.family": "imixer",
         "model.depth": options.depth,

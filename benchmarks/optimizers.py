@@ -22,7 +22,8 @@ from machine import machine
 from record_tables import Plan, subset
 
 from hopsearch.data import DataConfig, ImageSet, Splits, load
-from hopsearch.training import TrialRun, resolve
+from hopsearch.tasks.images.settings import resolve
+from hopsearch.tasks.images.trial import ImageTrialRun
 
 BASELINE = "adamw"
 NAMES = ["adamw", "nadamw", "adoptw", "lion", "muon", "nadamuon"]
@@ -39,7 +40,7 @@ WATCHED = 64  # images that each epoch is measured on; the last on all, once
 
 def trial(
     options: argparse.Namespace, splits: Splits, seed: int = 0, epochs: int = 1, **optim: Any
-) -> TrialRun:
+) -> ImageTrialRun:
     """An iMixer like the first point of its space, on these images."""
     values = {
         "model.family": "imixer",
@@ -50,7 +51,7 @@ def trial(
         "train.epochs": epochs,
     }
     named = {f"optim.{key}": value for key, value in optim.items()}
-    return TrialRun(resolve(values | named, splits.facts, seed), splits)
+    return ImageTrialRun(resolve(values | named, splits.facts, seed), splits)
 
 
 def costs(options: argparse.Namespace, splits: Splits) -> dict[str, tuple[float, float, float]]:
@@ -77,7 +78,7 @@ def quartiles(values: list[float]) -> tuple[float, float, float]:
     return low, middle, high
 
 
-def accuracy(run: TrialRun, images: ImageSet) -> float:
+def accuracy(run: ImageTrialRun, images: ImageSet) -> float:
     """Train to the end; accuracy of the last weights."""
     while not run.done:
         run.step()

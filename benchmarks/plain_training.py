@@ -14,7 +14,8 @@ import torch
 from hopsearch.data import DataConfig, load
 from hopsearch.space import Categorical, Float, Int, Space
 from hopsearch.space.parameters import Parameter
-from hopsearch.training import TrialRun, resolve
+from hopsearch.tasks.images.settings import resolve
+from hopsearch.tasks.images.trial import ImageTrialRun
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,11 @@ class Task:
         """A configuration, each value asked of Optuna's trial."""
         return self.space.walk(partial(_suggest, trial))
 
-    def training(self, values: Mapping[str, Any], seed: int) -> TrialRun:
+    def training(self, values: Mapping[str, Any], seed: int) -> ImageTrialRun:
         """A training of a configuration, with one thread; the process reads the images once."""
         torch.set_num_threads(1)
         splits = load(self.data)
-        return TrialRun(resolve(dict(values), splits.facts, seed=seed), splits)
+        return ImageTrialRun(resolve(dict(values), splits.facts, seed=seed), splits)
 
 
 def _suggest(trial: Any, name: str, parameter: Parameter) -> Any:

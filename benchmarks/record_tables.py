@@ -32,7 +32,9 @@ from hopsearch.core.seeds import derive
 from hopsearch.data import DataConfig, ImageSet, Splits, load
 from hopsearch.orchestration.simulation.tables import read_table, write_table
 from hopsearch.space import Space, load_space
-from hopsearch.training import TrialRun, estimate_cost, resolve
+from hopsearch.tasks.images.cost import estimate_cost
+from hopsearch.tasks.images.settings import resolve
+from hopsearch.tasks.images.trial import ImageTrialRun
 
 TABLES = Path(__file__).parent / "tables"
 SECOND_SEED_EVERY = 8
@@ -119,7 +121,7 @@ def points(
 
 def train(config: dict[str, Any], seed: int, epochs: int, splits: Splits) -> dict[str, Any]:
     """Train to the end, or to where it diverges."""
-    run = TrialRun(resolve(config | {"train.epochs": epochs}, splits.facts, seed), splits)
+    run = ImageTrialRun(resolve(config | {"train.epochs": epochs}, splits.facts, seed), splits)
     failure = ""
     try:
         while not run.done:

@@ -6,8 +6,8 @@ and against plain Ray Tune.
 Every contestant trains the same trials, one epoch each of ``space=imixer`` on digits with a fixed
 depth and width, one thread a trial:
 
-* ``pure``: one process, one after the other, ``TrialRun.step`` and nothing else. Its time is the
-  limit.
+* ``pure``: one process, one after the other, ``ImageTrialRun.step`` and nothing else. Its time is
+  the limit.
 * ``search, 1 slot``: our driver with one worker, so that the ratio to ``pure`` is what asking,
   sending, saving the checkpoint, journal and TensorBoard cost. Counted once warm: from the end of
   the first trial to the end of the last; the same trials of ``pure`` are the denominator.
@@ -40,7 +40,9 @@ from hopsearch.reporting.tensorboard import Board
 from hopsearch.space import Space
 from hopsearch.study import Identity, Study, StudyView, TrialRecord
 from hopsearch.study.sampling.samplers import suggest_value
-from hopsearch.training import Constraint, Row, TrialRun, resolve
+from hopsearch.tasks.images.settings import resolve
+from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.training import Constraint, Row
 from hopsearch.tune import open_space
 
 RESOURCES = TrialResources()
@@ -96,7 +98,7 @@ def pure(folder: Path, numbers: list[int]) -> float:
     ]
     start = time.perf_counter()
     for config in configs:
-        TrialRun(config, splits).step()
+        ImageTrialRun(config, splits).step()
     return time.perf_counter() - start
 
 
@@ -117,7 +119,7 @@ def plain(trials: int, depth: int, folder: Path) -> float:
     def train(config: dict[str, Any]) -> None:
         torch.set_num_threads(1)
         splits = load(DataConfig())
-        run = TrialRun(
+        run = ImageTrialRun(
             resolve(searched.walk(lambda name, _: config[name]), splits.facts, seed=0), splits
         )
         tune.report(run.step())

@@ -252,12 +252,15 @@ def _search(
     from hopsearch.core.config import parse
     from hopsearch.orchestration.budget import modern
     from hopsearch.ray_backend.cluster import environment
+    from hopsearch.tasks import task_named_by
+    from hopsearch.verb_settings import of_task
 
     environment.arrange()
     learn_from(settings.items())
     source = {"source": data} if isinstance(data, str) else dict(data)
     values = modern({"space": space, "data": source, "trials": trials, **settings}, "search()")
-    config = parse(tune.TuneConfig, values, "search()")
+    schema = of_task(tune.TuneConfig, task_named_by(space))
+    config = parse(schema, values, "search()")
     if config.dry_run:
         hint = "Print the plan with python -m hopsearch.tune … dry_run=true"
         raise ConfigError(

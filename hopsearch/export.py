@@ -19,6 +19,7 @@ if __name__ == "__main__":
 
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -41,12 +42,15 @@ from hopsearch.core.errors import StudyError
 from hopsearch.core.study_names import Name
 from hopsearch.models import Mixer, build, fold
 from hopsearch.reporting.terminal.printout import make_console
+from hopsearch.space import DEFAULT_TASK
 from hopsearch.storage.mirror import Mirror, Place
 from hopsearch.study import StudyView, TrialRecord
 from hopsearch.study.record.attrs import ELECTION
 from hopsearch.study.verdicts import winner_verdicts
 from hopsearch.study.winner_choice import election_words
-from hopsearch.training import CheckpointFolder, TrialConfig
+from hopsearch.tasks.images.metrics import ACCURACY, BALANCED_ACCURACY, LOSS
+from hopsearch.tasks.images.settings import ImageTrialConfig
+from hopsearch.training import CheckpointFolder
 
 
 class ExportConfig(Settings):
@@ -96,6 +100,8 @@ def write_export(
     target = to.expanduser().absolute()
     require_free(target)
     place = place or Place(view.folder)
+    if view.identity.space.task != DEFAULT_TASK:
+        return _copy_winner(view, target, number, layout, place)
     model, trial, results = _winner(view, place) if number is None else _trial(view, place, number)
     crop_pct = float(view.identity.origin.get("data", {}).get("crop_pct", 1.0))
     about = config_of(
@@ -114,20 +120,43 @@ def write_export(
     return target
 
 
-def _winner(view: StudyView, place: Place) -> tuple[Mixer, TrialConfig, dict[str, Any]]:
+def _copy_winner(
+    view: StudyView, target: Path, number: int | None, layout: str, place: Place
+) -> Path:
+    """What a task of the user's own has published is what is exported."""
+    if number is not None or layout != "safetensors":
+        asked = f"trial={number}" if number is not None else f"format={layout}"
+        rule = f"task {view.identity.space.task} exports its winner as safetensors, got {asked}"
+        raise StudyError(str(view.folder), rule, "Leave it out")
+    folder = _winner_folder(view, place)
+    with filled_whole(target) as scratch:
+        shutil.copytree(folder, scratch, dirs_exist_ok=True)
+    return target
+
+
+def _winner_folder(view: StudyView, place: Place) -> Path:
     if view.winner is None:
         hint = "Let the search finish, with finish=true, or give trial=<number>"
         raise StudyError(str(view.folder), "an export needs a finished winner, got none", hint)
-    folder = view.folder / view.winner["folder"]
+    name = str(view.winner["folder"])
+    folder = view.folder / name
     if place.remote:
-        Mirror(place.below(view.winner["folder"])).pull(folder)
+        Mirror(place.below(name)).pull(folder)
+    return folder
+
+
+def _winner(view: StudyView, place: Place) -> tuple[Mixer, ImageTrialConfig, dict[str, Any]]:
+    folder = _winner_folder(view, place)
+    assert view.winner is not None
     model = load_model(folder)
-    trial = TrialConfig.model_validate(read_config(folder)["hopsearch"]["trial"])
+    trial = ImageTrialConfig.model_validate(read_config(folder)["hopsearch"]["trial"])
     _require_trial(view.records[view.winner["trial"]], trial, folder)
     return model, trial, view.winner
 
 
-def _trial(view: StudyView, place: Place, number: int) -> tuple[Mixer, TrialConfig, dict[str, Any]]:
+def _trial(
+    view: StudyView, place: Place, number: int
+) -> tuple[Mixer, ImageTrialConfig, dict[str, Any]]:
     record = view.records.get(number)
     if record is None:
         raise StudyError(
@@ -141,7 +170,7 @@ def _trial(view: StudyView, place: Place, number: int) -> tuple[Mixer, TrialConf
     best = CheckpointFolder(folder).load_best()
     if best is None:
         raise _no_weights(view, record, folder)
-    trial = TrialConfig.model_validate_json(best["config"])
+    trial = ImageTrialConfig.model_validate_json(best["config"])
     _require_trial(record, trial, folder)
     model = build(trial.model)
     averaged = best["ema"]  # the moving average is what was evaluated, where there is one
@@ -156,7 +185,9 @@ def _trial(view: StudyView, place: Place, number: int) -> tuple[Mixer, TrialConf
         model.settle_norms()
     row = best["history"][-1]
     results = {
-        name: row[name] for name in ("val_acc", "val_balanced_acc", "val_loss") if name in row
+        metric.name: row[metric.name]
+        for metric in (ACCURACY, BALANCED_ACCURACY, LOSS)
+        if metric.name in row
     }
     finished = view.winner["epochs"] if view.winner and view.winner["trial"] == number else 0
     # a winner, or one that was becoming it, was trained on after the search
@@ -168,7 +199,7 @@ def _trial(view: StudyView, place: Place, number: int) -> tuple[Mixer, TrialConf
     )
 
 
-def _require_trial(record: TrialRecord, trial: TrialConfig, folder: Path) -> None:
+def _require_trial(record: TrialRecord, trial: ImageTrialConfig, folder: Path) -> None:
     # A folder that was copied, or is left from another study of that name: its weights would go out
     # under this study's numbers.
     found = flatten(json.loads(trial.model_dump_json()))
@@ -221,7 +252,7 @@ def _provenance(
 ) -> Provenance:
     origin = dict(view.identity.origin)
     asked, images = origin.pop("data", {}), origin.pop("images", {})
-    for name in ("classes", "val_by_class"):
+    for name in ("classes", "val_by_class", "metrics"):
         origin.pop(name, None)
     cost = {
         **record.cost,
@@ -239,8 +270,10 @@ def _provenance(
         data = {
             key: name_of(value) if isinstance(value, str) else value for key, value in data.items()
         }
-    verdicts = winner_verdicts(results, images, _classes(view)) if "test_acc" in results else []
-    if "test_acc" in results and (how := election_words(view.optuna.user_attrs.get(ELECTION))):
+    verdicts = _verdicts(view, results, images) if ACCURACY.of_test in results else []
+    if ACCURACY.of_test in results and (
+        how := election_words(view.optuna.user_attrs.get(ELECTION))
+    ):
         verdicts.insert(0, how)
     return Provenance(
         view.identity.name,
@@ -253,6 +286,10 @@ def _provenance(
         origin,
         verdicts,
     )
+
+
+def _verdicts(view: StudyView, results: dict[str, Any], images: dict[str, int]) -> list[str]:
+    return winner_verdicts(results, images, _classes(view), view.identity.metrics)
 
 
 def name_of(text: str) -> str:

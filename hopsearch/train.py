@@ -40,28 +40,31 @@ from hopsearch.core.errors import ConfigError, ResourceError, StudyError
 from hopsearch.core.study_names import Name, check_name, derive_name
 from hopsearch.data import DataConfig, DataFacts, accepted_by_names, data_difference, data_identity
 from hopsearch.data.identity import kept
+from hopsearch.jobs.job import Job
 from hopsearch.models import preset, require_size
 from hopsearch.orchestration.resources import TrialResources
 from hopsearch.ray_backend.cluster.connection import connect, places
 from hopsearch.ray_backend.cluster.growth import growth
 from hopsearch.ray_backend.evaluation import finish_training
 from hopsearch.ray_backend.long_training import run_training
-from hopsearch.reporting.terminal.image_reading import read_images
+from hopsearch.reporting.terminal.data_reading import read_data
 from hopsearch.reporting.terminal.printout import make_console, plain
 from hopsearch.reporting.terminal.progress import Curve
 from hopsearch.storage.mirror import Place
 from hopsearch.study import StudyLock, StudyView
 from hopsearch.study.verdicts import winner_values, winner_verdicts
-from hopsearch.training import (
+from hopsearch.tasks.images import (
+    METRICS,
     SETTINGS,
-    TrialConfig,
-    on_command_line,
+    Images,
+    ImageTrialConfig,
     opening,
     require_schedule,
     resolve,
     viewed,
 )
-from hopsearch.training.process.job import Job
+from hopsearch.tasks.images.metrics import ACCURACY
+from hopsearch.tasks.setting_errors import on_command_line
 from hopsearch.verb_settings import TrainingVerb
 
 _WHAT = "training.json"
@@ -183,7 +186,9 @@ def data_of_study(config: TrainingConfig, view: StudyView) -> DataConfig:
     return parse(DataConfig, {**stored, **said}, f"study {view.identity.name}: data")
 
 
-def what_to_train(config: TrainingConfig, facts: DataFacts, fixed: dict[str, Any]) -> TrialConfig:
+def what_to_train(
+    config: TrainingConfig, facts: DataFacts, fixed: dict[str, Any]
+) -> ImageTrialConfig:
     """The trial that the command line means.
 
     Raises:
@@ -247,7 +252,7 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
         console.print(said, markup=False)
     else:
         config = config.model_copy(update={"data": viewed(config.data, config.recipe)})
-    facts = read_images(config.data, console).facts
+    facts = read_data(Images(), config.data, console).facts
     try:
         trial = what_to_train(config, facts, fixed)
         require_schedule(trial, facts, "command line")
@@ -279,7 +284,11 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
 
 
 def _run(
-    config: TrainingConfig, trial: TrialConfig, found: DataFacts, place: Place, console: Console
+    config: TrainingConfig,
+    trial: ImageTrialConfig,
+    found: DataFacts,
+    place: Place,
+    console: Console,
 ) -> None:
     folder = place.folder
     resources = TrialResources(workers=config.workers[0], cpus=config.cpus, gpus=config.gpus)
@@ -305,7 +314,7 @@ def _run(
         fence=place.fence,
         threads=max(1, int(config.cpus)),
     )
-    with Curve(folder / paths.TENSORBOARD, trial, console) as curve:
+    with Curve(folder / paths.TENSORBOARD, trial, ACCURACY, console) as curve:
         run_training(
             job, config.workers, resources, curve.take, console.print, found.n_train + found.n_val
         )
@@ -318,16 +327,16 @@ def _run(
     place.push(str(paths.TENSORBOARD))
     console.print(
         (
-            f"trained {facts['epochs']} epochs: {winner_values(facts, {})}; weights in "
+            f"trained {facts['epochs']} epochs: {winner_values(facts, {}, METRICS)}; weights in "
             f"{folder / paths.MODEL}"
         ),
         markup=False,
     )
-    for sentence in winner_verdicts(facts, {}, list(found.classes)):
+    for sentence in winner_verdicts(facts, {}, found.classes, METRICS):
         console.print(sentence, markup=False)
 
 
-def require_same(file: Path, trial: TrialConfig, data: Mapping[str, Any]) -> str:
+def require_same(file: Path, trial: ImageTrialConfig, data: Mapping[str, Any]) -> str:
     """Keep what is trained in ``file``, and refuse another training in the same folder.
 
     Returns:
@@ -348,7 +357,7 @@ def require_same(file: Path, trial: TrialConfig, data: Mapping[str, Any]) -> str
     said = ""
     if file.exists():
         # Settings that came in later had their defaults then.
-        defaults = TrialConfig(model=trial.model).model_dump(mode="json", exclude={"model"})
+        defaults = ImageTrialConfig(model=trial.model).model_dump(mode="json", exclude={"model"})
         before = flatten(defaults) | json.loads(file.read_text(encoding="utf-8"))
         begun = {
             key.removeprefix("data."): before.pop(key)

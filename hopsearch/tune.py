@@ -25,7 +25,7 @@ if __name__ == "__main__":
 
 import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,9 @@ from hopsearch.command_line.command import Interrupted, run_as_program
 from hopsearch.command_line.words import read_words
 from hopsearch.core import paths
 from hopsearch.core.config import flatten, parse
-from hopsearch.core.errors import ConfigError, UserError
+from hopsearch.core.errors import ConfigError, SpaceError, UserError
 from hopsearch.core.study_names import Name, derive_name, slug
-from hopsearch.data import DataConfig, DataFacts, accepted_by_names, data_identity
+from hopsearch.data import DataConfig, accepted_by_names
 from hopsearch.orchestration.admission import assess
 from hopsearch.orchestration.budget import (
     ALIASES,
@@ -62,9 +62,10 @@ from hopsearch.ray_backend.driver import interrupted, run_search
 from hopsearch.ray_backend.winner_training import finish_winner
 from hopsearch.reporting.leaderboard import write_csv
 from hopsearch.reporting.tensorboard import Board
-from hopsearch.reporting.terminal.image_reading import read_images
+from hopsearch.reporting.terminal.data_reading import read_data
 from hopsearch.reporting.terminal.live import LiveView
 from hopsearch.reporting.terminal.printout import make_console, plain, show
+from hopsearch.space import DEFAULT_TASK
 from hopsearch.storage.mirror import JournalMirror, Place
 from hopsearch.study import (
     Admission,
@@ -73,13 +74,13 @@ from hopsearch.study import (
     Study,
     StudyView,
     WarmStart,
-    about_data,
     origin,
 )
 from hopsearch.study.persistence.database import check_address
 from hopsearch.study.warm_start import learn_from
-from hopsearch.training import SETTINGS, Constraint, viewed
-from hopsearch.verb_settings import SearchVerb
+from hopsearch.tasks import Task, find_task, task_named_by
+from hopsearch.training import Constraint
+from hopsearch.verb_settings import SearchVerb, of_task
 
 
 class TuneConfig(SearchVerb):
@@ -154,16 +155,18 @@ class _Prepared:
         budget: when it stops.
         place: where the study is.
         begun: the study as it is, where it has begun.
-        how: sampler, pruner, database, beliefs and the study to learn from, as of `Study`.
+        prior: values that are expected to be good.
+        warm: the study to learn from, where one was named.
         first: a configuration that would be trained.
     """
 
     identity: Identity
-    facts: DataFacts
+    facts: Any
     budget: Budget
     place: Place
     begun: StudyView | None
-    how: tuple[str, str, str | None, Prior, WarmStart | None]
+    prior: Prior
+    warm: WarmStart | None
     first: dict[str, Any]
 
     def admit(self, values: dict[str, Any]) -> Admission:
@@ -185,9 +188,10 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
     """
     console = make_console()
     if config.database:
-        check_address(config.database)  # before images are read, which may take minutes
-    config = config.model_copy(update={"data": viewed(config.data, config.recipe)})
-    ready = _prepare(config, fixed, console)
+        check_address(config.database)  # before the data are read, which may take minutes
+    task = task_named_by(config.space)
+    config = config.model_copy(update={"data": task.viewed(config.data, config.recipe)})
+    ready = _prepare(task, config, fixed, console)
     place = ready.place
     if config.dry_run:
         _plan(config, ready, console)
@@ -198,9 +202,7 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
             signals.closed_whole(place.owned(plain(console))) as owned,
             signals.closed_whole(owned.journal()) as journal,
         ):
-            study = Study(
-                place.folder, ready.identity, *ready.how, guard=owned.guard, say=plain(console)
-            )
+            study = _open_study(config, ready, owned.guard, plain(console))
             with signals.closed_whole(study):
                 _run(config, replace(ready, place=owned), study, journal, console)
     except KeyboardInterrupt:
@@ -211,8 +213,27 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
     return place.folder
 
 
-def _prepare(config: TuneConfig, fixed: dict[str, Any], console: Console) -> _Prepared:
-    identity, facts, later = _identity(config, fixed, console)
+def _open_study(
+    config: TuneConfig,
+    ready: _Prepared,
+    guard: Callable[[], None] | None = None,
+    say: Callable[[str], None] = print,
+) -> Study:
+    return Study(
+        ready.place.folder,
+        ready.identity,
+        sampler=config.sampler,
+        pruner=config.pruner,
+        database=config.database,
+        prior=ready.prior,
+        warm_start=ready.warm,
+        guard=guard,
+        say=say,
+    )
+
+
+def _prepare(task: Task, config: TuneConfig, fixed: dict[str, Any], console: Console) -> _Prepared:
+    identity, facts, later = _identity(task, config, fixed, console)
     again = trainings_again(config.finish)
     budget = make_budget(
         config.trials, config.budget, config.cost, config.trial.gpus * config.trial.workers, again
@@ -243,13 +264,14 @@ def _prepare(config: TuneConfig, fixed: dict[str, Any], console: Console) -> _Pr
         else None
     )
     ready = _Prepared(
-        identity,
-        facts,
-        budget,
-        place,
-        begun,
-        (config.sampler, config.pruner, config.database, prior, warm),
-        {},
+        identity=identity,
+        facts=facts,
+        budget=budget,
+        place=place,
+        begun=begun,
+        prior=prior,
+        warm=warm,
+        first={},
     )
     first = rehearse(
         identity, config.sampler, config.pruner, prior, warm, ready.admit, str(place.folder)
@@ -258,9 +280,9 @@ def _prepare(config: TuneConfig, fixed: dict[str, Any], console: Console) -> _Pr
 
 
 def _identity(
-    config: TuneConfig, fixed: dict[str, Any], console: Console
-) -> tuple[Identity, DataFacts, Later | None]:
-    facts = read_images(config.data, console).facts
+    task: Task, config: TuneConfig, fixed: dict[str, Any], console: Console
+) -> tuple[Identity, Any, Later | None]:
+    facts = read_data(task, config.data, console).facts
     given = config.fidelity.into(fixed)
     opened = open_search(
         config.space, facts, given, config.recipe, config.objective, config.direction
@@ -270,11 +292,16 @@ def _identity(
     identity = Identity(
         name=name,
         space=opened.space,
-        data=data_identity(config.data, facts),
+        data=task.identify(config.data, facts),
         recipe=opened.recipe,
         constraint=config.constraint.model_dump(exclude_none=True),
         seed=config.seed,
-        origin=origin() | about_data(config.data, facts) | {"learning_rate": opened.rates},
+        origin=origin()
+        | task.describe(config.data, facts)
+        | {
+            "learning_rate": opened.rates,
+            "metrics": [metric.to_dict() for metric in task.metrics],
+        },
     )
     return identity, facts, opened.later
 
@@ -316,7 +343,7 @@ def _run(
     journal: JournalMirror | None,
     console: Console,
 ) -> None:
-    place, facts, budget = ready.place, ready.facts, ready.budget
+    place, budget = ready.place, ready.budget
     known = len(study.counted())
     console.print(
         f"study {study.folder}: "
@@ -341,16 +368,18 @@ def _run(
                 f"the cluster grows to {grown}; up to {places} trials at once{capped}", markup=False
             )
         board, live = Board(study), LiveView(study, config.trials, places, config.pruner)
-        whose = (place, journal, config.checkpoint, live.say)
         dispatcher = Dispatcher(
-            study,
-            config.data,
-            facts,
-            config.constraint,
-            budget,
-            (board, live),
-            config.trial.threads,
-            *whose,
+            study=study,
+            data=config.data,
+            facts=ready.facts,
+            constraint=config.constraint,
+            budget=budget,
+            observers=(board, live),
+            threads=config.trial.threads,
+            place=place,
+            journal=journal,
+            keeping=config.checkpoint,
+            say=live.say,
         )
         live.budgets = lambda: dispatcher.left
         live.lasts = lambda: budget.lasts(study, dispatcher.seconds, dispatcher.live)
@@ -379,9 +408,15 @@ def main(words: Sequence[str]) -> None:
     for sentence in said_of_aliases(words):
         print(sentence)
     shorthand = ALIASES | {"data": "data.source", "finish": "finish.enabled"}
-    values = read_words(words, TuneConfig, TuneConfig.sections, shorthand)
-    fixed = flatten({section: values.pop(section) for section in SETTINGS if section in values})
-    search(parse(TuneConfig, values, "command line", beside=SETTINGS), fixed)
+    task = find_task(DEFAULT_TASK)
+    # Which settings there are, the space's task says.
+    space = next((word.removeprefix("space=") for word in words if word.startswith("space=")), "")
+    with contextlib.suppress(SpaceError):  # said below, once all words are read
+        task = task_named_by(space)
+    schema = of_task(TuneConfig, task)
+    values = read_words(words, schema, task.sections, shorthand)
+    fixed = flatten({name: values.pop(name) for name in task.sections if name in values})
+    search(parse(schema, values, "command line", beside=task.sections), fixed)
 
 
 if __name__ == "__main__":

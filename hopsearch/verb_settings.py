@@ -2,13 +2,19 @@
 ``--help`` lists for them.
 """
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
+
+from pydantic import create_model
 
 from hopsearch.command_line.words import Sections
 from hopsearch.core.config import Settings
-from hopsearch.space import about_space, list_spaces
+from hopsearch.space import DEFAULT_TASK, about_space, list_spaces
 from hopsearch.study import PRUNERS, SAMPLERS
-from hopsearch.training import FROM_DATA, RECIPES, SETTINGS
+from hopsearch.tasks import Task
+from hopsearch.tasks.images.papers import RECIPES
+from hopsearch.tasks.images.settings import FROM_DATA, SETTINGS
+
+Verb = TypeVar("Verb", bound="TrainingVerb")
 
 
 class TrainingVerb(Settings):
@@ -36,3 +42,10 @@ class SearchVerb(TrainingVerb):
             "Early stopping (pruner=)": [(", ".join(PRUNERS), "")],
             "Recipes (recipe=)": [(", ".join(RECIPES), "")],
         }
+
+
+def of_task(schema: type[Verb], task: Task) -> type[Verb]:
+    """A verb's settings where another task than images is trained: its own below ``data.``."""
+    if task.name == DEFAULT_TASK:
+        return schema
+    return create_model(schema.__name__, __base__=schema, data=(task.data, task.data()))

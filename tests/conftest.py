@@ -20,7 +20,10 @@ from PIL import Image
 from hopsearch.core.seeds import derive
 from hopsearch.data import DataConfig, load
 from hopsearch.space import Space
-from hopsearch.training import Constraint, TrialConfig, TrialRun, resolve
+from hopsearch.tasks.images import Images
+from hopsearch.tasks.images.settings import ImageTrialConfig, resolve
+from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.training import Constraint
 from tests.services import postgresql as postgresql
 from tests.services import s3 as s3
 
@@ -76,7 +79,7 @@ def digits():
 
 
 @pytest.fixture
-def tiny(digits) -> TrialConfig:
+def tiny(digits) -> ImageTrialConfig:
     """An iMixer that trains an epoch of digits in a fraction of a second."""
     values = {
         "model.family": "imixer",
@@ -94,8 +97,8 @@ def tiny(digits) -> TrialConfig:
 
 
 @pytest.fixture
-def trial(tiny, digits) -> TrialRun:
-    return TrialRun(tiny, digits)
+def trial(tiny, digits) -> ImageTrialRun:
+    return ImageTrialRun(tiny, digits)
 
 
 @pytest.fixture(scope="session")
@@ -151,13 +154,13 @@ def search_little(
     finish the winner.
     """
     from hopsearch import tune
+    from hopsearch.jobs.job import JobRun
     from hopsearch.orchestration.dispatcher import Budget, Dispatcher
     from hopsearch.reporting.tensorboard import Board
     from hopsearch.study import Identity, Study
-    from hopsearch.training.process.job import JobRun
 
     config, facts = config or DataConfig(), splits.facts
-    origin = tune.origin() | tune.about_data(config, facts)
+    origin = tune.origin() | Images().describe(config, facts)
     data = {
         "source": config.source,
         "image_size": facts.image_size,

@@ -10,12 +10,14 @@ import torch
 import torch.distributed as dist
 
 from hopsearch.data import DataConfig, load
-from hopsearch.training import Ranks, TrialConfig, TrialRun, resolve
+from hopsearch.tasks.images.settings import ImageTrialConfig, resolve
+from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.training import Ranks
 
 WORLDS = (4, 2)
 
 
-def config(**more: object) -> TrialConfig:
+def config(**more: object) -> ImageTrialConfig:
     """A small iMixer whose batches divide by no number of ranks, nor does the set."""
     values = {
         "model.family": "imixer",
@@ -30,7 +32,7 @@ def config(**more: object) -> TrialConfig:
     return resolve(values | more, load(DataConfig()).facts, seed=1)
 
 
-def first_step(run: TrialRun) -> dict[str, torch.Tensor]:
+def first_step(run: ImageTrialRun) -> dict[str, torch.Tensor]:
     """The gradients of the first batch."""
     run._train_step(torch.arange(54), step=0, steps=10)
     return {name: parameter.grad.clone() for name, parameter in run.model.named_parameters()}
@@ -42,10 +44,10 @@ def work(folder: Path) -> None:
     world, found = Ranks().world, {}
     for name, micro in (("plain", None), ("accumulated", 5)):
         torch.manual_seed(0)
-        gradients = first_step(TrialRun(config(**{"train.micro_batch": micro}), splits))
+        gradients = first_step(ImageTrialRun(config(**{"train.micro_batch": micro}), splits))
         if Ranks().rank == 0:
             torch.save(gradients, folder / f"{name}_{world}.pt")
-    run = TrialRun(config(), splits)
+    run = ImageTrialRun(config(), splits)
     validation = run.evaluate_validation()
     found["validation"] = [validation.loss, validation.accuracy, validation.hits, validation.images]
     found["curve"] = [run.step()["train_loss"] for _ in range(3)]

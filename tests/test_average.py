@@ -11,9 +11,11 @@ from hopsearch.artifact import load_model
 from hopsearch.data import Augment
 from hopsearch.models import build, fold, measure
 from hopsearch.models.spectral import SpectralLinear
-from hopsearch.training import CheckpointFolder, TrialRun, resolve
+from hopsearch.tasks.images.settings import resolve
+from hopsearch.tasks.images.task import publish
+from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.training import CheckpointFolder
 from hopsearch.training.average import MovingAverage
-from hopsearch.training.process.job import write_model
 from tests.conftest import search_little
 
 VALUES = {
@@ -32,7 +34,7 @@ def norms(model, images):
 
 @pytest.fixture
 def averaged(digits):
-    run = TrialRun(resolve(VALUES | {"train.ema_decay": 0.99}, digits.facts, 0), digits)
+    run = ImageTrialRun(resolve(VALUES | {"train.ema_decay": 0.99}, digits.facts, 0), digits)
     run.step()
     return run
 
@@ -50,7 +52,7 @@ def test_the_averages_norms_are_its_own(averaged, digits, tmp_path):
     assert [row["spectral/fc_sn1/max"], row["spectral/fc_sn2/max"]] == pytest.approx(true, rel=1e-5)
     assert max(true) <= 0.9 * (1 + 1e-5)
     assert norms(fold(averaged.evaluated), images) == pytest.approx(true, rel=1e-5)
-    write_model(averaged, tmp_path)
+    publish(averaged, tmp_path)
     assert norms(load_model(tmp_path), images) == pytest.approx(true, rel=1e-5)
     assert load_file(tmp_path / "model.safetensors")["blocks.0.mlp_tokens.fc_sn1.weight_sigma"] > 0
 
@@ -62,7 +64,7 @@ def test_a_checkpoint_with_anothers_vectors_is_settled_when_loaded(averaged, dig
     for name, tensor in averaged.model.state_dict().items():
         if name.endswith(("weight_u", "weight_v", "weight_sigma")):
             state["ema"][f"module.{name}"] = tensor
-    again = TrialRun(averaged.config, digits)
+    again = ImageTrialRun(averaged.config, digits)
     again.load_state_dict(state)
     images = again.augment.normalize(digits.val.images_NCHW[:8])
     assert max(norms(again.evaluated, images)) <= 0.9 * (1 + 1e-5)
@@ -110,7 +112,7 @@ def test_an_export_of_a_trial_of_before_is_settled(digits, tmp_path):
 def test_the_live_model_is_not_touched(digits):
     """An average looks on: with and without it the training is the same."""
     runs = [
-        TrialRun(resolve(VALUES | extra, digits.facts, 0), digits)
+        ImageTrialRun(resolve(VALUES | extra, digits.facts, 0), digits)
         for extra in ({}, {"train.ema_decay": 0.99})
     ]
     for run in runs:
@@ -127,7 +129,7 @@ def test_the_live_model_is_not_touched(digits):
 
 
 def test_the_decay_warms_up(digits):
-    model = TrialRun(resolve(VALUES, digits.facts, 0), digits).model
+    model = ImageTrialRun(resolve(VALUES, digits.facts, 0), digits).model
     average = MovingAverage(model, 0.9999)
     parameter, seen = model.head.bias, average.module.head.bias
     expected = None
@@ -143,5 +145,5 @@ def test_the_decay_warms_up(digits):
 
 
 def test_a_slow_average_is_not_the_initial_model_at_the_first_rung(digits):
-    run = TrialRun(resolve(VALUES | {"train.ema_decay": 0.9999}, digits.facts, 0), digits)
+    run = ImageTrialRun(resolve(VALUES | {"train.ema_decay": 0.9999}, digits.facts, 0), digits)
     assert run.step()["val_acc"] > 0.3  # without a warm-up: 0.1

@@ -17,8 +17,10 @@ from hopsearch.orchestration.simulation.simulator import Simulation, Training
 from hopsearch.ray_backend.cluster.connection import slots
 from hopsearch.reporting.terminal.printout import make_console
 from hopsearch.space import Space
-from hopsearch.study import State, Study, StudyView
-from hopsearch.training import SETTINGS, TrialRun
+from hopsearch.study import State, StudyView
+from hopsearch.tasks import find_task
+from hopsearch.tasks.images.settings import SETTINGS
+from hopsearch.tasks.images.trial import ImageTrialRun
 from tests.conftest import SPACE, admit_all, open_study
 
 
@@ -240,8 +242,9 @@ def begin(words: list[str], trials: int, **how) -> None:
     """Begin the study that these words mean, with made-up curves."""
     values = read_words(words, tune.TuneConfig, SETTINGS)
     fixed = flatten({section: values.pop(section) for section in ("model", "train")})
-    ready = tune._prepare(parse(tune.TuneConfig, values, "test"), fixed, make_console())
-    with Study(ready.place.folder, ready.identity, *ready.how) as study:
+    config = parse(tune.TuneConfig, values, "test")
+    ready = tune._prepare(find_task("images"), config, fixed, make_console())
+    with tune._open_study(config, ready) as study:
         Simulation(study, Level(), 1, trials).run()
 
 
@@ -451,7 +454,9 @@ def test_what_a_machine_alone_has_not(tell):
 def test_an_epoch_is_timed_with_the_threads_of_a_trial(tell, monkeypatch):
     counts = []
     monkeypatch.setattr(
-        TrialRun, "time_epoch", lambda run, steps: counts.append(torch.get_num_threads()) or 1.0
+        ImageTrialRun,
+        "time_epoch",
+        lambda run, steps: counts.append(torch.get_num_threads()) or 1.0,
     )
     before = torch.get_num_threads()
     tell(*SMALL, "dry_run=true", "trial.cpus=2", "address=auto")

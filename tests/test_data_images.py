@@ -12,8 +12,11 @@ import pytest
 import torch
 
 from hopsearch.data import DataConfig, ImageSet, epoch_batches, load
-from hopsearch.training import Ranks, TrialRun, evaluate, resolve
-from hopsearch.training.pictures import draw
+from hopsearch.tasks.images.evaluation import evaluate
+from hopsearch.tasks.images.pictures import draw
+from hopsearch.tasks.images.settings import resolve
+from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.training import Ranks
 from tests.conftest import folder_of_images
 
 ROOT = Path(__file__).parents[1]
@@ -84,7 +87,7 @@ def test_nothing_but_batch_looks_into_a_set():
 # Training
 
 
-def trial_of(splits, **values) -> TrialRun:
+def trial_of(splits, **values) -> ImageTrialRun:
     own = {
         "model.family": "imixer",
         "model.depth": 1,
@@ -96,7 +99,7 @@ def trial_of(splits, **values) -> TrialRun:
         "train.epochs": 3,
         "train.eval_batch_size": 7,
     }
-    return TrialRun(resolve(own | values, splits.facts, 3), splits)
+    return ImageTrialRun(resolve(own | values, splits.facts, 3), splits)
 
 
 @pytest.fixture

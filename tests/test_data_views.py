@@ -9,7 +9,9 @@ from timm.data import create_transform
 from hopsearch.data import PAPER_AUGMENT, Augment, AugmentConfig, DataConfig, load
 from hopsearch.data.augmentation.geometry import resample, resized_crop, stretch
 from hopsearch.data.files.view import to_pixels
-from hopsearch.training import TrialRun, resolve, viewed
+from hopsearch.tasks.images.papers import viewed
+from hopsearch.tasks.images.settings import resolve
+from hopsearch.tasks.images.trial import ImageTrialRun
 
 
 def picture(width, height, seed=0):
@@ -129,7 +131,7 @@ def test_training_keeps_originals_and_evaluation_sees_the_centre(squares):
         "model.patch_size": 16,
         "optim.batch_size": 8,
     }
-    run = TrialRun(
+    run = ImageTrialRun(
         resolve(values | {"train.epochs": 2, "optim.warmup_epochs": 0}, facts, 0, "imixer"), splits
     )
     assert run.step()["val_loss"] > 0

@@ -62,7 +62,7 @@ def tell(tmp_path, monkeypatch, capsys):
 def test_an_address_that_cannot_be_is_refused_before_anything_is_read(
     tell, tmp_path, monkeypatch, address, message, dry
 ):
-    monkeypatch.setattr(tune, "read_images", None)
+    monkeypatch.setattr(tune, "read_data", None)
     words = ["space=imixer", f"database={address}", *(["dry_run=true"] if dry else [])]
     code, said = tell(tune, tune.TuneConfig, *words)
     assert (code, said.count("\n")) == (MISTAKE, 1)

@@ -11,6 +11,7 @@ import torch
 from hopsearch.core.config import parse
 from hopsearch.core.errors import StudyError
 from hopsearch.data import DataConfig
+from hopsearch.jobs.job import Job, JobRun
 from hopsearch.orchestration.budget import Budget
 from hopsearch.orchestration.dispatcher import Dispatcher
 from hopsearch.orchestration.winner_election import Election, FinishConfig
@@ -20,7 +21,6 @@ from hopsearch.study import State, Study, StudyView, TrialRecord
 from hopsearch.study.verdicts import tied
 from hopsearch.study.winner_choice import elect, election_words
 from hopsearch.training import Constraint
-from hopsearch.training.process.job import Job, JobRun
 from tests.conftest import identity, open_study
 from tests.test_report import written
 

@@ -25,8 +25,9 @@ from hopsearch.core.errors import ModelError
 from hopsearch.data import Augment
 from hopsearch.models import FAMILIES, build, fold, parse_model
 from hopsearch.study import StudyView
-from hopsearch.training import TrialRun, resolve
-from hopsearch.training.process.job import write_model
+from hopsearch.tasks.images.settings import resolve
+from hopsearch.tasks.images.task import publish
+from hopsearch.tasks.images.trial import ImageTrialRun
 from tests.conftest import drive, open_study, search_little
 
 ELSEWHERE = """
@@ -147,8 +148,8 @@ def test_a_searchs_own_winner_is_loaded_by_the_same_code(tmp_path, digits, famil
         "model.patch_size": 2,
         "train.epochs": 1,
     }
-    run = TrialRun(resolve(values, digits.facts, 0), digits)
-    write_model(run, tmp_path)
+    run = ImageTrialRun(resolve(values, digits.facts, 0), digits)
+    publish(run, tmp_path)
     if family == "imixer":
         with pytest.raises(
             ValueError, match="must be an exported folder, got a search's own winner"

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from hopsearch.data import DataConfig
+from hopsearch.jobs.job import Progress
 from hopsearch.orchestration.budget import Budget
 from hopsearch.orchestration.dispatcher import Dispatcher
 from hopsearch.orchestration.simulation.simulator import Faults, Simulation
@@ -16,7 +17,6 @@ from hopsearch.study import MEMORY, PRUNERS, State, Study, StudyView
 from hopsearch.study.stopping.finalists import finalist
 from hopsearch.study.stopping.rung_values import Arrival, Evidence
 from hopsearch.training import Constraint
-from hopsearch.training.process.job import Progress
 from tests.conftest import SPACE, admit_all, identity
 from tests.test_simulator import Choosy, Hills, facts
 

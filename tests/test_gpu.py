@@ -11,9 +11,11 @@ import torch
 from PIL import Image
 
 from hopsearch.data import DataConfig, load
-from hopsearch.training import CheckpointFolder, TrialRun, resolve
-from hopsearch.training.pictures import draw
-from hopsearch.training.recipe.known_optimizers import OPTIMIZERS
+from hopsearch.tasks.images.pictures import draw
+from hopsearch.tasks.images.settings import resolve
+from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.training import CheckpointFolder
+from hopsearch.training.known_optimizers import OPTIMIZERS
 
 pytestmark = [
     pytest.mark.gpu,
@@ -48,7 +50,7 @@ def folder(tmp_path_factory) -> Path:
     return root
 
 
-def trial(folder: Path, memory_limit: int) -> TrialRun:
+def trial(folder: Path, memory_limit: int) -> ImageTrialRun:
     splits = load(
         DataConfig(
             source=str(folder),
@@ -58,7 +60,7 @@ def trial(folder: Path, memory_limit: int) -> TrialRun:
         )
     )
     assert splits.train.mapped == (memory_limit == 0)
-    return TrialRun(resolve(VALUES, splits.facts, 3), splits)
+    return ImageTrialRun(resolve(VALUES, splits.facts, 3), splits)
 
 
 def test_mapped_images_give_the_same_training_on_a_gpu(folder):
@@ -114,11 +116,11 @@ def test_every_optimizer_trains_and_resumes_in_mixed_precision(folder, tmp_path,
     splits = load(DataConfig(source=str(folder), cache=str(folder.parent / "cache"), image_size=32))
     more = {"optim.name": name, "train.amp": True, "train.amp_dtype": dtype}
     config = resolve(VALUES | more, splits.facts, 3)
-    straight, run = TrialRun(config, splits), TrialRun(config, splits)
+    straight, run = ImageTrialRun(config, splits), ImageTrialRun(config, splits)
     expected = [straight.step()["train_loss"] for _ in range(2)]
     first = run.step()["train_loss"]
-    run.save(CheckpointFolder(tmp_path))
-    again = TrialRun(config, splits)
+    run.save(CheckpointFolder(tmp_path), "val_acc")
+    again = ImageTrialRun(config, splits)
     assert again.load_newest(CheckpointFolder(tmp_path))
     # a GPU adds in any order
     assert [first, again.step()["train_loss"]] == pytest.approx(expected, rel=1e-2)

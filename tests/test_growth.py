@@ -13,6 +13,7 @@ import yaml
 
 from hopsearch.core.errors import ResourceError
 from hopsearch.data import DataConfig
+from hopsearch.jobs.job import Progress
 from hopsearch.orchestration.dispatcher import Budget, Dispatcher
 from hopsearch.orchestration.resources import TrialResources
 from hopsearch.ray_backend.adapter import StudySearch, StudySearcher
@@ -20,7 +21,6 @@ from hopsearch.ray_backend.cluster.connection import MOST, places, slots
 from hopsearch.ray_backend.cluster.growth import Growth, NodeType, autoscaler_file
 from hopsearch.study import Study
 from hopsearch.training import Constraint
-from hopsearch.training.process.job import Progress
 from tests.conftest import environment, identity
 
 ROOT = Path(__file__).parents[1]

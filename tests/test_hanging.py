@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from hopsearch.jobs.job import Progress
 from hopsearch.orchestration.failures.hang_watch import Watch
 from hopsearch.orchestration.failures.loss_causes import Cause, Death
 from hopsearch.orchestration.failures.lost_workers import Losses
 from hopsearch.ray_backend.workers.hanging_workers import GroupWatch
 from hopsearch.study import State, StudyView, TrialRecord
 from hopsearch.study.record.attrs import REPEATS
-from hopsearch.training.process.job import Progress
 from tests.conftest import environment, hear_interrupts
 from tests.processes import begun, start, trainers, wait_for, wait_gone
 

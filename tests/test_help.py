@@ -14,7 +14,8 @@ from hopsearch.core.config import flatten
 from hopsearch.models import FAMILIES
 from hopsearch.space import list_spaces
 from hopsearch.study import PRUNERS, SAMPLERS
-from hopsearch.training import RECIPES, SETTINGS, TrialConfig
+from hopsearch.tasks.images.papers import RECIPES
+from hopsearch.tasks.images.settings import SETTINGS, ImageTrialConfig
 
 VERBS = {
     "tune": (tune, tune.TuneConfig),
@@ -61,7 +62,7 @@ def test_says_how_to_call_it_with_examples(shown):
 def test_has_every_setting_of_a_trial(verb):
     text = help_text(VERBS[verb][1], VERBS[verb][0].__doc__)
     for family in FAMILIES.values():
-        config = TrialConfig(model=family(image_size=32, channels=3, classes=10))
+        config = ImageTrialConfig(model=family(image_size=32, channels=3, classes=10))
         for key in flatten(config.model_dump()):
             if key not in ("seed", "model.image_size", "model.channels", "model.classes"):
                 assert f"  {key}=<" in text, key

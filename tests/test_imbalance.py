@@ -15,6 +15,7 @@ from hopsearch.data import DataConfig, load
 from hopsearch.export import write_export
 from hopsearch.study import StudyView
 from hopsearch.study.verdicts import baseline, images_behind, no_better, tied, winner_verdicts
+from hopsearch.tasks.images import METRICS
 from tests.conftest import search_little
 from tests.test_report import facts_in, figures_in, written
 
@@ -171,7 +172,7 @@ def test_images_behind_a_value(folder):
 )
 def test_a_gap_larger_than_chance_is_told(val, test, words):
     said = " ".join(
-        winner_verdicts({"val_acc": val, "test_acc": test}, {"val": 200, "test": 200}, [])
+        winner_verdicts({"val_acc": val, "test_acc": test}, {"val": 200, "test": 200}, [], METRICS)
     )
     assert words in said if words else said == ""
 
@@ -179,6 +180,6 @@ def test_a_gap_larger_than_chance_is_told(val, test, words):
 def test_a_winner_that_is_no_better_than_the_majority_is_told_so():
     by_class = {part: {"hits": [0, 48], "images": [52, 48]} for part in ("val", "test")}
     said = winner_verdicts(
-        {"val_acc": 0.48, "test_acc": 0.48, "by_class": by_class}, {}, ["coat", "t-shirt"]
+        {"val_acc": 0.48, "test_acc": 0.48, "by_class": by_class}, {}, ["coat", "t-shirt"], METRICS
     )
     assert said == ["Its test_acc is no better than always predicting coat, which gives 0.5200."]

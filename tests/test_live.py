@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from hopsearch.core.seeds import derive
 from hopsearch.data import DataConfig
+from hopsearch.jobs.job import Progress
 from hopsearch.orchestration.dispatcher import Budget, Dispatcher
 from hopsearch.orchestration.simulation.simulator import Simulation, Training
 from hopsearch.reporting.tensorboard import Board
@@ -21,7 +22,6 @@ from hopsearch.reporting.terminal.printout import make_console, show
 from hopsearch.study import MEMORY, PRUNERS, Study, StudyView
 from hopsearch.study.stopping.rung_judgements import Judgement
 from hopsearch.training import Constraint
-from hopsearch.training.process.job import Progress
 from tests.conftest import SPACE, identity
 from tests.test_adaptive import SPACE as RUNGS
 from tests.test_adaptive import Noisy

@@ -5,8 +5,8 @@ import time
 import pytest
 
 from hopsearch.core.errors import ResourceError, StudyError
+from hopsearch.jobs.job import Job, JobRun
 from hopsearch.storage.mirror import JournalMirror, Mirror
-from hopsearch.training.process.job import Job, JobRun
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from hopsearch.reporting.leaderboard import leaderboard, write_csv
 from hopsearch.reporting.terminal.printout import make_console, show
 from hopsearch.space import Space
 from hopsearch.study import MEMORY, Admission, State, Study
-from hopsearch.training import TrialRun
+from hopsearch.tasks.images.trial import ImageTrialRun
 from tests.conftest import SPACE, identity
 
 BOTH = SPACE | {"objective": "val_acc,params"}
@@ -225,7 +225,7 @@ def test_an_objective_that_is_not_measured(tmp_path):
 
 
 def test_latency_is_measured_on_the_trials_device(tiny, digits):
-    run = TrialRun(tiny, digits)
+    run = ImageTrialRun(tiny, digits)
     run.step()
     latency = run.measure_latency()
     assert 0 < latency < 1

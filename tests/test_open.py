@@ -13,6 +13,7 @@ from optuna.storages.journal import JournalFileBackend
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hopsearch.data import DataConfig
+from hopsearch.jobs.job import Progress
 from hopsearch.orchestration.budget import Budget
 from hopsearch.orchestration.closing import conclude, leave
 from hopsearch.orchestration.dispatcher import Dispatcher
@@ -24,7 +25,6 @@ from hopsearch.reporting.tensorboard import Board
 from hopsearch.study import MEMORY, PRUNERS, SAMPLERS, State, Study, StudyView, chronicle
 from hopsearch.study.verdicts import no_better
 from hopsearch.training import Constraint
-from hopsearch.training.process.job import Progress
 from tests.conftest import SPACE, admit_all, identity
 from tests.test_simulator import GRID, Hills, facts
 

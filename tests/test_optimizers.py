@@ -18,19 +18,13 @@ from hopsearch.core.errors import CheckpointError, ConfigError, UserError
 from hopsearch.core.terminal_tables import settings
 from hopsearch.models import build
 from hopsearch.orchestration.open_space import open_space
-from hopsearch.training import (
-    CheckpointFolder,
-    OptimConfig,
-    Paused,
-    TrainConfig,
-    TrialConfig,
-    TrialRun,
-    estimate_cost,
-    resolve,
-)
+from hopsearch.tasks.images.cost import estimate_cost
+from hopsearch.tasks.images.settings import ImageTrainConfig, ImageTrialConfig, resolve
+from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.training import CheckpointFolder, OptimConfig, Paused
+from hopsearch.training.known_optimizers import ADAMW, OPTIMIZERS
 from hopsearch.training.optimizer import build_optimizer
 from hopsearch.training.precision import Precision
-from hopsearch.training.recipe.known_optimizers import ADAMW, OPTIMIZERS
 from tests.conftest import search_little
 
 CPU = torch.device("cpu")
@@ -45,14 +39,14 @@ def name(request):
 
 
 @pytest.fixture
-def config(name, digits) -> TrialConfig:
+def config(name, digits) -> ImageTrialConfig:
     """A ParaMixer, whose LayerNorm has the shape of a matrix; more than 20 steps an epoch, so that
     one can be paused.
     """
     return trial_of(name, digits, "paramixer")
 
 
-def trial_of(name, digits, family, **more) -> TrialConfig:
+def trial_of(name, digits, family, **more) -> ImageTrialConfig:
     values = {
         "model.family": family,
         "model.depth": 1,
@@ -79,21 +73,21 @@ def weights(model):
 
 class TestContract:
     def test_learns_digits(self, name, digits):
-        run = TrialRun(trial_of(name, digits, "imixer"), digits)
+        run = ImageTrialRun(trial_of(name, digits, "imixer"), digits)
         rows = [run.step() for _ in range(3)]
         assert rows[-1]["train_loss"] < 0.95 * rows[0]["train_loss"]
         assert rows[-1]["val_acc"] > 0.3
 
     def test_resumes_bit_for_bit_in_the_middle_of_an_epoch(self, config, digits, tmp_path):
-        straight = TrialRun(config, digits)
+        straight = ImageTrialRun(config, digits)
         expected = [straight.step() for _ in range(3)]
-        run, folder = TrialRun(config, digits), CheckpointFolder(tmp_path)
+        run, folder = ImageTrialRun(config, digits), CheckpointFolder(tmp_path)
         run.step()
         with pytest.raises(Paused):
             run.step(stop=lambda: True)
-        run.save(folder)
+        run.save(folder, "val_acc")
         torch.manual_seed(123)  # whatever happened in the process meanwhile
-        again = TrialRun(config, digits)
+        again = ImageTrialRun(config, digits)
         assert again.load_newest(folder)
         assert again.position > 0
         rows = [run.history[0], again.step(), again.step()]
@@ -110,7 +104,7 @@ class TestContract:
             "nadamw" if config.optim.name != "nadamw" else "adamw", digits, "paramixer"
         )
         with pytest.raises(CheckpointError, match="same configuration"):
-            TrialRun(config, digits).load_state_dict(TrialRun(other, digits).state_dict())
+            ImageTrialRun(config, digits).load_state_dict(ImageTrialRun(other, digits).state_dict())
 
     def test_the_schedule_reaches_every_parameter(self, config):
         model = build(config.model)
@@ -177,7 +171,7 @@ class TestContract:
             torch.manual_seed(0)
             model = build(config.model)
             optimizer = build_optimizer(model, config.optim, CPU)
-            precision = Precision(TrainConfig(), CPU)
+            precision = Precision(ImageTrainConfig(), CPU)
             precision._scaler = torch.amp.GradScaler("cpu", enabled=scaled, init_scale=1024.0)
             for clip in (None, 1.0, None):
                 random_gradients(model, 1024.0 if scaled else 1.0)
@@ -215,7 +209,7 @@ class TestContract:
         assert name in re.findall(r"\w+", OptimConfig.model_fields["name"].description)
 
     def test_a_config_survives_being_written(self, config):
-        assert TrialConfig.model_validate_json(config.model_dump_json()) == config
+        assert ImageTrialConfig.model_validate_json(config.model_dump_json()) == config
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 0.999])

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from hopsearch.data import DataConfig, load
-from hopsearch.training import CheckpointFolder, Paused, Ranks, TrialRun
+from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.training import CheckpointFolder, Paused, Ranks
 from tests import rank_process
 from tests.conftest import environment
 
@@ -71,7 +72,7 @@ class TestRanks:
 def test_accumulation_is_the_whole_batch(digits):
     whole, parts = (
         rank_process.first_step(
-            TrialRun(rank_process.config(**{"train.micro_batch": micro}), digits)
+            ImageTrialRun(rank_process.config(**{"train.micro_batch": micro}), digits)
         )
         for micro in (None, 7)
     )
@@ -79,15 +80,15 @@ def test_accumulation_is_the_whole_batch(digits):
 
 
 def test_a_paused_epoch_goes_on_where_it_was(digits, tmp_path):
-    plain = TrialRun(rank_process.config(), digits)
+    plain = ImageTrialRun(rank_process.config(), digits)
     expected = [plain.step() for _ in range(2)]
-    run = TrialRun(rank_process.config(), digits)
+    run = ImageTrialRun(rank_process.config(), digits)
     run.step()
     with pytest.raises(Paused):
         run.step(stop=lambda: True)
     assert run.position > 0
-    run.save(CheckpointFolder(tmp_path))
-    again = TrialRun(rank_process.config(), load(DataConfig()))
+    run.save(CheckpointFolder(tmp_path), "val_acc")
+    again = ImageTrialRun(rank_process.config(), load(DataConfig()))
     assert again.load_newest(CheckpointFolder(tmp_path))
     assert again.position == run.position
     row = again.step()

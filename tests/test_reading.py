@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from hopsearch.data import DataConfig
-from hopsearch.reporting.terminal.image_reading import ReadingView, progress_words, read_images
+from hopsearch.reporting.terminal.data_reading import ReadingView, progress_words, read_data
+from hopsearch.tasks.images import Images
 from tests.layouts import photographs
 
 
@@ -54,8 +55,10 @@ def test_the_summary_follows(tmp_path):
     photographs(tmp_path / "photos [new]" / "train")
     (tmp_path / "photos [new]" / "train" / "cat" / "a.heic").write_bytes(b"x")
     out = io.StringIO()
-    splits = read_images(
-        DataConfig(source=str(tmp_path / "photos [new]"), image_size=8), Console(file=out, width=40)
+    splits = read_data(
+        Images(),
+        DataConfig(source=str(tmp_path / "photos [new]"), image_size=8),
+        Console(file=out, width=40),
     )
     assert out.getvalue().splitlines() == list(splits.facts.summary), (
         "one line each, brackets as they are"
@@ -69,18 +72,18 @@ def test_a_second_search_in_a_process_looks_again(tmp_path):
         DataConfig(source=str(tmp_path / "photos"), image_size=8),
         Console(file=io.StringIO()),
     )
-    first = read_images(config, console).facts
-    assert read_images(config, console).facts == first
+    first = read_data(Images(), config, console).facts
+    assert read_data(Images(), config, console).facts == first
     (tmp_path / "photos" / "cat" / "000.jpg").write_bytes(
         (tmp_path / "photos" / "cat" / "001.jpg").read_bytes()
     )
-    assert read_images(config, console).facts.fingerprint != first.fingerprint
+    assert read_data(Images(), config, console).facts.fingerprint != first.fingerprint
 
 
 CELL = """
 import time
 from hopsearch.reporting.terminal.printout import make_console
-from hopsearch.reporting.terminal.image_reading import ReadingView
+from hopsearch.reporting.terminal.data_reading import ReadingView
 with ReadingView(make_console()) as view:
     for done in range(1, 13):
         time.sleep(0.1)

@@ -21,9 +21,12 @@ from hopsearch.models import FAMILIES
 from hopsearch.orchestration.open_space import open_space
 from hopsearch.space import Fidelity
 from hopsearch.study import Identity
-from hopsearch.training import TrialRun, choose_recipe, recipe, require_schedule, resolve, viewed
+from hopsearch.tasks.images.papers import choose_recipe, recipe, viewed
+from hopsearch.tasks.images.schedule import opening, require_schedule
+from hopsearch.tasks.images.settings import resolve
+from hopsearch.tasks.images.trial import ImageTrialRun
 from hopsearch.training.optimizer import learning_rate
-from hopsearch.training.schedule import after_warmup, opening, rates, settled_after
+from hopsearch.training.schedule import after_warmup, rates, settled_after
 from tests.conftest import identity
 
 CURVES = json.loads((Path(__file__).parent / "assets" / "learning_rates.json").read_text())
@@ -350,7 +353,7 @@ class TestSchedules:
 
 def test_last_batches_are_dropped(tiny, digits):
     optim = tiny.optim.model_copy(update={"drop_last": True, "batch_size": 500})
-    run = TrialRun(tiny.model_copy(update={"optim": optim}), digits)
+    run = ImageTrialRun(tiny.model_copy(update={"optim": optim}), digits)
     row = run.step()
     steps = len(digits.train) // 500
     assert int(run.optimizer.state_dict()["state"][0]["step"]) == steps

@@ -22,11 +22,11 @@ from hopsearch.core.config import brief
 from hopsearch.core.errors import ConfigError, StudyError
 from hopsearch.core.redaction import formatted, learn_from, redact
 from hopsearch.data import DataConfig, load
+from hopsearch.jobs.job import Job, JobRun
 from hopsearch.reporting.terminal.printout import make_console
 from hopsearch.storage.lease import EXPIRY
 from hopsearch.study import Identity, StudyView
 from hopsearch.study.persistence.database_lease import DatabaseLease
-from hopsearch.training.process.job import Job, JobRun
 from tests.conftest import FAMILIES_SPACE, environment, folder_of_images, identity, search_little
 
 MARK = "mArKeD7secret"

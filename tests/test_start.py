@@ -57,7 +57,7 @@ def test_weight_decay_is_that_of_timm(decay):
 
 
 def test_a_worker_imports_neither_timm_nor_the_compiler():
-    found = modules_of("import hopsearch.training.process.job", HOPSEARCH_TIMM="0")
+    found = modules_of("import hopsearch.jobs.job", HOPSEARCH_TIMM="0")
     assert "hopsearch.training.trial" in found
     assert (
         not {

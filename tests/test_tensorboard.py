@@ -18,11 +18,11 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from hopsearch.jobs.job import Job, JobRun
 from hopsearch.reporting.tensorboard import Board
 from hopsearch.study import StudyView
-from hopsearch.training import TrialRun
-from hopsearch.training.pictures import confusion, draw, token_mixing
-from hopsearch.training.process.job import Job, JobRun
+from hopsearch.tasks.images.pictures import confusion, draw, token_mixing
+from hopsearch.tasks.images.trial import ImageTrialRun
 from tests.conftest import admit_all, finish, open_study
 
 
@@ -182,7 +182,7 @@ def test_pictures_survive_a_restart(tmp_path, tiny, digits):
 
 
 def test_a_picture_that_fails_costs_no_trial(tmp_path, tiny, monkeypatch):
-    monkeypatch.setattr("hopsearch.training.process.job.draw", lambda run: 1 / 0)
+    monkeypatch.setattr("hopsearch.jobs.job.draw", lambda run: 1 / 0)
     run = JobRun(
         Job(
             number=0,
@@ -253,7 +253,7 @@ class TestPictures:
         assert picture.width * picture.height < 500_000
 
     def test_drawing_does_not_change_the_training(self, tiny, digits, tmp_path):
-        plain, drawn = (TrialRun(tiny, digits) for _ in range(2))
+        plain, drawn = (ImageTrialRun(tiny, digits) for _ in range(2))
         plain.step(), drawn.step()
         draw(drawn)
         assert plain.step()["train_loss"] == drawn.step()["train_loss"]

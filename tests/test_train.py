@@ -14,13 +14,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from hopsearch import train
 from hopsearch.command_line.command import MISTAKE, run_verb
 from hopsearch.data import DataConfig, data_identity, load
+from hopsearch.jobs import job
+from hopsearch.jobs.job import Job, JobRun, Progress, cause
 from hopsearch.ray_backend import long_training
 from hopsearch.ray_backend.workers.hanging_workers import GroupWatch
 from hopsearch.space import Space
-from hopsearch.study import Identity, Study, StudyLock, StudyView, about_data
+from hopsearch.study import Identity, Study, StudyLock, StudyView
+from hopsearch.tasks.images import Images
 from hopsearch.training import CheckpointFolder
-from hopsearch.training.process import job
-from hopsearch.training.process.job import Job, JobRun, Progress, cause
 from tests.conftest import SPACE, environment, finish, folder_of_images, hear_interrupts, open_study
 from tests.processes import begun, descendants, is_loopback, listening, wait_for, wait_gone
 
@@ -164,7 +165,7 @@ class TestDataOfTheStudy:
             "default",
             {},
             0,
-            about_data(splits, facts),
+            Images().describe(splits, facts),
         )
         with Study(tmp_path / "seven", about, "random", "asha") as study:
             finish(study, study.ask(lambda config: train_admission()).number)

@@ -13,23 +13,18 @@ from hopsearch.core.errors import CheckpointError, ConfigError, Diverged, Resour
 from hopsearch.data import ImageSet, Splits
 from hopsearch.data.augmentation.mixing import soft_targets
 from hopsearch.models import build, measured
-from hopsearch.training import (
-    METRICS,
+from hopsearch.tasks.images import Images
+from hopsearch.tasks.images.classes import (
     MOST_CLASSES,
-    CheckpointFolder,
-    Constraint,
-    Evaluation,
-    OptimConfig,
-    Ranks,
-    TrialRun,
+    class_weights,
     confusions,
-    estimate_cost,
-    evaluate,
-    recall_names,
-    resolve,
+    recall_row,
 )
-from hopsearch.training.classes import class_weights, recall_row
-from hopsearch.training.loop import soft_cross_entropy
+from hopsearch.tasks.images.cost import estimate_cost
+from hopsearch.tasks.images.evaluation import Evaluation, evaluate, soft_cross_entropy
+from hopsearch.tasks.images.settings import resolve
+from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.training import CheckpointFolder, Constraint, OptimConfig, Ranks
 from hopsearch.training.optimizer import build_optimizer, learning_rate
 
 CURVE = ("train_loss", "val_loss", "val_acc", "lr")
@@ -40,8 +35,8 @@ def curve_of(run, epochs):
 
 
 def test_same_seed_same_curve_and_another_seed_another(tiny, digits):
-    first, second = (curve_of(TrialRun(tiny, digits), 2) for _ in range(2))
-    other = curve_of(TrialRun(tiny.model_copy(update={"seed": 4}), digits), 2)
+    first, second = (curve_of(ImageTrialRun(tiny, digits), 2) for _ in range(2))
+    other = curve_of(ImageTrialRun(tiny.model_copy(update={"seed": 4}), digits), 2)
     assert first == second
     assert first != other
 
@@ -49,13 +44,13 @@ def test_same_seed_same_curve_and_another_seed_another(tiny, digits):
 @pytest.mark.parametrize("ema", [None, 0.9])
 def test_save_load_continue_is_bit_for_bit(tiny, digits, tmp_path, ema):
     config = tiny.model_copy(update={"train": tiny.train.model_copy(update={"ema_decay": ema})})
-    straight = curve_of(TrialRun(config, digits), 4)
+    straight = curve_of(ImageTrialRun(config, digits), 4)
     folder = CheckpointFolder(tmp_path)
-    run = TrialRun(config, digits)
+    run = ImageTrialRun(config, digits)
     parts = curve_of(run, 2)
-    run.save(folder)
+    run.save(folder, "val_acc")
     torch.manual_seed(123)  # whatever happened in the process meanwhile
-    again = TrialRun(config, digits)
+    again = ImageTrialRun(config, digits)
     assert again.load_newest(folder)
     parts += curve_of(again, 2)
     assert parts == straight
@@ -65,8 +60,7 @@ def test_save_load_continue_is_bit_for_bit(tiny, digits, tmp_path, ema):
 def test_what_an_epoch_reports_is_known_before(trial):
     assert set(trial.step()) == {
         "epoch",
-        *METRICS,
-        *recall_names(trial.facts.classes),
+        *Images().reported(trial.facts),
         *measured(trial.config.model),
     }
 
@@ -80,14 +74,14 @@ def test_learns_digits(digits):
         "optim.lr": 5e-3,
         "train.epochs": 3,
     }
-    run = TrialRun(resolve(values, digits.facts, 0), digits)
+    run = ImageTrialRun(resolve(values, digits.facts, 0), digits)
     assert [run.step()["val_acc"] for _ in range(3)][-1] > 0.5
     assert run.done
 
 
 def test_diverged_is_told(tiny, digits):
     hot = tiny.model_copy(update={"optim": OptimConfig(lr=1e30, warmup_epochs=0)})
-    run = TrialRun(hot, digits)
+    run = ImageTrialRun(hot, digits)
     with pytest.raises(Diverged, match="must be finite"):
         curve_of(run, 4)
 
@@ -96,7 +90,7 @@ def test_checkpoints_keep_two_and_the_best(trial, tmp_path):
     folder = CheckpointFolder(tmp_path)
     for _ in range(4):
         trial.step()
-        trial.save(folder)
+        trial.save(folder, "val_acc")
     best = max(trial.history, key=lambda row: (row["val_acc"], -row["epoch"]))["epoch"]
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         "best.pt",
@@ -111,13 +105,13 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(trial, tiny, digits, tm
     folder = CheckpointFolder(tmp_path)
     for _ in range(2):
         trial.step()
-        trial.save(folder)
+        trial.save(folder, "val_acc")
     newest = tmp_path / "epoch_0002.pt"
     content = newest.read_bytes()
     newest.write_bytes(
         {"truncate": content[: len(content) // 2], "empty": b"", "garbage": b"x" * 1000}[damage]
     )
-    again = TrialRun(tiny, digits)
+    again = ImageTrialRun(tiny, digits)
     assert again.load_newest(folder)
     assert again.epoch == 1
 
@@ -125,26 +119,26 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(trial, tiny, digits, tm
 def test_full_disk_loses_nothing(trial, tmp_path):
     folder = CheckpointFolder(tmp_path)
     trial.step()
-    trial.save(folder)
+    trial.save(folder, "val_acc")
     trial.step()
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     # a quota: writing past it fails as on a full disk
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, old[1]))
     try:
         with pytest.raises(CheckpointError, match="must fit the disk"):
-            trial.save(folder)
+            trial.save(folder, "val_acc")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
     assert folder.load_newest()["epoch"] == 1
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
-    trial.save(folder)
+    trial.save(folder, "val_acc")
     assert folder.load_newest()["epoch"] == 2
 
 
 def test_foreign_checkpoint_is_refused(trial, tiny, digits, tmp_path):
     trial.step()
-    trial.save(CheckpointFolder(tmp_path))
-    other = TrialRun(tiny.model_copy(update={"seed": 9}), digits)
+    trial.save(CheckpointFolder(tmp_path), "val_acc")
+    other = ImageTrialRun(tiny.model_copy(update={"seed": 9}), digits)
     with pytest.raises(CheckpointError, match="same configuration"):
         other.load_newest(CheckpointFolder(tmp_path))
 
@@ -154,7 +148,7 @@ def test_gpu_asked_and_none_there(tiny, digits):
         pytest.skip("this machine has a GPU")
     config = tiny.model_copy(update={"train": tiny.train.model_copy(update={"device": "cuda"})})
     with pytest.raises(ResourceError, match="a GPU must be there, got none"):
-        TrialRun(config, digits)
+        ImageTrialRun(config, digits)
 
 
 def test_learning_rate_warms_up_and_decays():
@@ -249,14 +243,14 @@ def test_load_state_keeps_key_order_free(trial, tiny, digits):
     trial.step()
     state = trial.state_dict()
     state["model"] = OrderedDict(reversed(list(state["model"].items())))
-    TrialRun(tiny, digits).load_state_dict(state)
+    ImageTrialRun(tiny, digits).load_state_dict(state)
 
 
 def test_computing_activations_again_changes_memory_alone(tiny, digits):
     again = tiny.model_copy(
         update={"train": tiny.train.model_copy(update={"grad_checkpointing": True})}
     )
-    kept, thrifty = TrialRun(tiny, digits), TrialRun(again, digits)
+    kept, thrifty = ImageTrialRun(tiny, digits), ImageTrialRun(again, digits)
     rows = kept.step(), thrifty.step()
     assert rows[0]["train_loss"] == rows[1]["train_loss"]
     assert all(
@@ -347,7 +341,9 @@ class TestClasses:
         weighted = tiny.model_copy(
             update={"train": tiny.train.model_copy(update={"class_weights": "balanced"})}
         )
-        assert curve_of(TrialRun(weighted, digits), 1) != curve_of(TrialRun(tiny, digits), 1)
+        assert curve_of(ImageTrialRun(weighted, digits), 1) != curve_of(
+            ImageTrialRun(tiny, digits), 1
+        )
 
     def test_weights_help_a_small_class(self, digits):
         # A set of its own: 300 zeros against 15 eights.
@@ -374,7 +370,7 @@ class TestClasses:
         }
         found = {}
         for rule in ("none", "balanced"):
-            run = TrialRun(
+            run = ImageTrialRun(
                 resolve(values | {"train.epochs": 4, "train.class_weights": rule}, facts, 0), splits
             )
             found[rule] = [run.step() for _ in range(4)][-1]

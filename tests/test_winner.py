@@ -11,6 +11,7 @@ import hopsearch
 from hopsearch import train
 from hopsearch.data import DataConfig
 from hopsearch.export import write_export
+from hopsearch.jobs.job import JobRun
 from hopsearch.orchestration.budget import Budget
 from hopsearch.orchestration.closing import conclude
 from hopsearch.orchestration.dispatcher import Dispatcher
@@ -20,7 +21,6 @@ from hopsearch.reporting.tensorboard import Board
 from hopsearch.study import State, Study, StudyView
 from hopsearch.study.record.attrs import ELECTION
 from hopsearch.training import CheckpointFolder, Constraint
-from hopsearch.training.process.job import JobRun
 from tests.conftest import identity
 
 _SPACE = {

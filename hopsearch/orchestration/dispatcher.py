@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from hopsearch.core import paths
+from hopsearch.core.config import Settings
 from hopsearch.core.errors import StudyError, UserError
-from hopsearch.data import DataConfig, DataFacts
+from hopsearch.jobs.job import Job, Progress
+from hopsearch.jobs.journalled import journalled
 from hopsearch.orchestration.admission import assess
 from hopsearch.orchestration.budget import Budget
 from hopsearch.orchestration.checkpoint_files import CheckpointConfig, Checkpoints
@@ -26,9 +28,8 @@ from hopsearch.orchestration.observer import Observer
 from hopsearch.storage.mirror import JournalMirror, Place
 from hopsearch.study import Admission, State, Study, TrialRecord
 from hopsearch.study.record.attrs import SECONDS
-from hopsearch.training import Constraint, Row, resolve
-from hopsearch.training.process.job import Job, Progress
-from hopsearch.training.process.metrics import journalled
+from hopsearch.tasks import task_of
+from hopsearch.training import Constraint, Row
 
 _NOTE_SECONDS = 5  # at least between two notes of how long the search has taken
 _BUGS = 3  # trials in a row that end in an error of ours before the search gives up
@@ -53,8 +54,8 @@ class Dispatcher:
     """
 
     study: Study
-    data: DataConfig
-    facts: DataFacts
+    data: Settings
+    facts: Any
     constraint: Constraint
     budget: Budget
     observers: tuple[Observer, ...] = ()
@@ -271,9 +272,13 @@ class Dispatcher:
 
     def job(self, record: TrialRecord, fresh: bool = False) -> Job:
         """The job that trains a record's configuration; see `Job.fresh`."""
+        identity = self.study.identity
         return Job(
             number=record.number,
-            trial=resolve(record.config, self.facts, record.seed, self.study.identity.recipe),
+            task=identity.space.task,
+            trial=task_of(identity.space).resolve(
+                record.config, self.facts, record.seed, identity.recipe
+            ),
             data=self.data,
             folder=str(self.checkpoints.folder(record.number).resolve()),
             mirror=self.place.below(str(paths.trial(record.number))),
@@ -317,7 +322,9 @@ class Dispatcher:
                     self.study.folder
                 )
             )
-            seconds, kept = record.seconds + row["seconds"], journalled(row, self.study.objective)
+            seconds = record.seconds + row["seconds"]
+            metrics = [metric.name for metric in self.study.identity.metrics]
+            kept = journalled(row, self.study.objective, metrics)
             self.study.report(record.number, epoch, value, seconds, newest, *kept)
 
     def _note_bug(self, record: TrialRecord, progress: Progress) -> None:

@@ -2,9 +2,9 @@
 
 from typing import Protocol
 
+from hopsearch.jobs.job import Drawn
 from hopsearch.study import TrialRecord
 from hopsearch.training import Row
-from hopsearch.training.process.job import Drawn
 
 
 class Observer(Protocol):

@@ -12,16 +12,12 @@ from pydantic import Field
 
 from hopsearch.core.config import Settings, choices
 from hopsearch.core.errors import ConfigError, SpaceError
-from hopsearch.data import DataFacts
-from hopsearch.models import measured
 from hopsearch.space import Fidelity, Space, Where, load_space, read_objectives
-from hopsearch.training.classes import recall_names
-from hopsearch.training.recipe.known_optimizers import OWN_SETTINGS
-from hopsearch.training.recipe.papers import choose_recipe, fit_lengths, recipe
-from hopsearch.training.recipe.setting_errors import names_its_place
-from hopsearch.training.recipe.settings import TrialConfig, resolve
-from hopsearch.training.schedule import after_warmup, rates, remarks, require_schedule
-from hopsearch.training.trial import METRICS
+from hopsearch.tasks import Task, find_task, task_of
+from hopsearch.tasks.setting_errors import names_its_place
+from hopsearch.training import TrialConfig
+from hopsearch.training.known_optimizers import OWN_SETTINGS
+from hopsearch.training.schedule import after_warmup, rates
 
 
 class FidelityConfig(Settings):
@@ -77,7 +73,7 @@ class Opened:
 
 
 @names_its_place
-def open_space(name: str, facts: DataFacts, fixed: dict[str, Any], recipe_name: str) -> Opened:
+def open_space(name: str, facts: Any, fixed: dict[str, Any], recipe_name: str) -> Opened:
     """The space for this data with the command line's values taken out of the search, checked
     against the configs.
 
@@ -91,30 +87,26 @@ def open_space(name: str, facts: DataFacts, fixed: dict[str, Any], recipe_name: 
         UserError: an unknown space, a value that no trial could have, a schedule that makes no
             sense, or a recipe that would train the families of the space in different ways.
     """
-    about = {
-        "image_size": facts.image_size,
-        "channels": facts.channels,
-        "classes": len(facts.classes),
-        "n_train": facts.n_train,
-    }
-    space = load_space(name).resolve({f"data.{key}": value for key, value in about.items()})
-    space, families = _with_epochs(space, fixed, recipe_name)
-    chosen, why = choose_recipe(recipe_name, families, "command line")
-    space, uncropped = _without_padding(space, chosen, fixed)
+    file = load_space(name)
+    task = find_task(file.parts.task, f"{file.source}: task")
+    space = file.resolve({f"data.{key}": value for key, value in task.about(facts).items()})
+    space = space.with_objective(task.metrics[0].name, task.metrics[0].direction)
+    space, families = _with_epochs(task, space, fixed, recipe_name)
+    chosen, why = task.choose_recipe(recipe_name, families, "command line")
+    space, adapted = task.adapt(space, chosen)
     points = _corners(space)
-    trials = [resolve(point, facts, 0, chosen, space.source) for point in points]
+    trials = [task.resolve(point, facts, 0, chosen, space.source) for point in points]
     for trial in trials:
-        require_schedule(trial, facts, space.source)
+        task.require_schedule(trial, facts, space.source)
     for point in _with_each_optimizer(space):
-        resolve(point, facts, 0, chosen, space.source)
-    shortened = fit_lengths(chosen, recipe(chosen, ""), points[0])[1]
-    noted = dict.fromkeys(remark for trial in trials for remark in remarks(trial, facts))
+        task.resolve(point, facts, 0, chosen, space.source)
+    noted = dict.fromkeys(remark for trial in trials for remark in task.remarks(trial, facts))
     by_family: dict[str, list[TrialConfig]] = {}
-    for trial in trials:
-        by_family.setdefault(trial.model.family, []).append(trial)
+    for point, trial in zip(points, trials, strict=True):
+        by_family.setdefault(_family(point, trial, task), []).append(trial)
     of_family = {family: rates(ones) for family, ones in sorted(by_family.items())}
     fidelity, moved = after_warmup(space.fidelity, trials)
-    said = (why, _overruled(space, chosen), uncropped, shortened, *noted, *_told(of_family))
+    said = (why, _overruled(task, space, chosen), *adapted, *noted, *_told(of_family))
     return Opened(
         space,
         chosen,
@@ -126,7 +118,7 @@ def open_space(name: str, facts: DataFacts, fixed: dict[str, Any], recipe_name: 
 
 def open_search(
     name: str,
-    facts: DataFacts,
+    facts: Any,
     fixed: dict[str, Any],
     recipe_name: str,
     objective: str | None,
@@ -142,7 +134,7 @@ def open_search(
     space = opened.space
     if objective or direction:
         wanted = objective or space.objective
-        guess = "minimize" if wanted.partition(",")[0].endswith("loss") else "maximize"
+        guess = _direction(task_of(space), wanted.partition(",")[0])
         read_objectives(wanted, direction or guess, "command line")
         space = replace(space, objective=wanted, direction=direction or guess)
     require_metric(space, facts, opened.recipe, "command line" if objective else space.source)
@@ -159,7 +151,19 @@ def _told(of_family: dict[str, str]) -> list[str]:
     ]
 
 
-def _with_epochs(space: Space, fixed: dict[str, Any], recipe_name: str) -> tuple[Space, list[str]]:
+def _direction(task: Task, metric: str) -> str:
+    known = {each.name: each.direction for each in task.metrics}
+    return known.get(metric, "minimize" if metric.endswith("loss") else "maximize")
+
+
+def _family(point: Mapping[str, Any], trial: TrialConfig, task: Task) -> str:
+    """What a kind of model is called: its family, where the task has several, else the task."""
+    return str(getattr(trial.model, "family", point.get("model.family", task.name)))
+
+
+def _with_epochs(
+    task: Task, space: Space, fixed: dict[str, Any], recipe_name: str
+) -> tuple[Space, list[str]]:
     """The space with given values, its full epochs those that are given, else the recipe's; and its
     families.
     """
@@ -172,29 +176,16 @@ def _with_epochs(space: Space, fixed: dict[str, Any], recipe_name: str) -> tuple
     found = space.parameters.get("model.family")
     values = (found.values() if found else None) or [space.fixed.get("model.family", "imixer")]
     families = [str(family) for family in values]
-    chosen, _ = choose_recipe(recipe_name, families, "command line")
-    epochs = fixed.get("train.epochs", recipe(chosen, families[0]).get("train.epochs"))
+    chosen, _ = task.choose_recipe(recipe_name, families, "command line")
+    epochs = fixed.get("train.epochs", task.recipe(chosen, families[0]).get("train.epochs"))
     fidelity = _with_fidelity(space.fidelity, asked, epochs)
     if fidelity != space.fidelity:
         space = Space.from_dict(space.to_dict() | {"fidelity": fidelity.to_dict()}, space.source)
     return space.override({"train.epochs": space.fidelity.max_epochs}), families
 
 
-def _without_padding(space: Space, chosen: str, fixed: dict[str, Any]) -> tuple[Space, str]:
-    """No search of the padded crop where the recipe cuts and stretches: only one of the two can
-    be.
-    """
-    name, other = "augment.crop_pad", "augment.resized_crop"
-    cut = {**recipe(chosen, ""), **space.fixed}.get(other)
-    if name not in space.parameters or cut in (None, "null"):
-        return space, ""
-    return space.override(
-        {name: 0}
-    ), f"{name} is 0, not searched: recipe={chosen} crops with {other} instead"
-
-
-def _overruled(space: Space, chosen: str) -> str:
-    settings = recipe(chosen, "")
+def _overruled(task: Task, space: Space, chosen: str) -> str:
+    settings = task.recipe(chosen, "")
     other = {key: value for key, value in settings.items() if space.fixed.get(key, value) != value}
     own = [f"{key}={space.fixed[key]} (recipe: {value})" for key, value in other.items()]
     searched = [key for key in settings if key in space.parameters]
@@ -219,7 +210,7 @@ def _with_fidelity(before: Fidelity, asked: Mapping[str, int], epochs: int | Non
     return Fidelity(least, most, asked.get("fidelity.reduction", before.reduction))
 
 
-def require_metric(space: Space, facts: DataFacts, recipe_name: str, place: str) -> None:
+def require_metric(space: Space, facts: Any, recipe_name: str, place: str) -> None:
     """Check that every trial of the space reports the metric that it is searched for, as far as
     that is known before.
 
@@ -227,25 +218,25 @@ def require_metric(space: Space, facts: DataFacts, recipe_name: str, place: str)
         SpaceError: a metric that no trial reports, or some do not; its place begins with ``place``.
     """
     wanted, here = space.objectives[0].name, Where(place, ("objective",))
-    every = [*METRICS, *recall_names(facts.classes)]
+    task = task_of(space)
+    every = task.reported(facts)
     if wanted in every:
         return
-    models = [
-        resolve(point, facts, 0, recipe_name, space.source).model for point in _corners(space)
-    ]
-    without = [model for model in models if wanted not in measured(model)]
+    trials = [task.resolve(point, facts, 0, recipe_name, space.source) for point in _corners(space)]
+    without = [trial for trial in trials if wanted not in task.measured(trial)]
     if not without:
         return
-    if len(without) < len(models):
-        one = without[0]
+    if len(without) < len(trials):
+        one: Any = without[0].model
         about = f"{one.family} with n_iter {one.n_iter}" if hasattr(one, "n_iter") else one.family
         rule = f"must be reported by every trial, got {wanted!r}, which {about} has not"
         raise SpaceError(
             Where(place, ("objective",)),
             rule,
-            "Take val_acc or val_loss, or fix the model's settings that decide it",
+            f"Use one of {', '.join(each.name for each in task.metrics)}, or fix the model's "
+            f"settings that decide it",
         )
-    known = [*every, *(name for model in models for name in measured(model))]
+    known = [*every, *(name for trial in trials for name in task.measured(trial))]
     raise SpaceError(
         here, f"must be a metric of the epochs, got {wanted!r}", choices(wanted, set(known))
     )

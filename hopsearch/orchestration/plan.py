@@ -16,17 +16,17 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from hopsearch.core.config import Settings
 from hopsearch.core.durations import amount, expected
 from hopsearch.core.seeds import derive
 from hopsearch.core.terminal_tables import without_section
-from hopsearch.data import DataConfig, load
 from hopsearch.orchestration.budget import Budget, budget_epochs
 from hopsearch.orchestration.resources import TrialResources
 from hopsearch.orchestration.simulation.simulator import Simulation, Training
 from hopsearch.orchestration.winner_election import FinishConfig, trainings_left
 from hopsearch.space import Space
 from hopsearch.study import MEMORY, Admission, Admit, Identity, Study, StudyView
-from hopsearch.training import TrialRun, resolve
+from hopsearch.tasks import task_of
 
 _DRAWN = 200  # configurations to tell the infeasible share: within 7 points of it, 19 times in 20
 _SHOWN = 5
@@ -79,7 +79,7 @@ class Plan:
     """
 
     identity: Identity
-    data: DataConfig
+    data: Settings
     budget: Budget
     pruner: str
     at_once: int
@@ -161,16 +161,18 @@ class Plan:
         """Print some configurations with what they cost; returns the seconds of an epoch of
         each.
         """
-        splits, seconds = load(self.data), list[float]()
+        task = task_of(self.identity.space)
+        data = task.load(self.data)
+        seconds: list[float] = []
         for config, verdict in samples:
-            trial = resolve(config, splits.facts, 0, self.identity.recipe)
+            trial = task.resolve(config, data.facts, 0, self.identity.recipe)
             # Ray shows such a trial no GPU
             if not self.resources.gpus and trial.train.device == "auto":
                 trial = trial.model_copy(
                     update={"train": trial.train.model_copy(update={"device": "cpu"})}
                 )
             with _threads(min(self.resources.threads, os.cpu_count() or 1)):
-                seconds.append(TrialRun(trial, splits).time_epoch(_STEPS))
+                seconds.append(task.start(trial, data).time_epoch(_STEPS))
             spent = f"{amount(seconds[-1]):>5} s per epoch  peak lr {trial.optim.peak_lr:.3g}"
             cost = (
                 f"{verdict.cost['params']:>12,} params  {verdict.cost['flops']:>14,} flops  {spent}"
@@ -188,7 +190,7 @@ class Plan:
         """
         finish, full = self.finish, self.identity.space.fidelity.max_epochs
         if not finish.enabled:
-            return "finishing: none (finish=false), so no test accuracy"
+            return "finishing: none (finish=false), so nothing is tested"
         trainings = (
             f"{finish.repeats} × {finish.candidates} × {full} epochs (repeats × "
             f"candidates × epochs)"

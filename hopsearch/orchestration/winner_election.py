@@ -16,6 +16,7 @@ from hopsearch.core import paths
 from hopsearch.core.config import Settings
 from hopsearch.core.errors import StudyError
 from hopsearch.core.seeds import derive
+from hopsearch.jobs.job import Job
 from hopsearch.orchestration.dispatcher import Dispatcher
 from hopsearch.storage.mirror import Mirror
 from hopsearch.study import StudyView, TrialRecord
@@ -23,7 +24,6 @@ from hopsearch.study.record.attrs import ELECTION, REPEATS
 from hopsearch.study.verdicts import candidates
 from hopsearch.study.winner_choice import elect
 from hopsearch.training import Row
-from hopsearch.training.process.job import Job
 
 
 class FinishConfig(Settings):

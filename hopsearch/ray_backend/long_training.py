@@ -21,12 +21,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hopsearch.command_line import signals
 from hopsearch.core.errors import ResourceError, StudyError
+from hopsearch.jobs.job import Job, JobRun, Progress, cause
 from hopsearch.orchestration.resources import TrialResources
 from hopsearch.ray_backend.cluster.interface import RanksConfig
 from hopsearch.ray_backend.workers.group import keep_to_assigned_gpus
 from hopsearch.ray_backend.workers.hanging_workers import GroupWatch, is_there
 from hopsearch.ray_backend.workers.spot_notice import Notice, draining, this_node
-from hopsearch.training.process.job import Job, JobRun, Progress, cause
 
 _POLL = 0.2  # seconds between two looks into the mailbox
 # of the group in a row without a new epoch before something in it is said to kill it

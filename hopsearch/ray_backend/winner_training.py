@@ -12,6 +12,7 @@ import ray
 from hopsearch.core import paths
 from hopsearch.core.durations import clock
 from hopsearch.core.errors import StudyError
+from hopsearch.jobs.job import Progress
 from hopsearch.orchestration.dispatcher import Dispatcher
 from hopsearch.orchestration.failures.loss_causes import Cause
 from hopsearch.orchestration.resources import TrialResources
@@ -21,7 +22,6 @@ from hopsearch.ray_backend.workers.watched_training import Seat
 from hopsearch.ray_backend.workers.worker_deaths import LOST, death_of
 from hopsearch.study import TrialRecord
 from hopsearch.study.record.attrs import WINNER
-from hopsearch.training.process.job import Progress
 
 __all__ = ["finish_winner"]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from hopsearch.core.errors import StudyError
 from hopsearch.core.files import written_whole
+from hopsearch.core.metrics import Metric, metrics_from
 from hopsearch.reporting.facts import Facts
 
 _TOP = 10
@@ -100,7 +101,7 @@ def extra_costs(facts: Facts) -> list[str]:
 
 def beside_of(facts: Facts) -> list[str]:
     """Accuracies that stand in the leaderboard beside the objective, as far as they are known."""
-    names = ("val_acc", "val_balanced_acc", "val_worst_recall")
+    names = [one["name"] for one in facts.study["metrics"] if one["shown"]]
     return [name for name in names if any(name in row["peak"] for row in facts.leaderboard)]
 
 
@@ -125,11 +126,19 @@ def front_of(facts: Facts) -> str:
 
 def compared_lines(all_facts: Sequence[Facts]) -> list[str]:
     """A Markdown table of studies."""
-    lines = [
-        "| study | trials | epochs | best | winner's test_acc | training | saved |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    heads = compared_heads(all_facts)
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     return lines + [f"| {' | '.join(compared_cells(facts))} |" for facts in all_facts]
+
+
+def compared_heads(all_facts: Sequence[Facts]) -> tuple[str, ...]:
+    """The heads of a table of studies."""
+    tested = ", ".join(dict.fromkeys(_first_metric(facts).of_test for facts in all_facts))
+    return ("study", "trials", "epochs", "best", f"winner's {tested}", "training", "saved")
+
+
+def _first_metric(facts: Facts) -> Metric:
+    return metrics_from(facts.study["metrics"])[0]
 
 
 def compared_cells(facts: Facts) -> list[str]:
@@ -141,7 +150,7 @@ def compared_cells(facts: Facts) -> list[str]:
         str(trials),
         str(facts.cost["epochs"]),
         "" if best is None else f"{best:.4f}",
-        f"{facts.winner['test_acc']:.4f}" if facts.winner else "",
+        f"{facts.winner[_first_metric(facts).of_test]:.4f}" if facts.winner else "",
         spoken(facts.cost["training_seconds"]),
         f"{facts.cost['saved_share']:.0%}",
     ]

@@ -40,7 +40,8 @@ class Facts:
     """A study in numbers, as plain JSON.
 
     Attributes:
-        study: name, objective, direction, objectives (``name``, ``direction`` of each), full
+        study: name, objective, direction, objectives (``name``, ``direction`` of each), task,
+            metrics (see `hopsearch.core.metrics.Metric`), full
             epochs, rungs, data, recipe, constraint, seed, images, origin.
         written: when, UTC.
         counts: trials by state.
@@ -145,15 +146,15 @@ def _winner(view: StudyView) -> dict[str, Any] | None:
         return None
     images = view.identity.origin.get("images", {})
     found = {
-        f"test_{metric}_95": interval_of(winner, "test", metric, images)
-        for metric in ("acc", "balanced_acc")
+        f"{metric.of_test}_95": interval_of(winner, "test", metric, images)
+        for metric in view.identity.metrics
     }
     intervals = {name: [known.low, known.high] for name, known in found.items() if known}
     how = election_words(view.optuna.user_attrs.get(ELECTION))
     more: dict[str, Any] = {"election": view.optuna.user_attrs.get(ELECTION), "chosen": how}
     more |= {
-        "verdicts": winner_verdicts(winner, images, classes),
-        "values": winner_values(winner, images),
+        "verdicts": winner_verdicts(winner, images, classes, view.identity.metrics),
+        "values": winner_values(winner, images, view.identity.metrics),
     }
     return (
         winner
@@ -186,7 +187,7 @@ def _about(view: StudyView) -> dict[str, Any]:
     origin = {
         name: value
         for name, value in identity.origin.items()
-        if name not in ("classes", "val_by_class", "images", "data")
+        if name not in ("classes", "val_by_class", "images", "data", "metrics")
     }
     return {
         "name": identity.name,
@@ -196,6 +197,8 @@ def _about(view: StudyView) -> dict[str, Any]:
             {"name": one.name, "direction": "maximize" if one.sign > 0 else "minimize"}
             for one in view.objectives
         ],
+        "task": identity.space.task,
+        "metrics": [metric.to_dict() for metric in identity.metrics],
         "full_epochs": fidelity.max_epochs,
         "rungs": list(fidelity.rungs),
         "parameters": list(identity.space.parameters),

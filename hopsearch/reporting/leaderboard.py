@@ -13,6 +13,7 @@ from hopsearch.core import paths
 from hopsearch.core.files import written_whole
 from hopsearch.study.reader import StudyView
 from hopsearch.study.record.trial import State, TrialRecord
+from hopsearch.tasks.images.metrics import WORST_RECALL
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def _winner_peak(
             )
             if images
         }
-        known |= recalls | ({"val_worst_recall": min(recalls.values())} if recalls else {})
+        known |= recalls | ({WORST_RECALL.name: min(recalls.values())} if recalls else {})
     return {name: _short(known[name]) for name in record.peak if name in known}
 
 
@@ -154,9 +155,7 @@ def accuracies(view: StudyView) -> list[str]:
     classes = [f"recall/{name}" for name in view.identity.origin.get("classes", [])]
     order = {
         name: at
-        for at, name in enumerate(
-            ["val_acc", "val_balanced_acc", "val_worst_recall", "val_loss", *classes]
-        )
+        for at, name in enumerate([*(metric.name for metric in view.identity.metrics), *classes])
     }
     return sorted(names, key=lambda name: order.get(name, len(order)))
 

@@ -12,10 +12,12 @@ from typing import Any
 from plotly.io import to_json
 from plotly.offline import get_plotlyjs
 
+from hopsearch.core.metrics import metrics_from
 from hopsearch.core.terminal_tables import without_section
 from hopsearch.reporting.document import (
     beside_of,
     compared_cells,
+    compared_heads,
     extra_costs,
     front_of,
     ranked,
@@ -108,11 +110,13 @@ def _document(title: str, body: str, facts: Facts, figures: str) -> str:
 def _head(facts: Facts) -> str:
     study = facts.study
     best = next((row for row in facts.leaderboard if row["value"] is not None), None)
-    balanced = (facts.winner or {}).get("test_balanced_acc")
+    known = facts.winner or {}
+    metrics = metrics_from(study["metrics"])
+    tested = [one for one in metrics if one.shown and one.of_test in known]
     cards = [
         ("best " + study["objectives"][0]["name"], "-" if best is None else f"{best['value']:.4f}"),
-        ("winner's test accuracy", f"{facts.winner['test_acc']:.4f}" if facts.winner else "-"),
-        *([("its balanced accuracy", f"{balanced:.4f}")] if balanced is not None else []),
+        *[(f"winner's {one.of_test}", f"{known[one.of_test]:.4f}") for one in tested],
+        *([] if tested else [(f"winner's {metrics[0].of_test}", "-")]),
         ("trials", str(len(facts.leaderboard))),
         ("epochs trained", str(facts.cost["epochs"])),
         ("saved by early stopping", f"{facts.cost['saved_share']:.0%}"),
@@ -244,7 +248,7 @@ def _link(number: int) -> str:
 
 
 def _compared(all_facts: Sequence[Facts]) -> str:
-    heads = ("study", "trials", "epochs", "best", "winner's test_acc", "training", "saved")
+    heads = compared_heads(all_facts)
     head = "".join(f"<th>{name}</th>" for name in heads)
     rows = "".join(
         "<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in compared_cells(facts)) + "</tr>"

@@ -10,12 +10,13 @@ from hopsearch.space.fidelity import Fidelity
 from hopsearch.space.files import SpaceFile, about_space, list_spaces, load_space
 from hopsearch.space.objectives import COSTS, Objective, read_objectives
 from hopsearch.space.parameters import Categorical, Float, Int, Parameter, scaled
-from hopsearch.space.schema import SPACE_KEYS
+from hopsearch.space.schema import DEFAULT_TASK, SPACE_KEYS
 from hopsearch.space.space import Space, Suggest
 from hopsearch.space.yaml_places import Where
 
 __all__ = [
     "COSTS",
+    "DEFAULT_TASK",
     "FACTS",
     "SPACE_KEYS",
     "Categorical",

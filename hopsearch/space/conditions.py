@@ -9,7 +9,7 @@ tests must hold.
     when: {data.image_size: {multiple_of: 8}}
 
 Names are parameters (searched or fixed) or facts about the data, `FACTS`, which are known before
-the search begins.
+the search begins. All facts begin with ``data.``; which there are, the task says.
 """
 
 import json
@@ -26,11 +26,15 @@ When = Mapping[str, Any]
 """A condition: name to test. Empty: always."""
 
 FACTS = ("data.image_size", "data.channels", "data.classes", "data.n_train")
-"""What a space may know about the data: pixels a side, colour channels, classes, training
-images.
-"""
+"""What a space may know about images: pixels a side, colour channels, classes, training images."""
 
+_DATA = "data."
 _BOUNDS = ("min", "max", "multiple_of")
+
+
+def is_fact(name: str) -> bool:
+    """Whether a name in a condition is a fact about the data."""
+    return name.startswith(_DATA)
 
 
 def shown(value: Any) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 
 from hopsearch.core.config import brief, choices, did_you_mean, flatten
 from hopsearch.core.errors import SpaceError
-from hopsearch.space.conditions import FACTS, Value, When, holds, shown
+from hopsearch.space.conditions import FACTS, Value, When, holds, is_fact, shown
 from hopsearch.space.parameters import Parameter
-from hopsearch.space.schema import Parts, read_parts
+from hopsearch.space.schema import DEFAULT_TASK, Parts, read_parts
 from hopsearch.space.space import Space
 from hopsearch.space.structure import parents_first, settle
 from hopsearch.space.yaml_places import Where, read_source
@@ -39,14 +39,14 @@ class SpaceFile:
         dropped.
 
         Args:
-            facts: values of `FACTS`, flat (``data.image_size``) or nested; more keys do no harm.
+            facts: of the data, flat (``data.image_size``) or nested; more keys do no harm.
 
         Raises:
             SpaceError: a condition asks for a fact that is not given, an alternative would never be
                 used, since the one taken hangs on more than the data, or what is left is no sound
                 space.
         """
-        known = {name: value for name, value in flatten(facts).items() if name in FACTS}
+        known = {name: value for name, value in flatten(facts).items() if is_fact(name)}
         chosen: dict[str, Parameter] = {}
         for name, alternatives in self.parts.parameters.items():
             place = Where(self.source, ("parameters", name))
@@ -59,7 +59,7 @@ class SpaceFile:
                 chosen[name] = fitting[0][1]
             for turn, other in fitting[1:]:
                 _refuse_unused(chosen[name].when, other.when, place / turn)
-        names = [*self.parts.parameters, *self.parts.fixed, *FACTS]
+        names = [*self.parts.parameters, *self.parts.fixed, *known]
         ordered = parents_first(chosen, dict.fromkeys(names), self.source)
         parameters, _ = settle(ordered, {**self.parts.fixed, **known}, {})
         return Space(
@@ -69,6 +69,7 @@ class SpaceFile:
             objective=self.parts.objective,
             direction=self.parts.direction,
             fidelity=self.parts.fidelity,
+            task=self.parts.task,
             source=self.source,
         )
 
@@ -147,10 +148,15 @@ def _read(path: Path, name: str) -> SpaceFile:
                 )
     for number, (when, _) in enumerate(parts.first, start=1):
         for fact in when:
-            if fact not in FACTS:
+            if not _may_be_known(fact, parts.task):
                 rule = f"when may look at the data only, got {fact!r}"
                 raise SpaceError(top / "first" / number, rule, did_you_mean(fact, FACTS))
     return SpaceFile(path.stem, source, parts)
+
+
+def _may_be_known(fact: str, task: str) -> bool:
+    # What other tasks know of their data is not known here.
+    return fact in FACTS if task == DEFAULT_TASK else is_fact(fact)
 
 
 def _refuse_impossible(parent: str, test: Any, parts: Parts, place: Where) -> None:
@@ -166,8 +172,8 @@ def _refuse_unused(taken: When, other: When, place: Where) -> None:
     """One of several alternatives that fit the data, where the one that is taken hangs on something
     else, is meant to be used.
     """
-    waits = {parent: test for parent, test in taken.items() if parent not in FACTS}
-    if waits and waits != {parent: test for parent, test in other.items() if parent not in FACTS}:
+    waits = {parent: test for parent, test in taken.items() if not is_fact(parent)}
+    if waits and waits != {parent: test for parent, test in other.items() if not is_fact(parent)}:
         rule = (
             f"would never be used: alternatives may differ by the data alone, and the one "
             f"taken has when {shown(waits)}"
@@ -179,7 +185,7 @@ def _refuse_unused(taken: When, other: When, place: Where) -> None:
 
 def _fits(when: When, known: Mapping[str, Any], place: Where) -> bool:
     """Whether the part of a condition that looks at the data holds."""
-    asked = {fact: test for fact, test in when.items() if fact in FACTS}
+    asked = {fact: test for fact, test in when.items() if fact in known or fact in FACTS}
     for fact in asked:
         if fact not in known:
             given = ", ".join(sorted(known)) or "nothing"

@@ -46,15 +46,7 @@ def read_objectives(objective: Any, direction: Any, source: str) -> tuple[Object
             "Write e.g. val_acc",
         )
     names = [name.strip() for name in objective.split(",")]
-    directions = (
-        [word.strip() for word in direction.split(",")]
-        if isinstance(direction, str)
-        else [direction]
-    )
-    for word in directions:
-        if word not in _DIRECTIONS:
-            rule = f"must be maximize or minimize, got {shown(word)}"
-            raise SpaceError(Where(source, ("direction",)), rule, "Write one of the two")
+    directions = read_direction(direction, source)
     if len(directions) > len(names):
         rule = f"must be one per objective, got {len(directions)} for {len(names)}"
         raise SpaceError(Where(source, ("direction",)), rule, "Leave the last out")
@@ -78,3 +70,18 @@ def read_objectives(objective: Any, direction: Any, source: str) -> tuple[Object
         Objective(name, 1 if word == "maximize" else -1)
         for name, word in zip(names, directions, strict=True)
     )
+
+
+def read_direction(direction: Any, source: str) -> list[str]:
+    """Directions from their words: ``maximize``, or ``maximize,minimize``.
+
+    Raises:
+        SpaceError: a word that is none.
+    """
+    words = direction.split(",") if isinstance(direction, str) else [direction]
+    found = [word.strip() if isinstance(word, str) else word for word in words]
+    for word in found:
+        if word not in _DIRECTIONS:
+            rule = f"must be maximize or minimize, got {shown(word)}"
+            raise SpaceError(Where(source, ("direction",)), rule, "Write one of the two")
+    return found

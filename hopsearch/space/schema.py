@@ -12,11 +12,14 @@ from hopsearch.core.config import choices, did_you_mean, flatten
 from hopsearch.core.errors import SpaceError
 from hopsearch.space.conditions import Value, read_when, shown
 from hopsearch.space.fidelity import Fidelity
-from hopsearch.space.objectives import read_objectives
+from hopsearch.space.objectives import read_direction, read_objectives
 from hopsearch.space.parameters import KINDS, Parameter
 from hopsearch.space.yaml_places import Where
 
-SPACE_KEYS = ("objective", "direction", "fidelity", "fixed", "parameters", "first")
+SPACE_KEYS = ("task", "objective", "direction", "fidelity", "fixed", "parameters", "first")
+DEFAULT_TASK = "images"
+"""What the trials of a space train that names no task."""
+
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
@@ -28,14 +31,18 @@ class Parts:
         parameters: name to its alternatives, of which the first that fits the data is taken.
         fixed: name to value.
         first: (condition on the data, point) pairs.
-        objective: the metric that a trial reports; several as ``val_acc,params``.
-        direction: ``maximize`` or ``minimize``; several as ``maximize,minimize``.
+        task: what trials train: a name, or ``module:Class``.
+        objective: the metric that a trial reports; several as ``val_acc,params``; empty: the
+            task's own.
+        direction: ``maximize`` or ``minimize``; several as ``maximize,minimize``; empty: the
+            task's own.
         fidelity: epochs and rungs.
     """
 
     parameters: dict[str, tuple[Parameter, ...]]
     fixed: dict[str, Any]
     first: tuple[tuple[dict[str, Any], dict[str, Value]], ...]
+    task: str
     objective: str
     direction: str
     fidelity: Fidelity
@@ -61,13 +68,7 @@ def read_parts(data: Any, source: str) -> Parts:
         raise SpaceError(
             top / "parameters", rule, "Add e.g. model.depth: {type: int, low: 2, high: 8}"
         )
-    objective, direction = data.get("objective", "val_acc"), data.get("direction", "maximize")
-    objective = (
-        ",".join(objective)
-        if isinstance(objective, list) and all(isinstance(name, str) for name in objective)
-        else objective
-    )
-    read_objectives(objective, direction, source)
+    objective, direction = _aims(data, source)
     return Parts(
         parameters={
             _name(name, top / "parameters"): _alternatives(spec, top / "parameters" / name)
@@ -75,10 +76,31 @@ def read_parts(data: Any, source: str) -> Parts:
         },
         fixed=_fixed(data.get("fixed"), top / "fixed"),
         first=_first(data.get("first"), top / "first"),
+        task=_task(data.get("task", DEFAULT_TASK), top / "task"),
         objective=objective,
         direction=direction,
         fidelity=_fidelity(data.get("fidelity"), top / "fidelity"),
     )
+
+
+def _aims(data: Mapping[str, Any], source: str) -> tuple[str, str]:
+    objective = data.get("objective", "")
+    direction = data.get("direction", "")
+    if isinstance(objective, list) and all(isinstance(name, str) for name in objective):
+        objective = ",".join(objective)
+    if "objective" in data:
+        direction = data.get("direction", "maximize")
+        read_objectives(objective, direction, source)
+    elif "direction" in data:
+        read_direction(direction, source)
+    return objective, direction
+
+
+def _task(name: Any, place: Where) -> str:
+    if not isinstance(name, str) or not name:
+        rule = f"must be the name of a task, got {noun(name)}"
+        raise SpaceError(place, rule, "Write images, or your own as <module>:<class>")
+    return name
 
 
 def _alternatives(spec: Any, place: Where) -> tuple[Parameter, ...]:

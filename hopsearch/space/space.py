@@ -13,7 +13,7 @@ from hopsearch.space.conditions import Value, holds, passes, same, shown
 from hopsearch.space.fidelity import Fidelity
 from hopsearch.space.objectives import Objective, read_objectives
 from hopsearch.space.parameters import Parameter
-from hopsearch.space.schema import read_parts
+from hopsearch.space.schema import DEFAULT_TASK, read_parts
 from hopsearch.space.structure import count, expand, parents_first, settle
 from hopsearch.space.yaml_places import Where
 
@@ -31,9 +31,10 @@ class Space:
         fixed: dotted name to value, part of every configuration.
         first: points to try first; each may leave parameters out.
         objective: the metric that a trial reports; several as ``val_acc,params`` (see
-            `hopsearch.space.objectives`).
+            `hopsearch.space.objectives`). Empty until the task is known, whose own it is then.
         direction: ``maximize`` or ``minimize``; several as ``maximize,minimize``.
         fidelity: epochs and rungs.
+        task: what trials train, see `hopsearch.tasks.find_task`.
         source: where the space comes from, the first words of its errors; not part of its identity.
 
     Raises:
@@ -44,13 +45,15 @@ class Space:
     parameters: Mapping[str, Parameter]
     fixed: Mapping[str, Any] = field(default_factory=dict)
     first: Sequence[Mapping[str, Value]] = ()
-    objective: str = "val_acc"
-    direction: str = "maximize"
+    objective: str = ""
+    direction: str = ""
     fidelity: Fidelity = field(default_factory=Fidelity)
+    task: str = DEFAULT_TASK
     source: str = field(default="space", compare=False)
 
     def __post_init__(self) -> None:
-        read_objectives(self.objective, self.direction, self.source)
+        if self.objective:
+            read_objectives(self.objective, self.direction, self.source)
         for name in self.parameters:
             if name in self.fixed:
                 raise SpaceError(
@@ -68,6 +71,12 @@ class Space:
     def objectives(self) -> tuple[Objective, ...]:
         """What is searched for, the metric of the epochs first."""
         return read_objectives(self.objective, self.direction, self.source)
+
+    def with_objective(self, name: str, direction: str) -> "Space":
+        """The space with this objective, where it names none of its own."""
+        if self.objective:
+            return self
+        return replace(self, objective=name, direction=self.direction or direction)
 
     @property
     def conditional(self) -> bool:
@@ -244,11 +253,15 @@ class Space:
             objective=parts.objective,
             direction=parts.direction,
             fidelity=parts.fidelity,
+            task=parts.task,
             source=source,
         )
 
     def _identity(self) -> dict[str, Any]:
+        # Not said of images: studies that were begun before there were tasks do not say it.
+        task = {} if self.task == DEFAULT_TASK else {"task": self.task}
         return {
+            **task,
             "objective": self.objective,
             "direction": self.direction,
             "fidelity": self.fidelity.to_dict(),
@@ -259,7 +272,7 @@ class Space:
         }
 
     def _labels(self) -> dict[str, str]:
-        labels = {"objective": self.objective, "direction": self.direction}
+        labels = {"task": self.task, "objective": self.objective, "direction": self.direction}
         labels |= {f"fidelity.{key}": str(value) for key, value in self.fidelity.to_dict().items()}
         labels |= {name: f"fixed to {shown(value)}" for name, value in self.fixed.items()}
         for name, parameter in self.parameters.items():

@@ -5,7 +5,7 @@ its picture in TensorBoard.
 from hopsearch.study.persistence.stores import MEMORY, StudyLock
 from hopsearch.study.reader import StudyView
 from hopsearch.study.record.identity import Identity
-from hopsearch.study.record.provenance import about_data, origin
+from hopsearch.study.record.provenance import origin
 from hopsearch.study.record.trial import Decision, Promotion, State, TrialRecord
 from hopsearch.study.report_history import Report, chronicle
 from hopsearch.study.sampling.priors import Prior
@@ -36,7 +36,6 @@ __all__ = [
     "TrialRecord",
     "Verdict",
     "WarmStart",
-    "about_data",
     "chronicle",
     "make_pruner",
     "make_sampler",

@@ -2,7 +2,7 @@
 saying one class would give.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,10 @@ from hopsearch.core.intervals import (
     p_value,
     wilson,
 )
+from hopsearch.core.metrics import Kind, Metric
 from hopsearch.study.reader import StudyView
 from hopsearch.study.record.trial import TrialRecord
 
-BALANCED = "val_balanced_acc"
 _SHOWN = 8  # trials at most that a sentence lists
 
 
@@ -26,7 +26,7 @@ class Baseline:
     """What a constant answer would give.
 
     Attributes:
-        metric: the metric it is a value of: ``val_acc`` or ``val_balanced_acc``.
+        metric: the metric it is a value of: an accuracy, or the mean of the classes' recalls.
         value: one over the number of classes for a balanced accuracy, else the largest class's
             share of the images.
         label: the largest class.
@@ -46,16 +46,26 @@ def val_by_class(view: StudyView) -> list[int]:
 
 
 def baseline(view: StudyView) -> Baseline | None:
-    """What a constant answer gives in the objective, or in ``val_acc`` where that is no accuracy;
-    None where it is not known.
+    """What a constant answer gives in the objective, or in the task's accuracy where that is none;
+    None where it is not known, or the task has no classes.
     """
     images, classes = val_by_class(view), view.identity.origin.get("classes", [])
     if not images or len(images) != len(classes):
         return None
     label = classes[max(range(len(images)), key=images.__getitem__)]
-    if view.objective == BALANCED:
-        return Baseline(BALANCED, 1 / sum(count > 0 for count in images), label)
-    return Baseline("val_acc", max(images) / sum(images), label)
+    if _kind(view, view.objective) == Kind.MEAN_RECALL:
+        return Baseline(view.objective, 1 / sum(count > 0 for count in images), label)
+    share = first_share(view.identity.metrics)
+    return Baseline(share.name, max(images) / sum(images), label) if share else None
+
+
+def first_share(metrics: Iterable[Metric]) -> Metric | None:
+    """The task's accuracy: its first metric that is a share of the items; None if it has none."""
+    return next((metric for metric in metrics if metric.kind == Kind.SHARE), None)
+
+
+def _kind(view: StudyView, name: str) -> Kind:
+    return {metric.name: metric.kind for metric in view.identity.metrics}.get(name, Kind.NUMBER)
 
 
 def images_behind(view: StudyView, metric: str) -> float | None:
@@ -63,9 +73,10 @@ def images_behind(view: StudyView, metric: str) -> float | None:
     no accuracy.
     """
     images, classes = val_by_class(view), view.identity.origin.get("classes", [])
-    if metric == "val_acc":
+    kind = _kind(view, metric)
+    if kind == Kind.SHARE:
         return sum(images) or view.identity.origin.get("images", {}).get("val")
-    if metric == BALANCED:
+    if kind == Kind.MEAN_RECALL:
         return equivalent_count(images) if images else None
     by_class = dict(zip((f"recall/{name}" for name in classes), images, strict=False))
     return by_class.get(metric) or None
@@ -132,44 +143,56 @@ def candidates(view: StudyView, otherwise: int) -> list[TrialRecord]:
 
 
 def interval_of(
-    winner: Mapping[str, Any], part: str, metric: str, images: Mapping[str, int]
+    winner: Mapping[str, Any], part: str, metric: Metric, images: Mapping[str, int]
 ) -> Interval | None:
-    """The interval of a winner's ``acc`` or ``balanced_acc`` on ``val`` or ``test``; None where the
-    images are not known.
+    """The interval of one of a winner's accuracies on ``val`` or ``test``; None of another metric,
+    and where the images are not known.
 
     Args:
         winner: what is known of it.
         part: val or test.
-        metric: acc or balanced_acc.
+        metric: which accuracy.
         images: how many images each part has, for a winner that does not have them by class.
     """
-    value, known = winner.get(f"{part}_{metric}"), winner.get("by_class", {}).get(part)
-    if value is None:
+    value = winner.get(f"{part}_{metric.short}")
+    known = winner.get("by_class", {}).get(part)
+    if value is None or metric.kind == Kind.NUMBER:
         return None
-    if metric == "balanced_acc":
+    if metric.kind == Kind.MEAN_RECALL:
         return mean_recall_interval(known["hits"], known["images"]) if known else None
     count = sum(known["images"]) if known else images.get(part)
     return wilson(value, count) if count else None
 
 
-def winner_values(winner: Mapping[str, Any], images: Mapping[str, int]) -> str:
-    """A winner's accuracies in words, those of the test split with their intervals."""
-    words = [f"val_acc {winner['val_acc']:.4f} at epoch {winner['epoch']} of {winner['epochs']}"]
-    for metric in ("acc", "balanced_acc"):
-        if (value := winner.get(f"test_{metric}")) is not None:
+def winner_values(
+    winner: Mapping[str, Any], images: Mapping[str, int], metrics: Sequence[Metric]
+) -> str:
+    """A winner's values in words, those of the test split with their intervals."""
+    first = metrics[0].name
+    words = [f"{first} {winner[first]:.4f} at epoch {winner['epoch']} of {winner['epochs']}"]
+    for metric in metrics:
+        value = winner.get(metric.of_test)
+        if value is not None and metric.shown:
             interval = interval_of(winner, "test", metric, images)
             words.append(
-                f"test_{metric} {value:.4f}" + (f" (95 %: {interval})" if interval else "")
+                f"{metric.of_test} {value:.4f}" + (f" (95 %: {interval})" if interval else "")
             )
     return ", ".join(words)
 
 
 def winner_verdicts(
-    winner: Mapping[str, Any], images: Mapping[str, int], classes: list[str]
+    winner: Mapping[str, Any],
+    images: Mapping[str, int],
+    classes: Sequence[str],
+    metrics: Iterable[Metric],
 ) -> list[str]:
-    """What must be said of a winner's accuracies, a sentence each: no better than a constant
-    answer; a gap larger than chance.
+    """What must be said of a winner's accuracy, a sentence each: no better than a constant answer;
+    a gap larger than chance. Nothing of a task that has none.
     """
+    share = first_share(metrics)
+    if share is None:
+        return []
+    val, test = share.name, share.of_test
     known = winner.get("by_class", {})
     counts = {
         part: sum(known[part]["images"]) if part in known else images.get(part)
@@ -178,30 +201,31 @@ def winner_verdicts(
     said = []
     if "test" in known and classes:
         by_class = known["test"]["images"]
-        share = max(by_class) / sum(by_class)
-        if wilson(winner["test_acc"], sum(by_class)).low <= share:
+        largest = max(by_class) / sum(by_class)
+        if wilson(winner[test], sum(by_class)).low <= largest:
             label = classes[by_class.index(max(by_class))]
             said.append(
-                f"Its test_acc is no better than always predicting {label}, which gives "
-                f"{share:.4f}."
+                f"Its {test} is no better than always predicting {label}, which gives "
+                f"{largest:.4f}."
             )
     if counts["val"] and counts["test"]:
-        gap = winner["test_acc"] - winner["val_acc"]
-        chance = p_value(winner["val_acc"], counts["val"], winner["test_acc"], counts["test"])
+        gap = winner[test] - winner[val]
+        chance = p_value(winner[val], counts["val"], winner[test], counts["test"])
         if chance < SIGNIFICANT:
-            said.append(_gap_words(gap, chance))
+            said.append(_gap_words(share, gap, chance))
     return said
 
 
-def _gap_words(gap: float, chance: float) -> str:
+def _gap_words(share: Metric, gap: float, chance: float) -> str:
+    val, test = share.name, share.of_test
     size = f"(p = {chance:.2g}, two-proportion test)"
     if gap > 0:
         why = "the test images are easier, or some were trained on"
-        return f"test_acc is {gap:.4f} above val_acc, more than chance explains {size}: {why}."
+        return f"{test} is {gap:.4f} above {val}, more than chance explains {size}: {why}."
     return (
-        f"test_acc is {-gap:.4f} below val_acc, more than chance explains {size}: the search "
+        f"{test} is {-gap:.4f} below {val}, more than chance explains {size}: the search "
         f"fitted the validation images, "
-        "or the test images are of another kind. Expect test_acc of new images, not val_acc."
+        f"or the test images are of another kind. Expect {test} of new images, not {val}."
     )
 
 

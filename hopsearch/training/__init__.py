@@ -1,29 +1,16 @@
-"""How a mixer is trained: recipe, optimizer, loop, checkpoints, and what a configuration costs
-before it runs.
-"""
+"""One trial as plain torch: optimizer, schedule, loop, checkpoints; a task says what is trained."""
 
 from hopsearch.training.checkpoint import CheckpointFolder, load_checkpoint
-from hopsearch.training.classes import MOST_CLASSES, confusions, recall_names, results_of
-from hopsearch.training.cost import Constraint, Cost, estimate_cost
-from hopsearch.training.loop import Evaluation, evaluate
+from hopsearch.training.cost import Constraint, Cost
+from hopsearch.training.device import pick_device
 from hopsearch.training.process_ranks import Ranks
-from hopsearch.training.recipe.papers import RECIPES, choose_recipe, recipe, viewed
-from hopsearch.training.recipe.sections import FROM_DATA, SETTINGS
-from hopsearch.training.recipe.setting_errors import on_command_line
-from hopsearch.training.recipe.settings import OptimConfig, TrainConfig, TrialConfig, resolve
-from hopsearch.training.schedule import opening, require_schedule
-from hopsearch.training.trial import METRICS, Paused, Row, TrialRun, pick_device
+from hopsearch.training.settings import OptimConfig, TrainConfig, TrialConfig
+from hopsearch.training.trial import Paused, Row, TrialRun
 
 __all__ = [
-    "FROM_DATA",
-    "METRICS",
-    "MOST_CLASSES",
-    "RECIPES",
-    "SETTINGS",
     "CheckpointFolder",
     "Constraint",
     "Cost",
-    "Evaluation",
     "OptimConfig",
     "Paused",
     "Ranks",
@@ -31,18 +18,6 @@ __all__ = [
     "TrainConfig",
     "TrialConfig",
     "TrialRun",
-    "choose_recipe",
-    "confusions",
-    "estimate_cost",
-    "evaluate",
     "load_checkpoint",
-    "on_command_line",
-    "opening",
     "pick_device",
-    "recall_names",
-    "recipe",
-    "require_schedule",
-    "resolve",
-    "results_of",
-    "viewed",
 ]

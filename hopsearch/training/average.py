@@ -3,14 +3,15 @@
 """
 
 from copy import deepcopy
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
 
-from hopsearch.models import Mixer
+ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
-class MovingAverage(nn.Module):
+class MovingAverage(nn.Module, Generic[ModelT]):
     """Exponential moving average of a model's weights.
 
     The decay warms up: after t steps it is min(decay, (1 + t) / (10 + t)), so that the first rungs
@@ -27,15 +28,15 @@ class MovingAverage(nn.Module):
 
     n_averaged: torch.Tensor
 
-    def __init__(self, model: Mixer, decay: float) -> None:
+    def __init__(self, model: ModelT, decay: float) -> None:
         super().__init__()
-        self.module = deepcopy(model)
+        self.module: ModelT = deepcopy(model)
         self._decay = decay
         # on the CPU: reading it waits for no device
         self.register_buffer("n_averaged", torch.tensor(0, dtype=torch.long))
 
     @torch.no_grad()
-    def update(self, model: Mixer) -> None:
+    def update(self, model: ModelT) -> None:
         """Take in the weights after one more step."""
         steps = int(self.n_averaged)
         # The first step's weights are taken as they are.
@@ -43,7 +44,10 @@ class MovingAverage(nn.Module):
         torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), 1 - decay)
         self.n_averaged += 1
 
-    def settle(self) -> Mixer:
+    def settle(self) -> ModelT:
         """The averaged model, ready to be evaluated."""
-        self.module.settle_norms()
+        # what some models derive from their weights, and keep
+        settle_norms = getattr(self.module, "settle_norms", None)
+        if settle_norms is not None:
+            settle_norms()
         return self.module

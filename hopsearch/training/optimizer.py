@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from hopsearch.training.recipe.known_optimizers import ADAMW, OPTIMIZERS
-from hopsearch.training.recipe.settings import OptimConfig
+from hopsearch.training.known_optimizers import ADAMW, OPTIMIZERS
+from hopsearch.training.settings import OptimConfig
 
 
 def build_optimizer(

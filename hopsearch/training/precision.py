@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from hopsearch.training.recipe.settings import TrainConfig
+from hopsearch.training.settings import TrainConfig
 
 
 class Precision:

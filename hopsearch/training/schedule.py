@@ -3,25 +3,20 @@ comes to.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from hopsearch.core.errors import ConfigError
-from hopsearch.data import DataFacts
-from hopsearch.models import about_patches
 from hopsearch.space import Fidelity
 from hopsearch.training.optimizer import learning_rate
-from hopsearch.training.recipe.papers import choose_recipe, fit_lengths, recipe
-from hopsearch.training.recipe.settings import TrialConfig
+from hopsearch.training.settings import TrialConfig
 
 
-def require_schedule(trial: TrialConfig, facts: DataFacts, place: str) -> None:
+def require_schedule(trial: TrialConfig, n_train: int, place: str) -> None:
     """Refuse a schedule that cannot train as it says.
 
     Raises:
-        ConfigError: warm-up and cooldown that leave no epoch between them, a warm-up that falls, a
-            batch that the data cannot fill where part batches are left out, or mixing without a
-            partner.
+        ConfigError: warm-up and cooldown that leave no epoch between them, a warm-up that falls, or
+            a batch that the data cannot fill where part batches are left out.
     """
     optim, epochs = trial.optim, trial.train.epochs
     warmup, cooldown = optim.warmup_epochs, optim.cooldown_epochs
@@ -45,24 +40,13 @@ def require_schedule(trial: TrialConfig, facts: DataFacts, place: str) -> None:
         raise ConfigError(
             f"{place}: optim", rule, "Lower optim.warmup_lr, or set optim.warmup_epochs=0"
         )
-    if optim.drop_last and optim.batch_size > facts.n_train:
+    if optim.drop_last and optim.batch_size > n_train:
         rule = (
-            f"drop_last needs a batch_size that the {facts.n_train} training images fill, got "
+            f"drop_last needs a batch_size that the {n_train} training items fill, got "
             f"{optim.batch_size}"
         )
-        hint = (
-            f"Set optim.batch_size={_power_below(facts.n_train)} or less, or optim.drop_last=false"
-        )
+        hint = f"Set optim.batch_size={_power_below(n_train)} or less, or optim.drop_last=false"
         raise ConfigError(f"{place}: optim", rule, hint)
-    mixing = [name for name in ("mixup", "cutmix") if getattr(trial.augment, name)]
-    if mixing and min(optim.batch_size, facts.n_train) < 2 * trial.augment.mix_groups:
-        rule = (
-            f"{mixing[0]} needs 2 images in each of mix_groups={trial.augment.mix_groups}, got "
-            f"batch_size {optim.batch_size}"
-        )
-        raise ConfigError(
-            f"{place}: augment", rule, f"Raise optim.batch_size, or set augment.{mixing[0]}=0"
-        )
 
 
 def settled_after(trial: TrialConfig) -> int:
@@ -127,47 +111,19 @@ def _reached(trial: TrialConfig) -> str:
     return f", at most {share:.0%} of the peak" if share < 0.995 else ""
 
 
-def remarks(trial: TrialConfig, facts: DataFacts) -> list[str]:
+def remarks(trial: TrialConfig, n_train: int) -> list[str]:
     """Sentences about what of a trial's settings acts otherwise than it reads."""
     optim, said = trial.optim, list[str]()
-    if optim.batch_size > facts.n_train:
+    if optim.batch_size > n_train:
         said.append(
-            f"optim.batch_size={optim.batch_size} exceeds the {facts.n_train} training images: "
+            f"optim.batch_size={optim.batch_size} exceeds the {n_train} training items: "
             f"each step takes all"
         )
     if optim.warmup_epochs == trial.train.epochs == 1:
         said.append(
             "train.epochs=1 is all warm-up: the learning rate reaches its peak at the last step"
         )
-    return [*said, *filter(None, [about_patches(trial.model)])]
-
-
-def opening(
-    trial: TrialConfig, facts: DataFacts, recipe_name: str | None, values: Mapping[str, Any]
-) -> list[str]:
-    """What a training says before it starts: recipe, model, learning rate, and what of its settings
-    acts otherwise.
-
-    Args:
-        trial: what is trained.
-        facts: what on.
-        recipe_name: the recipe asked for; None where the trial is another study's.
-        values: settings that go before the recipe's.
-    """
-    model, said = trial.model, list[str]()
-    if recipe_name is not None:
-        chosen, why = choose_recipe(recipe_name, [model.family], "command line")
-        length = {**values, "train.epochs": trial.train.epochs}
-        said += [
-            sentence
-            for sentence in (why, fit_lengths(chosen, recipe(chosen, model.family), length)[1])
-            if sentence
-        ]
-    said.append(
-        f"model: {model.family}, images of {model.image_size} px in {model.tokens} patches of "
-        f"{model.patch_size} px"
-    )
-    return [*said, f"learning rate: {rates([trial])}", *remarks(trial, facts)]
+    return said
 
 
 def _span(values: Iterable[float]) -> str:

@@ -1,75 +1,48 @@
 """One trial as plain torch: it runs in a debugger, in a test, in a warm worker, and as a rank of a
-distributed training.
+distributed training. What it trains, a task says (`hopsearch.tasks`).
 """
 
 import contextlib
 import statistics
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from torch import nn
 
-from hopsearch.core.errors import CheckpointError, Diverged, ResourceError
+from hopsearch.core.errors import CheckpointError, Diverged
 from hopsearch.core.seeds import derive
-from hopsearch.data import Augment, ImageSet, Splits, epoch_batches
-from hopsearch.models import Mixer, build, measure
+from hopsearch.data import epoch_batches
 from hopsearch.training.average import MovingAverage
 from hopsearch.training.checkpoint import CheckpointFolder
-from hopsearch.training.classes import class_weights, recall_row
-from hopsearch.training.loop import (
-    Evaluation,
-    evaluate,
-    failures,
-    require_finite,
-    soft_cross_entropy,
-)
+from hopsearch.training.device import pick_device
+from hopsearch.training.loop import failures, require_finite
 from hopsearch.training.optimizer import build_optimizer, learning_rate
 from hopsearch.training.precision import Precision
 from hopsearch.training.process_ranks import Ranks
-from hopsearch.training.recipe.settings import TrialConfig
+from hopsearch.training.settings import TrialConfig
 
 Row = dict[str, float]
 """The metrics of one epoch by name; ``epoch`` counts from 1."""
 
-_VALIDATED = ("val_acc", "val_balanced_acc", "val_worst_recall", "val_loss")
-METRICS = (*_VALIDATED, "train_loss", "lr", "peak_lr", "images_per_s", "seconds")
-"""What every epoch of every model reports, beside the recall of each class and the model's own
-measures; see `TrialRun.step`.
-"""
+ConfigT = TypeVar("ConfigT", bound=TrialConfig)
+ModelT = TypeVar("ModelT", bound=nn.Module)
+DataT = TypeVar("DataT")
 
 # Reading a loss waits for the device, and for the other ranks: look at every step only where that
 # is free.
 _CHECK_EVERY = {"cpu": 1, "cuda": 50}
 _ASK_EVERY = 20  # steps between two looks at whether to stop
-# a fixed slice of the validation split is enough for the measures and costs one small forward pass
-_MEASURED_IMAGES = 64
-
-
-def pick_device(wanted: str, place: str = "train.device") -> torch.device:
-    """The device for ``auto``, ``cpu`` or ``cuda``.
-
-    Raises:
-        ResourceError: cuda is asked for and there is none.
-    """
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ResourceError(
-            place,
-            "a GPU must be there, got none",
-            "Set train.device=auto, or give trials a GPU: trial.gpus=1",
-        )
-    return torch.device(
-        "cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu"
-    )
 
 
 class Paused(Exception):  # noqa: N818  # not an error: the training is asked to stop here, to be saved and to go on elsewhere
     """An epoch was left between two steps; the state at that step can be saved."""
 
 
-class TrialRun:
+class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
     """Build, `step` an epoch at a time, `save` and `load` at any epoch.
 
     All randomness of a step follows from (seed, epoch, step, rank), so a checkpoint holds no
@@ -79,9 +52,12 @@ class TrialRun:
     Where torch.distributed is in use, every rank makes the same `TrialRun` and calls the same
     methods: batches and validation are shared out, gradients and metrics are those of the whole.
 
+    A task's own trial says what is trained: `prepare`, `build`, `loss`, `validate`, `test`,
+    `example`. The rest is the same for all.
+
     Args:
         config: the whole trial.
-        splits: the data; its tensors are moved to the device once a process.
+        data: what it is trained on; see `prepare`.
 
     Attributes:
         epoch: epochs trained so far.
@@ -89,40 +65,93 @@ class TrialRun:
             paused.
         ranks: who trains.
         history: one `Row` an epoch, from the first.
+        model: the weights that are trained.
+        net: the same as it is called in training: compiled, or shared out over ranks.
+        n_train: items of an epoch, as `prepare` counted them.
+        index_device: where the indices of a batch are wanted.
+        generator: randomness of a step, beside torch's global generator; seeded before each step.
 
     Raises:
         ResourceError: a GPU is asked for and there is none.
         OutOfMemory: the model does not fit.
     """
 
-    def __init__(self, config: TrialConfig, splits: Splits) -> None:
-        self.config, self.facts = config, splits.facts
+    throughput = "items_per_s"
+    """The name of the training speed in a row."""
+    n_train: int
+    index_device: torch.device
+
+    def __init__(self, config: ConfigT, data: DataT) -> None:
+        self.config = config
         self.device = pick_device(config.train.device)
-        self.train_set, self.val_set = splits.train.to(self.device), splits.val.to(self.device)
-        self.augment = Augment(config.augment, splits.facts)
-        self._weights_K = class_weights(
-            self.train_set.labels_N, config.model.classes, config.train.class_weights
-        )
+        self.index_device = self.device
+        self.prepare(data)
         self.ranks = Ranks()
-        self.epoch = self.position = 0
+        self.epoch = 0
+        self.position = 0
         self.history: list[Row] = []
         self._loss_sum = torch.zeros((), device=self.device)
-        self._generator = torch.Generator(self.device)
+        self.generator = torch.Generator(self.device)
         torch.manual_seed(derive(config.seed, "weights"))
         with failures("building the model"):
-            self.model: Mixer = build(config.model).to(self.device)
-            self.model.set_grad_checkpointing(config.train.grad_checkpointing)
+            self.model: ModelT = self.build().to(self.device)
             self.optimizer = build_optimizer(self.model, config.optim, self.device)
         compiled = (
             cast(nn.Module, torch.compile(self.model)) if config.train.compile else self.model
         )
-        self._net = self.ranks.wrap(compiled)
+        self.net = self.ranks.wrap(compiled)
         decay = config.train.ema_decay
         self._ema = MovingAverage(self.model, decay) if decay else None
         self._precision = Precision(config.train, self.device)
 
+    @abstractmethod
+    def prepare(self, data: DataT) -> None:
+        """Take what is needed of the data, and set `n_train`. Before the model is built."""
+
+    @abstractmethod
+    def build(self) -> ModelT:
+        """A new model, its weights drawn from torch's global generator."""
+
+    @abstractmethod
+    def loss(self, index_M: torch.Tensor, share: float, first: bool) -> torch.Tensor:
+        """The mean loss of `net` over these training items.
+
+        Args:
+            index_M: numbers below `n_train`.
+            share: how much of the step's batch they are, 0 to 1.
+            first: whether they are the first of a step; a batch that is accumulated has more.
+        """
+
+    @abstractmethod
+    def validate(self) -> Row:
+        """The task's metrics of `evaluated` on the validation split, by name (``val_…``); other
+        numbers of the same pass may stand beside them.
+        """
+
+    @abstractmethod
+    def test(self, data: DataT) -> Row:
+        """The same metrics of the test split (``test_…``); for finished winners only."""
+
+    @abstractmethod
+    def example(self, count: int) -> torch.Tensor:
+        """Inputs of so many validation items, ready for the model."""
+
+    def measure(self) -> Row:
+        """What else an epoch reports of `evaluated`: nothing, unless a task says so."""
+        return {}
+
+    def results(self, data: DataT) -> dict[str, Any]:
+        """What is kept of a finished winner, as plain JSON: the metrics of both splits, the test
+        split read once.
+        """
+        return {**self.validate(), **self.test(data)}
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """The context in which `loss` calls `net`: see ``train.amp``."""
+        return self._precision.autocast()
+
     @property
-    def evaluated(self) -> Mixer:
+    def evaluated(self) -> ModelT:
         """The weights that are evaluated and exported: the moving average where there is one."""
         return self._ema.module if self._ema else self.model
 
@@ -138,71 +167,56 @@ class TrialRun:
             stop: asked now and then whether to stop in the middle; one rank that says so is enough.
 
         Returns:
-            ``epoch``, ``train_loss`` and ``val_loss`` (nats), ``val_acc`` (0 to 1), ``lr`` (of the
-            epoch's last step), ``val_balanced_acc`` (mean of the classes' recalls),
-            ``val_worst_recall``, ``recall/<class>`` (up to `MOST_CLASSES`), ``peak_lr`` (of the
-            whole schedule, scaled to the batch), ``images_per_s`` (training only), ``seconds`` (the
-            whole epoch) and the model's own measures.
+            ``epoch``, ``train_loss``, what `validate` gives, ``lr`` (of the epoch's last step),
+            ``peak_lr`` (of the whole schedule, scaled to the batch), `throughput` (training only),
+            ``seconds`` (the whole epoch) and what `measure` gives.
 
         Raises:
             Diverged: a loss is not finite; the trial cannot go on.
             OutOfMemory: the batch does not fit.
             Paused: ``stop`` said so.
         """
-        started, begun_at = time.perf_counter(), self.position
+        started = time.perf_counter()
+        begun_at = self.position
         with failures(f"epoch {self.epoch + 1}"):
-            self._net.train()
+            self.net.train()
             train_loss = self._train_epoch(stop)
             if self._ema:
                 self._ema.settle()
             trained = time.perf_counter()
-            validation = self.evaluate_validation()
-            measures = measure(self.evaluated, self._first_images(_MEASURED_IMAGES))
-        if validation.loss != validation.loss:
-            raise Diverged(
-                f"epoch {self.epoch + 1}",
-                "the validation loss must be finite, got nan",
-                "Lower optim.lr",
-            )
-        size = self.config.optim.batch_size
-        whole = (
-            len(self.train_set) // size * size
-            if self.config.optim.drop_last
-            else len(self.train_set)
-        )
-        images = max(0, whole - begun_at * size)
+            validated = self.validate()
+            measures = self.measure()
+        for name, value in validated.items():
+            if value != value:
+                raise Diverged(
+                    f"epoch {self.epoch + 1}",
+                    f"{name} must be finite, got nan",
+                    "Lower optim.lr",
+                )
+        items = max(0, self._items - begun_at * self.config.optim.batch_size)
         self.epoch += 1
-        self.position, self._loss_sum = 0, torch.zeros((), device=self.device)
+        self.position = 0
+        self._loss_sum = torch.zeros((), device=self.device)
         row: Row = {
             "epoch": self.epoch,
             "train_loss": train_loss,
-            "val_loss": validation.loss,
-            "val_acc": validation.accuracy,
-            **recall_row(validation, self.facts.classes),
+            **validated,
             "lr": self.optimizer.param_groups[0]["lr"],
             "peak_lr": self.config.optim.peak_lr,
-            "images_per_s": images / (trained - started),
+            self.throughput: items / (trained - started),
             "seconds": time.perf_counter() - started,
             **measures,
         }
         self.history.append(row)
         return row
 
-    def evaluate_validation(self) -> Evaluation:
-        """Evaluate on the validation split."""
-        return self._evaluate(self.val_set)
+    @property
+    def _items(self) -> int:
+        # Items that an epoch trains on.
+        size = self.config.optim.batch_size
+        return self.n_train // size * size if self.config.optim.drop_last else self.n_train
 
-    def evaluate_test(self, test: ImageSet) -> Evaluation:
-        """Evaluate on the test split; for finished winners only."""
-        return self._evaluate(test.to(self.device))
-
-    def _evaluate(self, data: ImageSet) -> Evaluation:
-        size, classes = self.config.train.eval_batch_size, self.config.model.classes
-        return evaluate(self.evaluated, data, self.augment.normalize, size, classes, self.ranks)
-
-    def save(
-        self, folder: CheckpointFolder, metric: str = "val_acc", maximize: bool = True
-    ) -> Path:
+    def save(self, folder: CheckpointFolder, metric: str, maximize: bool = True) -> Path:
         """Write a checkpoint of where the training stands; a whole epoch is also kept as the best
         where ``metric`` says so.
 
@@ -237,7 +251,8 @@ class TrialRun:
         Raises:
             CheckpointError: the checkpoint is of another configuration.
         """
-        theirs, ours = TrialConfig.model_validate_json(state["config"]), self.config
+        theirs = type(self.config).model_validate_json(state["config"])
+        ours = self.config
         # More epochs or another device are the same trial going on elsewhere; anything else is
         # another trial.
         if theirs.model_copy(update={"train": ours.train}) != ours:
@@ -273,15 +288,16 @@ class TrialRun:
 
     @torch.inference_mode()
     def measure_latency(self, repeats: int = 20) -> float:
-        """Seconds of one image's forward pass on the trial's device: the median of ``repeats``,
+        """Seconds of one item's forward pass on the trial's device: the median of ``repeats``,
         after two to warm up.
         """
-        net, image_1CHW = self.evaluated, self._first_images(1)
+        net = self.evaluated
+        inputs = self.example(1)
         net.eval()
         times = []
         for _ in range(repeats + 2):
             started = time.perf_counter()
-            net(image_1CHW)
+            net(inputs)
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             times.append(time.perf_counter() - started)
@@ -326,16 +342,12 @@ class TrialRun:
         return float(total) / sum(map(len, batches))
 
     def _batches(self, order: torch.Generator) -> list[torch.Tensor]:
-        optim, device = self.config.optim, self.train_set.index_device
+        optim = self.config.optim
         return list(
             epoch_batches(
-                len(self.train_set), optim.batch_size, order, optim.drop_last, device=device
+                self.n_train, optim.batch_size, order, optim.drop_last, device=self.index_device
             )
         )
-
-    def _first_images(self, count: int) -> torch.Tensor:
-        # Of the validation split, ready for the model.
-        return self.augment.normalize(self.val_set.batch(slice(0, count))[0])
 
     def _agreed(self, stop: bool) -> bool:
         # One rank knows by itself: nothing to wait for, no word from the device.
@@ -346,38 +358,30 @@ class TrialRun:
         )
 
     def _train_step(self, index_B: torch.Tensor, step: int, steps: int) -> torch.Tensor:
-        # Returns the sum of the loss over this rank's images.
-        config, ranks = self.config, self.ranks
+        # Returns the sum of the loss over this rank's items.
+        config = self.config
+        ranks = self.ranks
         # dropout and drop-path draw from the global generator
-        for seed in (torch.manual_seed, self._generator.manual_seed):
+        for seed in (torch.manual_seed, self.generator.manual_seed):
             seed(derive(config.seed, "step", self.epoch, step, ranks.rank))
         mine_B = index_B[ranks.share(len(index_B))]
-        # A rank without an image goes through the motions for one of weight 0: the others wait for
+        # A rank without an item goes through the motions for one of weight 0: the others wait for
         # its gradients.
         parts = (
             mine_B.split(config.train.micro_batch or len(mine_B)) if len(mine_B) else (index_B[:1],)
         )
         total = torch.zeros((), device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
-        for part, index in enumerate(parts):
-            self.model.norms_held = part > 0
-            with ranks.apart(self._net) if part < len(parts) - 1 else contextlib.nullcontext():
-                batch = self.train_set.batch(index)
-                loss = self._loss(*self.augment(*batch, self._generator, len(index) / len(index_B)))
-                images = len(index) if len(mine_B) else 0
-                # ranks are averaged, so that images count alike wherever they are
-                weight = images * ranks.world / len(index_B)
+        for part, index_M in enumerate(parts):
+            with ranks.apart(self.net) if part < len(parts) - 1 else contextlib.nullcontext():
+                loss = self.loss(index_M, len(index_M) / len(index_B), first=part == 0)
+                items = len(index_M) if len(mine_B) else 0
+                # ranks are averaged, so that items count alike wherever they are
+                weight = items * ranks.world / len(index_B)
                 self._precision.backward(loss if weight == 1 else loss * weight)
-                total += loss.detach() * images
+                total += loss.detach() * items
         self._update(self.epoch * steps + step, steps)
         return total
-
-    def _loss(self, x_BCHW: torch.Tensor, targets_BK: torch.Tensor) -> torch.Tensor:
-        with self._precision.autocast():
-            logits_BK = self._net(x_BCHW)
-        return (
-            soft_cross_entropy(logits_BK, targets_BK, self._weights_K) + self.model.regularization()
-        )
 
     def _update(self, step: int, steps_per_epoch: int) -> None:
         optim = self.config.optim

@@ -35,7 +35,7 @@ LAUNCHER = Path(__file__).with_name("forked_worker.py")
 POSSIBLE = sys.platform == "linux"
 """Whether there are such sockets, and libraries that may be forked once they are imported."""
 _NEEDED = (
-    "hopsearch.training.process.job",
+    "hopsearch.jobs.job",
     "torch._dynamo",  # torch's optimizers, at their first step
     "pandas",  # Ray Tune, as all below
     "pyarrow.fs",

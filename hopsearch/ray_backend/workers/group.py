@@ -16,6 +16,7 @@ import torch.distributed as dist
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not in __all__
 
+from hopsearch.jobs.job import JobRun, Progress, cause
 from hopsearch.ray_backend.cluster.interface import hosted_store, meet_where_ray_does
 from hopsearch.ray_backend.workers.sealed_job import unseal
 from hopsearch.ray_backend.workers.spot_notice import (
@@ -26,7 +27,6 @@ from hopsearch.ray_backend.workers.spot_notice import (
     told_to_leave,
 )
 from hopsearch.training import Ranks
-from hopsearch.training.process.job import JobRun, Progress, cause
 
 # for a rank in an operation of the group; one that dies is noticed at once
 _PATIENCE = datetime.timedelta(minutes=10)

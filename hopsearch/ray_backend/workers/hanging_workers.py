@@ -9,9 +9,9 @@ from typing import Any
 
 import ray
 
+from hopsearch.jobs.job import Progress
 from hopsearch.orchestration.failures.hang_watch import Watch
 from hopsearch.study import State, TrialRecord
-from hopsearch.training.process.job import Progress
 
 LOOK_EVERY = 5.0  # seconds between two looks whether a worker hangs
 # seconds that reading one may take, where a machine may have to decode them all before its first

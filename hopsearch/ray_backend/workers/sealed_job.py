@@ -9,7 +9,7 @@ import uuid
 from ray.experimental import internal_kv
 
 from hopsearch.core.redaction import holds_secret
-from hopsearch.training.process.job import Job
+from hopsearch.jobs.job import Job
 
 _SCHEME, _NAMESPACE = "sealed://", b"hopsearch"
 

@@ -10,13 +10,13 @@ import ray
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from hopsearch.jobs.job import Job, Progress
 from hopsearch.orchestration.failures.hang_watch import Watch
 from hopsearch.orchestration.resources import TrialResources
 from hopsearch.ray_backend.workers.hanging_workers import awaited, to_read
 from hopsearch.ray_backend.workers.worker import Finisher, answer
 from hopsearch.study import TrialRecord
 from hopsearch.training import Row
-from hopsearch.training.process.job import Job, Progress
 
 _ROOM = 15  # seconds to wait for a whole machine
 _RESUMES = "the training resumes from the last epoch"

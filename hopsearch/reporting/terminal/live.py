@@ -17,12 +17,12 @@ from rich.text import Text
 
 from hopsearch.core.durations import clock
 from hopsearch.core.terminal_tables import Column, fitted, packed, settings
+from hopsearch.jobs.job import Drawn
 from hopsearch.orchestration.time_left import forecast
 from hopsearch.reporting.leaderboard import varied
 from hopsearch.study import State, StudyView, TrialRecord, make_pruner
 from hopsearch.study.stopping.rung_judgements import latest
 from hopsearch.training import Row
-from hopsearch.training.process.job import Drawn
 
 _STYLES = {
     State.COMPLETE: "green",

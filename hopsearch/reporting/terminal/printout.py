@@ -6,16 +6,15 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
+from hopsearch.core.metrics import Kind
 from hopsearch.core.redaction import redact
 from hopsearch.core.terminal_tables import Column, fitted, settings, short
 from hopsearch.reporting.leaderboard import Row, leaderboard, summary, varied
 from hopsearch.study.reader import StudyView
 from hopsearch.study.record.attrs import ELECTION
 from hopsearch.study.stopping.rung_judgements import latest
-from hopsearch.study.verdicts import BALANCED, no_better_words, winner_values, winner_verdicts
+from hopsearch.study.verdicts import no_better_words, winner_values, winner_verdicts
 from hopsearch.study.winner_choice import election_words
-
-_BESIDE = {"val_acc": "val_acc", BALANCED: "balanced"}  # short: the table is wide
 
 
 class _Discreet(Console):
@@ -99,34 +98,41 @@ def _winner(view: StudyView, winner: Mapping[str, Any], console: Console) -> Non
     reads = f"(test split read for {winner['test_reads']} winner(s)" + (
         f"; it is {part})" if part else ")"
     )
+    metrics = view.identity.metrics
+    values = winner_values(winner, images, metrics)
     weights = f"weights in {view.folder / winner['folder']}"
     console.print(
-        f"winner: trial {winner['trial']}, {winner_values(winner, images)} {reads}; {weights}",
+        f"winner: trial {winner['trial']}, {values} {reads}; {weights}",
         markup=False,
     )
     if how := election_words(view.optuna.user_attrs.get(ELECTION)):
         console.print(f"winner: {how}", markup=False)
-    for sentence in winner_verdicts(winner, images, classes):
+    for sentence in winner_verdicts(winner, images, classes, metrics):
         console.print(f"winner: {sentence}", markup=False)
 
 
 def _columns(view: StudyView, rows: Sequence[Row]) -> list[Column]:
     records = [row.record for row in rows]
     stars = [" *" if row.front and len(view.objectives) > 1 else "" for row in rows]
-    other = "val_acc" if view.objective == BALANCED else BALANCED
+    # one more: the table is wide
+    beside = next(
+        (
+            metric
+            for metric in view.identity.metrics
+            if metric.kind != Kind.NUMBER and metric.name != view.objective
+        ),
+        None,
+    )
     columns = [
         Column("rank", [f"{row.rank or '-'}{star}" for row, star in zip(rows, stars, strict=True)]),
         Column("trial", [str(record.number) for record in records]),
         Column("state", [row.state for row in rows], left=True),
         Column(view.objective, ["" if row.value is None else f"{row.value:.4f}" for row in rows]),
     ]
-    if any(other in row.peak for row in rows):
-        columns.append(
-            Column(
-                _BESIDE[other],
-                [f"{row.peak[other]:.4f}" if other in row.peak else "" for row in rows],
-            )
-        )
+    if beside and any(beside.name in row.peak for row in rows):
+        known = [row.peak.get(beside.name) for row in rows]
+        cells = ["" if value is None else f"{value:.4f}" for value in known]
+        columns.append(Column(beside.short, cells))
     columns.append(Column("epochs", [str(row.epochs) for row in rows]))
     columns.append(
         Column("params", [f"{record.cost.get('params', 0):,}" for record in records], order=1)

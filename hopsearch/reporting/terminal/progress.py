@@ -8,9 +8,10 @@ from types import TracebackType
 from rich.console import Console
 
 from hopsearch.core.durations import clock
+from hopsearch.core.metrics import Metric
+from hopsearch.jobs.job import Progress
 from hopsearch.reporting.tensorboard import EventFile, tag_of
 from hopsearch.training import Row, TrialConfig
-from hopsearch.training.process.job import Progress
 
 
 class Curve:
@@ -22,13 +23,15 @@ class Curve:
     Args:
         folder: of the event file.
         trial: what is trained.
+        metric: the one that is shown.
         console: where lines go.
     """
 
-    def __init__(self, folder: Path, trial: TrialConfig, console: Console) -> None:
+    def __init__(self, folder: Path, trial: TrialConfig, metric: Metric, console: Console) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         self._file, self._console = EventFile(folder), console
         self._epochs = trial.train.epochs
+        self._metric = metric
         self._rows: list[Row] = []
         self._began, self._first = time.monotonic(), 0
 
@@ -62,14 +65,15 @@ class Curve:
             self._console.print(self._line(new[-1]), highlight=False)
 
     def _line(self, row: Row) -> str:
-        best = max(self._rows, key=lambda known: known["val_acc"])
+        name = self._metric.name
+        sign = 1 if self._metric.maximize else -1
+        best = max(self._rows, key=lambda known: sign * known[name])
         done, seconds = int(row["epoch"]), time.monotonic() - self._began
         left = ""
         if done > self._first:
             left = f", about {clock(seconds / (done - self._first) * (self._epochs - done))} left"
         return (
-            f"epoch {done}/{self._epochs}: train_loss {row['train_loss']:.4f}, val_acc "
-            f"{row['val_acc']:.4f} "
-            f"(best {best['val_acc']:.4f} at {int(best['epoch'])}), {row['images_per_s']:,.0f} "
-            f"images/s{left}"
+            f"epoch {done}/{self._epochs}: train_loss {row['train_loss']:.4f}, {name} "
+            f"{row[name]:.4f} (best {best[name]:.4f} at {int(best['epoch'])}), "
+            f"{row['images_per_s']:,.0f} images/s{left}"
         )

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from hopsearch.core.errors import StudyError
+from hopsearch.core.metrics import Metric, metrics_from
 from hopsearch.core.redaction import redact_all
 from hopsearch.data import DataConfig
 from hopsearch.data.identity import data_difference, kept
 from hopsearch.space import SPACE_KEYS, Space
 from hopsearch.study.record.format import FORMAT, require_format
+from hopsearch.tasks.images.metrics import METRICS
 
 # studies record a recipe's own name; what this one stood for at first has its own since
 _RENAMED = {"paper": "paper-v1"}
@@ -25,7 +27,8 @@ class Identity:
 
     Attributes:
         name: the study's name.
-        space: the resolved search space, command-line overrides included.
+        space: the resolved search space, command-line overrides included; without an objective of
+            its own it gets the task's first metric.
         data: what the trials are trained on: source, image size, fingerprint of the split.
         recipe: the recipe under the trials' own values.
         constraint: hard limits on a configuration's cost.
@@ -40,6 +43,19 @@ class Identity:
     constraint: dict[str, Any]
     seed: int
     origin: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        first = self.metrics[0]
+        space = self.space.with_objective(first.name, first.direction)
+        object.__setattr__(self, "space", space)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What the epochs of its trials report, as the study itself has it noted: a study is read
+        without its task's code. Those that do not note it are of images.
+        """
+        noted = self.origin.get("metrics")
+        return metrics_from(noted) if noted else METRICS
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON, without the passwords of a command line."""

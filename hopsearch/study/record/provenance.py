@@ -9,7 +9,6 @@ from typing import Any
 
 import hopsearch
 from hopsearch.core.redaction import redacted_words
-from hopsearch.data import DataConfig, DataFacts, data_settings
 
 
 def origin() -> dict[str, Any]:
@@ -31,15 +30,3 @@ def origin() -> dict[str, Any]:
         **packages,
         "command": redacted_words(sys.argv[1:]),
     }
-
-
-def about_data(data: DataConfig, facts: DataFacts) -> dict[str, Any]:
-    """What a model card and a report say of the data, where the images themselves may not be at
-    hand.
-    """
-    images = {"train": facts.n_train, "val": facts.n_val, "test": facts.n_test}
-    return {"data": {**data_settings(data), **facts.parts}, "images": images, **_classes(facts)}
-
-
-def _classes(facts: DataFacts) -> dict[str, Any]:
-    return {"classes": list(facts.classes), "val_by_class": list(facts.val_by_class)}

@@ -11,10 +11,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from hopsearch.core.config import Settings
 from hopsearch.core.durations import clock
-from hopsearch.data import DataConfig, Splits, load
 from hopsearch.data.files.progress import watched_by
 from hopsearch.data.splits import forget
+from hopsearch.tasks import Task
+from hopsearch.tasks.contract import Data
 
 _QUIET = 0.5  # seconds in which nothing is shown: what is in the cache takes less
 _REDRAWN = 0.2
@@ -22,21 +24,21 @@ _EVERY = 10.0  # seconds between two lines of a log
 _WIDTH = 30  # characters of a notebook's bar
 
 
-def read_images(config: DataConfig, console: Console) -> Splits:
-    """`load`, shown on ``console``: a bar with images per second and the time left, lines in a log;
-    then the summary.
+def read_data(task: Task, config: Settings, console: Console) -> Data:
+    """`Task.load`, shown on ``console``: a bar with images per second and the time left, lines in a
+    log; then the summary.
 
     The folder is looked at again, also where this process has read it before.
 
     Raises:
-        DataError: see `load`.
+        DataError: see `Task.load`.
     """
     forget()
     with ReadingView(console) as view, watched_by(view):
-        splits = load(config)
-    for line in splits.facts.summary:
+        data = task.load(config)
+    for line in data.facts.summary:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    skipped = splits.facts.skipped
+    skipped = getattr(data.facts, "skipped", ())
     if skipped:
         more = " …" if len(skipped) > 3 else ""
         console.print(
@@ -44,7 +46,7 @@ def read_images(config: DataConfig, console: Console) -> Splits:
             markup=False,
             soft_wrap=True,
         )
-    return splits
+    return data
 
 
 class ReadingView:

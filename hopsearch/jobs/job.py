@@ -7,32 +7,23 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 
-from hopsearch.artifact.folder import config_of, write_config, write_weights
 from hopsearch.core.config import Settings
 from hopsearch.core.errors import CheckpointError, TrialFailure, UserError
 from hopsearch.core.redaction import formatted, redact
-from hopsearch.data import DataConfig, Splits, load
+from hopsearch.jobs.journalled import journalled
+from hopsearch.space import DEFAULT_TASK
 from hopsearch.storage.mirror import Mirror
 from hopsearch.storage.storage_lease import Fence
-from hopsearch.training import (
-    CheckpointFolder,
-    Paused,
-    Ranks,
-    Row,
-    TrialConfig,
-    TrialRun,
-    confusions,
-    results_of,
-)
-from hopsearch.training.pictures import draw
-from hopsearch.training.process.metrics import journalled
+from hopsearch.tasks import find_task
+from hopsearch.tasks.contract import Data, Run
+from hopsearch.training import CheckpointFolder, Paused, Ranks, Row, TrialConfig
 
 FailureKind = Literal["trial", "search"]
 Drawn = dict[int, dict[str, str]]
@@ -55,9 +46,11 @@ class Job(Settings):
 
     number: int
     """The trial's number in the study."""
-    trial: TrialConfig
+    task: str = DEFAULT_TASK
+    """What a trial trains, by name; see `hopsearch.tasks.find_task`."""
+    trial: SerializeAsAny[TrialConfig]
     """What to train."""
-    data: DataConfig
+    data: SerializeAsAny[Settings]
     """What to train it on."""
     folder: str
     """Where its checkpoints go."""
@@ -71,16 +64,26 @@ class Job(Settings):
     """Whether the trial begins now: what its folder holds is then of a trial whose number was lost
     with a machine.
     """
-    objective: str = "val_acc"
-    """The metric whose best epoch is kept."""
+    objective: str = ""
+    """The metric whose best epoch is kept; empty: the task's first."""
     maximize: bool = True
-    """Whether larger is better."""
+    """Whether larger is better, of a metric that is named."""
     latency: bool = False
     """Whether to measure how long the model takes for one image, on the trial's own device."""
     threads: int = Field(default=1, ge=1)
     """CPU threads."""
     pictures: tuple[int, ...] = ()
     """Epochs after which to draw the model for TensorBoard."""
+
+    @field_validator("trial", "data", mode="before")
+    @classmethod
+    def _of_the_task(cls, value: Any, known: ValidationInfo) -> Any:
+        # From JSON: which settings there are, the task says.
+        if not isinstance(value, Mapping):
+            return value
+        task = find_task(known.data["task"])
+        schema: type[Settings] = task.config if known.field_name == "trial" else task.data
+        return schema.model_validate(value)
 
 
 class Progress(Settings):
@@ -137,7 +140,11 @@ class JobRun:
         self.folder = CheckpointFolder(Path(job.folder))
         self._mirror = Mirror(job.mirror, job.fence) if job.mirror else None
         self._pictures = Path(job.folder) / "pictures.json"
-        self._run: TrialRun | None = None
+        self._task = find_task(job.task)
+        first = self._task.metrics[0]
+        self._objective = job.objective or first.name
+        self._maximize = job.maximize if job.objective else first.maximize
+        self._run: Run | None = None
         self._stepped = 0.0  # when the current epoch began
 
     def advance(self, stop: Callable[[], bool] | None = None) -> Progress:
@@ -189,10 +196,11 @@ class JobRun:
         Returns:
             The number of threads.
         """
-        splits, times = load(self.job.data), {}
+        data = self._task.load(self.job.data)
+        times = {}
         for threads in (self.job.threads, most):
             torch.set_num_threads(threads)
-            run = TrialRun(self.job.trial, splits)
+            run = self._task.start(self.job.trial, data)
             if run.device.type != "cpu":
                 return self.job.threads
             times[threads] = run.time_epoch(_TIMED_STEPS)
@@ -209,11 +217,9 @@ class JobRun:
             mirror: a storage for a copy of them.
 
         Returns:
-            ``epoch`` of the weights, ``epochs`` trained, ``val_acc``, ``val_balanced_acc``,
-            ``val_loss``, the same of the test split, the objective, ``metrics`` (what else the
-            journal would keep of the weights' epoch), ``by_class`` (``hits`` and ``images`` of each
-            split, a number a class) and ``confusions`` of the test split (true class, class said,
-            images).
+            ``epoch`` of the weights, ``epochs`` trained, the task's metrics of both splits, the
+            objective, ``metrics`` (what else the journal would keep of the weights' epoch), and
+            what else the task keeps of a winner, see `TrialRun.results`.
 
         Raises:
             CheckpointError: the trial's best checkpoint is gone.
@@ -221,7 +227,7 @@ class JobRun:
         if self._run is not None and self._run.ranks.world > 1:  # the others have no part in this
             self._run.ranks.leave()
             self._run = None
-        run, splits = self._built()
+        run, data = self._built()
         best = self.folder.load_best()
         if best is None:
             raise CheckpointError(
@@ -231,29 +237,19 @@ class JobRun:
             )
         epochs = run.epoch
         run.load_state_dict(best)
-        held_out = splits.read_test()
-        validation, test = run.evaluate_validation(), run.evaluate_test(held_out)
-        write_model(run, target)
+        results = run.results(data)
+        self._task.publish(run, target)
         if mirror:
             Mirror(mirror, self.job.fence).push(target)
         row = run.history[-1]
-        noted = {
-            name: row[name]
-            for name in ("val_acc", "val_balanced_acc", "val_loss", self.job.objective)
-            if name in row
-        }
+        noted = {name: row[name] for name in (*results, self._objective) if name in row}
+        metrics = [metric.name for metric in self._task.metrics]
         return {
             "epoch": run.epoch,
             "epochs": epochs,
             # with other threads a sum may round otherwise: the journal's value stands
-            **(results_of("val", validation) | noted),
-            **results_of("test", test),
-            "metrics": journalled(row, self.job.objective)[0],
-            "by_class": {
-                part: {"hits": each.hits, "images": each.images}
-                for part, each in (("val", validation), ("test", test))
-            },
-            "confusions": confusions(held_out.labels_N.to(test.said_N.device), test.said_N),
+            **(results | noted),
+            "metrics": journalled(row, self._objective, metrics)[0],
         }
 
     def _advance(self, stop: Callable[[], bool] | None) -> Progress:
@@ -283,22 +279,24 @@ class JobRun:
         self._save(run)
         return Progress(rows=(row,), pictures=drawn, held=self._held(), done=run.done)
 
-    def _save(self, run: TrialRun) -> None:
+    def _save(self, run: Run) -> None:
         if run.ranks.rank == 0:
-            run.save(self.folder, self.job.objective, self.job.maximize)
+            run.save(self.folder, self._objective, self._maximize)
             if self._mirror:
                 self._mirror.push(self.folder.path)
 
     def _held(self) -> int:
         return self.folder.size(linked=self._mirror is None)
 
-    def _draw(self, run: TrialRun) -> Drawn:
+    def _draw(self, run: Run) -> Drawn:
         if run.epoch not in self.job.pictures or run.ranks.rank > 0:
             return {}
         self.folder.path.mkdir(parents=True, exist_ok=True)
         try:
             drawn = {
-                run.epoch: {tag: base64.b64encode(png).decode() for tag, png in draw(run).items()}
+                run.epoch: {
+                    tag: base64.b64encode(png).decode() for tag, png in self._task.draw(run).items()
+                }
             }
         except Exception as error:  # no picture is worth a trial
             (self.folder.path / "pictures.error.txt").write_text(formatted(error), encoding="utf-8")
@@ -324,16 +322,16 @@ class JobRun:
         with (self.folder.path / "epochs.log").open("a", encoding="utf-8") as file:
             file.write(f"{epoch} {socket.gethostname()} {os.getpid()}\n")
 
-    def _built(self) -> tuple[TrialRun, Splits]:
+    def _built(self) -> tuple[Run, Data]:
         # remembered by the process: only the first trial of a worker waits for it
-        splits = load(self.job.data)
+        data = self._task.load(self.job.data)
         if self._run is None:
             torch.set_num_threads(self.job.threads)
-            self._run = TrialRun(self.job.trial, splits)
+            self._run = self._task.start(self.job.trial, data)
             if self._run.ranks.rank == 0:
                 self._settle_folder()
             self._run.load_newest(self.folder)
-        return self._run, splits
+        return self._run, data
 
     def _settle_folder(self) -> None:
         if self.job.fresh:
@@ -345,16 +343,3 @@ class JobRun:
         self.folder.tidy()
         if self._mirror:
             self._mirror.pull(self.folder.path)
-
-
-def write_model(run: TrialRun, target: Path) -> None:
-    """Write the weights that are evaluated, and the config that builds their model, into
-    ``target``.
-    """
-    target.mkdir(parents=True, exist_ok=True)
-    write_weights(target / "model.safetensors", run.evaluated.state_dict())
-    trial = json.loads(run.config.model_dump_json())
-    about = config_of(
-        run.config.model, run.facts.classes, trial, folded=False, crop_pct=run.facts.crop_pct
-    )
-    write_config(target, about)

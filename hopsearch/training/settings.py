@@ -1,16 +1,13 @@
 """A trial's config: everything about a training that is not the data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
-from hopsearch.core.config import Settings, brief, choices, parse, unflatten
+from hopsearch.core.config import Settings, brief, choices, unflatten
 from hopsearch.core.errors import ConfigError
-from hopsearch.data import AugmentConfig, DataFacts
-from hopsearch.models import ModelConfig, parse_model
-from hopsearch.training.recipe.known_optimizers import ADAMW, OPTIMIZERS, OWN_SETTINGS
-from hopsearch.training.recipe.papers import fit_lengths, recipe
+from hopsearch.training.known_optimizers import ADAMW, OPTIMIZERS, OWN_SETTINGS
 
 
 class OptimConfig(Settings):
@@ -152,27 +149,24 @@ class TrainConfig(Settings):
     """Keep only the blocks' inputs for the backward pass and compute the blocks again there: less
     memory, more time.
     """
-    class_weights: Literal["none", "balanced"] = "none"
-    """balanced: in the training loss each class counts as much as any other, however few images it
-    has; none: each image does.
-    """
     eval_batch_size: int = Field(default=512, gt=0)
     """Images a forward pass in evaluation."""
 
 
 class TrialConfig(Settings):
-    """One trial, whole: with the data set it determines the training bit for bit on a CPU."""
+    """One trial, whole: with the data set it determines the training bit for bit on a CPU.
 
-    model: SerializeAsAny[ModelConfig]
-    """The family's own config."""
+    A task's own config gives ``model`` and ``train`` the types that it needs, and may add sections.
+    """
+
+    model: SerializeAsAny[Settings]
+    """Sizes and switches of the model."""
     optim: OptimConfig = OptimConfig()
     """Optimizer and schedule."""
-    augment: AugmentConfig = AugmentConfig()
-    """Augmentation, mixing and label smoothing."""
-    train: TrainConfig = TrainConfig()
+    train: SerializeAsAny[TrainConfig] = TrainConfig()
     """Length and machinery."""
     seed: int = Field(default=0, ge=0)
-    """Initial weights, order of images, augmentation and drop-path all follow from it."""
+    """Initial weights, order of the items and all other randomness follow from it."""
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> "TrialConfig":
@@ -183,73 +177,39 @@ class TrialConfig(Settings):
         return self
 
 
-SECTIONS: tuple[str, ...] = ("model", "optim", "augment", "train")
+def sections_of(config: type[TrialConfig]) -> tuple[str, ...]:
+    """The first words of a trial's settings: ``model``, ``optim``, …."""
+    return tuple(name for name in config.model_fields if name != "seed")
 
 
-def resolve(
-    values: Mapping[str, Any],
-    facts: DataFacts,
-    seed: int,
-    recipe_name: str = "default",
-    place: str = "config",
-) -> TrialConfig:
-    """Build a trial's config from dotted values: recipe below, values above, sizes from the data.
-
-    Args:
-        values: dotted names and values; must have ``model.family``.
-        facts: the data set's image size, channels and classes fill the model's.
-        seed: the trial's seed.
-        recipe_name: see `hopsearch.training.recipe.papers.recipe`.
-        place: first words of an error.
+def read_sections(
+    values: Mapping[str, Any], sections: Sequence[str], place: str
+) -> dict[str, dict[str, Any]]:
+    """Dotted values by section.
 
     Raises:
-        ConfigError: unknown name, wrong type, or a broken rule.
-    """
-    family = str(values.get("model.family", "imixer"))
-    _require_settings(values, place)
-    settings, _ = fit_lengths(recipe_name, recipe(recipe_name, family, place), values)
-    tree = unflatten({"model.family": family} | settings | dict(values))
-    for section in tree:
-        if section not in SECTIONS:
-            raise ConfigError(
-                f"{place}: {section}",
-                f"unknown section, got {section!r}",
-                choices(section, SECTIONS),
-            )
-    sizes = {
-        "image_size": facts.image_size,
-        "channels": facts.channels,
-        "classes": len(facts.classes),
-    }
-    for key, value in sizes.items():
-        if tree["model"].get(key, value) != value:
-            rule = f"comes from the data, which have {value}, got {tree['model'][key]!r}"
-            raise ConfigError(
-                f"{place}: model: {key}", rule, "Leave it out; data.image_size= resizes the images"
-            )
-    parts = {
-        "model": parse_model(tree["model"] | sizes, f"{place}: model"),
-        "optim": parse(OptimConfig, tree.get("optim", {}), f"{place}: optim"),
-        "augment": parse(AugmentConfig, tree.get("augment", {}), f"{place}: augment"),
-        "train": parse(TrainConfig, tree.get("train", {}), f"{place}: train"),
-    }
-    return parse(TrialConfig, parts | {"seed": seed}, place)
-
-
-def _require_settings(values: Mapping[str, Any], place: str) -> None:
-    """Refuse a section that is given one value, and a name below a setting: one would hide the
-    other.
+        ConfigError: an unknown section, a section that is given one value, or a name below a
+            setting: one would hide the other.
     """
     for name, value in values.items():
         section, *rest = name.split(".")
-        if section in SECTIONS and not rest:
+        if section in sections and not rest:
             rule = f"is a group of settings, got {brief(value)}"
             raise ConfigError(
                 f"{place}: {name}", rule, f"Give one of them: {section}.<name>=…, see --help"
             )
-        if section in SECTIONS and len(rest) > 1:
+        if section in sections and len(rest) > 1:
             raise ConfigError(
                 f"{place}: {name}",
                 "unknown key",
                 f"{section}.{rest[0]} takes one value, and has no settings below it",
             )
+    tree: dict[str, dict[str, Any]] = unflatten(values)
+    for section in tree:
+        if section not in sections:
+            raise ConfigError(
+                f"{place}: {section}",
+                f"unknown section, got {section!r}",
+                choices(section, sections),
+            )
+    return tree

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from hopsearch.models import Mixer
 from hopsearch.models.mlps import Mlp
-from hopsearch.training.trial import TrialRun
+from hopsearch.tasks.images.trial import ImageTrialRun
 
 _IMAGES = 2048  # of the validation split at most: a picture is no measurement
 _BLOCKS, _TILES = 3, 8  # the first, middle and last block; at most so many output tokens a side
@@ -27,7 +27,7 @@ _WRONG = 12
 Pixels = npt.NDArray[np.uint8]
 
 
-def draw(run: TrialRun) -> dict[str, bytes]:
+def draw(run: ImageTrialRun) -> dict[str, bytes]:
     """All pictures of where ``run`` stands, by TensorBoard tag; some 5 to 60 kB in all.
 
     ``tokens/mixing``: W2 W1 of the token MLPs (of iMixer: without the iteration between the two). A
@@ -113,7 +113,7 @@ def contact_sheet(images_NCHW: Pixels, captions: Sequence[str]) -> Image.Image:
 
 
 @torch.inference_mode()
-def _validation(run: TrialRun) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _validation(run: ImageTrialRun) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     index_M = torch.linspace(0, len(run.val_set) - 1, min(_IMAGES, len(run.val_set))).long()
     model = run.evaluated
     training = model.training

@@ -9,13 +9,12 @@ from typing import Any, TypeVar
 
 from hopsearch.core.config import flatten, parse
 from hopsearch.core.errors import ConfigError, UserError
-from hopsearch.data import DataFacts
 from hopsearch.space import Where, load_space
-from hopsearch.training.recipe.settings import TrainConfig
+from hopsearch.training import TrainConfig
 
 T = TypeVar("T")
 _DIVIDE = "patch_size must divide image_size"
-Opens = Callable[[str, DataFacts, dict[str, Any], str], T]
+Opens = Callable[[str, Any, dict[str, Any], str], T]
 
 
 def names_its_place(opens: Opens[T]) -> Opens[T]:
@@ -26,7 +25,7 @@ def names_its_place(opens: Opens[T]) -> Opens[T]:
     """
 
     @functools.wraps(opens)
-    def wrapped(name: str, facts: DataFacts, fixed: dict[str, Any], recipe_name: str) -> T:
+    def wrapped(name: str, facts: Any, fixed: dict[str, Any], recipe_name: str) -> T:
         given = dict(fixed)
         if "train.epochs" in given:  # they decide the rungs, before any trial is made
             parse(TrainConfig, {"epochs": given["train.epochs"]}, "command line", below="train.")
@@ -43,9 +42,7 @@ def on_command_line(error: ConfigError, given: Mapping[str, Any]) -> UserError:
     return _placed(error, given, "", None)
 
 
-def _placed(
-    error: ConfigError, given: Mapping[str, Any], source: str, facts: DataFacts | None
-) -> UserError:
+def _placed(error: ConfigError, given: Mapping[str, Any], source: str, facts: Any) -> UserError:
     head, *keys = error.place.split(": ")
     key, flat, marks = ".".join(keys), flatten(given), getattr(source, "marks", {})
     if "unknown section" in error.rule:
@@ -79,7 +76,7 @@ def _named(rule: str, section: str) -> list[str]:
     return [word if "." in word else f"{section}.{word}" for word in words]
 
 
-def _why(name: str, section: str, rule: str, facts: DataFacts | None) -> str:
+def _why(name: str, section: str, rule: str, facts: Any) -> str:
     if name == "model.patch_size" and section == "parameters" and facts and _DIVIDE in rule:
         return (
             f"{rule} (a value of its own for these images, or its default where none of its "

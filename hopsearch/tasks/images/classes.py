@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from hopsearch.training.loop import Evaluation
+from hopsearch.tasks.images.evaluation import Evaluation
 
 MOST_CLASSES = 100
 """Up to so many classes an epoch reports the recall of each, as ``recall/<class>``; above, only

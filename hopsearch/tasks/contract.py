@@ -1,0 +1,253 @@
+"""The contract between a search and what its trials train.
+
+A task says what the data are, what a trial's settings are and how one is trained, costed and
+written; all that follows (rungs, kills, resuming, several GPUs, report, export) knows it through
+`Task` and `hopsearch.training.TrialRun` alone.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from torch import nn
+
+from hopsearch.artifact.folder import CONFIG, WEIGHTS, write_weights
+from hopsearch.command_line.words import Sections
+from hopsearch.core.config import Settings, choices, parse
+from hopsearch.core.errors import ConfigError
+from hopsearch.core.metrics import Metric
+from hopsearch.space import Space
+from hopsearch.training import Cost, TrialConfig, TrialRun
+from hopsearch.training import schedule as schedules
+from hopsearch.training.settings import read_sections, sections_of
+
+EVERY_EPOCH = ("train_loss", "lr", "peak_lr", "seconds")
+"""What every epoch of every task reports beside its metrics; see `TrialRun.step`."""
+
+Run = TrialRun[Any, Any, Any]
+"""A trial of any task."""
+
+
+class FactsLike(Protocol):
+    """What a search needs to know of a data set, whatever it holds."""
+
+    @property
+    def name(self) -> str:
+        """A short name: the study is named after it."""
+
+    @property
+    def n_train(self) -> int:
+        """Items to train on."""
+
+    @property
+    def n_val(self) -> int:
+        """Items to search on."""
+
+    @property
+    def n_test(self) -> int:
+        """Items kept for the end."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the contents and the split: equal for the same data, different for others."""
+
+    @property
+    def summary(self) -> tuple[str, ...]:
+        """What was found, in lines to print."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """`FactsLike`, for a task that has nothing to add.
+
+    Attributes:
+        name, n_train, n_val, n_test, fingerprint, summary: see `FactsLike`.
+    """
+
+    name: str
+    n_train: int
+    n_val: int
+    n_test: int
+    fingerprint: str
+    summary: tuple[str, ...] = ()
+
+
+class Data(Protocol):
+    """What `Task.load` returns: at least its `facts`; the rest is the task's own business."""
+
+    @property
+    def facts(self) -> Any:
+        """See `FactsLike`."""
+
+
+class Task(ABC):
+    """What a trial trains.
+
+    A task gives its metrics and settings as class attributes, and five methods: `load`, `start`,
+    `cost`, and where its trials need more than their own settings, `resolve` and `publish`. It has
+    no state: an instance is made wherever it is needed.
+    """
+
+    name: ClassVar[str]
+    """As messages call it."""
+    metrics: ClassVar[tuple[Metric, ...]]
+    """What every epoch reports of the validation split; the first is the objective where a space
+    names none.
+    """
+    data: ClassVar[type[Settings]]
+    """The settings below ``data.``; one of them is ``source``."""
+    config: ClassVar[type[TrialConfig]]
+    """A trial's settings: a section for each first word."""
+    settings: ClassVar[Sections] = {}
+    """The same for the command line, where a section has one of several classes; empty where
+    `config` says it all.
+    """
+    recipes: ClassVar[tuple[str, ...]] = ("default",)
+    """Names of settings that may lie under a trial's own."""
+    throughput: ClassVar[str] = TrialRun.throughput
+    """The name of the training speed in an epoch's row."""
+
+    # What every task must say.
+
+    @abstractmethod
+    def load(self, data: Any) -> Data:
+        """Read the training and validation data; a second call in a process should be quick.
+
+        Raises:
+            DataError: the data cannot be read.
+        """
+
+    @abstractmethod
+    def start(self, config: Any, data: Any) -> Run:
+        """A trial, nothing of it trained."""
+
+    @abstractmethod
+    def cost(self, config: Any) -> Cost:
+        """What a configuration costs, found out without training it."""
+
+    # What most tasks need not say.
+
+    def about(self, facts: Any) -> dict[str, Any]:
+        """What the conditions of a space may know of the data: ``n_train``, …."""
+        return {"n_train": facts.n_train}
+
+    def resolve(
+        self,
+        values: Mapping[str, Any],
+        facts: Any,
+        seed: int,
+        recipe: str = "default",
+        place: str = "config",
+    ) -> TrialConfig:
+        """A trial's config from dotted values.
+
+        Args:
+            values: dotted names and values.
+            facts: of the data.
+            seed: the trial's seed.
+            recipe: one of `recipes`.
+            place: first words of an error.
+
+        Raises:
+            ConfigError: unknown name, wrong type, or a broken rule.
+        """
+        settings = {**self.recipe(recipe, ""), **values}
+        tree = read_sections(settings, sections_of(self.config), place)
+        parts = {
+            name: parse(_class_of(self.config, name), tree[name], f"{place}: {name}")
+            for name in tree
+        }
+        return parse(self.config, parts | {"seed": seed}, place)
+
+    def publish(self, run: Run, folder: Path) -> None:
+        """Write a finished winner's model for others: weights as safetensors, and a config.json
+        with the whole trial.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        model: nn.Module = run.evaluated
+        write_weights(folder / WEIGHTS, model.state_dict())
+        trial = json.loads(run.config.model_dump_json())
+        about = {"hopsearch": {"task": self.name, "trial": trial}}
+        (folder / CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+    def draw(self, run: Run) -> dict[str, bytes]:
+        """Pictures of where a trial stands, as PNG by TensorBoard tag."""
+        return {}
+
+    def reported(self, facts: Any) -> list[str]:
+        """What every epoch reports, by name."""
+        return [*(metric.name for metric in self.metrics), *EVERY_EPOCH, self.throughput]
+
+    def measured(self, trial: Any) -> tuple[str, ...]:
+        """What the epochs of this configuration report beside that."""
+        return ()
+
+    def identify(self, data: Any, facts: Any) -> dict[str, Any]:
+        """What a study is asked to train on: two studies with different ones are not the same."""
+        return {**data.model_dump(mode="json"), "fingerprint": facts.fingerprint}
+
+    def describe(self, data: Any, facts: Any) -> dict[str, Any]:
+        """What a report says of the data, where they may not be at hand: ``data``, the settings,
+        and ``images``, how many items each split has.
+        """
+        items = {"train": facts.n_train, "val": facts.n_val, "test": facts.n_test}
+        return {"data": data.model_dump(mode="json"), "images": items}
+
+    def viewed(self, data: Any, recipe: str) -> Any:
+        """Data settings with what a recipe says of them below the user's own."""
+        return data
+
+    def recipe(self, name: str, family: str) -> dict[str, Any]:
+        """The dotted settings of a recipe.
+
+        Raises:
+            ConfigError: unknown name.
+        """
+        if name not in self.recipes:
+            raise ConfigError("recipe", f"unknown recipe {name!r}", choices(name, self.recipes))
+        return {}
+
+    def choose_recipe(self, name: str, families: Iterable[str], place: str) -> tuple[str, str]:
+        """The recipe of all these families, and a sentence where that is not the one asked for.
+
+        Raises:
+            ConfigError: unknown name.
+        """
+        self.recipe(name, "")
+        return name, ""
+
+    def adapt(self, space: Space, recipe: str) -> tuple[Space, list[str]]:
+        """A space as it must be under a recipe, and sentences about what was changed.
+
+        Args:
+            space: as the file and the command line say.
+            recipe: the chosen one.
+        """
+        return space, []
+
+    def require_schedule(self, trial: Any, facts: Any, place: str) -> None:
+        """Refuse a schedule that cannot train as it says.
+
+        Raises:
+            ConfigError: see `hopsearch.training.schedule.require_schedule`.
+        """
+        schedules.require_schedule(trial, facts.n_train, place)
+
+    def remarks(self, trial: Any, facts: Any) -> list[str]:
+        """Sentences about what of a trial's settings acts otherwise than it reads."""
+        return schedules.remarks(trial, facts.n_train)
+
+    @property
+    def sections(self) -> Sections:
+        """A trial's settings by the first part of their names, for the command line."""
+        return self.settings or {
+            name: (_class_of(self.config, name),) for name in sections_of(self.config)
+        }
+
+
+def _class_of(config: type[TrialConfig], section: str) -> type[Settings]:
+    found: type[Settings] = config.model_fields[section].annotation  # type: ignore[assignment]
+    return found

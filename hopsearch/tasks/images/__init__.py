@@ -1,0 +1,42 @@
+"""The classification of images by mixers: what this service was built for, and the first task."""
+
+from hopsearch.tasks.images.classes import MOST_CLASSES, confusions, recall_names, results_of
+from hopsearch.tasks.images.cost import estimate_cost
+from hopsearch.tasks.images.evaluation import Evaluation, evaluate
+from hopsearch.tasks.images.metrics import METRICS
+from hopsearch.tasks.images.papers import RECIPES, choose_recipe, recipe, viewed
+from hopsearch.tasks.images.schedule import opening, require_schedule
+from hopsearch.tasks.images.settings import (
+    FROM_DATA,
+    SETTINGS,
+    ImageTrainConfig,
+    ImageTrialConfig,
+    resolve,
+)
+from hopsearch.tasks.images.task import Images, publish
+from hopsearch.tasks.images.trial import ImageTrialRun
+
+__all__ = [
+    "FROM_DATA",
+    "METRICS",
+    "MOST_CLASSES",
+    "RECIPES",
+    "SETTINGS",
+    "Evaluation",
+    "ImageTrainConfig",
+    "ImageTrialConfig",
+    "ImageTrialRun",
+    "Images",
+    "choose_recipe",
+    "confusions",
+    "estimate_cost",
+    "evaluate",
+    "opening",
+    "publish",
+    "recall_names",
+    "recipe",
+    "require_schedule",
+    "resolve",
+    "results_of",
+    "viewed",
+]

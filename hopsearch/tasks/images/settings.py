@@ -1,0 +1,94 @@
+"""A trial's config where images are classified: all about a training that is not the data."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, SerializeAsAny
+
+from hopsearch.command_line.words import Sections
+from hopsearch.core.config import parse
+from hopsearch.core.errors import ConfigError
+from hopsearch.data import AugmentConfig, DataFacts
+from hopsearch.models import FAMILIES, ModelConfig, parse_model
+from hopsearch.tasks.images.papers import fit_lengths, recipe
+from hopsearch.training.settings import OptimConfig, TrainConfig, TrialConfig, read_sections
+
+
+class ImageTrainConfig(TrainConfig):
+    """Length and machinery of one training of a classifier."""
+
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: in the training loss each class counts as much as any other, however few images it
+    has; none: each image does.
+    """
+
+
+class ImageTrialConfig(TrialConfig):
+    """One trial that classifies images."""
+
+    model: SerializeAsAny[ModelConfig]
+    """The family's own config."""
+    augment: AugmentConfig = AugmentConfig()
+    """Augmentation, mixing and label smoothing."""
+    train: ImageTrainConfig = ImageTrainConfig()
+    """Length and machinery."""
+    seed: int = Field(default=0, ge=0)
+    """Initial weights, order of images, augmentation and drop-path all follow from it."""
+
+
+SECTIONS: tuple[str, ...] = ("model", "optim", "augment", "train")
+
+SETTINGS: Sections = {
+    "model": tuple(FAMILIES.values()),
+    "optim": (OptimConfig,),
+    "augment": (AugmentConfig,),
+    "train": (ImageTrainConfig,),
+}
+"""The settings of a trial by the first part of their names: what the command line reads and
+``--help`` lists.
+"""
+
+FROM_DATA = ("image_size", "channels", "classes")
+"""Settings of a model that the data decide."""
+
+
+def resolve(
+    values: Mapping[str, Any],
+    facts: DataFacts,
+    seed: int,
+    recipe_name: str = "default",
+    place: str = "config",
+) -> ImageTrialConfig:
+    """Build a trial's config from dotted values: recipe below, values above, sizes from the data.
+
+    Args:
+        values: dotted names and values; must have ``model.family``.
+        facts: the data set's image size, channels and classes fill the model's.
+        seed: the trial's seed.
+        recipe_name: see `hopsearch.tasks.images.papers.recipe`.
+        place: first words of an error.
+
+    Raises:
+        ConfigError: unknown name, wrong type, or a broken rule.
+    """
+    family = str(values.get("model.family", "imixer"))
+    settings, _ = fit_lengths(recipe_name, recipe(recipe_name, family, place), values)
+    tree = read_sections({"model.family": family} | settings | dict(values), SECTIONS, place)
+    sizes = {
+        "image_size": facts.image_size,
+        "channels": facts.channels,
+        "classes": len(facts.classes),
+    }
+    for key, value in sizes.items():
+        if tree["model"].get(key, value) != value:
+            rule = f"comes from the data, which have {value}, got {tree['model'][key]!r}"
+            raise ConfigError(
+                f"{place}: model: {key}", rule, "Leave it out; data.image_size= resizes the images"
+            )
+    parts = {
+        "model": parse_model(tree["model"] | sizes, f"{place}: model"),
+        "optim": parse(OptimConfig, tree.get("optim", {}), f"{place}: optim"),
+        "augment": parse(AugmentConfig, tree.get("augment", {}), f"{place}: augment"),
+        "train": parse(ImageTrainConfig, tree.get("train", {}), f"{place}: train"),
+    }
+    return parse(ImageTrialConfig, parts | {"seed": seed}, place)

@@ -1,0 +1,142 @@
+"""The classification of images, as a `Task`."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hopsearch.artifact.folder import config_of, write_config, write_weights
+from hopsearch.data import DataConfig, DataFacts, Splits, data_identity, data_settings, load
+from hopsearch.models import measured
+from hopsearch.space import Space
+from hopsearch.tasks.contract import Task
+from hopsearch.tasks.images.classes import recall_names
+from hopsearch.tasks.images.cost import estimate_cost
+from hopsearch.tasks.images.metrics import METRICS
+from hopsearch.tasks.images.papers import RECIPES, choose_recipe, fit_lengths, recipe, viewed
+from hopsearch.tasks.images.pictures import draw
+from hopsearch.tasks.images.schedule import remarks, require_schedule
+from hopsearch.tasks.images.settings import SETTINGS, ImageTrialConfig, resolve
+from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.training import Cost
+
+
+class Images(Task):
+    """Mixers learn to tell the classes of images apart."""
+
+    name = "images"
+    metrics = METRICS
+    data = DataConfig
+    config = ImageTrialConfig
+    settings = SETTINGS
+    recipes = RECIPES
+    throughput = ImageTrialRun.throughput
+
+    def load(self, data: DataConfig) -> Splits:
+        """See `hopsearch.data.load`."""
+        return load(data)
+
+    def start(self, config: ImageTrialConfig, data: Splits) -> ImageTrialRun:
+        """See `ImageTrialRun`."""
+        return ImageTrialRun(config, data)
+
+    def cost(self, config: ImageTrialConfig) -> Cost:
+        """See `estimate_cost`."""
+        return estimate_cost(config)
+
+    def about(self, facts: DataFacts) -> dict[str, Any]:
+        """Size, channels, classes, and how many images there are to train on."""
+        return {
+            "image_size": facts.image_size,
+            "channels": facts.channels,
+            "classes": len(facts.classes),
+            "n_train": facts.n_train,
+        }
+
+    def resolve(
+        self,
+        values: Mapping[str, Any],
+        facts: DataFacts,
+        seed: int,
+        recipe: str = "default",
+        place: str = "config",
+    ) -> ImageTrialConfig:
+        """See `hopsearch.tasks.images.settings.resolve`."""
+        return resolve(values, facts, seed, recipe, place)
+
+    def publish(self, run: ImageTrialRun, folder: Path) -> None:  # type: ignore[override]
+        """See `publish`."""
+        publish(run, folder)
+
+    def draw(self, run: ImageTrialRun) -> dict[str, bytes]:  # type: ignore[override]
+        """See `hopsearch.tasks.images.pictures.draw`."""
+        return draw(run)
+
+    def reported(self, facts: DataFacts) -> list[str]:
+        """Of every epoch; the recalls where the classes are few enough."""
+        return [*super().reported(facts), *recall_names(facts.classes)]
+
+    def measured(self, trial: ImageTrialConfig) -> tuple[str, ...]:
+        """What the model's family measures of itself."""
+        return tuple(measured(trial.model))
+
+    def identify(self, data: DataConfig, facts: DataFacts) -> dict[str, Any]:
+        """See `hopsearch.data.data_identity`."""
+        return data_identity(data, facts)
+
+    def describe(self, data: DataConfig, facts: DataFacts) -> dict[str, Any]:
+        """The settings, how many images each split has, and the classes."""
+        about = super().describe(data, facts)
+        return {
+            "data": {**data_settings(data), **facts.parts},
+            "images": about["images"],
+            "classes": list(facts.classes),
+            "val_by_class": list(facts.val_by_class),
+        }
+
+    def viewed(self, data: DataConfig, recipe: str) -> DataConfig:
+        """See `hopsearch.tasks.images.papers.viewed`."""
+        return viewed(data, recipe)
+
+    def recipe(self, name: str, family: str) -> dict[str, Any]:
+        """See `hopsearch.tasks.images.papers.recipe`."""
+        return recipe(name, family)
+
+    def choose_recipe(self, name: str, families: Iterable[str], place: str) -> tuple[str, str]:
+        """See `hopsearch.tasks.images.papers.choose_recipe`."""
+        return choose_recipe(name, families, place)
+
+    def adapt(self, space: Space, recipe: str) -> tuple[Space, list[str]]:
+        """No search of the padded crop where the recipe crops and resizes: only one of the two can
+        be. A recipe's warm-up and cooldown are shortened with the training.
+        """
+        settings = self.recipe(recipe, "")
+        given = {**dict.fromkeys(space.parameters), **space.fixed}
+        said = list(filter(None, [fit_lengths(recipe, settings, given)[1]]))
+        name, other = "augment.crop_pad", "augment.resized_crop"
+        crop = {**settings, **space.fixed}.get(other)
+        if name not in space.parameters or crop in (None, "null"):
+            return space, said
+        uncropped = f"{name} is 0, not searched: recipe={recipe} crops with {other} instead"
+        return space.override({name: 0}), [uncropped, *said]
+
+    def require_schedule(self, trial: ImageTrialConfig, facts: DataFacts, place: str) -> None:
+        """See `hopsearch.tasks.images.schedule.require_schedule`."""
+        require_schedule(trial, facts, place)
+
+    def remarks(self, trial: ImageTrialConfig, facts: DataFacts) -> list[str]:
+        """See `hopsearch.tasks.images.schedule.remarks`."""
+        return remarks(trial, facts)
+
+
+def publish(run: ImageTrialRun, target: Path) -> None:
+    """Write the weights that are evaluated, and the config that builds their model, into
+    ``target``: hopsearch and timm read both.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    write_weights(target / "model.safetensors", run.evaluated.state_dict())
+    trial = json.loads(run.config.model_dump_json())
+    about = config_of(
+        run.config.model, run.facts.classes, trial, folded=False, crop_pct=run.facts.crop_pct
+    )
+    write_config(target, about)
