@@ -473,7 +473,7 @@ def test_an_epoch_is_timed_with_the_threads_of_a_trial(tell, monkeypatch):
         ),
         (
             ["objective=fixed_point/residual/mean"],
-            "which imixer with n_iter 0 has not. Take val_acc or val_loss",
+            "which imixer with n_iter 0 has not. Use one of val_acc, ",
         ),
         (["prior.optim.lr=99"], "prior: optim.lr: must be a number from 0.0003 to 0.01"),
         (["warm_start=nosuch"], "runs/nosuch: must hold a study"),

@@ -209,6 +209,7 @@ def on_path(monkeypatch):
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 class TestSearch:
     """A task of a user's own, in real processes."""
 

@@ -55,7 +55,9 @@ def expected_epochs(space: Space, pruner: str, trials: int, slots: int, seed: in
     """Epochs of a simulated search of so many random trials, in which each is better than another
     by chance.
     """
-    single = replace(space, objective=space.objectives[0].name, direction="maximize", first=())
+    single = replace(
+        space, objective=space.objective.partition(",")[0], direction="maximize", first=()
+    )
     with tempfile.TemporaryDirectory() as folder:
         identity = Identity("plan", single, {}, "default", {}, seed)
         with Study(Path(folder) / "plan", identity, "random", pruner, MEMORY) as study:

@@ -260,10 +260,10 @@ class Space:
     def _identity(self) -> dict[str, Any]:
         # Not said of images: studies that were begun before there were tasks do not say it.
         task = {} if self.task == DEFAULT_TASK else {"task": self.task}
+        aims = {"objective": self.objective, "direction": self.direction}
         return {
             **task,
-            "objective": self.objective,
-            "direction": self.direction,
+            **{name: word for name, word in aims.items() if word},
             "fidelity": self.fidelity.to_dict(),
             "fixed": dict(self.fixed),
             "parameters": {
