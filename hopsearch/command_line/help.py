@@ -184,7 +184,9 @@ def clean(text: str | None) -> str:
 def _reads_itself(schema: type[BaseModel], name: str) -> bool:
     """Whether a setting has a notation of its own, such as ``15m``."""
     validators = schema.__pydantic_decorators__.field_validators.values()
-    return any(name in one.info.fields and one.info.mode == "before" for one in validators)
+    return any(
+        name in one.info.fields and one.info.mode in ("before", "wrap") for one in validators
+    )
 
 
 def _family(schema: type[BaseModel]) -> str:
