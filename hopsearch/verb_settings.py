@@ -14,6 +14,9 @@ from hopsearch.training import FROM_DATA, RECIPES, SETTINGS
 class TrainingVerb(Settings):
     """Base of the settings of a verb that trains one model."""
 
+    quiet: bool = False
+    """Print nothing but errors."""
+
     sections: ClassVar[Sections] = SETTINGS
     from_data: ClassVar[tuple[str, ...]] = FROM_DATA
 

@@ -18,7 +18,8 @@ from hopsearch.core.errors import ConfigError, ResourceError, StudyError
 from hopsearch.orchestration.checkpoint_files import CheckpointConfig, Checkpoints, in_words
 from hopsearch.orchestration.checkpoint_retention import Retention, retain
 from hopsearch.orchestration.simulation.simulator import Faults, Simulation, Training
-from hopsearch.reporting.terminal.printout import make_console, show
+from hopsearch.reporting.terminal.console import make_console
+from hopsearch.reporting.terminal.printout import show
 from hopsearch.storage import mirror
 from hopsearch.storage.mirror import Mirror, Place
 from hopsearch.study import PRUNERS, State, Study, StudyView

@@ -79,7 +79,7 @@ def test_a_second_search_in_a_process_looks_again(tmp_path):
 
 CELL = """
 import time
-from hopsearch.reporting.terminal.printout import make_console
+from hopsearch.reporting.terminal.console import make_console
 from hopsearch.reporting.terminal.image_reading import ReadingView
 with ReadingView(make_console()) as view:
     for done in range(1, 13):

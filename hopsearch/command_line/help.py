@@ -20,7 +20,8 @@ _KINDS = {str: "text", bool: "true|false", int: "number", float: "number"}
 _RULES = (
     "Text is taken as it stands, a switch is true or false, everything else is YAML 1.2: 1e-3 is "
     "a number, null stands for none. "
-    "Quote what your shell would change."
+    "Quote what your shell would change. -v also prints what is opened and decided, on standard "
+    "error."
 )
 
 

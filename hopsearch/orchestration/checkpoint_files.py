@@ -5,6 +5,7 @@ A removal needs no record of its own. Killed between decision and removal, the n
 is left and decides again.
 """
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from hopsearch.storage.mirror import JournalMirror, Mirror, Place
 from hopsearch.study import State, Study
 from hopsearch.training import CheckpointFolder
 
+_LOG = logging.getLogger(__name__)
 _UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
@@ -76,7 +78,7 @@ class Checkpoints:
         place: Place,
         config: CheckpointConfig | None = None,
         journal: JournalMirror | None = None,
-        say: Callable[[str], None] = print,
+        say: Callable[[str], None] = _LOG.info,
     ) -> None:
         self._study, self._place, self._config = study, place, config or CheckpointConfig()
         self._journal, self._say, self._warned = journal, say, False
