@@ -11,7 +11,7 @@ ARGS ?=
 JOBS ?= 2
 FAST := not slow and not ray and not long and not cluster
 
-.PHONY: setup browser services search test test-all test-cluster test-fast lint format manual clean
+.PHONY: setup browser services search test test-all test-cluster test-fast package lint format manual clean
 setup: $(READY)
 
 # uv where it is there (a tenth of the time), plain venv + pip elsewhere. The stamps make it a no-op until pyproject.toml changes.
@@ -64,6 +64,10 @@ test-cluster: $(READY)
 
 test-fast: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) -m '$(FAST)' $(ARGS)
+
+# The wheel and the sdist, built, installed and used in an environment of its own. `make test-all` has it too.
+package: $(READY)
+	$(BIN)/python -m pytest tests/test_package.py $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

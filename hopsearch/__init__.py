@@ -9,6 +9,7 @@ These names are imported when they are first used: importing hopsearch alone cos
 """
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Best", "Study", "load", "search"]
+
+# a library is silent where its user configures nothing
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:

@@ -220,6 +220,8 @@ def search(
             "train.epochs": 9}``.
         settings: the command line's other words: ``sampler="gp"``, ``budget={"time": "15m"}``,
             ``storage="runs"``, ``constraint={"max_params": 5e6}``, ``trial={"gpus": 1}``, ….
+            ``quiet=True`` prints nothing; what would be is logged as INFO below the logger
+            ``hopsearch``, which with a level above that silences a search too.
 
     Returns:
         The study, its winner finished unless ``finish=False``.

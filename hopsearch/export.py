@@ -41,7 +41,7 @@ from hopsearch.core.config import Settings, flatten, parse
 from hopsearch.core.errors import StudyError
 from hopsearch.core.study_names import Name
 from hopsearch.models import Mixer, build, fold
-from hopsearch.reporting.terminal.printout import make_console
+from hopsearch.reporting.terminal.console import make_console
 from hopsearch.space import DEFAULT_TASK
 from hopsearch.storage.mirror import Mirror, Place
 from hopsearch.study import StudyView, TrialRecord
@@ -319,7 +319,7 @@ def main(words: Sequence[str]) -> None:
     place.bring_journal()
     view = StudyView.open(place.folder, config.database)
     target = write_export(view, Path(config.to), config.trial, config.format, place, config.origin)
-    make_console().print(
+    make_console(name=__name__).print(
         f"exported to {target}: {', '.join(sorted(file.name for file in target.iterdir()))}",
         markup=False,
     )

@@ -24,7 +24,8 @@ from hopsearch.core.config import Settings, parse
 from hopsearch.core.errors import StudyError
 from hopsearch.core.study_names import Name
 from hopsearch.reporting.leaderboard import write_csv
-from hopsearch.reporting.terminal.printout import make_console, show
+from hopsearch.reporting.terminal.console import make_console
+from hopsearch.reporting.terminal.printout import show
 from hopsearch.storage.mirror import Place
 from hopsearch.study import StudyView
 
@@ -97,7 +98,7 @@ def main(words: Sequence[str]) -> None:
     config = parse(ReportConfig, read_words(words, ReportConfig), "command line")
     view = open_view(config.storage, config.study, config.database)
     others = [open_view(config.storage, config.compare, config.database)] if config.compare else []
-    console = make_console()
+    console = make_console(name=__name__)
     for one in (view, *others):
         show(one, console, config.top)
     if config.audit:

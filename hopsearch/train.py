@@ -47,8 +47,9 @@ from hopsearch.ray_backend.cluster.connection import connect, places
 from hopsearch.ray_backend.cluster.growth import growth
 from hopsearch.ray_backend.evaluation import finish_training
 from hopsearch.ray_backend.long_training import run_training
+from hopsearch.reporting.terminal.console import make_console
 from hopsearch.reporting.terminal.data_reading import read_data
-from hopsearch.reporting.terminal.printout import make_console, plain
+from hopsearch.reporting.terminal.printout import plain
 from hopsearch.reporting.terminal.progress import Curve
 from hopsearch.storage.mirror import Place
 from hopsearch.study import StudyLock, StudyView
@@ -236,7 +237,7 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
         UserError: the user must act.
         Interrupted: Ctrl-C or SIGTERM; the epoch in progress is saved.
     """
-    console = make_console()
+    console = make_console(name=__name__, quiet=config.quiet)
     if view := study_of(config):
         given = ", ".join(
             f"data.{name}={getattr(config.data, name)}"

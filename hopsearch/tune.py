@@ -62,9 +62,10 @@ from hopsearch.ray_backend.driver import interrupted, run_search
 from hopsearch.ray_backend.winner_training import finish_winner
 from hopsearch.reporting.leaderboard import write_csv
 from hopsearch.reporting.tensorboard import Board
+from hopsearch.reporting.terminal.console import make_console
 from hopsearch.reporting.terminal.data_reading import read_data
 from hopsearch.reporting.terminal.live import LiveView
-from hopsearch.reporting.terminal.printout import make_console, plain, show
+from hopsearch.reporting.terminal.printout import plain, show
 from hopsearch.space import DEFAULT_TASK
 from hopsearch.storage.mirror import JournalMirror, Place
 from hopsearch.study import (
@@ -186,7 +187,7 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
         UserError: the user must act.
         Interrupted: Ctrl-C or SIGTERM; everything finished is saved.
     """
-    console = make_console()
+    console = make_console(name=__name__, quiet=config.quiet)
     if config.database:
         check_address(config.database)  # before the data are read, which may take minutes
     task = task_named_by(config.space)
@@ -367,7 +368,8 @@ def _run(
             console.print(
                 f"the cluster grows to {grown}; up to {places} trials at once{capped}", markup=False
             )
-        board, live = Board(study), LiveView(study, config.trials, places, config.pruner)
+        board = Board(study)
+        live = LiveView(study, config.trials, places, config.pruner, quiet=console.quiet)
         dispatcher = Dispatcher(
             study=study,
             data=config.data,

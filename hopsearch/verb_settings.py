@@ -20,6 +20,9 @@ Verb = TypeVar("Verb", bound="TrainingVerb")
 class TrainingVerb(Settings):
     """Base of the settings of a verb that trains one model."""
 
+    quiet: bool = False
+    """Print nothing but errors."""
+
     sections: ClassVar[Sections] = SETTINGS
     from_data: ClassVar[tuple[str, ...]] = FROM_DATA
 

@@ -19,8 +19,9 @@ from hopsearch.core.errors import StudyError
 from hopsearch.orchestration.simulation.simulator import Simulation, Training
 from hopsearch.orchestration.time_left import forecast
 from hopsearch.reporting.tensorboard import Board
+from hopsearch.reporting.terminal.console import make_console
 from hopsearch.reporting.terminal.live import LiveView
-from hopsearch.reporting.terminal.printout import make_console, show
+from hopsearch.reporting.terminal.printout import show
 from hopsearch.space import Fidelity
 from hopsearch.study import MEMORY, PRUNERS, Study, StudyView, Verdict, make_pruner
 from hopsearch.study.record.attrs import JUDGEMENTS

@@ -43,6 +43,8 @@ HOME = {
     "plotly": ("reporting",),
     "pandas": ("reporting", "api"),
     "tensorboard": ("reporting",),
+    "jinja2": ("reporting", "artifact"),
+    "psutil": ("ray_backend",),
     "pyarrow": ("storage",),
     "boto3": ("ray_backend", "cluster_check"),
     "botocore": ("ray_backend", "cluster_check"),

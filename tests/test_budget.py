@@ -15,7 +15,7 @@ from hopsearch.orchestration.plan import expected_epochs
 from hopsearch.orchestration.resources import TrialResources
 from hopsearch.orchestration.simulation.simulator import Simulation, Training
 from hopsearch.ray_backend.cluster.connection import slots
-from hopsearch.reporting.terminal.printout import make_console
+from hopsearch.reporting.terminal.console import make_console
 from hopsearch.space import Space
 from hopsearch.study import State, StudyView
 from hopsearch.tasks import find_task

@@ -18,7 +18,8 @@ from hopsearch.core.errors import ConfigError, ResourceError, StudyError
 from hopsearch.orchestration.checkpoint_files import CheckpointConfig, Checkpoints, in_words
 from hopsearch.orchestration.checkpoint_retention import Retention, retain
 from hopsearch.orchestration.simulation.simulator import Faults, Simulation, Training
-from hopsearch.reporting.terminal.printout import make_console, show
+from hopsearch.reporting.terminal.console import make_console
+from hopsearch.reporting.terminal.printout import show
 from hopsearch.storage import mirror
 from hopsearch.storage.mirror import Mirror, Place
 from hopsearch.study import PRUNERS, State, Study, StudyView
@@ -408,7 +409,16 @@ class TestInAStorage:
 
 class TestWords:
     @pytest.mark.parametrize(
-        ("given", "size"), [("20GB", 20e9), ("1.5 MB", 1.5e6), (5000, 5000.0), (2e9, 2e9)]
+        ("given", "size"),
+        [
+            ("20GB", 20e9),
+            ("1.5 MB", 1.5e6),
+            ("500kB", 500e3),
+            ("2TB", 2e12),
+            ("1GiB", 2**30),
+            (5000, 5000),
+            (2e9, 2e9),
+        ],
     )
     def test_of_a_quota(self, given, size):
         assert CheckpointConfig(quota=given).quota == size
@@ -420,6 +430,7 @@ class TestWords:
                 {"quota": "20 gigs"},
                 "must be a number of bytes, or one with a unit kB, MB, GB or TB, got '20 gigs'",
             ),
+            ({"quota": "-1GB"}, "must be a number of bytes"),
             ({"quota": 0}, "quota: input should be greater than 0"),
             ({"keep": 0}, "keep: input should be greater than or equal to 1"),
         ],

@@ -19,7 +19,15 @@ from torch import nn
 
 import hopsearch.models  # noqa: F401  # registers the presets
 from hopsearch import export, predict, report
-from hopsearch.artifact import config_of, load_model, modeling, write_folder, write_onnx
+from hopsearch.artifact import (
+    Provenance,
+    config_of,
+    load_model,
+    model_card,
+    modeling,
+    write_folder,
+    write_onnx,
+)
 from hopsearch.command_line.command import MISTAKE, run_verb
 from hopsearch.core.errors import ModelError
 from hopsearch.data import Augment
@@ -209,6 +217,17 @@ class TestStudy:
         assert 0 <= float(other) <= float(chance) <= 1
         predict.main([f"model={exported}", "top=1", "format=csv", "a=b.png"])
         assert capsys.readouterr().out.splitlines()[0] == "image,class,probability"
+
+    def test_the_card_is_markdown_and_no_html(self):
+        trial = {"seed": 0, "optim": {}, "augment": {}, "train": {"note": "a | b\nc"}}
+        about = {
+            "hopsearch": {"trial": trial, "model": {"family": "imixer"}, "folded": False},
+            "pretrained_cfg": {"label_names": ["<x>", "'&'"], "input_size": [1, 8, 8]},
+        }
+        card = model_card(Provenance("s", 0, 0, data={"source": "a<b>"}), about)
+        assert "| source | a<b> |" in card
+        assert "in the order of the logits: <x>, '&'." in card
+        assert "| train.note | a \\| b c |" in card
 
     def test_the_card(self, exported, searched, digits):
         card, view = (exported / "README.md").read_text(), StudyView.open(searched)

@@ -1,5 +1,6 @@
 """Clusters that grow: what they can grow to, how many trials that makes, and real ones that do."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -70,21 +71,26 @@ class TestBounds:
     def test_the_autoscalers_file(self, tmp_path):
         file = tmp_path / "cluster.yaml"
         file.write_text("{max_workers: 3}")
-        words = [
-            "python",
-            "/x/ray/autoscaler/v2/monitor.py",
-            "--gcs-address=10.0.0.1:6379",
-            f"--autoscaling-config={file}",
-        ]
-        for number, cmdline in enumerate(
-            [[], ["sh", f"--autoscaling-config={file}"], words], start=1
-        ):
-            (tmp_path / str(number)).mkdir()
-            (tmp_path / str(number) / "cmdline").write_bytes("\0".join(cmdline).encode())
-        assert autoscaler_file("10.0.0.1:6379", tmp_path) == {"max_workers": 3}
-        assert autoscaler_file("10.0.0.1:6380", tmp_path) is None  # another cluster's
-        file.unlink()
-        assert autoscaler_file("10.0.0.1:6379", tmp_path) is None
+        config = f"--autoscaling-config={file}"
+        monitor = ["/x/ray/autoscaler/v2/monitor.py", "--gcs-address=10.0.0.1:9", config]
+        with standing(config), standing(*monitor):
+            assert autoscaler_file("10.0.0.1:9") == {"max_workers": 3}
+            assert autoscaler_file("10.0.0.1:10") is None  # another cluster's
+            file.unlink()
+            assert autoscaler_file("10.0.0.1:9") is None
+
+    def test_no_autoscaler(self):
+        assert autoscaler_file("10.0.0.1:9") is None
+
+
+@contextlib.contextmanager
+def standing(*words):
+    """A process with these words on its command line."""
+    program = [sys.executable, "-S", "-c", "print(1, flush=True); input()", *words]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()  # it runs
+        yield
+        process.stdin.close()
 
 
 @pytest.mark.usefixtures("head_alone")

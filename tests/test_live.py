@@ -17,8 +17,9 @@ from hopsearch.orchestration.dispatcher import Budget, Dispatcher
 from hopsearch.orchestration.simulation.simulator import Simulation, Training
 from hopsearch.reporting.tensorboard import Board
 from hopsearch.reporting.terminal import live
+from hopsearch.reporting.terminal.console import make_console
 from hopsearch.reporting.terminal.live import LiveView
-from hopsearch.reporting.terminal.printout import make_console, show
+from hopsearch.reporting.terminal.printout import show
 from hopsearch.study import MEMORY, PRUNERS, Study, StudyView
 from hopsearch.study.stopping.rung_judgements import Judgement
 from hopsearch.training import Constraint

@@ -15,7 +15,8 @@ from hopsearch.report import write_report
 from hopsearch.reporting import facts_of
 from hopsearch.reporting.frame import trials_frame
 from hopsearch.reporting.leaderboard import leaderboard, write_csv
-from hopsearch.reporting.terminal.printout import make_console, show
+from hopsearch.reporting.terminal.console import make_console
+from hopsearch.reporting.terminal.printout import show
 from hopsearch.space import Space
 from hopsearch.study import MEMORY, Admission, State, Study
 from hopsearch.tasks.images.trial import ImageTrialRun

@@ -106,10 +106,10 @@ class TestAshaPromotion:
 
     def test_of_two_that_are_equal_the_earlier_goes_on(self):
         desk = Desk("asha_promotion")
-        for number in (7, 3, 5):
-            desk.come(number, 1, 0.5)
-        assert desk.promote() is None or desk.promote() is None
+        assert [desk.come(number, 1, 0.5) for number in (7, 3, 5)] == [PAUSE, PAUSE, PAUSE]
         assert desk.evidence.rung(1).standing() == [7, 3, 5]
+        assert desk.promote() == (7, 1)
+        assert desk.promote() is None  # one of three
 
 
 class TestHyperband:

@@ -82,8 +82,8 @@ def test_a_second_search_in_a_process_looks_again(tmp_path):
 
 CELL = """
 import time
-from hopsearch.reporting.terminal.printout import make_console
 from hopsearch.reporting.terminal.data_reading import ReadingView
+from hopsearch.reporting.terminal.console import make_console
 with ReadingView(make_console()) as view:
     for done in range(1, 13):
         time.sleep(0.1)

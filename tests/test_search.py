@@ -63,7 +63,8 @@ def test_a_new_head_goes_on_from_the_storage(tmp_path):
         ),
         first,
     )
-    time.sleep(3)
+    # The copy lags behind by seconds: what it tells of is what another machine goes on from.
+    assert wait_for(lambda: (view := StudyView.find(copy)) is not None and view.epochs > 0, first)
     mine = trainers(first.pid)
     first.kill()
     first.wait()
@@ -98,7 +99,10 @@ def run(tmp_path: Path, *words: str) -> subprocess.CompletedProcess:
 def test_ten_kills_of_the_driver_lose_nothing(tmp_path):
     folder = tmp_path / "runs" / "imixer-digits"
     words = [*SMALL, "trials=18", "finish=false"]
-    random = np.random.default_rng(int.from_bytes(os.urandom(4), "big"))
+    # Other moments each time; pytest shows the seed where the test fails.
+    seed = int(os.environ.get("HOPSEARCH_TEST_SEED") or int.from_bytes(os.urandom(4), "big"))
+    print(f"the moments of the kills: HOPSEARCH_TEST_SEED={seed}")
+    random = np.random.default_rng(seed)
     kills = 0
     while kills < 10:
         process = start(tmp_path, *words)

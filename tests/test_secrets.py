@@ -23,7 +23,7 @@ from hopsearch.core.errors import ConfigError, StudyError
 from hopsearch.core.redaction import formatted, learn_from, redact
 from hopsearch.data import DataConfig, load
 from hopsearch.jobs.job import Job, JobRun
-from hopsearch.reporting.terminal.printout import make_console
+from hopsearch.reporting.terminal.console import make_console
 from hopsearch.storage.lease import EXPIRY
 from hopsearch.study import Identity, StudyView
 from hopsearch.study.persistence.database_lease import DatabaseLease

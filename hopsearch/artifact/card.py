@@ -1,9 +1,17 @@
-"""The model card: what a reader of an exported model must know of it, and where it comes from."""
+"""The model card: what a reader of an exported model must know of it, and where it comes from.
+
+Its text is in ``card.md``. Nothing in it is escaped as HTML, unlike in the report's page: in the
+code of a Markdown file ``&lt;`` is shown as it stands, and model hubs take markup out before they
+show a card. What would break a table is escaped by `_cell`.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import resources
 from typing import Any
+
+from jinja2 import Environment, StrictUndefined
 
 from hopsearch.core.config import flatten
 from hopsearch.core.intervals import mean_recall_interval, wilson
@@ -17,6 +25,7 @@ _SOURCES = {
     "asymmixer": "AsymMixer (arXiv 2406.12220)",
 }
 
+_OF_MODEL = ("params", "flops")
 _CLASSES = 20  # most classes whose recall the card lists
 
 
@@ -60,140 +69,73 @@ def model_card(provenance: Provenance, about: Mapping[str, Any], onnx: bool = Fa
     trial = about["hopsearch"]["trial"]
     model = about["hopsearch"]["model"]
     recipe = flatten({section: trial[section] for section in ("optim", "augment", "train")})
-    parts = [
-        (
-            "---\nlibrary_name: timm\npipeline_tag: image-classification\ntags: "
-            "[image-classification, hopsearch]\n---"
-        ),
-        f"# {provenance.study}, trial {provenance.trial}",
-        (
-            f"{_SOURCES[model['family']]}, found and trained by hopsearch "
-            f"{provenance.origin.get('hopsearch', '')}"
-        ).rstrip()
-        + ".",
-        "## Results\n\n" + _results(provenance, about["pretrained_cfg"]["label_names"]),
-        "## Use\n\n" + (_use_onnx(about) if onnx else _use(about)),
-        "## Model\n\n"
-        + _table(
-            model
-            | {
-                name: provenance.cost[name]
-                for name in ("params", "flops")
-                if name in provenance.cost
-            }
-        ),
-        "## Data\n\n"
-        + _table(
-            {
-                **provenance.data,
-                **{f"images, {part}": count for part, count in provenance.images.items()},
-            }
-        ),
-        "Classes, in the order of the logits: " + _listed(about["pretrained_cfg"]["label_names"]),
-        "## Recipe\n\n"
-        + _table({name: value for name, value in recipe.items() if value is not None}),
-        "## Seeds, cost, code\n\n" + _table(_history(provenance, trial)),
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def _results(provenance: Provenance, classes: Sequence[str]) -> str:
-    known = provenance.results.get("by_class", {})
-    lines = [
-        "| split | images | accuracy | 95 % interval | balanced accuracy | 95 % interval | loss |",
-        "|---|---|---|---|---|---|---|",
-        _result(provenance, "validation", "val"),
-        _result(provenance, "test", "test"),
-    ]
-    note = (
-        "The validation split chose the model and its epoch, so its accuracy is a little flattered."
+    classes = about["pretrained_cfg"]["label_names"]
+    channels, size, _ = about["pretrained_cfg"]["input_size"]
+    costs = {name: provenance.cost[name] for name in _OF_MODEL if name in provenance.cost}
+    images = {f"images, {part}": count for part, count in provenance.images.items()}
+    # Markdown, not HTML: see the top of this file.
+    environment = Environment(
+        autoescape=False,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
     )
-    reads = provenance.results.get("test_reads")
-    if "test_acc" in provenance.results:
-        note += (
-            f" The test split was read once for each of {reads} winner(s)."
-            if reads
-            else " The test split was read once."
-        )
-    if part := provenance.data.get("test part"):
-        note += f" The test split is: {part}."
-    note += " Intervals are Wilson's; the balanced accuracy is the mean of the classes' recalls."
-    parts = ["\n".join(lines), note, *provenance.verdicts]
-    return "\n\n".join([*parts, *([_recalls(known["test"], classes)] if "test" in known else [])])
+    environment.filters["cell"] = _cell
+    text = (resources.files("hopsearch.artifact") / "card.md").read_text(encoding="utf-8")
+    return environment.from_string(text).render(
+        study=provenance.study,
+        trial=provenance.trial,
+        family=_SOURCES[model["family"]],
+        version=provenance.origin.get("hopsearch", ""),
+        results=[_result(provenance, *part) for part in (("validation", "val"), ("test", "test"))],
+        test_read="test_acc" in provenance.results,
+        test_reads=provenance.results.get("test_reads"),
+        verdicts=provenance.verdicts,
+        recalls=_recalls(provenance, classes),
+        most=_CLASSES,
+        onnx=onnx,
+        channels=channels,
+        size=size,
+        folded=about["hopsearch"]["folded"],
+        model=model | costs,
+        data={"test part": "", **provenance.data},
+        about_data={**provenance.data, **images},
+        classes=classes,
+        recipe=recipe,
+        history=_history(provenance, trial),
+    )
 
 
-def _result(provenance: Provenance, name: str, part: str) -> str:
+def _result(provenance: Provenance, name: str, part: str) -> list[Any]:
+    """A row of the table of accuracies."""
     results, known = provenance.results, provenance.results.get("by_class", {}).get(part)
     accuracy, balanced, loss = (
         results.get(f"{part}_{metric}") for metric in ("acc", "balanced_acc", "loss")
     )
     images = sum(known["images"]) if known else provenance.images.get(part)
     if accuracy is None:
-        return f"| {name} | {images or ''} | not read | | | | |"
-    cells = [name, images or "", f"{accuracy:.4f}", wilson(accuracy, images) if images else ""]
-    cells += ["" if balanced is None else f"{balanced:.4f}"]
-    cells += [
+        return [name, images or "", "not read", "", "", "", ""]
+    return [
+        name,
+        images or "",
+        f"{accuracy:.4f}",
+        wilson(accuracy, images) if images else "",
+        "" if balanced is None else f"{balanced:.4f}",
         mean_recall_interval(known["hits"], known["images"]) if known else "",
         "" if loss is None else f"{loss:.4f}",
     ]
-    return f"| {' | '.join(map(str, cells))} |"
 
 
-def _recalls(test: Mapping[str, Any], classes: Sequence[str]) -> str:
-    rows = [
+def _recalls(provenance: Provenance, classes: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Recall, images, name and interval of each class of the test split, the worst first."""
+    test = provenance.results.get("by_class", {}).get("test")
+    if not test:
+        return []
+    rows = sorted(
         (hits / images, images, name)
         for name, hits, images in zip(classes, test["hits"], test["images"], strict=False)
         if images
-    ]
-    lines = [
-        f"| {_cell(name)} | {images} | {recall:.4f} | {wilson(recall, images)} |"
-        for recall, images, name in sorted(rows)
-    ]
-    more = f" ({_CLASSES} of {len(lines)} classes)" if len(lines) > _CLASSES else ""
-    head = f"Recall by class on the test split, the worst first{more}:"
-    return "\n".join(
-        [
-            head,
-            "",
-            "| class | images | recall | 95 % interval |",
-            "|---|---|---|---|",
-            *lines[:_CLASSES],
-        ]
     )
-
-
-def _use(about: Mapping[str, Any]) -> str:
-    channels, size, _ = about["pretrained_cfg"]["input_size"]
-    folded = (
-        "\n\nThe spectral norms are folded into the weights: trained further, the model does "
-        "not normalise them any more."
-    )
-    return (
-        "```python\nimport sys; sys.path.insert(0, FOLDER)   # this folder\n"
-        "import modeling, timm                    # modeling.py lies beside this card and needs "
-        "torch alone\n"
-        'model = timm.create_model(f"local-dir:{FOLDER}", pretrained=True).eval()   # or '
-        "modeling.load(FOLDER)\n"
-        f"logits = model(pixels / 127.5 - 1)       # pixels: uint8 as float, (B, {channels}, "
-        f"{size}, {size})\n```\n\n"
-        "With hopsearch: `hopsearch.load(FOLDER)`, or `python -m hopsearch.predict model=FOLDER "
-        "photo.png`." + (folded if about["hopsearch"]["folded"] else "")
-    )
-
-
-def _use_onnx(about: Mapping[str, Any]) -> str:
-    channels, size, _ = about["pretrained_cfg"]["input_size"]
-    return (
-        "```python\nimport json, onnxruntime\n"
-        'session = onnxruntime.InferenceSession("model.onnx")\n'
-        f"# pixels: uint8, (B, {channels}, {size}, {size})\n"
-        '(logits,) = session.run(["logits"], {"images": pixels.astype("float32") / 127.5 - 1})\n'
-        "about = session.get_modelmeta().custom_metadata_map   # classes and preprocessing, as "
-        "JSON\n"
-        'classes = json.loads(about["classes"])\n```\n\n'
-        "With hopsearch: `python -m hopsearch.predict model=FOLDER photo.png`, or "
-        "`model=model.onnx`."
-    )
+    return [(*row, wilson(row[0], row[1])) for row in rows]
 
 
 def _history(provenance: Provenance, trial: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,26 +148,10 @@ def _history(provenance: Provenance, trial: Mapping[str, Any]) -> dict[str, Any]
         )
         if key in provenance.results
     }
-    cost = {
-        name: value for name, value in provenance.cost.items() if name not in ("params", "flops")
-    }
+    cost = {name: value for name, value in provenance.cost.items() if name not in _OF_MODEL}
     return seeds | trained | cost | dict(provenance.origin)
-
-
-def _table(rows: Mapping[str, Any]) -> str:
-    lines = [
-        f"| {name} | {_cell(value)} |" for name, value in rows.items() if value not in ("", None)
-    ]
-    return "\n".join(["| | |", "|---|---|", *lines])
 
 
 def _cell(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:20])
-    return (
-        f"{shown}." if len(names) <= 20 else f"{shown}, … ({len(names)}; all are in `config.json`)."
-    )

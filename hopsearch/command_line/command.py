@@ -9,6 +9,7 @@ from typing import NoReturn
 from hopsearch.command_line import signals
 from hopsearch.command_line.help import help_text
 from hopsearch.command_line.manual import ASKED
+from hopsearch.command_line.verbosity import verbose, without_flags
 from hopsearch.core.config import Settings
 from hopsearch.core.errors import UserError
 from hopsearch.core.redaction import formatted, guard_process, holds_secret, learn_from, redact
@@ -34,7 +35,7 @@ def run_verb(
 ) -> int:
     """Run a verb on the command line's words and return its exit code: see the names above."""
     guard_process()
-    words = sys.argv[1:] if words is None else words
+    words, more = without_flags(sys.argv[1:] if words is None else words)
     learn_from((name, text) for name, _, text in (word.partition("=") for word in words))
     exposed = [redact(word).partition("=")[0] for word in words if holds_secret(word)]
     if any(word in ASKED for word in words):
@@ -43,7 +44,8 @@ def run_verb(
     if exposed:
         print(f"hopsearch: {', '.join(exposed)}: {_EXPOSED}", file=sys.stderr)
     try:
-        main(words)
+        with verbose(more):
+            main(words)
     except UserError as error:
         print(f"hopsearch: {error}", file=sys.stderr)
         return MISTAKE

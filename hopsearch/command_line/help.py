@@ -20,7 +20,8 @@ _KINDS = {str: "text", bool: "true|false", int: "number", float: "number"}
 _RULES = (
     "Text is taken as it stands, a switch is true or false, everything else is YAML 1.2: 1e-3 is "
     "a number, null stands for none. "
-    "Quote what your shell would change."
+    "Quote what your shell would change. -v also prints what is opened and decided, on standard "
+    "error."
 )
 
 
@@ -184,7 +185,9 @@ def clean(text: str | None) -> str:
 def _reads_itself(schema: type[BaseModel], name: str) -> bool:
     """Whether a setting has a notation of its own, such as ``15m``."""
     validators = schema.__pydantic_decorators__.field_validators.values()
-    return any(name in one.info.fields and one.info.mode == "before" for one in validators)
+    return any(
+        name in one.info.fields and one.info.mode in ("before", "wrap") for one in validators
+    )
 
 
 def _family(schema: type[BaseModel]) -> str:

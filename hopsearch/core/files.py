@@ -1,11 +1,14 @@
 """Files that are written whole or not at all, whatever ends the process that writes them."""
 
 import contextlib
+import logging
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+_LOG = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -30,6 +33,7 @@ def written_whole(target: Path, durable: bool = False) -> Iterator[Path]:
             with scratch.open("rb") as file:
                 os.fsync(file.fileno())
         os.replace(scratch, target)
+        _LOG.debug("wrote %s", target)
     except BaseException:
         with contextlib.suppress(OSError):
             scratch.unlink()

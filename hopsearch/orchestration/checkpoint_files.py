@@ -5,12 +5,18 @@ A removal needs no record of its own. Killed between decision and removal, the n
 is left and decides again.
 """
 
-import re
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import (
+    ByteSize,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 
 from hopsearch.core import paths
 from hopsearch.core.config import Settings
@@ -20,6 +26,7 @@ from hopsearch.storage.mirror import JournalMirror, Mirror, Place
 from hopsearch.study import State, Study
 from hopsearch.training import CheckpointFolder
 
+_LOG = logging.getLogger(__name__)
 _UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
@@ -32,22 +39,22 @@ class CheckpointConfig(Settings):
     """Ended trials whose weights are kept: so many of the best, and with several objectives their
     Pareto front.
     """
-    quota: float | None = Field(default=None, gt=0)
+    quota: ByteSize | None = Field(default=None, gt=0)
     """Bytes for all checkpoints of the study, e.g. 500MB or 20GB; above it ended trials lose
     theirs, lowest rank first, down to the best one. What a restart needs stays, even above it."""
 
-    @field_validator("quota", mode="before")
+    @field_validator("quota", mode="wrap")
     @classmethod
-    def _in_bytes(cls, value: Any) -> Any:
-        match = (
-            re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]B)", value) if isinstance(value, str) else None
-        )
-        if isinstance(value, str) and not match:
+    def _in_bytes(cls, value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return read(value)
+        except ValidationError:
+            if not isinstance(value, str):
+                raise
             raise ValueError(
                 "must be a number of bytes, or one with a unit kB, MB, GB or TB; Write e.g. "
                 "checkpoint.quota=20GB"
-            )
-        return float(match[1]) * _UNITS[match[2]] if match else value
+            ) from None
 
 
 class Checkpoints:
@@ -71,7 +78,7 @@ class Checkpoints:
         place: Place,
         config: CheckpointConfig | None = None,
         journal: JournalMirror | None = None,
-        say: Callable[[str], None] = print,
+        say: Callable[[str], None] = _LOG.info,
     ) -> None:
         self._study, self._place, self._config = study, place, config or CheckpointConfig()
         self._journal, self._say, self._warned = journal, say, False
@@ -96,9 +103,7 @@ class Checkpoints:
         not tell yet waits.
         """
         quota = self._config.quota
-        verdict = retain(
-            self._study, self._sizes, self._config.keep, None if quota is None else int(quota)
-        )
+        verdict = retain(self._study, self._sizes, self._config.keep, quota)
         if list(verdict.kept) != (self._noted or []):
             self._noted = list(verdict.kept)
             self._study.keep(verdict.kept, self._config.model_dump())
@@ -193,6 +198,7 @@ class Checkpoints:
 
 def in_words(size: float) -> str:
     """Bytes as a person says them: 1.5 GB."""
+    # not ByteSize.human_readable, which says 500.0MB, and 2.0KB for 2 kB
     unit = max(
         (unit for unit, bytes_ in _UNITS.items() if bytes_ <= size),
         key=_UNITS.__getitem__,

@@ -5,6 +5,7 @@ It knows no Ray, so a search can be driven by Ray Tune, by a plain loop in a tes
 simulator.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ from hopsearch.training import Constraint, Row
 
 _NOTE_SECONDS = 5  # at least between two notes of how long the search has taken
 _BUGS = 3  # trials in a row that end in an error of ours before the search gives up
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -63,7 +66,7 @@ class Dispatcher:
     place: Place = field(default_factory=lambda: Place(Path()))
     journal: JournalMirror | None = None
     keeping: CheckpointConfig = field(default_factory=CheckpointConfig)
-    say: Callable[[str], None] = print
+    say: Callable[[str], None] = _LOG.info
     clock: Callable[[], float] = time.monotonic
     stopped: str = ""
     error: Exception | None = None

@@ -2,6 +2,7 @@
 known.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from hopsearch.space.structure import parents_first, settle
 from hopsearch.space.yaml_places import Where, read_source
 
 _SUFFIXES = (".yaml", ".yml")
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ def _shipped() -> Path:
 
 def _read(path: Path, name: str) -> SpaceFile:
     data, source = read_source(path, name)
+    _LOG.debug("read search space %s", path)
     parts, top = read_parts(data, source), Where(source)
     if not parts.parameters:
         rule = "must name at least one parameter, got none"

@@ -2,6 +2,7 @@
 own journal.
 """
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from hopsearch.study.stopping.decisions import arrival
 from hopsearch.study.stopping.fronts import Values, fronts
 from hopsearch.study.stopping.rung_judgements import Judgement, read
 
+_LOG = logging.getLogger(__name__)
+
 
 class StudyView:
     """The study in ``folder``, for reading; it may be written to by another process meanwhile.
@@ -42,6 +45,7 @@ class StudyView:
         self.folder, self.identity, self.optuna = folder, identity, study
         self.records: dict[int, TrialRecord] = {}
         self.refresh()
+        _LOG.debug("opened study %s: %d trials", folder, len(self.records))
 
     @classmethod
     def open(cls, folder: Path, database: str | None = None) -> "StudyView":

@@ -2,6 +2,7 @@
 interruption.
 """
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -25,6 +26,8 @@ from hopsearch.study.stopping.rung_judgements import Judgement, changes, stored
 from hopsearch.study.stopping.rung_values import Evidence
 from hopsearch.study.warm_start import WarmStart
 from hopsearch.study.writer_state import Writer
+
+_LOG = logging.getLogger(__name__)
 
 
 class Study(Writer):
@@ -352,6 +355,7 @@ class Study(Writer):
             made = decide(self._pruner, record, epoch, self.objectives, self._evidence, self._made)
             self._set(record.number, f"{DECISION}{epoch}", asdict(made))
             record.decisions[epoch] = made
+            _LOG.debug("trial %d: %s", record.number, made)
             self._take_in(record, made)
         if epoch in record.decisions and record.decisions[epoch].stop:
             self._end(record, State.PRUNED)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
 import yaml
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-_PROCESSES = Path("/proc")
 _MONITOR = "/monitor.py"  # the autoscaler's process, either version
 _PATIENCE = 60  # seconds for a head that is busy
 HEAD = "node:__internal_head__"  # a resource that the head alone has
@@ -110,20 +110,16 @@ def growth() -> Growth | None:
     return Growth.of(contents) if contents else None
 
 
-def autoscaler_file(address: str, processes: Path = _PROCESSES) -> dict[str, Any] | None:
+def autoscaler_file(address: str) -> dict[str, Any] | None:
     """The cluster file of the autoscaler on this machine that serves the cluster at ``address``;
     None where there is none.
 
     Args:
         address: ``host:port`` of the cluster.
-        processes: where the system keeps the processes' command lines.
     """
     port = address.rpartition(":")[2]
-    for file in processes.glob("[0-9]*/cmdline"):
-        try:
-            words = file.read_bytes().decode(errors="replace").split("\0")
-        except OSError:  # it has just ended, or is another user's
-            continue
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []  # None of another user's
         given = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
         if (
             any(word.endswith(_MONITOR) for word in words)

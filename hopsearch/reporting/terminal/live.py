@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TextIO
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +20,7 @@ from hopsearch.core.terminal_tables import Column, fitted, packed, settings
 from hopsearch.jobs.job import Drawn
 from hopsearch.orchestration.time_left import forecast
 from hopsearch.reporting.leaderboard import varied
+from hopsearch.reporting.terminal.console import Terminal
 from hopsearch.study import State, StudyView, TrialRecord, make_pruner
 from hopsearch.study.stopping.rung_judgements import latest
 from hopsearch.training import Row
@@ -48,6 +49,7 @@ class LiveView:
             it looks at a trial.
         out: where to; by default standard output.
         now: a clock, in seconds.
+        quiet: whether its sentences are logged alone, and nothing is drawn.
 
     Attributes:
         budgets: tells what is left of the budgets, in words.
@@ -62,6 +64,7 @@ class LiveView:
         pruner: str = "adaptive_asha",
         out: TextIO | None = None,
         now: Callable[[], float] = time.monotonic,
+        quiet: bool = False,
     ) -> None:
         self._view, self._trials, self._slots, self._pruner, self._now = (
             view,
@@ -71,9 +74,10 @@ class LiveView:
             now,
         )
         self._rule = make_pruner(pruner, view.identity.space.fidelity)
-        self._console = Console(file=out or sys.stdout, soft_wrap=True)
+        self._console = Terminal(__name__, quiet, file=out or sys.stdout, soft_wrap=True)
         # a dumb one cannot draw over what it has drawn
         lively = self._console.is_terminal and not self._console.is_dumb_terminal
+        lively = lively and not self._console.quiet
         self._live = Live(console=self._console, auto_refresh=False) if lively else None
         self.budgets: Callable[[], list[str]] = list
         self.lasts: Callable[[], float | None] = lambda: None

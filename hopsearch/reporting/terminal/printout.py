@@ -2,12 +2,11 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any
 
 from rich.console import Console
 
 from hopsearch.core.metrics import Kind
-from hopsearch.core.redaction import redact
 from hopsearch.core.terminal_tables import Column, fitted, settings, short
 from hopsearch.reporting.leaderboard import Row, leaderboard, summary, varied
 from hopsearch.study.reader import StudyView
@@ -15,22 +14,6 @@ from hopsearch.study.record.attrs import ELECTION
 from hopsearch.study.stopping.rung_judgements import latest
 from hopsearch.study.verdicts import no_better_words, winner_values, winner_verdicts
 from hopsearch.study.winner_choice import election_words
-
-
-class _Discreet(Console):
-    """Hides passwords in what it prints."""
-
-    def print(self, *objects: Any, **how: Any) -> None:
-        """As of a console."""
-        super().print(*(redact(each) if isinstance(each, str) else each for each in objects), **how)
-
-
-def make_console(out: TextIO | None = None) -> Console:
-    """Standard output, or ``out``; a file or a pipe has no width to fit into. Passwords are
-    hidden.
-    """
-    console = _Discreet(file=out, highlight=False)
-    return console if console.is_terminal else _Discreet(file=out, highlight=False, width=10_000)
 
 
 def plain(console: Console) -> Callable[[str], None]:
