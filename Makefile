@@ -6,12 +6,14 @@ BIN := .venv/bin
 # Two stamps: what a search needs is installed; and what the tests and the style checks need beside it.
 INSTALLED := .venv/.installed
 READY := .venv/.ready
+# And what the site of docs/ needs.
+WRITING := .venv/.docs
 ARGS ?=
 # Processes that share the fast tests; real searches take the whole machine, one after the other.
 JOBS ?= 2
 FAST := not slow and not ray and not long and not cluster
 
-.PHONY: setup browser services search test test-all test-cluster test-fast package lint format manual clean
+.PHONY: setup browser services search test test-all test-cluster test-fast package lint format manual docs clean
 setup: $(READY)
 
 # uv where it is there (a tenth of the time), plain venv + pip elsewhere. The stamps make it a no-op until pyproject.toml changes.
@@ -30,6 +32,9 @@ $(INSTALLED): pyproject.toml
 
 $(READY): pyproject.toml
 	$(call install,.[dev],$(INSTALLED) $(READY))
+
+$(WRITING): pyproject.toml
+	$(call install,.[docs],$(INSTALLED) $(WRITING))
 
 # The browser that the report's and TensorBoard's tests open pages in; without it they are skipped. Debian's, as root or with sudo.
 browser:
@@ -79,5 +84,10 @@ format: $(READY)
 manual: $(READY)
 	$(BIN)/python -m tests.test_help
 
+# The pages as a site in site/, built without a network; any warning is an error.
+docs: $(WRITING)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
+	@echo "site/index.html; with its search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
+
 clean:
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf site .venv build dist .mypy_cache .ruff_cache .pytest_cache

@@ -2,7 +2,7 @@
 
     .venv/bin/python -m docs.architecture
 
-A test holds the page to the source.
+Tests hold both to the source.
 """
 
 import ast
@@ -10,9 +10,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from docs.layered_drawing import drawing, rows_of
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "hopsearch"
 PAGE = ROOT / "docs" / "architecture.md"
+DRAWING = ROOT / "docs" / "architecture.svg"
 VERBS = "verbs"
 
 
@@ -56,11 +59,19 @@ def direct(edges: dict[str, set[str]]) -> dict[str, set[str]]:
 
 
 def picture() -> str:
-    """The packages and their imports, as a Mermaid graph."""
-    lines = ["```mermaid", "graph TD"]
-    for here, there in sorted(direct(imports()).items()):
-        lines += [f"    {here} --> {one}" for one in sorted(there)]
-    return "\n".join([*lines, "```"])
+    """The drawing, and the same as a list, which can be read and searched."""
+    edges = direct(imports())
+    rows = rows_of(edges)
+    lines = [f"![Which package imports from which: every arrow points down]({DRAWING.name})", ""]
+    lines += ["| package | imports from |", "|---|---|"]
+    for here in sorted(edges, key=lambda name: (rows[name], name)):
+        lines.append(f"| {here} | {', '.join(sorted(edges[here])) or 'nothing of ours'} |")
+    return "\n".join(lines)
+
+
+def svg() -> str:
+    """The drawing."""
+    return drawing(direct(imports()), "The packages of hopsearch and their imports")
 
 
 def summary(file: Path) -> str:
@@ -92,4 +103,5 @@ def page(text: str) -> str:
 
 
 if __name__ == "__main__":
+    DRAWING.write_text(svg(), encoding="utf-8")
     PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

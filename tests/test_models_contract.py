@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hopsearch.core.config import parse
 from hopsearch.core.errors import ConfigError
 from hopsearch.models import FAMILIES, build, fold, parse_model
+from hopsearch.models.families import MapNormConfig
 
 TINY = {"image_size": 8, "patch_size": 2, "channels": 1, "classes": 10, "depth": 2, "dim": 16}
 
@@ -183,7 +184,7 @@ class TestContract:
             "norm.weight"
         }
         decayed_maps = maps & {names[id(tensor)] for tensor in decayed["params"]}
-        assert decayed_maps == (set() if model.config.family in ("mlpmixer", "imixer") else maps)
+        assert decayed_maps == (maps if isinstance(model.config, MapNormConfig) else set())
 
     def test_timm_creates_it(self, config):
         if config.family == "mlpmixer":

@@ -1,4 +1,4 @@
-"""A task of a user's own, in forty lines: a line is fitted to noisy points."""
+"""A task of a user's own: a small network learns a line from noisy points."""
 
 import torch
 from torch import nn
@@ -10,77 +10,78 @@ from hopsearch.training import Cost, TrialConfig, TrialRun
 
 
 class Points(Settings):
-    """How many points there are, and how noisy they are."""
+    """What stands below ``data.``."""
 
     source: str = "points"
     count: int = 96
     noise: float = 0.1
 
 
-class Width(Settings):
-    """The model's size."""
+class Model(Settings):
+    """What stands below ``model.``."""
 
     hidden: int = 4
 
 
 class LineConfig(TrialConfig):
-    """A trial's settings."""
+    """A trial's settings; ``optim.`` and ``train.`` come with it."""
 
-    model: Width = Width()
+    model: Model = Model()
 
 
-class Drawn:
-    """Points on a line, in three splits of the same size."""
+class Splits:
+    """Points in three splits: train, validation and test."""
 
     def __init__(self, config: Points) -> None:
         draw = torch.Generator().manual_seed(0)
         self.x_SN1 = torch.rand(3, config.count, 1, generator=draw)
-        noise_SN1 = torch.randn(3, config.count, 1, generator=draw)
-        self.y_SN1 = 2 * self.x_SN1 - 1 + config.noise * noise_SN1
+        self.y_SN1 = 2 * self.x_SN1 + config.noise * torch.randn(3, config.count, 1, generator=draw)
         self.facts = Facts("points", config.count, config.count, config.count, str(config))
 
 
-class LineRun(TrialRun[LineConfig, nn.Module, Drawn]):
-    """Minimises the squared error."""
+class LineRun(TrialRun[LineConfig, nn.Module, Splits]):
+    """One training."""
 
-    def prepare(self, data):
-        self.x_SN1, self.y_SN1 = data.x_SN1.to(self.device), data.y_SN1.to(self.device)
+    def prepare(self, data: Splits) -> None:
+        self.x_SN1 = data.x_SN1.to(self.device)
+        self.y_SN1 = data.y_SN1.to(self.device)
         self.n_train = self.x_SN1.shape[1]
 
-    def build(self):
+    def build(self) -> nn.Module:
         width = self.config.model.hidden
         return nn.Sequential(nn.Linear(1, width), nn.ReLU(), nn.Linear(width, 1))
 
-    def loss(self, index_M, share, first):
+    def loss(self, index_M: torch.Tensor, share: float, first: bool) -> torch.Tensor:
         return nn.functional.mse_loss(self.net(self.x_SN1[0][index_M]), self.y_SN1[0][index_M])
 
-    def validate(self):
-        return {"val_error": self._error(1)}
+    def validate(self) -> dict[str, float]:
+        return {"val_error": self.error(1)}
 
-    def test(self, data):
-        return {"test_error": self._error(2)}
+    def test(self, data: Splits) -> dict[str, float]:
+        return {"test_error": self.error(2)}
 
-    def example(self, count):
+    def example(self, count: int) -> torch.Tensor:
         return self.x_SN1[1][:count]
 
     @torch.inference_mode()
-    def _error(self, split):
+    def error(self, split: int) -> float:
         return float((self.evaluated(self.x_SN1[split]) - self.y_SN1[split]).abs().mean())
 
 
 class Line(Task):
-    """Fit a line."""
+    """The task."""
 
     name = "line"
     metrics = (Metric("val_error", maximize=False),)
     data = Points
     config = LineConfig
 
-    def load(self, data):
-        return Drawn(data)
+    def load(self, data: Points) -> Splits:
+        return Splits(data)
 
-    def start(self, config, data):
+    def start(self, config: LineConfig, data: Splits) -> LineRun:
         return LineRun(config, data)
 
-    def cost(self, config):
-        return Cost(3 * config.model.hidden + 1, 4 * config.model.hidden, 1000)
+    def cost(self, config: LineConfig) -> Cost:
+        hidden = config.model.hidden
+        return Cost(params=3 * hidden + 1, flops=4 * hidden, memory=12 * (3 * hidden + 1))

@@ -1,6 +1,6 @@
-"""Draws the picture of docs/decisions.md anew from a real search, and prints what it said.
+"""Draws the picture of docs/how-it-decides.md anew from a real search, and prints what it said.
 
-    .venv/bin/python -m docs.decisions
+    .venv/bin/python -m docs.how_it_decides
 
 Takes about five minutes on two cores.
 """
@@ -127,7 +127,7 @@ def draw_best(axes: Axes, view: StudyView) -> None:
 
 
 def main() -> None:
-    """Search in a folder of its own, then draw ``docs/decisions.svg``."""
+    """Search in a folder of its own, then draw ``docs/how-it-decides.svg``."""
     with tempfile.TemporaryDirectory() as scratch:
         view, printed = searched(Path(scratch))
         figure, (left, middle, right) = plt.subplots(
@@ -137,7 +137,7 @@ def main() -> None:
         draw_view(middle, view)
         draw_best(right, view)
         figure.tight_layout()
-        figure.savefig(DOCS / "decisions.svg", metadata={"Date": None})
+        figure.savefig(DOCS / "how-it-decides.svg", metadata={"Date": None})
         print(printed[-4000:])
 
 
