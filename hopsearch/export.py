@@ -116,7 +116,7 @@ def write_export(
 
 def _winner(view: StudyView, place: Place) -> tuple[Mixer, TrialConfig, dict[str, Any]]:
     if view.winner is None:
-        hint = "Let the search finish, with finish=true, or give trial=<number>"
+        hint = "Let the search finish, with finish=true, or set trial=<number>"
         raise StudyError(str(view.folder), "an export needs a finished winner, got none", hint)
     folder = view.folder / view.winner["folder"]
     if place.remote:
@@ -144,7 +144,7 @@ def _trial(view: StudyView, place: Place, number: int) -> tuple[Mixer, TrialConf
     trial = TrialConfig.model_validate_json(best["config"])
     _require_trial(record, trial, folder)
     model = build(trial.model)
-    averaged = best["ema"]  # the moving average is what was evaluated, where there is one
+    averaged = best["ema"]  # the moving average is what was evaluated, if there is one
     weights = {
         name.removeprefix("module."): value
         for name, value in (averaged or best["model"]).items()
@@ -179,13 +179,13 @@ def _require_trial(record: TrialRecord, trial: TrialConfig, folder: Path) -> Non
     ]
     if wrong:
         rule = (
-            f"the weights must be of trial {record.number}, got (theirs != the trial's) "
+            f"the weights must be those of trial {record.number}, got (theirs != the trial's) "
             f"{'; '.join(wrong)}"
         )
         raise StudyError(
             str(folder),
             rule,
-            "Remove the folder, and run the search again or bring the study's own copy",
+            "Remove the folder, then run the search again or restore the study's own copy",
         )
 
 
@@ -195,20 +195,20 @@ def _no_weights(view: StudyView, record: TrialRecord, folder: Path) -> StudyErro
             str(folder), "the trial must have trained an epoch, got none", "Wait for it"
         )
     why = (
-        "none: dropped when it had ended, by checkpoint.keep or checkpoint.quota"
+        "none: deleted when it ended, by checkpoint.keep or checkpoint.quota"
         if record.number in view.dropped
         else "none"
     )
-    again = f"python -m hopsearch.train from={view.identity.name}#{record.number} trains it again"
+    again = f"python -m hopsearch.train from={view.identity.name}#{record.number} retrains it"
     held = f"Weights are kept for trials {', '.join(map(str, view.kept))}; " if view.kept else ""
-    return StudyError(
-        str(folder), f"the trial's weights must be there, got {why}", f"{held}{again}"
-    )
+    return StudyError(str(folder), f"the trial's weights must exist, got {why}", f"{held}{again}")
 
 
 def _classes(view: StudyView) -> list[str]:
     known: list[str] = view.identity.origin.get("classes", [])
-    winner = view.folder / paths.WINNER / CONFIG  # studies begun before the names were kept in them
+    winner = (
+        view.folder / paths.WINNER / CONFIG
+    )  # studies started before the names were kept in them
     return known or (
         read_config(winner.parent)["pretrained_cfg"].get("label_names", [])
         if winner.is_file()

@@ -6,7 +6,7 @@ files by a trained model.
 
 The folder is an exported one (safetensors or ONNX), or a study's or a training's. Every word
 without = is an image, or a folder of images; hidden files are passed over. What cannot be read or
-is not there is skipped and named, and the exit code is then 2.
+does not exist is skipped and named, and the exit code is then 2.
 """
 
 from hopsearch.command_line import manual, utf8
@@ -84,15 +84,15 @@ def _images_of(word: str, passed: PassedOver, skip: Skip) -> list[Path]:
     if S_ISREG(kind):
         return [path]
     if not S_ISDIR(kind):
-        rule = "must be an image file or a folder of them, got a pipe, a socket or a device"
-        raise DataError(word, rule, "Write it to a file first")
+        rule = "must be an image file or a folder of images, got a pipe, a socket or a device"
+        raise DataError(word, rule, "Save it to a file first")
     found_here = PassedOver()
     images = sorted(file for file, _, _ in walk(path, found_here, lost_too=True, closed=skip))
     if not images:
         there = f", got {found_here}" if str(found_here) else ", got none"
         raise DataError(
             word,
-            f"the folder must hold images{there}",
+            f"the folder must contain images{there}",
             f"Known: {', '.join(sorted(IMAGE_SUFFIXES))}",
         )
     passed.add(found_here)
@@ -131,7 +131,7 @@ def main(words: Sequence[str]) -> None:
     if not images:
         raise ConfigError(
             "command line",
-            "images must be given, got none",
+            "at least one image is required, got none",
             "Add their paths: model=<folder> photo.png …",
         )
     passed, left_out = PassedOver(), list[Path]()
@@ -150,7 +150,7 @@ def main(words: Sequence[str]) -> None:
     )
     done = len(files) - len(left_out) + gone
     summary = f"classified {done:,} of {len(files):,} images" + (
-        f"; passed over: {passed}" if str(passed) else ""
+        f"; ignored: {passed}" if str(passed) else ""
     )
     print(f"hopsearch: {summary}", file=sys.stderr)
     if left_out:
@@ -163,12 +163,11 @@ def _incomplete(left_out: Sequence[Path], gone: int, files: int, done: int) -> D
     """
     bad = len(left_out) - gone
     parts = [
-        f"every path must lead to images that can be read, {gone:,} did not, the first is "
-        f"{left_out[0]}"
+        f"every path must lead to readable images, got {gone:,} that do not, first {left_out[0]}"
     ] * bool(gone)
     if bad:
         parts.append(
-            f"every image must be readable, {bad:,} of {files:,} are not, the first is "
+            f"every image must be readable, got {bad:,} of {files:,} unreadable, first "
             f"{left_out[gone]}"
         )
     others = "The others are classified; repair" if done else "Nothing is classified; repair"

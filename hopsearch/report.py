@@ -104,13 +104,13 @@ def main(words: Sequence[str]) -> None:
         lines = view.audit()
         decisions = sum(len(record.decisions) for record in view.records.values())
         console.print(
-            f"audit: {decisions} decisions made again, {len(lines)} differ; {view.integrity}"
+            f"audit: {decisions} decisions recomputed, {len(lines)} differ; {view.integrity}"
         )
         if lines:
             raise StudyError(
                 str(view.folder),
                 "decisions must follow from the records, got:\n" + "\n".join(lines),
-                "Report this",
+                "Please report this",
             )
     target = Path(config.to) if config.to else None
     if config.format != "csv":

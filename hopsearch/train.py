@@ -91,8 +91,8 @@ class TrainingConfig(TrainingVerb):
     epochs: int | None = Field(default=None, gt=0)
     """Full length; short for train.epochs."""
     workers: tuple[int, int] = (1, 1)
-    """Processes that train together: a number, or fewest..most, e.g. 2..8, to go on with what there
-    is.
+    """Processes that train together: a number, or fewest..most, e.g. 2..8, to continue with what
+    there is.
     """
     cpus: float = Field(default=1, gt=0)
     """CPU cores of a worker, and threads (at least one)."""
@@ -120,7 +120,7 @@ class TrainingConfig(TrainingVerb):
         study, hash_, number = value.partition("#")
         if hash_ and not number.isdecimal():
             raise ValueError(
-                f"a trial is given by its number; Write e.g. {study}#0, or {study} for the winner"
+                f"a trial is named by its number; Write e.g. {study}#0, or {study} for the winner"
             )
         return check_name(study) + hash_ + number
 
@@ -147,18 +147,18 @@ def study_of(config: TrainingConfig) -> StudyView | None:
     if (config.model is None) == (config.from_ is None):
         raise ConfigError(
             "command line",
-            "one of model= and from= must be given",
+            "exactly one of model= and from= is required",
             "Write e.g. model=imixer_s16_224",
         )
     if config.from_ is None:
         return None
     if unused := sorted({"recipe", "seed"} & config.model_fields_set):
         got = ", ".join(f"{key}={getattr(config, key)}" for key in unused)
-        rule = f"{' and '.join(unused)} must come from the study, got {got}"
+        rule = f"{' and '.join(unused)} must not be set together with from=, got {got}"
         raise ConfigError(
             "command line",
             rule,
-            "Leave it out beside from=; train.*, optim.* and augment.* change the training",
+            "Leave it out with from=; train.*, optim.* and augment.* change the training",
         )
     place = Place.of(config.storage, config.from_.partition("#")[0])
     place.bring_journal()
@@ -173,7 +173,7 @@ def data_of_study(config: TrainingConfig, view: StudyView) -> DataConfig:
         "source": view.identity.data.get("source", config.data.source)
     }
     fields = DataConfig.model_fields
-    # Without the defaults: what is given and has no effect is said, and nobody gave those.
+    # Without the defaults: what is given and has no effect is said, and no one gave those.
     stored = {
         name: value
         for name, value in known.items()
@@ -243,7 +243,7 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
             f"{config.data.split_seed}"
         )
         if given:
-            said = f"data as in study {view.identity.name}, but for {given}"
+            said = f"data as in study {view.identity.name}, except {given}"
         console.print(said, markup=False)
     else:
         config = config.model_copy(update={"data": viewed(config.data, config.recipe)})
@@ -273,7 +273,7 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
                 _run(config, trial, facts, owned, console)
     except KeyboardInterrupt:
         signals.saving()
-        raise Interrupted("Saved. Run the same command to go on.") from None
+        raise Interrupted("Saved. Run the same command to resume.") from None
     finally:
         lock.release()
 
@@ -294,7 +294,7 @@ def _run(
         raise ResourceError(
             "workers",
             rule,
-            "Give fewer, join a larger cluster with address=…, or wait=true for one that grows",
+            "Set fewer, join a larger cluster with address=…, or set wait=true for one that grows",
         )
     job = Job(
         number=0,
@@ -331,7 +331,7 @@ def require_same(file: Path, trial: TrialConfig, data: Mapping[str, Any]) -> str
     """Keep what is trained in ``file``, and refuse another training in the same folder.
 
     Returns:
-        What is to be said of how the data was compared; empty where nothing is.
+        What is to be said of how the data was compared; empty if nothing is.
 
     Raises:
         ConfigError: the folder holds another training; the message says what differs.
@@ -364,8 +364,7 @@ def require_same(file: Path, trial: TrialConfig, data: Mapping[str, Any]) -> str
         said = accepted_by_names(data, begun)
         if lines:
             rule = (
-                f"the settings must be those of the saved training, got (requested != saved) "
-                f"{'; '.join(lines)}"
+                f"settings differ from the saved training (requested != saved): {'; '.join(lines)}"
             )
             raise ConfigError(
                 str(file.parent), rule, "Use another name, name=<name>, or revert the change"

@@ -146,14 +146,14 @@ class TuneConfig(SearchVerb):
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A search of which all is checked that can be before anything is begun or written.
+    """A search of which all is checked that can be before anything is started or written.
 
     Attributes:
         identity: the study.
         facts: what it is trained on.
         budget: when it stops.
         place: where the study is.
-        begun: the study as it is, where it has begun.
+        started: the study as it is, if it has started.
         how: sampler, pruner, database, beliefs and the study to learn from, as of `Study`.
         first: a configuration that would be trained.
     """
@@ -285,12 +285,12 @@ def _plan(config: TuneConfig, ready: _Prepared, console: Console) -> None:
         note = (
             ""
             if config.trial.concurrent
-            else "; planned with 1 trial at once, trial.concurrent=… plans with more"
+            else "; planned with 1 trial at once, set trial.concurrent=… for more"
         )
         console.print(
             (
-                f"address={config.address}: not asked, so whether trials fit the cluster was not "
-                f"checked{note}"
+                f"address={config.address}: not contacted, so it was not checked whether trials "
+                f"fit the cluster{note}"
             ),
             markup=False,
         )

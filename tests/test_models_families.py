@@ -43,7 +43,7 @@ class TestParseModel:
     @pytest.mark.parametrize(
         ("values", "message"),
         [
-            ({}, "space.yaml: family: must be given. Known: asymmixer, imixer,"),
+            ({}, "space.yaml: family: is required. Known: asymmixer, imixer,"),
             (
                 {"family": "imixr"},
                 "space.yaml: family: must be a known family, got 'imixr'. Did you mean imixer?",

@@ -230,7 +230,7 @@ def test_a_database_of_another_study_is_not_taken_for_this_one(tmp_path):
         assert study.optuna.study_name == "other"
     with pytest.raises(
         StudyError,
-        match=r"must hold study third, got none\. Did you mean other\? Known: other, test",
+        match=r"must contain study third, got none\. Did you mean other\? Known: other, test",
     ):
         StudyView.open(tmp_path / "third", url)
 

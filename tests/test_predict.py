@@ -65,8 +65,8 @@ def test_a_folder_with_hidden_and_damaged_files(models, photos, capsys):
         *(f"photos/b/00{n}.jpg" for n in range(2)),
     ]
     assert shown.err == (
-        "hopsearch: classified 5 of 5 images; passed over: 1 .heic (no image format that is "
-        "read), 3 hidden\n"
+        "hopsearch: classified 5 of 5 images; ignored: 1 .heic (not a supported image format), "
+        "3 hidden\n"
     )
     (photos / "a" / "000.jpg").write_bytes(b"damaged")
     (photos / "b" / "empty.png").write_bytes(b"")
@@ -78,7 +78,7 @@ def test_a_folder_with_hidden_and_damaged_files(models, photos, capsys):
         " skipped photos/a/000.jpg",
         " skipped photos/b/empty.png",
     ]
-    assert lines[2].startswith("hopsearch: classified 4 of 6 images; passed over: ")
+    assert lines[2].startswith("hopsearch: classified 4 of 6 images; ignored: ")
     assert lines[3].startswith(
         "hopsearch: predict: every image must be readable, 2 of 6 are not, the first is "
         "photos/a/000.jpg"
@@ -103,9 +103,10 @@ def test_a_word_that_leads_nowhere_costs_a_sentence(models, photos, capsys):
     assert len(shown.out.splitlines()) == 5, "the others are classified all the same"
     assert shown.err.splitlines() == [
         "hopsearch: skipped missing.png: must be an image or a folder of images, got nothing there",
-        "hopsearch: skipped empty: the folder must hold images, got none",
+        "hopsearch: skipped empty: the folder must contain images, got none",
         (
-            "hopsearch: skipped pipe.png: must be an image file or a folder of them, got a pipe, a "
+            "hopsearch: skipped pipe.png: must be an image file or a folder of images, got a pipe, "
+            "a "
             "socket or a device"
         ),
         (
@@ -165,7 +166,7 @@ def test_a_folder_without_images_says_what_it_holds(models, tmp_path, capsys, mo
     (tmp_path / "phone").mkdir()
     (tmp_path / "phone" / "1.HEIC").write_bytes(b"x")
     assert ask(f"model={models / 'torch'}", "phone") == MISTAKE
-    assert "the folder must hold images, got 1 .heic" in capsys.readouterr().err
+    assert "the folder must contain images, got 1 .heic" in capsys.readouterr().err
 
 
 def test_an_onnx_export_predicts_the_same(models, photos, capsys):
@@ -208,7 +209,7 @@ def test_what_an_onnx_export_cannot_do_is_said(models, tmp_path, monkeypatch):
         load_model(models / "onnx")
     monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
-        ModelError, match=r"onnxruntime runs, and it is not installed\. Run pip install"
+        ModelError, match=r"needs onnxruntime, and it is not installed\. Run pip install"
     ):
         load_classifier(models / "onnx")
     monkeypatch.undo()

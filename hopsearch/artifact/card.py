@@ -106,7 +106,8 @@ def _results(provenance: Provenance, classes: Sequence[str]) -> str:
         _result(provenance, "test", "test"),
     ]
     note = (
-        "The validation split chose the model and its epoch, so its accuracy is a little flattered."
+        "The validation split selected the model and its epoch, so its accuracy is slightly "
+        "optimistic."
     )
     reads = provenance.results.get("test_reads")
     if "test_acc" in provenance.results:
@@ -115,9 +116,9 @@ def _results(provenance: Provenance, classes: Sequence[str]) -> str:
             if reads
             else " The test split was read once."
         )
-    if part := provenance.data.get("test part"):
+    if part := provenance.data.get("test split"):
         note += f" The test split is: {part}."
-    note += " Intervals are Wilson's; the balanced accuracy is the mean of the classes' recalls."
+    note += " Intervals are Wilson's; balanced accuracy is the mean recall over classes."
     parts = ["\n".join(lines), note, *provenance.verdicts]
     return "\n\n".join([*parts, *([_recalls(known["test"], classes)] if "test" in known else [])])
 
@@ -150,7 +151,7 @@ def _recalls(test: Mapping[str, Any], classes: Sequence[str]) -> str:
         for recall, images, name in sorted(rows)
     ]
     more = f" ({_CLASSES} of {len(lines)} classes)" if len(lines) > _CLASSES else ""
-    head = f"Recall by class on the test split, the worst first{more}:"
+    head = f"Recall per class on the test split, worst first{more}:"
     return "\n".join(
         [
             head,
@@ -165,13 +166,13 @@ def _recalls(test: Mapping[str, Any], classes: Sequence[str]) -> str:
 def _use(about: Mapping[str, Any]) -> str:
     channels, size, _ = about["pretrained_cfg"]["input_size"]
     folded = (
-        "\n\nThe spectral norms are folded into the weights: trained further, the model does "
-        "not normalise them any more."
+        "\n\nSpectral norms are folded into the weights: if trained further, the model no longer "
+        "normalises them."
     )
     return (
         "```python\nimport sys; sys.path.insert(0, FOLDER)   # this folder\n"
-        "import modeling, timm                    # modeling.py lies beside this card and needs "
-        "torch alone\n"
+        "import modeling, timm                    # modeling.py is next to this card and needs "
+        "only torch\n"
         'model = timm.create_model(f"local-dir:{FOLDER}", pretrained=True).eval()   # or '
         "modeling.load(FOLDER)\n"
         f"logits = model(pixels / 127.5 - 1)       # pixels: uint8 as float, (B, {channels}, "
@@ -226,6 +227,4 @@ def _cell(value: Any) -> str:
 
 def _listed(names: list[str]) -> str:
     shown = ", ".join(names[:20])
-    return (
-        f"{shown}." if len(names) <= 20 else f"{shown}, … ({len(names)}; all are in `config.json`)."
-    )
+    return f"{shown}." if len(names) <= 20 else f"{shown}, … ({len(names)}; all in `config.json`)."

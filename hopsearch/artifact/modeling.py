@@ -108,7 +108,7 @@ class Mixer(nn.Module):
 
     Args:
         family: one of `FAMILIES`.
-        image_size, patch_size: pixels a side.
+        image_size, patch_size: pixels per side.
         channels: colour channels of an image.
         classes: classes of the head; 0 leaves it out.
         depth: blocks.
@@ -204,7 +204,8 @@ def load(folder: str | Path) -> Mixer:
     fields = about.get("model", about["trial"]["model"])  # older winners have the trial alone
     if fields["family"] == "imixer" and not about.get("folded", False):
         raise ValueError(
-            f"{folder} must be an exported folder, got a search's own winner. Export it: python "
+            f"{folder} must be an exported folder, got the winner folder of a search. Export it: "
+            f"python "
             f"-m hopsearch.export"
         )
     model = build(**fields)

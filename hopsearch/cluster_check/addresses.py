@@ -25,7 +25,8 @@ def name(file: ClusterFile) -> Iterator[Finding]:
     good: object
     if file.kind == "gcp":
         rule = (
-            f"must be lower-case letters, digits and -, begin with a letter and have at most "
+            f"must consist of lower-case letters, digits and -, start with a letter and have at "
+            f"most "
             f"{_GOOGLE_LONGEST} of them"
         )
         good = re.fullmatch(
@@ -34,7 +35,8 @@ def name(file: ClusterFile) -> Iterator[Finding]:
     elif file.kind == "aws":
         longest = 255 - len("ray-autoscaler-")  # the security group's name
         rule = (
-            f"must be letters, digits, spaces and ._-:/()#,@[]+=&;{{}}!$*, at most {longest} "
+            f"must consist of letters, digits, spaces and ._-:/()#,@[]+=&;{{}}!$*, at most "
+            f"{longest} "
             f"of them"
         )
         good = (
@@ -42,7 +44,7 @@ def name(file: ClusterFile) -> Iterator[Finding]:
             and given == given.strip()
         )
     else:
-        rule = "must be letters, digits and ._-, since Ray makes it the name of a file"
+        rule = "must consist of letters, digits and ._-, since Ray uses it as a file name"
         good = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", given)
     if not good:
         yield Finding(
@@ -57,12 +59,12 @@ def zones(file: ClusterFile) -> Iterator[Finding]:
     if not region:
         yield Finding(
             "provider.region",
-            "must be given",
+            "is required",
             "Set e.g. us-west-2" if file.kind == "aws" else "Set e.g. us-central1",
         )
         return
     if file.kind == "gcp" and not given:
-        yield Finding("provider.availability_zone", "must be given", f"Set e.g. {region}-a")
+        yield Finding("provider.availability_zone", "is required", f"Set e.g. {region}-a")
     names = [zone.strip() for zone in str(given or "").split(",") if zone.strip()]
     for zone in names:
         rest = zone.removeprefix(str(region))
@@ -75,7 +77,7 @@ def zones(file: ClusterFile) -> Iterator[Finding]:
             example = f"{region}-a" if file.kind == "gcp" else f"{region}a"
             yield Finding(
                 "provider.availability_zone",
-                f"must be zones of {region}, got {zone}",
+                f"must be in {region}, got {zone}",
                 f"Set e.g. {example}",
             )
     if file.kind == "gcp" and len(names) > 1:
@@ -83,7 +85,7 @@ def zones(file: ClusterFile) -> Iterator[Finding]:
             "provider.availability_zone", f"must be one zone, got {given}", f"Set {names[0]}"
         )
     if file.kind == "gcp" and provider.get("project_id") in (None, "", "my-project"):
-        rule = f"must be your project, got {provider.get('project_id') or 'none'}"
+        rule = f"must be your own project, got {provider.get('project_id') or 'none'}"
         yield Finding("provider.project_id", rule, "Set your project's id")
 
 
@@ -96,21 +98,21 @@ def machines(file: ClusterFile) -> Iterator[Finding]:
     if head in workers:
         yield Finding(
             "provider.worker_ips",
-            f"must not have the head, got {head} in both",
-            "Take it out of the workers",
+            f"must not include the head, got {head} in both",
+            "Remove it from the workers",
         )
     for address, count in Counter(map(str, workers)).items():
         if count > 1:
             yield Finding(
                 "provider.worker_ips",
-                f"must have each machine once, got {address} {count} times",
+                f"must list each machine once, got {address} {count} times",
                 "Drop one",
             )
     most = file.contents.get("max_workers")
     if isinstance(most, int) and most < len(workers):
         rule = (
-            f"must be at least the {len(workers)} worker_ips, got {most}: the others would "
-            f"never join"
+            f"must be at least the {len(workers)} worker_ips, got {most}: the others could never "
+            f"join"
         )
         yield Finding("max_workers", rule, "Leave it out, or raise it")
     least = file.contents.get("min_workers")
@@ -127,7 +129,7 @@ def machines(file: ClusterFile) -> Iterator[Finding]:
         if _is_example(address):
             yield Finding(
                 place,
-                f"must be a machine of yours, got the example {address}",
+                f"must be one of your machines, got the example {address}",
                 "Set its address or host name",
             )
         elif re.fullmatch(r"[\d.]+", str(address)) and _network(address) is None:
@@ -146,7 +148,7 @@ def visitors(file: ClusterFile) -> Iterator[Finding]:
             if _is_example(given):
                 yield Finding(
                     place,
-                    f"must be your own address, got the example {given}: nobody could log in",
+                    f"must be your own address, got the example {given}: no one could log in",
                     "Set …/32",
                 )
             elif given is not None and _network(given) is None:

@@ -62,6 +62,6 @@ def unchecked(file: ClusterFile) -> list[str]:
     if library is None or importlib.util.find_spec(library) is not None:
         return []
     return [
-        f"node_config was not checked, since {library} is not installed: pip install "
+        f"node_config was not checked: {library} is not installed: pip install "
         f"'hopsearch[{file.kind}]'"
     ]

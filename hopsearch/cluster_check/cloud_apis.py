@@ -80,7 +80,7 @@ def _against(value: Any, shape: Any, path: str) -> Iterator[tuple[str, str, str]
         for key in set(shape.required_members) - value.keys():
             yield (
                 f"{path}.{key}".removeprefix("."),
-                "must be given: EC2's RunInstances requires it",
+                "is required by EC2's RunInstances",
                 "See EC2's reference",
             )
     elif shape.type_name == "list" and isinstance(value, list):
@@ -140,7 +140,7 @@ def google(file: ClusterFile) -> Iterator[Finding]:
             if not unknown:
                 hint = _near(str(error.instance), error.schema.get("enum", []))
                 yield Finding(
-                    path, f"must fit Compute Engine's Instance: {error.message[:200]}", hint
+                    path, f"must match Compute Engine's Instance: {error.message[:200]}", hint
                 )
 
 

@@ -64,7 +64,7 @@ class ClusterFile:
 
     @property
     def node_types(self) -> dict[str, dict[str, Any]]:
-        """Node types by name; empty where the file has none."""
+        """Node types by name; empty if the file has none."""
         types = self.contents.get("available_node_types")
         if not isinstance(types, dict):
             return {}
@@ -88,12 +88,12 @@ _MOVED = "hopsearch.distributed.spot_pool.SpotPool"
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """A part of a file that should be a mapping: empty where it is not one."""
+    """A part of a file that should be a mapping: empty if it is not one."""
     return value if isinstance(value, dict) else {}
 
 
 def listed(value: Any) -> list[Any]:
-    """A part of a file that should be a list: empty where it is not one."""
+    """A part of a file that should be a list: empty if it is not one."""
     return value if isinstance(value, list) else []
 
 
@@ -101,7 +101,7 @@ def read_cluster_file(path: Path, trial: tuple[float, float]) -> ClusterFile:
     """Read a file as Ray does (YAML 1.1), and note keys that stand in it twice.
 
     Raises:
-        ConfigError: it is not there, not UTF-8, not YAML, or not a mapping.
+        ConfigError: it does not exist, not UTF-8, not YAML, or not a mapping.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -125,7 +125,7 @@ def read_cluster_file(path: Path, trial: tuple[float, float]) -> ClusterFile:
             str(path), f"must be YAML: {' '.join(str(error).split())[:200]}", "Fix what is named"
         ) from None
     if not isinstance(contents, dict):
-        raise ConfigError(str(path), "must be a mapping", "Begin with cluster/aws.yaml")
+        raise ConfigError(str(path), "must be a mapping", "Start from cluster/aws.yaml")
     if mapping(contents.get("provider")).get("module") == _MOVED:
         raise ConfigError(
             f"{path}: provider.module",
@@ -150,8 +150,8 @@ def _repeated(node: Any, place: str, seen: set[int]) -> Iterator[Finding]:
         here = f"{place}.{name}".removeprefix(".")
         if isinstance(key, yaml.ScalarNode) and name in lines:
             rule = (
-                f"must be given once, got it in lines {lines[name]} and {line}, of which only "
-                f"the last would count"
+                f"must appear once, got it in lines {lines[name]} and {line}, of which only the "
+                f"last counts"
             )
             yield Finding(here, rule, "Drop one of the two")
         lines[name] = line

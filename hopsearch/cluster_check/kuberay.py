@@ -81,7 +81,7 @@ def groups_of(file: ClusterFile) -> list[tuple[str, dict[str, Any]]]:
 
 
 def shape(file: ClusterFile) -> Iterator[Finding]:
-    """Numbers that are numbers, where they are counted with."""
+    """Numbers that are numbers, if they are counted with."""
     for place, group in groups_of(file):
         name = group.get("groupName")
         if name is not None and not isinstance(name, str):
@@ -118,7 +118,8 @@ def names(file: ClusterFile) -> Iterator[Finding]:
     given = str(mapping(file.contents.get("metadata")).get("name", ""))
     if len(given) > longest or not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", given):
         rule = (
-            f"must be lower-case letters, digits and -, begin with a letter and have at most "
+            f"must consist of lower-case letters, digits and -, start with a letter and have at "
+            f"most "
             f"{longest}, got {given!r}"
         )
         yield Finding("metadata.name", rule, "Choose another name, e.g. hopsearch")
@@ -177,7 +178,7 @@ def _templates(file: ClusterFile) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def cluster(file: ClusterFile) -> Iterator[Finding]:
-    """The cluster grows by the newer autoscaler, is this project's Ray, lets nobody in without the
+    """The cluster grows by the newer autoscaler, is this project's Ray, lets no one in without the
     token, and can be asked.
     """
     place, spec = cluster_of(file)
@@ -185,21 +186,23 @@ def cluster(file: ClusterFile) -> Iterator[Finding]:
     if str(spec.get("rayVersion")) != here:
         yield Finding(
             f"{place}.rayVersion",
-            f"must be {here}, as here, got {spec.get('rayVersion')}",
+            f"must be {here}, as on this machine, got {spec.get('rayVersion')}",
             "Change one of the two",
         )
     if mapping(spec.get("authOptions")).get("mode") != "token":
-        rule = "must be token: everybody in the cluster's network gets in otherwise"
+        rule = "must be token: otherwise anyone in the cluster's network gets in"
         yield Finding(f"{place}.authOptions.mode", rule, "Set token")
     if not spec.get("enableInTreeAutoscaling"):
         yield Finding(
-            f"{place}.enableInTreeAutoscaling", "must be true: machines would stay", "Set true"
+            f"{place}.enableInTreeAutoscaling",
+            "must be true: otherwise machines keep running",
+            "Set true",
         )
     version = mapping(spec.get("autoscalerOptions")).get("version")
     if version != "v2":
         yield Finding(
             f"{place}.autoscalerOptions.version",
-            f"must be v2: it drains a pod before it goes, got {version}",
+            f"must be v2, which drains a pod before removing it, got {version}",
             "Set v2",
         )
     params = mapping(mapping(spec.get("headGroupSpec")).get("rayStartParams"))
@@ -210,12 +213,12 @@ def cluster(file: ClusterFile) -> Iterator[Finding]:
     ):
         rule = (
             "must not be loopback: the search is submitted from another pod, which would wait "
-            "for ever"
+            "forever"
         )
         yield Finding(
             f"{place}.headGroupSpec.rayStartParams.dashboard-host",
             rule,
-            "Leave it out; the token guards it",
+            "Leave it out; the token protects it",
         )
     for where, template in _templates(file):
         for container in listed(mapping(template.get("spec")).get("containers")):
@@ -225,11 +228,11 @@ def cluster(file: ClusterFile) -> Iterator[Finding]:
 def _image(place: str, container: dict[str, Any], here: str) -> Iterator[Finding]:
     image = str(container.get("image", ""))
     if re.match(r"([\w-]+\.)*example\.(com|org|net)/", image):
-        rule = f"must be an image of yours, got the example {image}"
+        rule = f"must be your own image, got the example {image}"
         yield Finding(
             f"{place}.{container.get('name')}.image",
             rule,
-            "Build one as the file's first lines say",
+            "Build one as described at the top of the file",
         )
     tag = re.search(r":([\w][\w.-]*)$", image)
     if "@sha256:" not in image and not (tag and re.match(rf"{re.escape(here)}(?![\d.])", tag[1])):
@@ -250,14 +253,14 @@ def groups(file: ClusterFile) -> Iterator[Finding]:
     if len(set(names)) < len(names) or None in names:
         yield Finding(
             "spec.workerGroupSpecs",
-            f"groups must have names of their own, got {names}",
+            f"groups must have distinct names, got {names}",
             "Set groupName",
         )
     for place, group in named:
         least, most = group.get("minReplicas") or 0, group.get("maxReplicas")
         if not isinstance(most, int):
-            rule = "the number of pods must be bounded, got no bound"
-            yield Finding(f"{place}.maxReplicas", rule, "Set the most you would pay for")
+            rule = "the number of pods must be limited, got no limit"
+            yield Finding(f"{place}.maxReplicas", rule, "Set the most you are willing to pay for")
         elif not least <= group.get("replicas", least) <= most:
             rule = (
                 f"minReplicas <= replicas <= maxReplicas must hold, got {least}, "
@@ -267,7 +270,7 @@ def groups(file: ClusterFile) -> Iterator[Finding]:
         if least > 0:
             yield Finding(
                 f"{place}.minReplicas",
-                f"must be 0, got {least}: it is paid for without work",
+                f"must be 0, got {least}: it costs money while idle",
                 "Set 0",
             )
         pod = mapping(mapping(group.get("template")).get("spec"))
@@ -284,9 +287,9 @@ def groups(file: ClusterFile) -> Iterator[Finding]:
         most = "; ".join(
             f"{name}: CPU {there[0]:g}, GPU {there[1]:g}" for name, there in sizes.items()
         )
-        rule = f"some pod must hold a worker of {cpus:g} CPU and {gpus:g} GPU, got {most}"
+        rule = f"some pod must have room for a worker of {cpus:g} CPU and {gpus:g} GPU, got {most}"
         yield Finding(
-            "spec.workerGroupSpecs", rule, "Lower trial.cpus or trial.gpus, or give larger pods"
+            "spec.workerGroupSpecs", rule, "Lower trial.cpus or trial.gpus, or define larger pods"
         )
 
 

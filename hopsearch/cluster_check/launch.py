@@ -39,7 +39,7 @@ def schema(file: ClusterFile) -> Iterator[Finding]:
         else:
             yield Finding(
                 place,
-                f"must fit Ray's schema: {error.message[:200]}",
+                f"must match Ray's schema: {error.message[:200]}",
                 "See the comments in cluster/aws.yaml",
                 True,
             )
@@ -62,7 +62,7 @@ def _shape(file: ClusterFile) -> Iterator[Finding]:
     remedy = "See the comments in cluster/aws.yaml"
     if (file.contents.get("provider") or {}).get("type") != "local" and not file.node_types:
         yield Finding(
-            "available_node_types", "must name the kinds of machines, got none", remedy, True
+            "available_node_types", "must list the types of machines, got none", remedy, True
         )
     for name, node in file.node_types.items():
         for key in ("node_config", "resources"):
@@ -191,8 +191,8 @@ def docker(file: ClusterFile) -> Iterator[Finding]:
     image = section.get("image") or (section.get("head_image") and section.get("worker_image"))
     for key, given in (("image", image), ("container_name", section.get("container_name"))):
         if not given:
-            rule = "must be given: Ray uses docker only with an image and a container's name"
-            yield Finding(f"docker.{key}", rule, "Give both, or leave docker out")
+            rule = "is required: Ray uses docker only with an image and a container name"
+            yield Finding(f"docker.{key}", rule, "Set both, or leave docker out")
 
 
 def keys(file: ClusterFile) -> Iterator[Finding]:
@@ -202,12 +202,16 @@ def keys(file: ClusterFile) -> Iterator[Finding]:
         for name, node in file.node_types.items():
             config = node.get("node_config") or {}
             if "KeyName" not in config and "UserData" not in config:
-                rule = "must be given with auth.ssh_private_key: the machine would not know the key"
+                rule = (
+                    "is required with auth.ssh_private_key: otherwise the machine does not know "
+                    "the key"
+                )
                 place = f"available_node_types.{name}.node_config.KeyName"
                 yield Finding(
                     place,
                     rule,
-                    "Give the key pair's name, or leave auth.ssh_private_key out: Ray makes a pair",
+                    "Set the key pair's name, or leave auth.ssh_private_key out: Ray creates a "
+                    "pair",
                 )
     for key in ("ssh_private_key", "ssh_public_key"):
         given = auth.get(key)
@@ -217,12 +221,12 @@ def keys(file: ClusterFile) -> Iterator[Finding]:
         if not path.is_file():
             yield Finding(
                 f"auth.{key}",
-                f"must be a key file on this machine, got {given}, which is not there",
+                f"must be a key file on this machine, got {given}, which does not exist",
                 "Correct the path",
             )
         elif key == "ssh_private_key" and path.stat().st_mode & 0o077:
             rule = (
-                f"must be readable by its owner alone, got {given} with mode "
+                f"must be readable by its owner only, got {given} with mode "
                 f"{path.stat().st_mode & 0o777:o}: ssh ignores it"
             )
             yield Finding(f"auth.{key}", rule, f"chmod 600 {given}")
@@ -240,7 +244,7 @@ def mounts(file: ClusterFile) -> Iterator[Finding]:
         if str(source).rstrip("/") == "~/.ray/hopsearch":
             yield Finding(
                 place,
-                f"must be there on this machine, got {source}, which is not",
+                f"must exist on this machine, got {source}, which does not",
                 "Run sh cluster/new-token.sh once",
             )
         else:
@@ -250,6 +254,6 @@ def mounts(file: ClusterFile) -> Iterator[Finding]:
             where = f"Run it in {elsewhere[0]}" if elsewhere else "Correct the path"
             yield Finding(
                 place,
-                f"must be there, relative to the current folder, got {source}, which is not",
+                f"must exist, relative to the current folder, got {source}, which does not",
                 where,
             )

@@ -32,7 +32,7 @@ _GOOGLE_G2 = {4: 1, 8: 1, 12: 1, 16: 1, 24: 2, 32: 1, 48: 4, 96: 8}  # virtual C
 
 @dataclass(frozen=True)
 class MachineType:
-    """What a type has at most; None where its name does not say.
+    """What a type has at most; None if its name does not say.
 
     Attributes:
         cpus: virtual CPUs.

@@ -46,11 +46,12 @@ def data_settings(config: DataConfig) -> dict[str, Any]:
 
 
 def data_difference(asked: Mapping[str, Any], begun: Mapping[str, Any]) -> list[str]:
-    """Lines that say where ``asked`` differs from what was ``begun`` with; empty for the same
+    """Lines that say where ``asked`` differs from what was ``started`` with; empty for the same
     images, split alike.
 
-    Where the fingerprints agree, the spelling of the source does not matter. A study that was begun
-    with a fingerprint of names and file sizes is compared by those, see `accepted_by_names`.
+    Where the fingerprints agree, the spelling of the source does not matter. A study that was
+    started with a fingerprint of names and file sizes is compared by those, see
+    `accepted_by_names`.
     """
     ours, theirs = kept(asked), kept(begun)
     keys = sorted(set(ours) | set(theirs))
@@ -64,8 +65,8 @@ def data_difference(asked: Mapping[str, Any], begun: Mapping[str, Any]) -> list[
     old = not str(theirs.get("fingerprint", "")).startswith(BY_CONTENTS)
     if lines and old and asked.get(_FORMER) == "":
         lines.append(
-            "an older version split this folder otherwise: it read val/ as the test part, or knew "
-            "none of these names"
+            "an older version split this folder differently: it read val/ as the test split, or "
+            "ignored these names"
         )
     return lines
 
@@ -80,8 +81,8 @@ def accepted_by_names(asked: Mapping[str, Any], begun: Mapping[str, Any]) -> str
     if by_contents != [True, False] or begun.get("fingerprint") != asked.get(_FORMER):
         return ""
     return (
-        "data: compared by file names and sizes, as the version did that began this; the "
-        "contents are not compared"
+        "data: compared by file names and sizes only, as in the version that started it; contents "
+        "are not compared"
     )
 
 

@@ -85,7 +85,7 @@ class ImageSet:
         return images_BCHW
 
     def _room(self, rows: int) -> torch.Tensor:
-        # Pinned memory is copied to a GPU while the CPU goes on; torch's allocator takes it back
+        # Pinned memory is copied to a GPU while the CPU continues; torch's allocator takes it back
         # when the copy is done.
         return torch.empty(
             (rows, *self.images_NCHW.shape[1:]),

@@ -37,18 +37,18 @@ def open_source(
     if name in SOURCES:
         if name == "digits" and colon:
             raise DataError(
-                f"data.source={text}", "digits are embedded and take no folder", "Write digits"
+                f"data.source={text}", "digits are built in and take no folder", "Write digits"
             )
         if name == "imagenet" and not folder:
             raise DataError(
                 f"data.source={text}",
-                "imagenet needs the folder it lies in",
+                "imagenet needs its folder",
                 "Write imagenet:<folder>",
             )
         if given := [f"data.{part}" for part, value in (("val", val), ("test", test)) if value]:
             raise DataError(
                 given[0],
-                f"only an image folder has parts in other folders, got data.source={text}",
+                f"only an image folder can have splits in other folders, got data.source={text}",
                 "Leave it out",
             )
         return SOURCES[name](Path(folder).expanduser() if folder else downloads)
@@ -60,7 +60,7 @@ def open_source(
         raise DataError(
             f"data.source={text}",
             rule,
-            f"{choices(name, SOURCES)}; or give an image folder by its path",
+            f"{choices(name, SOURCES)}; or set the path of an image folder",
         )
     return open_folder(path, val, test)
 
@@ -109,8 +109,8 @@ def _imagenet(folder: Path) -> Source:
             found = ImageNet(str(folder), split=split)
         except (RuntimeError, OSError) as error:
             hint = (
-                "Put the three ILSVRC2012 archives there; if the images are unpacked, give "
-                "their folder as data.source"
+                "Put the three ILSVRC2012 archives there; if the images are already unpacked, set "
+                "data.source to their folder"
             )
             raise DataError(f"imagenet:{folder}", _one_line(error), hint) from None
         stats = [os.stat(path) for path, _ in found.samples]
@@ -143,9 +143,11 @@ def _torchvision(name: str, class_name: str, folder: Path, train: bool) -> Any:
         with FileLock(folder / f".{name}.lock"):  # several workers of one machine start at once
             return build(str(folder), train=train, download=True)
     except (RuntimeError, OSError, ValueError) as error:
-        rule = f"the set is not in the folder and cannot be downloaded: {_one_line(error)}"
+        rule = f"the data set is not in the folder and cannot be downloaded: {_one_line(error)}"
         raise DataError(
-            place, rule, "Copy torchvision's files there, or run once on a machine with a network"
+            place,
+            rule,
+            "Copy torchvision's files there, or run once on a machine with network access",
         ) from None
 
 

@@ -161,7 +161,7 @@ def _order(source: Source, pool: Part, config: DataConfig) -> tuple[Part, int]:
     pool = pool.take(stratified_order(pool.labels_N, config.split_seed))
     if source.val is None:
         return pool, prefix_length(pool.labels_N, config.val_fraction)
-    assert isinstance(pool, FilePart), "a validation folder belongs to image files"
+    assert isinstance(pool, FilePart), "a validation folder requires an image folder"
     return source.val.followed_by(pool), len(source.val)
 
 
@@ -235,7 +235,7 @@ def _report_skipped(names: tuple[str, ...], place: str) -> None:
     if names:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         warnings.warn(
-            f"{place}: {len(names)} unreadable images are left out: {', '.join(names[:3])}{more}",
+            f"{place}: {len(names)} unreadable images are skipped: {', '.join(names[:3])}{more}",
             stacklevel=4,
         )
 

@@ -26,7 +26,7 @@ def summary(config: DataConfig, source: Source, facts: DataFacts) -> tuple[str, 
     ]
     lines += [f"  {note}" for note in (*source.found.notes, *_unused(config, source))]
     if source.found.passed_over:
-        lines.append(f"  passed over: {source.found.passed_over}")
+        lines.append(f"  ignored: {source.found.passed_over}")
     return tuple(lines)
 
 
@@ -39,12 +39,12 @@ def part_words(config: DataConfig, source: Source) -> dict[str, str]:
         ("val", source.val, config.val_fraction),
         ("test", source.test, config.test_fraction),
     ):
-        name = "validation part" if part == "val" else "test part"
+        name = "validation split" if part == "val" else "test split"
         if given:
             words[name] = (
                 f"folder {normal(Path(source.found.where[part]).name)}"
                 if part in source.found.where
-                else "the set's own"
+                else "the data set's own"
             )
         else:
             whole = (
@@ -72,7 +72,7 @@ def _val(config: DataConfig, source: Source) -> str:
 
 def _test(config: DataConfig, source: Source) -> str:
     if source.test:
-        return _from(source, "test") or " (the set's own)"
+        return _from(source, "test") or " (the data set's own)"
     if not source.found.where:
         return f" ({config.test_fraction:.0%} cut off all images by data.split_seed)"
     where = source.found.where.get("train") or "all images"
@@ -85,7 +85,7 @@ def _unused(config: DataConfig, source: Source) -> list[str]:
     """Settings that have no effect, where the user gave them."""
     given = {"val_fraction": source.val, "test_fraction": source.test}
     return [
-        f"data.{name} has no effect: that part is a folder"
+        f"data.{name} has no effect: that split is a folder"
         for name, part in given.items()
         if part and name in config.model_fields_set
     ]

@@ -37,8 +37,8 @@ def fold(model: Mixer) -> Mixer:
     """A copy of ``model`` for export: same logits, with the effective weights of evaluation in
     plain linear layers.
 
-    Other families than iMixer are copied as they are. The copy can be trained, but normalises
-    nothing any more.
+    Other families than iMixer are copied unchanged. The copy can be trained, but normalises nothing
+    any more.
     """
     copy = deepcopy(model)
     copy.eval()  # so that folding does not move the singular vectors

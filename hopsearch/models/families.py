@@ -233,7 +233,7 @@ def parse_model(values: Mapping[str, Any], place: str) -> ModelConfig:
 
     Args:
         values: ``family`` and that family's fields; a field that is left out keeps its default.
-        place: where the values come from, the first words of an error.
+        place: where the values come from, the start of an error message.
 
     Raises:
         ConfigError: the family is missing or unknown, a key is not one of this family's, or a rule
@@ -242,7 +242,7 @@ def parse_model(values: Mapping[str, Any], place: str) -> ModelConfig:
     family = values.get("family")
     if family is None:
         raise ConfigError(
-            f"{place}: family", "must be given", f"Known: {', '.join(sorted(FAMILIES))}"
+            f"{place}: family", "is required", f"Known: {', '.join(sorted(FAMILIES))}"
         )
     if not isinstance(family, str) or family not in FAMILIES:
         raise ConfigError(

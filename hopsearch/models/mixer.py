@@ -85,8 +85,8 @@ class Mixer(nn.Module):
         """Draw all weights anew, as timm does for MLP-Mixer: Xavier, LeCun normal for the patches,
         a head of zeros.
 
-        On the meta device, where there is nothing to draw, it does nothing: half the time of
-        building a model there.
+        On the meta device, if there is nothing to draw, it does nothing: half the time of building
+        a model there.
         """
         if self.stem.proj.weight.is_meta:
             return

@@ -42,7 +42,7 @@ class SpectralLinear(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Xavier weights, almost no bias, random unit singular vectors; nothing where there is no
+        """Xavier weights, almost no bias, random unit singular vectors; nothing if there is no
         storage (meta device).
         """
         if self.weight_orig.is_meta:
@@ -187,7 +187,7 @@ def _full_precision(device: str) -> AbstractContextManager[object]:
 
 @torch.no_grad()
 def _store(layers: Sequence[SpectralLinear], u_LO: Tensor, v_LI: Tensor, sigma_L: Tensor) -> None:
-    for layer, u_O, v_I, sigma in zip(layers, u_LO, v_LI, sigma_L):  # noqa: B905  # the stacks go on with the other layers
+    for layer, u_O, v_I, sigma in zip(layers, u_LO, v_LI, sigma_L):  # noqa: B905  # the stacks continue with the other layers
         layer.weight_u.copy_(u_O)
         layer.weight_v.copy_(v_I)
         layer.weight_sigma.copy_(sigma)

@@ -29,8 +29,8 @@ ALIASES = {
 
 
 class BudgetConfig(Settings):
-    """When a search ends before all its trials are over; what it leaves open goes on when a budget
-    is raised.
+    """When a search ends before all its trials are over; what it leaves open continues when a
+    budget is raised.
     """
 
     time: float | None = Field(default=None, gt=0)
@@ -67,9 +67,9 @@ class CostConfig(Settings):
 def said_of_aliases(words: Iterable[str]) -> list[str]:
     """A sentence for each old word among ``key=value`` words."""
     return [
-        f"{key}= is an old name of {ALIASES[key]}=, and is read as that"
+        f"{key}= is the old name of {ALIASES[key]}= and still accepted"
         + (
-            "; it bounds all trials together, train.epochs= is how long each trains"
+            "; it limits all trials together, while train.epochs= is the length of each"
             if key == "epochs"
             else ""
         )
@@ -96,7 +96,7 @@ def modern(settings: Mapping[str, Any], place: str) -> dict[str, Any]:
             if new.removeprefix("budget.") in budget:
                 raise ConfigError(
                     f"{place}: {new}",
-                    f"must be given once, got also its old name {old}",
+                    f"must be given only once, got also its old name {old}",
                     "Drop one of the two",
                 )
             budget[new.removeprefix("budget.")] = holder.pop(name)
@@ -122,7 +122,7 @@ def make_budget(
         ConfigError: GPU-hours without GPUs, or money without a price.
     """
     if config.gpu_hours is not None and not gpus:
-        rule = "trials must have GPUs for a budget of them, got trial.gpus=0"
+        rule = "a GPU budget needs trials with GPUs, got trial.gpus=0"
         raise ConfigError("budget.gpu_hours", rule, "Give trial.gpus=1")
     if config.cost is not None and prices.per_hour is None:
         raise ConfigError(
@@ -167,10 +167,10 @@ class _Part:
 
 @dataclass(frozen=True)
 class Budget:
-    """When to stop handing out work; running trials then stop after their epoch, and go on if the
-    budget is raised.
+    """When to stop handing out work; running trials then stop after their epoch, and continue if
+    the budget is raised.
 
-    Where trials tie and are to be trained again with fresh seeds, the last part is kept for that, a
+    Where trials tie and are to be retrained with fresh seeds, the last part is kept for that, a
     quarter at most.
 
     Attributes:
@@ -183,8 +183,8 @@ class Budget:
         per_hour: the price of a trial's hour.
         plateau: trials that came to their first epoch since the best value was reached (with
             several objectives: the newest best value of the front).
-        again: how many trainings with fresh seeds follow the search, as its trials stand; None
-            where none do, whatever comes.
+        again: how many trainings with fresh seeds follow the search, as its trials stand; None if
+            none do, whatever comes.
     """
 
     trials: int
@@ -205,7 +205,7 @@ class Budget:
         )
 
     def over(self, view: StudyView, seconds: float) -> str:
-        """The budget that is spent, in words; empty where none is. ``trials`` is not asked for: it
+        """The budget that is spent, in words; empty if none is. ``trials`` is not asked for: it
         ends no trial that runs.
 
         Args:
@@ -215,7 +215,7 @@ class Budget:
         return next((text for text, _ in self._spent(view, seconds)), "")
 
     def remedy(self, view: StudyView, seconds: float) -> str:
-        """Which settings must be raised for the search to go on, e.g. ``budget.time=``; empty where
+        """Which settings must be raised for the search to continue, e.g. ``budget.time=``; empty if
         no budget is spent.
         """
         return " and ".join(f"{key}=" for _, key in self._spent(view, seconds))
@@ -262,7 +262,7 @@ class Budget:
         """Which budget will be spent first, the epochs that a worker can still train until then,
         and the seconds of one of these.
 
-        The epochs are None where none is known, the seconds 0 where epochs themselves are counted.
+        The epochs are None if none is known, the seconds 0 if epochs themselves are counted.
 
         Args:
             view: the study; what is not told in epochs is by what one took so far, in the median
@@ -305,7 +305,7 @@ def budget_epochs(
 
     Args:
         budget: the budgets.
-        begun: the study so far; what it has used is taken off, and what is kept for trials that
+        started: the study so far; what it has used is taken off, and what is kept for trials that
             tie.
         hours: of an epoch, of one trial.
         at_once: trials at once.
@@ -324,11 +324,17 @@ def _parts(
         seconds = 0.0 if view is None else view.seconds
     epochs, trained = (0, 0.0) if view is None else (view.epochs, view.trained_seconds / 3600)
     units = [
-        ("time", "the time budget of {} is spent", budget.seconds, seconds, hours * 3600 / at_once),
-        ("epochs", "the budget of {} epochs is spent", budget.epochs, epochs, 1.0),
+        (
+            "time",
+            "the time budget of {} is used up",
+            budget.seconds,
+            seconds,
+            hours * 3600 / at_once,
+        ),
+        ("epochs", "the budget of {} epochs is used up", budget.epochs, epochs, 1.0),
         (
             "gpu_hours",
-            "the budget of {} GPU-hours is spent",
+            "the budget of {} GPU-hours is used up",
             budget.gpu_hours,
             trained * budget.gpus,
             hours * budget.gpus,
@@ -363,7 +369,7 @@ def _kept(budget: Budget, view: StudyView | None, total: float, used: float, epo
 
 
 def _hours(view: StudyView) -> float:
-    """What an epoch took so far, the median over trials; 0 where none has been trained."""
+    """What an epoch took so far, the median over trials; 0 if none has been trained."""
     return (
         statistics.median(
             [record.seconds / record.epoch for record in view.counted() if record.curve] or [0.0]

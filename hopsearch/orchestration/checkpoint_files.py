@@ -57,8 +57,8 @@ class Checkpoints:
         study: the study, open for writing.
         place: where it is.
         config: the bounds.
-        journal: the copy of its journal, where there is a storage. A copy lags behind by seconds,
-            and a new head would go on from it: nothing is removed before the copy holds why.
+        journal: the copy of its journal, if there is a storage. A copy lags behind by seconds, and
+            a new head would continue from it: nothing is removed before the copy holds why.
         say: tells the user something.
 
     Raises:
@@ -124,8 +124,8 @@ class Checkpoints:
         if self._due:
             left = ", ".join(str(number) for _, number in self._due)
             self._say(
-                f"checkpoints of trials {left} could not be removed yet, got: {self._trouble}; "
-                f"the next run sweeps them"
+                f"could not delete the checkpoints of trials {left} ({self._trouble}); the next "
+                f"run retries"
             )
 
     def _found(self) -> dict[int, int]:
@@ -174,20 +174,20 @@ class Checkpoints:
             for state in (State.RUNNING, State.PAUSED, State.OPEN)
         }
         held = {
-            "trials that run": by_state[State.RUNNING],
-            "trials that wait to be promoted": by_state[State.PAUSED],
+            "running trials": by_state[State.RUNNING],
+            "trials waiting for promotion": by_state[State.PAUSED],
         }
-        held |= {"trials that a budget left open": by_state[State.OPEN]}
-        held |= {"the best that has ended": sizes[verdict.kept[0]]} if verdict.kept else {}
+        held |= {"trials left open by a budget": by_state[State.OPEN]}
+        held |= {"the best finished trial": sizes[verdict.kept[0]]} if verdict.kept else {}
         crowded = by_state[State.PAUSED] > by_state[State.RUNNING]
         remedy = (
-            "take pruner=asha, which never pauses trials" if crowded else "lower trial.concurrent"
+            "use pruner=asha, which never pauses trials" if crowded else "lower trial.concurrent"
         )
         return (
             f"checkpoint.quota: the study's checkpoints must fit {in_words(quota)}, got "
             f"{in_words(verdict.held)}: "
             f"{', '.join(f'{in_words(size)} of {whose}' for whose, size in held.items() if size)}. "
-            f"A restart or the winner needs them, so they stay. Raise it, or {remedy}"
+            f"They are needed for a restart or the winner, so they are kept. Raise it, or {remedy}"
         )
 
 

@@ -3,7 +3,7 @@ disk.
 
 A restart needs those of trials that run or wait, whatever they have reached, and the winner needs
 the best of those that have ended. It is chosen among the ended ones alone: a better one that still
-runs may fail yet, and must not have cost the second best its weights. Nobody who comes later can
+runs may fail yet, and must not have cost the second best its weights. No one who comes later can
 make a worse ended trial the best, so what is dropped is never missed.
 """
 
@@ -18,7 +18,7 @@ class Retention:
     """The verdict on a study's checkpoints.
 
     Attributes:
-        needed: trials that a restart would go on with, in order of their numbers; theirs always
+        needed: trials that a restart would continue with, in order of their numbers; theirs always
             stay.
         kept: ended trials whose weights stay, best first.
         dropped: trials whose checkpoints may go, in order of their numbers.

@@ -25,7 +25,7 @@ def conclude(dispatcher: Dispatcher) -> None:
 
 def leave(dispatcher: Dispatcher, why: str) -> None:
     """The search ends at once: its trials are open, as many as a moment is enough for. Those that
-    are not go on like them.
+    are not continue like them.
 
     Args:
         dispatcher: the desk.

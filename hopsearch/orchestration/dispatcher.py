@@ -128,7 +128,7 @@ class Dispatcher:
             return None
 
     def take(self, number: int, progress: Progress) -> bool:
-        """Take in what a worker says; returns whether the trial goes on."""
+        """Take in what a worker says; returns whether the trial continues."""
         try:
             return self._take(number, progress)
         except (UserError, OSError) as error:
@@ -138,11 +138,11 @@ class Dispatcher:
 
     def _give_up(self, error: Exception) -> None:
         # Tune would take an exception in its callbacks for the trial's own; a disk that is full is
-        # everybody's.
+        # everyone's.
         if not isinstance(error, UserError):
             error = StudyError(
                 str(self.study.folder),
-                f"it must be writable, got: {error}",
+                f"cannot write to the study folder: {error}",
                 "Free some space and run it again",
             )
         self._stop(str(error), error)
@@ -174,7 +174,9 @@ class Dispatcher:
         if retired:
             self.say(f"paused trials that were not promoted: {len(retired)}")
         if not self._full():
-            self._stop("every configuration of the space has been tried, or breaks the constraints")
+            self._stop(
+                "every configuration of the space has been tried or violates the constraints"
+            )
 
     def _take(self, number: int, progress: Progress) -> bool:
         if number not in self._live:
@@ -224,7 +226,7 @@ class Dispatcher:
         return self.budget.seconds is not None and self.seconds >= self.budget.seconds
 
     def lose(self, number: int, death: Death = CRASH) -> None:
-        """A worker was lost: its trial goes on from its checkpoint, unless it has lost several by
+        """A worker was lost: its trial continues from its checkpoint, unless it has lost several by
         its own fault and got nowhere.
 
         Args:
@@ -259,7 +261,7 @@ class Dispatcher:
         """All that is out did not come back: hand it out again.
 
         Args:
-            death: why one of the workers was lost, where that has ended it all.
+            death: why one of the workers was lost, if that has ended it all.
         """
         if death is not None and death.cause == Cause.MEMORY and self._live:
             self.lose(max(self._live), death)  # the youngest: Ray's monitor kills that one

@@ -11,12 +11,12 @@ from hopsearch.study import Admit, Study, TrialRecord
 
 @dataclass(frozen=True)
 class Ending:
-    """Asks the study for trials, and knows how far one that is begun now can get.
+    """Asks the study for trials, and knows how far one that is started now can get.
 
     Attributes:
         study: what decides.
         budget: what ends the search.
-        say: told of a trial that goes on since a budget ends.
+        say: told of a trial that continues since a budget ends.
     """
 
     study: Study
@@ -39,7 +39,7 @@ class Ending:
             and record.promotions[record.epoch].reach
         ):
             last = self.study.identity.space.fidelity.max_epochs
-            left = f"{reach} epochs left for each worker, too few for a new trial to come to {last}"
+            left = f"{reach} epochs left per worker, too few for a new trial to reach {last}"
             self.say(
                 f"{name}: {left}, so trial {record.number}, ahead of all others at the rungs, "
                 f"trains to the end"

@@ -32,7 +32,7 @@ class FidelityConfig(Settings):
     max_epochs: int | None = Field(default=None, gt=0)
     """Epochs of a trial that is never stopped, as train.epochs."""
     reduction: int | None = Field(default=None, ge=2)
-    """One trial in so many goes on from a rung, and the next rung is so many times higher."""
+    """One trial in so many continues from a rung, and the next rung is so many times higher."""
 
     def into(self, fixed: Mapping[str, Any]) -> dict[str, Any]:
         """Given settings with these among them.
@@ -46,7 +46,7 @@ class FidelityConfig(Settings):
         most, epochs = asked.pop("fidelity.max_epochs", None), fixed.get("train.epochs")
         if most is not None and epochs not in (None, most):
             rule = f"fidelity.max_epochs and train.epochs must agree, got {most} and {epochs}"
-            raise ConfigError("command line", rule, "Give one of the two")
+            raise ConfigError("command line", rule, "Set one of the two")
         return {**fixed, **asked} | ({"train.epochs": most} if most is not None else {})
 
 
@@ -243,11 +243,11 @@ def require_metric(space: Space, facts: DataFacts, recipe_name: str, place: str)
         raise SpaceError(
             Where(place, ("objective",)),
             rule,
-            "Take val_acc or val_loss, or fix the model's settings that decide it",
+            "Use val_acc or val_loss, or fix the model settings that determine it",
         )
     known = [*every, *(name for model in models for name in measured(model))]
     raise SpaceError(
-        here, f"must be a metric of the epochs, got {wanted!r}", choices(wanted, set(known))
+        here, f"must be a metric reported every epoch, got {wanted!r}", choices(wanted, set(known))
     )
 
 

@@ -1,4 +1,4 @@
-"""How much a search has still to train: its own rule is let go on from where the search is, with
+"""How much a search has still to train: its own rule is let continue from where the search is, with
 made-up values.
 
 A mean over the trials that have ended tells little: where trials wait for each other, nothing ends
@@ -18,7 +18,7 @@ from hopsearch.study.stopping.rank_agreement import ENOUGH, Tau
 from hopsearch.study.stopping.rule import Pruner, Verdict
 from hopsearch.study.stopping.rung_values import Arrival, Evidence
 
-# continuations, of which the median counts; fewer in a large search, where they differ less
+# continuations, of which the median counts; fewer in a large search, if they differ less
 _TIMES = 9
 _TRIALS = 300  # that are continued in all, for the same reason
 # how far a trial's standing moves while its epochs triple, where 1 is from the worst to the best
@@ -55,13 +55,13 @@ class _Told(Evidence):
         self._real = real
 
     def tau(self, lower: int, upper: int, witnesses: bool) -> Tau:
-        """As the study knows it, where it has looked at enough trials."""
+        """As the study knows it, if it has looked at enough trials."""
         known = self._real.tau(lower, upper, witnesses)
         return known if known.trials >= ENOUGH else super().tau(lower, upper, witnesses)
 
 
 class _Continuation:
-    """One way in which a search may go on. A trial is known by its standing: the share of all
+    """One way in which a search may continue. A trial is known by its standing: the share of all
     trials that it is better than.
     """
 

@@ -1,8 +1,8 @@
-"""Which trial becomes the winner: those that do not differ by more than chance are trained again,
-and the best mean is chosen.
+"""Which trial becomes the winner: those that do not differ by more than chance are retrained, and
+the best mean is chosen.
 
 Knows no Ray: it says which trainings are missing, and takes in what came of each. Every result is
-in the study as soon as it is known, so an interrupted election goes on where it was.
+in the study as soon as it is known, so an interrupted election continues where it was.
 """
 
 import shutil
@@ -38,7 +38,7 @@ class FinishConfig(Settings):
     """Trainings with fresh seeds for each of the best trials that do not differ by more than
     chance; the best mean wins. 1: the search's own training decides, and ties are only reported."""
     candidates: int = Field(default=3, ge=2)
-    """Most trials that are trained again."""
+    """Most trials that are retrained."""
 
     @model_validator(mode="before")
     @classmethod
@@ -49,7 +49,7 @@ class FinishConfig(Settings):
 
 def trainings_again(config: FinishConfig) -> Callable[[StudyView], int] | None:
     """Tells how many trainings with fresh seeds decide on a study's winner, as its trials stand:
-    those that are made counted too. None where the settings ask for none.
+    those that are made counted too. None if the settings ask for none.
     """
     if not config.enabled or config.repeats == 1:
         return None
@@ -92,13 +92,15 @@ class Election:
 
     Attributes:
         tied: trials that do not differ from the best by more than chance, best first.
-        candidates: those that are trained again; the best alone where nothing is.
+        candidates: those that are retrained; the best alone where nothing is.
     """
 
     def __init__(self, dispatcher: Dispatcher, config: FinishConfig) -> None:
         self._dispatcher, self._study, self._config = dispatcher, dispatcher.study, config
         if not self._study.ranked():
-            hint = f"See the reasons: python -m hopsearch.report study={self._study.identity.name}"
+            hint = (
+                f"For the reasons, see python -m hopsearch.report study={self._study.identity.name}"
+            )
             raise StudyError(
                 str(self._study.folder), "a winner needs a trial with a value, got none", hint
             )
@@ -109,8 +111,8 @@ class Election:
         )
 
     def missing(self) -> list[Job]:
-        """The trainings that are still to be made; none where the gap to the second is clear, or
-        only one is asked for.
+        """The trainings that are still to be made; none if the gap to the second is clear, or only
+        one is asked for.
         """
         return [
             self._job(record, repeat)

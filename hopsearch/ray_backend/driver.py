@@ -41,7 +41,7 @@ def run_search(
         forked: as in `connect`.
 
     Raises:
-        UserError: the search cannot go on and the user must act; all finished epochs are in the
+        UserError: the search cannot continue and the user must act; all finished epochs are in the
             study.
         RuntimeError: Tune fails again and again, or trials end in errors of ours.
     """
@@ -86,7 +86,7 @@ def _run_to_the_end(
 
 
 def _fit(dispatcher: Dispatcher, resources: TrialResources, slots: int, forked: bool) -> None:
-    # of snapshots that nobody reads
+    # of snapshots that no one reads
     logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
     # of workers that left or were lost, which is told elsewhere
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
@@ -124,6 +124,6 @@ def interrupted(study: Study) -> str:
     running = sum(not record.state.ended for record in study.records.values())
     counted = len(study.counted())
     return (
-        f"Saved: {counted} trials ({running} to be continued), {study.epochs} epochs. Run the "
-        f"same command to go on."
+        f"Saved: {counted} trials ({running} to be continued), {study.epochs} epochs. Run the same "
+        f"command to resume."
     )

@@ -44,5 +44,5 @@ def finish_training(
             detail = death_of(error).detail
         finally:
             seat.close()
-    rule = f"the evaluation's worker must live, got a lost one {_TRIES} times in a row: {detail}"
-    raise StudyError(str(target), rule, "Run the same command again; what is trained is saved")
+    rule = f"the evaluation's worker was lost {_TRIES} times in a row: {detail}"
+    raise StudyError(str(target), rule, "Run the same command again; completed epochs are saved")

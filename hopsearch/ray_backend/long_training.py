@@ -40,7 +40,7 @@ _PATIENCE = 60.0  # seconds without a rank before the user is told what is waite
 
 class Mailbox:
     """Where the ranks tell of their progress, and learn that they are to stop. An actor, threaded:
-    nobody waits in it.
+    no one waits in it.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,9 @@ class Mailbox:
         self.ranks: dict[int, Any] = {}
 
     def begin(self, rank: int, world: int, actor: Any) -> None:
-        """A rank's process, ``actor``, has begun; with the first one a group has come together."""
+        """A rank's process, ``actor``, has started; with the first one a group has come
+        together.
+        """
         self.ranks[rank], self.world = actor, world
         self.begun += rank == 0
 
@@ -59,7 +61,7 @@ class Mailbox:
         self._told.append(progress)
 
     def news(self, since: int) -> tuple[list[str], int, int]:
-        """What was told after the first ``since``, how many groups have begun, and how many ranks
+        """What was told after the first ``since``, how many groups have started, and how many ranks
         the newest has.
         """
         return self._told[since:], self.begun, self.world
@@ -117,7 +119,7 @@ def run_training(
 
 
 class _Run:
-    """What the driver knows of a training that goes on elsewhere."""
+    """What the driver knows of a training that continues elsewhere."""
 
     def __init__(
         self,
@@ -171,18 +173,17 @@ class _Run:
             if self._gone:  # no rank died of itself: it is their way of talking that fails
                 self._fail(self._gone)
             rule = (
-                f"ranks must live for an epoch, got {_BEGINNINGS} groups in a row that were "
-                f"killed before"
+                f"ranks must survive an epoch, got {_BEGINNINGS} groups in a row killed before that"
             )
             raise ResourceError(
                 "training",
                 rule,
-                "See Ray's logs for what kills them; often it is the machine's memory",
+                "See Ray's logs for the cause; often the machine is out of memory",
             )
         if time.monotonic() - self._heard > _PATIENCE and begun == self._begun == 0:
             self._heard = float("inf")
             self._say(
-                f"still waiting for a place for {self._workers[0]} workers; the cluster has "
+                f"still waiting for room for {self._workers[0]} workers; the cluster has "
                 f"{_free()} free"
             )
         if why := self._watch.hangs():
@@ -192,7 +193,7 @@ class _Run:
     def _kill(self, why: str) -> None:
         ranks = [actor for actor in ray.get(self._mailbox.actors.remote()) if is_there(actor)]
         if ranks:  # else they were lost, and Ray Train waits for a place
-            self._say(f"training: {why}; its workers are killed, it resumes from its last epoch")
+            self._say(f"training: {why}; its workers are killed and it resumes from its last epoch")
         for actor in ranks:
             ray.kill(actor)
 
@@ -212,8 +213,8 @@ class _Run:
             raise RuntimeError(f"a rank ended in an error:\n{progress.trace}")
         raise StudyError(
             "training",
-            f"it must be able to go on, got {progress.reason}",
-            "What was finished is saved",
+            f"the training failed: {progress.reason}",
+            "Completed epochs are saved",
         )
 
 
@@ -275,7 +276,7 @@ def _fit_in_background(
 
 
 def _train_rank(config: dict[str, Any]) -> None:
-    """What every rank runs: epochs until the job is done, cannot go on, or is asked to stop."""
+    """What every rank runs: epochs until the job is done, cannot continue, or is asked to stop."""
     mailbox = config["mailbox"]
     keep_to_assigned_gpus(config["gpus"])
     first = ray.train.get_context().get_world_rank() == 0
@@ -290,7 +291,7 @@ def _train_rank(config: dict[str, Any]) -> None:
         if first or progress.failure:
             ray.get(mailbox.tell.remote(progress.model_dump_json()))
         if progress.others_gone:
-            # Ray Train's to mend: it starts the group again with what is left
+            # Ray Train's to fix: it starts the group again with what is left
             raise RuntimeError(progress.reason)
         if progress.done or progress.failure or progress.paused:
             return

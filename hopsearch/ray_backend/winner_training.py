@@ -52,11 +52,11 @@ def finish_winner(
     Returns:
         What is then in the study as ``winner``: ``trial``, ``folder``, what `JobRun.finish`
         returns, ``finish_epochs`` and ``finish_seconds`` of its training after the search, and
-        ``test_reads``, how many winners of this study have been tested. None where it is not asked
+        ``test_reads``, how many winners of this study have been tested. None if it is not asked
         for, or no trial has a value.
 
     Raises:
-        UserError: the winner's training cannot go on.
+        UserError: the winner's training cannot continue.
     """
     study = dispatcher.study
     if not config.enabled or not study.ranked():
@@ -73,11 +73,13 @@ def finish_winner(
         except LOST as error:  # elsewhere, from the checkpoint
             if attempt == _RESTARTS:
                 rule = (
-                    f"the winner's training must live, got a lost worker {_RESTARTS} times in "
-                    f"a row: {death_of(error).detail}"
+                    f"the winner's training lost its worker {_RESTARTS} times in a row: "
+                    f"{death_of(error).detail}"
                 )
                 raise StudyError(
-                    str(study.folder), rule, "Run the same command again; what is trained is saved"
+                    str(study.folder),
+                    rule,
+                    "Run the same command again; completed epochs are saved",
                 ) from error
     reads = 1 + (study.winner or {}).get("test_reads", 0)
     winner = {"trial": best.number, **facts, "folder": str(paths.WINNER), "test_reads": reads}
@@ -92,8 +94,8 @@ def _train_again(
     if waiting:
         numbers = ", ".join(str(record.number) for record in election.candidates)
         say(
-            f"winner: trials {numbers} are trained again with fresh seeds, {len(waiting)} "
-            f"trainings; Ctrl-C keeps what is done"
+            f"winner: trials {numbers} are retrained with fresh seeds, {len(waiting)} trainings; "
+            f"Ctrl-C keeps completed ones"
         )
     try:
         while waiting or running:
@@ -115,21 +117,21 @@ def _train_again(
                 lost[seat.job.folder] += 1
                 if lost[seat.job.folder] == _RESTARTS:
                     rule = (
-                        f"a training must live, got a lost worker {_RESTARTS} times in a row: "
+                        f"a training lost its worker {_RESTARTS} times in a row: "
                         f"{death_of(error).detail}"
                     )
                     raise StudyError(
                         seat.job.folder,
                         rule,
-                        "Run the same command again; what is trained is saved",
+                        "Run the same command again; completed epochs are saved",
                     ) from error
                 waiting.append(seat.job)
                 continue
             if _over(seat, progress):
                 election.take(seat.job, list(seat.rows.values()), progress.reason)
                 say(
-                    f"winner: trial {seat.job.number} trained again, "
-                    f"{len(waiting) + len(running)} trainings left"
+                    f"winner: trial {seat.job.number} retrained, {len(waiting) + len(running)} "
+                    f"trainings left"
                 )
                 if not waiting:
                     seat.close()
@@ -159,7 +161,7 @@ def _over(seat: Seat, progress: Progress) -> bool:
         seat.close()
         raise StudyError(
             f"trial {seat.job.number}",
-            f"its training must go on, got {progress.reason}",
+            f"its training failed: {progress.reason}",
             "Run the command again",
         )
     return progress.done or progress.failure is not None
@@ -193,7 +195,7 @@ def _train_to_the_end(
         on = f" on {threads} threads" if threads > 1 else ""
         say(
             f"winner: trial {record.number} continues from epoch {first} to {last}{on}; Ctrl-C "
-            f"keeps it, finish=false leaves it"
+            f"saves it, finish=false skips it"
         )
     while True:
         progress = _in_time(seat, record, say)
@@ -201,7 +203,7 @@ def _train_to_the_end(
             place = f"winner, trial {record.number}"
             raise StudyError(
                 place,
-                f"its training must go on to full epochs, got {progress.reason}",
+                f"its training failed before its last epoch: {progress.reason}",
                 "Run the command again",
             )
         for observer in dispatcher.observers:

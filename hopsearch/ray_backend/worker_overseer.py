@@ -19,7 +19,7 @@ _GRACE = 20.0  # seconds that workers have to leave in the middle of an epoch on
 
 
 class Overseer(Callback):  # type: ignore[misc]  # Ray has no types
-    """Comes by at each of Tune's steps, which go on while workers are silent.
+    """Comes by at each of Tune's steps, which continue while workers are silent.
 
     Args:
         searcher: knows which of Tune's trials is which of ours.
@@ -57,7 +57,7 @@ class Overseer(Callback):  # type: ignore[misc]  # Ray has no types
             why = late or self._dispatcher.watch.hangs(record, last=bool(self._dispatcher.stopped))
             if why:
                 self._dispatcher.say(
-                    f"trial {number}: {why}; its worker is killed, the trial resumes from its "
+                    f"trial {number}: {why}; its worker is killed and the trial resumes from its "
                     f"last epoch"
                 )
                 self._killed.add(name)
@@ -70,7 +70,7 @@ class Overseer(Callback):  # type: ignore[misc]  # Ray has no types
             self._asked = now
             _internal_kv_put(leave_key(), b"now", overwrite=True)
         return (
-            f"the time is over since {now - self._asked:.0f} s"
+            f"the time limit passed {now - self._asked:.0f} s ago"
             if now - self._asked > _GRACE
             else ""
         )

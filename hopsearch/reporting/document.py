@@ -43,7 +43,7 @@ def summary_of(facts: Facts) -> str:
     )
     text = f"{states or 'No trials yet'}."
     if facts.refused:
-        text += f" {sum(facts.refused.values())} proposals were refused before training."
+        text += f" {sum(facts.refused.values())} proposals were rejected before training."
     if cost["epochs"]:
         text += (
             f" {cost['epochs']} epochs were trained in {spoken(cost['training_seconds'])} of "
@@ -52,8 +52,8 @@ def summary_of(facts: Facts) -> str:
         )
     if cost["wasted_epochs"]:
         text += (
-            f" {cost['wasted_epochs']} of these epochs are on no curve: a trial failed in "
-            f"them, or its worker was lost."
+            f" {cost['wasted_epochs']} of these epochs are on no curve: their trial failed or its "
+            f"worker was lost."
         )
     if counts["pruned"]:
         text += (
@@ -66,8 +66,8 @@ def summary_of(facts: Facts) -> str:
     if cost["finishing_epochs"]:
         spent = spoken(cost["finishing_seconds"])
         text += (
-            f" After the search {cost['finishing_epochs']:g} more epochs ({spent} of "
-            f"training) were spent on the winner."
+            f" After the search {cost['finishing_epochs']:g} more epochs ({spent} of training) "
+            f"were spent on the winner."
         )
     if facts.baseline and facts.baseline["words"]:
         words = facts.baseline["words"]
@@ -84,7 +84,7 @@ def winner_of(facts: Facts) -> str:
         f"Trial {winner['trial']}: {winner['values']}. The test split was read for "
         f"{winner['test_reads']} winner(s)."
     )
-    if part := facts.study["data"].get("test part"):
+    if part := facts.study["data"].get("test split"):
         text += f" It is: {part}."
     return " ".join([text, *([winner["chosen"]] if winner["chosen"] else []), *winner["verdicts"]])
 
@@ -113,7 +113,7 @@ def ranked(row: Mapping[str, Any], facts: Facts) -> str:
 
 
 def front_of(facts: Facts) -> str:
-    """What the star means; empty where there is one objective or no trial with a value."""
+    """What the star means; empty if there is one objective or no trial with a value."""
     objectives, front = facts.study["objectives"], sum(row["front"] for row in facts.leaderboard)
     if len(objectives) == 1 or not front:
         return ""
@@ -167,7 +167,7 @@ def write_whole(target: Path, text: str) -> Path:
         raise StudyError(
             str(target),
             f"must be writable, got: {error.strerror}",
-            "Give another file with to=<file>",
+            "Choose another file with to=<file>",
         ) from error
     return target
 

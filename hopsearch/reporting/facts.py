@@ -30,8 +30,8 @@ COSTS = {
     "memory": "bytes of memory in training",
     "latency": "latency in seconds",
 }
-"""What a model's quality is weighed against in the Pareto fronts, where it is known (memory: where
-it is searched for).
+"""What a model's quality is weighed against in the Pareto fronts, if it is known (memory: where it
+is searched for).
 """
 
 
@@ -48,7 +48,7 @@ class Facts:
             ``saved_seconds`` (at each stopped trial's own pace), ``training_seconds`` over all
             trials, ``wall_seconds`` of the search, ``failed_epochs``; ``finishing_epochs`` and
             ``finishing_seconds`` of training after the search, for the winner.
-        leaderboard: a row a trial, best first; ``front`` is true where no other beats it in all
+        leaderboard: one row per trial, best first; ``front`` is true where no other beats it in all
             objectives.
         history: each report that was the best so far, or (``peak``) its trial's best, and the last:
             ``trial``, its ``epoch``, its ``value``; ``epochs`` of all trials and ``seconds`` of
@@ -56,19 +56,19 @@ class Facts:
         stops: how many trials were stopped early after so many epochs.
         judgements: what the search found out about its rungs, the newest of each: ``epoch``,
             whether it is ``skipped`` since it does not rank trials, ``tau``, ``trials``, ``order``,
-            ``rule``, whether it is ``withdrawn`` since the study went on with that rule, which
+            ``rule``, whether it is ``withdrawn`` since the study continued with that rule, which
             measures nothing, and that in ``words``.
         fronts: the Pareto front of the objective against each known one of `COSTS`: trial numbers,
             cheapest first.
         failures: ``reason``, ``trials``.
         refused: proposals that were never trained, by reason.
         baseline: what always predicting the largest class would give: ``metric``, ``value``,
-            ``label``, the ``trials`` that are no better, and that in ``words``; None where it is
-            not known.
+            ``label``, the ``trials`` that are no better, and that in ``words``; None if it is not
+            known.
         winner: the finished winner, with how it was ``chosen`` and ``verdicts`` on its accuracies
             in sentences, the intervals ``test_acc_95`` and ``test_balanced_acc_95``, and its
             ``recalls`` by class; None before there is one.
-        kept: ended trials whose weights are kept, best first; None where that was never noted.
+        kept: ended trials whose weights are kept, best first; None if that was never noted.
         dropped: ended trials whose weights were let go.
     """
 

@@ -1,4 +1,4 @@
-"""The figures of a search: what it found when, what it stopped, which settings matter. None where
+"""The figures of a search: what it found when, what it stopped, which settings matter. None if
 there is nothing to show.
 """
 

@@ -12,7 +12,7 @@ def trials_frame(view: StudyView) -> pd.DataFrame:
     """All counted trials, best first, one a row, indexed by the trial's number.
 
     Columns: ``rank`` (missing without a value), ``state``, the objective's name (the best value on
-    the curve), ``best_epoch``, ``epochs``, ``seconds``, ``front`` (nobody beats it in all
+    the curve), ``best_epoch``, ``epochs``, ``seconds``, ``front`` (no one beats it in all
     objectives; of one objective the best alone), ``params``, ``flops``, ``memory``, ``latency``
     (seconds, missing where it was not measured), ``seed``, ``source``, ``reason``, ``started`` and
     ``ended`` (UTC); then the searched parameters by their dotted names, missing where a trial has

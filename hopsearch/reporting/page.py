@@ -162,13 +162,16 @@ def _table(facts: Facts, view: StudyView) -> str:
     )
     rows = "\n".join(_row(row, facts, files.get(row["trial"], "")) for row in facts.leaderboard)
     note = "Click a header to sort, a trial for details."
-    note += " A trial's value is the best on its curve, the winner's that of all its training."
+    note += (
+        " A trial's value is the best on its curve; the winner's includes the training after "
+        "the search."
+    )
     note += f" {front_of(facts)}" if front_of(facts) else ""
     if facts.dropped:
         again = f"python -m hopsearch.train from={facts.study['name']}#<trial>"
         note += (
-            f" Checkpoints of trials that finished below the kept ones are dropped "
-            f"(checkpoint.keep); {again} trains one again."
+            f" Checkpoints of trials that finished below the kept ones are deleted "
+            f"(checkpoint.keep); {again} retrains one."
         )
     return (
         f'{title}<p class="soft">{_text(note)}</p><div class="wide"><table '
@@ -225,12 +228,12 @@ def _failures(facts: Facts) -> str:
         for failure in facts.failures
     ]
     rows += [
-        f'<tr><td class="word">refused: {_text(reason)}</td><td>{n}</td><td></td></tr>'
+        f'<tr><td class="word">rejected: {_text(reason)}</td><td>{n}</td><td></td></tr>'
         for reason, n in facts.refused.items()
     ]
     head = '<tr><th class="word">reason</th><th>number</th><th class="word">trials</th></tr>'
     return (
-        f'<h2 id="failures">Failures and refusals</h2><div '
+        f'<h2 id="failures">Failures and rejections</h2><div '
         f'class="wide"><table>{head}{"".join(rows)}</table></div>'
     )
 

@@ -11,7 +11,7 @@ def pareto_front(points: Sequence[tuple[int, Sequence[float]]], signs: Sequence[
 
     Args:
         points: (trial number, one value a metric).
-        signs: a metric each: 1 where larger is better, -1 where smaller is.
+        signs: a metric each: 1 if larger is better, -1 if smaller is.
     """
     oriented = [
         (tuple(sign * value for sign, value in zip(signs, values, strict=True)), number)

@@ -1,4 +1,4 @@
-"""What a search is for: one metric, or several between which it looks for the best compromises."""
+"""Objectives: one metric, or several for a multi-objective search."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,20 +9,21 @@ from hopsearch.space.conditions import shown
 from hopsearch.space.yaml_places import Where
 
 COSTS = ("params", "flops", "memory", "latency")
-"""What a configuration costs, whatever its epoch: the first three are computed before it runs,
+"""Costs of a configuration, independent of the epoch: the first three are computed before it runs,
 ``latency`` (seconds of one image's forward pass) is measured on the trial's own device. All may
-follow the first objective; smaller is better."""
+follow the first objective; smaller is better.
+"""
 
 _DIRECTIONS = ("maximize", "minimize")
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A metric and which way is better.
+    """A metric and its direction.
 
     Attributes:
         name: ``val_acc``, ``params``, …
-        sign: 1 where larger is better, -1 where smaller is.
+        sign: 1 if larger is better, -1 if smaller is.
     """
 
     name: str
@@ -30,14 +31,14 @@ class Objective:
 
 
 def read_objectives(objective: Any, direction: Any, source: str) -> tuple[Objective, ...]:
-    """Objectives from their words: ``val_acc``, or ``val_acc,params`` with ``maximize`` or
+    """Parse objectives: ``val_acc``, or ``val_acc,params`` with ``maximize`` or
     ``maximize,minimize``.
 
-    The first is a metric of every epoch; those after it are `COSTS`, and need no direction.
+    The first is a metric reported every epoch; the others are `COSTS`, and need no direction.
 
     Raises:
-        SpaceError: no word, a direction that is none, a further objective that is not a cost, or
-            one named twice.
+        SpaceError: not a word, an invalid direction, a further objective that is not a cost, or a
+            duplicate.
     """
     if not isinstance(objective, str) or not objective:
         raise SpaceError(
@@ -61,10 +62,10 @@ def read_objectives(objective: Any, direction: Any, source: str) -> tuple[Object
     directions += ["minimize"] * (len(names) - len(directions))
     for name in names[1:]:
         if name not in COSTS:
-            rule = f"after the first must be what a model costs, got {shown(name)}"
+            rule = f"after the first must be a cost, got {shown(name)}"
             raise SpaceError(Where(source, ("objective",)), rule, choices(name, COSTS))
     if names[0] in COSTS:
-        rule = f"must begin with a metric of the epochs, got {shown(names[0])}"
+        rule = f"must start with a metric reported every epoch, got {shown(names[0])}"
         raise SpaceError(
             Where(source, ("objective",)),
             rule,

@@ -25,7 +25,7 @@ from hopsearch.core.redaction import redact
 
 EXPIRY = "HOPSEARCH_LEASE_SECONDS"
 """Environment variable: seconds without a heartbeat after which a holder counts as dead."""
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while a machine sleeps
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # continues while a machine sleeps
 
 
 def expiry() -> float:
@@ -107,8 +107,8 @@ class Holder:
 
     @property
     def running(self) -> bool | None:
-        """Whether it runs on this machine, neither stopped nor gone; False where it is gone, None
-        where that cannot be seen.
+        """Whether it runs on this machine, neither stopped nor gone; False if it is gone, None if
+        that cannot be seen.
         """
         if not self.machine or self.machine != _machine():
             return None
@@ -126,9 +126,9 @@ class Seen:
     """A lease as it is found.
 
     Attributes:
-        holder: None where it is free.
+        holder: None if it is free.
         beat: changes with every heartbeat.
-        age: seconds since the last heartbeat by the clock of where the lease is; None where that is
+        age: seconds since the last heartbeat by the clock of where the lease is; None if that is
             not known.
         token: what a take-over compares with.
     """
@@ -143,7 +143,7 @@ class Lease(abc.ABC):
     """The right to write; held from `acquire` to `release`, as long as heartbeats come through.
 
     Args:
-        place: first words of an error: what is held.
+        place: start of an error message: what is held.
         say: told who is waited for and what was taken over.
     """
 
@@ -214,13 +214,13 @@ class Lease(abc.ABC):
         with contextlib.suppress(Exception):
             holder = self._look().holder
         rule = (
-            f"it was taken over by {holder or 'another process'}, as no heartbeat of this one "
-            f"came for {self._seconds:g} s"
+            f"it was taken over by {holder or 'another process'}, as this one sent no heartbeat "
+            f"for {self._seconds:g} s"
         )
         return LostLease(
             self._place,
             rule,
-            "This process has stopped without writing; what it reported before is saved",
+            "This process has stopped without writing; what it reported earlier is saved",
         )
 
     def release(self) -> None:
@@ -241,7 +241,7 @@ class Lease(abc.ABC):
 
     @abc.abstractmethod
     def _beat(self) -> bool:
-        """A heartbeat; False where the lease is another's."""
+        """A heartbeat; False if the lease is another's."""
 
     @abc.abstractmethod
     def _give_back(self) -> None: ...
@@ -255,12 +255,12 @@ class Lease(abc.ABC):
         return first is not None and seen.beat == first.beat and time.monotonic() > until
 
     def _held(self, seen: Seen) -> StudyError:
-        heard = "" if seen.age is None else f", heard of {max(0, seen.age):.0f} s ago"
-        rule = f"one process at a time may write here, got a second one beside {seen.holder}{heard}"
+        heard = "" if seen.age is None else f", last heartbeat {max(0, seen.age):.0f} s ago"
+        rule = f"only one process may write here, got a second one besides {seen.holder}{heard}"
         hint = (
-            "Wait for it, stop it there, or use another name: study=<name> of a search, "
-            "name=<name> of a training; "
-            f"once it has died it is taken over, after {self._seconds:g} s without a heartbeat"
+            f"Wait for it, stop it there, or use another name: study=<name> for a search, "
+            f"name=<name> for a training; once it has died, its lock is taken over after "
+            f"{self._seconds:g} s without a heartbeat"
         )
         return StudyError(self._place, rule, hint)
 

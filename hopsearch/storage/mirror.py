@@ -30,8 +30,8 @@ class Place:
 
     Attributes:
         folder: on this machine.
-        remote: its copy, e.g. ``s3://bucket/path/name``; empty where there is none.
-        lease: the right to write to the copy, where this process has it; see `owned`.
+        remote: its copy, e.g. ``s3://bucket/path/name``; empty if there is none.
+        lease: the right to write to the copy, if this process has it; see `owned`.
     """
 
     folder: Path
@@ -51,7 +51,7 @@ class Place:
         return cls(Path("runs") / name, below(storage, quote(name, safe="@+=,")))
 
     def below(self, *parts: str) -> str:
-        """The copy of something below the folder; empty where there is no copy."""
+        """The copy of something below the folder; empty if there is no copy."""
         return below(self.remote, *parts) if self.remote else ""
 
     @contextmanager
@@ -82,7 +82,7 @@ class Place:
         return self.lease.require if self.lease else None
 
     def push(self, *parts: str) -> None:
-        """Copy the files of a folder below, where there is a storage."""
+        """Copy the files of a folder below, if there is a storage."""
         folder = self.folder.joinpath(*parts)
         if self.remote and folder.is_dir():
             Mirror(self.below(*parts), self.fence).push(folder)
@@ -96,7 +96,7 @@ class Place:
     def journal(
         self, name: str = paths.JOURNAL.name
     ) -> "AbstractContextManager[JournalMirror | None]":
-        """Keeps the copy of a study's journal, where there is a storage, for as long as it is
+        """Keeps the copy of a study's journal, if there is a storage, for as long as it is
         entered.
         """
         return (
@@ -111,7 +111,7 @@ class Place:
             bring_journal(self.folder / name, self.remote)
 
     def pull(self) -> None:
-        """Bring the copy's own files, where there is a storage."""
+        """Bring the copy's own files, if there is a storage."""
         if self.remote:
             Mirror(self.remote).pull(self.folder)
 
@@ -183,7 +183,7 @@ class Mirror:
             raise self._lost(error) from error
 
     def read(self, name: str) -> bytes | None:
-        """A file of the copy; None where there is none."""
+        """A file of the copy; None if there is none."""
         try:
             if name not in self._names():
                 return None
@@ -273,10 +273,7 @@ def bring_journal(journal: Path, uri: str) -> None:
         (here[: here.rfind(b"\n") + 1], there[: there.rfind(b"\n") + 1]), key=len
     )
     if not longer.startswith(shorter):
-        rule = (
-            f"the study here and its copy in {uri} must be the same one, got two that went "
-            f"different ways"
-        )
+        rule = f"the study here and its copy in {uri} must share one history, got two that diverged"
         raise StudyError(str(journal), rule, "Remove or rename one of the two")
     if len(longer) > len(here):
         journal.parent.mkdir(parents=True, exist_ok=True)

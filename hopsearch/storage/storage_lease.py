@@ -55,7 +55,7 @@ class Fence(Settings):
             raise LostLease(
                 self.uri,
                 rule,
-                "This process has stopped without writing; what it saved before is kept",
+                "This process has stopped without writing; what it saved earlier is kept",
             )
 
 
@@ -77,7 +77,7 @@ class Marks:
             raise self._away(error) from error
 
     def holder(self) -> Holder | None:
-        """Who owns the folder; None for nobody."""
+        """Who owns the folder; None for no one."""
         text = self.read(_MARK)
         return Holder.read(text) if text else None
 
@@ -93,8 +93,8 @@ class Marks:
         self.write(f".owner.{me.id}", json.dumps({"pid": me.pid, "beat": time.time()}))
 
     def heard(self, holder: Holder) -> tuple[str, float | None]:
-        """The newest heartbeat of a holder, and seconds since then by the storage's clock; None
-        where there was none.
+        """The newest heartbeat of a holder, and seconds since then by the storage's clock; None if
+        there was none.
         """
         found = self.read(f".owner.{holder.id}")
         then = self._written(f".owner.{holder.id}")
@@ -105,7 +105,7 @@ class Marks:
         return (found or b"").decode(), None if now is None or then is None else now - then
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file, if it exists."""
         try:
             self._files.delete_file(f"{self._root}/{name}")
         except FileNotFoundError:
@@ -114,7 +114,7 @@ class Marks:
             raise self._away(error) from error
 
     def read(self, name: str) -> bytes | None:
-        """A file; None where there is none."""
+        """A file; None if there is none."""
         try:
             with self._files.open_input_stream(f"{self._root}/{name}") as file:
                 return bytes(file.read())

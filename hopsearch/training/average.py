@@ -38,7 +38,7 @@ class MovingAverage(nn.Module):
     def update(self, model: Mixer) -> None:
         """Take in the weights after one more step."""
         steps = int(self.n_averaged)
-        # The first step's weights are taken as they are.
+        # The first step's weights are taken unchanged.
         decay = min(self._decay, (1 + steps) / (10 + steps)) if steps else 0.0
         torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), 1 - decay)
         self.n_averaged += 1

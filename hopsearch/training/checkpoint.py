@@ -53,7 +53,7 @@ class CheckpointFolder:
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
             raise CheckpointError(
                 str(target),
-                f"the checkpoint must fit the disk and its folder be writable, got: {error}",
+                f"cannot write the checkpoint: {error}",
                 "Free some space",
             ) from error
         for old in self._newest_first()[KEEP:]:
@@ -67,12 +67,12 @@ class CheckpointFolder:
         return next(self._readable(self._newest_first()), None)
 
     def load_best(self) -> dict[str, Any] | None:
-        """The checkpoint of the best epoch, or None where there is none to read."""
+        """The checkpoint of the best epoch, or None if there is none to read."""
         return next(self._readable([self.path / "best.pt"]), None)
 
     def size(self, linked: bool = True) -> int:
-        """Bytes that the trial's checkpoints take, with what was cut off while it was written; 0
-        where there is none.
+        """Bytes that the trial's checkpoints take, with what was cut off while it was written; 0 if
+        there is none.
 
         Args:
             linked: count ``best.pt`` and the epoch of which it is another name once, as on this
@@ -128,12 +128,12 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises a dozen unrelated types on a damaged file
         raise CheckpointError(
-            str(file), f"must be a readable checkpoint, got: {error}", "The one before it is used"
+            str(file), f"must be a readable checkpoint, got: {error}", "The previous one is used"
         ) from error
     if not isinstance(state, dict) or "epoch" not in state:
         raise CheckpointError(
             str(file),
             "must be a checkpoint of hopsearch, got something else",
-            "The one before it is used",
+            "The previous one is used",
         )
     return state

@@ -18,8 +18,8 @@ their mean and the worst.
 
 
 def recall_names(classes: Sequence[str]) -> list[str]:
-    """The names under which an epoch reports the recall of each class; empty where there are too
-    many to be looked at.
+    """The names under which an epoch reports the recall of each class; empty if there are too many
+    to be looked at.
     """
     return [f"recall/{name}" for name in classes] if len(classes) <= MOST_CLASSES else []
 
@@ -59,7 +59,7 @@ def confusions(labels_N: torch.Tensor, said_N: torch.Tensor, most: int = 5000) -
 
 
 def class_weights(labels_N: torch.Tensor, classes: int, rule: str) -> torch.Tensor | None:
-    """A weight for each class in the loss; None where all count alike.
+    """A weight for each class in the loss; None if all count alike.
 
     ``balanced``: N / (K · images of the class), so that classes count alike in the sum over an
     epoch, and the mean weight of an image is 1: the loss of a set in which small classes are

@@ -1,5 +1,5 @@
 """Pictures of a model in training, as PNG, for TensorBoard: how it mixes tokens, what it confuses,
-where it is wrong.
+if it is wrong.
 
 Shapes: S = tokens, T = the token MLP's width, h × w = the grid of patches, K = classes, M = images
 looked at.

@@ -40,7 +40,7 @@ class Precision:
         self._scaler.update()
 
     def state_dict(self) -> dict[str, float]:
-        """The scale of the loss; empty where it is not scaled."""
+        """The scale of the loss; empty if it is not scaled."""
         return dict(self._scaler.state_dict())
 
     def load_state_dict(self, state: dict[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""The processes that train one model together. One process alone is the same thing with nobody to
+"""The processes that train one model together. One process alone is the same thing with no one to
 talk to.
 
 Every rank draws the same order of images, takes its share of each batch, and averages gradients
@@ -101,8 +101,8 @@ class Ranks:
         return loaded
 
     def leave(self) -> None:
-        """Break up the group: ranks that wait for this one get an error instead of waiting for
-        ever.
+        """Break up the group: ranks that wait for this one get an error instead of waiting
+        forever.
         """
         if self.world > 1 and dist.is_initialized():
             dist.destroy_process_group()

@@ -29,7 +29,7 @@ def require_schedule(trial: TrialConfig, facts: DataFacts, place: str) -> None:
     alone = epochs == 1 and cooldown == 0 and warmup == 1 and optim.schedule == "step"
     if warmup + cooldown >= epochs and (warmup or cooldown) and not alone:
         rule = (
-            f"warmup_epochs and cooldown_epochs must leave some of train.epochs, got "
+            f"warmup_epochs and cooldown_epochs must leave part of train.epochs, got "
             f"{warmup:g} and {cooldown} of {epochs}"
         )
         hint = (
@@ -86,9 +86,8 @@ def after_warmup(fidelity: Fidelity, trials: Iterable[TrialConfig]) -> tuple[Fid
         return fidelity, ""
     moved = Fidelity(least, fidelity.max_epochs, fidelity.reduction)
     return moved, (
-        f"the first rung is at {least} epochs instead of {fidelity.min_epochs}: before, trials "
-        f"are still warming up "
-        f"(optim.warmup_epochs)"
+        f"the first rung is at {least} epochs instead of {fidelity.min_epochs}: before that, "
+        f"trials are still warming up (optim.warmup_epochs)"
     )
 
 
@@ -137,7 +136,8 @@ def remarks(trial: TrialConfig, facts: DataFacts) -> list[str]:
         )
     if optim.warmup_epochs == trial.train.epochs == 1:
         said.append(
-            "train.epochs=1 is all warm-up: the learning rate reaches its peak at the last step"
+            "train.epochs=1 is all warm-up: the learning rate reaches its peak only at the last "
+            "step"
         )
     return [*said, *filter(None, [about_patches(trial.model)])]
 
@@ -151,7 +151,7 @@ def opening(
     Args:
         trial: what is trained.
         facts: what on.
-        recipe_name: the recipe asked for; None where the trial is another study's.
+        recipe_name: the recipe asked for; None if the trial is another study's.
         values: settings that go before the recipe's.
     """
     model, said = trial.model, list[str]()

@@ -23,8 +23,8 @@ def uncompiled() -> Iterator[None]:
     """Let functions that torch keeps out of what it compiles run without importing the compiler.
 
     The first call of each imports ``torch._dynamo``, to have it wrapped: shapes on the device
-    ``meta`` are worked out by hundreds of them. While this is entered they are called as they are.
-    Does nothing where the compiler is there already.
+    ``meta`` are worked out by hundreds of them. While this is entered they are called unchanged.
+    Does nothing if the compiler is there already.
     """
     if "torch._dynamo" in sys.modules:
         yield

@@ -63,7 +63,7 @@ class AugmentConfig(Settings):
     def _one_crop(self) -> Self:
         if self.crop_pad and self.resized_crop is not None:
             raise ValueError(
-                "only one of crop_pad and resized_crop may be given; set crop_pad=0 or "
+                "only one of crop_pad and resized_crop may be set; set crop_pad=0 or "
                 "resized_crop=null"
             )
         return self
@@ -116,8 +116,7 @@ class Augment:
             images_BCHW: uint8, square, in the size they are kept in; not changed.
             labels_B: int64.
             generator: all randomness; on the images' device.
-            share: of the whole batch, where this is only a part of it: ``mix_groups`` is of the
-                whole.
+            share: of the whole batch, if this is only a part of it: ``mix_groups`` is of the whole.
 
         Returns:
             float32 images (B, C, H, W), normalised, and class probabilities (B, K). Both stay in

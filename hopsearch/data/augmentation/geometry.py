@@ -59,7 +59,7 @@ def resized_crop(
         least_area: see above.
         flip: whether to mirror at all.
         generator: all randomness.
-        size: pixels a side of the result; the images' own by default.
+        size: pixels per side of the result; the images' own by default.
         interpolation: ``bilinear``, ``bicubic``, or ``random``: one of the two for each image, as
             timm.
     """
@@ -114,7 +114,7 @@ def resample(
 
     Args:
         x_BCHW: uint8.
-        size: pixels a side of the result.
+        size: pixels per side of the result.
         across: the boxes' columns.
         down: their rows.
         cubic_B: whether an image is stretched bicubic, else bilinear.

@@ -95,7 +95,7 @@ def sharpness(x_BCHW: torch.Tensor, factor_B: torch.Tensor) -> torch.Tensor:
 
 
 def _blend(from_BCHW: torch.Tensor, to_BCHW: torch.Tensor, factor_B: torch.Tensor) -> torch.Tensor:
-    # Beyond 1 it goes on past the image, which is what makes colours louder and edges sharper.
+    # Beyond 1 it continues past the image, which is what makes colours louder and edges sharper.
     return (
         (to_BCHW - from_BCHW)
         .mul_(_per_image(factor_B))

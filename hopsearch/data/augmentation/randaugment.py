@@ -43,7 +43,7 @@ _KEYS = {
     "mmax": "most",
     "inc": "increasing",
 }
-_EXAMPLE = "The papers' is rand-m9-mstd0.5-inc1"
+_EXAMPLE = "The papers use rand-m9-mstd0.5-inc1"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def parse_policy(text: str) -> Policy:
     """
     head, *sections = text.split("-")
     if head != "rand":
-        raise ValueError(f"randaugment must begin with rand; {_EXAMPLE}")
+        raise ValueError(f"randaugment must start with rand; {_EXAMPLE}")
     values: dict[str, float] = {}
     for section in sections:
         match = re.fullmatch(r"([a-z]+)(\d+(?:\.\d+)?)", section)

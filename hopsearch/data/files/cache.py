@@ -43,10 +43,10 @@ class Decoded:
     mapped: bool
     """Whether the pixels stay on disk and are shared with other processes."""
     originals: Originals | None = None
-    """How large the files' images are; None where that is not known."""
+    """How large the files' images are; None if that is not known."""
 
 
-_Form = tuple[int, int, float]  # pixels a side, channels, and the share of a side that is seen
+_Form = tuple[int, int, float]  # pixels per side, channels, and the share of a side that is seen
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ def cache_folder(setting: str | None) -> Path:
     folder = Path(setting or known or "~/.cache/hopsearch")
     try:
         return folder.expanduser()
-    except RuntimeError:  # a user without a home, or another's who is not there
+    except RuntimeError:  # a user without a home, or another's who does not exist
         place = "data.cache" if setting else "environment: HOPSEARCH_CACHE"
-        rule = f"~ must stand for a home directory, got {str(folder)!r} and no such home"
+        rule = f"~ must expand to a home directory, got {str(folder)!r} and no such home"
         raise ConfigError(
             place, rule, "Set it to a full path, e.g. HOPSEARCH_CACHE=/tmp/hopsearch"
         ) from None
@@ -98,7 +98,7 @@ def read_part(
     memory_limit: int,
     crop_pct: float = 1.0,
 ) -> Decoded:
-    """Pixels of a part from the cache, decoded first where they are not there.
+    """Pixels of a part from the cache, decoded first where they do not exist.
 
     A cache that cannot be written (full, read-only) costs a warning where the pixels fit
     ``memory_limit``.
@@ -120,7 +120,7 @@ def read_part(
                 return found
             raise DataError(
                 str(folder),
-                "the cache was damaged right after it was written",
+                "the cache was corrupt immediately after writing",
                 "Check the disk, or set data.cache",
             )
         decoded = _decode_to_memory(part, (size, channels, crop_pct), skip)
@@ -130,9 +130,8 @@ def read_part(
         except OSError as error:
             warnings.warn(
                 (
-                    f"{folder}: decoded images cannot be kept ({error.strerror}); they are "
-                    f"decoded at "
-                    f"every start"
+                    f"{folder}: decoded images cannot be cached ({error.strerror}); they are "
+                    f"decoded again at every start"
                 ),
                 stacklevel=3,
             )
@@ -196,7 +195,7 @@ def _require_some(part: Part, count: int) -> None:
     if count == 0:
         raise DataError(
             part.name(0),
-            f"at least one image must be readable, {len(part)} are not",
+            f"at least one image must be readable, got {len(part)} unreadable ones",
             "Check the files",
         )
 
@@ -222,7 +221,7 @@ def _write(
         if rows == 0:
             raise DataError(
                 str(folder / key),
-                f"at least one image must be readable, {most} are not",
+                f"at least one image must be readable, got {most} unreadable ones",
                 "Check the files",
             )
         file.seek(0)
@@ -255,7 +254,9 @@ def _read(folder: Path, key: str, memory_limit: int) -> Decoded | None:
     except (OSError, ValueError, EOFError):
         whole = False
     if not whole:
-        warnings.warn(f"{path}: the decoded images are damaged; decoding again", stacklevel=3)
+        warnings.warn(
+            f"{path}: the cached decoded images are corrupt; decoding again", stacklevel=3
+        )
         return None
     return Decoded(images_NCHW, manifest.skipped, mapped, manifest.originals)
 

@@ -26,8 +26,9 @@ class DataConfig(Settings):
     ``val/<class>/*`` and ``test/<class>/*`` (Training, valid, seg_test, … too). Without ``:<dir>``
     a set that can be downloaded lies in the cache."""
     val: str | None = Field(default=None, min_length=1)
-    """Folder of the validation images (``<class>/*``), where it is not in the image folder.
-    ``none``: cut them off the training images, even if there is a folder."""
+    """Folder of the validation images (``<class>/*``), if it is not in the image folder. ``none``:
+    cut them off the training images, even if there is a folder.
+    """
     test: str | None = Field(default=None, min_length=1)
     """Folder of the test images, likewise."""
     image_size: int | None = Field(default=None, ge=1, le=MOST_PIXELS)
@@ -52,7 +53,7 @@ class DataConfig(Settings):
     split_seed: int = Field(default=0, ge=0)
     """Decides which images are held out."""
     on_corrupt: Literal["refuse", "skip"] = "refuse"
-    """What to do about an image that cannot be read: stop, or go on without it and say so."""
+    """What to do about an image that cannot be read: stop, or continue without it and say so."""
     memory_limit: int = Field(default=4 * 2**30, ge=0)
     """Bytes of decoded images that a process reads into memory; a larger part is mapped from the
     cache and shared by all processes of a machine."""
@@ -94,8 +95,8 @@ class DataFacts:
     val_by_class: tuple[int, ...] = ()
     """Images to search on, by class."""
     former_fingerprint: str = field(default="", compare=False)
-    """The same by the rule of studies up to 0.1, of names and file sizes; empty where those split
-    the folder otherwise.
+    """The same by the rule of studies up to 0.1, of names and file sizes; empty if those split the
+    folder otherwise.
     """
     parts: dict[str, str] = field(default_factory=dict, compare=False)
     """Where the ``validation part`` and the ``test part`` are from, in words."""

@@ -94,7 +94,7 @@ class Listed:
 
 
 def twice(first: Listed, second: Listed) -> str:
-    """A sentence about the images of ``second`` that are in ``first`` too; empty where none is."""
+    """A sentence about the images of ``second`` that are in ``first`` too; empty if none is."""
     ours, theirs = first.keys(), second.keys()
     found = np.flatnonzero(np.isin(theirs, ours))
     if not len(found):
@@ -111,7 +111,7 @@ def twice(first: Listed, second: Listed) -> str:
 
 
 def two_classes(lists: list[Listed], classes: tuple[str, ...]) -> str:
-    """A sentence about pictures that carry two labels; empty where none does."""
+    """A sentence about pictures that carry two labels; empty if none does."""
     keys = np.concatenate([one.keys() for one in lists])
     labels = np.concatenate([one.labels() for one in lists])
     pairs = np.unique(np.stack([keys, labels.astype(np.uint64)], axis=1), axis=0)
@@ -135,5 +135,5 @@ def two_classes(lists: list[Listed], classes: tuple[str, ...]) -> str:
     verb = "pictures are" if count > 1 else "picture is"
     return (
         f"warning: {count:,} {verb} in more than one class (same contents), e.g. {example}: no "
-        f"model can be right about both"
+        f"model can classify both correctly"
     )

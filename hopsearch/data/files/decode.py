@@ -64,15 +64,15 @@ def natural_format(part: Part, image_size: int | None) -> tuple[int, int]:
         size = width if width == height else FALLBACK_SIZE
         if size > MOST_PIXELS:
             rule = (
-                f"images are used at their own size up to {MOST_PIXELS} pixels a side, these "
-                f"have {size}"
+                f"without data.image_size, images must have at most {MOST_PIXELS} pixels per side, "
+                f"got {size}"
             )
             raise DataError(part.name(0), rule, "Set data.image_size, e.g. data.image_size=224")
     return size, channels
 
 
 def own_size(part: Part) -> int | None:
-    """The images' own pixels a side, where all are square and share one, and it can be trained
+    """The images' own pixels per side, if all are square and share one, and it can be trained
     on.
     """
     if isinstance(part, ArrayPart):

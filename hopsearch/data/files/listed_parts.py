@@ -162,7 +162,7 @@ Part = FilePart | ArrayPart
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A test part that nobody has read."""
+    """A test part that no one has read."""
 
     count: int
     identity: str
@@ -170,7 +170,7 @@ class HeldOut:
     open: Callable[[], Part]
     """Lists, and for packed formats reads, the part."""
     listed: "Part | None" = None
-    """The part, where it could be listed without reading it; its files' contents are then compared
+    """The part, if it could be listed without reading it; its files' contents are then compared
     with the training images'.
     """
 

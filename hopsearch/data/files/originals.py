@@ -34,11 +34,11 @@ class Originals:
 
     @classmethod
     def of(cls, own_N: npt.NDArray[np.int64], size: int) -> "Originals | None":
-        """Of sizes (N, 2), zeros where one is not known; None where none is.
+        """Of sizes (N, 2), zeros where one is not known; None if none is.
 
         Args:
             own_N: width and height of each image.
-            size: pixels a side that they are decoded to.
+            size: pixels per side that they are decoded to.
         """
         known = own_N[own_N.any(axis=1)]
         if not len(known):
@@ -70,10 +70,10 @@ class Originals:
         )
 
     def words(self, size: int) -> str:
-        """The sizes in words; empty where all images are as they are used.
+        """The sizes in words; empty if all images are as they are used.
 
         Args:
-            size: pixels a side that a model sees.
+            size: pixels per side that a model sees.
         """
         if self.kinds == 1 and self.smallest == (size, size):
             return ""

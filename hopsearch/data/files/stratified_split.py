@@ -50,8 +50,8 @@ def require_per_class(labels_N: Indices, classes: Sequence[str], least: int, pla
     for name, count in zip(classes, counts_K.tolist(), strict=True):
         if count < least:
             rule = (
-                f"every class needs at least {least} images, one for each part it is split "
-                f"into; class {name!r} has {count}"
+                f"every class needs at least {least} images, one per split; class {name!r} has "
+                f"{count}"
             )
             raise DataError(place, rule, "Add images to the class, or remove its folder")
 

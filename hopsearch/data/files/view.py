@@ -41,8 +41,8 @@ EXIF_ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
 # pixels: above it a process decodes one image at a time, since each takes 100 MB and more
 _LARGE = 2**25
 _ELONGATED = 4  # times the result's pixels that resizing a whole image may give
-# Times the resized pixels a side that a JPEG decoded at 1/n must still have. At 1/8 a pixel is the
-# mean of a block, which errs as little with fewer of them.
+# Times the resized pixels per side that a JPEG decoded at 1/n must still have. At 1/8 a pixel is
+# the mean of a block, which errs as little with fewer of them.
 _SPARE = {8: 1.5, 4: 2.0, 2: 2.0}
 _one_large = threading.Lock()
 
@@ -54,7 +54,7 @@ class View:
     Attributes:
         width, height: of the whole image, resized.
         left, top: of the square in it.
-        size: pixels a side of the square.
+        size: pixels per side of the square.
     """
 
     width: int
@@ -88,7 +88,7 @@ def to_pixels(image: Image.Image, size: int, channels: int, crop_pct: float = 1.
 
     Args:
         image: opened, not yet loaded: what is not needed of a JPEG is then not decoded.
-        size: pixels a side.
+        size: pixels per side.
         channels: 1 (grey) or 3 (RGB).
         crop_pct: share of the resized image's shorter side that is cut out. Below 1 it is the
             papers' evaluation, and the pixels are timm's to a grey level: decoded in full size and
@@ -171,7 +171,7 @@ def _jpeg_scale(image: Image.Image, view: View) -> int:
 
 
 def _decode_jpeg(image: Image.Image, mode: str, scale: int) -> Pixels | None:
-    """Decode with libjpeg-turbo itself, twice as fast as through PIL; None where PIL must do it, or
+    """Decode with libjpeg-turbo itself, twice as fast as through PIL; None if PIL must do it, or
     say what is wrong.
     """
     file: Any = getattr(image, "fp", None)

@@ -74,7 +74,7 @@ class PassedOver:
     def __str__(self) -> str:
         kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in self.suffixes.most_common(6))
         shown = ", ".join(self.empty[:3]) + (", …" if len(self.empty) > 3 else "")
-        said = [f"{kinds} (no image format that is read)"] * bool(self.suffixes)
+        said = [f"{kinds} (not a supported image format)"] * bool(self.suffixes)
         said += [
             f"{self.special:,} special file{'s' * (self.special > 1)} (pipe, socket or device)"
         ] * bool(self.special)
@@ -220,7 +220,7 @@ def _status(entry: os.DirEntry[str], lost_too: bool) -> os.stat_result | None:
     except OSError as error:
         if lost_too:
             return entry.stat(follow_symlinks=False)
-        rule = f"every listed image must be there: {error.strerror}"
+        rule = f"every listed image must exist: {error.strerror}"
         raise DataError(entry.path, rule, "Repair or remove the link") from None
     return stat if S_ISREG(stat.st_mode) else None
 

@@ -21,9 +21,8 @@ _MASKS = frozenset(
     ]
 )
 _ADVICE = (
-    "Lay the images out by class: <folder>/train/<class>/<image> or <folder>/<class>/<image>, "
-    "e.g. each box cut out into the "
-    "folder of its class; if the two are classes, give them other names"
+    "Arrange the images by class: <folder>/train/<class>/<image> or <folder>/<class>/<image>, "
+    "e.g. each box cropped into the folder of its class; if the two are classes, rename them"
 )
 
 
@@ -63,7 +62,7 @@ def _kept(folder: Path) -> str:
 
 def _refuse(place: Path, images: Path, other: Path, held: str) -> None:
     rule = (
-        f"images must lie in a folder for each class, got {images.name}/ beside {other.name}/ "
-        f"with {held}"
+        f"images must be in one folder per class, got {images.name}/ next to {other.name}/ with "
+        f"{held}"
     )
     raise DataError(str(place), rule, _ADVICE)

@@ -37,7 +37,7 @@ def open_folder(root: Path, val: str | None = None, test: str | None = None) -> 
 
     Args:
         root: the folder.
-        val: folder of the validation images, where it is not in ``root``; ``none`` to have them cut
+        val: folder of the validation images, if it is not in ``root``; ``none`` to have them cut
             off the training images.
         test: likewise for the test images.
 
@@ -86,10 +86,10 @@ def _require_folder(path: Path, key: str, root: Path | None = None) -> None:
         return
     if path.exists():
         rule = "must be a folder of class folders, got a file"
-        raise DataError(str(path), rule, "Give the folder that holds one folder for each class")
+        raise DataError(str(path), rule, "Set the folder that contains one folder per class")
     inside = root / path if root else path
     hint = f"Did you mean {key}={inside}?" if inside.is_dir() else "Check the path"
-    raise DataError(str(path), "the image folder must exist, got nothing there", hint)
+    raise DataError(str(path), "the image folder does not exist", hint)
 
 
 def _list_parts(
@@ -140,10 +140,10 @@ def _class_folders(
             continue
         if name in classes:
             rule = (
-                f"two folders are called {name!r}: their names differ only in how the accents "
-                f"are stored (Unicode NFC and NFD)"
+                f"two folders are named {name!r}: their names differ only in how accents are "
+                f"encoded (Unicode NFC and NFD)"
             )
-            raise DataError(str(path), rule, "Rename one, or put their images together")
+            raise DataError(str(path), rule, "Rename one, or merge them")
         _refuse_parts_inside(path)
         classes[name] = path
     if len(classes) < (2 if part == "train" else 1):
@@ -157,7 +157,7 @@ def _class_folders(
         hint = (
             ADVICE
             if part == "train"
-            else f"{ADVICE}, or cut that part off the training images: data.{part}=none"
+            else f"{ADVICE}, or split it off the training images: data.{part}=none"
         )
         raise DataError(str(folder), f"at least two class folders are needed, got {found}", hint)
     return dict(sorted(classes.items()))
@@ -175,8 +175,8 @@ def _alike(names: tuple[str, ...]) -> list[str]:
         return []
     shown = ", ".join(alike[:_SHOWN]) + (", …" if len(alike) > _SHOWN else "")
     but = (
-        "though their names differ in case or spaces alone; if they are one, put the images "
-        "together"
+        "though their names differ only in case or spaces; if they are the same class, merge the "
+        "folders"
     )
     return [f"warning: {shown} are different classes, {but}"]
 
@@ -189,8 +189,8 @@ def _refuse_parts_inside(class_folder: Path) -> None:
         named = " and ".join(
             f"{path.name}/" for path, reading in zip(inner, readings, strict=True) if reading.role
         )
-        rule = f"the parts of a split must lie above the classes, got {named} inside the class"
-        raise DataError(str(class_folder), rule, f"{ADVICE}; if it is no part, rename it")
+        rule = f"split folders must be above the class folders, got {named} inside class"
+        raise DataError(str(class_folder), rule, f"{ADVICE}; if it is not a split, rename it")
 
 
 def _holds_files(folder: Path) -> bool:
@@ -218,7 +218,7 @@ def _without_images(class_folder: Path) -> DataError:
     told = PassedOver()
     linked = class_folder.is_dir() and any(True for _ in walk(class_folder, told))
     held = "links to images that are listed elsewhere in the data set" if linked else str(told)
-    rule = "every class folder must hold images, this one has none" + (
+    rule = "every class folder must contain images, this one has none" + (
         f", but {held}" if held else ""
     )
     return DataError(str(class_folder), rule, "Add images, or remove the folder")
@@ -233,10 +233,10 @@ def _other_classes(
     ] * bool(extra)
     hint = "Rename or add class folders"
     if {name.casefold() for name in missing} & {name.casefold() for name in extra}:
-        hint = "Write the names in the same case"
-    rule = f"the classes must be those of train/; {'; '.join(told)}"
+        hint = "Use the same case in both names"
+    rule = f"the classes must be the same as in train/; {'; '.join(told)}"
     return DataError(
-        str(folder), rule, f"{hint}, or cut that part off the training images: data.{part}=none"
+        str(folder), rule, f"{hint}, or split it off the training images: data.{part}=none"
     )
 
 

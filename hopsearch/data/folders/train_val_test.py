@@ -21,8 +21,8 @@ from hopsearch.data.folders.listing import (
 from hopsearch.data.folders.object_detection import refuse_detection
 
 ADVICE = (
-    "Lay the images out as <folder>/<class>/<image>, or <folder>/train/<class>/<image> with "
-    "val/ and test/ beside train/"
+    "Arrange the images as <folder>/<class>/<image>, or <folder>/train/<class>/<image> with val/ "
+    "and test/ next to train/"
 )
 _KEYS = (
     "or name the folders: data=<folder of the training classes> data.val=<folder> "
@@ -137,12 +137,12 @@ def _take_parts(
             parts[role] = []
     for role, found in parts.items():
         if len(found) > 1:
-            rule = f"one folder must hold the {_word(role)} images, got {_listed(found)}"
-            raise DataError(str(place), rule, f"Move one of them away, {_KEYS}")
+            rule = f"exactly one folder must contain the {_word(role)} images, got {_listed(found)}"
+            raise DataError(str(place), rule, f"Move one of them elsewhere, {_KEYS}")
     held = [folder for role in _PARTS for folder in parts[role]]
     if not parts["train"]:
         if held:
-            rule = f"a folder with {held[0].name}/ must have train/ too"
+            rule = f"a folder with {held[0].name}/ must also have train/"
             raise DataError(
                 str(place), rule, f"Put the folders of the training classes into train/, {_KEYS}"
             )
@@ -162,30 +162,30 @@ def _pass_over(
     files = PassedOver()
     if not any(True for _ in walk(folder, files)):
         if reading.role and files.suffixes and reading.role not in elsewhere:
-            hint = (
-                f"Convert them, or cut that part off the training images: data.{reading.role}=none"
-            )
+            hint = f"Convert them, or split it off the training images: data.{reading.role}=none"
             raise DataError(
-                str(folder), f"the {_word(reading.role)} folder must hold images, got {files}", hint
+                str(folder),
+                f"the {_word(reading.role)} folder must contain images, got {files}",
+                hint,
             )
         passed.empty.append(f"{folder.name}/")
     elif reading.role in elsewhere:
         layout.notes.append(f"{folder.name}/ not used, as data.{reading.role}= says")
     elif any(holds_images(inner) for inner in folders_in(folder)):
         beside = (
-            f"beside {layout.train.name}/, a folder of class folders must be called val or test"
+            f"next to {layout.train.name}/, a folder of class folders must be named val or test"
         )
-        hint = f"Rename it, or move it away, {_KEYS}"
+        hint = f"Rename it, or move it elsewhere, {_KEYS}"
         raise DataError(str(folder), f"{beside}, got {folder.name!r}, which is neither", hint)
     elif reading.role or reading.several:
         role = reading.role or "test"
         hint = (
-            f"Put its images into class folders, move it away, or cut that part off the "
-            f"training images: data.{role}=none"
+            f"Put its images into class folders, move it elsewhere, or split it off the training "
+            f"images: data.{role}=none"
         )
         raise DataError(
             str(folder),
-            f"the {_word(role)} images must lie in class folders, got images without a class",
+            f"the {_word(role)} images must be in class folders, got images without a class",
             hint,
         )
     else:
@@ -196,7 +196,7 @@ def _pass_over(
 def _refuse_flat_parts(
     folders: list[Path], elsewhere: dict[str, Path | None], layout: Layout
 ) -> None:
-    """Refuse class folders that are called like parts, where no folder is a part that holds class
+    """Refuse class folders that are called like parts, if no folder is a part that holds class
     folders.
     """
     readings = {folder: read_name(folder.name) for folder in folders if images_in(folder)}
@@ -209,18 +209,17 @@ def _refuse_flat_parts(
     roles = {reading.role for reading in readings.values()}
     if readings and None not in roles and (len(roles) > 1 or len(readings) == 1):
         rule = (
-            f"{_listed(list(readings))} must hold a folder for each class, got images without "
-            f"a class"
+            f"{_listed(list(readings))} must contain one folder per class, got images without a "
+            f"class"
         )
         raise DataError(str(layout.train), rule, ADVICE)
     held = [folder for folder in _called_like_parts(readings) if readings[folder].role != "train"]
     if held:
         rule = (
-            f"{held[0].name}/ is called like a part of a split, but lies beside class folders "
-            f"and has none in it"
+            f"{held[0].name}/ is named like a split, but is next to class folders and contains none"
         )
         hint = (
-            "If it is a class, put all class folders into one called train/; if it is a part, "
+            "If it is a class, put all class folders into a folder named train/; if it is a split, "
             "give it class folders"
         )
         raise DataError(
@@ -228,7 +227,7 @@ def _refuse_flat_parts(
         )
     classes = [folder for folder, reading in readings.items() if reading.role or reading.several]
     layout.notes += [
-        f"{folder.name}/ is read as a class: it lies beside class folders and has none in it"
+        f"{folder.name}/ is read as a class: it is next to class folders and contains none"
         for folder in classes
     ]
 
@@ -262,14 +261,11 @@ def _refuse_unknown_parts(place: Path, folders: list[Path]) -> None:
         common, every = set.intersection(*below.values()), set.union(*below.values())
         unclear = list(below) if len(common) > 1 and 2 * len(common) >= len(every) else []
     if unclear:
-        rule = (
-            f"{_listed(unclear[:5])} look like parts of a split, but are called neither train "
-            f"nor val nor test"
-        )
+        rule = f"{_listed(unclear[:5])} look like splits, but are not named train, val or test"
         raise DataError(
             str(place),
             rule,
-            f"Rename them, {_KEYS}; if they are classes, put them into one folder called train/",
+            f"Rename them, {_KEYS}; if they are classes, put them into one folder named train/",
         )
 
 

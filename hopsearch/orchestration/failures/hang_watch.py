@@ -68,7 +68,7 @@ class Watch:
         return self._clock() - self._since.get(number, self._clock())
 
     def allowed(self, record: TrialRecord) -> float | None:
-        """How long its worker may be silent; None where there is nothing to judge by."""
+        """How long its worker may be silent; None if there is nothing to judge by."""
         number, before = record.number, record.seconds / record.epoch if record.epoch else 0.0
         if number in self._heard:
             longest = self._epochs.get(number) or max(
@@ -93,7 +93,7 @@ class Watch:
         slower: float = 1.0,
         what: str = "epoch",
     ) -> str:
-        """Why its worker counts as hanging, in words; empty where it does not.
+        """Why its worker counts as hanging, in words; empty if it does not.
 
         Args:
             record: the trial.
@@ -112,7 +112,7 @@ class Watch:
         known = (
             "its longest epoch"
             if record.number in self._epochs
-            else "the longest wait for another's"
+            else "the longest wait for another rank's"
         )
         return (
             f"no {what} for {silent:.0f} s, where {allowed:.0f} s are allowed, {_FACTOR} times "

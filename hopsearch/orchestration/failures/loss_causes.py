@@ -12,7 +12,7 @@ class Cause(enum.StrEnum):
     over.
     """
     MEMORY = "memory"
-    """Killed by Ray's memory monitor, since its machine was short of memory."""
+    """Killed by Ray's memory monitor, since its machine was out of memory."""
     MACHINE = "machine"
     """Its machine is gone."""
     PROCESS = "process"

@@ -2,7 +2,7 @@
 those trained twice.
 
 Workers write down each epoch that they begin (``epochs.log`` in the trial's folder). Where that
-folder is on another machine, an epoch counts as begun as soon as its worker was heard of.
+folder is on another machine, an epoch counts as started as soon as its worker was heard of.
 """
 
 import re
@@ -25,7 +25,7 @@ class Booking:
         self._study, self._watch = study, watch
 
     def resumed(self, record: TrialRecord) -> None:
-        """A trial goes on that was running when the search was cut off: the epoch it was in is
+        """A trial continues that was running when the search was cut off: the epoch it was in is
         lost, unless it was saved.
         """
         begun, known = self._begun(record) or 0, self._known(record)
@@ -53,7 +53,7 @@ class Booking:
 
     @staticmethod
     def _known(record: TrialRecord) -> int:
-        """How often its next epoch was begun, as far as that is booked already."""
+        """How often its next epoch was started, as far as that is booked already."""
         epoch, times = record.lost_at
         return times if epoch == record.epoch + 1 else 0
 
@@ -61,7 +61,7 @@ class Booking:
         return self._study.folder / paths.trial(record.number)
 
     def _begun(self, record: TrialRecord) -> int | None:
-        """How often its next epoch was begun; None where that cannot be read here."""
+        """How often its next epoch was started; None if that cannot be read here."""
         try:
             lines = (self._folder(record) / "epochs.log").read_text(encoding="utf-8").splitlines()
         except OSError:

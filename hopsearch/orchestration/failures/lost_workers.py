@@ -1,4 +1,4 @@
-"""What becomes of a trial whose worker is gone, by why it is: it goes on, or is given up; and how
+"""What becomes of a trial whose worker is gone, by why it is: it continues, or is given up; and how
 many may run at once.
 """
 
@@ -21,7 +21,7 @@ class Losses:
         say: tells the user something.
 
     Attributes:
-        room: how many trials may run at once since memory ran short; None where it has not.
+        room: how many trials may run at once since memory ran short; None if it has not.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -37,7 +37,7 @@ class Losses:
         self._machines.pop(number, None)
 
     def verdict(self, number: int, death: Death, others: int) -> str:
-        """Why the trial is given up, in words; empty where it goes on.
+        """Why the trial is given up, in words; empty if it continues.
 
         Args:
             number: the trial.
@@ -56,14 +56,14 @@ class Losses:
         if death.cause == Cause.MACHINE:
             gone = self._machines[number] = self._machines.get(number, 0) + 1
             words = (
-                f"lost: its machine was gone {_MACHINES} times in a row without an epoch, "
+                f"lost: its machine disappeared {_MACHINES} times in a row without an epoch, "
                 f"perhaps for lack of memory"
             )
             return words if gone >= _MACHINES else ""
         count = self._since_epoch[number] = self._since_epoch.get(number, 0) + 1
         if death.cause == Cause.MEMORY:
             return (
-                f"out_of_memory: it does not fit even alone: {death.detail}"
+                f"out_of_memory: it does not fit even when run alone: {death.detail}"
                 if count >= _ALONE
                 else ""
             )

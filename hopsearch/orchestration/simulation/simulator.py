@@ -73,8 +73,8 @@ class Event:
         clock: simulated seconds since the search began.
         epochs: trained by all trials so far, those lost to preemptions included.
         number: the trial.
-        epoch: its epoch; 0 where it failed or was preempted.
-        value: its objective there, None where it failed or was preempted.
+        epoch: its epoch; 0 if it failed or was preempted.
+        value: its objective there, None if it failed or was preempted.
     """
 
     clock: float
@@ -190,7 +190,7 @@ class Simulation:
             self._faults.failure, "failure", record.number, epoch
         ):
             self.study.fail(
-                record.number, "diverged: made up", epochs=1, seconds=self._seconds(record)
+                record.number, "diverged: simulated", epochs=1, seconds=self._seconds(record)
             )
             self._idle.append(worker)
             return Event(self._clock, self._epochs, record.number, 0, None)

@@ -119,7 +119,7 @@ class _Keeper(threading.Thread):
         if not self._address or not isinstance(self._error, (OSError, RuntimeError, ValueError)):
             raise self._error
         hint = (
-            "Start one with `ray start --head`, or leave address= out; one without tokens "
+            "Start one with `ray start --head`, or leave address= out; a cluster without tokens "
             "needs RAY_AUTH_MODE=disabled"
         )
         raise ResourceError(
@@ -192,7 +192,7 @@ def slots(
 
     Args:
         resources: what a trial is given.
-        grown: what the cluster can grow to, where that is known.
+        grown: what the cluster can grow to, if that is known.
         trials: trials in all; more at once than these are not needed.
         alone: the machine that the search will have for itself, instead of the connected cluster's.
 
@@ -200,8 +200,8 @@ def slots(
         ResourceError: not even one can ever be placed.
     """
     if resources.workers > 1 and resources.gpus % 1:
-        rule = f"several workers of a trial must have whole GPUs, got {resources.gpus:g} each"
-        raise ResourceError("trial.gpus", rule, "Give each one GPU, or the trial one worker")
+        rule = f"a trial with several workers needs whole GPUs, got {resources.gpus:g} each"
+        raise ResourceError("trial.gpus", rule, "Set one GPU per worker, or one worker per trial")
     if resources.concurrent and grown is None and alone is None:
         return resources.concurrent  # machines may yet join
     room = places(resources, "trial.", grown, alone)
@@ -249,7 +249,7 @@ def places(
         most = largest.get(unit, 0.0)
         if wanted > most:
             hint = (
-                "Give 0 to train on CPUs, or join a cluster with GPUs: address=…"
+                "Set 0 to train on CPUs, or join a cluster with GPUs: address=…"
                 if key == "gpus"
                 else "Lower it"
             )
@@ -265,8 +265,8 @@ def places(
     most = head + grown.fit(_workers(each.resources, resources) for each in grown.types)
     if not max(now, most):
         rule = (
-            f"a machine must have {resources.cpus:g} CPU and {resources.gpus:g} GPU together "
-            f"for a worker, got {grown}"
+            f"one machine must have both {resources.cpus:g} CPU and {resources.gpus:g} GPU for a "
+            f"worker, got {grown}"
         )
         raise ResourceError(
             f"{section}cpus", rule, "Lower it, or add a larger node type to the cluster file"

@@ -27,10 +27,10 @@ _QUIET = {
     "RAY_AUTH_MODE": "token",
 }
 # Read by the C library of the workers, which inherit it: keep freed memory instead of faulting it
-# in again at every step. Trainings allocate and free the same few large blocks for ever; wide
-# models train a fifth faster on a CPU.
+# in again at every step. Trainings allocate and free the same few large blocks forever; wide models
+# train a fifth faster on a CPU.
 _KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**32), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
-# Ray would write one into the home directory, readable by everybody; it reads it once a process
+# Ray would write one into the home directory, readable by everyone; it reads it once a process
 _TOKEN = secrets.token_hex(32)
 
 

@@ -1,6 +1,6 @@
 """The command that Ray starts for a worker: has `forkserver` fork it, and lives as long as it does.
 
-Where the server is not there or does not answer, or the worker is to have an environment of its
+Where the server does not exist or does not answer, or the worker is to have an environment of its
 own, it is started as Ray does it. Run by its path; imports nothing but the standard library, since
 it stands between Ray and every worker.
 """

@@ -7,7 +7,7 @@ starts a worker as a command, here `forked_worker`: it sends what it was started
 long as the worker that is forked for it.
 
 Its socket is a name in the kernel and no file, so that nothing of it is left behind, however it
-ends. Such a name is open to everybody: both sides ask the kernel who the other one is.
+ends. Such a name is open to everyone: both sides ask the kernel who the other one is.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ _NEEDED = (
 # With the starter's places to import from, not the current folder, where `json.py` may be anything.
 _PROGRAM = f"import sys; sys.path[:] = sys.argv[3:]; from {__name__} import main; main()"
 _MOST = 2**20  # bytes of a request
-_PATIENCE = 5.0  # seconds for one that has begun
+_PATIENCE = 5.0  # seconds for one that has started
 _PR_SET_PDEATHSIG = 1  # Linux
 
 
@@ -79,13 +79,13 @@ class ForkServer:
             os.environ.pop(ADDRESS, None)
 
     def close(self) -> None:
-        """End it, also one that hangs; the workers that it forked go on, and end with Ray."""
+        """End it, also one that hangs; the workers that it forked continue, and end with Ray."""
         self._process.kill()
         self._process.wait()
 
 
 def serve(door: socket.socket) -> None:
-    """Import what workers need, then fork one for each that comes; returns in the forked processes
+    """Import what workers need, then fork one per that comes; returns in the forked processes
     alone.
 
     Where an import fails it ends: every worker then imports by itself, and says what is wrong.
@@ -114,8 +114,8 @@ def serve(door: socket.socket) -> None:
 
 def _asked(caller: socket.socket, descriptors: list[int]) -> dict[str, Any]:
     if not is_mine(caller):
-        raise ValueError("somebody else's")
-    caller.settimeout(_PATIENCE)  # one that is stopped in the middle keeps nobody waiting
+        raise ValueError("someone else's")
+    caller.settimeout(_PATIENCE)  # one that is stopped in the middle keeps no one waiting
     text, received, _, _ = socket.recv_fds(caller, _MOST, 3)
     descriptors += received
     while not text.endswith(b"\n"):

@@ -57,8 +57,8 @@ class Growth:
 
     @classmethod
     def of(cls, contents: dict[str, Any]) -> "Growth | None":
-        """The bounds in a cluster file, as `ray up` leaves it on the head; None where it does not
-        say what machines have.
+        """The bounds in a cluster file, as `ray up` leaves it on the head; None if it does not say
+        what machines have.
         """
         most = int(contents.get("max_workers", 0))
         head = contents.get("head_node_type")
@@ -91,8 +91,8 @@ class Growth:
 
 
 def growth() -> Growth | None:
-    """What the connected cluster can grow to; None where it does not grow, or nothing on its head
-    says how far.
+    """What the connected cluster can grow to; None if it does not grow, or nothing on its head says
+    how far.
     """
     context = ray.get_runtime_context()
     heads = [node["NodeID"] for node in ray.nodes() if node["Alive"] and HEAD in node["Resources"]]
@@ -112,7 +112,7 @@ def growth() -> Growth | None:
 
 def autoscaler_file(address: str, processes: Path = _PROCESSES) -> dict[str, Any] | None:
     """The cluster file of the autoscaler on this machine that serves the cluster at ``address``;
-    None where there is none.
+    None if there is none.
 
     Args:
         address: ``host:port`` of the cluster.

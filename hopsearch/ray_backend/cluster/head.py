@@ -25,10 +25,10 @@ from hopsearch.core.errors import ResourceError
 from hopsearch.ray_backend.cluster.forkserver import LAUNCHER, POSSIBLE, ForkServer
 
 _LOOPBACK = "127.0.0.1"
-_BELOW = "ray"  # Ray opens the folder that it is given to everybody; the one around it stays closed
+_BELOW = "ray"  # Ray opens the folder that it is given to everyone; the one around it stays closed
 _LONGEST = 40  # characters of the folder: a socket's path may have 107, and Ray adds up to 66
 # By default Ray starts a worker for every core when a driver connects, which waits for them with
-# Python's lock held: nothing else of it goes on meanwhile, no import and no Ctrl-C. They are
+# Python's lock held: nothing else of it continues meanwhile, no import and no Ctrl-C. They are
 # started as soon, and not waited for.
 _EARLY_WORKERS = {"prestart_worker_first_driver": False, "enable_worker_prestart": True}
 _PLACES = (tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm")
@@ -36,7 +36,7 @@ _PLACES = (tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm")
 
 class _Head(Node):  # type: ignore[misc]  # Ray has no types
     def start_api_server(self, **_: Any) -> None:
-        """Nothing: nobody asks it."""
+        """Nothing: no one asks it."""
 
 
 class Head:
@@ -119,7 +119,7 @@ def ray_folder() -> Path:
             (folder / _BELOW).mkdir(exist_ok=True)
             return folder / _BELOW
     rule = (
-        f"Ray's sockets need a folder whose path has at most {_LONGEST} characters, got none "
+        f"Ray's sockets need a folder with a path of at most {_LONGEST} characters, got none "
         f"in {', '.join(_PLACES)}"
     )
     raise ResourceError("TMPDIR", rule, "Set TMPDIR to a short, writable folder")

@@ -24,9 +24,7 @@ _NAME = "GLOO_SOCKET_IFNAME"
 
 
 def interface_of(address: str) -> str:
-    """The interface with an IPv4 address; empty where there is none, or the system does not
-    tell.
-    """
+    """The interface with an IPv4 address; empty if there is none, or the system does not tell."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
         for _, name in socket.if_nameindex():
             try:

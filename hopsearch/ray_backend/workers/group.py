@@ -92,7 +92,7 @@ class RankGroup:
         """One epoch on all ranks.
 
         Raises:
-            RayActorError: a rank's process or machine is gone; the trial can go on in another
+            RayActorError: a rank's process or machine is gone; the trial can continue in another
                 group.
             Leaving: a machine is about to be taken away; the step is saved.
         """
@@ -106,7 +106,7 @@ class RankGroup:
             # the ranks lost each other: no fact about the trial
             raise RuntimeError(failed[0].trace)
         if told[0].paused:
-            raise Leaving("this machine is about to be taken away; the trial goes on elsewhere")
+            raise Leaving("this machine is being preempted; the trial continues elsewhere")
         return cause(failed) if failed else told[0]
 
     def settle_threads(self, most: int) -> int:

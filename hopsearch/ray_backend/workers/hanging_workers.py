@@ -83,7 +83,7 @@ class GroupWatch:
         self._runs = False
 
     def hangs(self) -> str:
-        """Why a rank counts as hanging, in words; empty where none does."""
+        """Why a rank counts as hanging, in words; empty if none does."""
         if not self._runs:
             return ""
         least = 0.0 if self._watch.was_heard(0) else self._least

@@ -56,7 +56,7 @@ class Seat:
         return self._actor.start.remote(job.model_dump_json())
 
     def settle_threads(self, record: TrialRecord, say: Callable[[str], None]) -> int:
-        """Train with all the cores there are, where that is faster; returns how many threads."""
+        """Train with all the cores there are, if that is faster; returns how many threads."""
         if self._threads <= self.job.threads:
             return self.job.threads
         reference = self._actor.settle_threads.remote(self._threads)
@@ -83,7 +83,7 @@ class Seat:
             record: the trial.
             say: told why.
             least, what: as of `Watch.hangs`.
-            then: how it goes on.
+            then: how it continues.
         """
         if not self._placed:
             self._placed = placement_group_table(self._place)["state"] == "CREATED"

@@ -72,7 +72,7 @@ def answer(reference: Any) -> Any:
             raise StudyError(
                 "winner",
                 rule,
-                "Check the disk, and that all machines reach the folder, then run it again",
+                "Check the disk, and that all machines can reach the folder, then run it again",
             ) from None
         raise
 

@@ -11,7 +11,8 @@ from hopsearch.ray_backend.workers.group import Leaving
 
 LOST = (RayActorError, ActorUnschedulableError, OutOfMemoryError, Leaving)
 """What a call of an actor raises where its process or machine is gone, or none could be started for
-it: the training can go on elsewhere, from its checkpoint."""
+it: the training can continue elsewhere, from its checkpoint.
+"""
 _NODE = re.compile(
     r"Memory on the node \(IP: ([^,]+),.*?\) was ([\d.]+)GB used / ([\d.]+)GB limit", re.DOTALL
 )
@@ -56,6 +57,6 @@ def _of_memory(text: str) -> str:
     words = (
         f"{node[2]} of {node[3]} GB were in use on {node[1]}"
         if node
-        else "its machine was short of memory"
+        else "its machine was out of memory"
     )
     return f"{words}, {used[1]} GB of them by this worker" if used else words

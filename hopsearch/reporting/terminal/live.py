@@ -51,7 +51,7 @@ class LiveView:
 
     Attributes:
         budgets: tells what is left of the budgets, in words.
-        lasts: tells the seconds until one of them ends the search; None where that is not known.
+        lasts: tells the seconds until one of them ends the search; None if that is not known.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class LiveView:
         rungs = self._view.identity.space.fidelity.rungs
         come = record.state == State.PAUSED or any(known < rung <= record.epoch for rung in rungs)
         if not self._live and record.epoch > known and come and not record.state.ended:
-            self._line(record, "waits at" if record.state == State.PAUSED else "goes on after")
+            self._line(record, "waits at" if record.state == State.PAUSED else "continues after")
         self._judge()
         self._draw()
 
@@ -185,7 +185,9 @@ class LiveView:
         stand = ", ".join(
             f"{states[word]} {word}" for word in ("running", "waiting", "ended") if states[word]
         )
-        begun = f"{len(counted)} of {self._trials} trials begun" + (f" ({stand})" if stand else "")
+        begun = f"{len(counted)} of {self._trials} trials started" + (
+            f" ({stand})" if stand else ""
+        )
         ranked = self._view.ranked()
         best = (
             f"best {self._view.value(ranked[0]):.4f} (trial {ranked[0].number})"

@@ -50,7 +50,7 @@ def show(view: StudyView, console: Console, top: int = 10) -> None:
     refused = counts["infeasible"] + counts["duplicate"]
     console.print(
         f"study {view.identity.name}: {states or 'no trials yet'}"
-        + (f"; {refused} proposals refused" if refused else "")
+        + (f"; {refused} proposals rejected" if refused else "")
     )
     if counts["full_epochs"]:
         share = counts["epochs"] / counts["full_epochs"]
@@ -64,7 +64,8 @@ def show(view: StudyView, console: Console, top: int = 10) -> None:
         console.print(table)
         if missing:
             console.print(
-                f"no room here for {', '.join(missing)}: leaderboard.csv and the report have all",
+                f"columns not shown for lack of width: {', '.join(missing)}; leaderboard.csv and "
+                f"the report have all",
                 markup=False,
             )
     if len(view.objectives) > 1 and rows:
@@ -84,7 +85,7 @@ def show(view: StudyView, console: Console, top: int = 10) -> None:
         kept = ", ".join(map(str, view.kept or ())) or "none"
         again = f"python -m hopsearch.train from={view.identity.name}#<trial>"
         console.print(
-            f"weights are kept for trials {kept}; {again} trains another one again", markup=False
+            f"weights are kept for trials {kept}; {again} retrains another one", markup=False
         )
     if view.winner:
         _winner(view, view.winner, console)
@@ -95,7 +96,7 @@ def _winner(view: StudyView, winner: Mapping[str, Any], console: Console) -> Non
         view.identity.origin.get("images", {}),
         view.identity.origin.get("classes", []),
     )
-    part = view.identity.origin.get("data", {}).get("test part")
+    part = view.identity.origin.get("data", {}).get("test split")
     reads = f"(test split read for {winner['test_reads']} winner(s)" + (
         f"; it is {part})" if part else ")"
     )

@@ -1,4 +1,4 @@
-"""What the user sees of one long training: a line an epoch, and TensorBoard."""
+"""What the user sees of one long training: one line per epoch, and TensorBoard."""
 
 import shutil
 import time
@@ -54,7 +54,7 @@ class Curve:
             )
         self._file.flush()
         if not self._rows and new:
-            # the first that comes is where it goes on from, or its first epoch
+            # the first that comes is where it continues from, or its first epoch
             self._first = int(new[-1]["epoch"])
             self._began = time.monotonic()
         self._rows += new

@@ -23,7 +23,7 @@ _PACKAGES = {
     "MySQLdb": "mysqlclient",
     "pymysql": "PyMySQL",
 }
-"""What installs a driver, where it is not called like the module."""
+"""What installs a driver, if it is not called like the module."""
 _EXAMPLES = (
     "Write e.g. database=sqlite:///study.db, or database=postgresql+psycopg://user@host/name"
 )
@@ -89,14 +89,13 @@ def open_database(database: str, writer: bool) -> BaseStorage:
     """
     place, file = f"database={database}", sqlite_file(database)
     if file and not writer and not file.exists():
-        rule = f"must hold a study, got no file {file}"
+        rule = f"must contain a study, got no file {file}"
         raise StudyError(
             place,
             rule,
             (
-                "Check the path: after sqlite: three slashes begin a path from here, four an "
-                "absolute "
-                "one"
+                "Check the path: after sqlite: three slashes start a relative path, four an "
+                "absolute one"
             ),
         )
     pool: dict[str, Any] = {} if writer or file else {"poolclass": NullPool}
@@ -106,17 +105,17 @@ def open_database(database: str, writer: bool) -> BaseStorage:
         hint = (
             "Check that it is an SQLite file that can be written"
             if file
-            else "Check that it runs, and the address's parts"
+            else "Check that it is running, and the address"
         )
         raise StudyError(place, f"the database must answer, got: {_plain(error)}", hint) from None
     except RuntimeError as error:  # the tables of another version
         rule, hint = (
-            f"the database must be of this version, got: {_plain(error)}",
+            f"the database must have the schema of this version, got: {_plain(error)}",
             "Upgrade it, or start a new study",
         )
         raise StudyError(place, rule, hint) from None
     except (KeyError, IndexError, ValueError) as error:
-        rule = f"braces in an address are Optuna's own, got {_plain(error)}"
+        rule = f"braces in an address are reserved by Optuna, got {_plain(error)}"
         raise ConfigError(place, rule, "Write %7B and %7D for { and }") from None
     except (OSError, OptunaError) as error:
         raise StudyError(
@@ -135,7 +134,7 @@ def engine_of(storage: BaseStorage) -> Engine:
 
 def _check_file(url: URL, place: str) -> None:
     if url.database in (None, "", ":memory:") or url.query.get("mode") == "memory":
-        rule = "must name a file, got a database in memory, which ends with its process"
+        rule = "must name a file, got an in-memory database, which is lost with its process"
         raise ConfigError(place, rule, "Write e.g. database=sqlite:///study.db")
     if str(url.database).startswith("file:"):
         return  # SQLite's own form, with settings of its own
@@ -152,7 +151,7 @@ def _check_file(url: URL, place: str) -> None:
             place,
             rule,
             (
-                "Make it, or check the path: three slashes begin a path from here, four an "
+                "Create it, or check the path: three slashes start a relative path, four an "
                 "absolute "
                 "one"
             ),

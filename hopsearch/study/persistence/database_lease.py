@@ -39,7 +39,7 @@ class DatabaseLease(Lease):
     Args:
         engine: of the study's storage; all that is written through it is checked from then on.
         study: its name.
-        place: first words of an error.
+        place: start of an error message.
         say: see `Lease`.
 
     Raises:
@@ -148,7 +148,7 @@ class DatabaseLease(Lease):
 
     def _bound(self, connection: Any, _: Any) -> None:
         # A holder that is stopped in the middle of a write would keep its row locked, and its
-        # successor out, for ever.
+        # successor out, forever.
         bound = {
             "postgresql": f"SET idle_in_transaction_session_timeout = {int(self._seconds * 1000)}",
             "mysql": f"SET SESSION wait_timeout = {max(1, int(self._seconds))}",

@@ -137,10 +137,10 @@ class Journal(JournalFileBackend):
         except ValueError as error:
             if last:
                 return None
-            rule = f"line {number} must be whole, got: {error}"
+            rule = f"line {number} must be complete, got: {error}"
             hint = (
                 f"Restore it from a copy; or keep the lines before it, from which a search "
-                f"goes on: head -n {number - 1}"
+                f"resumes: head -n {number - 1}"
             )
             raise StudyError(str(self._path), rule, hint) from error
         return log
@@ -155,7 +155,7 @@ def read_journal(journal: Path) -> list[dict[str, Any]]:
 
 def drop_torn_line(journal: Path) -> None:
     """Remove what a killed process has written of a line; for the one that writes on."""
-    # A process killed while it wrote leaves half a line, which nobody was told of. Optuna skips it
+    # A process killed while it wrote leaves half a line, which no one was told of. Optuna skips it
     # as long as it is the last, but would append to it and so spoil the next line too.
     if not journal.exists():
         return

@@ -93,19 +93,20 @@ class StudyLock:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 file.close()
                 hint = (
-                    "Put storage=<folder> on a disk with locks, or use storage=file://<folder> "
+                    "Put storage=<folder> on a file system with locks, or use "
+                    "storage=file://<folder> "
                     "or a database=, which need none"
                 )
                 raise StudyError(
-                    str(folder), f"its file system must know locks, got: {error.strerror}", hint
+                    str(folder), f"its file system must support locks, got: {error.strerror}", hint
                 ) from None
             file.seek(0)
             holder = Holder.read(text := file.read().strip()) or text or "another process"
             file.close()
-            rule = f"one process at a time may write here, got a second one beside {holder}"
+            rule = f"only one process may write here, got a second one besides {holder}"
             hint = (
-                "Wait for it, stop it, or use another name: study=<name> of a search, "
-                "name=<name> of a training"
+                "Wait for it, stop it, or use another name: study=<name> for a search, name=<name> "
+                "for a training"
             )
             raise StudyError(str(folder), rule, hint) from None
         file.truncate(0)
@@ -142,7 +143,7 @@ def open_storage(
             drop_torn_line(journal)
         elif not journal.exists():
             raise StudyError(
-                str(folder), f"must hold a study, got no {JOURNAL}", studies_beside(folder)
+                str(folder), f"must contain a study, got no {JOURNAL}", studies_beside(folder)
             )
         return _Storage(Journal(journal, guard))
     except (OSError, OptunaError, ValueError) as error:
@@ -153,15 +154,15 @@ def open_storage(
 
 
 def studies_beside(folder: Path) -> str:
-    """A hint for a study that is not there: the studies in the same folder."""
+    """A hint for a study that does not exist: the studies in the same folder."""
     others = [
         journal.parent.name
         for journal in folder.parent.glob(f"*/{JOURNAL}")
         if journal.stat().st_size
     ]
     return (
-        f"{choices(folder.name, others)} in {folder.parent}; another folder of studies is "
-        f"given with storage="
+        f"{choices(folder.name, others)} in {folder.parent}; set another folder of studies with "
+        f"storage="
     )
 
 
@@ -173,6 +174,6 @@ def integrity(storage: BaseStorage) -> str:
     if isinstance(backend, Journal):
         return str(backend.chain)
     return (
-        "database: its decisions were made again; whether rows were changed or removed before "
-        "cannot be seen"
+        "database: decisions were recomputed; whether rows were changed or removed earlier cannot "
+        "be detected"
     )

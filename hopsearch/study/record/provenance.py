@@ -1,4 +1,4 @@
-"""What a study keeps of where it comes from; for the reader, not compared."""
+"""Provenance of a study; informational, not compared."""
 
 import importlib.metadata
 import platform
@@ -13,7 +13,7 @@ from hopsearch.data import DataConfig, DataFacts, data_settings
 
 
 def origin() -> dict[str, Any]:
-    """Where a study comes from: versions, code revision, command. For the reader; not compared."""
+    """Provenance: versions, code revision, command. Informational, not compared."""
     packages = {
         name: importlib.metadata.version(name) for name in ("ray", "optuna", "torch", "timm")
     }
@@ -34,9 +34,7 @@ def origin() -> dict[str, Any]:
 
 
 def about_data(data: DataConfig, facts: DataFacts) -> dict[str, Any]:
-    """What a model card and a report say of the data, where the images themselves may not be at
-    hand.
-    """
+    """Facts about the data for model card and report, when the images may not be available."""
     images = {"train": facts.n_train, "val": facts.n_val, "test": facts.n_test}
     return {"data": {**data_settings(data), **facts.parts}, "images": images, **_classes(facts)}
 

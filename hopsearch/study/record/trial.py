@@ -36,9 +36,9 @@ class State(enum.StrEnum):
                  ▲  │   ├─▶ PRUNED       stopped early by a decision; its curve is kept
           resume │  │   ├─▶ FAILED       diverged, out of memory, or an error: `reason` says which
                  │  │   └─▶ PAUSED       waits at a rung: RUNNING again if promoted, else PRUNED
-                 └──┘ killed, preempted, interrupted: stays RUNNING and goes on from its checkpoint
+                 └──┘ killed, preempted, interrupted: stays RUNNING, resumes from its checkpoint
         the search is ended by a budget or an interruption ─▶ OPEN: was RUNNING or PAUSED,
-                                         and is that again when the search goes on
+                                         and is that again when the search continues
         ask ─▶ INFEASIBLE | DUPLICATE    never trained, not counted as a trial
         another study ─▶ INHERITED       trained there, for the sampler to learn from; not counted
     """
@@ -76,9 +76,9 @@ class Decision:
         of: how many those are.
         stop: the verdict.
         rule: the pruner that made it.
-        pause: the trial waits instead of going on.
-        witness: it goes on whatever its value, so that it is known whether this epoch ranks trials
-            as later ones do.
+        pause: the trial waits instead of continuing.
+        witness: it continues whatever its value, so that it is known whether this epoch ranks
+            trials as later ones do.
     """
 
     epoch: int
@@ -94,7 +94,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Promotion:
-    """The decision that a paused trial goes on, or (`retired`) that nothing will make it.
+    """The decision that a paused trial continues, or (`retired`) that nothing will make it.
 
     Attributes:
         epoch: where it waited.
@@ -102,7 +102,7 @@ class Promotion:
         rule: the pruner that made it.
         over: whether no other trial was to be looked at any more.
         retired: the search is over and the trial ends here.
-        reach: why it goes on, where that is not the rule's doing: a budget lets a worker train so
+        reach: why it continues, if that is not the rule's doing: a budget lets a worker train so
             many epochs, too few for a new trial, and the trial is ahead of all others at the rungs,
             see `finalists`; else 0.
     """
@@ -125,7 +125,7 @@ class Failure:
         order: as in `Decision`.
         learn: whether it is the configuration's fault, so that the sampler is to take it for the
             worst; not so for lost machines.
-        epochs: trained or begun, beyond those of the trial's curve.
+        epochs: trained or started, beyond those of the trial's curve.
         seconds: what these took.
     """
 
@@ -157,19 +157,19 @@ class TrialRecord:
         decisions: by epoch.
         promotions: by the epoch at which it had been paused.
         reason: why it failed, was never trained, or is open; empty otherwise.
-        failure: how it failed; None where it has not, or in a study of an older version.
+        failure: how it failed; None if it has not, or in a study of an older version.
         seconds: training time spent on the epochs of the curve.
         broken: by how much it breaks a limit that was measured while it trained, relative; 0 for
             none. It has failed then.
         losses: how often its worker was lost.
         lost_epochs, lost_seconds: trained by those workers and not in the curve, or trained once
             more.
-        lost_at: an epoch, and how often it had been begun when that was last noted.
+        lost_at: an epoch, and how often it had been started when that was last noted.
         checkpoint: path of its newest checkpoint, relative to the study's folder.
         came: epochs of the whole study when its first one was reported, that one included; 0 in a
             study of an older version.
         rose: the same, when its best value was.
-        started, ended: seconds since the epoch; 0 where it has not.
+        started, ended: seconds since the epoch; 0 if it has not.
     """
 
     number: int

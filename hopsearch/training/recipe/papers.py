@@ -100,7 +100,7 @@ def recipe(name: str, family: str, place: str = "recipe") -> dict[str, Any]:
             authors' scripts run, for any family), ``paper`` (the one of the family's own paper), or
             ``paper-v1`` (what that meant at first).
         family: the model's; it matters to the last two alone.
-        place: first words of an error.
+        place: start of an error message.
 
     Raises:
         ConfigError: unknown name.
@@ -156,13 +156,13 @@ def choose_recipe(name: str, families: Iterable[str], place: str) -> tuple[str, 
         f"{', '.join(names)} with recipe={of}" for of, names in sorted(trained.items())
     )
     rule = (
-        f"families that are compared must be trained alike, got recipe=paper where the papers "
+        f"compared families must use the same recipe, got recipe=paper, with which the papers "
         f"trained {listed}"
     )
     raise ConfigError(
         f"{place}: recipe",
         rule,
-        "Give all of them recipe=imixer or recipe=paramixer, or fix model.family",
+        "Set recipe=imixer or recipe=paramixer for all of them, or fix model.family",
     )
 
 
@@ -178,7 +178,7 @@ def fit_lengths(
         values: a trial's own, which go before the recipe's.
 
     Returns:
-        The settings, and a sentence about what was changed, empty where nothing was.
+        The settings, and a sentence about what was changed, empty if nothing was.
     """
     full, epochs = settings.get("train.epochs"), values.get("train.epochs")
     lengths = {
@@ -199,7 +199,7 @@ def fit_lengths(
     }
     changes = ", ".join(f"{key} {lengths[key]} → {fitted[key]}" for key in lengths)
     said = (
-        f"recipe={name} is made for {full} epochs; for train.epochs={epochs} it is shortened: "
+        f"recipe={name} was designed for {full} epochs; shortened to train.epochs={epochs}: "
         f"{changes}"
     )
     return {**settings, **fitted}, said

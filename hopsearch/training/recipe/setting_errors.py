@@ -82,7 +82,7 @@ def _named(rule: str, section: str) -> list[str]:
 def _why(name: str, section: str, rule: str, facts: DataFacts | None) -> str:
     if name == "model.patch_size" and section == "parameters" and facts and _DIVIDE in rule:
         return (
-            f"{rule} (a value of its own for these images, or its default where none of its "
+            f"{rule} (either set for these images, or the default if none of its "
             f"alternatives fits them)"
         )
     return rule
@@ -94,6 +94,6 @@ def _other_family(name: str, given: Mapping[str, Any]) -> str:
     if family is None or not name.startswith("model."):
         return ""
     return (
-        f"model.family={family} was given, for which this space was not written: give {name}= "
-        f"too, or take another space"
+        f"this space was not written for model.family={family}: set {name}= too, or use another "
+        f"space"
     )

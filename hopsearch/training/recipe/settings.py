@@ -89,13 +89,14 @@ class OptimConfig(Settings):
         for key in OWN_SETTINGS:
             value = getattr(self, key)
             if value is not None and key not in defaults:
-                hint = f"Remove optim.{key}, or give optim.{key}=null in its stead"
+                hint = f"Remove optim.{key}, or set optim.{key}=null"
                 raise ValueError(
-                    f"{key} must be left out with name={self.name}, which has none, got {value}; "
+                    f"{key} must be left out with name={self.name}, which has no such setting, got "
+                    f"{value}; "
                     f"{hint}"
                 )
             if value is None and key in defaults:
-                hint = f"Leave optim.{key} out, or give its default, optim.{key}={defaults[key]:g}"
+                hint = f"Leave optim.{key} out, or set its default, optim.{key}={defaults[key]:g}"
                 raise ValueError(f"{key} must be a number with name={self.name}, got none; {hint}")
         return self
 
@@ -103,7 +104,7 @@ class OptimConfig(Settings):
     def _momentum_of_sgdw(self) -> "OptimConfig":
         if self.name == "sgdw" and self.momentum == 0:
             raise ValueError(
-                "momentum must be above 0 with name=sgdw, whose momentum is Nesterov's, got 0.0; "
+                "momentum must be above 0 with name=sgdw, which uses Nesterov momentum, got 0.0; "
                 "Raise optim.momentum"
             )
         return self
@@ -200,7 +201,7 @@ def resolve(
         facts: the data set's image size, channels and classes fill the model's.
         seed: the trial's seed.
         recipe_name: see `hopsearch.training.recipe.papers.recipe`.
-        place: first words of an error.
+        place: start of an error message.
 
     Raises:
         ConfigError: unknown name, wrong type, or a broken rule.
@@ -223,7 +224,7 @@ def resolve(
     }
     for key, value in sizes.items():
         if tree["model"].get(key, value) != value:
-            rule = f"comes from the data, which have {value}, got {tree['model'][key]!r}"
+            rule = f"is determined by the data, which have {value}, got {tree['model'][key]!r}"
             raise ConfigError(
                 f"{place}: model: {key}", rule, "Leave it out; data.image_size= resizes the images"
             )
@@ -243,13 +244,13 @@ def _require_settings(values: Mapping[str, Any], place: str) -> None:
     for name, value in values.items():
         section, *rest = name.split(".")
         if section in SECTIONS and not rest:
-            rule = f"is a group of settings, got {brief(value)}"
+            rule = f"is a group of settings, not a single one, got {brief(value)}"
             raise ConfigError(
-                f"{place}: {name}", rule, f"Give one of them: {section}.<name>=…, see --help"
+                f"{place}: {name}", rule, f"Set one of them: {section}.<name>=…, see --help"
             )
         if section in SECTIONS and len(rest) > 1:
             raise ConfigError(
                 f"{place}: {name}",
                 "unknown key",
-                f"{section}.{rest[0]} takes one value, and has no settings below it",
+                f"{section}.{rest[0]} takes a single value, without settings below it",
             )
