@@ -144,7 +144,7 @@ def _trial(view: StudyView, place: Place, number: int) -> tuple[Mixer, TrialConf
     trial = TrialConfig.model_validate_json(best["config"])
     _require_trial(record, trial, folder)
     model = build(trial.model)
-    averaged = best["ema"]  # the moving average is what was evaluated, if there is one
+    averaged = best["ema"]  # the moving average is what was evaluated, where there is one
     weights = {
         name.removeprefix("module."): value
         for name, value in (averaged or best["model"]).items()
@@ -206,9 +206,7 @@ def _no_weights(view: StudyView, record: TrialRecord, folder: Path) -> StudyErro
 
 def _classes(view: StudyView) -> list[str]:
     known: list[str] = view.identity.origin.get("classes", [])
-    winner = (
-        view.folder / paths.WINNER / CONFIG
-    )  # studies started before the names were kept in them
+    winner = view.folder / paths.WINNER / CONFIG  # studies begun before the names were kept in them
     return known or (
         read_config(winner.parent)["pretrained_cfg"].get("label_names", [])
         if winner.is_file()

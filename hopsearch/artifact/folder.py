@@ -126,7 +126,7 @@ def write_folder(target: Path, model: Mixer, about: Mapping[str, Any], card: str
     """Write an exported folder; each file is replaced whole or not at all.
 
     Args:
-        target: created if it does not exist; may hold an earlier export.
+        target: made if it is not there; may hold an earlier export.
         model: its spectral norms already folded.
         about: see `config_of`.
         card: the model card.

@@ -108,7 +108,7 @@ class Mixer(nn.Module):
 
     Args:
         family: one of `FAMILIES`.
-        image_size, patch_size: pixels per side.
+        image_size, patch_size: pixels a side.
         channels: colour channels of an image.
         classes: classes of the head; 0 leaves it out.
         depth: blocks.

@@ -75,7 +75,7 @@ class Plan:
         at_once: trials at once.
         resources: what a trial is given.
         finish: what is done for the winner.
-        started: the study as it is, if it has started: what is done is taken off.
+        begun: the study as it is, where it has begun: what is done is taken off.
     """
 
     identity: Identity

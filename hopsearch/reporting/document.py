@@ -113,7 +113,7 @@ def ranked(row: Mapping[str, Any], facts: Facts) -> str:
 
 
 def front_of(facts: Facts) -> str:
-    """What the star means; empty if there is one objective or no trial with a value."""
+    """What the star means; empty where there is one objective or no trial with a value."""
     objectives, front = facts.study["objectives"], sum(row["front"] for row in facts.leaderboard)
     if len(objectives) == 1 or not front:
         return ""

@@ -22,11 +22,11 @@ class Row:
     Attributes:
         rank: 1 is the best; 0 for a trial without a value.
         record: the trial.
-        value: the best objective value on its curve, None if there is none.
+        value: the best objective value on its curve, None where there is none.
         best_epoch: the epoch of that value.
         epochs: trained, in the search or, for the winner, after it.
         state: where it stands, in a word; the finished winner is complete.
-        front: 1 on the Pareto front of several objectives (no one beats it in all of them); of one
+        front: 1 on the Pareto front of several objectives (nobody beats it in all of them); of one
             objective 1 is the best alone.
         peak: accuracies, loss and recalls at the best epoch.
         metrics: all others: of the newest epoch, or for the winner of the epoch whose weights are
@@ -100,7 +100,7 @@ def _row(
 
 
 def _finished(view: StudyView, record: TrialRecord) -> dict[str, Any] | None:
-    """The winner's facts, if it was trained further than the search had."""
+    """The winner's facts, where it was trained further than the search had."""
     winner = view.winner
     if (
         winner is None

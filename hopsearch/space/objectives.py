@@ -1,4 +1,4 @@
-"""Objectives: one metric, or several for a multi-objective search."""
+"""What a search is for: one metric, or several between which it looks for the best compromises."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,21 +9,20 @@ from hopsearch.space.conditions import shown
 from hopsearch.space.yaml_places import Where
 
 COSTS = ("params", "flops", "memory", "latency")
-"""Costs of a configuration, independent of the epoch: the first three are computed before it runs,
+"""What a configuration costs, whatever its epoch: the first three are computed before it runs,
 ``latency`` (seconds of one image's forward pass) is measured on the trial's own device. All may
-follow the first objective; smaller is better.
-"""
+follow the first objective; smaller is better."""
 
 _DIRECTIONS = ("maximize", "minimize")
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A metric and its direction.
+    """A metric and which way is better.
 
     Attributes:
         name: ``val_acc``, ``params``, …
-        sign: 1 if larger is better, -1 if smaller is.
+        sign: 1 where larger is better, -1 where smaller is.
     """
 
     name: str
@@ -31,14 +30,14 @@ class Objective:
 
 
 def read_objectives(objective: Any, direction: Any, source: str) -> tuple[Objective, ...]:
-    """Parse objectives: ``val_acc``, or ``val_acc,params`` with ``maximize`` or
+    """Objectives from their words: ``val_acc``, or ``val_acc,params`` with ``maximize`` or
     ``maximize,minimize``.
 
-    The first is a metric reported every epoch; the others are `COSTS`, and need no direction.
+    The first is a metric of every epoch; those after it are `COSTS`, and need no direction.
 
     Raises:
-        SpaceError: not a word, an invalid direction, a further objective that is not a cost, or a
-            duplicate.
+        SpaceError: no word, a direction that is none, a further objective that is not a cost, or
+            one named twice.
     """
     if not isinstance(objective, str) or not objective:
         raise SpaceError(

@@ -1,5 +1,5 @@
-"""Statistical verdicts on a study's accuracies: intervals, ties, and the constant-answer
-baseline.
+"""What may be concluded from a study's accuracies, and what not: intervals, ties, and what always
+saying one class would give.
 """
 
 from collections.abc import Mapping
@@ -18,17 +18,17 @@ from hopsearch.study.reader import StudyView
 from hopsearch.study.record.trial import TrialRecord
 
 BALANCED = "val_balanced_acc"
-_SHOWN = 8  # most trials that a sentence lists
+_SHOWN = 8  # trials at most that a sentence lists
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """The score of a constant answer.
+    """What a constant answer would give.
 
     Attributes:
-        metric: the metric: ``val_acc`` or ``val_balanced_acc``.
-        value: one over the number of classes for balanced accuracy, else the largest class's share
-            of the images.
+        metric: the metric it is a value of: ``val_acc`` or ``val_balanced_acc``.
+        value: one over the number of classes for a balanced accuracy, else the largest class's
+            share of the images.
         label: the largest class.
     """
 
@@ -41,13 +41,13 @@ class Baseline:
 
 
 def val_by_class(view: StudyView) -> list[int]:
-    """Validation images per class; empty for studies of an older version."""
+    """Images of the validation split by class; empty in a study of an older version."""
     return list(view.identity.origin.get("val_by_class", ()))
 
 
 def baseline(view: StudyView) -> Baseline | None:
-    """The constant-answer baseline of the objective, or of ``val_acc`` if the objective is not an
-    accuracy; None if unknown.
+    """What a constant answer gives in the objective, or in ``val_acc`` where that is no accuracy;
+    None where it is not known.
     """
     images, classes = val_by_class(view), view.identity.origin.get("classes", [])
     if not images or len(images) != len(classes):
@@ -59,8 +59,8 @@ def baseline(view: StudyView) -> Baseline | None:
 
 
 def images_behind(view: StudyView, metric: str) -> float | None:
-    """The number of validation images behind a metric, for significance tests; None for a metric
-    that is not an accuracy.
+    """On how many validation images a metric's value was measured, for a test; None of one that is
+    no accuracy.
     """
     images, classes = val_by_class(view), view.identity.origin.get("classes", [])
     if metric == "val_acc":
@@ -72,7 +72,9 @@ def images_behind(view: StudyView, metric: str) -> float | None:
 
 
 def no_better(view: StudyView) -> list[TrialRecord]:
-    """Trials whose accuracy is not significantly above the constant-answer baseline, best first."""
+    """Trials whose accuracy does not exceed that of a constant answer by more than chance, best
+    first.
+    """
     constant = baseline(view)
     count = images_behind(view, constant.metric) if constant else None
     if constant is None or count is None:
@@ -86,7 +88,7 @@ def no_better(view: StudyView) -> list[TrialRecord]:
 
 
 def no_better_words(view: StudyView) -> str:
-    """`no_better` in a sentence; empty if all trials are better."""
+    """`no_better` in a sentence; empty where all trials are better."""
     found, constant = no_better(view), baseline(view)
     if not found or constant is None:
         return ""
@@ -101,12 +103,12 @@ def no_better_words(view: StudyView) -> str:
 
 
 def tied(view: StudyView) -> list[TrialRecord]:
-    """The best trial and those that do not differ significantly from it, best first; with several
-    objectives, trials of the front.
+    """The best trial and those that do not differ from it by more than chance, best first; with
+    several objectives of the front.
 
-    Trials are measured on the same images, so the test, which assumes independence, is
-    conservative: it reports too many ties rather than too few. For an objective that is not an
-    accuracy there is no such test: only the best trial.
+    Trials are measured on the same images, so the test, which takes them for independent, calls a
+    difference a tie too often rather than too seldom. An objective that is no accuracy has no such
+    test: the best alone.
     """
     ranked = view.front() if len(view.objectives) > 1 else view.ranked()
     count = images_behind(view, view.objective)
@@ -121,8 +123,8 @@ def tied(view: StudyView) -> list[TrialRecord]:
 
 
 def candidates(view: StudyView, otherwise: int) -> list[TrialRecord]:
-    """Trials among which the winner is chosen: `tied`, or for an objective that is not an accuracy
-    this many of the best.
+    """Trials among which the winner is chosen: `tied`; of an objective that is no accuracy, so many
+    of the best.
     """
     if images_behind(view, view.objective) is not None:
         return tied(view)
@@ -132,14 +134,14 @@ def candidates(view: StudyView, otherwise: int) -> list[TrialRecord]:
 def interval_of(
     winner: Mapping[str, Any], part: str, metric: str, images: Mapping[str, int]
 ) -> Interval | None:
-    """The interval of a winner's ``acc`` or ``balanced_acc`` on ``val`` or ``test``; None if the
-    number of images is unknown.
+    """The interval of a winner's ``acc`` or ``balanced_acc`` on ``val`` or ``test``; None where the
+    images are not known.
 
     Args:
-        winner: its facts.
+        winner: what is known of it.
         part: val or test.
         metric: acc or balanced_acc.
-        images: the number of images per split, for a winner without numbers per class.
+        images: how many images each part has, for a winner that does not have them by class.
     """
     value, known = winner.get(f"{part}_{metric}"), winner.get("by_class", {}).get(part)
     if value is None:
@@ -151,7 +153,7 @@ def interval_of(
 
 
 def winner_values(winner: Mapping[str, Any], images: Mapping[str, int]) -> str:
-    """A winner's accuracies in words, with intervals for the test split."""
+    """A winner's accuracies in words, those of the test split with their intervals."""
     words = [f"val_acc {winner['val_acc']:.4f} at epoch {winner['epoch']} of {winner['epochs']}"]
     for metric in ("acc", "balanced_acc"):
         if (value := winner.get(f"test_{metric}")) is not None:
@@ -165,8 +167,8 @@ def winner_values(winner: Mapping[str, Any], images: Mapping[str, int]) -> str:
 def winner_verdicts(
     winner: Mapping[str, Any], images: Mapping[str, int], classes: list[str]
 ) -> list[str]:
-    """Caveats about a winner's accuracies, one sentence each: no better than a constant answer; a
-    significant gap between validation and test.
+    """What must be said of a winner's accuracies, a sentence each: no better than a constant
+    answer; a gap larger than chance.
     """
     known = winner.get("by_class", {})
     counts = {

@@ -65,7 +65,7 @@ def pick_device(wanted: str, place: str = "train.device") -> torch.device:
     )
 
 
-class Paused(Exception):  # noqa: N818  # not an error: the training is asked to stop here, to be saved and to continue elsewhere
+class Paused(Exception):  # noqa: N818  # not an error: the training is asked to stop here, to be saved and to go on elsewhere
     """An epoch was left between two steps; the state at that step can be saved."""
 
 
@@ -145,7 +145,7 @@ class TrialRun:
             whole epoch) and the model's own measures.
 
         Raises:
-            Diverged: a loss is not finite; the trial cannot continue.
+            Diverged: a loss is not finite; the trial cannot go on.
             OutOfMemory: the batch does not fit.
             Paused: ``stop`` said so.
         """
@@ -238,7 +238,7 @@ class TrialRun:
             CheckpointError: the checkpoint is of another configuration.
         """
         theirs, ours = TrialConfig.model_validate_json(state["config"]), self.config
-        # More epochs or another device are the same trial continuing elsewhere; anything else is
+        # More epochs or another device are the same trial going on elsewhere; anything else is
         # another trial.
         if theirs.model_copy(update={"train": ours.train}) != ours:
             raise CheckpointError(
@@ -261,7 +261,7 @@ class TrialRun:
 
     def load_newest(self, folder: CheckpointFolder) -> bool:
         """Continue from the newest readable checkpoint in ``folder``, which rank 0 alone reads;
-        False if there is none.
+        False where there is none.
         """
         state = self.ranks.from_first(
             folder.load_newest() if self.ranks.rank == 0 else None, self.device
@@ -302,8 +302,8 @@ class TrialRun:
         return (time.perf_counter() - started) / steps * len(batches)
 
     def _train_epoch(self, stop: Callable[[], bool] | None) -> float:
-        # The order is that of all ranks, whatever their number: a training may continue with more
-        # or fewer of them.
+        # The order is that of all ranks, whatever their number: a training may go on with more or
+        # fewer of them.
         order = torch.Generator(self.device).manual_seed(
             derive(self.config.seed, "order", self.epoch)
         )

@@ -93,19 +93,19 @@ class Progress(Settings):
     pictures: Drawn = Field(default_factory=dict)
     """What was drawn, by epoch and tag, as PNG in base64; after a restart all of it."""
     failure: FailureKind | None = None
-    """``trial``: this trial cannot continue. ``search``: none can, the user must act (missing data,
+    """``trial``: this trial cannot go on. ``search``: none can, the user must act (missing data,
     full disk).
     """
     reason: str = ""
     """Why, in a sentence."""
     failed_epochs: int = 0
-    """1 if an epoch had started that it failed in."""
+    """1 where an epoch had begun that it failed in."""
     failed_seconds: float = 0.0
     """How long that had trained."""
     history: bool = False
     """Whether the rows are what a checkpoint tells: nothing was trained for this word."""
     trace: str = ""
-    """The traceback of an error that is no one's mistake but ours."""
+    """The traceback of an error that is nobody's mistake but ours."""
     held: int = 0
     """Bytes of the trial's checkpoints, in its storage where it has one."""
     done: bool = False
@@ -129,7 +129,7 @@ def cause(failed: Sequence[Progress]) -> Progress:
 class JobRun:
     """A `Job` being worked on in this process.
 
-    The first `advance` builds the trial and, if there is a checkpoint, only tells its history.
+    The first `advance` builds the trial and, where there is a checkpoint, only tells its history.
     """
 
     def __init__(self, job: Job) -> None:
@@ -142,7 +142,7 @@ class JobRun:
 
     def advance(self, stop: Callable[[], bool] | None = None) -> Progress:
         """Train one epoch and save it; never raises for what is a fact about the trial or the
-        user's to fix.
+        user's to mend.
 
         Among several ranks, all must call it; one that fails leaves the group, so that the others
         do not wait for it.
