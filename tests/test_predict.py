@@ -80,7 +80,7 @@ def test_a_folder_with_hidden_and_damaged_files(models, photos, capsys):
     ]
     assert lines[2].startswith("hopsearch: classified 4 of 6 images; ignored: ")
     assert lines[3].startswith(
-        "hopsearch: predict: every image must be readable, 2 of 6 are not, the first is "
+        "hopsearch: predict: every image must be readable, got 2 of 6 unreadable, first "
         "photos/a/000.jpg"
     )
 
@@ -115,8 +115,8 @@ def test_a_word_that_leads_nowhere_costs_a_sentence(models, photos, capsys):
             "got Not a directory"
         ),
         "hopsearch: classified 5 of 5 images",
-        "hopsearch: predict: every path must lead to images that can be read, 4 did not, the "
-        "first is missing.png. "
+        "hopsearch: predict: every path must lead to readable images, got 4 that do not, first "
+        "missing.png. "
         "The others are classified; repair these, or leave them out",
     ]
 
@@ -148,7 +148,7 @@ def test_a_folder_that_cannot_be_read_is_skipped_and_named(models, photos, capsy
     assert "skipped photos/a/ddd" in shown.err
     assert "the folder must be readable: File name too long\n" in shown.err
     assert (
-        "every path must lead to images that can be read, 1 did not, the first is photos/a/ddd"
+        "every path must lead to readable images, got 1 that do not, first photos/a/ddd"
         in shown.err
     )
 

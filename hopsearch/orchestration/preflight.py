@@ -1,5 +1,5 @@
-"""Whether a search can begin at all, found out without a trace: its study, in memory, is asked for
-its first trial.
+"""Checks whether a search can start, without side effects: asks an in-memory copy of its study for
+the first trial.
 """
 
 import tempfile
@@ -31,8 +31,8 @@ def rehearse(
         start of an error message about the study.
 
     Raises:
-        UserError: what the search itself would raise: an unknown name, a belief outside the space,
-            no configuration that meets the constraints.
+        UserError: what the search itself would raise: an unknown name, a prior outside the space,
+            no configuration that satisfies the constraints.
     """
     words = (identity, sampler, pruner, MEMORY, prior, warm_start)
     with (

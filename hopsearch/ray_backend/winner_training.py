@@ -1,4 +1,4 @@
-"""After a search: the winner is chosen, trained to full epochs, tested once, and written to
+"""After a search: chooses the winner, trains it to full epochs, tests it once, and writes its
 files.
 """
 
@@ -25,8 +25,8 @@ from hopsearch.training.process.job import Progress
 
 __all__ = ["finish_winner"]
 
-_RESTARTS = 3  # of a training in a row
-_SAY_EVERY = 15  # seconds between two lines about the winner's training
+_RESTARTS = 3  # losses of a training in a row
+_SAY_EVERY = 15  # seconds between two progress lines of the winner's training
 
 
 def finish_winner(
@@ -36,24 +36,24 @@ def finish_winner(
     slots: int,
     say: Callable[[str], None],
 ) -> dict[str, Any] | None:
-    """Choose the winner, bring it to full epochs where it is not, read its test accuracy once, and
+    """Choose the winner, train it to full epochs if it has fewer, read its test accuracy once, and
     write its files.
 
-    A winner that is finished already is not touched again, so the test split is read once per
-    winner. Its epochs are not the search's: no budget bounds them.
+    A finished winner is not processed again, so the test split is read once per winner. Its epochs
+    do not belong to the search: no budget limits them.
 
     Args:
-        dispatcher: hands out trials.
-        resources: what a training is given; the winner's has a whole machine.
+        dispatcher: of the search.
+        resources: of a training; the winner's gets a whole machine.
         config: how the winner is chosen.
-        slots: how many trainings may run at once.
-        say: told of the training's progress, a line now and then.
+        slots: maximum number of concurrent trainings.
+        say: receives occasional progress messages.
 
     Returns:
-        What is then in the study as ``winner``: ``trial``, ``folder``, what `JobRun.finish`
-        returns, ``finish_epochs`` and ``finish_seconds`` of its training after the search, and
-        ``test_reads``, how many winners of this study have been tested. None if it is not asked
-        for, or no trial has a value.
+        The study's ``winner`` record: ``trial``, ``folder``, what `JobRun.finish` returns,
+        ``finish_epochs`` and ``finish_seconds`` of its training after the search, and
+        ``test_reads``, how many winners of this study have been tested. None if finishing is off,
+        or no trial has a value.
 
     Raises:
         UserError: the winner's training cannot continue.
@@ -70,7 +70,7 @@ def finish_winner(
         try:
             facts = _finish(dispatcher, resources, best, say)
             break
-        except LOST as error:  # elsewhere, from the checkpoint
+        except LOST as error:  # on another worker, from the checkpoint
             if attempt == _RESTARTS:
                 rule = (
                     f"the winner's training lost its worker {_RESTARTS} times in a row: "
@@ -145,7 +145,7 @@ def _train_again(
 
 
 def _first(running: dict[Any, Seat], election: Election, say: Callable[[str], None]) -> Any:
-    """The first of several trainings that has something to tell, be it that it was killed since it
+    """The first of several trainings with a result, including one that was killed because it
     hung.
     """
     while True:
