@@ -10,10 +10,10 @@ _HELP = """usage: hopsearch VERB [key=value …]
 
   tune     search a space, resume an earlier search, and finish the winner
   train    train one model on one or many machines
-  report   what a study has found, at any time, also while it runs
+  report   print and write the results of a study, even while it runs
   export   export a study's winner as a model that others can load
-  predict  the classes of image files by a trained model
-  doctor   check a cluster file offline, before it costs anything
+  predict  classify image files with a trained model
+  doctor   check a cluster file offline, before it costs money
 
 hopsearch VERB --help lists the settings of a verb."""
 

@@ -1,12 +1,12 @@
-"""``python -m hopsearch.predict model=<folder> <images…> [key=value …]``: the classes of image
-files by a trained model.
+"""``python -m hopsearch.predict model=<folder> <images…> [key=value …]``: classify image files with
+a trained model.
 
     python -m hopsearch.predict model=model photos/*.png
     python -m hopsearch.predict model=runs/x/winner photos top=1 format=csv
 
-The folder is an exported one (safetensors or ONNX), or a study's or a training's. Every word
-without = is an image, or a folder of images; hidden files are passed over. What cannot be read or
-does not exist is skipped and named, and the exit code is then 2.
+The folder is an exported one (safetensors or ONNX), or that of a study or training. Every argument
+without = is an image, or a folder of images; hidden files are ignored. Unreadable or missing files
+are skipped and reported, with exit code 2.
 """
 
 from hopsearch.command_line import manual, utf8
@@ -39,27 +39,28 @@ class PredictConfig(Settings):
     model: str
     """Folder of the model, or an .onnx file."""
     top: int = Field(default=3, ge=1)
-    """Classes that are printed for each image, the likeliest first."""
+    """Number of classes to print per image, likeliest first."""
     format: Literal["text", "csv", "json"] = "text"
     """One line per image; or one CSV line per image and class; or one JSON line per image."""
 
 
 Skip = Callable[[Path, str], None]
-"""Told of something that is left out, and why."""
+"""Called with what is skipped, and why."""
 
 
 def images_of(words: Sequence[str], passed: PassedOver, skip: Skip) -> list[Path]:
-    """The image files that the words name, folders gone through; hidden files and other files in
-    them are passed over.
+    """The image files that the arguments name, including those in folders; hidden files and other
+    files are ignored.
 
     Args:
         words: paths of images and of folders of images.
-        passed: counts what is passed over.
-        skip: called with a word that names no image, and with a folder that cannot be read; the
-            others are taken.
+        passed: counts ignored files.
+        skip: called with an argument that names no image, and with an unreadable folder; the others
+            are used.
 
     Raises:
-        DataError: the only word names nothing, no ordinary file, or a folder without images.
+        DataError: the only argument does not exist, is not a regular file, or is a folder without
+            images.
     """
     images: list[Path] = []
     for word in words:
@@ -100,7 +101,7 @@ def _images_of(word: str, passed: PassedOver, skip: Skip) -> list[Path]:
 
 
 def write(predictions: Iterable[Prediction], top: int, layout: str) -> None:
-    """Print predictions as they come."""
+    """Print predictions as they arrive."""
     table = csv.writer(sys.stdout, lineterminator="\n")
     if layout == "csv":
         table.writerow(["image", "class", "probability"])
@@ -121,7 +122,7 @@ def write(predictions: Iterable[Prediction], top: int, layout: str) -> None:
 
 def main(words: Sequence[str]) -> None:
     """Read the command line and predict."""
-    # A path may have an equals sign in it; a file that is there is meant as one.
+    # A path may contain an equals sign; if such a file exists, it is a path.
     images = [word for word in words if "=" not in word or Path(word).exists()]
     config = parse(
         PredictConfig,
@@ -158,8 +159,8 @@ def main(words: Sequence[str]) -> None:
 
 
 def _incomplete(left_out: Sequence[Path], gone: int, files: int, done: int) -> DataError:
-    """What to say at the end: ``gone`` of what was left out are words and folders, the others
-    images.
+    """The final error: the first ``gone`` of the skipped items are arguments and folders, the
+    others images.
     """
     bad = len(left_out) - gone
     parts = [

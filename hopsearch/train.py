@@ -6,7 +6,7 @@ or many machines.
     python -m hopsearch.train from=imixer-digits#7
 
 from=<study> takes a study's winner, from=<study>#<trial> any of its trials. Settings below model.,
-optim., augment. and train. overrule both. The same command again resumes from the last checkpoint.
+optim., augment. and train. override both. The same command again resumes from the last checkpoint.
 """
 
 import os
@@ -72,27 +72,26 @@ class TrainingConfig(TrainingVerb):
     """A training."""
 
     model: str | None = None
-    """What to train: a preset, e.g. imixer_s16_224; its sizes can be overruled with
-    model.<name>=…
-    """
+    """What to train: a preset, e.g. imixer_s16_224; override its settings with model.<name>=…"""
     from_: str | None = Field(default=None, alias="from")
-    """What to train instead: the winner of a study by its name, or one of its trials:
+    """What to train instead of a preset: a study's winner, <study>, or one of its trials,
     <study>#<trial>.
     """
     data: DataConfig = DataConfig()
-    """Images; data=<source> is short for data.source=<source>. With from= they are the study's, and
-    its split too.
+    """Images; data=<source> is short for data.source=<source>. With from= the study's data and
+    split are used.
     """
     database: str | None = None
-    """Optuna storage URL, where the study of from= was searched with one."""
+    """Optuna storage URL, if the study of from= uses one."""
     recipe: str = "default"
-    """Recipe under the given values: default, imixer or paramixer (as the papers' authors trained),
-    or paper for the one of the model's own paper."""
+    """Base recipe below the given values: default, imixer or paramixer (the papers' authors'
+    settings), or paper (that of the model's own paper).
+    """
     epochs: int | None = Field(default=None, gt=0)
-    """Full length; short for train.epochs."""
+    """Epochs to train; short for train.epochs."""
     workers: tuple[int, int] = (1, 1)
-    """Processes that train together: a number, or fewest..most, e.g. 2..8, to continue with what
-    there is.
+    """Processes that train together: a number, or fewest..most, e.g. 2..8, to continue with what is
+    available.
     """
     cpus: float = Field(default=1, gt=0)
     """CPU cores of a worker, and threads (at least one)."""
@@ -101,16 +100,15 @@ class TrainingConfig(TrainingVerb):
     wait: bool = False
     """Wait for machines that are still to come, where the cluster is too small now."""
     seed: int = Field(default=0, ge=0)
-    """Initial weights, order of images and augmentation follow from it; a trial of a study brings
-    its own.
-    """
+    """Seed of initial weights, order of images and augmentation; a study's trial uses its own."""
     storage: str = "runs"
-    """Folder of the studies and trainings, or a storage, e.g. s3://bucket/path, which is then kept
-    in sync with ./runs; on several machines a storage, or a folder that all of them reach."""
+    """Folder of the studies and trainings, or a storage, e.g. s3://bucket/path, kept in sync with
+    ./runs; for several machines use a storage, or a folder shared by all of them.
+    """
     name: Name | None = None
-    """The training's name; by default made from what is trained and the data."""
+    """The training's name; by default derived from the model and the data."""
     address: str | None = None
-    """Ray cluster to join (auto, or host:port); by default one of this machine's own."""
+    """Ray cluster to join (auto, or host:port); by default a local one is started."""
 
     @field_validator("from_")
     @classmethod
@@ -138,11 +136,11 @@ class TrainingConfig(TrainingVerb):
 
 
 def study_of(config: TrainingConfig) -> StudyView | None:
-    """The study that the trial is taken from; None for a preset.
+    """The study of the trial; None for a preset.
 
     Raises:
-        UserError: neither or both of model and from, no such study, or a setting that from= would
-            leave unused.
+        UserError: neither or both of model and from, no such study, or a setting that has no effect
+            with from=.
     """
     if (config.model is None) == (config.from_ is None):
         raise ConfigError(
@@ -166,9 +164,7 @@ def study_of(config: TrainingConfig) -> StudyView | None:
 
 
 def data_of_study(config: TrainingConfig, view: StudyView) -> DataConfig:
-    """The data settings of the study that a trial is taken from; what the command line says beside
-    them goes first.
-    """
+    """The data settings of the trial's study, overridden by those of the command line."""
     known = view.identity.origin.get("data", {}) or {
         "source": view.identity.data.get("source", config.data.source)
     }
@@ -184,11 +180,11 @@ def data_of_study(config: TrainingConfig, view: StudyView) -> DataConfig:
 
 
 def what_to_train(config: TrainingConfig, facts: DataFacts, fixed: dict[str, Any]) -> TrialConfig:
-    """The trial that the command line means.
+    """The trial that the command line refers to.
 
     Raises:
-        UserError: neither or both of model and from, an unknown one of either, a setting that
-            cannot be, or other data than the study's.
+        UserError: neither or both of model and from, an unknown model or study, an invalid setting,
+            or different data than the study's.
     """
     view = study_of(config)
     if config.epochs is not None:
@@ -225,7 +221,7 @@ def what_to_train(config: TrainingConfig, facts: DataFacts, fixed: dict[str, Any
 
 
 def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
-    """Train what ``config`` describes to its end, and write the model.
+    """Run the training that ``config`` describes to its end, and write the model.
 
     Raises:
         UserError: the user must act.
@@ -328,13 +324,14 @@ def _run(
 
 
 def require_same(file: Path, trial: TrialConfig, data: Mapping[str, Any]) -> str:
-    """Keep what is trained in ``file``, and refuse another training in the same folder.
+    """Record the training's settings in ``file``, and refuse a different training in the same
+    folder.
 
     Returns:
         What is to be said of how the data was compared; empty if nothing is.
 
     Raises:
-        ConfigError: the folder holds another training; the message says what differs.
+        ConfigError: the folder contains a different training; the message lists the differences.
     """
     now = flatten(json.loads(trial.model_dump_json()))
     free = {
@@ -347,7 +344,7 @@ def require_same(file: Path, trial: TrialConfig, data: Mapping[str, Any]) -> str
     }
     said = ""
     if file.exists():
-        # Settings that came in later had their defaults then.
+        # Settings added later had their defaults then.
         defaults = TrialConfig(model=trial.model).model_dump(mode="json", exclude={"model"})
         before = flatten(defaults) | json.loads(file.read_text(encoding="utf-8"))
         begun = {
@@ -378,8 +375,7 @@ def require_same(file: Path, trial: TrialConfig, data: Mapping[str, Any]) -> str
 def main(words: Sequence[str]) -> None:
     """Read the command line and train."""
     signals.begin()
-    # The word model= names a preset, words below model. are settings of it: kept apart while they
-    # are read.
+    # model= names a preset, keys below model. are its settings: separated while parsing.
     values = read_words(words, TrainingConfig, SETTINGS, {"data": "data.source", "model": _PRESET})
     fixed = flatten({section: values.pop(section) for section in SETTINGS if section in values})
     if _PRESET in values:

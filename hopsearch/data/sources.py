@@ -1,4 +1,4 @@
-"""From ``data.source`` to a `Source`: the embedded digits, torchvision's own sets, or an image
+"""Resolves ``data.source`` to a `Source`: the built-in digits, torchvision's data sets, or an image
 folder.
 """
 
@@ -21,17 +21,17 @@ from hopsearch.data.folders.source import open_folder
 def open_source(
     text: str, downloads: Path, val: str | None = None, test: str | None = None
 ) -> Source:
-    """Find and list a data set. A known name wins over a folder of that name, which can be written
-    ``./<name>``.
+    """Find and list a data set. A known name takes precedence over a folder of that name, which can
+    be written as ``./<name>``.
 
     Args:
         text: ``digits``, ``<set>:<dir>`` for a torchvision set, or an image folder.
-        downloads: where a torchvision set lies if no folder is given.
-        val, test: folders of an image folder's parts, see `open_folder`.
+        downloads: folder of torchvision sets if none is given.
+        val, test: folders of an image folder's splits, see `open_folder`.
 
     Raises:
-        DataError: unknown name, missing folder, a set that is neither there nor can be downloaded,
-            or see `open_folder`.
+        DataError: unknown name, missing folder, a data set that does not exist and cannot be
+            downloaded, or see `open_folder`.
     """
     name, colon, folder = text.partition(":")
     if name in SOURCES:
@@ -131,11 +131,11 @@ def _imagenet(folder: Path) -> Source:
 
 
 def _torchvision(name: str, class_name: str, folder: Path, train: bool) -> Any:
-    import torchvision.datasets  # here: a second of import that folders and digits do not need
+    import torchvision.datasets  # local import: takes a second, which folders and digits do not need
 
     build = getattr(torchvision.datasets, class_name)
     place = f"{name}:{folder}"
-    # "not found", damaged: the download below says what is wrong
+    # "not found", damaged: the download below reports the error
     with contextlib.suppress(RuntimeError, OSError, ValueError):
         return build(str(folder), train=train)
     try:
@@ -162,4 +162,4 @@ SOURCES: dict[str, Callable[[Path], Source]] = {
     "fashion_mnist": _packed("fashion_mnist", "FashionMNIST", 10_000, False),
     "imagenet": _imagenet,
 }
-"""Known names to what lists them; anything else is an image folder."""
+"""Known names, mapped to their listing functions; anything else is an image folder."""

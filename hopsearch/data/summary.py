@@ -1,4 +1,4 @@
-"""What was found in a data set, in a few lines: printed by every verb that reads one."""
+"""A short summary of a data set, printed by every verb that reads one."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ _SHOWN = 8  # class names
 
 
 def summary(config: DataConfig, source: Source, facts: DataFacts) -> tuple[str, ...]:
-    """The lines, without the warnings about images that are there twice."""
+    """The lines, without warnings about duplicate images."""
     names = ", ".join(facts.classes[:_SHOWN]) + (", …" if len(facts.classes) > _SHOWN else "")
     total = facts.n_train + facts.n_val + facts.n_test
     largest = max(range(len(facts.classes)), key=lambda label: facts.train_by_class[label])
@@ -31,9 +31,7 @@ def summary(config: DataConfig, source: Source, facts: DataFacts) -> tuple[str, 
 
 
 def part_words(config: DataConfig, source: Source) -> dict[str, str]:
-    """Where the validation and the test images are from, for whoever reads an accuracy; without any
-    path.
-    """
+    """The origin of the validation and test images, to interpret accuracies; without paths."""
     words = {}
     for part, given, fraction in (
         ("val", source.val, config.val_fraction),
@@ -82,7 +80,7 @@ def _test(config: DataConfig, source: Source) -> str:
 
 
 def _unused(config: DataConfig, source: Source) -> list[str]:
-    """Settings that have no effect, where the user gave them."""
+    """Settings given by the user that have no effect."""
     given = {"val_fraction": source.val, "test_fraction": source.test}
     return [
         f"data.{name} has no effect: that split is a folder"

@@ -1,5 +1,5 @@
-"""Folders that are laid out for object detection or segmentation: refused, since no class of an
-image can be read from them.
+"""Detects folders arranged for object detection or segmentation, which are refused, since images
+have no single class there.
 """
 
 from pathlib import Path
@@ -27,13 +27,13 @@ _ADVICE = (
 
 
 def refuse_detection(places: list[Path]) -> None:
-    """Refuse folders that hold images/ beside labels/ or masks/.
+    """Refuse folders that contain images/ next to labels/ or masks/.
 
     Args:
-        places: where such pairs may lie.
+        places: where such pairs may be.
 
     Raises:
-        DataError: one holds such a pair.
+        DataError: one contains such a pair.
     """
     for place in places:
         inner = {path.name.lower(): path for path in folders_in(place)}
@@ -53,7 +53,7 @@ def refuse_detection(places: list[Path]) -> None:
 
 
 def _kept(folder: Path) -> str:
-    """What a folder of labels holds, in words."""
+    """The contents of a folder of labels, in words."""
     passed = PassedOver()
     count = sum(1 for _ in walk(folder, passed))
     kinds = ", ".join(f"{number:,} {suffix}" for suffix, number in passed.suffixes.most_common(2))

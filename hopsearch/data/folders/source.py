@@ -1,4 +1,4 @@
-"""Image folders as a `Source`: parts, classes and images are listed; no image is opened.
+"""Image folders as a `Source`: lists splits, classes and images; no image is opened.
 
 Any folder of class folders, with or without ``train/``, ``val/`` and ``test/`` above them; see
 `train_val_test`.
@@ -32,18 +32,18 @@ _SHOWN = 5  # pairs of names
 def open_folder(root: Path, val: str | None = None, test: str | None = None) -> Source:
     """List the images below ``root``; no image is opened.
 
-    Hidden files and folders and files that are no images by their suffix (in any case) are passed
-    over and counted. Class folders may have folders of their own.
+    Hidden files and folders and files without an image suffix (in any case) are ignored and
+    counted. Class folders may have subfolders.
 
     Args:
         root: the folder.
-        val: folder of the validation images, if it is not in ``root``; ``none`` to have them cut
-            off the training images.
+        val: folder of the validation images, if it is not in ``root``; ``none`` to split them off
+            the training images.
         test: likewise for the test images.
 
     Raises:
         DataError: not a folder, no images, fewer than two classes, a class without images, classes
-            that differ between the parts, or folders that look like parts and are not understood.
+            that differ between the splits, or folders that look like splits but are ambiguous.
     """
     _require_folder(root, "data.source")
     elsewhere: dict[str, Path | None] = {}
@@ -116,7 +116,7 @@ def _list_parts(
 
 
 def _is_linked(folder: Path, root: Path) -> bool:
-    """Whether a symbolic link leads to a folder, from the data set's folder on."""
+    """Whether a symbolic link is on the path to a folder, from the data set's folder on."""
     return any(
         path.is_symlink()
         for path in (folder, *folder.parents)
@@ -127,7 +127,7 @@ def _is_linked(folder: Path, root: Path) -> bool:
 def _class_folders(
     folder: Path, aside: set[Path], passed: PassedOver, part: str
 ) -> dict[str, Path]:
-    """Class folders by name (NFC), sorted; those without any file are no classes and are
+    """Class folders by name (NFC), sorted; those without any file are not classes and are
     counted.
     """
     classes: dict[str, Path] = {}
@@ -164,7 +164,9 @@ def _class_folders(
 
 
 def _alike(names: tuple[str, ...]) -> list[str]:
-    """A sentence for classes that a reader, or a file system that ignores case, takes for one."""
+    """A sentence about classes that a reader, or a case-insensitive file system, may take for
+    one.
+    """
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault("".join(name.casefold().split()), []).append(name)
@@ -246,7 +248,7 @@ def _shown(path: Path, root: Path) -> str:
 
 
 def _as_before(root: Path, layout: Layout) -> bool:
-    """Whether versions that hashed names and sizes split this folder as it is split now:
+    """Whether versions that hashed names and sizes split this folder the same way:
     `Source.found`.
     """
     if layout.val:

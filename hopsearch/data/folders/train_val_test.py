@@ -1,8 +1,7 @@
-"""Where the training, validation and test images of a folder are: `find_layout`.
+"""Finds the training, validation and test images of a folder: `find_layout`.
 
-A folder is a part of the split by its name (`data.folders.names`) and because it holds class
-folders. What looks like a part and is not understood is refused: a guess would tune on the wrong
-images.
+A folder is a split by its name (`data.folders.names`) and because it contains class folders. What
+looks like a split but is ambiguous is refused: a wrong guess would tune on the wrong images.
 """
 
 from dataclasses import dataclass, field
@@ -33,28 +32,28 @@ _PARTS: tuple[Role, ...] = ("val", "test")
 
 @dataclass
 class Layout:
-    """The folders of a data set; each holds class folders."""
+    """The folders of a data set; each contains class folders."""
 
     train: Path
     val: Path | None = None
     test: Path | None = None
     notes: list[str] = field(default_factory=list)
-    """What was decided, in sentences."""
+    """Decisions, in sentences."""
     aside: set[Path] = field(default_factory=set)
-    """Folders beside the class folders that are none, resolved."""
+    """Folders next to the class folders that are not classes, resolved."""
 
 
 def find_layout(root: Path, elsewhere: dict[str, Path | None], passed: PassedOver) -> Layout:
-    """Find the parts below ``root``; no image is opened.
+    """Find the splits below ``root``; no image is opened.
 
     Args:
         root: the folder given as the data set.
-        elsewhere: folders that are named for ``val`` and ``test``; None for a part that is to be
-            cut off the training images even if there is a folder of that name.
-        passed: counts what is passed over.
+        elsewhere: folders given for ``val`` and ``test``; None for a split to be taken from the
+            training images even if there is a folder of that name.
+        passed: counts what is ignored.
 
     Raises:
-        DataError: something looks like a part and is not understood.
+        DataError: something looks like a split but is ambiguous.
     """
     place = _go_down(root, top=True)
     layout = Layout(place, aside={path.resolve() for path in elsewhere.values() if path})
@@ -82,9 +81,7 @@ def find_layout(root: Path, elsewhere: dict[str, Path | None], passed: PassedOve
 def _count_on_the_way(
     root: Path, elsewhere: dict[str, Path | None], layout: Layout, passed: PassedOver
 ) -> None:
-    """Count the files that lie beside parts and class folders, from the folders that were given
-    downwards.
-    """
+    """Count the files next to splits and class folders, from the given folders downwards."""
     levels: dict[Path, Path] = {}
     for part, folder in (("train", layout.train), ("val", layout.val), ("test", layout.test)):
         top = elsewhere.get(part) or root
@@ -97,9 +94,10 @@ def _count_on_the_way(
 
 
 def _go_down(folder: Path, top: bool = False) -> Path:
-    """Through folders that hold nothing but one folder of folders, as unpacked archives often do.
+    """Descend through folders that contain only one folder of folders, as unpacked archives often
+    do.
 
-    At the ``top`` not into a lone ``train/``, which is a part.
+    At the ``top``, do not descend into a lone ``train/``, which is a split.
     """
     place = folder
     while True:
@@ -146,7 +144,7 @@ def _take_parts(
             raise DataError(
                 str(place), rule, f"Put the folders of the training classes into train/, {_KEYS}"
             )
-        return  # class folders beside parts that data.val and data.test set aside
+        return  # class folders next to splits that data.val and data.test exclude
     layout.train = parts["train"][0]
     layout.val, layout.test = (next(iter(parts[role]), None) for role in _PARTS)
     for folder in folders:
@@ -157,7 +155,7 @@ def _take_parts(
 def _pass_over(
     folder: Path, elsewhere: dict[str, Path | None], layout: Layout, passed: PassedOver
 ) -> None:
-    """Refuse a folder beside the parts that could be one; count the others."""
+    """Refuse a folder next to the splits that could be one; count the others."""
     reading = read_name(folder.name)
     files = PassedOver()
     if not any(True for _ in walk(folder, files)):
@@ -196,7 +194,7 @@ def _pass_over(
 def _refuse_flat_parts(
     folders: list[Path], elsewhere: dict[str, Path | None], layout: Layout
 ) -> None:
-    """Refuse class folders that are called like parts, if no folder is a part that holds class
+    """Refuse class folders that are named like splits, if no folder is a split with class
     folders.
     """
     readings = {folder: read_name(folder.name) for folder in folders if images_in(folder)}
@@ -233,8 +231,8 @@ def _refuse_flat_parts(
 
 
 def _called_like_parts(readings: dict[Path, Reading]) -> list[Path]:
-    """Folders whose names are a part's alone, or differ from each other by the part alone:
-    ``seg_train``, ``seg_test``.
+    """Folders named exactly like splits, or whose names differ only by the split: ``seg_train``,
+    ``seg_test``.
     """
     roles: dict[tuple[str, ...], set[Role]] = {}
     for reading in readings.values():
@@ -249,9 +247,7 @@ def _called_like_parts(readings: dict[Path, Reading]) -> list[Path]:
 
 
 def _refuse_unknown_parts(place: Path, folders: list[Path]) -> None:
-    """Refuse folders that hold the same class folders: they are parts in a language or a manner
-    that is not known.
-    """
+    """Refuse folders that contain the same class folders: they are splits with unknown names."""
     plain = [folder for folder in folders if not images_in(folder)]
     below = {
         folder: {normal(inner.name) for inner in folders_in(_go_down(folder))} for folder in plain
