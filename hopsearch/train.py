@@ -98,7 +98,7 @@ class TrainingConfig(TrainingVerb):
     gpus: float = Field(default=0, ge=0)
     """GPUs of a worker."""
     wait: bool = False
-    """Wait for machines that are still to come, where the cluster is too small now."""
+    """Wait for further machines, where the cluster is too small now."""
     seed: int = Field(default=0, ge=0)
     """Seed of initial weights, order of images and augmentation; a study's trial uses its own."""
     storage: str = "runs"
@@ -169,7 +169,7 @@ def data_of_study(config: TrainingConfig, view: StudyView) -> DataConfig:
         "source": view.identity.data.get("source", config.data.source)
     }
     fields = DataConfig.model_fields
-    # Without the defaults: what is given and has no effect is said, and no one gave those.
+    # Without the defaults: ineffective settings are only reported if the user gave them.
     stored = {
         name: value
         for name, value in known.items()
@@ -328,7 +328,7 @@ def require_same(file: Path, trial: TrialConfig, data: Mapping[str, Any]) -> str
     folder.
 
     Returns:
-        What is to be said of how the data was compared; empty if nothing is.
+        A note on how the data was compared; empty if nothing is.
 
     Raises:
         ConfigError: the folder contains a different training; the message lists the differences.

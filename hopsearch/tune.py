@@ -147,14 +147,14 @@ class TuneConfig(SearchVerb):
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A search of which all is checked that can be before anything is started or written.
+    """A search after all checks that are possible before anything is started or written.
 
     Attributes:
         identity: the study.
         facts: of its data.
         budget: when it stops.
         place: location of the study.
-        started: the study as it is, if it has started.
+        started: the existing study, if any.
         how: sampler, pruner, database, prior and warm start, as for `Study`.
         first: an example of a configuration to train.
     """

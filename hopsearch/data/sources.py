@@ -131,7 +131,7 @@ def _imagenet(folder: Path) -> Source:
 
 
 def _torchvision(name: str, class_name: str, folder: Path, train: bool) -> Any:
-    import torchvision.datasets  # local import: takes a second, which folders and digits do not need
+    import torchvision.datasets  # local import: takes a second
 
     build = getattr(torchvision.datasets, class_name)
     place = f"{name}:{folder}"

@@ -1,4 +1,4 @@
-"""How a mixer is trained: recipe, optimizer, loop, checkpoints, and what a configuration costs
+"""Training of one model: recipe, optimizer, loop, checkpoints, and the cost of a configuration
 before it runs.
 """
 

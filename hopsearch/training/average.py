@@ -1,5 +1,5 @@
-"""The moving average of the weights, which is what is evaluated and exported where
-``train.ema_decay`` is set.
+"""The moving average of the weights, which is evaluated and exported if ``train.ema_decay`` is
+set.
 """
 
 from copy import deepcopy
@@ -14,15 +14,16 @@ class MovingAverage(nn.Module):
     """Exponential moving average of a model's weights.
 
     The decay warms up: after t steps it is min(decay, (1 + t) / (10 + t)), so that the first rungs
-    do not judge the initial weights. State-dict keys are those of torch's ``AveragedModel``.
+    are not dominated by the initial weights. State-dict keys are those of torch's
+    ``AveragedModel``.
 
     Args:
-        model: what is averaged.
+        model: the model to average.
         decay: of the average, once it has warmed up.
 
     Attributes:
-        module: the averaged model. What is derived from weights (iMixer's singular vectors) is its
-            own after `settle`.
+        module: the averaged model. Quantities derived from weights (iMixer's singular vectors) are
+            recomputed by `settle`.
     """
 
     n_averaged: torch.Tensor
@@ -31,12 +32,12 @@ class MovingAverage(nn.Module):
         super().__init__()
         self.module = deepcopy(model)
         self._decay = decay
-        # on the CPU: reading it waits for no device
+        # on the CPU, so that reading it needs no synchronisation
         self.register_buffer("n_averaged", torch.tensor(0, dtype=torch.long))
 
     @torch.no_grad()
     def update(self, model: Mixer) -> None:
-        """Take in the weights after one more step."""
+        """Include the weights after one more step."""
         steps = int(self.n_averaged)
         # The first step's weights are taken unchanged.
         decay = min(self._decay, (1 + steps) / (10 + steps)) if steps else 0.0

@@ -1,5 +1,5 @@
-"""Whether a trial's schedule makes sense for its data and length, and the learning rates that it
-comes to.
+"""Validates a trial's schedule against its data and length, and describes the resulting learning
+rates.
 """
 
 import math
@@ -16,12 +16,11 @@ from hopsearch.training.recipe.settings import TrialConfig
 
 
 def require_schedule(trial: TrialConfig, facts: DataFacts, place: str) -> None:
-    """Refuse a schedule that cannot train as it says.
+    """Refuse an inconsistent schedule.
 
     Raises:
         ConfigError: warm-up and cooldown that leave no epoch between them, a warm-up that falls, a
-            batch that the data cannot fill where part batches are left out, or mixing without a
-            partner.
+            batch larger than the data with drop_last, or mixing without a partner.
     """
     optim, epochs = trial.optim, trial.train.epochs
     warmup, cooldown = optim.warmup_epochs, optim.cooldown_epochs
@@ -66,20 +65,21 @@ def require_schedule(trial: TrialConfig, facts: DataFacts, place: str) -> None:
 
 
 def settled_after(trial: TrialConfig) -> int:
-    """Epochs until the warm-up is over: trials that are compared before are compared while they
-    have hardly learned.
+    """Epochs until the end of the warm-up: earlier comparisons would compare trials that have
+    hardly learned.
     """
     warmup = trial.optim.warmup_epochs
-    # Set once an epoch, the rate first reaches the cosine in the epoch after the warm-up's last.
+    # With a per-epoch schedule, the rate first reaches the cosine in the epoch after the warm-up's
+    # last.
     return max(1, math.ceil(warmup) + int(warmup > 0 and trial.optim.schedule == "epoch"))
 
 
 def after_warmup(fidelity: Fidelity, trials: Iterable[TrialConfig]) -> tuple[Fidelity, str]:
-    """Rungs that come after the warm-up, and a sentence where the first was moved; else empty.
+    """Rungs after the warm-up, and a sentence if the first was moved; else empty.
 
     Args:
-        fidelity: as asked for.
-        trials: examples of what is trained.
+        fidelity: as requested.
+        trials: example trials.
     """
     least = max((settled_after(trial) for trial in trials), default=1)
     if fidelity.min_epochs >= least or least >= fidelity.max_epochs:
@@ -92,9 +92,7 @@ def after_warmup(fidelity: Fidelity, trials: Iterable[TrialConfig]) -> tuple[Fid
 
 
 def rates(trials: Sequence[TrialConfig]) -> str:
-    """The learning rates of trials of one kind, as a sentence: what the optimizer is given, linear
-    scaling applied.
-    """
+    """The learning rates of trials of one kind, as a sentence, after linear scaling."""
     optim = trials[0].optim
     peaks = [trial.optim.peak_lr for trial in trials]
     scaled = {
@@ -120,14 +118,14 @@ def rates(trials: Sequence[TrialConfig]) -> str:
 
 
 def _reached(trial: TrialConfig) -> str:
-    # The cosine's clock runs during the warm-up too, so that no epoch has the peak itself.
+    # The cosine also runs during the warm-up, so no epoch has exactly the peak rate.
     optim, epochs = trial.optim, trial.train.epochs
     share = max(learning_rate(epoch, 1, epochs, optim) for epoch in range(epochs)) / optim.peak_lr
     return f", at most {share:.0%} of the peak" if share < 0.995 else ""
 
 
 def remarks(trial: TrialConfig, facts: DataFacts) -> list[str]:
-    """Sentences about what of a trial's settings acts otherwise than it reads."""
+    """Remarks on settings of a trial that act differently than they read."""
     optim, said = trial.optim, list[str]()
     if optim.batch_size > facts.n_train:
         said.append(
@@ -145,14 +143,14 @@ def remarks(trial: TrialConfig, facts: DataFacts) -> list[str]:
 def opening(
     trial: TrialConfig, facts: DataFacts, recipe_name: str | None, values: Mapping[str, Any]
 ) -> list[str]:
-    """What a training says before it starts: recipe, model, learning rate, and what of its settings
-    acts otherwise.
+    """Messages printed before a training starts: recipe, model, learning rate, and remarks on
+    settings.
 
     Args:
-        trial: what is trained.
-        facts: what on.
-        recipe_name: the recipe asked for; None if the trial is another study's.
-        values: settings that go before the recipe's.
+        trial: the trial's config.
+        facts: of the data.
+        recipe_name: the requested recipe; None if the trial is from a study.
+        values: settings that override the recipe's.
     """
     model, said = trial.model, list[str]()
     if recipe_name is not None:

@@ -67,8 +67,8 @@ def normal(name: str) -> str:
     """The name as text in composed form (NFC): macOS writes é as e and an accent, which looks the
     same and is not equal.
 
-    Bytes that are no UTF-8, as in names from an archive of another system, become ``\\xe9``: they
-    could not be written to files.
+    Bytes that are not UTF-8, as in names from an archive of another system, become ``\\xe9``, since
+    they could not be written to files.
     """
     return unicodedata.normalize(
         "NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,3 +1,1 @@
-"""The settings of a trial: optimizer, schedule, the papers' recipes, and whose mistake a wrong one
-is.
-"""
+"""The settings of a trial: optimizer, schedule, the papers' recipes, and the location of errors."""

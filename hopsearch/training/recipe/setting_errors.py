@@ -1,4 +1,4 @@
-"""Whose mistake it is: an error about a trial's settings names the place where the setting was
+"""Locates errors: an error about a trial's settings names the place where the setting was
 written.
 """
 
@@ -19,8 +19,8 @@ Opens = Callable[[str, DataFacts, dict[str, Any], str], T]
 
 
 def names_its_place(opens: Opens[T]) -> Opens[T]:
-    """For functions that make trials of a space, given values and a recipe: errors about a setting
-    name where it was written.
+    """Decorator for functions that build trials from a space, given values and a recipe: errors
+    about a setting name where it was written.
 
     That is the command line for a given value, file and line for one of the space.
     """
@@ -28,7 +28,7 @@ def names_its_place(opens: Opens[T]) -> Opens[T]:
     @functools.wraps(opens)
     def wrapped(name: str, facts: DataFacts, fixed: dict[str, Any], recipe_name: str) -> T:
         given = dict(fixed)
-        if "train.epochs" in given:  # they decide the rungs, before any trial is made
+        if "train.epochs" in given:  # it determines the rungs, before any trial is built
             parse(TrainConfig, {"epochs": given["train.epochs"]}, "command line", below="train.")
         try:
             return opens(name, facts, fixed, recipe_name)
@@ -39,7 +39,7 @@ def names_its_place(opens: Opens[T]) -> Opens[T]:
 
 
 def on_command_line(error: ConfigError, given: Mapping[str, Any]) -> UserError:
-    """The error, with the command line as its place where it is about one of the given values."""
+    """The error, with the command line as its place if it is about one of the given values."""
     return _placed(error, given, "", None)
 
 
@@ -64,7 +64,7 @@ def _placed(
                     error.hint or _other_family(name, flat),
                 )
                 return ConfigError(Where(source, (section, name)), rule, hint)
-    # the space leaves the patches to the family's default
+    # the space uses the family's default patches
     if facts and error.rule.startswith(_DIVIDE):
         rule = error.rule.replace(
             _DIVIDE, "the default patch_size must divide the side of the images"
@@ -74,7 +74,7 @@ def _placed(
 
 
 def _named(rule: str, section: str) -> list[str]:
-    """The settings that a rule about several of them is about, in its order."""
+    """The settings that a rule mentions, in order."""
     words = re.findall(r"[A-Za-z_]\w*(?:\.\w+)*", rule)
     return [word if "." in word else f"{section}.{word}" for word in words]
 
@@ -89,7 +89,7 @@ def _why(name: str, section: str, rule: str, facts: DataFacts | None) -> str:
 
 
 def _other_family(name: str, given: Mapping[str, Any]) -> str:
-    """The remedy where a space's value suits its own family, and another was given."""
+    """The remedy if a space's value suits its own family, but another family was given."""
     family = given.get("model.family")
     if family is None or not name.startswith("model."):
         return ""
