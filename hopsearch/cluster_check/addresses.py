@@ -1,5 +1,5 @@
-"""Names, zones and addresses of a cluster file: what a cloud refuses, and what is still the
-example's.
+"""Checks names, zones and addresses of a cluster file: against the clouds' rules, and for unchanged
+example values.
 """
 
 import ipaddress
@@ -14,13 +14,13 @@ _EXAMPLES = [
     ipaddress.ip_network(each)
     for each in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
 ]
-# Google's machines are named ray-<cluster>-<head or worker>-<8 characters>-<kind>; Ray stops where
-# the first three exceed 55.
+# Google's machines are named ray-<cluster>-<head or worker>-<8 characters>-<kind>; Ray stops if the
+# first three exceed 55.
 _GOOGLE_LONGEST = 55 - len("ray--worker")
 
 
 def name(file: ClusterFile) -> Iterator[Finding]:
-    """A cluster's name becomes the name of machines, security groups, labels and lock files."""
+    """The cluster's name is valid for machines, security groups, labels and lock files."""
     given = str(file.contents.get("cluster_name", ""))
     good: object
     if file.kind == "gcp":
@@ -53,7 +53,7 @@ def name(file: ClusterFile) -> Iterator[Finding]:
 
 
 def zones(file: ClusterFile) -> Iterator[Finding]:
-    """A region is given, and its zones are its own."""
+    """A region is set, and the zones belong to it."""
     provider = file.contents["provider"]
     region, given = provider.get("region"), provider.get("availability_zone")
     if not region:
@@ -90,11 +90,13 @@ def zones(file: ClusterFile) -> Iterator[Finding]:
 
 
 def machines(file: ClusterFile) -> Iterator[Finding]:
-    """The machines of one's own: each once, the head not among the workers, and room for all."""
+    """On-premises machines: each listed once, the head not among the workers, and the limit covers
+    all.
+    """
     provider = file.contents["provider"]
     head, workers = provider.get("head_ip"), provider.get("worker_ips")
     if not head or not isinstance(workers, list):
-        return  # Ray refuses it, or a coordinator hands out the machines
+        return  # Ray refuses it, or a coordinator assigns the machines
     if head in workers:
         yield Finding(
             "provider.worker_ips",
@@ -139,7 +141,7 @@ def machines(file: ClusterFile) -> Iterator[Finding]:
 
 
 def visitors(file: ClusterFile) -> Iterator[Finding]:
-    """SSH is open to an address that is somebody's."""
+    """SSH is open to a real address, not the example's."""
     group = file.contents["provider"].get("security_group") or {}
     for rule in group.get("IpPermissions") or []:
         for source in rule.get("IpRanges", []):

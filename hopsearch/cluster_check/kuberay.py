@@ -1,8 +1,8 @@
-"""What KubeRay needs to know, checked without its schema: the fields at the levels that a cluster
-file uses, and their values.
+"""Checks of KubeRay files without KubeRay's schema: the fields at the levels that a cluster file
+uses, and their values.
 
 Field names are those of KubeRay 1.6 and 1.7 (``ray.io/v1``) and of Kubernetes' pods;
-``tests/test_doctor.py`` holds them against the CRDs themselves where these are at hand.
+``tests/test_doctor.py`` compares them with the CRDs themselves if available.
 """
 
 import importlib.metadata
@@ -57,13 +57,13 @@ FIELDS = {
     "terminationMessagePath"
     " terminationMessagePolicy tty volumeDevices volumeMounts workingDir",
 }
-"""Known field names by level, separated by blanks."""
+"""Known field names by level, separated by spaces."""
 
 Part = tuple[str, str, Any]  # level, dotted place, contents
 
 
 def cluster_of(file: ClusterFile) -> tuple[str, dict[str, Any]]:
-    """Where the file describes the Ray cluster, and the description."""
+    """The place of the Ray cluster's description in the file, and the description."""
     spec = mapping(file.contents.get("spec"))
     if "rayClusterSpec" in spec:
         return "spec.rayClusterSpec", mapping(spec.get("rayClusterSpec"))
@@ -81,7 +81,7 @@ def groups_of(file: ClusterFile) -> list[tuple[str, dict[str, Any]]]:
 
 
 def shape(file: ClusterFile) -> Iterator[Finding]:
-    """Numbers that are numbers, if they are counted with."""
+    """Values used in calculations are numbers."""
     for place, group in groups_of(file):
         name = group.get("groupName")
         if name is not None and not isinstance(name, str):
@@ -126,7 +126,7 @@ def names(file: ClusterFile) -> Iterator[Finding]:
 
 
 def fields(file: ClusterFile) -> Iterator[Finding]:
-    """What the object is, and unknown fields."""
+    """The object's kind is supported, and there are no unknown fields."""
     version, kind = file.contents.get("apiVersion"), file.contents.get("kind")
     if version != "ray.io/v1":
         yield Finding("apiVersion", f"must be ray.io/v1, got {version}", "Set ray.io/v1")
@@ -178,8 +178,8 @@ def _templates(file: ClusterFile) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def cluster(file: ClusterFile) -> Iterator[Finding]:
-    """The cluster grows by the newer autoscaler, is this project's Ray, lets no one in without the
-    token, and can be asked.
+    """The cluster uses the newer autoscaler and this project's version of Ray, requires the token,
+    and accepts connections.
     """
     place, spec = cluster_of(file)
     here = importlib.metadata.version("ray")
@@ -245,7 +245,7 @@ def _image(place: str, container: dict[str, Any], here: str) -> Iterator[Finding
 
 
 def groups(file: ClusterFile) -> Iterator[Finding]:
-    """Worker groups are bounded, cost nothing without work, and some pod holds a worker of a
+    """Worker groups are limited, cost nothing while idle, and some pod has room for a worker of a
     trial.
     """
     named = groups_of(file)
@@ -307,7 +307,7 @@ def _promises(place: str, group: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _amounts(group: dict[str, Any]) -> dict[str, Any]:
-    # KubeRay gives Ray the first container's limits, requests where there are none.
+    # KubeRay passes the first container's limits to Ray, or its requests if there are none.
     pod = mapping(mapping(group.get("template")).get("spec"))
     first = mapping(next(iter(listed(pod.get("containers"))), None))
     given = mapping(first.get("resources"))

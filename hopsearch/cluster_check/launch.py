@@ -1,6 +1,4 @@
-"""What ``ray up`` itself would refuse before it asks a cloud: Ray's schema, then Ray's own
-preparation of the file.
-"""
+"""Runs ``ray up``'s own offline checks: Ray's schema, then Ray's preparation of the file."""
 
 import contextlib
 import copy
@@ -25,7 +23,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def schema(file: ClusterFile) -> Iterator[Finding]:
-    """Ray's own schema, unknown fields included."""
+    """The file matches Ray's own schema, without unknown fields."""
     for error in jsonschema.Draft7Validator(_rays_schema()).iter_errors(file.contents):
         place = ".".join(map(str, error.absolute_path)) or "the file"
         unknown = re.search(r"\('(\w+)' was unexpected\)", error.message)
@@ -58,7 +56,7 @@ def _rays_schema() -> Any:
 
 
 def _shape(file: ClusterFile) -> Iterator[Finding]:
-    """What Ray's schema leaves open and Ray's code then stumbles over."""
+    """Errors that Ray's schema allows but Ray's code fails on."""
     remedy = "See the comments in cluster/aws.yaml"
     if (file.contents.get("provider") or {}).get("type") != "local" and not file.node_types:
         yield Finding(
@@ -120,15 +118,14 @@ def _rules(file: ClusterFile) -> Iterator[Finding]:
 
 
 def preparation(file: ClusterFile) -> Iterator[Finding]:
-    """Ray's own preparation and validation of a file, as ``ray up`` does them before it asks the
-    cloud anything.
+    """Ray's own preparation and validation of a file, as in ``ray up`` before it contacts the
+    cloud.
     """
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), _quiet():
             prepared = prepare_config(copy.deepcopy(file.contents))
-            # Ray fills these in from what the cloud says of the types; validation needs them to be
-            # there.
+            # Ray fills these in from the cloud's data about the types; validation requires them.
             prepared.setdefault("cluster_synced_files", [])
             for node in prepared.get("available_node_types", {}).values():
                 node.setdefault("resources", {})
@@ -182,8 +179,8 @@ def _quiet() -> Iterator[None]:
 
 
 def docker(file: ClusterFile) -> Iterator[Finding]:
-    """A docker section that Ray would use: without both names it starts the machines and then
-    ignores or refuses it.
+    """The docker section is complete: without both names Ray starts the machines and then ignores
+    or refuses it.
     """
     section = file.contents.get("docker")
     if not isinstance(section, dict) or not section:
@@ -196,7 +193,7 @@ def docker(file: ClusterFile) -> Iterator[Finding]:
 
 
 def keys(file: ClusterFile) -> Iterator[Finding]:
-    """Keys that are there, and that a machine of Amazon's is told of."""
+    """SSH keys exist, and machines on AWS get them."""
     auth = file.contents.get("auth") or {}
     if file.kind == "aws" and auth.get("ssh_private_key"):
         for name, node in file.node_types.items():
@@ -233,8 +230,8 @@ def keys(file: ClusterFile) -> Iterator[Finding]:
 
 
 def mounts(file: ClusterFile) -> Iterator[Finding]:
-    """Sources of mounts that are there. Ray reads them relative to the folder it is started in, not
-    to the file's.
+    """Sources of mounts exist. Ray resolves them relative to the current folder, not to the
+    file's.
     """
     for target, source in (file.contents.get("file_mounts") or {}).items():
         path = Path(str(source)).expanduser()

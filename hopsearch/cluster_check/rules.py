@@ -1,8 +1,7 @@
-"""What is wrong with a file for ``ray up`` that Ray itself would take: what costs money, lets
-others in, or never starts.
+"""Checks of a file for ``ray up`` beyond Ray's own: cost, access, and workers that never start.
 
-Each check is a function from the file's contents to findings; `hopsearch.cluster_check.checks` says
-which kind of file it is for. None asks a cloud.
+Each check is a function from the file's contents to findings; `hopsearch.cluster_check.checks`
+tells which kind of file it is for. None contacts a cloud.
 """
 
 import importlib.metadata
@@ -18,7 +17,7 @@ REQUIREMENTS = "cluster/node/requirements.txt"
 
 
 def bounds(file: ClusterFile) -> Iterator[Finding]:
-    """What is paid for is bounded, and nothing is paid for when there is no work."""
+    """Costs are limited, and nothing is paid for when there is no work."""
     if not isinstance(file.contents.get("max_workers"), int):
         yield Finding(
             "max_workers",
@@ -46,7 +45,7 @@ def bounds(file: ClusterFile) -> Iterator[Finding]:
 
 
 def doors(file: ClusterFile) -> Iterator[Finding]:
-    """No one but the operator gets in."""
+    """Only the operator has access."""
     if (file.contents.get("provider") or {}).get("type") == "aws":
         rule = "Ray's own AWS provider opens SSH to anyone, in addition to the addresses given here"
         yield Finding(
@@ -95,7 +94,7 @@ def token(file: ClusterFile) -> Iterator[Finding]:
 
 
 def versions(file: ClusterFile) -> Iterator[Finding]:
-    """The machines get this project's versions: no nightly, no release of another year."""
+    """The machines get this project's versions, not a nightly or a different release."""
     for key, lines in file.commands.items():
         for line in lines:
             if re.search(r"ray-[^ ]*dev[^ ]*\.whl|ray==?[^ ]*dev|ray-nightly", line):
@@ -122,7 +121,7 @@ def versions(file: ClusterFile) -> Iterator[Finding]:
 
 
 def images(file: ClusterFile) -> Iterator[Finding]:
-    """Images that are named and still maintained."""
+    """Images are set and still supported."""
     for name, node in file.node_types.items():
         config = node.get("node_config") or {}
         image = str(config.get("ImageId", ""))
@@ -163,7 +162,7 @@ def images(file: ClusterFile) -> Iterator[Finding]:
 
 
 def placement(file: ClusterFile) -> Iterator[Finding]:
-    """The head is not taken away, and some machine holds a trial."""
+    """The head is not preemptible, and some machine has room for a trial."""
     head = str(file.contents.get("head_node_type"))
     config = (file.node_types.get(head) or {}).get("node_config") or {}
     if (
@@ -197,8 +196,8 @@ def placement(file: ClusterFile) -> Iterator[Finding]:
 
 
 def sizes(file: ClusterFile) -> Iterator[Finding]:
-    """No node type promises more than its machines have, fallbacks included: trials would wait
-    forever for it.
+    """No node type, including fallbacks, declares more than its machines have: trials would wait
+    for it forever.
     """
     for name, node in file.node_types.items():
         promised = node.get("resources") or {}

@@ -1,6 +1,4 @@
-"""The commands that start Ray on a cluster's machines: the head knows of its workers, and they find
-it.
-"""
+"""Checks the commands that start Ray on a cluster's machines, so that head and workers connect."""
 
 import re
 import shlex
@@ -13,9 +11,9 @@ _HEAD, _WORKER = "head_start_ray_commands", "worker_start_ray_commands"
 
 
 def starts(file: ClusterFile) -> Iterator[Finding]:
-    """The head starts with the autoscaler's file, workers start with the head's address and port.
+    """The head starts with the autoscaler's file, workers with the head's address and port.
 
-    A file without these lists is started by Ray's own, which are right.
+    A file without these lists uses Ray's own commands, which are correct.
     """
     heads = _starts(file, _HEAD)
     workers = _starts(file, _WORKER)
@@ -70,7 +68,9 @@ def _worker(starts: list[list[str]], port: str | int) -> Iterator[Finding]:
 
 
 def _starts(file: ClusterFile, key: str) -> list[list[str]] | None:
-    """The words of every ``ray start`` in a list of commands; None if the file has no such list."""
+    """The arguments of every ``ray start`` in a list of commands; None if the file has no such
+    list.
+    """
     if key not in file.commands:
         return None
     commands = [

@@ -155,7 +155,7 @@ class IteratedMlp(PlainMlp):
         return y_TN, previous_TN
 
     def forward(self, x_SBD: Tensor, weight1_HT: Tensor, weight2_TH: Tensor) -> Tensor:  # type: ignore[override]
-        """Mix the tokens with the given effective weights; the shape stays."""
+        """Mix the tokens with the given effective weights; the shape is unchanged."""
         y_TN, _ = self.solve(x_SBD, weight1_HT, weight2_TH)
         out_SN: Tensor = self.drop2(
             mix_tokens(self.drop1(F.gelu(y_TN)), self.fc2.weight, self.fc2.bias)

@@ -1,6 +1,4 @@
-"""The report as one HTML file that needs nothing else: no network, no other file; plotly's code is
-inside.
-"""
+"""The report as one self-contained HTML file: no network, no other files; plotly is included."""
 
 import html
 import json
@@ -85,8 +83,7 @@ def _document(title: str, body: str, facts: Facts, figures: str) -> str:
         (here / "page.css").read_text(encoding="utf-8"),
         (here / "page.js").read_text(encoding="utf-8"),
     )
-    # The policy holds the page to its word: whatever is in it, it cannot ask the network for
-    # anything.
+    # The policy enforces that the page cannot access the network, whatever it contains.
     policy = (
         "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src "
         "data: blob:; font-src data:"
@@ -260,7 +257,7 @@ def _compared(all_facts: Sequence[Facts]) -> str:
 
 
 def _section(one: Section) -> str:
-    # The text is ours and may hold markup; everything of the user's is in the figure.
+    # The text is ours and may contain markup; all user data is in the figure.
     if one.figure is None:
         inside = f'<p class="missing">{one.missing}</p>'
     else:
@@ -277,5 +274,5 @@ def _text(value: Any) -> str:
 
 
 def _inside(text: str) -> str:
-    # JSON inside a script element: no "</script>" and no comment may begin in it.
+    # JSON inside a script element: no "</script>" and no comment may start in it.
     return text.replace("<", "\\u003c")

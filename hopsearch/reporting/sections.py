@@ -1,4 +1,4 @@
-"""What stands on the page, in order: a section is a title, how to read it, and a figure or what is
+"""The sections of the page, in order: title, explanation, and a figure or the reason why it is
 missing.
 """
 
@@ -24,7 +24,7 @@ class Section:
 
     Attributes:
         key: for links.
-        title: above it.
+        title: its heading.
         text: how to read it.
         figure: None if there is nothing to show yet.
         missing: what is missing then.
@@ -38,7 +38,7 @@ class Section:
 
 
 def winner_sections(view: StudyView, facts: Facts) -> Iterator[Section]:
-    """What the winner does with each class; nothing before there is one, or of a study of an older
+    """The winner's performance per class; empty without a winner, or for a study of an older
     version.
     """
     if not facts.winner or "by_class" not in facts.winner:
@@ -135,9 +135,7 @@ def parameter_sections(view: StudyView) -> Iterator[Section]:
 
 
 def research_sections(view: StudyView) -> Iterator[Section]:
-    """What the study says of the models; sections of knobs that the space does not search are left
-    out.
-    """
+    """Analyses of the models; sections of settings that the space does not search are omitted."""
     epochs, space = effects.epochs_to_compare(view), view.identity.space
     few = "Too few trials."
     for name, title, text in (

@@ -1,5 +1,5 @@
-"""Opening a study's database: what can be wrong with its address is told before anything is made or
-asked.
+"""Opens a study's database: errors in its address are reported before anything is created or
+contacted.
 """
 
 from pathlib import Path
@@ -23,18 +23,18 @@ _PACKAGES = {
     "MySQLdb": "mysqlclient",
     "pymysql": "PyMySQL",
 }
-"""What installs a driver, if it is not called like the module."""
+"""The package of a driver, if not named like its module."""
 _EXAMPLES = (
     "Write e.g. database=sqlite:///study.db, or database=postgresql+psycopg://user@host/name"
 )
 
 
 def check_address(database: str) -> URL:
-    """A database's address, read; nothing is asked of the database.
+    """Parse a database's address, without contacting the database.
 
     Raises:
-        ConfigError: no address, an unknown kind of database, a driver that is not installed, or no
-            place for an SQLite file.
+        ConfigError: an invalid address, an unknown kind of database, a driver that is not
+            installed, or no folder for an SQLite file.
     """
     place = f"database={database}"
     try:
@@ -66,7 +66,7 @@ def check_address(database: str) -> URL:
 
 
 def sqlite_file(database: str) -> Path | None:
-    """The file of an SQLite database; None of another kind of database.
+    """The file of an SQLite database; None for other databases.
 
     Raises:
         ConfigError: see `check_address`.
@@ -80,12 +80,13 @@ def open_database(database: str, writer: bool) -> BaseStorage:
 
     Args:
         database: its address.
-        writer: whether this process will write; a reader makes no SQLite file, and keeps no
+        writer: whether this process will write; a reader creates no SQLite file, and keeps no
             connection open.
 
     Raises:
         ConfigError: see `check_address`.
-        StudyError: the database does not answer, is none, or is of another version of Optuna.
+        StudyError: the database does not answer, is not a database, or is of another version of
+            Optuna.
     """
     place, file = f"database={database}", sqlite_file(database)
     if file and not writer and not file.exists():
@@ -137,7 +138,7 @@ def _check_file(url: URL, place: str) -> None:
         rule = "must name a file, got an in-memory database, which is lost with its process"
         raise ConfigError(place, rule, "Write e.g. database=sqlite:///study.db")
     if str(url.database).startswith("file:"):
-        return  # SQLite's own form, with settings of its own
+        return  # SQLite's own URI form, with its own settings
     file = Path(str(url.database))
     if file.is_dir():
         raise ConfigError(
@@ -159,5 +160,5 @@ def _check_file(url: URL, place: str) -> None:
 
 
 def _plain(error: Exception) -> str:
-    """What the driver says, in a line, without SQLAlchemy's wrapping."""
+    """The driver's message in one line, without SQLAlchemy's wrapping."""
     return " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".?")

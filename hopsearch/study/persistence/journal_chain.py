@@ -1,8 +1,8 @@
-"""The chain through a journal's lines: each carries its number and a hash of itself and of all
+"""The hash chain of a journal's lines: each has its number and a hash of itself and all lines
 before it.
 
-A line reads ``{…,"chain":"57:0123456789abcdef"}``; Optuna passes the field over. Lines without it
-are of an older version, or of another program, e.g. a note made in optuna-dashboard: they are
+A line reads ``{…,"chain":"57:0123456789abcdef"}``; Optuna ignores the field. Lines without it are
+from an older version, or from another program, e.g. a note made in optuna-dashboard: they are
 counted and hashed like the others.
 """
 
@@ -15,7 +15,7 @@ _LINK = re.compile(rb',"chain":"(\d+):([0-9a-f]{16})"}$')
 
 
 class Chain:
-    """How far a journal has been followed.
+    """The state of verifying a journal.
 
     Args:
         place: the journal, start of an error message.
@@ -23,7 +23,7 @@ class Chain:
     Attributes:
         count: lines so far.
         begins: number of the first line with a link; 0 for none yet.
-        foreign: numbers of lines after that one which have none.
+        foreign: numbers of later lines without a link.
     """
 
     def __init__(self, place: str) -> None:
@@ -39,11 +39,11 @@ class Chain:
         return line[:-1] + f',"chain":"{self.count}:{self._hash.hex()}"}}'.encode()
 
     def take(self, line: bytes) -> None:
-        """Follow a line that was read.
+        """Verify the next line.
 
         Raises:
-            StudyError: it does not follow the one before it; it says which line, and what is wrong
-                with it.
+            StudyError: it does not follow the one before it; the message names the line and the
+                problem.
         """
         number, match = self.count + 1, _LINK.search(line)
         hashed = _hashed(self._hash, line[: match.start()] + b"}" if match else line)
@@ -61,7 +61,7 @@ class Chain:
         self.count, self._hash = number, hashed
 
     def copy(self) -> "Chain":
-        """The same, to continue from without changing this one."""
+        """An independent copy."""
         other = Chain(self._place)
         other.count, other.begins, other.foreign, other._hash = (
             self.count,

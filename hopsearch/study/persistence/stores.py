@@ -1,5 +1,5 @@
-"""Where a study is kept: an append-only journal in its folder, or any Optuna storage; one writer at
-a time.
+"""Storage of a study: an append-only journal in its folder, or any Optuna storage; one writer at a
+time.
 """
 
 import copy
@@ -22,18 +22,18 @@ from hopsearch.study.persistence.journal import Journal, drop_torn_line
 
 JOURNAL = paths.JOURNAL.name
 MEMORY = "memory:"
-"""Instead of a database's URL: a study that lives as long as its process, for simulations."""
+"""Instead of a database's URL: a study in memory, for simulations."""
 
 
 class _Storage(JournalStorage):
-    """The journal's trials; those that wait to be asked for are found without a look at all.
+    """The journal's trials; enqueued ones are found without scanning all.
 
-    Optuna looks for one at every proposal, and has this in its storage in memory only.
+    Optuna searches for one at every proposal, and only its in-memory storage has this optimisation.
     """
 
     def __init__(self, journal: Journal) -> None:
         super().__init__(journal)
-        # by study: so many first trials do not wait, and so never will again
+        # by study: number of leading trials that are not waiting and never will be again
         self._passed: dict[int, int] = {}
 
     def get_all_trials(
@@ -65,8 +65,8 @@ class _Storage(JournalStorage):
 
 
 class StudyLock:
-    """The right to write to a study's or a training's folder; the kernel takes it back when the
-    process dies, however it dies.
+    """The lock on a study's or a training's folder; the kernel releases it when the process ends,
+    however it ends.
 
     Raises:
         StudyError: the folder cannot be written, or another process has it open.
@@ -115,7 +115,7 @@ class StudyLock:
         return file
 
     def release(self) -> None:
-        """Give the study back."""
+        """Release the lock."""
         self._file.close()
 
 
@@ -128,7 +128,7 @@ def open_storage(
         folder: the study's folder; its ``journal.log`` is the storage unless ``database`` is given.
         database: an Optuna storage URL, e.g. ``sqlite:///study.db``, or `MEMORY`.
         writer: whether this process holds the `StudyLock` and will write.
-        guard: called before every write to a journal; raises where this process may write no more.
+        guard: called before every write to a journal; raises if this process may no longer write.
 
     Raises:
         StudyError: the journal or the database cannot be opened.
@@ -167,9 +167,7 @@ def studies_beside(folder: Path) -> str:
 
 
 def integrity(storage: BaseStorage) -> str:
-    """What can be said of the storage itself: of a journal, whether a line is missing, altered or
-    moved.
-    """
+    """The integrity of the storage: for a journal, whether a line is missing, altered or moved."""
     backend = getattr(storage, "_backend", None)
     if isinstance(backend, Journal):
         return str(backend.chain)
