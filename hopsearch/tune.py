@@ -154,7 +154,7 @@ class _Prepared:
         facts: of its data.
         budget: when it stops.
         place: location of the study.
-        started: the existing study, if any.
+        begun: the existing study, if any.
         how: sampler, pruner, database, prior and warm start, as for `Study`.
         first: an example of a configuration to train.
     """

@@ -125,7 +125,7 @@ def test_where_nothing_can_be_predicted_it_is_said(models, photos, capsys):
     assert ask(f"model={models / 'torch'}", "missing.png", "gone.png") == MISTAKE
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "2 did not, the first is missing.png. Nothing is classified; repair these" in shown.err
+    assert "got 2 that do not, first missing.png. Nothing is classified; repair these" in shown.err
     assert ask(f"model={models / 'torch'}", "missing.png") == MISTAKE
     assert capsys.readouterr().err.startswith(
         "hopsearch: missing.png: must be an image or a folder of images, got nothing there."

@@ -44,7 +44,7 @@ def data_settings(config: DataConfig) -> dict[str, Any]:
 
 
 def data_difference(asked: Mapping[str, Any], begun: Mapping[str, Any]) -> list[str]:
-    """One line per difference between ``asked`` and ``started``; empty for the same images and
+    """One line per difference between ``asked`` and ``begun``; empty for the same images and
     split.
 
     If the fingerprints agree, the spelling of the source does not matter. A study that was started

@@ -304,7 +304,7 @@ def budget_epochs(
 
     Args:
         budget: the budgets.
-        started: the study so far; what it has used and what is reserved for tied trials is
+        begun: the study so far; what it has used and what is reserved for tied trials is
             subtracted.
         hours: per epoch of one trial.
         at_once: trials at once.

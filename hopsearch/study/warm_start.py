@@ -176,7 +176,7 @@ def learn_from(
         storage: where it is stored.
         sampler: of the new study.
         space: of the new study.
-        started: the new study, if it exists already.
+        begun: the new study, if it exists already.
         say: receives a message about the outcome.
 
     Raises:

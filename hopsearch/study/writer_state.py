@@ -88,7 +88,7 @@ class Writer(StudyView):
 
         Args:
             number: the trial.
-            epochs, seconds, started: as of `waste`.
+            epochs, seconds, begun: as of `waste`.
         """
         self.records[number].losses += 1
         self.waste(number, epochs, seconds, begun)
@@ -101,7 +101,7 @@ class Writer(StudyView):
             number: the trial.
             epochs: how many; they count in all budgets.
             seconds: their training time.
-            started: how often its next epoch was started so far.
+            begun: how often its next epoch was started so far.
         """
         record = self.records[number]
         record.lost_epochs += epochs

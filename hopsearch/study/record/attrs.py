@@ -50,7 +50,7 @@ PROGRESS = "progress"
 MEASURED = "measured"
 """Costs measured by its worker: ``latency``."""
 LOSSES = "losses"
-"""``count`` of lost workers; ``epochs`` and ``seconds`` that are on no curve; ``started``: how
+"""``count`` of lost workers; ``epochs`` and ``seconds`` that are on no curve; ``begun``: how
 often ``epoch`` was started.
 """
 BROKEN = "broken"

@@ -100,7 +100,7 @@ class Identity:
         """Refuse to resume a study with different settings.
 
         Args:
-            started: what the study is.
+            begun: what the study is.
             place: its folder, the start of the error message.
 
         Raises:
