@@ -98,7 +98,7 @@ class TrainingConfig(TrainingVerb):
     gpus: float = Field(default=0, ge=0)
     """GPUs of a worker."""
     wait: bool = False
-    """Wait for further machines, where the cluster is too small now."""
+    """Wait for further machines, if the cluster is too small now."""
     seed: int = Field(default=0, ge=0)
     """Seed of initial weights, order of images and augmentation; a study's trial uses its own."""
     storage: str = "runs"

@@ -552,7 +552,7 @@ def test_a_warm_start_that_comes_too_late(tell):
         ),
         (
             ["budget.cost=5"],
-            "budget.cost: needs a price, got no cost.per_hour. Give cost.per_hour=",
+            "budget.cost: needs a price, got no cost.per_hour. Set cost.per_hour=",
         ),
         (["objective="], "command line: objective must have a value, got nothing after ="),
         (["warm_start="], "command line: warm_start must have a value"),

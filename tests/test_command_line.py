@@ -99,7 +99,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(monkeypatch, tmp_path):
         ),
         (
             ["space=mlpmixer"],
-            "Known: asymmixer, hopfield, imixer, mixer, paramixer, symmixer; or give the path",
+            "Known: asymmixer, hopfield, imixer, mixer, paramixer, symmixer; or set the path",
         ),
         (
             ["space=mixer", "model.h_ratio=2"],
@@ -111,7 +111,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(monkeypatch, tmp_path):
         ),
         (
             ["space=mixer", "model.patch_size=3"],
-            "command line: model.patch_size: patch_size must divide image_size, got 3 and 8. Give "
+            "command line: model.patch_size: patch_size must divide image_size, got 3 and 8. Set "
             "model.patch_size=1, 2, 4 or 8, or data.image_size=6 or 9",
         ),
         (

@@ -68,7 +68,7 @@ class TestParseModel:
             (
                 {"family": "symmixer", "image_size": 28, "patch_size": 8},
                 (
-                    "got 8 and 28. Give model.patch_size=1, 2, 4, 7, 14 or 28, or "
+                    "got 8 and 28. Set model.patch_size=1, 2, 4, 7, 14 or 28, or "
                     "data.image_size=24 "
                     "or 32"
                 ),

@@ -296,7 +296,7 @@ class TestMistakes:
         assert str(caught.value) == (
             "data.image_size: the default patch_size must divide the side of the images, got 16 "
             "and 8 px. "
-            "Give model.patch_size=1, 2, 4 or 8, or data.image_size=16"
+            "Set model.patch_size=1, 2, 4 or 8, or data.image_size=16"
         )
 
     def test_a_rule_about_a_default_names_the_line_of_the_value_that_breaks_it(

@@ -232,7 +232,7 @@ def test_cost_is_that_of_the_model(digits, family):
         (
             {"model.patch_size": 3},
             (
-                "config: model: patch_size must divide image_size, got 3 and 8. Give "
+                "config: model: patch_size must divide image_size, got 3 and 8. Set "
                 "model.patch_size=1, 2, 4 or 8, or"
             ),
         ),

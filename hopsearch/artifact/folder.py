@@ -79,7 +79,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ModelError(
             str(file),
             "must describe a model written by hopsearch, got another one",
-            "Give an exported folder",
+            "Choose an exported folder",
         )
     return about
 

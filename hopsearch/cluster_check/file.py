@@ -107,7 +107,7 @@ def read_cluster_file(path: Path, trial: tuple[float, float]) -> ClusterFile:
         contents = yaml.safe_load(text)
     except OSError as error:
         raise ConfigError(
-            str(path), f"must be readable, got: {error.strerror}", "Give e.g. cluster/aws.yaml"
+            str(path), f"must be readable, got: {error.strerror}", "Set e.g. cluster/aws.yaml"
         ) from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1

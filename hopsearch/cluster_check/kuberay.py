@@ -85,9 +85,7 @@ def shape(file: ClusterFile) -> Iterator[Finding]:
     for place, group in groups_of(file):
         name = group.get("groupName")
         if name is not None and not isinstance(name, str):
-            yield Finding(
-                f"{place}.groupName", f"must be a name, got {name!r}", "Give a name", True
-            )
+            yield Finding(f"{place}.groupName", f"must be a name, got {name!r}", "Set a name", True)
         for key in ("minReplicas", "replicas", "maxReplicas"):
             value = group.get(key)
             if value is not None and (
@@ -96,7 +94,7 @@ def shape(file: ClusterFile) -> Iterator[Finding]:
                 yield Finding(
                     f"{place}.{key}",
                     f"must be a whole number from 0, got {value!r}",
-                    "Give a number",
+                    "Set a number",
                     True,
                 )
         for name, amount in _amounts(group).items():
@@ -105,7 +103,7 @@ def shape(file: ClusterFile) -> Iterator[Finding]:
                 yield Finding(
                     f"{where}.{name}",
                     f"must be an amount such as 4 or 500m, got {amount!r}",
-                    "Give a number",
+                    "Set a number",
                     True,
                 )
 

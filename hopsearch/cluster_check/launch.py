@@ -80,7 +80,7 @@ def _shape(file: ClusterFile) -> Iterator[Finding]:
             if isinstance(amount, bool) or not isinstance(amount, int | float) or amount < 0:
                 place = f"available_node_types.{name}.resources.{resource}"
                 yield Finding(
-                    place, f"must be a number from 0, got {amount!r}", "Give a number", True
+                    place, f"must be a number from 0, got {amount!r}", "Set a number", True
                 )
     yield from _rules(file)
     for target, source in mapping(file.contents.get("file_mounts")).items():
@@ -88,7 +88,7 @@ def _shape(file: ClusterFile) -> Iterator[Finding]:
             yield Finding(
                 f"file_mounts.{target}",
                 f"must be a path, got {source!r}",
-                "Give the path of a folder",
+                "Set the path of a folder",
                 True,
             )
     for key, lines in file.commands.items():

@@ -79,7 +79,7 @@ def _remedies(patch: int, image: int) -> str:
     """Patch sizes that fit these images, and image sizes that fit the patches."""
     patches = [size for size in range(1, image + 1) if image % size == 0]
     images = [size for size in (image // patch * patch, (image // patch + 1) * patch) if size]
-    return f"Give model.patch_size={_either(patches)}, or data.image_size={_either(images)}"
+    return f"Set model.patch_size={_either(patches)}, or data.image_size={_either(images)}"
 
 
 def _either(sizes: list[int]) -> str:
@@ -220,7 +220,7 @@ def _refuse_others(family: str, key: str, place: str) -> None:
         else f"unknown key, and {family} has nothing like it"
     )
     raise ConfigError(
-        f"{place}: {key}", f"{rule}; {whose}", f"Leave it out, or give model.family={owners[0]}"
+        f"{place}: {key}", f"{rule}; {whose}", f"Leave it out, or set model.family={owners[0]}"
     )
 
 

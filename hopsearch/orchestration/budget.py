@@ -122,10 +122,10 @@ def make_budget(
     """
     if config.gpu_hours is not None and not gpus:
         rule = "a GPU budget needs trials with GPUs, got trial.gpus=0"
-        raise ConfigError("budget.gpu_hours", rule, "Give trial.gpus=1")
+        raise ConfigError("budget.gpu_hours", rule, "Set trial.gpus=1")
     if config.cost is not None and prices.per_hour is None:
         raise ConfigError(
-            "budget.cost", "needs a price, got no cost.per_hour", "Give cost.per_hour="
+            "budget.cost", "needs a price, got no cost.per_hour", "Set cost.per_hour="
         )
     more = (config.cost, prices.per_hour or 0.0, config.plateau, again)
     return Budget(trials, config.time, config.epochs, config.gpu_hours, gpus, *more)

@@ -220,7 +220,7 @@ def _free() -> str:
 
 
 class _Fit:
-    """Ray Train's run on a thread of its own, so that the main one can show progress and be
+    """Ray Train's run on a separate thread, so that the main one can show progress and be
     interrupted.
     """
 

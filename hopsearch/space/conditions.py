@@ -133,6 +133,6 @@ def _read_bounds(name: str, test: Mapping[Any, Any], place: str) -> dict[str, An
         raise SpaceError(
             place,
             f"when {name} must have multiple_of > 0, got {test['multiple_of']}",
-            "Give a positive number",
+            "Set a positive number",
         )
     return dict(test)

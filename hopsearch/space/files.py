@@ -112,7 +112,7 @@ def load_space(name_or_path: str | Path) -> SpaceFile:
         raise SpaceError(
             "command line: space",
             f"unknown search space, got {brief(text)}",
-            f"{hint}; or give the path of a YAML file",
+            f"{hint}; or set the path of a YAML file",
         )
     return _read(_shipped() / f"{text}.yaml", f"search_spaces/{text}.yaml")
 

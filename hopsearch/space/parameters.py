@@ -284,7 +284,7 @@ def _check_range(parameter: Float | Int) -> None:
         )
     if step <= 0:
         raise SpaceError(
-            kind, f"step > 0 must hold, got step={step}", "Give a positive step, or drop it"
+            kind, f"step > 0 must hold, got step={step}", "Set a positive step, or drop it"
         )
     # samplers shorten such a range silently, or with a warning on every trial
     if not _on_step(high, low, step):

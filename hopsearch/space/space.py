@@ -163,7 +163,7 @@ class Space:
                 rule = f"must be left out when {blocker} is {state}, got {shown(point[name])}"
                 raise SpaceError(place / name, rule, f"Drop it, or change {blocker}")
             if complete and not blocker and name not in point:
-                raise SpaceError(place / name, "is required", f"Give {parameter.describe()}")
+                raise SpaceError(place / name, "is required", f"Set {parameter.describe()}")
 
     def override(self, values: Mapping[str, Any]) -> "Space":
         """Fix values, as the command line does.

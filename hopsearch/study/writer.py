@@ -322,7 +322,7 @@ class Study(Writer):
         epochs: int = 0,
         seconds: float = 0.0,
     ) -> TrialRecord:
-        """End a trial that breaks a limit which can be measured only where it trains; the sampler
+        """End a trial that violates a limit which can only be measured where it trains; the sampler
         learns from it.
 
         Args:

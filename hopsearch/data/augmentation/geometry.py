@@ -173,8 +173,8 @@ def _inside(place_B: torch.Tensor, length_B: torch.Tensor, size: int) -> torch.T
 def _sample(
     x_BCHW: torch.Tensor, column_BHW: torch.Tensor, row_BHW: torch.Tensor, fill: float | None
 ) -> torch.Tensor:
-    """Bilinear uint8 pixels at positions that may be broadcast; outside ``fill``, or the border
-    where it is None.
+    """Bilinear uint8 pixels at positions that may be broadcast; outside ``fill``, or the border if
+    it is None.
     """
     if x_BCHW.device.type == "cpu" and x_BCHW.numel() > _PIECE and len(x_BCHW) > 1:
         # Small chunks stay in the CPU cache and in memory already allocated: 2 to 4 times faster

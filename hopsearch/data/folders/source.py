@@ -208,7 +208,7 @@ def _require_images(layout: Layout, parts: dict[str, FilePart], classes: tuple[s
             continue
         if not len(parts[part]):
             rule = f"no images found (files ending in {', '.join(sorted(IMAGE_SUFFIXES))})"
-            linked = "; links to images that are listed elsewhere in the data set do not count"
+            linked = "; links to images listed elsewhere in the data set do not count"
             raise DataError(str(folder), rule + linked * holds_images(folder), ADVICE)
         counts = np.bincount(parts[part].labels_N, minlength=len(classes)).tolist()
         if 0 in counts:
@@ -219,7 +219,7 @@ def _require_images(layout: Layout, parts: dict[str, FilePart], classes: tuple[s
 def _without_images(class_folder: Path) -> DataError:
     told = PassedOver()
     linked = class_folder.is_dir() and any(True for _ in walk(class_folder, told))
-    held = "links to images that are listed elsewhere in the data set" if linked else str(told)
+    held = "links to images listed elsewhere in the data set" if linked else str(told)
     rule = "every class folder must contain images, this one has none" + (
         f", but {held}" if held else ""
     )

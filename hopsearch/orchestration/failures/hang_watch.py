@@ -115,8 +115,8 @@ class Watch:
             else "the longest wait for another rank's"
         )
         return (
-            f"no {what} for {silent:.0f} s, where {allowed:.0f} s are allowed, {_FACTOR} times "
-            f"{known} or the least"
+            f"no {what} for {silent:.0f} s; {allowed:.0f} s are allowed, {_FACTOR} times {known} "
+            f"or the minimum"
         )
 
 

@@ -148,8 +148,8 @@ SAMPLERS: dict[str, Callable[[Space, int, int], BaseSampler]] = {
 
 
 CONSTRAINED = ("tpe", "tpe_gp")
-"""Samplers that are told of broken constraints in Optuna's way; others warn if they are. gp looks
-at what was refused itself.
+"""Samplers that receive violated constraints in Optuna's way; others would warn. gp looks at what
+was refused itself.
 """
 
 LEARNING = ("tpe_gp", "tpe", "gp")

@@ -103,7 +103,7 @@ def chances(value_N: Floats, target_N: Floats, chain: Sequence[Step]) -> Floats:
 
     Args:
         value_N: at the epoch where the chain starts.
-        target_N: −∞ where there is nothing to beat.
+        target_N: −∞ if there is nothing to beat.
         chain: at least one step.
     """
     # local import: takes a third of a second, which other rules do not need
