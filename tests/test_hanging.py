@@ -71,7 +71,7 @@ class TestWatch:
         assert not watch.hangs(record)
         watch.now += 2
         assert (
-            "no epoch for 201 s, where 200 s are allowed, 10 times its longest epoch"
+            "no epoch for 201 s; 200 s are allowed, 10 times its longest epoch"
             in watch.hangs(record)
         )
 
@@ -198,7 +198,7 @@ class TestGroupWatch:
     def test_the_first_epoch_has_the_time_in_which_its_images_can_be_decoded(self, group):
         group.begun(1)
         assert not self.wait(group, 1999)
-        assert "no epoch for 2001 s, where 2000 s are allowed" in self.wait(group, 2)
+        assert "no epoch for 2001 s; 2000 s are allowed" in self.wait(group, 2)
 
     def test_later_epochs_have_ten_times_the_longest(self, group):
         group.begun(2)
@@ -208,7 +208,7 @@ class TestGroupWatch:
         group.heard(self.EPOCH)
         assert not self.wait(group, 499)
         assert (
-            "no epoch for 501 s, where 500 s are allowed, 10 times its longest epoch"
+            "no epoch for 501 s; 500 s are allowed, 10 times its longest epoch"
             in self.wait(group, 2)
         )
 
