@@ -395,7 +395,7 @@ parameters:
             "optim.momentum": 0.8,
             "optim.name": "lion",
         }
-        with pytest.raises(ConfigError, match=r"or give optim\.momentum=null"):
+        with pytest.raises(ConfigError, match=r"or set optim\.momentum=null"):
             resolve(given, digits.facts, 0)
         assert resolve(given | {"optim.momentum": None}, digits.facts, 0).optim == OptimConfig(
             name="lion"
