@@ -548,7 +548,7 @@ def test_a_warm_start_that_comes_too_late(tell):
         ),
         (
             ["budget.gpu_hours=1"],
-            "a GPU budget needs trials with GPUs, got trial.gpus=0. Give trial.gpus=1",
+            "a GPU budget needs trials with GPUs, got trial.gpus=0. Set trial.gpus=1",
         ),
         (
             ["budget.cost=5"],

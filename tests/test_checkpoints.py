@@ -466,7 +466,7 @@ class TestWords:
         assert page.count('<td class="word">dropped</td>') == 1
         assert page.count('<a href="trials/0001/">checkpoints</a>') == 1
         assert '"kept": [1], "dropped": [0]' in page
-        assert f"{again}&lt;trial&gt; trains one again" in page
+        assert f"{again}&lt;trial&gt; retrains one" in page
 
 
 def test_of_a_real_search(searched):

@@ -287,9 +287,7 @@ def test_a_link_to_a_listed_image_is_passed_over(tmp_path):
     assert facts.n_train + facts.n_val == 16
     assert "16 second paths to a file listed already" in "\n".join(facts.summary)
     (tmp_path / "val").symlink_to("train")
-    with pytest.raises(
-        DataError, match=r"val: no images found .*links to images listed elsewhere"
-    ):
+    with pytest.raises(DataError, match=r"val: no images found .*links to images listed elsewhere"):
         load(DataConfig(source=str(tmp_path), image_size=9))
 
 

@@ -119,7 +119,7 @@ def test_two_drivers(tmp_path, truth, drivers):
     here = (tmp_path / "here", database, storage, said.append)
     first.go()
     beside = (
-        f"got a second one beside process {first.process.pid} on {socket.gethostname()} \\(user "
+        f"got a second one besides process {first.process.pid} on {socket.gethostname()} \\(user "
     )
     with pytest.raises(StudyError, match=beside), opened(*here):
         pass

@@ -177,7 +177,7 @@ class TestDataOfTheStudy:
         assert "test_fraction" not in found.model_fields_set, "a default is nobody's setting"
         with pytest.raises(
             train.StudyError,
-            match=r"the data differ from those of study seven, .*fingerprint.*data.split_seed=7",
+            match=r"the data differ from those of study seven .*fingerprint.*data.split_seed=7",
         ):
             train.what_to_train(other.model_copy(update={"data": found}), load(found).facts, {})
 

@@ -130,7 +130,7 @@ def remarks(trial: TrialConfig, facts: DataFacts) -> list[str]:
     if optim.batch_size > facts.n_train:
         said.append(
             f"optim.batch_size={optim.batch_size} exceeds the {facts.n_train} training images: "
-            f"each step takes all"
+            f"each step uses all"
         )
     if optim.warmup_epochs == trial.train.epochs == 1:
         said.append(
