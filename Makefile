@@ -18,7 +18,7 @@ setup: $(READY)
 
 # uv where it is there (a tenth of the time), plain venv + pip elsewhere. The stamps make it a no-op until pyproject.toml changes.
 define install
-	@test -n "$(PYTHON)" || { echo "Makefile: Python >= 3.11 must be there, got $$(python3 --version 2>&1). Give another one: make PYTHON=/path/to/python3.12" >&2; exit 2; }
+	@test -n "$(PYTHON)" || { echo "Makefile: Python >= 3.11 is required, got $$(python3 --version 2>&1). Set another one: make PYTHON=/path/to/python3.12" >&2; exit 2; }
 	@if command -v uv >/dev/null; then \
 		uv venv --allow-existing --python "$(PYTHON)" .venv && uv pip install --python $(BIN)/python -e '$(1)'; \
 	else \

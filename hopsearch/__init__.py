@@ -1,11 +1,10 @@
 """hopsearch: distributed hyperparameter and architecture search for Hopfield-derived vision mixers.
 
-    study = hopsearch.search(space="imixer", data="digits", trials=12)
-    study = hopsearch.Study.open("imixer-digits")  # one that was searched before
-    study.best, study.trials
-    model = hopsearch.load(study.folder)
+    study = hopsearch.search(space="imixer", data="digits", trials=12) study =
+    hopsearch.Study.open("imixer-digits")  # a study searched earlier study.best, study.trials model
+    = hopsearch.load(study.folder)
 
-These names are imported when they are first used: importing hopsearch alone costs nothing.
+These names are imported on first use, so importing hopsearch alone is fast.
 """
 
 import importlib

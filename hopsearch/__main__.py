@@ -10,17 +10,17 @@ _HELP = """usage: hopsearch VERB [key=value …]
 
   tune     search a space, resume an earlier search, and finish the winner
   train    train one model on one or many machines
-  report   what a study has found, at any time, also while it runs
-  export   a study's winner as a model that others can load
-  predict  the classes of image files by a trained model
-  doctor   check a cluster file offline, before it costs anything
+  report   print and write the results of a study, even while it runs
+  export   export a study's winner as a model that others can load
+  predict  classify image files with a trained model
+  doctor   check a cluster file offline, before it costs money
 
-hopsearch VERB --help lists a verb's settings."""
+hopsearch VERB --help lists the settings of a verb."""
 
 
 def main() -> None:
-    """Become the process of a verb: how it minds signals and how its help is shown is decided
-    before anything is imported.
+    """Become the process of a verb: signal handling and help are set up before anything is
+    imported.
     """
     words = sys.argv[1:]
     if not words or words[0] in ASKED:

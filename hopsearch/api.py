@@ -4,7 +4,7 @@
     study.best.params, study.trials.head()
     model = hopsearch.load(study.folder)
 
-Only `search` needs Ray, and imports it when it is called.
+Only `search` needs Ray, and imports it when called.
 """
 
 import os
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Best", "Study", "load", "search"]
 
 
-# Ray decides once in a process whether it asks for a token; a cluster that is started here later
-# needs the same one.
+# Ray decides once per process whether to use a token; a cluster started here later needs the same
+# one.
 _KEPT = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN"}
 
 
@@ -38,7 +38,7 @@ class Best:
 
     Attributes:
         number: of the trial.
-        value: its objective, the best on its curve; of the finished winner that of its weights.
+        value: its objective: the best on its curve; for the finished winner, that of its weights.
         epoch: the epoch of that value.
         params: the searched parameters.
         config: all settings by dotted name.
@@ -54,10 +54,10 @@ class Best:
 
 
 class Study:
-    """A study to look at, also while another process searches it.
+    """A read-only view of a study, even while another process runs the search.
 
     Args:
-        view: the study, as of now; `refresh` reads it again.
+        view: the current state of the study; `refresh` updates it.
     """
 
     def __init__(self, view: StudyView) -> None:
@@ -65,7 +65,7 @@ class Study:
 
     @classmethod
     def open(cls, name: str, storage: str = "runs", database: str | None = None) -> "Study":
-        """A study that was begun before, by name.
+        """Open an existing study by name.
 
         Raises:
             StudyError: there is none.
@@ -80,7 +80,7 @@ class Study:
 
     @property
     def folder(self) -> Path:
-        """Where it is: journal, checkpoints, winner, TensorBoard."""
+        """Its folder with journal, checkpoints, winner and TensorBoard files."""
         return self._view.folder
 
     @property
@@ -114,29 +114,29 @@ class Study:
 
     @property
     def curves(self) -> "pd.DataFrame":
-        """All learning curves: ``trial``, ``epoch``, and the objective by its name."""
+        """All learning curves: ``trial``, ``epoch``, and a column named after the objective."""
         return curves_frame(self._view)
 
     @property
     def winner(self) -> dict[str, Any] | None:
-        """The finished winner: ``trial``, ``epoch``, ``val_acc``, ``test_acc``, …; None before
-        there is one.
+        """The finished winner: ``trial``, ``epoch``, ``val_acc``, ``test_acc``, …; None before it
+        is finished.
         """
         return self._view.winner
 
     def refresh(self) -> "Study":
-        """Read what was added since."""
+        """Read what was added since the last time."""
         self._view.refresh()
         return self
 
     def report(
         self, to: str | Path | None = None, compare: "Study | None" = None, layout: str = "html"
     ) -> Path:
-        """Write the report of ``python -m hopsearch.report``, and return where.
+        """Write the report of ``python -m hopsearch.report``, and return its path.
 
         Args:
             to: the file; by default report.<layout> in the study's folder.
-            compare: another study to show beside it.
+            compare: another study to compare with.
             layout: html, csv, json or md.
 
         Raises:
@@ -158,10 +158,11 @@ class Study:
         return its folder.
 
         Args:
-            to: the folder: new, empty, or of an earlier export.
-            trial: another trial than the winner.
+            to: the folder: new, empty, or an earlier export.
+            trial: a trial to export instead of the winner.
             layout: safetensors or onnx.
-            origin: whether the model card tells the search's command line and the data's folders.
+            origin: whether the model card includes the search's command line and the data's
+                folders.
 
         Raises:
             UserError: no winner or checkpoint, or a folder that cannot be written.
@@ -183,7 +184,7 @@ class Study:
         )
 
     def _repr_html_(self) -> str:
-        # What a notebook shows: the best ten, without what is the same in all of them.
+        # Shown in notebooks: the best ten trials, without columns in which they are equal.
         shown = (
             self.trials.head(10)
             .drop(columns=["source", "started", "ended", "memory", "seed", *self._metrics()])
@@ -208,7 +209,7 @@ def search(
     fixed: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Study:
-    """Search a space, or go on where the same call left off, as ``python -m hopsearch.tune`` does;
+    """Search a space, or resume where the same call stopped, as ``python -m hopsearch.tune`` does;
     see its --help.
 
     Args:
@@ -216,9 +217,9 @@ def search(
         data: what to train on, e.g. ``"digits"`` or a folder of images; a mapping for more:
             ``{"source": …, "image_size": 64}``.
         trials: trials of the study in all.
-        fixed: settings that are not to be searched, by dotted name: ``{"model.depth": 4,
+        fixed: settings to fix instead of searching them, by dotted name: ``{"model.depth": 4,
             "train.epochs": 9}``.
-        settings: the command line's other words: ``sampler="gp"``, ``budget={"time": "15m"}``,
+        settings: other settings of the command line: ``sampler="gp"``, ``budget={"time": "15m"}``,
             ``storage="runs"``, ``constraint={"max_params": 5e6}``, ``trial={"gpus": 1}``, ….
             ``quiet=True`` prints nothing; what would be is logged as INFO below the logger
             ``hopsearch``, which with a level above that silences a search too.
@@ -227,16 +228,16 @@ def search(
         The study, its winner finished unless ``finish=False``.
 
     Raises:
-        UserError: a setting, the space or the data is not as it must be.
-        KeyboardInterrupt: interrupted; everything finished is saved, and the same call goes on.
+        UserError: a setting, the space or the data is invalid.
+        KeyboardInterrupt: interrupted; everything finished is saved, and the same call resumes.
 
-    The environment of the process is put back afterwards, but for the token by which Ray's
-    processes know each other.
+    The process's environment is restored afterwards, except for the token with which Ray's
+    processes authenticate.
     """
     before = dict(os.environ)
     try:
         return _search(space, data, trials, dict(fixed or {}), settings)
-    finally:  # Ray's own settings, also those that we give it, are for this search
+    finally:  # Ray's settings, including those set here, apply to this search only
         for name in os.environ.keys() - before.keys() - _KEPT:
             del os.environ[name]
         os.environ.update(before)
@@ -249,7 +250,7 @@ def _search(
     fixed: dict[str, Any],
     settings: Mapping[str, Any],
 ) -> Study:
-    from hopsearch import tune  # brings Ray, which looking at a study needs not
+    from hopsearch import tune  # imports Ray, which read-only use does not need
     from hopsearch.command_line.command import Interrupted
     from hopsearch.core.config import parse
     from hopsearch.orchestration.budget import modern
@@ -266,7 +267,7 @@ def _search(
     if config.dry_run:
         hint = "Print the plan with python -m hopsearch.tune … dry_run=true"
         raise ConfigError(
-            "search(): dry_run", "must be False where a study is to be returned, got True", hint
+            "search(): dry_run", "must be False, since a study is returned, got True", hint
         )
     try:
         folder = tune.search(config, fixed)

@@ -1,11 +1,11 @@
 """``python -m hopsearch.doctor <file> [key=value …]``: check a cluster file offline, before it
-costs anything.
+costs money.
 
     python -m hopsearch.doctor cluster/aws.yaml
     python -m hopsearch.doctor cluster/aws.yaml trial.gpus=2
 
-Settings below trial. say what trials will ask for. Exit code 0: no problems found; 2: findings,
-each with its remedy.
+Settings below trial. are the resources of trials. Exit code 0: no problems found; 2: problems, each
+with its remedy.
 """
 
 from hopsearch.command_line import manual, utf8
@@ -29,7 +29,7 @@ from hopsearch.core.errors import ConfigError
 
 
 class TrialNeeds(Settings):
-    """What a worker of a trial is to be given on the cluster."""
+    """The resources of a trial's worker on the cluster."""
 
     cpus: float = Field(default=1, gt=0)
     """CPU cores of a worker."""
@@ -43,14 +43,14 @@ class DoctorConfig(Settings):
     file: Path
     """The cluster file."""
     trial: TrialNeeds = TrialNeeds()
-    """What trials will ask for."""
+    """The resources of trials."""
 
 
 def main(words: Sequence[str]) -> None:
     """Read the command line, check, print.
 
     Raises:
-        ConfigError: something is wrong with the file; the message has all findings.
+        ConfigError: the file has problems; the message lists them all.
     """
     named = [word if "=" in word else f"file={word}" for word in words]
     config = parse(DoctorConfig, read_words(named, DoctorConfig), "command line")

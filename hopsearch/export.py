@@ -136,7 +136,7 @@ def _copy_winner(
 
 def _winner_folder(view: StudyView, place: Place) -> Path:
     if view.winner is None:
-        hint = "Let the search finish, with finish=true, or give trial=<number>"
+        hint = "Let the search finish, with finish=true, or set trial=<number>"
         raise StudyError(str(view.folder), "an export needs a finished winner, got none", hint)
     name = str(view.winner["folder"])
     folder = view.folder / name
@@ -210,13 +210,13 @@ def _require_trial(record: TrialRecord, trial: ImageTrialConfig, folder: Path) -
     ]
     if wrong:
         rule = (
-            f"the weights must be of trial {record.number}, got (theirs != the trial's) "
+            f"the weights must be those of trial {record.number}, got (theirs != the trial's) "
             f"{'; '.join(wrong)}"
         )
         raise StudyError(
             str(folder),
             rule,
-            "Remove the folder, and run the search again or bring the study's own copy",
+            "Remove the folder, then run the search again or restore the study's own copy",
         )
 
 
@@ -226,15 +226,13 @@ def _no_weights(view: StudyView, record: TrialRecord, folder: Path) -> StudyErro
             str(folder), "the trial must have trained an epoch, got none", "Wait for it"
         )
     why = (
-        "none: dropped when it had ended, by checkpoint.keep or checkpoint.quota"
+        "none: deleted when it ended, by checkpoint.keep or checkpoint.quota"
         if record.number in view.dropped
         else "none"
     )
-    again = f"python -m hopsearch.train from={view.identity.name}#{record.number} trains it again"
+    again = f"python -m hopsearch.train from={view.identity.name}#{record.number} retrains it"
     held = f"Weights are kept for trials {', '.join(map(str, view.kept))}; " if view.kept else ""
-    return StudyError(
-        str(folder), f"the trial's weights must be there, got {why}", f"{held}{again}"
-    )
+    return StudyError(str(folder), f"the trial's weights must exist, got {why}", f"{held}{again}")
 
 
 def _classes(view: StudyView) -> list[str]:

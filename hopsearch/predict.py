@@ -1,12 +1,12 @@
-"""``python -m hopsearch.predict model=<folder> <images…> [key=value …]``: the classes of image
-files by a trained model.
+"""``python -m hopsearch.predict model=<folder> <images…> [key=value …]``: classify image files with
+a trained model.
 
     python -m hopsearch.predict model=model photos/*.png
     python -m hopsearch.predict model=runs/x/winner photos top=1 format=csv
 
-The folder is an exported one (safetensors or ONNX), or a study's or a training's. Every word
-without = is an image, or a folder of images; hidden files are passed over. What cannot be read or
-is not there is skipped and named, and the exit code is then 2.
+The folder is an exported one (safetensors or ONNX), or that of a study or training. Every argument
+without = is an image, or a folder of images; hidden files are ignored. Unreadable or missing files
+are skipped and reported, with exit code 2.
 """
 
 from hopsearch.command_line import manual, utf8
@@ -39,27 +39,28 @@ class PredictConfig(Settings):
     model: str
     """Folder of the model, or an .onnx file."""
     top: int = Field(default=3, ge=1)
-    """Classes that are printed for each image, the likeliest first."""
+    """Number of classes to print per image, likeliest first."""
     format: Literal["text", "csv", "json"] = "text"
     """One line per image; or one CSV line per image and class; or one JSON line per image."""
 
 
 Skip = Callable[[Path, str], None]
-"""Told of something that is left out, and why."""
+"""Called with what is skipped, and why."""
 
 
 def images_of(words: Sequence[str], passed: PassedOver, skip: Skip) -> list[Path]:
-    """The image files that the words name, folders gone through; hidden files and other files in
-    them are passed over.
+    """The image files that the arguments name, including those in folders; hidden files and other
+    files are ignored.
 
     Args:
         words: paths of images and of folders of images.
-        passed: counts what is passed over.
-        skip: called with a word that names no image, and with a folder that cannot be read; the
-            others are taken.
+        passed: counts ignored files.
+        skip: called with an argument that names no image, and with an unreadable folder; the others
+            are used.
 
     Raises:
-        DataError: the only word names nothing, no ordinary file, or a folder without images.
+        DataError: the only argument does not exist, is not a regular file, or is a folder without
+            images.
     """
     images: list[Path] = []
     for word in words:
@@ -84,15 +85,15 @@ def _images_of(word: str, passed: PassedOver, skip: Skip) -> list[Path]:
     if S_ISREG(kind):
         return [path]
     if not S_ISDIR(kind):
-        rule = "must be an image file or a folder of them, got a pipe, a socket or a device"
-        raise DataError(word, rule, "Write it to a file first")
+        rule = "must be an image file or a folder of images, got a pipe, a socket or a device"
+        raise DataError(word, rule, "Save it to a file first")
     found_here = PassedOver()
     images = sorted(file for file, _, _ in walk(path, found_here, lost_too=True, closed=skip))
     if not images:
         there = f", got {found_here}" if str(found_here) else ", got none"
         raise DataError(
             word,
-            f"the folder must hold images{there}",
+            f"the folder must contain images{there}",
             f"Known: {', '.join(sorted(IMAGE_SUFFIXES))}",
         )
     passed.add(found_here)
@@ -100,7 +101,7 @@ def _images_of(word: str, passed: PassedOver, skip: Skip) -> list[Path]:
 
 
 def write(predictions: Iterable[Prediction], top: int, layout: str) -> None:
-    """Print predictions as they come."""
+    """Print predictions as they arrive."""
     table = csv.writer(sys.stdout, lineterminator="\n")
     if layout == "csv":
         table.writerow(["image", "class", "probability"])
@@ -121,7 +122,7 @@ def write(predictions: Iterable[Prediction], top: int, layout: str) -> None:
 
 def main(words: Sequence[str]) -> None:
     """Read the command line and predict."""
-    # A path may have an equals sign in it; a file that is there is meant as one.
+    # A path may contain an equals sign; if such a file exists, it is a path.
     images = [word for word in words if "=" not in word or Path(word).exists()]
     config = parse(
         PredictConfig,
@@ -131,7 +132,7 @@ def main(words: Sequence[str]) -> None:
     if not images:
         raise ConfigError(
             "command line",
-            "images must be given, got none",
+            "at least one image is required, got none",
             "Add their paths: model=<folder> photo.png …",
         )
     passed, left_out = PassedOver(), list[Path]()
@@ -150,7 +151,7 @@ def main(words: Sequence[str]) -> None:
     )
     done = len(files) - len(left_out) + gone
     summary = f"classified {done:,} of {len(files):,} images" + (
-        f"; passed over: {passed}" if str(passed) else ""
+        f"; ignored: {passed}" if str(passed) else ""
     )
     print(f"hopsearch: {summary}", file=sys.stderr)
     if left_out:
@@ -158,17 +159,16 @@ def main(words: Sequence[str]) -> None:
 
 
 def _incomplete(left_out: Sequence[Path], gone: int, files: int, done: int) -> DataError:
-    """What to say at the end: ``gone`` of what was left out are words and folders, the others
-    images.
+    """The final error: the first ``gone`` of the skipped items are arguments and folders, the
+    others images.
     """
     bad = len(left_out) - gone
     parts = [
-        f"every path must lead to images that can be read, {gone:,} did not, the first is "
-        f"{left_out[0]}"
+        f"every path must lead to readable images, got {gone:,} that do not, first {left_out[0]}"
     ] * bool(gone)
     if bad:
         parts.append(
-            f"every image must be readable, {bad:,} of {files:,} are not, the first is "
+            f"every image must be readable, got {bad:,} of {files:,} unreadable, first "
             f"{left_out[gone]}"
         )
     others = "The others are classified; repair" if done else "Nothing is classified; repair"

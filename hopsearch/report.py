@@ -1,11 +1,11 @@
-"""``python -m hopsearch.report study=<name> [key=value …]``: what a study has found, at any time,
-also while it runs.
+"""``python -m hopsearch.report study=<name> [key=value …]``: the results of a study, at any time,
+even while it runs.
 
     python -m hopsearch.report study=imixer-digits
     python -m hopsearch.report study=imixer-digits compare=mixer-digits format=md
 
-Prints the leaderboard and writes it as CSV, and with it one HTML page that needs no network
-(format=html), all numbers as JSON (format=json), or a summary in Markdown (format=md).
+Prints the leaderboard and writes it as CSV, together with a self-contained HTML page (format=html),
+all numbers as JSON (format=json), or a summary in Markdown (format=md).
 """
 
 from hopsearch.command_line import manual, utf8
@@ -31,28 +31,28 @@ from hopsearch.study import StudyView
 
 
 class ReportConfig(Settings):
-    """Which study to look at, and how closely."""
+    """Settings of a report."""
 
     study: Name
     """Name of the study: its folder below `storage`."""
     compare: Name | None = None
-    """Another study of the same storage, to show beside it."""
+    """Another study of the same storage to compare with."""
     format: Literal["html", "csv", "json", "md"] = "html"
-    """What to write beside the table: html, csv, json or md."""
+    """What to write in addition to the table: html, csv, json or md."""
     to: str | None = None
     """File to write; by default report.<format>, or leaderboard.csv, in the study's folder."""
     storage: str = "runs"
     """Folder of the studies, or a storage, e.g. s3://bucket/path."""
     database: str | None = None
-    """Optuna storage URL, where the study was searched with one."""
+    """Optuna storage URL, if the study uses one."""
     top: int = 10
-    """Lines of the leaderboard that are printed; the files have all."""
+    """Rows of the leaderboard to print; the files have all."""
     audit: bool = False
-    """Make every stopping decision again from the records, and say where they differ."""
+    """Recompute every stopping decision from the records, and report differences."""
 
 
 def open_view(storage: str, study: str, database: str | None) -> StudyView:
-    """The study to look at, its journal brought from the storage where it is further there.
+    """Open the study, after fetching its journal from the storage if the copy there is newer.
 
     Raises:
         StudyError: there is none.
@@ -68,7 +68,7 @@ def write_report(
     target: Path | None = None,
     others: Sequence[StudyView] = (),
 ) -> Path:
-    """Write a study's report, and return where.
+    """Write a study's report, and return its path.
 
     Args:
         view: the study.
@@ -105,13 +105,13 @@ def main(words: Sequence[str]) -> None:
         lines = view.audit()
         decisions = sum(len(record.decisions) for record in view.records.values())
         console.print(
-            f"audit: {decisions} decisions made again, {len(lines)} differ; {view.integrity}"
+            f"audit: {decisions} decisions recomputed, {len(lines)} differ; {view.integrity}"
         )
         if lines:
             raise StudyError(
                 str(view.folder),
                 "decisions must follow from the records, got:\n" + "\n".join(lines),
-                "Report this",
+                "Please report this",
             )
     target = Path(config.to) if config.to else None
     if config.format != "csv":

@@ -6,7 +6,7 @@ or many machines.
     python -m hopsearch.train from=imixer-digits#7
 
 from=<study> takes a study's winner, from=<study>#<trial> any of its trials. Settings below model.,
-optim., augment. and train. overrule both. The same command again resumes from the last checkpoint.
+optim., augment. and train. override both. The same command again resumes from the last checkpoint.
 """
 
 import os
@@ -76,45 +76,43 @@ class TrainingConfig(TrainingVerb):
     """A training."""
 
     model: str | None = None
-    """What to train: a preset, e.g. imixer_s16_224; its sizes can be overruled with
-    model.<name>=…
-    """
+    """What to train: a preset, e.g. imixer_s16_224; override its settings with model.<name>=…"""
     from_: str | None = Field(default=None, alias="from")
-    """What to train instead: the winner of a study by its name, or one of its trials:
+    """What to train instead of a preset: a study's winner, <study>, or one of its trials,
     <study>#<trial>.
     """
     data: DataConfig = DataConfig()
-    """Images; data=<source> is short for data.source=<source>. With from= they are the study's, and
-    its split too.
+    """Images; data=<source> is short for data.source=<source>. With from= the study's data and
+    split are used.
     """
     database: str | None = None
-    """Optuna storage URL, where the study of from= was searched with one."""
+    """Optuna storage URL, if the study of from= uses one."""
     recipe: str = "default"
-    """Recipe under the given values: default, imixer or paramixer (as the papers' authors trained),
-    or paper for the one of the model's own paper."""
+    """Base recipe below the given values: default, imixer or paramixer (the papers' authors'
+    settings), or paper (that of the model's own paper).
+    """
     epochs: int | None = Field(default=None, gt=0)
-    """Full length; short for train.epochs."""
+    """Epochs to train; short for train.epochs."""
     workers: tuple[int, int] = (1, 1)
-    """Processes that train together: a number, or fewest..most, e.g. 2..8, to go on with what there
-    is.
+    """Processes that train together: a number, or fewest..most, e.g. 2..8, to continue with what is
+    available.
     """
     cpus: float = Field(default=1, gt=0)
     """CPU cores of a worker, and threads (at least one)."""
     gpus: float = Field(default=0, ge=0)
     """GPUs of a worker."""
     wait: bool = False
-    """Wait for machines that are still to come, where the cluster is too small now."""
+    """Wait for further machines, if the cluster is too small now."""
     seed: int = Field(default=0, ge=0)
-    """Initial weights, order of images and augmentation follow from it; a trial of a study brings
-    its own.
-    """
+    """Seed of initial weights, order of images and augmentation; a study's trial uses its own."""
     storage: str = "runs"
-    """Folder of the studies and trainings, or a storage, e.g. s3://bucket/path, which is then kept
-    in sync with ./runs; on several machines a storage, or a folder that all of them reach."""
+    """Folder of the studies and trainings, or a storage, e.g. s3://bucket/path, kept in sync with
+    ./runs; for several machines use a storage, or a folder shared by all of them.
+    """
     name: Name | None = None
-    """The training's name; by default made from what is trained and the data."""
+    """The training's name; by default derived from the model and the data."""
     address: str | None = None
-    """Ray cluster to join (auto, or host:port); by default one of this machine's own."""
+    """Ray cluster to join (auto, or host:port); by default a local one is started."""
 
     @field_validator("from_")
     @classmethod
@@ -124,7 +122,7 @@ class TrainingConfig(TrainingVerb):
         study, hash_, number = value.partition("#")
         if hash_ and not number.isdecimal():
             raise ValueError(
-                f"a trial is given by its number; Write e.g. {study}#0, or {study} for the winner"
+                f"a trial is named by its number; Write e.g. {study}#0, or {study} for the winner"
             )
         return check_name(study) + hash_ + number
 
@@ -142,27 +140,27 @@ class TrainingConfig(TrainingVerb):
 
 
 def study_of(config: TrainingConfig) -> StudyView | None:
-    """The study that the trial is taken from; None for a preset.
+    """The study of the trial; None for a preset.
 
     Raises:
-        UserError: neither or both of model and from, no such study, or a setting that from= would
-            leave unused.
+        UserError: neither or both of model and from, no such study, or a setting that has no effect
+            with from=.
     """
     if (config.model is None) == (config.from_ is None):
         raise ConfigError(
             "command line",
-            "one of model= and from= must be given",
+            "exactly one of model= and from= is required",
             "Write e.g. model=imixer_s16_224",
         )
     if config.from_ is None:
         return None
     if unused := sorted({"recipe", "seed"} & config.model_fields_set):
         got = ", ".join(f"{key}={getattr(config, key)}" for key in unused)
-        rule = f"{' and '.join(unused)} must come from the study, got {got}"
+        rule = f"{' and '.join(unused)} must not be set together with from=, got {got}"
         raise ConfigError(
             "command line",
             rule,
-            "Leave it out beside from=; train.*, optim.* and augment.* change the training",
+            "Leave it out with from=; train.*, optim.* and augment.* change the training",
         )
     place = Place.of(config.storage, config.from_.partition("#")[0])
     place.bring_journal()
@@ -170,14 +168,12 @@ def study_of(config: TrainingConfig) -> StudyView | None:
 
 
 def data_of_study(config: TrainingConfig, view: StudyView) -> DataConfig:
-    """The data settings of the study that a trial is taken from; what the command line says beside
-    them goes first.
-    """
+    """The data settings of the trial's study, overridden by those of the command line."""
     known = view.identity.origin.get("data", {}) or {
         "source": view.identity.data.get("source", config.data.source)
     }
     fields = DataConfig.model_fields
-    # Without the defaults: what is given and has no effect is said, and nobody gave those.
+    # Without the defaults: ineffective settings are only reported if the user gave them.
     stored = {
         name: value
         for name, value in known.items()
@@ -190,11 +186,11 @@ def data_of_study(config: TrainingConfig, view: StudyView) -> DataConfig:
 def what_to_train(
     config: TrainingConfig, facts: DataFacts, fixed: dict[str, Any]
 ) -> ImageTrialConfig:
-    """The trial that the command line means.
+    """The trial that the command line refers to.
 
     Raises:
-        UserError: neither or both of model and from, an unknown one of either, a setting that
-            cannot be, or other data than the study's.
+        UserError: neither or both of model and from, an unknown model or study, an invalid setting,
+            or different data than the study's.
     """
     view = study_of(config)
     if config.epochs is not None:
@@ -231,7 +227,7 @@ def what_to_train(
 
 
 def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
-    """Train what ``config`` describes to its end, and write the model.
+    """Run the training that ``config`` describes to its end, and write the model.
 
     Raises:
         UserError: the user must act.
@@ -249,7 +245,7 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
             f"{config.data.split_seed}"
         )
         if given:
-            said = f"data as in study {view.identity.name}, but for {given}"
+            said = f"data as in study {view.identity.name}, except {given}"
         console.print(said, markup=False)
     else:
         config = config.model_copy(update={"data": viewed(config.data, config.recipe)})
@@ -279,7 +275,7 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
                 _run(config, trial, facts, owned, console)
     except KeyboardInterrupt:
         signals.saving()
-        raise Interrupted("Saved. Run the same command to go on.") from None
+        raise Interrupted("Saved. Run the same command to resume.") from None
     finally:
         lock.release()
 
@@ -304,7 +300,7 @@ def _run(
         raise ResourceError(
             "workers",
             rule,
-            "Give fewer, join a larger cluster with address=…, or wait=true for one that grows",
+            "Set fewer, join a larger cluster with address=…, or set wait=true for one that grows",
         )
     job = Job(
         number=0,
@@ -338,13 +334,14 @@ def _run(
 
 
 def require_same(file: Path, trial: ImageTrialConfig, data: Mapping[str, Any]) -> str:
-    """Keep what is trained in ``file``, and refuse another training in the same folder.
+    """Record the training's settings in ``file``, and refuse a different training in the same
+    folder.
 
     Returns:
-        What is to be said of how the data was compared; empty where nothing is.
+        A note on how the data was compared; empty if nothing is.
 
     Raises:
-        ConfigError: the folder holds another training; the message says what differs.
+        ConfigError: the folder contains a different training; the message lists the differences.
     """
     now = flatten(json.loads(trial.model_dump_json()))
     free = {
@@ -357,7 +354,7 @@ def require_same(file: Path, trial: ImageTrialConfig, data: Mapping[str, Any]) -
     }
     said = ""
     if file.exists():
-        # Settings that came in later had their defaults then.
+        # Settings added later had their defaults then.
         defaults = ImageTrialConfig(model=trial.model).model_dump(mode="json", exclude={"model"})
         before = flatten(defaults) | json.loads(file.read_text(encoding="utf-8"))
         begun = {
@@ -374,8 +371,7 @@ def require_same(file: Path, trial: ImageTrialConfig, data: Mapping[str, Any]) -
         said = accepted_by_names(data, begun)
         if lines:
             rule = (
-                f"the settings must be those of the saved training, got (requested != saved) "
-                f"{'; '.join(lines)}"
+                f"settings differ from the saved training (requested != saved): {'; '.join(lines)}"
             )
             raise ConfigError(
                 str(file.parent), rule, "Use another name, name=<name>, or revert the change"
@@ -389,8 +385,7 @@ def require_same(file: Path, trial: ImageTrialConfig, data: Mapping[str, Any]) -
 def main(words: Sequence[str]) -> None:
     """Read the command line and train."""
     signals.begin()
-    # The word model= names a preset, words below model. are settings of it: kept apart while they
-    # are read.
+    # model= names a preset, keys below model. are its settings: separated while parsing.
     values = read_words(words, TrainingConfig, SETTINGS, {"data": "data.source", "model": _PRESET})
     fixed = flatten({section: values.pop(section) for section in SETTINGS if section in values})
     if _PRESET in values:

@@ -92,19 +92,19 @@ class TuneConfig(SearchVerb):
     data: DataConfig = DataConfig()
     """Images; data=<source> is short for data.source=<source>."""
     objective: str | None = Field(default=None, min_length=1)
-    """Metric to search for instead of the space's, or several: val_acc,params finds the best
-    compromises. After the first, a metric of the epochs, come costs: params, flops, memory,
-    latency."""
+    """Objective, overriding the space's; several for a Pareto search, e.g. val_acc,params. The
+    first is a metric reported every epoch, the others are costs: params, flops, memory, latency.
+    """
     direction: str | None = None
     """maximize or minimize, one per objective; costs are always minimized."""
     trials: int = Field(default=24, gt=0)
-    """Trials of the study in all; raise it to extend a finished search."""
+    """Total number of trials; raise it to extend a finished search."""
     budget: BudgetConfig = BudgetConfig()
-    """When the search ends before all its trials are over."""
+    """When the search ends before all its trials."""
     cost: CostConfig = CostConfig()
     """Prices."""
     fidelity: FidelityConfig = FidelityConfig()
-    """How long trials train, instead of what the space's file says."""
+    """How long trials train, overriding the space's file."""
     dry_run: bool = False
     """Print the plan (rungs, expected epochs, time and money, share of infeasible configurations)
     and start nothing.
@@ -116,49 +116,50 @@ class TuneConfig(SearchVerb):
     one_epoch or none.
     """
     prior: dict[str, Any] = Field(default_factory=dict)
-    """Values that are expected to be good, by parameter, e.g. prior.optim.lr=2e-3; their weight
-    fades as trials come in.
+    """Values expected to be good, by parameter, e.g. prior.optim.lr=2e-3; their weight fades as
+    trials finish.
     """
     warm_start: Name | None = None
-    """Another study (its name, beside this one) whose trials the sampler learns from."""
+    """Name of another study in the same storage whose trials the sampler learns from."""
     seed: int = Field(default=0, ge=0)
-    """The study's seed; everything random follows from it."""
+    """The study's seed, from which all randomness is derived."""
     recipe: str = "default"
-    """Recipe under the space's values: default, imixer or paramixer (as the authors trained), or
-    paper: the families' own.
+    """Base recipe below the space's values: default, imixer or paramixer (the authors' settings),
+    or paper (that of the family's paper).
     """
     storage: str = "runs"
-    """Folder of the studies, or a storage, e.g. s3://bucket/path, which is then kept in sync with
-    ./runs: for machines that may be lost, and for workers on several machines."""
+    """Folder of the studies, or a storage, e.g. s3://bucket/path, kept in sync with ./runs: for
+    preemptible machines, and for workers on several machines.
+    """
     study: Name | None = None
-    """Name of the study; by default made from space and data."""
+    """Name of the study; by default derived from space and data."""
     database: str | None = None
-    """Optuna storage URL, e.g. sqlite:///study.db, instead of the study's journal."""
+    """Optuna storage URL, e.g. sqlite:///study.db, to use instead of the study's journal."""
     trial: TrialResources = TrialResources()
-    """What a trial is given."""
+    """The resources of a trial."""
     constraint: Constraint = Constraint()
     """Hard limits on a configuration's cost."""
     checkpoint: CheckpointConfig = CheckpointConfig()
-    """Whose checkpoints are kept."""
+    """Which checkpoints are kept."""
     address: str | None = None
-    """Ray cluster to join (auto, or host:port); by default one of this machine's own."""
+    """Ray cluster to join (auto, or host:port); by default a local one is started."""
     finish: FinishConfig = FinishConfig()
     """What is done for the winner."""
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A search of which all is checked that can be before anything is begun or written.
+    """A search after all checks that are possible before anything is started or written.
 
     Attributes:
         identity: the study.
-        facts: what it is trained on.
+        facts: of its data.
         budget: when it stops.
-        place: where the study is.
-        begun: the study as it is, where it has begun.
+        place: location of the study.
+        begun: the existing study, if any.
         prior: values that are expected to be good.
-        warm: the study to learn from, where one was named.
-        first: a configuration that would be trained.
+        warm: the study to learn from, if any.
+        first: an example of a configuration to train.
     """
 
     identity: Identity
@@ -181,7 +182,7 @@ def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
 
     Args:
         config: the settings.
-        fixed: dotted settings of the trials that are not to be searched.
+        fixed: trial settings to fix instead of searching them, by dotted name.
 
     Raises:
         UserError: the user must act.
@@ -313,12 +314,12 @@ def _plan(config: TuneConfig, ready: _Prepared, console: Console) -> None:
         note = (
             ""
             if config.trial.concurrent
-            else "; planned with 1 trial at once, trial.concurrent=… plans with more"
+            else "; planned with 1 trial at once, set trial.concurrent=… for more"
         )
         console.print(
             (
-                f"address={config.address}: not asked, so whether trials fit the cluster was not "
-                f"checked{note}"
+                f"address={config.address}: not contacted, so it was not checked whether trials "
+                f"fit the cluster{note}"
             ),
             markup=False,
         )
@@ -393,7 +394,7 @@ def _run(
             finish_winner(dispatcher, config.trial, config.finish, places, console.print)
             dispatcher.checkpoints.settle()
         finally:
-            # a full disk has been told of already
+            # a full disk has already been reported
             with signals.held(), contextlib.suppress(UserError, OSError):
                 dispatcher.note_seconds()
                 board.close()

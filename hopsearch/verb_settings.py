@@ -1,5 +1,5 @@
-"""What the verbs that train take beside their own settings: those of a trial, and the names that
-``--help`` lists for them.
+"""Settings of the training verbs in addition to their own: those of a trial, and the names listed
+in ``--help``.
 """
 
 from typing import ClassVar, TypeVar
@@ -38,7 +38,7 @@ class SearchVerb(TrainingVerb):
 
     @classmethod
     def listings(cls) -> dict[str, list[tuple[str, str]]]:
-        """Spaces, samplers, rules of early stopping and recipes, by name."""
+        """Spaces, samplers, early-stopping rules and recipes, by name."""
         return {
             "Search spaces": [(name, about_space(name)) for name in list_spaces()],
             "Samplers (sampler=)": [(", ".join(SAMPLERS), "")],

@@ -105,52 +105,51 @@ LAYOUTS = {
         data={"source": "{root}", "test": "{root}/test"},
     ),
     "train, val, validation": Layout(
-        ("train", "val", "validation"), refused="one folder must hold the validation images"
+        ("train", "val", "validation"),
+        refused="exactly one folder must contain the validation images",
     ),
-    "test without train": Layout(("test", "pictures"), refused="must have train/ too"),
-    "other languages": Layout(("trening", "prøve"), refused="look like parts of a split"),
-    "folds": Layout(("fold1/train", "fold2/train"), refused="look like parts of a split"),
-    "places": Layout(("north/images", "south/images"), refused="look like parts of a split"),
+    "test without train": Layout(("test", "pictures"), refused="must also have train/"),
+    "other languages": Layout(("trening", "prøve"), refused="look like splits"),
+    "folds": Layout(("fold1/train", "fold2/train"), refused="look like splits"),
+    "places": Layout(("north/images", "south/images"), refused="look like splits"),
     "train, test, more": Layout(
-        ("train", "test", "more"), refused="must be called val or test, got 'more'"
+        ("train", "test", "more"), refused="must be named val or test, got 'more'"
     ),
-    "val_test": Layout(("train", "val_test"), refused="must be called val or test, got 'val_test'"),
+    "val_test": Layout(("train", "val_test"), refused="must be named val or test, got 'val_test'"),
     "test without classes": Layout(
-        ("train",), flat=("test",), refused="test images must lie in class folders"
+        ("train",), flat=("test",), refused="test images must be in class folders"
     ),
     "parts without classes": Layout(
-        (), flat=("train", "test"), refused="train/ must hold a folder for each class"
+        (), flat=("train", "test"), refused="train/ must contain one folder per class"
     ),
-    "a class called test": Layout(
-        ("",), flat=("test",), refused="test/ is called like a part of a split"
-    ),
+    "a class called test": Layout(("",), flat=("test",), refused="test/ is named like a split"),
     "flat parts beside the classes": Layout(
         ("",),
         flat=("train_images", "test_images"),
-        refused="test_images/ is called like a part of a split",
+        refused="test_images/ is named like a split",
     ),
     "flat sets beside the classes": Layout(
         ("",),
         flat=("training_set", "test_set"),
-        refused="test_set/ is called like a part of a split",
+        refused="test_set/ is named like a split",
     ),
     "flat images_val beside the classes": Layout(
         ("",),
         flat=("images_train", "images_val"),
-        refused="images_val/ is called like a part of a split",
+        refused="images_val/ is named like a split",
     ),
     "flat years beside the classes": Layout(
-        ("",), flat=("train2017", "val2017"), refused="val2017/ is called like a part of a split"
+        ("",), flat=("train2017", "val2017"), refused="val2017/ is named like a split"
     ),
     "flat seg_test beside the classes": Layout(
-        ("",), flat=("seg_train", "seg_test"), refused="seg_test/ is called like a part of a split"
+        ("",), flat=("seg_train", "seg_test"), refused="seg_test/ is named like a split"
     ),
     "flat testimages beside the classes": Layout(
-        ("",), flat=("testimages",), refused="testimages/ is called like a part of a split"
+        ("",), flat=("testimages",), refused="testimages/ is named like a split"
     ),
     "parts below the classes": Layout(
         ("",),
-        refused="parts of a split must lie above the classes",
+        refused="split folders must be above the class folders",
         classes={"": {"cat/train": 3, "cat/test": 3, "dog/train": 3}},
     ),
     "test with other classes": Layout(

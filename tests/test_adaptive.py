@@ -292,7 +292,7 @@ def test_a_study_says_it_and_can_be_audited(tmp_path, noisy, workers):
     assert bool(told) == noisy
     if noisy:
         assert told[0].epoch == 1
-        assert "all go on to epoch 3" in told[0].words((1, 3, 9, 27))
+        assert "all continue to epoch 3" in told[0].words((1, 3, 9, 27))
 
 
 def test_an_audit_finds_what_does_not_follow(tmp_path):
@@ -304,7 +304,7 @@ def test_an_audit_finds_what_does_not_follow(tmp_path):
         study.note(JUDGEMENTS, stored([Judgement(1, True, 0.0, 12, 20, RULE)]))
         lines = StudyView(study.folder, study.optuna, study.identity).audit()
     assert lines[0].startswith("epoch 1: recorded Judgement(epoch=1, skipped=True")
-    assert "not noted" in lines[1]
+    assert "not recorded" in lines[1]
 
 
 class Swapped(Noisy):
@@ -385,7 +385,7 @@ def test_the_time_left_is_of_a_rung_that_stays_skipped(tmp_path):
 
 
 LOST = re.compile(
-    r"hat was found of epoch 1 \(τ \S+ ± \S+, \d+ trials\) no longer applies: pruner=(\w+) does "
+    r"he finding about epoch 1 \(τ \S+ ± \S+, \d+ trials\) no longer applies: pruner=(\w+) does "
     r"not measure whether"
 )
 
@@ -442,7 +442,7 @@ def test_what_one_rule_found_does_not_hold_for_the_next(tmp_path, other):
             )
             for text in told_of(tmp_path, study) if other in ("none", "asha") else ():
                 assert LOST.search(text)[1] == other
-                assert "ll go on to epoch" not in text
+                assert "ll continue to epoch" not in text
     assert len(said) == 1, "once"
     assert LOST.search(said[0])[1] == other
     assert StudyView.open(tmp_path / "test").audit() == []
@@ -461,7 +461,7 @@ def test_a_rule_that_measures_says_again_what_another_did_not_know(tmp_path):
         assert study.audit() == []
         Simulation(study, Noisy(True), 4, 40).run()
         assert study.audit() == []
-    assert [words for words in said if "all go on to epoch 3" in words] == said != []
+    assert [words for words in said if "all continue to epoch 3" in words] == said != []
 
 
 def test_judgements_without_a_decision_are_audited(tmp_path):
@@ -528,10 +528,10 @@ def test_words():
     judgement = Judgement(1, True, 0.02, 31, 40, RULE)
     assert (
         judgement.words(rungs)
-        == "epoch 1 ranks no better than chance (τ 0.02 ± 0.13, 31 trials): all go on to epoch 3"
+        == "epoch 1 ranks no better than chance (τ 0.02 ± 0.13, 31 trials): all continue to epoch 3"
     )
     assert (
-        Judgement(3, True, -0.5, 31, 40, RULE).words(rungs).endswith(": all go on to epoch 9")
+        Judgement(3, True, -0.5, 31, 40, RULE).words(rungs).endswith(": all continue to epoch 9")
     )  # the first is compared at still
     assert (
         Judgement(1, True, 0.3, 31, 40, RULE)
@@ -540,7 +540,8 @@ def test_words():
     )
     assert (
         Judgement(1, False, 0.6, 31, 40, RULE).words(rungs)
-        == "epoch 1 ranks after all (τ 0.60 ± 0.10, 31 trials): comparing there again"
+        == "epoch 1 predicts the ranking after all (τ 0.60 ± 0.10, 31 trials): comparing there "
+        "again"
     )
 
 
@@ -599,7 +600,7 @@ def test_a_real_search_says_that_its_first_rung_is_noise(tmp_path, noisy):
         " ".join(told),
     ]
     assert [
-        bool(re.search(r"poch 1 ranks .* all go on to epoch 3", place)) for place in places
+        bool(re.search(r"poch 1 ranks .* all continue to epoch 3", place)) for place in places
     ] == [noisy] * 3
-    early = next((line for line in places[0].splitlines() if "all go on to" in line), "")
-    assert not noisy or places[0].index(early) < places[0].index("trials begun"), "while it runs"
+    early = next((line for line in places[0].splitlines() if "all continue to" in line), "")
+    assert not noisy or places[0].index(early) < places[0].index("trials started"), "while it runs"

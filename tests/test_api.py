@@ -109,7 +109,7 @@ def test_a_mistake_names_the_setting():
         hopsearch.search(space="imixer", samplr="gp")
     with pytest.raises(
         ConfigError,
-        match=r"search\(\): dry_run: must be False where a study is to be returned, got True",
+        match=r"search\(\): dry_run: must be False, since a study is returned, got True",
     ):
         hopsearch.search(space="imixer", dry_run=True)
 

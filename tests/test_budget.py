@@ -39,10 +39,14 @@ def study(tmp_path):
     ("budget", "spent", "left"),
     [
         (Budget(9, seconds=100), "", "40s"),
-        (Budget(9, seconds=60), "the time budget of 1m is spent", "0s"),
-        (Budget(9, epochs=6), "the budget of 6 epochs is spent", "0 epochs"),
+        (Budget(9, seconds=60), "the time budget of 1m is used up", "0s"),
+        (Budget(9, epochs=6), "the budget of 6 epochs is used up", "0 epochs"),
         (Budget(9, epochs=7), "", "1 epochs"),
-        (Budget(9, gpu_hours=3, gpus=2), "the budget of 3 GPU-hours is spent", "0.00 GPU-hours"),
+        (
+            Budget(9, gpu_hours=3, gpus=2),
+            "the budget of 3 GPU-hours is used up",
+            "0.00 GPU-hours",
+        ),
         (Budget(9, gpu_hours=4, gpus=2), "", "1.00 GPU-hours"),
         (Budget(9, money=3, per_hour=2), "the cost limit of 3 is reached", "a cost of 0.00"),
         (Budget(9, money=3.5, per_hour=2), "", "a cost of 0.50"),
@@ -132,7 +136,7 @@ def test_a_plateau_is_reached_where_trials_wait(tmp_path, pruner):
             "the last 23% of budget.cost=3.9 is reserved for",
             "budget.cost=",
         ),
-        (9, {"epochs": 6}, "the budget of 6 epochs is spent", "budget.epochs="),
+        (9, {"epochs": 6}, "the budget of 6 epochs is used up", "budget.epochs="),
     ],
 )
 def test_a_quarter_of_a_budget_at_most_is_kept_for_trials_that_tie(
@@ -210,7 +214,7 @@ def test_a_dry_run_starts_nothing(tmp_path, monkeypatch, capsys):
         ),
         said,
     )
-    assert "% of 200 drawn at random" in said
+    assert "% of 200 random draws" in said
     assert ", a cost of " in said
     assert not (tmp_path / "runs").exists()
 
@@ -303,19 +307,19 @@ def test_a_plan_takes_off_what_is_done(tell):
     )
     assert "budget.epochs=15 ends it first, after about 3 of these 6 epochs (50%)" in said
     code, said = tell(*words, "recipe=paper")
-    assert (code, "the settings must be those of the saved study" in said) == (MISTAKE, True)
+    assert (code, "settings differ from the saved study" in said) == (MISTAKE, True)
 
 
 def test_a_plan_tells_what_finishing_adds(tell):
     said = tell(*SMALL, "dry_run=true")[1]
     assert re.search(
         (
-            r"finishing: the winner is trained to 3 epochs where it has fewer, [\d.]+ \w+ at most, "
+            r"finishing: the winner is trained to 3 epochs if it has fewer, [\d.]+ \w+ at most, "
             r"and tested, outside all budgets"
         ),
         said,
     )
-    assert "trained again" not in said
+    assert "retrained" not in said
     words = [
         *SMALL,
         "dry_run=true",
@@ -328,13 +332,13 @@ def test_a_plan_tells_what_finishing_adds(tell):
         r"at once; the winner is"
     )
     said = tell(*words)[1]
-    assert re.search(rf"trials that tie are trained again, at most {epochs}", said)
-    assert "is kept for that" not in said
+    assert re.search(rf"tied trials are retrained, at most {epochs}", said)
+    assert "is reserved for that" not in said
     assert (
-        "with 2 at once; a budget's last quarter at most is kept for that; the winner"
+        "with 2 at once; at most the last quarter of a budget is reserved for that; the winner"
         in tell(*words, "budget.time=1h")[1]
     )
-    assert "finishing: none (finish=false)" in tell(*SMALL, "dry_run=true", "finish=false")[1]
+    assert "finishing: off (finish=false)" in tell(*SMALL, "dry_run=true", "finish=false")[1]
 
 
 def test_a_plan_of_a_finished_search_knows_which_trials_tie(tell, tmp_path):
@@ -350,7 +354,7 @@ def test_a_plan_of_a_finished_search_knows_which_trials_tie(tell, tmp_path):
         "repeats", {f"{number}:{repeat}": spent for number in (0, 1, 2) for repeat in (1, 2)}
     )
     stored.optuna.set_user_attr("winner", {"trial": 1, "epochs": 3})
-    assert "finishing: nothing is left, the winner is trial 1" in tell(*words)[1]
+    assert "finishing: nothing left to do, the winner is trial 1" in tell(*words)[1]
 
 
 def test_a_plan_of_a_study_in_a_database(tell, tmp_path):
@@ -377,9 +381,9 @@ def test_a_plan_of_a_finished_study(tell):
 def test_old_words_are_understood_and_said_to_be_old(tell, old, new):
     code, said = tell(*SMALL, "dry_run=true", old)
     key = old.partition("=")[0]
-    assert (code, said.count(f"{key}= is an old name of budget.{key}=")) == (DONE, 1)
+    assert (code, said.count(f"{key}= is the old name of budget.{key}=")) == (DONE, 1)
     assert new in said
-    assert ("all trials together, train.epochs= is how long each trains" in said) == (
+    assert ("all trials together, while train.epochs= is the length of each" in said) == (
         key == "epochs"
     )
     code, said = tell(*SMALL, "dry_run=true", old, new)
@@ -400,7 +404,7 @@ def test_old_words_of_the_python_call():
         "prior": {"optim.lr": 1e-3},
     }
     with pytest.raises(
-        ConfigError, match=r"budget\.time: must be given once, got also its old name time"
+        ConfigError, match=r"budget\.time: must be given only once, got also its old name time"
     ):
         modern({"time": "15m", "budget": {"time": "2h"}}, "search()")
 
@@ -446,7 +450,7 @@ def test_what_a_machine_alone_has_not(tell):
     code, said = tell(*SMALL, "trial.gpus=1", "dry_run=true", "address=auto")
     assert (
         code,
-        "address=auto: not asked, so whether trials fit the cluster was not checked" in said,
+        "address=auto: not contacted, so it was not checked whether trials fit the cluster" in said,
     ) == (DONE, True)
     assert torch.cuda.is_available() or "at the speed of this machine without a GPU" in said
 
@@ -469,25 +473,26 @@ def test_an_epoch_is_timed_with_the_threads_of_a_trial(tell, monkeypatch):
     [
         (
             ["objective=val_accuracy"],
-            "objective: must be a metric of the epochs, got 'val_accuracy'. Did you mean val_acc?",
+            "objective: must be a metric reported every epoch, got 'val_accuracy'. Did you mean "
+            "val_acc?",
         ),
         (
             ["objective=fixed_point/residual/mean"],
             "which imixer with n_iter 0 has not. Use one of val_acc, ",
         ),
         (["prior.optim.lr=99"], "prior: optim.lr: must be a number from 0.0003 to 0.01"),
-        (["warm_start=nosuch"], "runs/nosuch: must hold a study"),
+        (["warm_start=nosuch"], "runs/nosuch: must contain a study"),
         (
             ["warm_start=nosuch", "sampler=qmc"],
-            "must be one that learns from another study, got qmc. Take sampler=tpe_gp or",
+            "must support learning from another study, got qmc. Use sampler=tpe_gp or",
         ),
         (
             ["prior.model.depth=2"],
-            "a prior must be for a searched parameter, got one for a parameter that is fixed to 2",
+            "a prior needs a searched parameter, got one that is fixed to 2",
         ),
         (
             ["prior.model.n_power=4", "model.n_power=4"],
-            "got one for a parameter that is fixed to 4",
+            "got one that is fixed to 4",
         ),
         (
             ["prior.model.n_iter=2", "sampler=grid"],
@@ -499,9 +504,9 @@ def test_an_epoch_is_timed_with_the_threads_of_a_trial(tell, monkeypatch):
         (["trial.gpus=64"], "trial.gpus: a machine of the cluster must have 64 GPU for a worker"),
         (
             ["constraint.max_params=10"],
-            "some configuration must meet the constraints, got none in 500 random ones",
+            "some configuration must satisfy the constraints, got none in 500 random ones",
         ),
-        (["budget.gpu_hours=1"], "trials must have GPUs for a budget of them"),
+        (["budget.gpu_hours=1"], "a GPU budget needs trials with GPUs"),
     ],
 )
 def test_a_dry_run_refuses_what_the_search_does_and_neither_leaves_anything(
@@ -548,13 +553,13 @@ def test_a_warm_start_that_comes_too_late(tell):
         ),
         (
             ["budget.gpu_hours=1"],
-            "trials must have GPUs for a budget of them, got trial.gpus=0. Give trial.gpus=1",
+            "a GPU budget needs trials with GPUs, got trial.gpus=0. Set trial.gpus=1",
         ),
         (
             ["budget.cost=5"],
-            "budget.cost: needs a price, got no cost.per_hour. Give cost.per_hour=",
+            "budget.cost: needs a price, got no cost.per_hour. Set cost.per_hour=",
         ),
-        (["objective="], "command line: objective must have a value, got nothing after its ="),
+        (["objective="], "command line: objective must have a value, got nothing after ="),
         (["warm_start="], "command line: warm_start must have a value"),
         (
             ["budget.time=5"],

@@ -303,8 +303,9 @@ class TestCheckpoints:
         assert weights(study.folder) == [1, 2]
         assert said == [
             "checkpoint.quota: the study's checkpoints must fit 2 kB, got 3.5 kB: 2.5 kB of "
-            "trials that run, 1 kB of the best "
-            "that has ended. A restart or the winner needs them, so they stay. Raise it, or lower "
+            "running trials, 1 kB of the best finished trial. They are needed for a restart or the "
+            "winner, so they are kept. Raise "
+            "it, or lower "
             "trial.concurrent"
         ]
 
@@ -320,8 +321,8 @@ class TestCheckpoints:
             keeper, said = self.keeper(study, keep=1)
             keeper.settle()
             assert said[-1] == (
-                "checkpoints of trials 0 could not be removed yet, got: stale file handle; the "
-                "next run sweeps them"
+                "could not delete the checkpoints of trials 0 (stale file handle); the next run "
+                "retries"
             )
         keeper.settle()
         assert weights(study.folder) == [1]
@@ -402,7 +403,7 @@ class TestInAStorage:
                 keeper = Checkpoints(study, place, CheckpointConfig(keep=1), journal, said.append)
                 keeper.settle()
             assert self.stored(place) == [0, 1]
-            assert "could not be removed yet, got: s3: must be reachable" in said[-1]
+            assert "(s3: must be reachable" in said[-1]
             keeper.settle()
             assert self.stored(place) == [1]
 
@@ -458,13 +459,13 @@ class TestWords:
         show(view, make_console())
         again = "python -m hopsearch.train from=test#"
         assert (
-            f"weights are kept for trials 1; {again}<trial> trains another one again"
+            f"weights are kept for trials 1; {again}<trial> retrains another one"
             in capsys.readouterr().out
         )
-        dropped = r"none: dropped when it had ended, by checkpoint\.keep or checkpoint\.quota"
+        dropped = r"none: deleted when it ended, by checkpoint\.keep or checkpoint\.quota"
         rule = (
-            rf"0000: the trial's weights must be there, got {dropped}. Weights are kept for "
-            rf"trials 1; {again}0 trains it again"
+            rf"0000: the trial's weights must exist, got {dropped}. Weights are kept for "
+            rf"trials 1; {again}0 retrains it"
         )
         with pytest.raises(StudyError, match=rule):
             export.write_export(view, tmp_path / "m", 0)
@@ -476,7 +477,7 @@ class TestWords:
         assert page.count('<td class="word">dropped</td>') == 1
         assert page.count('<a href="trials/0001/">checkpoints</a>') == 1
         assert '"kept": [1], "dropped": [0]' in page
-        assert f"{again}&lt;trial&gt; trains one again" in page
+        assert f"{again}&lt;trial&gt; retrains one" in page
 
 
 def test_of_a_real_search(searched):

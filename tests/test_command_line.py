@@ -47,7 +47,7 @@ def tell(tmp_path, monkeypatch, capsys):
         (
             "HOPSEARCH_CACHE",
             "~nobody-here/cache",
-            "HOPSEARCH_CACHE: ~ must stand for a home directory, got '~nobody-here/cache'",
+            "HOPSEARCH_CACHE: ~ must expand to a home directory, got '~nobody-here/cache'",
         ),
     ],
 )
@@ -77,7 +77,8 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(monkeypatch, tmp_path):
     monkeypatch.setenv("HOPSEARCH_CACHE", str(tmp_path / "file"))
     with pytest.warns(
         UserWarning,
-        match=r"file: decoded images cannot be kept \(.*\); they are decoded at every start",
+        match=r"file: decoded images cannot be cached \(.*\); they are decoded again at every "
+        r"start",
     ):
         assert load(DataConfig(source=str(tmp_path / "images"), image_size=8)).facts.n_train
 
@@ -98,7 +99,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(monkeypatch, tmp_path):
         ),
         (
             ["space=mlpmixer"],
-            "Known: asymmixer, hopfield, imixer, mixer, paramixer, symmixer; or give the path",
+            "Known: asymmixer, hopfield, imixer, mixer, paramixer, symmixer; or set the path",
         ),
         (
             ["space=mixer", "model.h_ratio=2"],
@@ -110,7 +111,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(monkeypatch, tmp_path):
         ),
         (
             ["space=mixer", "model.patch_size=3"],
-            "command line: model.patch_size: patch_size must divide image_size, got 3 and 8. Give "
+            "command line: model.patch_size: patch_size must divide image_size, got 3 and 8. Set "
             "model.patch_size=1, 2, 4 or 8, or data.image_size=6 or 9",
         ),
         (
@@ -119,27 +120,29 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(monkeypatch, tmp_path):
         ),
         (
             ["space=imixer", "model=4"],
-            "command line: model: is a group of settings, got 4. Give one of them: model.<name>",
+            "command line: model: is a group of settings, not a single one, got 4. Set one of "
+            "them: model.<name>",
         ),
         (
             ["space=imixer", "optim=adam"],
-            "command line: optim: is a group of settings, got 'adam'. Give one of them: optim.<",
+            "command line: optim: is a group of settings, not a single one, got 'adam'. Set one of "
+            "them: optim.<",
         ),
         (
             ["space=imixer", "model.depth.x=3"],
-            "command line: model.depth.x: unknown key. model.depth takes one value",
+            "command line: model.depth.x: unknown key. model.depth takes a single value",
         ),
         (
             ["space=imixer", "augment.mixup.x=1"],
-            "command line: augment.mixup.x: unknown key. augment.mixup takes one value",
+            "command line: augment.mixup.x: unknown key. augment.mixup takes a single value",
         ),
         (["space=imixer", "train.epochs=1.5"], "command line: train.epochs: "),
         (["space=imixer", "lr=0.1"], "lr: unknown key. Did you mean optim.lr?"),
         (
             ["space=imixer", "model.family=paramixer"],
             (
-                "model.family=paramixer was given, for which this space was not written: give "
-                "model.n_iter= too, or take another"
+                "this space was not written for model.family=paramixer: set model.n_iter= too, or "
+                "use another"
             ),
         ),
         (
@@ -150,7 +153,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(monkeypatch, tmp_path):
         (["space=imixer", "train.epochs=many"], "command line: train.epochs: "),
         (
             ["space=imixer", "model.image_size=64"],
-            "command line: model.image_size: comes from the data, which have 8, got 64",
+            "command line: model.image_size: is determined by the data, which have 8, got 64",
         ),
         (["space=imixer", "modl.depth=4"], "command line: modl: unknown key. Did you mean model?"),
         (
@@ -159,17 +162,18 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(monkeypatch, tmp_path):
         ),
         (
             ["space=imixer", "objective=val_ac"],
-            "command line: objective: must be a metric of the epochs, got 'val_ac'. Did",
+            "command line: objective: must be a metric reported every epoch, got 'val_ac'. Did",
         ),
         (
             ["space=imixer", "objective=val_acc,parms"],
-            "command line: objective: after the first must be what a model costs",
+            "command line: objective: after the first must be a cost",
         ),
         (["space=imixer", "direction=up"], "command line: direction: must be maximize or minimize"),
         (["space=imixer", "prior.optim.lrr=1"], "prior: optim.lrr: unknown parameter"),
         (
             ["space=imixer", "--trials=3"],
-            "command line: settings are written without dashes, got '--trials=3'. Write trials=3",
+            "command line: settings are written without leading dashes, got '--trials=3'. Write "
+            "trials=3",
         ),
         (["space=imixer", "sampler=tpee"], "Did you mean tpe? Known: cmaes, gp, grid"),
         (
@@ -179,14 +183,14 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(monkeypatch, tmp_path):
         (["space=imixer", "recipe=papers"], "Did you mean paper? Known: default"),
         (
             ["space=imixer", "data=/no/such/folder"],
-            "the image folder must exist, got nothing there. Check the path",
+            "the image folder does not exist. Check the path",
         ),
         (["space=imixer", "data=digit"], "Did you mean digits? Known: cifar10"),
         (
             ["space=imixer", "address=127.0.0.1:1"],
             "address: a Ray cluster must answer at 127.0.0.1:1",
         ),
-        (["imixer"], "every word must read key=value, got 'imixer'"),
+        (["imixer"], "every argument must have the form key=value, got 'imixer'"),
     ],
 )
 def test_a_mistake_is_a_sentence(tell, words, message):
@@ -231,7 +235,7 @@ def test_a_study_folder_that_cannot_be_made(tell, tmp_path):
 def test_a_report_without_a_study(tell, tmp_path):
     (tmp_path / "runs" / "non").mkdir(parents=True)
     (tmp_path / "runs" / "non" / "journal.log").write_text("{}")
-    assert "must hold a study, got no journal.log. Did you mean non? Known: non in runs" in tell(
+    assert "must contain a study, got no journal.log. Did you mean non? Known: non in runs" in tell(
         "study=none", verb=report, schema=report.ReportConfig
     )
 

@@ -46,7 +46,7 @@ class TestParse:
     @pytest.mark.parametrize(
         ("values", "message"),
         [
-            ({}, "here: name: must be given. Add name=…"),
+            ({}, "here: name: is required. Add name=…"),
             ({"name": "x", "rats": 1}, "here: rats: unknown key. Did you mean rate?"),
             (
                 {"name": "x", "inner": {"dpth": 1}},

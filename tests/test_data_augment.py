@@ -269,7 +269,7 @@ def test_a_gpu_is_never_waited_for():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"randaugment": "rand-9"}, "augment: randaugment: .*The papers' is rand-m9-mstd0.5-inc1"),
+        ({"randaugment": "rand-9"}, "augment: randaugment: .*The papers use rand-m9-mstd0.5-inc1"),
         (
             {"crop_pad": 2, "resized_crop": 0.5},
             "only one of crop_pad and resized_crop .* set crop_pad=0",

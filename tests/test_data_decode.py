@@ -158,7 +158,7 @@ def test_a_damaged_cache_is_made_again(folder, tmp_path, memory_limit, harm):
     forget()
     (array,) = (tmp_path / "cache").glob("*.npy")
     harm(array)
-    with pytest.warns(UserWarning, match="damaged; decoding again"):
+    with pytest.warns(UserWarning, match="corrupt; decoding again"):
         assert torch.equal(load(config).train.images_NCHW, images_NCHW)
     forget()
     assert torch.equal(load(config).train.images_NCHW, images_NCHW)
@@ -210,7 +210,9 @@ def full_disk(*_, **__):
 
 def test_a_full_disk_costs_a_warning_or_is_explained(folder, monkeypatch):
     monkeypatch.setattr(cache.os, "fsync", full_disk)
-    with pytest.warns(UserWarning, match="decoded images cannot be kept .No space left on device"):
+    with pytest.warns(
+        UserWarning, match="decoded images cannot be cached .No space left on device"
+    ):
         assert len(load(DataConfig(source=str(folder))).train)
     with pytest.raises(
         DataError,
@@ -221,7 +223,7 @@ def test_a_full_disk_costs_a_warning_or_is_explained(folder, monkeypatch):
 
 def test_a_cache_that_cannot_be_made_costs_a_warning(folder, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.warns(UserWarning, match="decoded images cannot be kept"):
+    with pytest.warns(UserWarning, match="decoded images cannot be cached"):
         load(DataConfig(source=str(folder), cache=str(tmp_path / "file" / "cache")))
 
 

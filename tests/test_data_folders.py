@@ -42,7 +42,7 @@ def test_pipes_and_sockets_called_like_images_are_passed_over_as_what_they_are(
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("z.png")
         found = facts(tmp_path)
-    assert line(found, "passed over") == "passed over: 5 special files (pipe, socket or device)"
+    assert line(found, "ignored") == "ignored: 5 special files (pipe, socket or device)"
     assert found.n_train + found.n_val + found.n_test == 18
 
 
@@ -51,7 +51,7 @@ def test_predict_refuses_a_pipe_instead_of_waiting_for_it(tmp_path):
     os.mkfifo(tmp_path / "x.png")
     with pytest.raises(
         DataError,
-        match=r"x\.png: must be an image file or a folder of them, got a pipe, .*Write it to",
+        match=r"x\.png: must be an image file or a folder of images, got a pipe, .*Save it to",
     ):
         predict.main(["model=nowhere", str(tmp_path / "x.png")])
 
@@ -67,8 +67,8 @@ def test_files_at_every_level_above_the_classes_are_counted_once(tmp_path):
         (photos / place / "read.me").write_text("x")
         (photos / place / ".hidden").write_text("x")
     photographs(photos / "set", {"train": 1})
-    assert line(facts(photos), "passed over") == (
-        "passed over: 5 .me (no image format that is read), 5 hidden, 1 images outside every "
+    assert line(facts(photos), "ignored") == (
+        "ignored: 5 .me (not a supported image format), 5 hidden, 1 images outside every "
         "class folder"
     )
 
@@ -78,8 +78,7 @@ def test_files_beside_classes_without_parts_are_counted_once(tmp_path):
     (photos / "labels.csv").write_text("a,b")
     (photos / ".git").mkdir()
     assert (
-        line(facts(photos), "passed over")
-        == "passed over: 1 .csv (no image format that is read), 1 hidden"
+        line(facts(photos), "ignored") == "ignored: 1 .csv (not a supported image format), 1 hidden"
     )
 
 
@@ -88,7 +87,7 @@ def test_files_in_folders_that_are_named_elsewhere_are_counted(tmp_path):
         photographs(tmp_path / part)
         (tmp_path / part / "list.txt").write_text("x")
     found = facts(tmp_path / "a", val=str(tmp_path / "b"), test=str(tmp_path / "c"))
-    assert line(found, "passed over") == "passed over: 3 .txt (no image format that is read)"
+    assert line(found, "ignored") == "ignored: 3 .txt (not a supported image format)"
 
 
 # Names that look alike
@@ -100,8 +99,7 @@ def test_classes_that_differ_in_case_or_spaces_alone_are_told(tmp_path):
     found = facts(tmp_path)
     assert line(found, "warning") == (
         "warning: 'Dog' and 'dog', 'sea lion' and 'sealion ' are different classes, though their "
-        "names differ in case or spaces "
-        "alone; if they are one, put the images together"
+        "names differ only in case or spaces; if they are the same class, merge the folders"
     )
     photographs(tmp_path / "other", {"Dog": 6, "cat": 6})
     assert not [one for one in facts(tmp_path / "other").summary if "warning" in one]
@@ -239,16 +237,16 @@ def test_folders_for_detection_and_segmentation_are_refused_with_what_is_expecte
         facts(tmp_path / "photos")
     text = str(caught.value)
     assert text.startswith(
-        f"{tmp_path / 'photos' / place}: images must lie in a folder for each class, got "
+        f"{tmp_path / 'photos' / place}: images must be in one folder per class, got "
     )
     assert held in text
-    assert "Lay the images out by class: <folder>/train/<class>/<image>" in text
+    assert "Arrange the images by class: <folder>/train/<class>/<image>" in text
 
 
 def test_a_validation_folder_for_detection_is_refused_wherever_it_is(tmp_path):
     photographs(tmp_path / "photos")
     exported(tmp_path / "boxes")
-    with pytest.raises(DataError, match=r"boxes/valid: images must lie in a folder for each class"):
+    with pytest.raises(DataError, match=r"boxes/valid: images must be in one folder per class"):
         facts(tmp_path / "photos", val=str(tmp_path / "boxes" / "valid"))
 
 

@@ -72,7 +72,7 @@ def test_a_study_that_read_val_as_its_test_part_is_refused_with_the_reason(photo
     shutil.move(photos / "test", photos / "val")
     now = asked(photos)
     old = {"source": str(photos), "image_size": 8, "fingerprint": "0" * 24}
-    assert "an older version split this folder otherwise" in data_difference(now, old)[-1]
+    assert "an older version split this folder differently" in data_difference(now, old)[-1]
 
 
 def test_a_training_of_names_and_sizes_goes_on_and_it_is_said(photos, tmp_path, tiny):

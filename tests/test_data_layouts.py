@@ -65,7 +65,7 @@ def test_a_layout_gives_the_right_split(name, tmp_path):
         assert LAYOUTS[name].data or not folder or f"({folder}/)" in said(found), (
             f"the summary says where {part} is from"
         )
-    for part, word in (("val", "validation part"), ("test", "test part")):
+    for part, word in (("val", "validation split"), ("test", "test split")):
         whole = (
             "all images"
             if part == "test" and "cut off all images" in said(found)
@@ -165,10 +165,10 @@ def test_the_summary_says_what_was_found(tmp_path):
         "data.split_seed: there is no test folder)"
     )
     assert lines[2] == "  largest class: cat, 59% of the training images"
-    assert "  data.val_fraction has no effect: that part is a folder" in lines
-    (passed,) = [line for line in lines if line.startswith("  passed over: ")]
+    assert "  data.val_fraction has no effect: that split is a folder" in lines
+    (passed,) = [line for line in lines if line.startswith("  ignored: ")]
     assert passed == (
-        "  passed over: 4 .heic, 1 .csv (no image format that is read), 1 hidden, 2 images "
+        "  ignored: 4 .heic, 1 .csv (not a supported image format), 1 hidden, 2 images "
         "outside every class folder, "
         "2 folders without images (notes/, train/fox/)"
     )
@@ -182,7 +182,7 @@ def test_a_class_without_images_that_can_be_read_is_refused(tmp_path):
         (tmp_path / "eel" / f"{number}.HEIC").write_bytes(b"apple")
     with pytest.raises(
         DataError,
-        match=r"eel: every class folder must hold images, this one has none, but 3 \.heic",
+        match=r"eel: every class folder must contain images, this one has none, but 3 \.heic",
     ):
         load(DataConfig(source=str(tmp_path)))
 
@@ -192,7 +192,8 @@ def test_a_class_of_links_to_another_class_is_refused(tmp_path):
     (tmp_path / "kitten").symlink_to("cat")
     with pytest.raises(
         DataError,
-        match="kitten: every class folder must hold images, this one has none, but links to images",
+        match="kitten: every class folder must contain images, this one has none, but links to "
+        "images",
     ):
         load(DataConfig(source=str(tmp_path)))
 
@@ -213,7 +214,8 @@ def test_a_class_of_val_or_test_that_train_has_not_is_refused(tmp_path):
     (tmp_path / "train" / "eel").mkdir()
     with pytest.raises(
         DataError,
-        match=r"val: the classes must be those of train/; not in train/: eel\. .*data\.val=none",
+        match=r"val: the classes must be the same as in train/; not in train/: eel\. "
+        r".*data\.val=none",
     ):
         load(DataConfig(source=str(tmp_path)))
 
@@ -226,7 +228,9 @@ def test_a_part_of_images_that_are_not_read_is_refused(tmp_path):
     )
     (tmp_path / "Test" / "cat" / "phone.HEIC").write_bytes(b"x")
     with pytest.raises(
-        DataError, match=r"Test: the test folder must hold images, got 1 \.heic .*data\.test=none"
+        DataError,
+        match=r"Test: the test folder must contain images, got 1 \.heic "
+        r".*data\.test=none",
     ):
         load(DataConfig(source=str(tmp_path), image_size=9))
     assert "folders without images (Test/" in said(
@@ -238,7 +242,9 @@ def test_a_part_that_lacks_classes_is_refused(tmp_path):
     photographs(tmp_path / "train", {"cat": 5, "dog": 5})
     photographs(tmp_path / "val", {"cat": 5})
     with pytest.raises(
-        DataError, match=r"val: the classes must be those of train/; missing dog\. .*data\.val=none"
+        DataError,
+        match=r"val: the classes must be the same as in train/; missing dog\. "
+        r".*data\.val=none",
     ):
         load(DataConfig(source=str(tmp_path)))
 
@@ -247,11 +253,9 @@ def test_a_part_that_lacks_classes_is_refused(tmp_path):
 def test_a_part_that_is_not_there_is_refused(part, tmp_path):
     photographs(tmp_path / "photos" / "held")
     photographs(tmp_path / "photos")
-    with pytest.raises(
-        DataError, match=f"got nothing there. Did you mean data.{part}=.*photos/held"
-    ):
+    with pytest.raises(DataError, match=f"does not exist. Did you mean data.{part}=.*photos/held"):
         load(DataConfig(source=str(tmp_path / "photos"), **{part: "held"}))
-    with pytest.raises(DataError, match="only an image folder has parts in other folders"):
+    with pytest.raises(DataError, match="only an image folder can have splits in other folders"):
         load(DataConfig(**{part: str(tmp_path)}))
 
 
@@ -283,9 +287,7 @@ def test_a_link_to_a_listed_image_is_passed_over(tmp_path):
     assert facts.n_train + facts.n_val == 16
     assert "16 second paths to a file listed already" in "\n".join(facts.summary)
     (tmp_path / "val").symlink_to("train")
-    with pytest.raises(
-        DataError, match=r"val: no images found .*links to images that are listed elsewhere"
-    ):
+    with pytest.raises(DataError, match=r"val: no images found .*links to images listed elsewhere"):
         load(DataConfig(source=str(tmp_path), image_size=9))
 
 
@@ -322,7 +324,7 @@ def test_accents_are_compared_as_they_look(tmp_path):
     assert found.facts.classes == (composed, "tea")
     assert found.read_test().labels_N.bincount().tolist() == [3, 3]
     photographs(tmp_path / "train", {apart: 2})
-    with pytest.raises(DataError, match="two folders are called 'café'"):
+    with pytest.raises(DataError, match="two folders are named 'café'"):
         load(DataConfig(source=str(tmp_path), image_size=9))
 
 

@@ -244,5 +244,5 @@ def test_notation():
     ],
 )
 def test_bad_notation_is_explained(text):
-    with pytest.raises(ValueError, match=r"The papers' is rand-m9-mstd0\.5-inc1"):
+    with pytest.raises(ValueError, match=r"The papers use rand-m9-mstd0\.5-inc1"):
         parse_policy(text)

@@ -219,11 +219,11 @@ def test_unknown_source():
     refused("cifer10:/data", "Did you mean cifar10")
     refused("", "got nothing")
     refused("digits:/data", "take no folder")
-    refused("imagenet", "needs the folder")
+    refused("imagenet", "needs its folder")
 
 
 def test_missing_folder(tmp_path):
-    refused(tmp_path / "nowhere", "nowhere: the image folder must exist, got nothing there")
+    refused(tmp_path / "nowhere", "nowhere: the image folder does not exist")
 
 
 def test_file_instead_of_folder(tmp_path):
@@ -257,7 +257,7 @@ def test_an_empty_folder_is_no_class_and_it_is_said(tmp_path):
     (root / "eel" / "notes.txt").write_text("none yet")
     refused(
         root,
-        r"eel: every class folder must hold images, this one has none, but 1 \.txt",
+        r"eel: every class folder must contain images, this one has none, but 1 \.txt",
         image_size=8,
     )
 
@@ -286,19 +286,19 @@ def test_a_test_fraction_that_leaves_too_little(tmp_path):
 def test_classes_of_test_and_train_differ(tmp_path):
     fill(tmp_path / "train", {"cat": 3, "dog": 3})
     fill(tmp_path / "test", {"cat": 3, "dgo": 3})
-    refused(tmp_path, "the classes must be those of train/; missing dog; not in train/: dgo")
+    refused(tmp_path, "the classes must be the same as in train/; missing dog; not in train/: dgo")
 
 
 def test_test_without_train(tmp_path):
-    refused(fill(tmp_path / "a", {"test": 3, "other": 3}), "test/ is called like a part of a split")
+    refused(fill(tmp_path / "a", {"test": 3, "other": 3}), "test/ is named like a split")
     fill(tmp_path / "b" / "test", {"cat": 3, "dog": 3})
-    refused(fill(tmp_path / "b", {"cat": 3, "dog": 3}), "test/ must have train/ too")
+    refused(fill(tmp_path / "b", {"cat": 3, "dog": 3}), "test/ must also have train/")
 
 
 def test_broken_link(tmp_path):
     fill(tmp_path, {"cat": 5, "dog": 5})
     (tmp_path / "cat" / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    refused(tmp_path, r"gone\.png: every listed image must be there")
+    refused(tmp_path, r"gone\.png: every listed image must exist")
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "fashion_mnist"])
@@ -314,7 +314,7 @@ def test_a_set_that_is_not_there_and_cannot_be_fetched(name, tmp_path, monkeypat
         monkeypatch.setattr(kind, "download", offline)
     refused(
         f"{name}:{tmp_path}/new",
-        f"{name}:.*/new: the set is not in the folder and cannot be downloaded: .*no network",
+        f"{name}:.*/new: the data set is not in the folder and cannot be downloaded: .*no network",
     )
 
 
@@ -353,7 +353,7 @@ def test_corrupt_images_are_skipped_and_told(tmp_path, memory_limit):
     for path in bad:
         path.write_bytes(b"broken")
     config = DataConfig(source=str(folder), on_corrupt="skip", memory_limit=memory_limit)
-    with pytest.warns(UserWarning, match=r"2 unreadable images are left out: .*\.JPG"):
+    with pytest.warns(UserWarning, match=r"2 unreadable images are skipped: .*\.JPG"):
         splits = load(config)
     assert sorted(splits.facts.skipped) == sorted(map(str, bad[:2]))
     assert (

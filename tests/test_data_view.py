@@ -281,7 +281,7 @@ def test_images_larger_than_can_be_trained_on_need_a_size(tmp_path):
         for number in range(3):
             Image.new("1", (4100, 4100)).save(tmp_path / label / f"{number}.png")
     with pytest.raises(
-        DataError, match=r"up to 4096 pixels a side, these have 4100\. Set data\.image_size"
+        DataError, match=r"at most 4096 pixels per side, got 4100\. Set data\.image_size"
     ):
         load(DataConfig(source=str(tmp_path)))
 

@@ -33,15 +33,15 @@ ADDRESSES = [
     ),
     (
         "sqlite:////nowhere/at/all/x.db",
-        "the folder of its file must exist, got nothing at /nowhere/at/all. Make it, or check",
+        "the folder of its file must exist, got nothing at /nowhere/at/all. Create it, or check",
     ),
     ("sqlite:///.", "must name a file, got a folder. Write e.g. database=sqlite:///study.db"),
     (
         "sqlite://",
-        "must name a file, got a database in memory, which ends with its process. Write e.g.",
+        "must name a file, got an in-memory database, which is lost with its process. Write e.g.",
     ),
-    ("sqlite:///:memory:", "must name a file, got a database in memory"),
-    ("sqlite:///file:x?mode=memory&uri=true", "must name a file, got a database in memory"),
+    ("sqlite:///:memory:", "must name a file, got an in-memory database"),
+    ("sqlite:///file:x?mode=memory&uri=true", "must name a file, got an in-memory database"),
 ]
 
 
@@ -103,7 +103,7 @@ def test_a_database_that_does_not_answer_is_one_line_without_its_password(tell):
         "hopsearch: database=postgresql+psycopg://bob:***@127.0.0.1:1/x: the database must "
         "answer, got: "
     )
-    assert line.endswith(". Check that it runs, and the address's parts")
+    assert line.endswith(". Check that it is running, and the address")
     assert "Connection refused" in line
     assert not [
         word for word in ("hunter2", "sqlalche.me", "OperationalError", "Traceback") if word in said
@@ -114,7 +114,8 @@ def test_looking_makes_no_database(tell, tmp_path):
     code, said = tell(report, report.ReportConfig, "study=x", "database=sqlite:///new.db")
     assert (
         code,
-        "database=sqlite:///new.db: must hold a study, got no file new.db. Check the path" in said,
+        "database=sqlite:///new.db: must contain a study, got no file new.db. Check the "
+        "path" in said,
     ) == (MISTAKE, True)
     assert list(tmp_path.iterdir()) == []
 
@@ -137,7 +138,8 @@ def test_tables_of_another_version(tmp_path):
         file.execute("UPDATE alembic_version SET version_num = 'v0.9.0.a'")
     with pytest.raises(
         UserError,
-        match=r"the database must be of this version, got: .* optuna .*Upgrade it, or start",
+        match=r"the database must have the schema of this version, got: .* optuna .*Upgrade it, or "
+        r"start",
     ):
         StudyView.open(tmp_path / "test", url)
 
@@ -158,6 +160,8 @@ def test_other_spellings_of_a_file_are_that_file(tmp_path):
 
 def test_braces_in_an_address(tmp_path):
     with pytest.raises(
-        ConfigError, match=r"braces in an address are Optuna's own, got 'x'\. Write %7B and %7D"
+        ConfigError,
+        match=r"braces in an address are reserved by Optuna, got 'x'\. Write %7B and "
+        r"%7D",
     ):
         StudyView.open(tmp_path / "test", "postgresql+psycopg://bob:{x}@127.0.0.1:1/y")

@@ -93,7 +93,7 @@ def test_an_observer_that_cannot_write_ends_the_search(desk):
     desk.observers = (Full(),)
     assert desk.next_job() is None
     assert desk.finished
-    assert "it must be writable, got: No space left on device" in str(desk.error)
+    assert "cannot write to the study folder: No space left on device" in str(desk.error)
 
 
 def test_the_time_it_took_is_known_though_it_was_killed_before_any_trial_ended(tmp_path, digits):
@@ -176,10 +176,10 @@ def test_a_quota_minds_what_the_workers_say_they_hold(tmp_path, digits):
 def test_a_mistake_of_the_users_ends_the_search(desk):
     job = desk.next_job()
     assert not desk.take(
-        job.number, Progress(failure="search", reason="the image folder must exist")
+        job.number, Progress(failure="search", reason="the image folder does not exist")
     )
     assert desk.finished
-    assert "the image folder must exist" in str(desk.error)
+    assert "the image folder does not exist" in str(desk.error)
     assert desk.study.records[job.number].state == State.RUNNING  # to be continued
 
 
@@ -233,7 +233,7 @@ class TestBooking:
             )
             while job := desk.next_job():
                 desk.take(job.number, Progress(rows=(row(1) | {"latency": 1.0},)))
-            assert desk.stopped == "the budget of 3 epochs is spent"
+            assert desk.stopped == "the budget of 3 epochs is used up"
             assert (study.epochs, study.wasted_epochs, study.trained_seconds) == (3, 3, 3.0)
         view = StudyView.open(tmp_path / "test")
         assert (view.epochs, view.wasted_epochs, view.trained_seconds) == (3, 3, 3.0)

@@ -53,11 +53,11 @@ def test_a_shipped_file_is_sound_once_it_is_edited(name, tmp_path, capsys):
     ("name", "rule"),
     [
         ("aws", "must be your own address, got the example 203.0.113.7/32"),
-        ("gcp", "must be your project, got my-project"),
-        ("local", "must be a machine of yours, got the example 192.0.2.10"),
+        ("gcp", "must be your own project, got my-project"),
+        ("local", "must be one of your machines, got the example 192.0.2.10"),
         (
             "kuberay",
-            "must be an image of yours, got the example registry.example.com/hopsearch:2.60.0",
+            "must be your own image, got the example registry.example.com/hopsearch:2.60.0",
         ),
     ],
 )
@@ -85,12 +85,12 @@ OPEN = "ray start --head --autoscaling-config=~/ray_bootstrap_config.yaml --dash
             "Did you mean priority?",
         ),
         ("aws", put("head_node_type", "haed"), "head_node_type", "Did you mean head?"),
-        ("aws", put("max_workers", None), "max_workers", "must be bounded"),
+        ("aws", put("max_workers", None), "max_workers", "must be limited"),
         (
             "aws",
             put("available_node_types/gpu-spot/min_workers", 2),
             "min_workers",
-            "paid for without work",
+            "costs money while idle",
         ),
         ("aws", put("provider/cache_stopped_nodes", True), "cache_stopped_nodes", "must be false"),
         (
@@ -99,8 +99,8 @@ OPEN = "ray start --head --autoscaling-config=~/ray_bootstrap_config.yaml --dash
             "security_group",
             "port 22 must not be open to 0.0.0.0/0",
         ),
-        ("aws", put("provider/security_group", None), "security_group", "who reaches SSH"),
-        ("aws", put("provider/type", "aws"), "provider.type", "opens SSH to everybody"),
+        ("aws", put("provider/security_group", None), "security_group", "must restrict SSH"),
+        ("aws", put("provider/type", "aws"), "provider.type", "opens SSH to anyone"),
         (
             "aws",
             put("head_start_ray_commands", [OPEN]),
@@ -111,20 +111,20 @@ OPEN = "ray start --head --autoscaling-config=~/ray_bootstrap_config.yaml --dash
             "aws",
             put("file_mounts", {"/home/ubuntu/x": "./tests"}),
             "file_mounts",
-            "the token must be shipped",
+            "the token must be copied",
         ),
         ("local", put("setup_commands", []), "setup_commands", "must set RAY_AUTH_MODE=token"),
         (
             "gcp",
             put("head_setup_commands", [NIGHTLY]),
             "head_setup_commands",
-            "a released Ray must be installed",
+            "a released version of Ray must be installed",
         ),
         (
             "aws",
             put("available_node_types/head/node_config/ImageId", "ubuntu-18.04"),
             "ImageId",
-            "maintained system",
+            "supported system",
         ),
         (
             "aws",
@@ -149,7 +149,7 @@ OPEN = "ray start --head --autoscaling-config=~/ray_bootstrap_config.yaml --dash
             "kuberay",
             put("spec/rayClusterSpec/rayVersion", "2.9.0"),
             "rayVersion",
-            "as here, got 2.9.0",
+            "as on this machine, got 2.9.0",
         ),
         (
             "kuberay",
@@ -194,7 +194,7 @@ OPEN = "ray start --head --autoscaling-config=~/ray_bootstrap_config.yaml --dash
             "gpu-spot.maxReplica",
             "Did you mean maxReplicas?",
         ),
-        ("kuberay", put(f"{GROUP}/maxReplicas", None), "maxReplicas", "must be bounded"),
+        ("kuberay", put(f"{GROUP}/maxReplicas", None), "maxReplicas", "must be limited"),
         (
             "kuberay",
             put(f"{GROUP}/replicas", 9),
@@ -235,7 +235,7 @@ OPEN = "ray start --head --autoscaling-config=~/ray_bootstrap_config.yaml --dash
             "kuberay",
             put("spec/rayClusterSpec/headGroupSpec/rayStartParams/dashboard-host", "127.0.0.1"),
             "dashboard-host",
-            "would wait for ever",
+            "would wait forever",
         ),
     ],
 )
@@ -279,7 +279,7 @@ def node(name, value=None, group="gpu-spot"):
         ),
         (node("EbsOptimized", "yes"), "EbsOptimized", "must be a boolean, got 'yes'"),
         (node("SecurityGroupIds", "sg-1"), "SecurityGroupIds", "must be a list, got 'sg-1'"),
-        (node("CreditSpecification", {}), "CreditSpecification.CpuCredits", "must be given"),
+        (node("CreditSpecification", {}), "CreditSpecification.CpuCredits", "is required"),
         (
             node("Fallbacks/0/InstanceType", "g5.small"),
             "gpu-spot.node_config.InstanceType",
@@ -450,7 +450,7 @@ def test_trials_that_no_machine_holds(capsys):
     assert run_verb(doctor.main, doctor.DoctorConfig, "about", words) == MISTAKE
     error = capsys.readouterr().err
     assert (
-        "some machine must hold a worker of 1 CPU and 4 GPU, got gpu-spot: CPU 4, GPU 1; "
+        "some machine must have room for a worker of 1 CPU and 4 GPU, got gpu-spot: CPU 4, GPU 1; "
         "gpu-large-spot: CPU 16, GPU 1" in error
     )
     assert "Traceback" not in error

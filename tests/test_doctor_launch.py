@@ -43,20 +43,20 @@ V2_OFF = "RAY_enable_autoscaler_v2=0 "
             "aws",
             put("auth/ssh_private_key", "~/.ssh/id_ed25519"),
             "KeyName",
-            "the machine would not know the key",
+            "the machine does not know the key",
         ),
-        ("aws", put("docker", {"container_name": "ray"}), "docker.image", "must be given"),
+        ("aws", put("docker", {"container_name": "ray"}), "docker.image", "is required"),
         (
             "aws",
             put("docker", {"image": "rayproject/ray:2.60.0"}),
             "docker.container_name",
-            "must be given",
+            "is required",
         ),
         (
             "aws",
             put("docker", {"container_name": "r", "run_options": ["--shm-size=8g"]}),
             "docker.image",
-            "must be given",
+            "is required",
         ),
         (
             "aws",
@@ -66,16 +66,21 @@ V2_OFF = "RAY_enable_autoscaler_v2=0 "
         ),
         ("aws", put("cluster_name", "mixers|new"), "cluster_name", "got 'mixers|new'"),
         ("aws", put("cluster_name", "m" * 250), "cluster_name", "at most 240"),
-        ("gcp", put("cluster_name", "My_Mixers"), "cluster_name", "must be lower-case letters"),
+        (
+            "gcp",
+            put("cluster_name", "My_Mixers"),
+            "cluster_name",
+            "must consist of lower-case letters",
+        ),
         ("gcp", put("cluster_name", "m" * 60), "cluster_name", "at most 44"),
-        ("local", put("cluster_name", "a/b"), "cluster_name", "the name of a file"),
+        ("local", put("cluster_name", "a/b"), "cluster_name", "as a file name"),
         ("kuberay", put("metadata/name", "Mixers"), "metadata.name", "got 'Mixers'"),
         ("kuberay", put("metadata/name", "m" * 48), "metadata.name", "at most 47"),
         (
             "aws",
             put("provider/availability_zone", "us-east-1a,us-west-2b"),
             "availability_zone",
-            "zones of us-west-2, got us-east-1a",
+            "must be in us-west-2, got us-east-1a",
         ),
         (
             "aws",
@@ -83,12 +88,12 @@ V2_OFF = "RAY_enable_autoscaler_v2=0 "
             "availability_zone",
             "got us-west-2. Set e.g. us-west-2a",
         ),
-        ("aws", put("provider/region", None), "provider.region", "must be given"),
+        ("aws", put("provider/region", None), "provider.region", "is required"),
         (
             "gcp",
             put("provider/availability_zone", "europe-west4-a"),
             "availability_zone",
-            "zones of us-central1, got europe-west4-a",
+            "must be in us-central1, got europe-west4-a",
         ),
         (
             "gcp",
@@ -100,13 +105,13 @@ V2_OFF = "RAY_enable_autoscaler_v2=0 "
             "gcp",
             put("auth/ssh_private_key", "~/.ssh/none.pem"),
             "auth.ssh_private_key",
-            "got ~/.ssh/none.pem, which is not there",
+            "got ~/.ssh/none.pem, which does not exist",
         ),
         (
             "local",
             put("auth/ssh_private_key", "~/.ssh/none.pem"),
             "auth.ssh_private_key",
-            "got ~/.ssh/none.pem, which is not there",
+            "got ~/.ssh/none.pem, which does not exist",
         ),
         ("local", put("max_workers", 1), "max_workers", "must be at least the 2 worker_ips, got 1"),
         ("local", put("min_workers", 3), "min_workers", "must be at most the 2 worker_ips, got 3"),
@@ -114,7 +119,7 @@ V2_OFF = "RAY_enable_autoscaler_v2=0 "
             "local",
             put("provider/worker_ips", ["198.18.0.10", "198.18.0.11"]),
             "worker_ips",
-            "must not have the head",
+            "must not include the head",
         ),
         (
             "local",
@@ -169,7 +174,7 @@ V2_OFF = "RAY_enable_autoscaler_v2=0 "
             "aws",
             put(START, ["ray stop", "ray start --head --port=6379"]),
             START,
-            "no worker is ever started otherwise",
+            "otherwise no worker is ever started",
         ),
         ("aws", put(START, ["ray stop"]), START, "must start Ray with ray start --head"),
         ("aws", put(JOIN, ["ray stop"]), JOIN, "must join the head"),
@@ -204,10 +209,10 @@ V2_OFF = "RAY_enable_autoscaler_v2=0 "
             "aws",
             put(f"{TYPES}/gpu-spot/max_workers", "8"),
             f"{TYPES}.gpu-spot.max_workers",
-            "must fit Ray's schema",
+            "must match Ray's schema",
         ),
         ("aws", put("provider", "aws"), "provider.type", "must be known"),
-        ("aws", put(TYPES, None), TYPES, "must name the kinds of machines"),
+        ("aws", put(TYPES, None), TYPES, "must list the types of machines"),
         (
             "aws",
             put(f"{TYPES}/gpu-spot/resources/GPU", "one"),
@@ -304,8 +309,8 @@ class TestTheFileItself:
         assert code == MISTAKE
         assert re.search(
             (
-                r"max_workers: must be given once, got it in lines \d+ and \d+, of which only the "
-                r"last would count"
+                r"max_workers: must appear once, got it in lines \d+ and \d+, of which only the "
+                r"last counts"
             ),
             error,
         )
@@ -313,7 +318,7 @@ class TestTheFileItself:
     def test_a_key_twice_further_down(self, tmp_path, capsys):
         text = edited("aws").replace("    priority: 10", "    priority: 10\n    priority: 1")
         assert (
-            "available_node_types.gpu-spot.priority: must be given once"
+            "available_node_types.gpu-spot.priority: must appear once"
             in self.check(tmp_path, capsys, text)[1]
         )
 
@@ -339,7 +344,7 @@ class TestTheFileItself:
             run_verb(doctor.main, doctor.DoctorConfig, "about", [str(CLUSTER / "aws.yaml")])
             == MISTAKE
         )
-        assert f"got ./hopsearch, which is not. Run it in {ROOT}" in capsys.readouterr().err
+        assert f"got ./hopsearch, which does not. Run it in {ROOT}" in capsys.readouterr().err
 
     def test_no_token_yet(self, capsys):
         (Path.home() / ".ray" / "hopsearch").rmdir()
@@ -381,7 +386,7 @@ def test_without_the_clouds_library(tmp_path, cloud, hidden):
     assert done.returncode == DONE, done.stderr
     missing = {"aws": "botocore", "gcp": "googleapiclient"}[cloud]
     assert (
-        f"node_config was not checked, since {missing} is not installed: pip install "
+        f"node_config was not checked: {missing} is not installed: pip install "
         f"'hopsearch[{cloud}]'" in done.stdout
     )
 

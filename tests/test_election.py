@@ -149,7 +149,7 @@ def test_a_clear_gap_needs_nothing(tmp_path):
         (
             {3: [0.9, 0.9], 7: [0.95, 0.93]},
             7,
-            "changed from trial 3 to trial 7. One training each would have chosen another",
+            "changed from trial 3 to trial 7. With one training each, another trial",
         ),
         ({3: [0.9, 0.9], 7: [0.9, 0.9]}, 3, "The choice stayed trial 3."),
         (
@@ -167,7 +167,11 @@ def test_a_clear_gap_needs_nothing(tmp_path):
             3,
             "trial 7 0.9900, 1 failed. The choice stayed trial 3.",
         ),
-        ({3: [0.8, 0.9], 7: [0.81, 0.5]}, 3, "would have chosen another trial in 1 of 2 rounds"),
+        (
+            {3: [0.8, 0.9], 7: [0.81, 0.5]},
+            3,
+            "another trial would have been chosen in 1 of 2 rounds",
+        ),
         ({3: [None, None], 7: [0.1, 0.1]}, 7, "trial 3 all failed"),
     ],
 )

@@ -160,7 +160,7 @@ def test_a_searchs_own_winner_is_loaded_by_the_same_code(tmp_path, digits, famil
     publish(run, tmp_path)
     if family == "imixer":
         with pytest.raises(
-            ValueError, match="must be an exported folder, got a search's own winner"
+            ValueError, match="must be an exported folder, got the winner folder of a search"
         ):
             modeling.load(tmp_path)
         return
@@ -353,19 +353,19 @@ class TestMistakes:
                 *words,
             )
 
-        assert "command line: to: must be given" in exported()
+        assert "command line: to: is required" in exported()
         assert "must have trial 99, got" not in exported("to=m", "trial=99")
         assert "must have trial 99. It has 0 to 9" in exported("to=m", "trial=99")
         view = StudyView.open(searched)
         last = view.ranked()[-1].number
-        rule = "the trial's weights must be there, got none: dropped when it had ended"
+        rule = "the trial's weights must exist, got none: deleted when it ended"
         assert (
             f"{last:04d}: {rule}, by checkpoint.keep or checkpoint.quota. Weights are kept for "
             f"trials" in exported("to=m", f"trial={last}")
         )
         (tmp_path / "taken").mkdir()
         (tmp_path / "taken" / "thesis.tex").write_text("")
-        assert "the folder must be new, empty, or of an earlier export" in exported("to=taken")
+        assert "the folder must be new, empty, or an earlier export" in exported("to=taken")
         assert "must be a folder, got a file" in exported("to=taken/thesis.tex")
         assert not (tmp_path / "m").exists()
 
@@ -380,17 +380,19 @@ class TestMistakes:
         (tmp_path / "empty").mkdir()
         (tmp_path / "note.png").write_text("not a picture")
         model = f"model={searched}"
-        assert "images must be given, got none" in tell(predict, predict.PredictConfig, model)
+        assert "at least one image is required, got none" in tell(
+            predict, predict.PredictConfig, model
+        )
         assert "nowhere.png: must be an image or a folder" in tell(
             predict, predict.PredictConfig, model, "nowhere.png"
         )
-        assert "the folder must hold images, got none" in tell(
+        assert "the folder must contain images, got none" in tell(
             predict, predict.PredictConfig, model, "empty"
         )
         assert "note.png: must be a readable image, got: " in tell(
             predict, predict.PredictConfig, model, "note.png"
         )
-        assert "empty: must hold a model" in tell(
+        assert "empty: must contain a model" in tell(
             predict, predict.PredictConfig, "model=empty", "note.png"
         )
 
@@ -400,10 +402,10 @@ class TestMistakes:
             tmp_path / "m", fold(model), config_of(model.config, list("abcde"), trial), "card"
         )
         (tmp_path / "m" / "model.safetensors").write_bytes(b"\0" * 40)
-        with pytest.raises(ModelError, match="the weights must be there and be those of"):
+        with pytest.raises(ModelError, match="the weights must be readable and match"):
             load_model(tmp_path / "m")
         (tmp_path / "m" / "config.json").write_text("{}")
-        with pytest.raises(ModelError, match="must be of a model that hopsearch wrote"):
+        with pytest.raises(ModelError, match="must describe a model written by hopsearch"):
             load_model(tmp_path / "m")
 
 

@@ -80,7 +80,7 @@ def search(study, trials, fails):
     while (record := study.next(admit_all, trials)) is not None:
         while record.state == State.RUNNING:
             if fails(record):
-                study.fail(record.number, "diverged: made up", epochs=1)
+                study.fail(record.number, "diverged: simulated", epochs=1)
             else:
                 study.report(record.number, record.epoch + 1, 1 / (1 + record.number), 1.0)
     study.retire()
@@ -108,7 +108,7 @@ def test_a_failed_trial_is_compared_with_no_longer_where_others_are_stopped(tmp_
         first, second = study.ask(admit_all), study.ask(admit_all)
         study.report(first.number, 1, 0.9, 1.0)
         study.report(first.number, 2, 0.9, 2.0)
-        study.fail(first.number, "diverged: made up")
+        study.fail(first.number, "diverged: simulated")
         study.report(second.number, 1, 0.1, 1.0)  # the best of those that are left
         assert second.state == State.RUNNING
         assert (second.decisions[1].rank, second.decisions[1].of) == (1, 1)

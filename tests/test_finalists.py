@@ -338,7 +338,7 @@ class TestDesk:
             promotion.reach for promotion in chosen[0].promotions.values() if promotion.reach
         )
         told = [line for line in said if line.startswith("budget.")]
-        left = f"{reach} epochs left for each worker, too few for a new trial to come to 9"
+        left = f"{reach} epochs left per worker, too few for a new trial to reach 9"
         who = f"trial {chosen[0].number}, ahead of all others at the rungs"
         assert told[0] == f"{name}: {left}, so {who}, trains to the end"
         assert len(told) == len(chosen)

@@ -137,7 +137,7 @@ class TestSlots:
         )
         with pytest.raises(
             ResourceError,
-            match=r"8 CPU and 1 GPU together for a worker, got 4 machines: at most 2 cpus",
+            match=r"both 8 CPU and 1 GPU for a worker, got 4 machines: at most 2 cpus",
         ):
             places(TrialResources(cpus=8, gpus=1), "trial.", grown)
 

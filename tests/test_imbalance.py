@@ -135,7 +135,7 @@ def test_the_winner_tells_recall_by_class_and_what_it_confuses(folder, digits, t
     assert "| class | images | recall | 95 % |" in written(folder, "format=md")
     card = (write_export(view, tmp_path / "model") / "README.md").read_text()
     assert f"| {winner['test_balanced_acc']:.4f} |" in card
-    assert "Recall by class on the test split, the worst first:" in card
+    assert "Recall per class on the test split, worst first:" in card
 
 
 def test_the_files_have_it_too(folder):

@@ -71,7 +71,7 @@ DAMAGES = [
     (
         "doubled",
         lambda lines: [*lines[:21], *lines[20:]],
-        "line 22 must follow line 21, got line 21 there: it is doubled",
+        "line 22 must follow line 21, got line 21 there: it is duplicated",
     ),
     (
         "moved",
@@ -96,9 +96,13 @@ DAMAGES = [
     (
         "half a line",
         lambda lines: [*lines[:20], lines[20][:30] + b"\n", *lines[21:]],
-        "line 21 must be whole",
+        "line 21 must be complete",
     ),
-    ("not text", lambda lines: [*lines[:20], b"\xff\xfe\n", *lines[21:]], "line 21 must be whole"),
+    (
+        "not text",
+        lambda lines: [*lines[:20], b"\xff\xfe\n", *lines[21:]],
+        "line 21 must be complete",
+    ),
 ]
 
 
@@ -156,7 +160,7 @@ def test_a_torn_last_line_is_passed_over_and_written_over(write, journal, tmp_pa
 def test_a_journal_of_an_older_version_goes_on_with_a_chain(write, journal, tmp_path):
     old = [bare(line) for line in journal]
     folder = write(old)
-    assert "without a chain" in StudyView.open(folder).integrity
+    assert "without a hash chain" in StudyView.open(folder).integrity
     with open_study(tmp_path) as study:
         drive(study, 8)
     assert f"; no chain before line {len(old) + 1}" in StudyView.open(folder).integrity
@@ -169,8 +173,7 @@ def test_a_journal_of_an_older_version_goes_on_with_a_chain(write, journal, tmp_
     write([*grown[:5], altered(grown[5]), *grown[6:]])
     with pytest.raises(
         StudyError,
-        match=f"line {len(old) + 1} .*it was altered, or one of those before it, which have no "
-        f"links",
+        match=f"line {len(old) + 1} .*it was altered, or one of the unlinked lines before it",
     ):
         StudyView.open(folder)
 

@@ -101,7 +101,7 @@ def test_lines_come_while_nothing_ends(tmp_path, monkeypatch):
     search = Watched(tmp_path, "asha_promotion", 24)
     assert any(line.startswith("trial 1 waits at 1 epoch, val_acc 0.") for line in search.lines)
     assert sum(" waits at " in line for line in search.lines) >= 20
-    stands = [line for line in search.lines if " of 24 trials begun" in line]
+    stands = [line for line in search.lines if " of 24 trials started" in line]
     assert len(stands) >= search.clock / 4
     assert any("waiting" in line and "ended" not in line and "left" in line for line in stands)
     assert max(map(len, (line for line in search.lines if line.startswith("trial ")))) < 100
@@ -122,7 +122,7 @@ def test_counts_and_budgets_are_in_the_headline(tmp_path):
                 break
         with view:
             pass
-    assert "5 of 6 trials begun (" in out.getvalue()
+    assert "5 of 6 trials started (" in out.getvalue()
     assert " waiting)" in out.getvalue()
     assert ", budget left: 7 epochs" in out.getvalue()
 
@@ -186,7 +186,7 @@ def test_a_worker_that_repeats_its_epochs_is_told_of_once(tmp_path):
             for _ in range(2):
                 view.rows(record, [{"epoch": epoch}])
     assert out.getvalue().splitlines() == [
-        f"trial 0 goes on after {epochs}, val_acc 0.5000" for epochs in ("1 epoch", "3 epochs")
+        f"trial 0 continues after {epochs}, val_acc 0.5000" for epochs in ("1 epoch", "3 epochs")
     ]
 
 
@@ -232,7 +232,7 @@ def test_what_is_found_out_is_said_though_nobody_is_told_of_a_trial_after_it(tmp
                 pass
         board.close()
         words = [judgement.words((1, 3, 9, 27)) for judgement in study.judgements]
-    assert [line for line in out.getvalue().splitlines() if "all go on" in line] == words != []
+    assert [line for line in out.getvalue().splitlines() if "all continue" in line] == words != []
     texts = EventAccumulator(str(tmp_path / "test" / "tensorboard" / "study")).Reload()
     assert len(texts.Tensors("judgements/text_summary")) == len(words)
 
@@ -265,7 +265,7 @@ def screen(folder, monkeypatch, columns, **environment) -> list[str]:
                 if len(study.counted()) == 12:
                     break
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue()).replace("\r", "\n").splitlines()
-    last = max(number for number, line in enumerate(plain) if " of 24 trials begun" in line)
+    last = max(number for number, line in enumerate(plain) if " of 24 trials started" in line)
     return [line.rstrip() for line in plain[last:] if line.strip()]
 
 
@@ -282,7 +282,7 @@ def test_the_picture_fits_the_terminal(tmp_path, monkeypatch, columns, environme
     )
     words = " ".join(head)
     for word in (
-        "trials begun (",
+        "trials started (",
         "best 0.",
         "so far",
         "budget left: 3600 s",
@@ -322,8 +322,8 @@ def test_the_final_table_fits_too(searched, monkeypatch):
             number for number, line in enumerate(lines) if line.lstrip().startswith("rank")
         )
         assert max(len(line.rstrip()) for line in lines[title : title + 11]) <= columns
-        assert ("no room here for" in out.getvalue()) == (columns < 120)
+        assert ("columns not shown" in out.getvalue()) == (columns < 120)
     out = io.StringIO()
     show(view, make_console(out))
     assert "symmetry_breaking" in out.getvalue()  # a file has no width
-    assert "no room" not in out.getvalue()
+    assert "not shown" not in out.getvalue()

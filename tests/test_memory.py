@@ -46,7 +46,7 @@ class TestMemory:
         )
         records = StudyView.open(tmp_path / "runs" / "imixer-digits").counted()
         assert [record.state for record in records] == [State.FAILED] * 2
-        assert all("it does not fit even alone" in record.reason for record in records)
+        assert all("it does not fit even when run alone" in record.reason for record in records)
         assert "Traceback" not in done.stdout + done.stderr
 
     def test_a_winner_is_left_for_another_time(self, tmp_path):
@@ -54,8 +54,8 @@ class TestMemory:
         assert tune(tmp_path, *words, "finish=false").returncode == 0
         done = tune(tmp_path, *words, **SHORT)
         assert done.returncode == 2, done.stdout + done.stderr
-        assert "the winner's training must live, got a lost worker 3 times in a row" in done.stderr
-        assert "short of memory" in done.stderr or "GB were in use" in done.stderr
+        assert "the winner's training lost its worker 3 times in a row" in done.stderr
+        assert "out of memory" in done.stderr or "GB were in use" in done.stderr
         assert "Traceback" not in done.stderr
         done = tune(tmp_path, *words)
         assert done.returncode == 0, done.stderr

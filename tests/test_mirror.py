@@ -144,8 +144,6 @@ class TestJournal:
         journal.write_text("1\n2\n")
         (tmp_path / "storage/deep").mkdir(parents=True)
         (tmp_path / "storage/deep/journal.log").write_text("1\n3\n")
-        with pytest.raises(
-            StudyError, match="must be the same one, got two that went different ways"
-        ):
+        with pytest.raises(StudyError, match="must share one history, got two that diverged"):
             JournalMirror(journal, uri)
         assert journal.read_text() == "1\n2\n"

@@ -43,7 +43,7 @@ class TestParseModel:
     @pytest.mark.parametrize(
         ("values", "message"),
         [
-            ({}, "space.yaml: family: must be given. Known: asymmixer, imixer,"),
+            ({}, "space.yaml: family: is required. Known: asymmixer, imixer,"),
             (
                 {"family": "imixr"},
                 "space.yaml: family: must be a known family, got 'imixr'. Did you mean imixer?",
@@ -68,7 +68,7 @@ class TestParseModel:
             (
                 {"family": "symmixer", "image_size": 28, "patch_size": 8},
                 (
-                    "got 8 and 28. Give model.patch_size=1, 2, 4, 7, 14 or 28, or "
+                    "got 8 and 28. Set model.patch_size=1, 2, 4, 7, 14 or 28, or "
                     "data.image_size=24 "
                     "or 32"
                 ),

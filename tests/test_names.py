@@ -70,11 +70,11 @@ def test_names(name):
 
 @pytest.mark.parametrize("name", BAD)
 def test_no_name_leads_out_of_the_storage(name):
-    with pytest.raises(ValueError, match="a name is letters"):
+    with pytest.raises(ValueError, match="a name consists of letters"):
         check_name(name)
-    with pytest.raises(StudyError, match="a name is letters"):
+    with pytest.raises(StudyError, match="a name consists of letters"):
         Place.of("runs", name)
-    with pytest.raises(StudyError, match="a name is letters"):
+    with pytest.raises(StudyError, match="a name consists of letters"):
         Study.open(name)
 
 
@@ -99,7 +99,7 @@ def test_every_setting_that_is_a_name_has_the_rule(schema, key, others, name):
 def test_one_sentence_and_a_remedy():
     with pytest.raises(ConfigError) as caught:
         parse(ReportConfig, {"study": "runs/imixer-digits"}, "command line")
-    remedy = "A folder goes to storage=, write imixer-digits for the name"
+    remedy = "Set the folder with storage= and the name as imixer-digits"
     assert str(caught.value) == f"command line: study: {RULE}, got 'runs/imixer-digits'. {remedy}"
 
 
@@ -140,5 +140,5 @@ def test_nothing_is_written_outside(tmp_path, monkeypatch, capsys, verb):
     assert (
         run_verb(verb.main, schema, "", [*words, "storage=runs/deep", "study=../../x"]) == MISTAKE
     )
-    assert "study: a name is letters" in capsys.readouterr().err
+    assert "study: a name consists of letters" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

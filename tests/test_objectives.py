@@ -70,11 +70,11 @@ class TestWords:
             (
                 {"objective": "val_acc,parms"},
                 (
-                    r"after the first must be what a model costs, got \"parms\"\. Did you mean "
+                    r"after the first must be a cost, got \"parms\"\. Did you mean "
                     r"params\?"
                 ),
             ),
-            ({"objective": "params"}, "must begin with a metric of the epochs"),
+            ({"objective": "params"}, "must start with a metric reported every epoch"),
             ({"objective": "val_acc,params,params"}, "objective: must differ"),
             (
                 {"objective": "val_acc", "direction": "maximize,minimize"},

@@ -28,7 +28,7 @@ from hopsearch.training import Constraint
 from tests.conftest import SPACE, admit_all, identity
 from tests.test_simulator import GRID, Hills, facts
 
-WHY = "stopped: the time budget of 1m is spent"
+WHY = "stopped: the time budget of 1m is used up"
 
 
 @pytest.fixture(autouse=True)

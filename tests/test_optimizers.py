@@ -295,25 +295,25 @@ class TestAdamW:
         ({"optim.name": None}, "config: optim: name: input should be a valid string"),
         (
             {"optim.name": "sgdw", "optim.beta1": 0.8},
-            "config: optim: beta1 must be left out with name=sgdw, which has none, got 0.8. "
-            "Remove optim.beta1, or give optim.beta1=null in its stead",
+            "config: optim: beta1 must be left out with name=sgdw, which has no such setting, got "
+            "0.8. "
+            "Remove optim.beta1, or set optim.beta1=null",
         ),
         (
             {"optim.momentum": 0.8},
-            "momentum must be left out with name=adamw, which has none, got 0.8",
+            "momentum must be left out with name=adamw, which has no such setting, got 0.8",
         ),
         (
             {"optim.name": "lion", "optim.beta2": None},
             (
-                "beta2 must be a number with name=lion, got none. Leave optim.beta2 out, or give "
-                "its "
-                "default, optim.beta2=0.99"
+                "beta2 must be a number with name=lion, got none. Leave optim.beta2 out, or set "
+                "its default, optim.beta2=0.99"
             ),
         ),
         (
             {"optim.name": "sgdw", "optim.momentum": 0},
             (
-                "momentum must be above 0 with name=sgdw, whose momentum is Nesterov's, got 0.0. "
+                "momentum must be above 0 with name=sgdw, which uses Nesterov momentum, got 0.0. "
                 "Raise optim.momentum"
             ),
         ),
@@ -389,7 +389,7 @@ parameters:
             "optim.momentum": 0.8,
             "optim.name": "lion",
         }
-        with pytest.raises(ConfigError, match=r"or give optim\.momentum=null"):
+        with pytest.raises(ConfigError, match=r"or set optim\.momentum=null"):
             resolve(given, digits.facts, 0)
         assert resolve(given | {"optim.momentum": None}, digits.facts, 0).optim == OptimConfig(
             name="lion"

@@ -119,7 +119,7 @@ def test_two_drivers(tmp_path, truth, drivers):
     here = (tmp_path / "here", database, storage, said.append)
     first.go()
     beside = (
-        f"got a second one beside process {first.process.pid} on {socket.gethostname()} \\(user "
+        f"got a second one besides process {first.process.pid} on {socket.gethostname()} \\(user "
     )
     with pytest.raises(StudyError, match=beside), opened(*here):
         pass
@@ -230,7 +230,7 @@ def test_a_database_of_another_study_is_not_taken_for_this_one(tmp_path):
         assert study.optuna.study_name == "other"
     with pytest.raises(
         StudyError,
-        match=r"must hold study third, got none\. Did you mean other\? Known: other, test",
+        match=r"must contain study third, got none\. Did you mean other\? Known: other, test",
     ):
         StudyView.open(tmp_path / "third", url)
 

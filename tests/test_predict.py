@@ -65,8 +65,8 @@ def test_a_folder_with_hidden_and_damaged_files(models, photos, capsys):
         *(f"photos/b/00{n}.jpg" for n in range(2)),
     ]
     assert shown.err == (
-        "hopsearch: classified 5 of 5 images; passed over: 1 .heic (no image format that is "
-        "read), 3 hidden\n"
+        "hopsearch: classified 5 of 5 images; ignored: 1 .heic (not a supported image format), "
+        "3 hidden\n"
     )
     (photos / "a" / "000.jpg").write_bytes(b"damaged")
     (photos / "b" / "empty.png").write_bytes(b"")
@@ -78,9 +78,9 @@ def test_a_folder_with_hidden_and_damaged_files(models, photos, capsys):
         " skipped photos/a/000.jpg",
         " skipped photos/b/empty.png",
     ]
-    assert lines[2].startswith("hopsearch: classified 4 of 6 images; passed over: ")
+    assert lines[2].startswith("hopsearch: classified 4 of 6 images; ignored: ")
     assert lines[3].startswith(
-        "hopsearch: predict: every image must be readable, 2 of 6 are not, the first is "
+        "hopsearch: predict: every image must be readable, got 2 of 6 unreadable, first "
         "photos/a/000.jpg"
     )
 
@@ -103,9 +103,10 @@ def test_a_word_that_leads_nowhere_costs_a_sentence(models, photos, capsys):
     assert len(shown.out.splitlines()) == 5, "the others are classified all the same"
     assert shown.err.splitlines() == [
         "hopsearch: skipped missing.png: must be an image or a folder of images, got nothing there",
-        "hopsearch: skipped empty: the folder must hold images, got none",
+        "hopsearch: skipped empty: the folder must contain images, got none",
         (
-            "hopsearch: skipped pipe.png: must be an image file or a folder of them, got a pipe, a "
+            "hopsearch: skipped pipe.png: must be an image file or a folder of images, got a pipe, "
+            "a "
             "socket or a device"
         ),
         (
@@ -114,8 +115,8 @@ def test_a_word_that_leads_nowhere_costs_a_sentence(models, photos, capsys):
             "got Not a directory"
         ),
         "hopsearch: classified 5 of 5 images",
-        "hopsearch: predict: every path must lead to images that can be read, 4 did not, the "
-        "first is missing.png. "
+        "hopsearch: predict: every path must lead to readable images, got 4 that do not, first "
+        "missing.png. "
         "The others are classified; repair these, or leave them out",
     ]
 
@@ -124,7 +125,7 @@ def test_where_nothing_can_be_predicted_it_is_said(models, photos, capsys):
     assert ask(f"model={models / 'torch'}", "missing.png", "gone.png") == MISTAKE
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "2 did not, the first is missing.png. Nothing is classified; repair these" in shown.err
+    assert "got 2 that do not, first missing.png. Nothing is classified; repair these" in shown.err
     assert ask(f"model={models / 'torch'}", "missing.png") == MISTAKE
     assert capsys.readouterr().err.startswith(
         "hopsearch: missing.png: must be an image or a folder of images, got nothing there."
@@ -147,7 +148,7 @@ def test_a_folder_that_cannot_be_read_is_skipped_and_named(models, photos, capsy
     assert "skipped photos/a/ddd" in shown.err
     assert "the folder must be readable: File name too long\n" in shown.err
     assert (
-        "every path must lead to images that can be read, 1 did not, the first is photos/a/ddd"
+        "every path must lead to readable images, got 1 that do not, first photos/a/ddd"
         in shown.err
     )
 
@@ -165,7 +166,7 @@ def test_a_folder_without_images_says_what_it_holds(models, tmp_path, capsys, mo
     (tmp_path / "phone").mkdir()
     (tmp_path / "phone" / "1.HEIC").write_bytes(b"x")
     assert ask(f"model={models / 'torch'}", "phone") == MISTAKE
-    assert "the folder must hold images, got 1 .heic" in capsys.readouterr().err
+    assert "the folder must contain images, got 1 .heic" in capsys.readouterr().err
 
 
 def test_an_onnx_export_predicts_the_same(models, photos, capsys):
@@ -208,7 +209,7 @@ def test_what_an_onnx_export_cannot_do_is_said(models, tmp_path, monkeypatch):
         load_model(models / "onnx")
     monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
-        ModelError, match=r"onnxruntime runs, and it is not installed\. Run pip install"
+        ModelError, match=r"needs onnxruntime, and it is not installed\. Run pip install"
     ):
         load_classifier(models / "onnx")
     monkeypatch.undo()

@@ -210,7 +210,7 @@ class TestOneRecipe:
     def test_paper_is_refused_for_families_of_several_papers(self, digits):
         with pytest.raises(
             ConfigError,
-            match=r"must be trained alike.*imixer, mlpmixer with recipe=imixer.*Give all of them",
+            match=r"must use the same recipe.*imixer, mlpmixer with recipe=imixer.*for all of them",
         ):
             open_space("hopfield", digits.facts, {}, "paper")
         one = open_space("hopfield", digits.facts, {"model.family": "symmixer"}, "paper")
@@ -288,7 +288,7 @@ class TestSchedules:
             (
                 "default",
                 {"optim.warmup_epochs": 20, "train.epochs": 9},
-                "must leave some of train.epochs, got 20 and 0 of 9",
+                "must leave part of train.epochs, got 20 and 0 of 9",
             ),
             ("default", {"optim.warmup_epochs": 9, "train.epochs": 9}, "raise train.epochs to 10"),
             ("default", {"optim.cooldown_epochs": 30}, "got 1 and 30 of 27"),

@@ -136,7 +136,7 @@ class TestStates:
         code = run_verb(
             report.main, report.ReportConfig, "about", ["study=test", f"storage={tmp_path}"]
         )
-        assert (code, "must hold a study, got no journal.log" in capsys.readouterr().err) == (
+        assert (code, "must contain a study, got no journal.log" in capsys.readouterr().err) == (
             MISTAKE,
             True,
         )

@@ -157,7 +157,7 @@ def test_interrupted_reported_finished_and_extended(tmp_path, capsys):
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
     log = (tmp_path / "log.txt").read_text()
-    assert re.search(r"interrupted\. Saved: \d+ trials .*Run the same command to go on\.", log)
+    assert re.search(r"interrupted\. Saved: \d+ trials .*Run the same command to resume\.", log)
     assert "Traceback" not in log
     capsys.readouterr()
     report.main(["study=mine", f"storage={folder.parent}"])  # also of an unfinished study
@@ -189,7 +189,7 @@ def test_a_budget_that_was_spent_before_trains_nothing_and_says_which_to_raise(t
     again = run(tmp_path, *words, "trials=4", "budget.epochs=2")
     assert again.returncode == 0, again.stderr
     said = (
-        "the budget of 2 epochs is spent already, so no trial is trained: raise budget.epochs= "
+        "the budget of 2 epochs is used up already, so no trial is trained: raise budget.epochs= "
         "to train more"
     )
     assert said in " ".join(again.stdout.split())
@@ -217,7 +217,7 @@ def test_a_diverging_and_a_duplicate_free_search(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([*SMALL, "train.device=cuda", "trials=1"], "train.device: a GPU must be there, got none"),
+        ([*SMALL, "train.device=cuda", "trials=1"], "train.device: a GPU is required, got none"),
     ],
 )
 @pytest.mark.timeout(240)
@@ -286,9 +286,7 @@ def test_trials_that_tie_are_trained_again_side_by_side_within_the_budget(tmp_pa
     assert "each was trained 2 times with fresh seeds" in done.stdout
     again = run(tmp_path, *tie)
     assert again.returncode == 0, again.stderr[-3000:]
-    assert "trained again with fresh seeds, " not in again.stdout, (
-        "what is known is not trained again"
-    )
+    assert "retrained with fresh seeds, " not in again.stdout, "what is known is not trained again"
     assert (
         "with fresh seeds already, so no trial is trained: raise budget.epochs= to train more"
         in again.stdout

@@ -144,7 +144,7 @@ class TestRedaction:
         shown = capsys.readouterr()
         assert MARK not in shown.out + shown.err
         assert (
-            "database: a password or key on the command line can be read by every user" in shown.err
+            "database: a password or key on the command line is visible to every user" in shown.err
         )
 
 
@@ -224,7 +224,7 @@ class TestASearch:
         config.write_text(json.dumps(about))
         with pytest.raises(
             StudyError,
-            match=r"the weights must be of trial \d+, got \(theirs != the trial's\) optim.lr",
+            match=r"the weights must be those of trial \d+, got \(theirs != the trial's\) optim.lr",
         ):
             export.write_export(StudyView.open(tmp_path / "secret"), tmp_path / "model")
 

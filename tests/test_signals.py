@@ -143,7 +143,7 @@ class TestWithoutRay:
         work.until("started")
         work.process.send_signal(signal.SIGTERM)
         assert work.process.wait(5) == 130
-        assert "interrupted before anything had started, so there is nothing to save." in work.log
+        assert "interrupted before anything started; nothing to save." in work.log
 
     def test_hung_up_with_nohup_it_goes_on(self, tmp_path):
         work = Work(tmp_path, prefix=("nohup",))
@@ -178,7 +178,7 @@ class TestWithoutRay:
         os.kill(work.until("begun")[0], signal.SIGKILL)
         assert work.process.wait(5) == 1
         assert (
-            "ended by SIGKILL, which is often the system short of memory. What was finished is "
+            "ended by SIGKILL, often because the system ran out of memory. Completed epochs are "
             "saved." in work.log
         )
 
@@ -231,7 +231,7 @@ def test_while_it_is_imported(tmp_path, verb, after):
     process.terminate()
     _, error = process.communicate(timeout=20)
     assert (process.returncode, "Traceback" in error) == (130, False), error
-    assert "interrupted before anything had started" in error
+    assert "interrupted before anything started" in error
     assert not (tmp_path / "runs").exists()
 
 
@@ -308,7 +308,7 @@ def test_while_images_decode(tmp_path, words):
     images = photographs(tmp_path / "images", 60)
     run = Run(tmp_path, *words.split(), f"data={images}", "data.image_size=32")
     run.until(lambda: list((tmp_path / "cache").glob("*")))
-    run.ends(signal.SIGTERM, signal.SIGTERM, sentence="interrupted before anything had started")
+    run.ends(signal.SIGTERM, signal.SIGTERM, sentence="interrupted before anything started")
     assert not list((tmp_path / "cache").glob("*.npy"))
 
 
@@ -407,7 +407,7 @@ def test_the_folder_of_rays_sockets(tmp_path, monkeypatch):
     monkeypatch.setattr(head, "_PLACES", (str(long),))
     with pytest.raises(
         ResourceError,
-        match="TMPDIR: Ray's sockets need a folder whose path has at most 40 characters",
+        match="TMPDIR: Ray's sockets need a folder with a path of at most 40 characters",
     ):
         head.ray_folder()
     shutil.rmtree(short)

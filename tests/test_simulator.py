@@ -356,5 +356,5 @@ class TestTables:
             Simulation(study, table, 2, 4).run()
             short = [record for record in study.counted() if record.epoch < 3]
             assert {(record.state, record.epoch, record.reason) for record in short} == {
-                (State.FAILED, 1, "diverged: made up")
+                (State.FAILED, 1, "diverged: simulated")
             }

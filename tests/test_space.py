@@ -129,10 +129,10 @@ class TestMistakes:
             ("parameters: {}\n", "parameters: must name at least one parameter, got none"),
             ("- 1\n", "space.yaml:1:1: must be a mapping"),
             ("", "space.yaml:1:1: must be a mapping, got nothing"),
-            ("parameters:\n  a: {low: 1, high: 2}\n", "space.yaml:2:3: a: type must be given"),
+            ("parameters:\n  a: {low: 1, high: 2}\n", "space.yaml:2:3: a: type is required"),
             ("parameters:\n  a: {type: itn, low: 1, high: 2}\n", ("unknown type, got \"itn\". Did "
                                                                  "you mean int?")),
-            ("parameters:\n  a: {type: int, low: 1}\n", "space.yaml:2:3: a: high must be given"),
+            ("parameters:\n  a: {type: int, low: 1}\n", "space.yaml:2:3: a: high is required"),
             ("parameters:\n  a: {type: int, low: 1, high: 2, hgih: 3}\n", ('unknown key, got '
                                                                           '"hgih". Did you mean '
                                                                           'high?')),
@@ -150,7 +150,7 @@ class TestMistakes:
             (
                 ("parameters:\n  a: {type: int, low: 1, high: 2}\n  a: {type: int, low: 1, high: "
                 "3}\n"),
-                "space.yaml:3:3: a must be given once, got it on line 2 too",
+                "space.yaml:3:3: a must appear once, got it on line 2 too",
             ),
             (
                 "parameters:\n  a: {type: int, low: 1, high: 2, when: {b: 1}}\n",
@@ -159,7 +159,7 @@ class TestMistakes:
             (
                 ("parameters:\n  a: {type: int, low: 1, high: 2, when: {b: 1}}\n  b: {type: int, "
                 "low: 1, high: 2, when: {a: 1}}\n"),
-                "conditions must not lead back to themselves",
+                "conditions must not be circular",
             ),
             (
                 "fixed: {a: 1}\nparameters:\n  a: {type: int, low: 1, high: 2}\n",
@@ -198,12 +198,12 @@ class TestMistakes:
                 "fixed: {b: 1}\nparameters:\n  a:\n    - {type: int, low: 1, high: 2, when: {b: "
                 "1, data.image_size: 32}}\n"
                 "    - {type: int, low: 3, high: 4, when: {b: 2}}\n",
-                ("space.yaml:5:7: a[2]: would never be used: alternatives may differ by the data "
-                "alone, and the one"),
+                ("space.yaml:5:7: a[2]: is never used: alternatives may only differ by conditions "
+                "on the data, and"),
             ),
             ("parameters:\n  a b: {type: int, low: 1, high: 2}\n", ("space.yaml:2:3: a b: names "
                                                                    "must be dotted words")),
-            ("parameters:\n  model:\n    depth: {type: int}\n", ("model: type must be given. Write "
+            ("parameters:\n  model:\n    depth: {type: int}\n", ("model: type is required. Write "
                                                                 "names with dots: model.depth")),
             ("parameters:\n  a: {type: int, low: 1, high: 2, log: yes}\n", ("2:35: a: log must be "
                                                                            "true or false")),
@@ -216,11 +216,11 @@ class TestMistakes:
             (f"{ONE}first:\n  - {{a: 1}}\n  - {{a: 9}}\n", ("space.yaml:5:6: first point 2: a: "
                                                            "must be a whole number")),
             (f"{ONE}first:\n  - {{when: {{data.size: 1}}, a: 1}}\n", ("space.yaml:4:5: first point "
-                                                                     "1: when may look at")),
+                                                                     "1: when may only depend")),
             (f"{ONE}fidelity: 9\n", "space.yaml:3:1: fidelity: must be a mapping"),
             (f"{ONE}fidelity: {{epochs: 9}}\n", "space.yaml:3:12: fidelity: unknown key"),
-            (f"objective: [val_acc, x]\n{ONE}", ("space.yaml:1:1: objective: after the first must "
-                                                "be what a model costs")),
+            (f"objective: [val_acc, "
+            f"x]\n{ONE}", ("space.yaml:1:1: objective: after the first must be a cost")),
         ],
     )  # fmt: skip
     def test_is_a_sentence(self, tmp_path, text, message):
@@ -266,7 +266,7 @@ class TestMistakes:
             ),
             (
                 "augment.randaugment: {type: categorical, choices: [ran]}",
-                "augment.randaugment: randaugment must begin",
+                "augment.randaugment: randaugment must start",
             ),
         ],
     )
@@ -296,7 +296,7 @@ class TestMistakes:
         assert str(caught.value) == (
             "data.image_size: the default patch_size must divide the side of the images, got 16 "
             "and 8 px. "
-            "Give model.patch_size=1, 2, 4 or 8, or data.image_size=16"
+            "Set model.patch_size=1, 2, 4 or 8, or data.image_size=16"
         )
 
     def test_a_rule_about_a_default_names_the_line_of_the_value_that_breaks_it(
@@ -378,9 +378,9 @@ class TestConditions:
             "augment.label_smoothing": 0.0,
         }
         space.check(config)
-        with pytest.raises(SpaceError, match=r"must be left out where model\.n_iter is 0"):
+        with pytest.raises(SpaceError, match=r"must be left out when model\.n_iter is 0"):
             space.check({**config, "model.h_ratio": 1.0})
-        with pytest.raises(SpaceError, match=r"optim\.lr: must be given"):
+        with pytest.raises(SpaceError, match=r"optim\.lr: is required"):
             space.check({name: value for name, value in config.items() if name != "optim.lr"})
 
     def test_override_fixes_and_drops_children(self, space):
@@ -406,7 +406,7 @@ class TestConditions:
         assert len(grid) == len(set(grid)) == finite.size == 8 * (1 + 2 * 4) * 2
 
     def test_a_real_number_has_no_grid(self, space):
-        with pytest.raises(SpaceError, match=r"optim\.lr: must have a step to have a grid"):
+        with pytest.raises(SpaceError, match=r"optim\.lr: must have a step for a grid"):
             next(iter(space.grid()))
 
 

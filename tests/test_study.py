@@ -231,7 +231,7 @@ def test_duplicates_are_not_trained_and_an_exhausted_space_ends(tmp_path):
 def test_constraints_that_nothing_meets(tmp_path):
     with (
         open_study(tmp_path) as study,
-        pytest.raises(StudyError, match=r"some configuration must meet the constraints"),
+        pytest.raises(StudyError, match=r"some configuration must satisfy the constraints"),
     ):
         study.ask(lambda config: Admission({}, "params <= 1 must hold, got 1000", 999.0))
 
@@ -275,7 +275,7 @@ def test_unwritable_folder(tmp_path):
 
 
 def test_no_study_to_read(tmp_path):
-    with pytest.raises(StudyError, match="must hold a study"):
+    with pytest.raises(StudyError, match="must contain a study"):
         StudyView.open(tmp_path / "nothing")
 
 

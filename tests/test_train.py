@@ -76,11 +76,11 @@ def test_two_trainings_of_one_name(tmp_path, monkeypatch, capsys):
     assert run_verb(train.main, train.TrainingConfig, "about", SMALL) == MISTAKE
     said = capsys.readouterr().err
     assert (
-        f"runs/mine: one process at a time may write here, got a second one beside process "
+        f"runs/mine: only one process may write here, got a second one besides process "
         f"{os.getpid()} on " in said
     )
     assert (
-        "Wait for it, stop it, or use another name: study=<name> of a search, name=<name> of a "
+        "Wait for it, stop it, or use another name: study=<name> for a search, name=<name> for a "
         "training" in said
     )
     lock.release()
@@ -91,22 +91,22 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("words", "message"),
         [
-            ([], "one of model= and from= must be given"),
-            (["model=imixer_s16_224", "from=x"], "one of model= and from= must be given"),
+            ([], "exactly one of model= and from= is required"),
+            (["model=imixer_s16_224", "from=x"], "exactly one of model= and from= is required"),
             (["model=imixr_s16_224"], "Did you mean imixer_s16_224?"),
             (
                 ["from=s#"],
                 (
-                    "command line: from: a trial is given by its number, got 's#'. Write e.g. "
+                    "command line: from: a trial is named by its number, got 's#'. Write e.g. "
                     "s#0, or "
                     "s for the winner"
                 ),
             ),
-            (["from=s#1#2"], "command line: from: a trial is given by its number"),
+            (["from=s#1#2"], "command line: from: a trial is named by its number"),
             (["form=x"], "command line: form: unknown key. Did you mean from?"),
             (["model=imixer_s16_224", "workers=4..2"], "workers: must be a number or fewest..most"),
             (["model=imixer_s16_224", "model.depht=2"], "Did you mean depth?"),
-            (["from=nothing"], "must hold a study, got no journal.log"),
+            (["from=nothing"], "must contain a study, got no journal.log"),
             (["model=imixer_s16_224", "model.patch_size=2", "storage=taken"], "must be writable"),
         ],
     )
@@ -178,7 +178,7 @@ class TestDataOfTheStudy:
         assert "test_fraction" not in found.model_fields_set, "a default is nobody's setting"
         with pytest.raises(
             train.StudyError,
-            match=r"the data must be those of study seven, .*fingerprint.*data.split_seed=7",
+            match=r"the data differ from those of study seven .*fingerprint.*data.split_seed=7",
         ):
             train.what_to_train(other.model_copy(update={"data": found}), load(found).facts, {})
 
@@ -189,13 +189,13 @@ class TestDataOfTheStudy:
                 run_verb(train.main, train.TrainingConfig, "about", self.words(searched, *words))
                 == MISTAKE
             )
-            assert f"the data must be those of study {searched.name}" in capsys.readouterr().err
+            assert f"the data differ from those of study {searched.name}" in capsys.readouterr().err
 
     def test_what_differs_is_said_in_the_words_of_the_command_line(self, searched, capsys):
         words = self.words(searched, "data.crop_pct=0.8")
         assert run_verb(train.main, train.TrainingConfig, "about", words) == MISTAKE
         out, error = capsys.readouterr()
-        assert f"data as in study {searched.name}, but for data.crop_pct=0.8" in out
+        assert f"data as in study {searched.name}, except data.crop_pct=0.8" in out
         assert "data.crop_pct: 0.8 != 1.0" in error
         assert "data.test_fraction" not in error
 
@@ -206,7 +206,10 @@ class TestDataOfTheStudy:
             )
             == MISTAKE
         )
-        assert "recipe must come from the study, got recipe=paper" in capsys.readouterr().err
+        assert (
+            "recipe must not be set together with from=, got recipe=paper"
+            in capsys.readouterr().err
+        )
 
 
 def train_admission():
@@ -262,7 +265,7 @@ class TestTraining:
         state = CheckpointFolder(folder / "checkpoints").load_newest()
         assert state is not None
         assert state["position"] > 0
-        assert "Run the same command to go on." in (tmp_path / "log.txt").read_text()
+        assert "Run the same command to resume." in (tmp_path / "log.txt").read_text()
 
     @pytest.mark.long
     def test_a_winner_trained_on_is_as_good(self, tmp_path):
@@ -334,7 +337,7 @@ class TestFailures:
             long_training._Run(None, print, print, (1, 1), GroupWatch(9))._fail(told)
 
     def test_a_diverged_training_is_the_users_to_mend(self):
-        with pytest.raises(train.StudyError, match="must be able to go on, got diverged"):
+        with pytest.raises(train.StudyError, match="the training failed: diverged"):
             long_training._Run(None, print, print, (1, 1), GroupWatch(9))._fail(self.diverged)
 
 

@@ -125,7 +125,7 @@ def test_full_disk_loses_nothing(trial, tmp_path):
     # a quota: writing past it fails as on a full disk
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, old[1]))
     try:
-        with pytest.raises(CheckpointError, match="must fit the disk"):
+        with pytest.raises(CheckpointError, match="cannot write the checkpoint"):
             trial.save(folder, "val_acc")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
@@ -147,7 +147,7 @@ def test_gpu_asked_and_none_there(tiny, digits):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     config = tiny.model_copy(update={"train": tiny.train.model_copy(update={"device": "cuda"})})
-    with pytest.raises(ResourceError, match="a GPU must be there, got none"):
+    with pytest.raises(ResourceError, match="a GPU is required, got none"):
         ImageTrialRun(config, digits)
 
 
@@ -226,11 +226,11 @@ def test_cost_is_that_of_the_model(digits, family):
         (
             {"model.patch_size": 3},
             (
-                "config: model: patch_size must divide image_size, got 3 and 8. Give "
+                "config: model: patch_size must divide image_size, got 3 and 8. Set "
                 "model.patch_size=1, 2, 4 or 8, or"
             ),
         ),
-        ({"augment.randaugment": "rand9"}, "The papers' is rand-m9-mstd0.5-inc1"),
+        ({"augment.randaugment": "rand9"}, "The papers use rand-m9-mstd0.5-inc1"),
     ],
 )
 def test_a_bad_setting_is_named(digits, values, message):

@@ -124,9 +124,9 @@ class TestWarmStart:
         assert shallow > 1
         assert str(WarmStart(view, space)) == (
             "warm start: 12 trials of study test (on digits); shared: model.depth, optim.lr; "
-            f"left out where it is outside the range here: model.depth ({shallow} trials); "
-            "new here, so unknown: model.dim (default there); not searched here, so taken for the "
-            "same whatever it was: "
+            f"ignored outside the range here: model.depth ({shallow} trials); "
+            "new here, unknown there: model.dim (default there); not searched here, treated as "
+            "equal: "
             "model.n_iter (2 here), model.h_ratio (default here), augment.label_smoothing "
             "(default here)"
         )
@@ -154,19 +154,27 @@ class TestWarmStart:
     @pytest.mark.parametrize(
         ("there", "here", "said"),
         [
-            (None, "adamw", "fixed otherwise there: optim.name (default there, adamw here)"),
-            ("muon", "adamw", "fixed otherwise there: optim.name (muon there, adamw here)"),
-            ("muon", ["adamw", "muon"], "new here, so unknown: optim.name (muon there)"),
-            (None, ["adamw", "muon"], "new here, so unknown: optim.name (default there)"),
+            (
+                None,
+                "adamw",
+                "fixed differently there: optim.name (default there, adamw here)",
+            ),
+            (
+                "muon",
+                "adamw",
+                "fixed differently there: optim.name (muon there, adamw here)",
+            ),
+            ("muon", ["adamw", "muon"], "new here, unknown there: optim.name (muon there)"),
+            (None, ["adamw", "muon"], "new here, unknown there: optim.name (default there)"),
             (
                 ["adamw", "muon"],
                 "adamw",
-                "so taken for the same whatever it was: optim.name (adamw here)",
+                "treated as equal: optim.name (adamw here)",
             ),
             (
                 ["adamw", "muon"],
                 None,
-                "so taken for the same whatever it was: optim.name (default here)",
+                "treated as equal: optim.name (default here)",
             ),
             (["adamw", "muon"], ["adamw", "lion"], "outside the range here: optim.name (2 trials)"),
             (["adamw", "muon"], ["muon", "adamw"], ""),
@@ -243,7 +251,7 @@ class TestWarmStart:
     def test_another_objective(self, view):
         with pytest.raises(
             StudyError,
-            match=r"must be searched for val_loss \(minimize\), got val_acc \(maximize\)",
+            match=r"must have the objective val_loss \(minimize\), got val_acc \(maximize\)",
         ):
             WarmStart(
                 view,

@@ -170,7 +170,7 @@ def test_tensorboard_shows_the_whole_training_and_keeps_it(finished):
     assert before.summary_metadata["_hparams_/session_end_info"]
     outcome = before.Tensors("outcome/text_summary")[-1].tensor_proto.string_val[0].decode()
     assert outcome == (
-        "open after 1 epochs: stopped: the budget of 3 epochs is spent; trained to 4 epochs "
+        "open after 1 epochs: stopped: the budget of 3 epochs is used up; trained to 4 epochs "
         "after the search"
     )
     assert (folder / ".final").exists(), (

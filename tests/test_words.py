@@ -183,33 +183,35 @@ def test_a_group_in_braces_is_its_settings():
     [
         (
             ["imixer"],
-            "command line: every word must read key=value, got 'imixer'. See --help for the keys",
+            "command line: every argument must have the form key=value, got 'imixer'. See --help "
+            "for the keys",
         ),
-        (["=3"], "command line: every word must read key=value, got '=3'"),
+        (["=3"], "command line: every argument must have the form key=value, got '=3'"),
         (
             ["--some.count=3"],
             (
-                "command line: settings are written without dashes, got '--some.count=3'. Write "
+                "command line: settings are written without leading dashes, got '--some.count=3'. "
+                "Write "
                 "some.count=3"
             ),
         ),
-        (["some.count="], "command line: some.count must have a value, got nothing after its ="),
-        (["some.count= "], "command line: some.count must have a value, got nothing after its ="),
+        (["some.count="], "command line: some.count must have a value, got nothing after ="),
+        (["some.count= "], "command line: some.count must have a value, got nothing after ="),
         (
             ["some..count=1"],
-            "command line: a key must be names with dots between them, got 'some..count'",
+            "command line: a key must be names separated by dots, got 'some..count'",
         ),
         (
             ["some.count =1"],
-            "command line: a key must be names with dots between them, got 'some.count '",
+            "command line: a key must be names separated by dots, got 'some.count '",
         ),
         (
             ["free.x=1", "free.x=2"],
-            "command line: free.x must be given once, got it twice. Drop one of the two",
+            "command line: free.x must be given only once, got it twice. Drop one of the two",
         ),
-        (["free.x=1", "free.x.y=2"], "command line: free.x.y and free.x must not both be given"),
+        (["free.x=1", "free.x.y=2"], "command line: free.x.y and free.x must not both be set"),
         (["free.x={1: "], "command line: free.x: must be YAML: "),
-        (["free.x={a: 1, a: 2}"], "command line: free.x: must be YAML: a must be given once"),
+        (["free.x={a: 1, a: 2}"], "command line: free.x: must be YAML: a must appear once"),
         (
             ["free.x='a"],
             'command line: free.x: must be YAML: found unexpected end of stream, got "\'a"',
@@ -217,7 +219,8 @@ def test_a_group_in_braces_is_its_settings():
         (
             ["some=7"],
             (
-                "command line: some: is a group of settings, got '7'. Give one of them: some.text, "
+                "command line: some: is a group of settings, not a single one, got '7'. Set one of "
+                "them: some.text, "
                 "some.perhaps"
             ),
         ),
@@ -225,7 +228,7 @@ def test_a_group_in_braces_is_its_settings():
             ["some.count=1_000"],
             "command line: some.count: must be a number, got '1_000'. Write 1000",
         ),
-        (["some.text=\udcff"], "command line: every word must be UTF-8 text, got"),
+        (["some.text=\udcff"], "command line: every argument must be UTF-8 text, got"),
         (["some.count=" + "x" * 5000], "command line: some.count: input should be a valid integer"),
         (
             ["some.number=.inf"],
@@ -319,11 +322,11 @@ class TestFiles:
         [
             (
                 "a: 1\nb: 2\na: 3\n",
-                "x.yaml:3:1: a must be given once, got it on line 1 too. Drop one of the two",
+                "x.yaml:3:1: a must appear once, got it on line 1 too. Drop one of the two",
             ),
             (
                 "a: 1\nb: \xff\n".encode("latin-1"),
-                "x.yaml:2:4: must be UTF-8 text, got the byte 0xff. Save it as UTF-8",
+                "x.yaml:2:4: must be UTF-8 text, got byte 0xff. Save it as UTF-8",
             ),
             ("a: 1\n\tb: 2\n", "x.yaml:2:1: must be YAML"),
             ("a: 1\nb: \x07\n", "x.yaml:2:4: must be YAML, got the character U+0007"),
@@ -334,7 +337,7 @@ class TestFiles:
                 "x.yaml:1:4: must be YAML: could not determine a constructor",
             ),
             ("a: !!bool yes\n", "x.yaml:1:4: must be a bool, got yes. Quote it if it is a word"),
-            ("a: &a [*a]\n", "x.yaml:1:4: an alias must not hold itself"),
+            ("a: &a [*a]\n", "x.yaml:1:4: an alias must not contain itself"),
             ("a: {<<: 7}\n", "x.yaml:1:9: << must merge a mapping"),
             ("? [1]\n: 2\n", "x.yaml:1:3: keys must be words"),
             ("[" * 3000, "x.yaml:"),

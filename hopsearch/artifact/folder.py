@@ -55,8 +55,7 @@ def load_model(path: str | Path) -> Mixer:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, SafetensorError, RuntimeError) as error:
         rule = (
-            f"the weights must be there and be those of {CONFIG}, got: "
-            f"{' '.join(str(error).split())}"
+            f"the weights must be readable and match {CONFIG}, got: {' '.join(str(error).split())}"
         )
         raise ModelError(str(folder / WEIGHTS), rule, "Export the model again") from error
     model.pretrained_cfg = about["pretrained_cfg"]
@@ -79,8 +78,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(about, dict) or "trial" not in about.get("hopsearch", {}):
         raise ModelError(
             str(file),
-            "must be of a model that hopsearch wrote, got another one",
-            "Give an exported folder",
+            "must describe a model written by hopsearch, got another one",
+            "Choose an exported folder",
         )
     return about
 
@@ -146,7 +145,7 @@ def write_folder(target: Path, model: Mixer, about: Mapping[str, Any], card: str
         raise ModelError(
             str(target),
             f"the folder must be writable, got: {error}",
-            "Give another one with to=<folder>",
+            "Choose another one with to=<folder>",
         ) from error
 
 
@@ -171,14 +170,14 @@ def require_free(target: Path) -> None:
     """
     if target.exists() and not target.is_dir():
         raise ModelError(
-            str(target), "must be a folder, got a file", "Give another one with to=<folder>"
+            str(target), "must be a folder, got a file", "Choose another one with to=<folder>"
         )
     if target.is_dir() and any(target.iterdir()):
         try:
             read_config(target)
         except ModelError:
-            rule = "the folder must be new, empty, or of an earlier export, got another one's files"
-            raise ModelError(str(target), rule, "Give another one with to=<folder>") from None
+            rule = "the folder must be new, empty, or an earlier export, got other files"
+            raise ModelError(str(target), rule, "Choose another one with to=<folder>") from None
 
 
 def find_model(path: Path) -> Path:
@@ -193,6 +192,6 @@ def find_model(path: Path) -> Path:
             return path / part
     raise ModelError(
         str(path),
-        f"must hold a model ({CONFIG} and {WEIGHTS}), got none",
+        f"must contain a model ({CONFIG} and {WEIGHTS}), got none",
         "Export one: python -m hopsearch.export",
     )

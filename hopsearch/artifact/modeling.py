@@ -204,7 +204,8 @@ def load(folder: str | Path) -> Mixer:
     fields = about.get("model", about["trial"]["model"])  # older winners have the trial alone
     if fields["family"] == "imixer" and not about.get("folded", False):
         raise ValueError(
-            f"{folder} must be an exported folder, got a search's own winner. Export it: python "
+            f"{folder} must be an exported folder, got the winner folder of a search. Export it: "
+            f"python "
             f"-m hopsearch.export"
         )
     model = build(**fields)

@@ -72,7 +72,7 @@ class OnnxClassifier:
 
     def __init__(self, file: Path) -> None:
         if importlib.util.find_spec("onnxruntime") is None:
-            rule = "this model is an ONNX file, which onnxruntime runs, and it is not installed"
+            rule = "this model is an ONNX file, which needs onnxruntime, and it is not installed"
             hint = (
                 'Run pip install "hopsearch[onnx]", or export the model again with '
                 "format=safetensors"

@@ -1,1 +1,1 @@
-"""What ``hopsearch.doctor`` knows: a cluster file, what a cloud refuses, and what it costs."""
+"""The checks of ``hopsearch.doctor``: a cluster file, the clouds' rules, and prices."""

@@ -1,5 +1,5 @@
-"""Names, zones and addresses of a cluster file: what a cloud refuses, and what is still the
-example's.
+"""Checks names, zones and addresses of a cluster file: against the clouds' rules, and for unchanged
+example values.
 """
 
 import ipaddress
@@ -14,18 +14,19 @@ _EXAMPLES = [
     ipaddress.ip_network(each)
     for each in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
 ]
-# Google's machines are named ray-<cluster>-<head or worker>-<8 characters>-<kind>; Ray stops where
-# the first three exceed 55.
+# Google's machines are named ray-<cluster>-<head or worker>-<8 characters>-<kind>; Ray stops if the
+# first three exceed 55.
 _GOOGLE_LONGEST = 55 - len("ray--worker")
 
 
 def name(file: ClusterFile) -> Iterator[Finding]:
-    """A cluster's name becomes the name of machines, security groups, labels and lock files."""
+    """The cluster's name is valid for machines, security groups, labels and lock files."""
     given = str(file.contents.get("cluster_name", ""))
     good: object
     if file.kind == "gcp":
         rule = (
-            f"must be lower-case letters, digits and -, begin with a letter and have at most "
+            f"must consist of lower-case letters, digits and -, start with a letter and have at "
+            f"most "
             f"{_GOOGLE_LONGEST} of them"
         )
         good = re.fullmatch(
@@ -34,7 +35,8 @@ def name(file: ClusterFile) -> Iterator[Finding]:
     elif file.kind == "aws":
         longest = 255 - len("ray-autoscaler-")  # the security group's name
         rule = (
-            f"must be letters, digits, spaces and ._-:/()#,@[]+=&;{{}}!$*, at most {longest} "
+            f"must consist of letters, digits, spaces and ._-:/()#,@[]+=&;{{}}!$*, at most "
+            f"{longest} "
             f"of them"
         )
         good = (
@@ -42,7 +44,7 @@ def name(file: ClusterFile) -> Iterator[Finding]:
             and given == given.strip()
         )
     else:
-        rule = "must be letters, digits and ._-, since Ray makes it the name of a file"
+        rule = "must consist of letters, digits and ._-, since Ray uses it as a file name"
         good = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", given)
     if not good:
         yield Finding(
@@ -51,18 +53,18 @@ def name(file: ClusterFile) -> Iterator[Finding]:
 
 
 def zones(file: ClusterFile) -> Iterator[Finding]:
-    """A region is given, and its zones are its own."""
+    """A region is set, and the zones belong to it."""
     provider = file.contents["provider"]
     region, given = provider.get("region"), provider.get("availability_zone")
     if not region:
         yield Finding(
             "provider.region",
-            "must be given",
+            "is required",
             "Set e.g. us-west-2" if file.kind == "aws" else "Set e.g. us-central1",
         )
         return
     if file.kind == "gcp" and not given:
-        yield Finding("provider.availability_zone", "must be given", f"Set e.g. {region}-a")
+        yield Finding("provider.availability_zone", "is required", f"Set e.g. {region}-a")
     names = [zone.strip() for zone in str(given or "").split(",") if zone.strip()]
     for zone in names:
         rest = zone.removeprefix(str(region))
@@ -75,7 +77,7 @@ def zones(file: ClusterFile) -> Iterator[Finding]:
             example = f"{region}-a" if file.kind == "gcp" else f"{region}a"
             yield Finding(
                 "provider.availability_zone",
-                f"must be zones of {region}, got {zone}",
+                f"must be in {region}, got {zone}",
                 f"Set e.g. {example}",
             )
     if file.kind == "gcp" and len(names) > 1:
@@ -83,34 +85,36 @@ def zones(file: ClusterFile) -> Iterator[Finding]:
             "provider.availability_zone", f"must be one zone, got {given}", f"Set {names[0]}"
         )
     if file.kind == "gcp" and provider.get("project_id") in (None, "", "my-project"):
-        rule = f"must be your project, got {provider.get('project_id') or 'none'}"
+        rule = f"must be your own project, got {provider.get('project_id') or 'none'}"
         yield Finding("provider.project_id", rule, "Set your project's id")
 
 
 def machines(file: ClusterFile) -> Iterator[Finding]:
-    """The machines of one's own: each once, the head not among the workers, and room for all."""
+    """On-premises machines: each listed once, the head not among the workers, and the limit covers
+    all.
+    """
     provider = file.contents["provider"]
     head, workers = provider.get("head_ip"), provider.get("worker_ips")
     if not head or not isinstance(workers, list):
-        return  # Ray refuses it, or a coordinator hands out the machines
+        return  # Ray refuses it, or a coordinator assigns the machines
     if head in workers:
         yield Finding(
             "provider.worker_ips",
-            f"must not have the head, got {head} in both",
-            "Take it out of the workers",
+            f"must not include the head, got {head} in both",
+            "Remove it from the workers",
         )
     for address, count in Counter(map(str, workers)).items():
         if count > 1:
             yield Finding(
                 "provider.worker_ips",
-                f"must have each machine once, got {address} {count} times",
+                f"must list each machine once, got {address} {count} times",
                 "Drop one",
             )
     most = file.contents.get("max_workers")
     if isinstance(most, int) and most < len(workers):
         rule = (
-            f"must be at least the {len(workers)} worker_ips, got {most}: the others would "
-            f"never join"
+            f"must be at least the {len(workers)} worker_ips, got {most}: the others could never "
+            f"join"
         )
         yield Finding("max_workers", rule, "Leave it out, or raise it")
     least = file.contents.get("min_workers")
@@ -127,7 +131,7 @@ def machines(file: ClusterFile) -> Iterator[Finding]:
         if _is_example(address):
             yield Finding(
                 place,
-                f"must be a machine of yours, got the example {address}",
+                f"must be one of your machines, got the example {address}",
                 "Set its address or host name",
             )
         elif re.fullmatch(r"[\d.]+", str(address)) and _network(address) is None:
@@ -137,7 +141,7 @@ def machines(file: ClusterFile) -> Iterator[Finding]:
 
 
 def visitors(file: ClusterFile) -> Iterator[Finding]:
-    """SSH is open to an address that is somebody's."""
+    """SSH is open to a real address, not the example's."""
     group = file.contents["provider"].get("security_group") or {}
     for rule in group.get("IpPermissions") or []:
         for source in rule.get("IpRanges", []):
@@ -146,7 +150,7 @@ def visitors(file: ClusterFile) -> Iterator[Finding]:
             if _is_example(given):
                 yield Finding(
                     place,
-                    f"must be your own address, got the example {given}: nobody could log in",
+                    f"must be your own address, got the example {given}: no one could log in",
                     "Set …/32",
                 )
             elif given is not None and _network(given) is None:

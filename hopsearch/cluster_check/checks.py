@@ -1,4 +1,4 @@
-"""Which checks a cluster file goes through, by its kind."""
+"""The checks of a cluster file, by its kind."""
 
 import importlib.util
 from collections.abc import Callable, Iterator
@@ -29,15 +29,15 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     "local": (*_RAYS, addresses.machines, rules.token, rules.versions),
     "kuberay": (kuberay.fields, kuberay.names, kuberay.cluster, kuberay.groups),
 }
-"""Checks by kind of file, after those of its shape; Ray's own come first."""
+"""Checks by kind of file, after the structural ones; Ray's own come first."""
 
 
 def examine(file: ClusterFile) -> list[Finding]:
-    """All that is wrong with ``file``; where its shape is wrong, only that, since the rest cannot
-    be judged.
+    """All problems of ``file``; only structural ones if there are any, since the rest cannot be
+    checked.
 
     Raises:
-        ConfigError: a kind of file that is not known.
+        ConfigError: an unknown kind of file.
     """
     if file.kind not in CHECKS:
         raise ConfigError(
@@ -57,11 +57,11 @@ def examine(file: ClusterFile) -> list[Finding]:
 
 
 def unchecked(file: ClusterFile) -> list[str]:
-    """What could not be checked on this machine, in a sentence each."""
+    """Checks that could not run on this machine, one sentence each."""
     library = {"aws": "botocore", "gcp": "googleapiclient"}.get(file.kind)
     if library is None or importlib.util.find_spec(library) is not None:
         return []
     return [
-        f"node_config was not checked, since {library} is not installed: pip install "
+        f"node_config was not checked: {library} is not installed: pip install "
         f"'hopsearch[{file.kind}]'"
     ]

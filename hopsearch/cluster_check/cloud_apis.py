@@ -1,8 +1,8 @@
-"""``node_config`` against the clouds' own descriptions of their calls, as their Python libraries
-ship them; no cloud is asked.
+"""Validates ``node_config`` against the clouds' own API descriptions, as shipped with their Python
+libraries; offline.
 
-Where a library is not installed, its cloud's configs are not checked: whoever brings machines up
-from here has it.
+If a library is not installed, its cloud's configs are not checked: anyone who starts machines from
+here has it.
 """
 
 import importlib.util
@@ -23,9 +23,7 @@ _COUNTS = {"MinCount": 1, "MaxCount": 1}  # Ray's to set
 
 
 def amazon(file: ClusterFile) -> Iterator[Finding]:
-    """Every call that a node type can lead to, fallbacks included, is one that EC2's RunInstances
-    describes.
-    """
+    """Every request of a node type, including fallbacks, matches EC2's RunInstances."""
     if importlib.util.find_spec("botocore") is None:
         return
     pool = "aws_provider" in str((file.contents.get("provider") or {}).get("module"))
@@ -65,7 +63,7 @@ _TYPES = {
 
 
 def _against(value: Any, shape: Any, path: str) -> Iterator[tuple[str, str, str]]:
-    """Where ``value`` is not of botocore's ``shape``: path, rule, remedy."""
+    """Deviations of ``value`` from botocore's ``shape``: path, rule, remedy."""
     if shape.type_name == "structure" and isinstance(value, dict):
         for key, part in value.items():
             below = f"{path}.{key}".removeprefix(".")
@@ -80,7 +78,7 @@ def _against(value: Any, shape: Any, path: str) -> Iterator[tuple[str, str, str]
         for key in set(shape.required_members) - value.keys():
             yield (
                 f"{path}.{key}".removeprefix("."),
-                "must be given: EC2's RunInstances requires it",
+                "is required by EC2's RunInstances",
                 "See EC2's reference",
             )
     elif shape.type_name == "list" and isinstance(value, list):
@@ -120,7 +118,7 @@ def google(file: ClusterFile) -> Iterator[Finding]:
     for name, node in file.node_types.items():
         config = node.get("node_config") or {}
         if "acceleratorType" in config or "runtimeVersion" in config:
-            continue  # a TPU, which has another API
+            continue  # a TPU, which has a different API
         for error in validator.iter_errors(config):
             path = ".".join(
                 [f"available_node_types.{name}.node_config", *map(str, error.absolute_path)]
@@ -140,7 +138,7 @@ def google(file: ClusterFile) -> Iterator[Finding]:
             if not unknown:
                 hint = _near(str(error.instance), error.schema.get("enum", []))
                 yield Finding(
-                    path, f"must fit Compute Engine's Instance: {error.message[:200]}", hint
+                    path, f"must match Compute Engine's Instance: {error.message[:200]}", hint
                 )
 
 

@@ -1,6 +1,4 @@
-"""A cluster file, read offline: what kind it is, and what is wrong with it before anything is
-checked.
-"""
+"""Reads a cluster file: its kind, and errors that prevent any check."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,13 +12,13 @@ from hopsearch.core.errors import ConfigError
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong with a cluster file.
+    """A problem in a cluster file.
 
     Attributes:
         place: dotted path in the file.
-        rule: what must hold, and what was found instead.
+        rule: the rule, and the value found instead.
         remedy: what to do.
-        structural: whether the file has not the shape that other checks rely on.
+        structural: whether the file lacks the structure that other checks rely on.
     """
 
     place: str
@@ -37,10 +35,10 @@ class ClusterFile:
     """A file for ``ray up``, or a KubeRay object.
 
     Attributes:
-        path: where it was read.
-        contents: as YAML gives them.
-        trial: CPUs and GPUs that a worker of a trial is to be given.
-        repeated: keys given more than once, of which YAML keeps the last without a word.
+        path: of the file.
+        contents: parsed YAML.
+        trial: CPUs and GPUs of a trial's worker.
+        repeated: duplicate keys, of which YAML silently keeps the last.
     """
 
     path: Path
@@ -50,7 +48,7 @@ class ClusterFile:
 
     @property
     def kind(self) -> str:
-        """kuberay, local, aws or gcp; external providers of ours count as their cloud."""
+        """kuberay, local, aws or gcp; our external providers count as their cloud."""
         if "apiVersion" in self.contents:
             return "kuberay"
         provider = self.contents.get("provider")
@@ -64,7 +62,7 @@ class ClusterFile:
 
     @property
     def node_types(self) -> dict[str, dict[str, Any]]:
-        """Node types by name; empty where the file has none."""
+        """Node types by name; empty if the file has none."""
         types = self.contents.get("available_node_types")
         if not isinstance(types, dict):
             return {}
@@ -88,20 +86,20 @@ _MOVED = "hopsearch.distributed.spot_pool.SpotPool"
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """A part of a file that should be a mapping: empty where it is not one."""
+    """A value that should be a mapping; empty if it is not one."""
     return value if isinstance(value, dict) else {}
 
 
 def listed(value: Any) -> list[Any]:
-    """A part of a file that should be a list: empty where it is not one."""
+    """A value that should be a list; empty if it is not one."""
     return value if isinstance(value, list) else []
 
 
 def read_cluster_file(path: Path, trial: tuple[float, float]) -> ClusterFile:
-    """Read a file as Ray does (YAML 1.1), and note keys that stand in it twice.
+    """Read a file as Ray does (YAML 1.1), and record duplicate keys.
 
     Raises:
-        ConfigError: it is not there, not UTF-8, not YAML, or not a mapping.
+        ConfigError: it does not exist, or is not UTF-8, not YAML, or not a mapping.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -109,7 +107,7 @@ def read_cluster_file(path: Path, trial: tuple[float, float]) -> ClusterFile:
         contents = yaml.safe_load(text)
     except OSError as error:
         raise ConfigError(
-            str(path), f"must be readable, got: {error.strerror}", "Give e.g. cluster/aws.yaml"
+            str(path), f"must be readable, got: {error.strerror}", "Set e.g. cluster/aws.yaml"
         ) from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
@@ -125,7 +123,7 @@ def read_cluster_file(path: Path, trial: tuple[float, float]) -> ClusterFile:
             str(path), f"must be YAML: {' '.join(str(error).split())[:200]}", "Fix what is named"
         ) from None
     if not isinstance(contents, dict):
-        raise ConfigError(str(path), "must be a mapping", "Begin with cluster/aws.yaml")
+        raise ConfigError(str(path), "must be a mapping", "Start from cluster/aws.yaml")
     if mapping(contents.get("provider")).get("module") == _MOVED:
         raise ConfigError(
             f"{path}: provider.module",
@@ -150,8 +148,8 @@ def _repeated(node: Any, place: str, seen: set[int]) -> Iterator[Finding]:
         here = f"{place}.{name}".removeprefix(".")
         if isinstance(key, yaml.ScalarNode) and name in lines:
             rule = (
-                f"must be given once, got it in lines {lines[name]} and {line}, of which only "
-                f"the last would count"
+                f"must appear once, got it in lines {lines[name]} and {line}, of which only the "
+                f"last counts"
             )
             yield Finding(here, rule, "Drop one of the two")
         lines[name] = line

@@ -1,8 +1,8 @@
-"""What KubeRay needs to know, checked without its schema: the fields at the levels that a cluster
-file uses, and their values.
+"""Checks of KubeRay files without KubeRay's schema: the fields at the levels that a cluster file
+uses, and their values.
 
 Field names are those of KubeRay 1.6 and 1.7 (``ray.io/v1``) and of Kubernetes' pods;
-``tests/test_doctor.py`` holds them against the CRDs themselves where these are at hand.
+``tests/test_doctor.py`` compares them with the CRDs themselves if available.
 """
 
 import importlib.metadata
@@ -57,13 +57,13 @@ FIELDS = {
     "terminationMessagePath"
     " terminationMessagePolicy tty volumeDevices volumeMounts workingDir",
 }
-"""Known field names by level, separated by blanks."""
+"""Known field names by level, separated by spaces."""
 
 Part = tuple[str, str, Any]  # level, dotted place, contents
 
 
 def cluster_of(file: ClusterFile) -> tuple[str, dict[str, Any]]:
-    """Where the file describes the Ray cluster, and the description."""
+    """The place of the Ray cluster's description in the file, and the description."""
     spec = mapping(file.contents.get("spec"))
     if "rayClusterSpec" in spec:
         return "spec.rayClusterSpec", mapping(spec.get("rayClusterSpec"))
@@ -81,13 +81,11 @@ def groups_of(file: ClusterFile) -> list[tuple[str, dict[str, Any]]]:
 
 
 def shape(file: ClusterFile) -> Iterator[Finding]:
-    """Numbers that are numbers, where they are counted with."""
+    """Values used in calculations are numbers."""
     for place, group in groups_of(file):
         name = group.get("groupName")
         if name is not None and not isinstance(name, str):
-            yield Finding(
-                f"{place}.groupName", f"must be a name, got {name!r}", "Give a name", True
-            )
+            yield Finding(f"{place}.groupName", f"must be a name, got {name!r}", "Set a name", True)
         for key in ("minReplicas", "replicas", "maxReplicas"):
             value = group.get(key)
             if value is not None and (
@@ -96,7 +94,7 @@ def shape(file: ClusterFile) -> Iterator[Finding]:
                 yield Finding(
                     f"{place}.{key}",
                     f"must be a whole number from 0, got {value!r}",
-                    "Give a number",
+                    "Set a number",
                     True,
                 )
         for name, amount in _amounts(group).items():
@@ -105,7 +103,7 @@ def shape(file: ClusterFile) -> Iterator[Finding]:
                 yield Finding(
                     f"{where}.{name}",
                     f"must be an amount such as 4 or 500m, got {amount!r}",
-                    "Give a number",
+                    "Set a number",
                     True,
                 )
 
@@ -118,14 +116,15 @@ def names(file: ClusterFile) -> Iterator[Finding]:
     given = str(mapping(file.contents.get("metadata")).get("name", ""))
     if len(given) > longest or not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", given):
         rule = (
-            f"must be lower-case letters, digits and -, begin with a letter and have at most "
+            f"must consist of lower-case letters, digits and -, start with a letter and have at "
+            f"most "
             f"{longest}, got {given!r}"
         )
         yield Finding("metadata.name", rule, "Choose another name, e.g. hopsearch")
 
 
 def fields(file: ClusterFile) -> Iterator[Finding]:
-    """What the object is, and unknown fields."""
+    """The object's kind is supported, and there are no unknown fields."""
     version, kind = file.contents.get("apiVersion"), file.contents.get("kind")
     if version != "ray.io/v1":
         yield Finding("apiVersion", f"must be ray.io/v1, got {version}", "Set ray.io/v1")
@@ -177,29 +176,31 @@ def _templates(file: ClusterFile) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def cluster(file: ClusterFile) -> Iterator[Finding]:
-    """The cluster grows by the newer autoscaler, is this project's Ray, lets nobody in without the
-    token, and can be asked.
+    """The cluster uses the newer autoscaler and this project's version of Ray, requires the token,
+    and accepts connections.
     """
     place, spec = cluster_of(file)
     here = importlib.metadata.version("ray")
     if str(spec.get("rayVersion")) != here:
         yield Finding(
             f"{place}.rayVersion",
-            f"must be {here}, as here, got {spec.get('rayVersion')}",
+            f"must be {here}, as on this machine, got {spec.get('rayVersion')}",
             "Change one of the two",
         )
     if mapping(spec.get("authOptions")).get("mode") != "token":
-        rule = "must be token: everybody in the cluster's network gets in otherwise"
+        rule = "must be token: otherwise anyone in the cluster's network gets in"
         yield Finding(f"{place}.authOptions.mode", rule, "Set token")
     if not spec.get("enableInTreeAutoscaling"):
         yield Finding(
-            f"{place}.enableInTreeAutoscaling", "must be true: machines would stay", "Set true"
+            f"{place}.enableInTreeAutoscaling",
+            "must be true: otherwise machines keep running",
+            "Set true",
         )
     version = mapping(spec.get("autoscalerOptions")).get("version")
     if version != "v2":
         yield Finding(
             f"{place}.autoscalerOptions.version",
-            f"must be v2: it drains a pod before it goes, got {version}",
+            f"must be v2, which drains a pod before removing it, got {version}",
             "Set v2",
         )
     params = mapping(mapping(spec.get("headGroupSpec")).get("rayStartParams"))
@@ -210,12 +211,12 @@ def cluster(file: ClusterFile) -> Iterator[Finding]:
     ):
         rule = (
             "must not be loopback: the search is submitted from another pod, which would wait "
-            "for ever"
+            "forever"
         )
         yield Finding(
             f"{place}.headGroupSpec.rayStartParams.dashboard-host",
             rule,
-            "Leave it out; the token guards it",
+            "Leave it out; the token protects it",
         )
     for where, template in _templates(file):
         for container in listed(mapping(template.get("spec")).get("containers")):
@@ -225,11 +226,11 @@ def cluster(file: ClusterFile) -> Iterator[Finding]:
 def _image(place: str, container: dict[str, Any], here: str) -> Iterator[Finding]:
     image = str(container.get("image", ""))
     if re.match(r"([\w-]+\.)*example\.(com|org|net)/", image):
-        rule = f"must be an image of yours, got the example {image}"
+        rule = f"must be your own image, got the example {image}"
         yield Finding(
             f"{place}.{container.get('name')}.image",
             rule,
-            "Build one as the file's first lines say",
+            "Build one as described at the top of the file",
         )
     tag = re.search(r":([\w][\w.-]*)$", image)
     if "@sha256:" not in image and not (tag and re.match(rf"{re.escape(here)}(?![\d.])", tag[1])):
@@ -242,7 +243,7 @@ def _image(place: str, container: dict[str, Any], here: str) -> Iterator[Finding
 
 
 def groups(file: ClusterFile) -> Iterator[Finding]:
-    """Worker groups are bounded, cost nothing without work, and some pod holds a worker of a
+    """Worker groups are limited, cost nothing while idle, and some pod has room for a worker of a
     trial.
     """
     named = groups_of(file)
@@ -250,14 +251,14 @@ def groups(file: ClusterFile) -> Iterator[Finding]:
     if len(set(names)) < len(names) or None in names:
         yield Finding(
             "spec.workerGroupSpecs",
-            f"groups must have names of their own, got {names}",
+            f"groups must have distinct names, got {names}",
             "Set groupName",
         )
     for place, group in named:
         least, most = group.get("minReplicas") or 0, group.get("maxReplicas")
         if not isinstance(most, int):
-            rule = "the number of pods must be bounded, got no bound"
-            yield Finding(f"{place}.maxReplicas", rule, "Set the most you would pay for")
+            rule = "the number of pods must be limited, got no limit"
+            yield Finding(f"{place}.maxReplicas", rule, "Set the most you are willing to pay for")
         elif not least <= group.get("replicas", least) <= most:
             rule = (
                 f"minReplicas <= replicas <= maxReplicas must hold, got {least}, "
@@ -267,7 +268,7 @@ def groups(file: ClusterFile) -> Iterator[Finding]:
         if least > 0:
             yield Finding(
                 f"{place}.minReplicas",
-                f"must be 0, got {least}: it is paid for without work",
+                f"must be 0, got {least}: it costs money while idle",
                 "Set 0",
             )
         pod = mapping(mapping(group.get("template")).get("spec"))
@@ -284,9 +285,9 @@ def groups(file: ClusterFile) -> Iterator[Finding]:
         most = "; ".join(
             f"{name}: CPU {there[0]:g}, GPU {there[1]:g}" for name, there in sizes.items()
         )
-        rule = f"some pod must hold a worker of {cpus:g} CPU and {gpus:g} GPU, got {most}"
+        rule = f"some pod must have room for a worker of {cpus:g} CPU and {gpus:g} GPU, got {most}"
         yield Finding(
-            "spec.workerGroupSpecs", rule, "Lower trial.cpus or trial.gpus, or give larger pods"
+            "spec.workerGroupSpecs", rule, "Lower trial.cpus or trial.gpus, or define larger pods"
         )
 
 
@@ -304,7 +305,7 @@ def _promises(place: str, group: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _amounts(group: dict[str, Any]) -> dict[str, Any]:
-    # KubeRay gives Ray the first container's limits, requests where there are none.
+    # KubeRay passes the first container's limits to Ray, or its requests if there are none.
     pod = mapping(mapping(group.get("template")).get("spec"))
     first = mapping(next(iter(listed(pod.get("containers"))), None))
     given = mapping(first.get("resources"))

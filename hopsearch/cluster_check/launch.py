@@ -1,6 +1,4 @@
-"""What ``ray up`` itself would refuse before it asks a cloud: Ray's schema, then Ray's own
-preparation of the file.
-"""
+"""Runs ``ray up``'s own offline checks: Ray's schema, then Ray's preparation of the file."""
 
 import contextlib
 import copy
@@ -25,7 +23,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def schema(file: ClusterFile) -> Iterator[Finding]:
-    """Ray's own schema, unknown fields included."""
+    """The file matches Ray's own schema, without unknown fields."""
     for error in jsonschema.Draft7Validator(_rays_schema()).iter_errors(file.contents):
         place = ".".join(map(str, error.absolute_path)) or "the file"
         unknown = re.search(r"\('(\w+)' was unexpected\)", error.message)
@@ -39,7 +37,7 @@ def schema(file: ClusterFile) -> Iterator[Finding]:
         else:
             yield Finding(
                 place,
-                f"must fit Ray's schema: {error.message[:200]}",
+                f"must match Ray's schema: {error.message[:200]}",
                 "See the comments in cluster/aws.yaml",
                 True,
             )
@@ -58,11 +56,11 @@ def _rays_schema() -> Any:
 
 
 def _shape(file: ClusterFile) -> Iterator[Finding]:
-    """What Ray's schema leaves open and Ray's code then stumbles over."""
+    """Errors that Ray's schema allows but Ray's code fails on."""
     remedy = "See the comments in cluster/aws.yaml"
     if (file.contents.get("provider") or {}).get("type") != "local" and not file.node_types:
         yield Finding(
-            "available_node_types", "must name the kinds of machines, got none", remedy, True
+            "available_node_types", "must list the types of machines, got none", remedy, True
         )
     for name, node in file.node_types.items():
         for key in ("node_config", "resources"):
@@ -82,7 +80,7 @@ def _shape(file: ClusterFile) -> Iterator[Finding]:
             if isinstance(amount, bool) or not isinstance(amount, int | float) or amount < 0:
                 place = f"available_node_types.{name}.resources.{resource}"
                 yield Finding(
-                    place, f"must be a number from 0, got {amount!r}", "Give a number", True
+                    place, f"must be a number from 0, got {amount!r}", "Set a number", True
                 )
     yield from _rules(file)
     for target, source in mapping(file.contents.get("file_mounts")).items():
@@ -90,7 +88,7 @@ def _shape(file: ClusterFile) -> Iterator[Finding]:
             yield Finding(
                 f"file_mounts.{target}",
                 f"must be a path, got {source!r}",
-                "Give the path of a folder",
+                "Set the path of a folder",
                 True,
             )
     for key, lines in file.commands.items():
@@ -120,15 +118,14 @@ def _rules(file: ClusterFile) -> Iterator[Finding]:
 
 
 def preparation(file: ClusterFile) -> Iterator[Finding]:
-    """Ray's own preparation and validation of a file, as ``ray up`` does them before it asks the
-    cloud anything.
+    """Ray's own preparation and validation of a file, as in ``ray up`` before it contacts the
+    cloud.
     """
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), _quiet():
             prepared = prepare_config(copy.deepcopy(file.contents))
-            # Ray fills these in from what the cloud says of the types; validation needs them to be
-            # there.
+            # Ray fills these in from the cloud's data about the types; validation requires them.
             prepared.setdefault("cluster_synced_files", [])
             for node in prepared.get("available_node_types", {}).values():
                 node.setdefault("resources", {})
@@ -182,8 +179,8 @@ def _quiet() -> Iterator[None]:
 
 
 def docker(file: ClusterFile) -> Iterator[Finding]:
-    """A docker section that Ray would use: without both names it starts the machines and then
-    ignores or refuses it.
+    """The docker section is complete: without both names Ray starts the machines and then ignores
+    or refuses it.
     """
     section = file.contents.get("docker")
     if not isinstance(section, dict) or not section:
@@ -191,23 +188,27 @@ def docker(file: ClusterFile) -> Iterator[Finding]:
     image = section.get("image") or (section.get("head_image") and section.get("worker_image"))
     for key, given in (("image", image), ("container_name", section.get("container_name"))):
         if not given:
-            rule = "must be given: Ray uses docker only with an image and a container's name"
-            yield Finding(f"docker.{key}", rule, "Give both, or leave docker out")
+            rule = "is required: Ray uses docker only with an image and a container name"
+            yield Finding(f"docker.{key}", rule, "Set both, or leave docker out")
 
 
 def keys(file: ClusterFile) -> Iterator[Finding]:
-    """Keys that are there, and that a machine of Amazon's is told of."""
+    """SSH keys exist, and machines on AWS get them."""
     auth = file.contents.get("auth") or {}
     if file.kind == "aws" and auth.get("ssh_private_key"):
         for name, node in file.node_types.items():
             config = node.get("node_config") or {}
             if "KeyName" not in config and "UserData" not in config:
-                rule = "must be given with auth.ssh_private_key: the machine would not know the key"
+                rule = (
+                    "is required with auth.ssh_private_key: otherwise the machine does not know "
+                    "the key"
+                )
                 place = f"available_node_types.{name}.node_config.KeyName"
                 yield Finding(
                     place,
                     rule,
-                    "Give the key pair's name, or leave auth.ssh_private_key out: Ray makes a pair",
+                    "Set the key pair's name, or leave auth.ssh_private_key out: Ray creates a "
+                    "pair",
                 )
     for key in ("ssh_private_key", "ssh_public_key"):
         given = auth.get(key)
@@ -217,20 +218,20 @@ def keys(file: ClusterFile) -> Iterator[Finding]:
         if not path.is_file():
             yield Finding(
                 f"auth.{key}",
-                f"must be a key file on this machine, got {given}, which is not there",
+                f"must be a key file on this machine, got {given}, which does not exist",
                 "Correct the path",
             )
         elif key == "ssh_private_key" and path.stat().st_mode & 0o077:
             rule = (
-                f"must be readable by its owner alone, got {given} with mode "
+                f"must be readable by its owner only, got {given} with mode "
                 f"{path.stat().st_mode & 0o777:o}: ssh ignores it"
             )
             yield Finding(f"auth.{key}", rule, f"chmod 600 {given}")
 
 
 def mounts(file: ClusterFile) -> Iterator[Finding]:
-    """Sources of mounts that are there. Ray reads them relative to the folder it is started in, not
-    to the file's.
+    """Sources of mounts exist. Ray resolves them relative to the current folder, not to the
+    file's.
     """
     for target, source in (file.contents.get("file_mounts") or {}).items():
         path = Path(str(source)).expanduser()
@@ -240,7 +241,7 @@ def mounts(file: ClusterFile) -> Iterator[Finding]:
         if str(source).rstrip("/") == "~/.ray/hopsearch":
             yield Finding(
                 place,
-                f"must be there on this machine, got {source}, which is not",
+                f"must exist on this machine, got {source}, which does not",
                 "Run sh cluster/new-token.sh once",
             )
         else:
@@ -250,6 +251,6 @@ def mounts(file: ClusterFile) -> Iterator[Finding]:
             where = f"Run it in {elsewhere[0]}" if elsewhere else "Correct the path"
             yield Finding(
                 place,
-                f"must be there, relative to the current folder, got {source}, which is not",
+                f"must exist, relative to the current folder, got {source}, which does not",
                 where,
             )

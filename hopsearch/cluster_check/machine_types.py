@@ -1,8 +1,8 @@
-"""How many cores and GPUs a cloud's machine type has, as far as its name says so.
+"""The cores and GPUs of a cloud's machine type, as far as its name tells.
 
 Amazon's sizes count in steps: an ``xlarge`` has four virtual CPUs, an ``Nxlarge`` at most 4 N; GPUs
-are a table of the families that have them. A test holds both against EC2's own description of its
-types. Google writes the CPUs into the name.
+are in a table of the families that have them. A test compares both with EC2's own description of
+its types. Google's names contain the CPUs.
 """
 
 import re
@@ -32,7 +32,7 @@ _GOOGLE_G2 = {4: 1, 8: 1, 12: 1, 16: 1, 24: 2, 32: 1, 48: 4, 96: 8}  # virtual C
 
 @dataclass(frozen=True)
 class MachineType:
-    """What a type has at most; None where its name does not say.
+    """The largest resources of a type; None if its name does not tell.
 
     Attributes:
         cpus: virtual CPUs.

@@ -1,4 +1,4 @@
-"""What machines cost, for an estimate: a small table with its source, to be read with care."""
+"""Approximate machine prices for an estimate: a small table with its source."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ on 2026-11-21. The file itself is not dated: a figure may be older, and Amazon's
 aws.amazon.com/ec2/pricing/on-demand, was not asked. Google Cloud and Kubernetes are not listed.
 """
 REGIONS = ("us-east-1", "us-east-2", "us-west-2")
-"""Where the figures hold: the catalog has the same ones in all three. Others cost more or less."""
+"""Regions of the figures: the catalog has the same ones in all three. Other regions may differ."""
 DOLLARS_PER_HOUR = {
     "g4dn.xlarge": 0.526,
     "g5.xlarge": 1.006,
@@ -24,11 +24,11 @@ DOLLARS_PER_HOUR = {
 
 
 def most_per_hour(file: ClusterFile) -> tuple[float, list[str]]:
-    """Dollars an hour when everything that may run does, at on-demand prices: spot machines cost
-    less, disks and traffic more.
+    """Maximum dollars per hour at on-demand prices, with all machines running: spot machines cost
+    less; disks and traffic are extra.
 
     Returns:
-        The sum, and the instance types whose price is not known.
+        The sum, and the instance types whose price is unknown.
     """
     head = file.contents.get("head_node_type")
     left = int(file.contents.get("max_workers", 0))

@@ -1,8 +1,7 @@
-"""What is wrong with a file for ``ray up`` that Ray itself would take: what costs money, lets
-others in, or never starts.
+"""Checks of a file for ``ray up`` beyond Ray's own: cost, access, and workers that never start.
 
-Each check is a function from the file's contents to findings; `hopsearch.cluster_check.checks` says
-which kind of file it is for. None asks a cloud.
+Each check is a function from the file's contents to findings; `hopsearch.cluster_check.checks`
+tells which kind of file it is for. None contacts a cloud.
 """
 
 import importlib.metadata
@@ -18,35 +17,37 @@ REQUIREMENTS = "cluster/node/requirements.txt"
 
 
 def bounds(file: ClusterFile) -> Iterator[Finding]:
-    """What is paid for is bounded, and nothing is paid for when there is no work."""
+    """Costs are limited, and nothing is paid for when there is no work."""
     if not isinstance(file.contents.get("max_workers"), int):
         yield Finding(
             "max_workers",
-            "the number of machines must be bounded, got no bound",
-            "Set the most you would pay for",
+            "the number of machines must be limited, got no limit",
+            "Set the most you are willing to pay for",
         )
     for name, node in file.node_types.items():
         if node.get("min_workers", 0) > 0:
             place = f"available_node_types.{name}.min_workers"
             yield Finding(
-                place, f"must be 0, got {node['min_workers']}: it is paid for without work", "Set 0"
+                place, f"must be 0, got {node['min_workers']}: it costs money while idle", "Set 0"
             )
     if file.contents.get("idle_timeout_minutes", 5) > 30:
         minutes = file.contents["idle_timeout_minutes"]
         yield Finding(
             "idle_timeout_minutes",
-            f"idle machines should go within 30 minutes, got {minutes}",
+            f"idle machines should be removed within 30 minutes, got {minutes}",
             "Set 5",
         )
     if (file.contents.get("provider") or {}).get("cache_stopped_nodes", True) is not False:
-        rule = "must be false: Ray stops machines otherwise, and their disks are paid for"
+        rule = (
+            "must be false: otherwise Ray only stops machines, and their disks keep costing money"
+        )
         yield Finding("provider.cache_stopped_nodes", rule, "Set false")
 
 
 def doors(file: ClusterFile) -> Iterator[Finding]:
-    """Nobody but the operator gets in."""
+    """Only the operator has access."""
     if (file.contents.get("provider") or {}).get("type") == "aws":
-        rule = "Ray's own AWS provider opens SSH to everybody beside the addresses given here"
+        rule = "Ray's own AWS provider opens SSH to anyone, in addition to the addresses given here"
         yield Finding(
             "provider.type",
             rule,
@@ -55,7 +56,7 @@ def doors(file: ClusterFile) -> Iterator[Finding]:
     group = (file.contents.get("provider") or {}).get("security_group") or {}
     rules = group.get("IpPermissions")
     if file.kind == "aws" and rules is None:
-        rule = "must say who reaches SSH: Ray opens it to the whole world otherwise"
+        rule = "must restrict SSH: otherwise Ray opens it to the whole internet"
         yield Finding("provider.security_group", rule, "Copy it from cluster/aws.yaml")
     for rule in rules or []:
         for source in rule.get("IpRanges", []):
@@ -64,7 +65,7 @@ def doors(file: ClusterFile) -> Iterator[Finding]:
                 yield Finding(
                     place,
                     f"port {rule.get('FromPort')} must not be open to 0.0.0.0/0",
-                    "Give your own address, …/32",
+                    "Set your own address, …/32",
                 )
     for key, lines in file.commands.items():
         for line in lines:
@@ -80,7 +81,7 @@ def token(file: ClusterFile) -> Iterator[Finding]:
     """Token authentication is on, and every machine has the token."""
     mounts = file.contents.get("file_mounts") or {}
     if not any(str(target).rstrip("/").endswith(".ray") for target in mounts):
-        rule = "the token must be shipped to the machines, got no mount of a .ray folder"
+        rule = "the token must be copied to the machines, got no mount of a .ray folder"
         yield Finding(
             "file_mounts",
             rule,
@@ -88,18 +89,18 @@ def token(file: ClusterFile) -> Iterator[Finding]:
         )
     everything = "\n".join(line for lines in file.commands.values() for line in lines)
     if "RAY_AUTH_MODE=token" not in everything:
-        rule = "must set RAY_AUTH_MODE=token: a worker does not turn it on by itself"
+        rule = "must set RAY_AUTH_MODE=token: a worker does not enable it by itself"
         yield Finding("setup_commands", rule, "Copy the line from cluster/aws.yaml")
 
 
 def versions(file: ClusterFile) -> Iterator[Finding]:
-    """The machines get this project's versions: no nightly, no release of another year."""
+    """The machines get this project's versions, not a nightly or a different release."""
     for key, lines in file.commands.items():
         for line in lines:
             if re.search(r"ray-[^ ]*dev[^ ]*\.whl|ray==?[^ ]*dev|ray-nightly", line):
                 yield Finding(
                     key,
-                    f"a released Ray must be installed, got {line[:80]!r}",
+                    f"a released version of Ray must be installed, got {line[:80]!r}",
                     f"Use {REQUIREMENTS}",
                 )
     pinned = file.path.parent / "node" / "requirements.txt"
@@ -113,14 +114,14 @@ def versions(file: ClusterFile) -> Iterator[Finding]:
         here = importlib.metadata.version(name).partition("+")[0]
         if here != version:
             rule = (
-                f"machines must have the versions of this one, got {name} {version} there and "
+                f"machines must have the same versions as this one, got {name} {version} there and "
                 f"{here} here"
             )
             yield Finding(REQUIREMENTS, rule, f"Change one of the two: {name}=={here}")
 
 
 def images(file: ClusterFile) -> Iterator[Finding]:
-    """Images that are named and still maintained."""
+    """Images are set and still supported."""
     for name, node in file.node_types.items():
         config = node.get("node_config") or {}
         image = str(config.get("ImageId", ""))
@@ -128,13 +129,13 @@ def images(file: ClusterFile) -> Iterator[Finding]:
         if file.kind == "aws" and not image:
             yield Finding(
                 f"{place}.ImageId",
-                "must be given: Ray's default is Ubuntu 18.04 with CUDA 11",
+                "is required: Ray's default is Ubuntu 18.04 with CUDA 11",
                 "Copy it from cluster/aws.yaml",
             )
         if re.search(r"ubuntu-?(14|16|18)", image, re.I):
             yield Finding(
                 f"{place}.ImageId",
-                f"must be a maintained system, got {image}",
+                f"must be a supported system, got {image}",
                 "Use Ubuntu 22.04 or later",
             )
         if (
@@ -142,8 +143,8 @@ def images(file: ClusterFile) -> Iterator[Finding]:
             and mapping(config.get("MetadataOptions")).get("HttpTokens") != "required"
         ):
             rule = (
-                "IMDSv2 must be required: any program on the machine reads its credentials "
-                "otherwise"
+                "IMDSv2 must be required: otherwise any program on the machine can read its "
+                "credentials"
             )
             yield Finding(
                 f"{place}.MetadataOptions",
@@ -151,14 +152,17 @@ def images(file: ClusterFile) -> Iterator[Finding]:
                 "Set {HttpTokens: required, HttpPutResponseHopLimit: 2}",
             )
         if file.kind == "aws" and not config.get("IamInstanceProfile"):
-            rule = "must name a profile: a head gets all of EC2 and S3 otherwise, a worker nothing"
+            rule = (
+                "must name a profile: otherwise a head gets full access to EC2 and S3, and a "
+                "worker none"
+            )
             yield Finding(
                 f"{place}.IamInstanceProfile", rule, "Run cluster/aws_iam.py and name its profiles"
             )
 
 
 def placement(file: ClusterFile) -> Iterator[Finding]:
-    """The head is not taken away, and some machine holds a trial."""
+    """The head is not preemptible, and some machine has room for a trial."""
     head = str(file.contents.get("head_node_type"))
     config = (file.node_types.get(head) or {}).get("node_config") or {}
     if (
@@ -167,8 +171,8 @@ def placement(file: ClusterFile) -> Iterator[Finding]:
     ):
         yield Finding(
             f"available_node_types.{head}",
-            "the head must not be a spot machine: the search goes with it",
-            "On demand",
+            "the head must not be a spot machine: the search would end with it",
+            "Use an on-demand machine",
         )
     cpus, gpus = file.trial
     workers = {
@@ -181,15 +185,19 @@ def placement(file: ClusterFile) -> Iterator[Finding]:
             f"{name}: CPU {there.get('CPU', 0)}, GPU {there.get('GPU', 0)}"
             for name, there in workers.items()
         )
-        rule = f"some machine must hold a worker of {cpus:g} CPU and {gpus:g} GPU, got {most}"
+        rule = (
+            f"some machine must have room for a worker of {cpus:g} CPU and {gpus:g} GPU, got {most}"
+        )
         yield Finding(
-            "available_node_types", rule, "Lower trial.cpus or trial.gpus, or give larger machines"
+            "available_node_types",
+            rule,
+            "Lower trial.cpus or trial.gpus, or define larger machines",
         )
 
 
 def sizes(file: ClusterFile) -> Iterator[Finding]:
-    """No node type promises more than its machines have, fallbacks included: trials would wait for
-    ever for it.
+    """No node type, including fallbacks, declares more than its machines have: trials would wait
+    for it forever.
     """
     for name, node in file.node_types.items():
         promised = node.get("resources") or {}

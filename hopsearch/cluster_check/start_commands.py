@@ -1,6 +1,4 @@
-"""The commands that start Ray on a cluster's machines: the head knows of its workers, and they find
-it.
-"""
+"""Checks the commands that start Ray on a cluster's machines, so that head and workers connect."""
 
 import re
 import shlex
@@ -13,9 +11,9 @@ _HEAD, _WORKER = "head_start_ray_commands", "worker_start_ray_commands"
 
 
 def starts(file: ClusterFile) -> Iterator[Finding]:
-    """The head starts with the autoscaler's file, workers start with the head's address and port.
+    """The head starts with the autoscaler's file, workers with the head's address and port.
 
-    A file without these lists is started by Ray's own, which are right.
+    A file without these lists uses Ray's own commands, which are correct.
     """
     heads = _starts(file, _HEAD)
     workers = _starts(file, _WORKER)
@@ -37,14 +35,14 @@ def _head(file: ClusterFile, starts: list[list[str]]) -> Iterator[Finding]:
     words = started[-1]
     if not _option(words, "--autoscaling-config"):
         rule = (
-            "ray start --head must have --autoscaling-config: no worker is ever started otherwise"
+            "ray start --head must have --autoscaling-config: otherwise no worker is ever started"
         )
         yield Finding(_HEAD, rule, "Add --autoscaling-config=~/ray_bootstrap_config.yaml")
     everything = "\n".join(file.commands.get(_HEAD, []))
     if file.kind == "local" and not re.search(r"RAY_enable_autoscaler_v2=(0|false)", everything):
         rule = (
-            "must set RAY_enable_autoscaler_v2=0: the newer autoscaler never starts the "
-            "workers of a local provider"
+            "must set RAY_enable_autoscaler_v2=0: the newer autoscaler never starts the workers of "
+            "a local provider"
         )
         yield Finding(_HEAD, rule, "Write RAY_enable_autoscaler_v2=0 ray start --head …")
 
@@ -65,15 +63,12 @@ def _worker(starts: list[list[str]], port: str | int) -> Iterator[Finding]:
                 "Write $RAY_HEAD_IP",
             )
         if found != str(port):
-            rule = (
-                f"the head's port must be the one that workers join, got {port} there and "
-                f"{found} here"
-            )
+            rule = f"workers must join on the head's port, got {port} there and {found} here"
             yield Finding(_WORKER, rule, f"Write --address=$RAY_HEAD_IP:{port}")
 
 
 def _starts(file: ClusterFile, key: str) -> list[list[str]] | None:
-    """The words of every ``ray start`` in a list of commands; None where the file has no such
+    """The arguments of every ``ray start`` in a list of commands; None if the file has no such
     list.
     """
     if key not in file.commands:

@@ -1,1 +1,1 @@
-"""How a command line is read, helped and ended: words, help pages, exit codes, signals."""
+"""The command line: key=value arguments, help pages, exit codes and signals."""

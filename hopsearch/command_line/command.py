@@ -1,6 +1,4 @@
-"""What all verbs share: help, exit codes, and that a user's mistake is a sentence and not a
-traceback.
-"""
+"""Shared by all verbs: help, exit codes, and user errors as a sentence instead of a traceback."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -16,15 +14,15 @@ from hopsearch.core.redaction import formatted, guard_process, holds_secret, lea
 
 DONE, BUG, MISTAKE, INTERRUPTED = 0, 1, 2, signals.INTERRUPTED
 _EXPOSED = (
-    "a password or key on the command line can be read by every user of this machine (ps); it is "
-    "not stored. "
-    "Leave it out and give it as PGPASSWORD, in ~/.pgpass or ~/.my.cnf, or as AWS_ACCESS_KEY_ID "
+    "a password or key on the command line is visible to every user of this machine (ps); it is "
+    "not stored. Leave it out and pass it as PGPASSWORD, in ~/.pgpass or ~/.my.cnf, or as "
+    "AWS_ACCESS_KEY_ID "
     "and AWS_SECRET_ACCESS_KEY"
 )
 
 
 class Interrupted(Exception):  # noqa: N818  # not an error: everything is saved
-    """The user, or the machine's owner, asked for an end; the message says how to go on."""
+    """The user, or the system, requested a stop; the message explains how to resume."""
 
 
 def run_verb(
@@ -33,7 +31,7 @@ def run_verb(
     about: str,
     words: Sequence[str] | None = None,
 ) -> int:
-    """Run a verb on the command line's words and return its exit code: see the names above."""
+    """Run a verb with the command line's arguments and return its exit code (constants above)."""
     guard_process()
     words, more = without_flags(sys.argv[1:] if words is None else words)
     learn_from((name, text) for name, _, text in (word.partition("=") for word in words))
@@ -54,7 +52,7 @@ def run_verb(
         return INTERRUPTED
     except KeyboardInterrupt:
         signals.saving()
-        if signals.reader_gone():  # who reads us has enough
+        if signals.reader_gone():  # the reader closed the pipe
             return DONE
         print(f"\nhopsearch: {signals.NOTHING_BEGUN}", file=sys.stderr)
         return INTERRUPTED
@@ -71,6 +69,6 @@ def run_verb(
 def run_as_program(
     main: Callable[[Sequence[str]], None], schema: type[Settings], about: str
 ) -> NoReturn:
-    """As `run_verb`, for a verb that was started as a program: exits with the code."""
+    """Like `run_verb`, for a verb started as a program: exits with the code."""
     signals.listen()
     signals.finish(run_verb(main, schema, about))

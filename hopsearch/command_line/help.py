@@ -1,5 +1,5 @@
-"""What ``--help`` prints: how to call a verb, examples, every setting with its kind and default, in
-80 columns.
+"""Generates ``--help``: usage, examples, and every setting with its type and default, in 80
+columns.
 """
 
 import re
@@ -18,8 +18,8 @@ from hopsearch.core.config import Settings, kinds_of, settings_in
 WIDTH = 80
 _KINDS = {str: "text", bool: "true|false", int: "number", float: "number"}
 _RULES = (
-    "Text is taken as it stands, a switch is true or false, everything else is YAML 1.2: 1e-3 is "
-    "a number, null stands for none. "
+    "Text is taken literally, a switch is true or false, everything else is YAML 1.2: 1e-3 is "
+    "a number, null means none. "
     "Quote what your shell would change. -v also prints what is opened and decided, on standard "
     "error."
 )
@@ -31,10 +31,10 @@ class Entry:
 
     Attributes:
         key: dotted.
-        kind: what may be written.
-        default: as one would write it; ``required`` where there is none.
-        text: what it is for.
-        owners: model families that have it, where not all do.
+        kind: accepted values.
+        default: in the form a user writes it; ``required`` if there is none.
+        text: description.
+        owners: model families that have it, if not all do.
     """
 
     key: str
@@ -44,7 +44,7 @@ class Entry:
     owners: str = ""
 
     def lines(self) -> Iterator[str]:
-        """One line for the key, then the text."""
+        """One line for the key, followed by the text."""
         head = f"  {self.key}=<{self.kind}>"
         default = self.default if self.default in ("", "required") else f"default: {self.default}"
         notes = "; ".join(filter(None, [default, self.owners]))
@@ -58,10 +58,10 @@ class Entry:
 
 
 def help_text(schema: type[Settings], about: str) -> str:
-    """The whole text for a verb.
+    """The complete help text of a verb.
 
     Args:
-        schema: its settings; ``schema.sections`` are those of trials, where it takes them.
+        schema: its settings; ``schema.sections`` are trial settings, if it accepts any.
         about: the module's docstring: a first line ``call: what it does``, paragraphs, examples in
             an indented block.
     """
@@ -73,7 +73,7 @@ def help_text(schema: type[Settings], about: str) -> str:
             for entry in section_entries(section, classes)
             if entry.key.partition(".")[2] not in schema.from_data
         ]
-        blocks.append(_block(f"Settings of what is trained, {section}.*:", [], given))
+        blocks.append(_block(f"Settings of the trained model, {section}.*:", [], given))
     blocks += [
         _block(f"{title}:", list(_listing(rows)), []) for title, rows in schema.listings().items()
     ]
@@ -102,7 +102,7 @@ def entries(schema: type[BaseModel], prefix: str = "") -> list[Entry]:
 
 
 def section_entries(section: str, classes: Sequence[type[BaseModel]]) -> list[Entry]:
-    """The settings of a section; one of several classes that not all have names those that do."""
+    """The settings of a section; one that only some of several classes have names these."""
     found: list[Entry] = []
     for name in dict.fromkeys(name for one in classes for name in one.model_fields):
         fields = {
@@ -132,7 +132,7 @@ def section_entries(section: str, classes: Sequence[type[BaseModel]]) -> list[En
 
 
 def _by_owner(values: dict[str, str], sign: str, glue: str) -> str:
-    """One value where all agree, else whose is which."""
+    """One value if all agree, else the values by owner."""
     owners: dict[str, list[str]] = {}
     for owner, value in values.items():
         owners.setdefault(value, []).append(owner)
@@ -153,7 +153,7 @@ def _owners(have: list[str], every: list[str]) -> str:
 
 
 def kind_of(field: FieldInfo) -> str:
-    """What may be written for a setting, in a word or as its choices."""
+    """The accepted values of a setting: its type or its choices."""
     words = _literals(field.annotation)
     if words:
         return "|".join(words)
@@ -164,7 +164,7 @@ def kind_of(field: FieldInfo) -> str:
 
 
 def default_of(field: FieldInfo) -> str:
-    """The default as one would write it."""
+    """The default in the form a user writes it."""
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)
@@ -178,12 +178,12 @@ def default_of(field: FieldInfo) -> str:
 
 
 def clean(text: str | None) -> str:
-    """A docstring as a line of plain text."""
+    """A docstring as one line of plain text."""
     return " ".join(re.sub(r"\bNone\b", "none", text or "").replace("`", "").split())
 
 
 def _reads_itself(schema: type[BaseModel], name: str) -> bool:
-    """Whether a setting has a notation of its own, such as ``15m``."""
+    """Whether a setting has a special notation, such as ``15m``."""
     validators = schema.__pydantic_decorators__.field_validators.values()
     return any(
         name in one.info.fields and one.info.mode in ("before", "wrap") for one in validators
@@ -233,7 +233,7 @@ def _listing(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 
 def _wrapped(text: str, first: str, later: str) -> list[str]:
-    # A default may be longer than a line (a folder's path): better cut than wider than the
+    # A default longer than a line (such as a folder's path) is better cut than wider than the
     # terminal.
     text = text if "  " in text else " ".join(text.split())
     return textwrap.wrap(

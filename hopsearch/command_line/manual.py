@@ -1,8 +1,7 @@
-"""What ``--help`` prints, as files: a verb shows it before it imports anything, which takes
-seconds.
+"""Pre-generated ``--help`` texts: a verb shows them before its imports, which take seconds.
 
-The files in ``helptexts/`` are made from the settings by `command_line.help` (``make manual``); a
-test holds them to it.
+The files in ``helptexts/`` are generated from the settings by `command_line.help` (``make
+manual``); a test keeps them up to date.
 """
 
 import io
@@ -18,7 +17,7 @@ def path_of(verb: str) -> Path:
 
 
 def show_if_asked(verb: str) -> None:
-    """Print the verb's help and exit, where the command line asks for it."""
+    """Print the verb's help and exit, if the command line requests it."""
     if any(word in ASKED for word in sys.argv[1:]):
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")  # characters that the terminal cannot show

@@ -1,13 +1,12 @@
-"""How a command ends before its time: SIGINT, SIGTERM and SIGHUP, once or often and at any moment,
-mean "save and go".
+"""Signal handling: SIGINT, SIGTERM and SIGHUP, at any time and however often, mean "save and exit".
 
-A command that has something to lose runs in two processes. The one that was started only waits and
-is the one that is signalled; its child does the work, in a process group of its own. Signal
-handlers belong to the whole process and libraries replace them; C code, such as an import, answers
-a signal late; and terminals, `timeout` and schedulers signal the whole group, which would take
-Ray's processes away before they have saved. The parent has no libraries, and tells the child alone.
+A command with state to save runs in two processes. The parent only waits and receives the signals;
+its child does the work, in a separate process group. Signal handlers are global to a process and
+libraries replace them; C code, such as an import, reacts late; and terminals, `timeout` and
+schedulers signal the whole group, which would kill Ray's processes before they have saved. The
+parent imports no libraries, and signals only the child.
 
-Imports nothing but the standard library: the first signal may come while the rest is still being
+Imports only the standard library: the first signal may arrive while the rest is still being
 imported.
 """
 
@@ -26,35 +25,33 @@ from types import FrameType
 from typing import Any, NoReturn
 
 INTERRUPTED = 130
-"""Exit code of a command that was asked to end."""
+"""Exit code of a command that was asked to stop."""
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""The signals that ask for an end."""
+"""The signals that request a stop."""
 NOTHING_BEGUN = (
-    "interrupted before anything had started, so there is nothing to save. Run the "
-    "same command to start."
+    "interrupted before anything started; nothing to save. Run the same command to start."
 )
-_AGAIN = 5  # seconds after which a child that has not answered is told again
+_AGAIN = 5  # seconds after which a child that has not reacted is signalled again
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # Linux
-_GONE = (errno.EPIPE, errno.EIO)  # a pipe without a reader, a terminal that was closed
+_GONE = (errno.EPIPE, errno.EIO)  # a pipe without a reader, a closed terminal
 
 
 class _State:
-    """What this process knows of its end."""
+    """State of this process's shutdown."""
 
     supervised = False
-    # from then on a signal is an exception, so that what was begun can be ended in order
+    # from then on a signal raises an exception, so that running work can shut down in order
     begun = False
-    heard = 0.0  # when the first signal came
+    heard = 0.0  # time of the first signal
     saving = False
     reader_gone = False
 
 
 def supervise() -> None:
-    """Go on in a child process; this one stays behind, takes the signals, and exits as the child
-    does.
+    """Continue in a child process; this one remains, receives the signals, and exits like the
+    child.
 
-    Call it first of all, before anything else is imported. Where a process cannot be forked, only
-    the handlers are set.
+    Call it before any other import. If the process cannot fork, only the handlers are set.
     """
     write_to_the_end()
     if not hasattr(os, "fork"):
@@ -64,7 +61,7 @@ def supervise() -> None:
     parent = os.getpid()
     child = os.fork()
     if child:
-        with contextlib.suppress(OSError):  # the child does it too; whoever comes first
+        with contextlib.suppress(OSError):  # the child does the same; whichever is first
             os.setpgid(child, child)
         _stay_behind(child)
     with contextlib.suppress(OSError):
@@ -76,7 +73,7 @@ def supervise() -> None:
 
 
 def listen() -> None:
-    """For a command with nothing to lose: a signal is a KeyboardInterrupt, in this process."""
+    """For a command without state to save: a signal raises KeyboardInterrupt in this process."""
     if not _State.supervised:
         write_to_the_end()
         begin()
@@ -84,29 +81,29 @@ def listen() -> None:
 
 
 def begin() -> None:
-    """From now on a signal is a KeyboardInterrupt in the main thread; before, it ends the process
-    at once.
+    """From now on a signal raises KeyboardInterrupt in the main thread; before, it ends the process
+    immediately.
     """
     _State.begun = True
 
 
 def saving() -> None:
-    """The KeyboardInterrupt has arrived: signals that come from now on change nothing."""
+    """The KeyboardInterrupt has been raised: further signals have no effect."""
     _State.saving = True
 
 
 def supervised() -> bool:
-    """Whether another process waits for this one and ends all that it leaves behind."""
+    """Whether a parent process waits for this one and terminates what it leaves behind."""
     return _State.supervised
 
 
 def reader_gone() -> bool:
-    """Whether the end was asked for because nobody reads the output any more."""
+    """Whether the stop was requested because no one reads the output any more."""
     return _State.reader_gone
 
 
 def finish(code: int) -> NoReturn:
-    """Exit with ``code``. A supervised process skips the interpreter's own end, where libraries'
+    """Exit with ``code``. A supervised process skips interpreter shutdown, during which library
     threads crash.
     """
     for stream in (sys.stdout, sys.stderr):
@@ -119,7 +116,7 @@ def finish(code: int) -> NoReturn:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """Signals that come meanwhile wait until the end of the block."""
+    """Signals that arrive during the block are delivered at its end."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -139,7 +136,7 @@ def held() -> Iterator[None]:
 
 @contextlib.contextmanager
 def closed_whole(inner: contextlib.AbstractContextManager[Any]) -> Iterator[Any]:
-    """A context manager whose end no signal cuts off."""
+    """A context manager whose exit no signal interrupts."""
     value = inner.__enter__()
     try:
         yield value
@@ -154,7 +151,7 @@ def closed_whole(inner: contextlib.AbstractContextManager[Any]) -> Iterator[Any]
 
 @contextlib.contextmanager
 def given_back() -> Iterator[None]:
-    """Signal handlers that the block replaces are set again after it."""
+    """Restore signal handlers that the block replaces."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -164,14 +161,14 @@ def given_back() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            if handler is not None:  # one set by C code cannot be set again
-                # also where it looks the same: C code may have put its own beneath
+            if handler is not None:  # one set by C code cannot be restored
+                # even if it looks the same: C code may have installed its own underneath
                 signal.signal(number, handler)
 
 
 def write_to_the_end() -> None:
-    """Characters that standard output or error cannot show are replaced, and a closed one takes all
-    in silence.
+    """Make standard output and error replace characters they cannot encode and ignore writes once
+    closed.
     """
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
@@ -192,12 +189,12 @@ def write_to_the_end() -> None:
 
 
 class _Outlet(io.FileIO):
-    """A file that goes on when nobody reads it: what is written is dropped; a pipe's reader that
-    left asks the command to end.
+    """A file that survives the loss of its reader: output is dropped; a closed pipe requests a
+    stop.
     """
 
     def write(self, data: Any) -> int:
-        """As of a file."""
+        """As for a file."""
         try:
             return super().write(data) or 0
         except OSError as error:
@@ -211,7 +208,7 @@ class _Outlet(io.FileIO):
 
 def _listen() -> None:
     for number in ENDING:
-        # `nohup` has one ignored
+        # `nohup` ignores one of them
         if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _heard)
     if _State.supervised:
@@ -227,7 +224,7 @@ def _heard(number: int, frame: FrameType | None) -> None:
     now = time.monotonic()
     first = not _State.heard
     _State.heard = _State.heard or now
-    # C code swallows an exception now and then
+    # C code occasionally swallows an exception
     if not _State.saving and (first or now - _State.heard > _AGAIN - 1):
         raise KeyboardInterrupt
 
@@ -235,20 +232,20 @@ def _heard(number: int, frame: FrameType | None) -> None:
 def finish_at_once(code: int) -> NoReturn:
     """Exit with ``code``, from anywhere."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # also one that is being written to at this moment
+        with contextlib.suppress(Exception):  # including one that is being written to right now
             stream.flush()
     os._exit(code)
 
 
 def tell(text: str) -> None:
-    """A sentence on standard error, past all buffers: safe in a signal handler."""
+    """Write a sentence to standard error, unbuffered: safe in a signal handler."""
     with contextlib.suppress(OSError):
         os.write(2, f"\nhopsearch: {text}\n".encode())
 
 
 def _die_with(parent: int) -> None:
     _control(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it was quicker
+    if os.getppid() != parent:  # it has already ended
         os._exit(INTERRUPTED)
 
 
@@ -264,7 +261,7 @@ def _stay_behind(child: int) -> NoReturn:
         nonlocal asked
         asked += 1
         if asked == 2:
-            tell("still saving; a moment more.")
+            tell("still saving, please wait.")
         tell_child(number, frame)
 
     def tell_child(number: int, frame: FrameType | None) -> None:
@@ -272,7 +269,9 @@ def _stay_behind(child: int) -> NoReturn:
             os.kill(child, signal.SIGINT)
         signal.alarm(_AGAIN)
 
-    def rest(number: int, frame: FrameType | None) -> None:  # Ctrl-Z: all of them, and all again
+    def rest(
+        number: int, frame: FrameType | None
+    ) -> None:  # Ctrl-Z: stop all of them, and resume all
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child, signal.SIGSTOP)
         os.kill(os.getpid(), signal.SIGSTOP)
@@ -284,39 +283,39 @@ def _stay_behind(child: int) -> NoReturn:
             signal.signal(number, ask)
     signal.signal(signal.SIGALRM, tell_child)
     signal.signal(signal.SIGTSTP, rest)
-    _control(_PR_SET_CHILD_SUBREAPER, 1)  # what loses its parent becomes a child of this process
+    _control(_PR_SET_CHILD_SUBREAPER, 1)  # orphans become children of this process
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     os._exit(_outcome(child))
 
 
 def _outcome(child: int) -> int:
-    # not yet reaped, its group's number is still its own
+    # not yet reaped, so its group id is still valid
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     signal.alarm(0)
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child, signal.SIGKILL)  # Ray's own processes, where they are left
+        os.killpg(child, signal.SIGKILL)  # Ray's own processes, if any are left
     _, status = os.waitpid(child, 0)
     _end_the_rest()
     if not os.WIFSIGNALED(status):
         return os.waitstatus_to_exitcode(status)
     name = signal.Signals(os.WTERMSIG(status)).name
-    why = ", which is often the system short of memory" if name == "SIGKILL" else ""
+    why = ", often because the system ran out of memory" if name == "SIGKILL" else ""
     tell(
-        f"its process was ended by {name}{why}. What was finished is saved. Run the same command "
-        f"to go on."
+        f"its process was killed by {name}{why}. Completed epochs are saved. Run the same command "
+        f"to resume."
     )
     return 1
 
 
 def _end_the_rest() -> None:
-    # Ray gives its workers groups of their own. Orphans come to this process one after another, as
-    # their parents end.
+    # Ray puts its workers into separate groups. Orphans are adopted by this process one after
+    # another, as their parents end.
     until = time.monotonic() + _AGAIN
     listed = Path(f"/proc/self/task/{os.getpid()}/children")
     while time.monotonic() < until:
         try:
             left = [int(pid) for pid in listed.read_text(encoding="utf-8").split()]
-        except OSError:  # not Linux: they end by themselves when they miss the others
+        except OSError:  # not Linux: they exit by themselves when the others are gone
             return
         if not left:
             return

@@ -1,6 +1,6 @@
-"""File names and words are UTF-8, whatever the locale: `start` for programs.
+"""Makes file names and arguments UTF-8 regardless of the locale: `start`, called by programs.
 
-Imports nothing but the standard library: it is called before anything else.
+Imports only the standard library: it is called before anything else.
 """
 
 import codecs
@@ -9,11 +9,11 @@ import sys
 
 
 def start() -> None:
-    """Start this program anew in Python's UTF-8 mode where its locale knows ASCII alone, as
-    ``LANG=C`` with ``PYTHONUTF8=0``.
+    """Restart this program in Python's UTF-8 mode if its locale only supports ASCII, as with
+    ``LANG=C`` and ``PYTHONUTF8=0``.
 
-    Python would otherwise neither open a file called ``café`` nor pass the name to another process.
-    Child processes have the same mode.
+    Otherwise Python could neither open a file named ``café`` nor pass the name to another process.
+    Child processes inherit the mode.
     """
     if codecs.lookup(sys.getfilesystemencoding()).name != "ascii" or not sys.executable:
         return

@@ -1,11 +1,10 @@
-"""The command line's ``key=value`` words, read by what the settings are.
+"""Parses the command line's ``key=value`` arguments according to the settings' types.
 
-* A setting that is text takes the word as it stands: ``study=007``, ``data=[old]``, ``study=null``;
-  left out it has its default.
-* A switch takes ``true`` or ``false``, and also ``yes``, ``no``, ``on``, ``off``.
-* Everything else is read as YAML 1.2 (`core.yaml_reader`): ``1e-3`` is a number, ``null`` stands
-  for "none" where a setting may have none. So are the values of ``prior.*``, and names that no
-  setting has.
+* A text setting takes the value literally: ``study=007``, ``data=[old]``, ``study=null``; left out,
+it has its default. * A switch takes ``true`` or ``false``, and also ``yes``, ``no``, ``on``,
+``off``. * Everything else is read as YAML 1.2 (`core.yaml_reader`): ``1e-3`` is a number, ``null``
+means "none" for a setting that may be none. The same holds for the values of ``prior.*`` and for
+unknown names.
 """
 
 import re
@@ -21,9 +20,7 @@ from hopsearch.core.errors import ConfigError
 from hopsearch.core.yaml_reader import read_value, read_words_in
 
 Sections = Mapping[str, Sequence[type[BaseModel]]]
-"""Settings that are read elsewhere: the first part of their keys to the classes that may have
-them.
-"""
+"""Settings that are read elsewhere: key sections, mapped to the classes that define them."""
 
 _SWITCH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _GROUPED = re.compile(r"[-+]?[0-9]+(_[0-9]+)+(\.[0-9_]*)?")
@@ -40,14 +37,14 @@ def read_words(
 
     Args:
         words: e.g. ``["space=imixer", "optim.lr=1e-3"]``.
-        schema: what the settings are; without it all values are read as YAML.
-        sections: settings beside those of ``schema``.
-        shorthand: keys that stand for a longer one, e.g. ``{"data": "data.source"}``.
-        place: first words of an error.
+        schema: the settings class; without it all values are read as YAML.
+        sections: settings in addition to those of ``schema``.
+        shorthand: abbreviations of longer keys, e.g. ``{"data": "data.source"}``.
+        place: start of an error message.
 
     Raises:
-        ConfigError: a word that is not key=value, a key without a value, one given twice, or a
-            value that cannot be read.
+        ConfigError: a word that is not key=value, a key without a value, a duplicate key, or a
+            value that cannot be parsed.
     """
     given: dict[str, Any] = {}
     for word in words:
@@ -62,33 +59,35 @@ def _split(word: str, place: str) -> tuple[str, str]:
     if not word.isprintable() and any("\ud800" <= one <= "\udfff" for one in word):
         raise ConfigError(
             place,
-            f"every word must be UTF-8 text, got {brief(word)}",
-            "Write or rename it in UTF-8",
+            f"every argument must be UTF-8 text, got {brief(word)}",
+            "Encode or rename it in UTF-8",
         )
     key, equals, text = word.partition("=")
     if not equals or not key:
         raise ConfigError(
-            place, f"every word must read key=value, got {brief(word)}", "See --help for the keys"
+            place,
+            f"every argument must have the form key=value, got {brief(word)}",
+            "See --help for the keys",
         )
     if key.startswith("-"):
-        rule = f"settings are written without dashes, got {brief(word)}"
+        rule = f"settings are written without leading dashes, got {brief(word)}"
         raise ConfigError(place, rule, f"Write {key.lstrip('-').replace('-', '_')}={text}")
     if not all(part.strip() == part != "" for part in key.split(".")):
         raise ConfigError(
             place,
-            f"a key must be names with dots between them, got {brief(key)}",
+            f"a key must be names separated by dots, got {brief(key)}",
             "Write e.g. model.depth=4",
         )
     if not text.strip():
-        rule = f"{key} must have a value, got nothing after its ="
-        raise ConfigError(place, rule, f"Give one without spaces around the =, or leave {key}= out")
+        rule = f"{key} must have a value, got nothing after ="
+        raise ConfigError(place, rule, f"Write it without spaces around =, or leave {key}= out")
     return key, text
 
 
 def _values(
     key: str, text: str, fields: Sequence[FieldInfo] | type[BaseModel], place: str
 ) -> Iterator[tuple[str, Any]]:
-    """The settings that a word gives: one, or for a group in braces several."""
+    """The settings in an argument: one, or several for a group in braces."""
     try:
         if isinstance(fields, type):
             group = read_words_in(text)
@@ -98,8 +97,8 @@ def _values(
                 )
                 raise ConfigError(
                     f"{place}: {key}",
-                    f"is a group of settings, got {brief(text)}",
-                    f"Give one of them: {names}",
+                    f"is a group of settings, not a single one, got {brief(text)}",
+                    f"Set one of them: {names}",
                 )
             for name, word in group.items():
                 yield from _values(f"{key}.{name}", str(word), _below(fields, [name]), place)
@@ -133,7 +132,7 @@ def _value(text: str, fields: Sequence[FieldInfo], place: str) -> Any:
 def _fields(
     key: str, schema: type[BaseModel] | None, sections: Sections
 ) -> Sequence[FieldInfo] | type[BaseModel]:
-    """The fields that a key means, none where it is unknown or free; a class for a group of
+    """The fields a key refers to, none if it is unknown or free-form; a class for a group of
     settings.
     """
     head, *rest = key.split(".")
@@ -160,9 +159,11 @@ def _below(schema: type[BaseModel], path: Sequence[str]) -> Sequence[FieldInfo] 
 
 def _add(given: dict[str, Any], key: str, value: Any, place: str) -> None:
     if key in given:
-        raise ConfigError(place, f"{key} must be given once, got it twice", "Drop one of the two")
+        raise ConfigError(
+            place, f"{key} must be given only once, got it twice", "Drop one of the two"
+        )
     parents = [key[:end] for end, letter in enumerate(key) if letter == "."]
     clash = next((name for name in given if name in parents or name.startswith(f"{key}.")), None)
     if clash is not None:
-        raise ConfigError(place, f"{key} and {clash} must not both be given", "Drop one of the two")
+        raise ConfigError(place, f"{key} and {clash} must not both be set", "Drop one of the two")
     given[key] = value

@@ -1,3 +1,3 @@
-"""What every package may use: errors, settings, seeds, names, and numbers and tables in words.
-Knows nothing of searching.
+"""Foundations for all packages: errors, settings, seeds, names, and formatting of numbers and
+tables. Independent of searching.
 """

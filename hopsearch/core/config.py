@@ -1,4 +1,4 @@
-"""Settings: frozen pydantic models with errors a person can act on. `command_line.words` reads them
+"""Settings: frozen pydantic models with actionable error messages. `command_line.words` reads them
 from ``key=value`` words.
 """
 
@@ -16,7 +16,7 @@ from hopsearch.core.redaction import redact
 
 
 class Settings(BaseModel):
-    """Base of every config: frozen, unknown keys refused, one docstring a field.
+    """Base of every config: frozen, unknown keys rejected, one docstring per field.
 
     Build it from user input with `parse`, which turns pydantic's errors into `ConfigError`.
     """
@@ -30,17 +30,14 @@ class Settings(BaseModel):
         validate_default=True,
     )
     sections: ClassVar[Mapping[str, Sequence[type[BaseModel]]]] = {}
-    """Of a verb that takes settings of trials: the first part of their keys to the classes that may
-    have them.
+    """For a verb that takes trial settings: key sections, mapped to the classes that define them.
     """
     from_data: ClassVar[tuple[str, ...]] = ()
-    """Settings of those classes that follow from the data."""
+    """Settings of those classes that are determined by the data."""
 
     @classmethod
     def listings(cls) -> dict[str, list[tuple[str, str]]]:
-        """Of a verb: what its ``--help`` lists beside its settings, by title: names and what they
-        are.
-        """
+        """For a verb: additional lists of its ``--help``, by title: names and descriptions."""
         return {}
 
 
@@ -59,10 +56,9 @@ def parse(
     Args:
         schema: the settings class.
         values: nested mapping, as from `hopsearch.command_line.words.read_words` or a YAML file.
-        place: where the values come from, the first words of an error.
-        below: what the user writes before each key, e.g. ``optim.``.
-        beside: other words that could have been meant by an unknown key: sections that are read
-            elsewhere.
+        place: origin of the values, the start of an error message.
+        below: prefix that the user writes before each key, e.g. ``optim.``.
+        beside: further candidates for a misspelt key: sections that are read elsewhere.
 
     Raises:
         ConfigError: unknown key (with the nearest known one), wrong type, or broken rule; the first
@@ -105,9 +101,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def choices(word: str, known: Iterable[str]) -> str:
-    """A hint for an unknown word where all that there is fits a line: the nearest known one, and
-    the list.
-    """
+    """A hint for an unknown word whose alternatives fit on one line: the nearest, and the list."""
     names = sorted(set(known))
     near = nearest(word, names)
     listed = f"Known: {', '.join(names) or 'none'}"
@@ -115,14 +109,14 @@ def choices(word: str, known: Iterable[str]) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that is most like ``word``, upper case or not; empty where none is."""
+    """The known word most similar to ``word``, ignoring case; empty if none is similar."""
     names = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word.lower(), list(names), n=1, cutoff=0.6)
     return names[near[0]] if near else ""
 
 
 def brief(value: Any) -> str:
-    """A value for a message: short, whatever its size."""
+    """A value shortened for a message."""
     text = redact(repr(value))  # first: half a URL is not recognised as one
     return text if len(text) <= 80 else f"{text[:77]}…"
 
@@ -140,7 +134,7 @@ def settings_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def kinds_of(annotation: Any) -> set[type]:
-    """What plain types a setting may have, ``None`` apart; of a Literal those of its values;
+    """The plain types a setting may have, except ``None``; for a Literal those of its values;
     ``object`` for anything else.
     """
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
@@ -173,7 +167,7 @@ def _explain(
         known = [*_known_beside(schema, path), *(beside if len(path) == 1 else ())]
         return ConfigError(where, "unknown key", did_you_mean(path[-1], known))
     if first["type"] == "missing":
-        return ConfigError(where, "must be given", f"Add {key}=…")
+        return ConfigError(where, "is required", f"Add {key}=…")
     rule = first["msg"].removeprefix("Value error, ")
     rule, _, hint = rule.partition("; ")  # our own validators write "rule; remedy"
     got = "" if isinstance(first["input"], Mapping) else f", got {brief(first['input'])}"
@@ -186,17 +180,15 @@ def _known_beside(schema: type[BaseModel], path: Sequence[str]) -> list[str]:
         field = node.model_fields.get(part)
         inner = settings_in(field.annotation) if field else None
         if inner is None:
-            # below a union of several settings: the keys of the last known level are the best list
-            # there is
+            # below a union of settings classes, the keys of the last known level are the best
+            # available list
             break
         node = inner
     return [field.alias or name for name, field in node.model_fields.items()]
 
 
 def _inside_groups(schema: type[BaseModel], word: str) -> list[str]:
-    """Keys of groups of settings that end in ``word``: what is meant where the group was left
-    out.
-    """
+    """Keys inside setting groups that end in ``word``: candidates when the group was left out."""
     groups = {
         field.alias or name: [settings_in(field.annotation)]
         for name, field in schema.model_fields.items()

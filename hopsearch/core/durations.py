@@ -1,12 +1,10 @@
-"""Times in words: running ones, expected ones in a unit that suits them, and budgets as they are
-written.
-"""
+"""Formatting of durations: elapsed times, estimates in a suitable unit, and budgets as settings."""
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
 def clock(seconds: float) -> str:
-    """Seconds as a person says them: 1h05m, 2m03s, 9s."""
+    """Seconds in readable form: 1h05m, 2m03s, 9s."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return (
@@ -15,7 +13,7 @@ def clock(seconds: float) -> str:
 
 
 def expected(seconds: float, prefix: str = "") -> str:
-    """An estimate, to two digits: 0.34 seconds, 4 minutes, 120 hours; with a prefix also
+    """An estimate with two digits: 0.34 seconds, 4 minutes, 120 hours; with a prefix also
     GPU-minutes.
     """
     size, unit = next(
@@ -27,7 +25,7 @@ def expected(seconds: float, prefix: str = "") -> str:
 
 
 def amount(value: float) -> str:
-    """A number to two digits or to the whole, never with an exponent: 0.34, 4.1, 1,200."""
+    """A number with two digits or rounded to a whole, never with an exponent: 0.34, 4.1, 1,200."""
     if value >= 10:
         return f"{value:,.0f}"
     return f"{value:.2g}" if value >= 1e-4 or not value else "less than 0.0001"

@@ -1,4 +1,4 @@
-"""What can go wrong, in one tree.
+"""The exception hierarchy.
 
 HopsearchError
 ├── UserError            the user can fix it: exit code 2, never a traceback
@@ -9,7 +9,7 @@ HopsearchError
 │   ├── ModelError       a trained model's folder
 │   └── ResourceError    a device or an amount that this machine or cluster does not have
 ├── CheckpointError      a checkpoint that cannot be read (the one before it is tried)
-└── TrialFailure         a fact about one trial: told to the sampler, the search goes on
+└── TrialFailure         a fact about one trial: reported to the sampler, the search continues
     ├── Diverged         the loss is not finite
     └── OutOfMemory      the device's memory does not hold this configuration
 
@@ -21,12 +21,13 @@ from hopsearch.core.redaction import redact
 
 
 class HopsearchError(Exception):
-    """Root of all errors that hopsearch raises on purpose.
+    """Root of all errors that hopsearch raises deliberately.
 
     Args:
         place: where it happened, e.g. ``search_spaces/imixer.yaml:13:3: model.depth``.
-        rule: what must hold and what was found, e.g. ``low <= high must hold, got low=8, high=2``.
-        hint: what to do about it, one sentence; empty where there is nothing to add.
+        rule: the rule and the value that broke it, e.g. ``low <= high must hold, got low=8,
+            high=2``.
+        hint: the remedy, one sentence; may be empty.
     """
 
     def __init__(self, place: object, rule: str, hint: str = "") -> None:
@@ -48,7 +49,7 @@ class ConfigError(UserError):
 
 
 class SpaceError(UserError):
-    """A search space cannot be read or does not make sense."""
+    """A search space cannot be read or is invalid."""
 
 
 class DataError(UserError):
@@ -64,15 +65,15 @@ class ModelError(UserError):
 
 
 class ResourceError(UserError):
-    """A device or an amount of resources is asked for that is not there."""
+    """A requested device or amount of resources is not available."""
 
 
 class CheckpointError(HopsearchError):
-    """A checkpoint is truncated, foreign, or not readable."""
+    """A checkpoint is truncated, unreadable, or not written by hopsearch."""
 
 
 class TrialFailure(HopsearchError):  # noqa: N818  # a fact about a trial, not an error of the search
-    """One trial cannot go on; ``reason`` is the word kept in the study."""
+    """One trial cannot continue; ``reason`` is the keyword stored in the study."""
 
     reason = "error"
 

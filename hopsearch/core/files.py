@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, whatever ends the process that writes them."""
+"""Atomic file writes: a file is replaced completely or not at all, however the process ends."""
 
 import contextlib
 import logging
@@ -13,13 +13,12 @@ _LOG = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def written_whole(target: Path, durable: bool = False) -> Iterator[Path]:
-    """A path to write to. What lies there when the block ends replaces ``target``; after an error
-    nothing is left of it.
+    """Yield a temporary path; its file replaces ``target`` when the block ends and is removed after
+    an error.
 
     Args:
-        target: the file; its folder must be there.
-        durable: whether the bytes are on the disk before they have the name, so that a power cut
-            leaves no torn file.
+        target: the file; its folder must exist.
+        durable: flush to disk before renaming, so that a power failure leaves no truncated file.
 
     Raises:
         OSError: it cannot be written.
@@ -42,11 +41,11 @@ def written_whole(target: Path, durable: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def filled_whole(target: Path) -> Iterator[Path]:
-    """A folder to write to. Its files replace those of the same name in ``target`` when the block
-    ends; it is gone then.
+    """Yield a temporary folder; its files replace those of the same name in ``target`` when the
+    block ends, and the temporary folder is removed.
 
     Args:
-        target: the folder; made if it is not there.
+        target: the folder; created if it does not exist.
 
     Raises:
         OSError: it cannot be written.

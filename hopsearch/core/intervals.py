@@ -1,6 +1,4 @@
-"""How far chance alone may carry an accuracy: intervals of proportions, and whether two of them
-differ.
-"""
+"""Uncertainty of accuracies: confidence intervals of proportions, and tests of their difference."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +6,7 @@ from dataclasses import dataclass
 
 _Z = 1.959963984540054  # of a two-sided 95 % interval
 SIGNIFICANT = 0.05
-"""Two values whose difference is as likely as this by chance, or likelier, are a tie."""
+"""Significance level: two values tie if the p-value of their difference is at least this."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +21,12 @@ class Interval:
 
 
 def wilson(share: float, count: float) -> Interval:
-    """Wilson's score interval of a proportion (Wilson 1927): never empty, also where all or none of
-    a few images are right.
+    """Wilson's score interval of a proportion (Wilson 1927): never degenerate, even when all or
+    none of a few images are correct.
 
     Args:
         share: the proportion measured, 0 to 1.
-        count: how many images it was measured on; it need not be whole, see `equivalent_count`.
+        count: how many images it was measured on; need not be an integer, see `equivalent_count`.
     """
     squared = _Z * _Z
     middle = (share + squared / (2 * count)) / (1 + squared / count)
@@ -41,8 +39,8 @@ def wilson(share: float, count: float) -> Interval:
 
 
 def mean_recall_interval(hits: Sequence[int], images: Sequence[int]) -> Interval:
-    """Interval of a balanced accuracy: Wilson's of each class's recall, joined by the method of Zou
-    and Donner (2008).
+    """Interval of a balanced accuracy: Wilson's interval per class recall, combined by the method
+    of Zou and Donner (2008).
     """
     known = [
         (hit / count, wilson(hit / count, count))
@@ -56,20 +54,18 @@ def mean_recall_interval(hits: Sequence[int], images: Sequence[int]) -> Interval
 
 
 def equivalent_count(images: Sequence[int]) -> float:
-    """On how many images an accuracy would be as uncertain as the balanced one is on ``images`` of
-    each class.
+    """The number of images on which a plain accuracy is as uncertain as the balanced accuracy on
+    ``images`` per class.
 
-    As if every class had the same recall: the mean of K proportions has the variance p(1 - p) Σ 1/n
-    over K².
+    Assumes the same recall for every class: the mean of K proportions has the variance p(1 - p) Σ
+    1/n over K².
     """
     present = [count for count in images if count]
     return len(present) ** 2 / sum(1 / count for count in present)
 
 
 def p_value(share: float, count: float, other: float, other_count: float) -> float:
-    """How likely so large a difference is by chance where two proportions are equal: the pooled
-    two-proportion z-test.
-    """
+    """The p-value of the pooled two-proportion z-test for the difference of two proportions."""
     pooled = (share * count + other * other_count) / (count + other_count)
     variance = pooled * (1 - pooled) * (1 / count + 1 / other_count)
     if variance <= 0:
@@ -78,7 +74,7 @@ def p_value(share: float, count: float, other: float, other_count: float) -> flo
 
 
 def plus_minus(margin: float) -> str:
-    """`` ± 0.0123``; empty where nothing varied: of a single value, and of values that are all the
-    same, which prove nothing.
+    """`` ± 0.0123``; empty for a single value and for values that are all equal, which have no
+    spread.
     """
     return f" ± {margin:.4f}" if math.isfinite(margin) and round(margin, 4) > 0 else ""

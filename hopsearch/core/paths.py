@@ -1,6 +1,6 @@
-"""Where the files of a study and of a training lie.
+"""The layout of a study's and a training's folder.
 
-These are paths in its folder, the same in the copy in a storage:
+Paths are relative to that folder, and the same in its copy in a storage:
 
     runs/<study>/journal.log                    every fact; see `hopsearch.study.record.attrs`
                  leaderboard.csv                one row per trial
@@ -29,5 +29,5 @@ def trial(number: int) -> PurePosixPath:
 
 
 def repeat(number: int, time: int) -> PurePosixPath:
-    """The folder of a trial's training with its first, second, … fresh seed."""
+    """The folder of a trial's retraining with its first, second, … fresh seed."""
     return FINISHING / f"{number}_{time}"

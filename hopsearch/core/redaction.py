@@ -1,8 +1,7 @@
-"""Passwords and keys, kept out of whatever is written or shown: `redact`.
+"""Keeps passwords and keys out of everything that is written or shown: `redact`.
 
-A URL's password and the values of words such as ``secret_key=`` are recognised by their form.
-Whatever was recognised once is then recognised where it stands alone too, e.g. in a driver's own
-message.
+A URL's password and the values of words such as ``secret_key=`` are recognised by their form. Once
+recognised, a secret is also hidden when it appears alone, e.g. in a database driver's message.
 """
 
 import re
@@ -17,7 +16,7 @@ from typing import Any
 
 HIDDEN = "***"
 ADDRESSES = ("database", "storage")
-"""Settings whose text is one address."""
+"""Settings that contain an address."""
 _NAME = (
     r"(?:[\w.-]*(?:password|passwd|passphrase|pwd|secret)|(?:[\w.-]*[_.-])?(?:pass|token|credentials?|sig(?:nature)?|"
     r"(?:access|account|api|secret|private|shared)[_-]?key(?:[_-]?id)?))"
@@ -35,8 +34,8 @@ _FIELD = re.compile(rf"(?i)(?P<before>\\?[\"']{_NAME}\\?[\"']\s*:\s*){_VALUE}")
 _ADDRESS = re.compile(
     r"(?:[a-zA-Z][\w+.-]*:/{1,3})?(?P<user>[^:/@?]*):(?P<secret>[^/].*)@", re.DOTALL
 )
-_SHORTEST = 4  # a shorter secret is hidden by its form alone: everywhere else it may be any word
-_MARKS = frozenset("=:@")  # without one of these no secret can be recognised by its form
+_SHORTEST = 4  # shorter secrets are only hidden by their form: elsewhere they may be ordinary words
+_MARKS = frozenset("=:@")  # no secret can be recognised by its form without one of these
 _known: set[str] = set()
 
 
@@ -53,15 +52,15 @@ def redact(text: str) -> str:
 
 
 def learn(address: str) -> None:
-    """Recognise the password of a text that is known to be one address, also a mistyped one,
-    whatever characters it has.
+    """Remember the password of a text known to be an address, even a malformed one, with any
+    characters.
     """
     if match := _ADDRESS.match(address):
         _remember(match["secret"], match["user"])
 
 
 def learn_from(settings: Iterable[tuple[str, Any]]) -> None:
-    """`learn` from those of some settings that are addresses."""
+    """`learn` from all settings that are addresses."""
     for name, value in settings:
         if name in ADDRESSES and isinstance(value, str):
             learn(value)
@@ -79,24 +78,26 @@ def redact_all(value: Any) -> Any:
 
 
 def holds_secret(text: str) -> bool:
-    """Whether there is something to hide."""
+    """Whether the text contains a secret."""
     return redact(text) != text
 
 
 def redacted_words(words: Iterable[str]) -> str:
-    """A command line to keep, quoted where a word has spaces."""
+    """A command line for the records, with words quoted if they contain spaces."""
     return " ".join(repr(word) if " " in word else word for word in map(redact, words))
 
 
 def guard_process() -> None:
-    """Have warnings and the tracebacks of uncaught errors, also of threads, go through `redact`."""
+    """Route warnings and tracebacks of uncaught errors, including those of threads, through
+    `redact`.
+    """
     warnings.formatwarning = _warning
     sys.excepthook = _show
     threading.excepthook = _show_thread
 
 
 def formatted(error: BaseException) -> str:
-    """The traceback of an error and of those that led to it."""
+    """The traceback of an error and of its causes."""
     return redact("".join(traceback.format_exception(error)))
 
 

@@ -1,5 +1,5 @@
-"""The rule for names of studies and trainings: one word that is a folder's name everywhere, and
-never leads out of it.
+"""The rule for names of studies and trainings: a valid folder name on every system that never
+leaves its parent folder.
 """
 
 import re
@@ -11,12 +11,12 @@ from pydantic import AfterValidator
 from hopsearch.core.errors import StudyError
 
 RULE = (
-    "a name is letters, digits, spaces and . _ - + = @ , with a letter, digit or _ at both "
-    "ends, in at most 200 bytes"
+    "a name consists of letters, digits, spaces and . _ - + = @ , starts and ends with a letter, "
+    "digit or _, and has at most 200 bytes"
 )
-"""The whole rule. Letters and digits are those of any script, in composed form (NFC)."""
+"""The rule in words. Letters and digits of any script are allowed, in composed form (NFC)."""
 
-_MOST = 200  # bytes: a file system takes 255, and scratch files beside a study add to its name
+_MOST = 200  # bytes: file systems allow 255, and temporary files next to a study extend its name
 _INNER = " .-+=@,"
 
 
@@ -31,7 +31,7 @@ def check_name(name: str) -> str:
         return name
     *folders, last = re.split(r"[/\\]", name.rstrip("/\\"))
     if folders and _is_name(last):
-        raise ValueError(f"{RULE}; A folder goes to storage=, write {last} for the name")
+        raise ValueError(f"{RULE}; Set the folder with storage= and the name as {last}")
     raise ValueError(f"{RULE}; Write e.g. {derive_name(name)}")
 
 
@@ -40,8 +40,8 @@ Name = Annotated[str, AfterValidator(check_name)]
 
 
 def derive_name(*parts: str) -> str:
-    """A name made of other words, such as a space's and a data set's: what a name must not have
-    becomes a dash.
+    """A name derived from other words, such as a space and a data set: invalid characters become
+    dashes.
     """
     letters = unicodedata.normalize("NFC", "-".join(parts))
     name = re.sub(
@@ -53,7 +53,7 @@ def derive_name(*parts: str) -> str:
 
 
 def slug(name: str) -> str:
-    """A data set's name as part of a study's."""
+    """A data set's name as part of a study name."""
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "data"
 
 
@@ -81,5 +81,5 @@ def _is_name(name: str) -> bool:
 
 
 def _edge(one: str) -> bool:
-    # M: the marks that many scripts write their vowels with
+    # M: combining marks, with which many scripts write vowels
     return one == "_" or unicodedata.category(one)[0] in "LNM"

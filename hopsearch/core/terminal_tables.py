@@ -1,6 +1,4 @@
-"""Tables that fit the terminal: what matters is always there, the rest where there is room for
-it.
-"""
+"""Tables that fit the terminal: important columns always, the others if there is room."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,10 +17,10 @@ class Column:
     """One column.
 
     Attributes:
-        title: its head.
-        cells: one for each row.
-        order: columns are given room in this order; those of order 0 are always shown.
-        left: aligned to the left, as words are.
+        title: its header.
+        cells: one per row.
+        order: priority for space, lowest first; columns of order 0 are always shown.
+        left: left-aligned, for text.
     """
 
     title: str
@@ -32,19 +30,19 @@ class Column:
 
     @property
     def width(self) -> int:
-        """Terminal cells that it takes, with the gap before it."""
+        """Terminal cells it occupies, including the gap before it."""
         return _GAP + max([cell_len(self.title), *(cell_len(str(cell)) for cell in self.cells)])
 
 
 def fitted(columns: Sequence[Column], width: int, header_style: str) -> tuple[Table, list[str]]:
-    """A table of those columns that fit, in the order given, and the titles of those that do not.
+    """A table of the columns that fit, in the given order, and the titles of those that do not.
 
     Args:
         columns: from left to right.
         width: of the terminal.
         header_style: of the titles.
     """
-    shown, room = set(), width + _GAP  # there is no gap before the first
+    shown, room = set(), width + _GAP  # no gap before the first
     for number, column in sorted(enumerate(columns), key=lambda pair: pair[1].order):
         if column.order == 0 or column.width <= room:
             shown.add(number)
@@ -61,8 +59,7 @@ def fitted(columns: Sequence[Column], width: int, header_style: str) -> tuple[Ta
 
 
 def settings(params: Sequence[Mapping[str, Any]], names: Sequence[str], order: int) -> list[Column]:
-    """What the trials are: a column for each searched parameter, those in which the rows differ
-    before the others.
+    """One column per searched parameter; those in which the rows differ come first.
 
     Args:
         params: each row's parameters.
@@ -85,21 +82,19 @@ def settings(params: Sequence[Mapping[str, Any]], names: Sequence[str], order: i
 
 
 def without_section(name: str) -> str:
-    """A parameter's name without its section, where that still says what it is: ``lr``, but
-    ``optim.name``.
-    """
+    """A parameter's name without section, if that is still clear: ``lr``, but ``optim.name``."""
     tail = name.rpartition(".")[2]
     return name if tail == "name" else tail
 
 
 def short(value: object) -> str:
-    """A setting or cost in few letters."""
+    """A setting or cost in abbreviated form."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def packed(words: Sequence[str], width: int) -> list[str]:
-    """Words with commas between them, in lines of at most ``width``: broken between words, never in
-    one that fits a line.
+    """Comma-separated words, wrapped to lines of at most ``width``; a word that fits on a line is
+    not broken.
     """
     lines: list[str] = []
     for word in words:

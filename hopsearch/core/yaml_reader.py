@@ -1,4 +1,4 @@
-"""The one reader of written values, for files and for the command line: YAML 1.2, core schema.
+"""The only parser of values, for files and for the command line: YAML 1.2, core schema.
 
 =======================  ==========================================================
 null                     ``null``, ``~`` (and in a file nothing at all)
@@ -8,10 +8,10 @@ a number                 ``0.1``, ``1e-3``, ``.inf``, ``.nan``
 text                     everything else: ``yes``, ``12:30``, ``2024-11-28``, ``1_000``
 =======================  ==========================================================
 
-PyYAML scans and composes; its own rules for plain words, those of YAML 1.1 (``yes`` is true,
-``12:30`` is 750, ``1e-3`` is text), are replaced by the table `_CORE`. ruamel.yaml would not save
-the table: in its mode for 1.2, ``1_000`` is still 1000. Keys stand once, as YAML asks (most readers
-let the last win), and ``<<`` merges, as in 1.1. Plain data only: no tag can run code.
+PyYAML scans and composes; its YAML 1.1 rules for plain words (``yes`` is true, ``12:30`` is 750,
+``1e-3`` is text) are replaced by the table `_CORE`. ruamel.yaml would not avoid the table: in its
+1.2 mode, ``1_000`` is still 1000. Duplicate keys are errors, as YAML requires (most parsers let the
+last one win), and ``<<`` merges, as in 1.1. Plain data only: no tag can run code.
 """
 
 import re
@@ -37,13 +37,13 @@ _CORE = tuple(
         ),
     )
 )
-# levels at which places are remembered: parameters, a name, an alternative, when, a parent, a bound
+# levels whose positions are recorded: parameters, a name, an alternative, when, a parent, a bound
 _DEEPEST = 6
-_LARGEST = 100_000  # values of a file, aliases counted as often as they are used
+_LARGEST = 100_000  # values in a file, counting aliases each time they are used
 
 Path_ = tuple[str | int, ...]
 Marks = dict[Path_, tuple[int, int]]
-"""Line and column, both from 1, of every key and list item by its path of keys and numbers; the
+"""Line and column, both from 1, of every key and list item by its path of keys and indices; the
 whole file is ``()``.
 """
 
@@ -54,7 +54,7 @@ class Document:
 
     Attributes:
         data: plain data.
-        marks: where each of its parts stands.
+        marks: the position of each element.
     """
 
     data: Any
@@ -62,7 +62,7 @@ class Document:
 
 
 def scalar(text: str) -> Any:
-    """A plain word by the table above; text where it is nothing else, or a number of more digits
+    """A plain word by the table above; text if nothing else matches, or if a number has more digits
     than Python converts.
     """
     tag = _tag_of(text)
@@ -73,8 +73,8 @@ def scalar(text: str) -> Any:
 
 
 def read_value(text: str) -> Any:
-    """A value of the command line: a list or mapping in brackets, a quoted word, else a plain word
-    without any further syntax.
+    """A value of the command line: a list or mapping in brackets, a quoted word, or a plain word
+    without further syntax.
 
     Raises:
         yaml.YAMLError: brackets or quotes that do not close, or text after them.
@@ -86,8 +86,8 @@ def read_value(text: str) -> Any:
 
 
 def read_words_in(text: str) -> Any:
-    """A value of the command line whose plain words are left as they stand, for settings that know
-    what they are.
+    """A value of the command line with plain words kept as text, for settings that parse them
+    themselves.
 
     Raises:
         yaml.YAMLError: brackets or quotes that do not close, or text after them.
@@ -100,11 +100,11 @@ def read_yaml(path: Path, source: str) -> Document:
 
     Args:
         path: the file.
-        source: how errors call the file.
+        source: name of the file in error messages.
 
     Raises:
         SpaceError: the file cannot be read, is not text, or is not YAML; with line, column and text
-            where there is a line.
+            if there is a line.
     """
     try:
         raw = path.read_bytes()
@@ -119,11 +119,11 @@ def read_yaml(path: Path, source: str) -> Document:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         column = error.start - raw.rfind(b"\n", 0, error.start)
-        rule = f"must be UTF-8 text, got the byte 0x{raw[error.start]:02x}"
+        rule = f"must be UTF-8 text, got byte 0x{raw[error.start]:02x}"
         raise SpaceError(f"{source}:{line}:{column}", rule, "Save it as UTF-8") from None
     loader = None
     try:
-        loader = _Loader(text)  # looks for characters that YAML does not allow
+        loader = _Loader(text)  # checks for characters that YAML does not allow
         node = loader.get_single_node()
         if node is None:
             return Document(None, {(): (1, 1)})
@@ -135,7 +135,7 @@ def read_yaml(path: Path, source: str) -> Document:
     except RecursionError:
         raise SpaceError(
             f"{source}:1:1",
-            "must be YAML of a sane depth, got too many nested brackets",
+            "must be YAML with moderate nesting, got too many nested brackets",
             "Close them",
         ) from None
     finally:
@@ -144,7 +144,7 @@ def read_yaml(path: Path, source: str) -> Document:
 
 
 class _Refused(yaml.MarkedYAMLError):
-    """Valid YAML that is not allowed here; ``note`` is the remedy."""
+    """Valid YAML that is not accepted here; ``note`` is the remedy."""
 
 
 class _Plain(yaml.BaseLoader):
@@ -161,8 +161,8 @@ class _Loader(yaml.SafeLoader):
         return f"{_TAG}seq" if kind is yaml.SequenceNode else f"{_TAG}map"
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """As PyYAML does, but a key stands once, and merges are written out here: PyYAML loses
-        values where merges are nested.
+        """Like PyYAML's, but rejects duplicate keys and expands merges here: PyYAML loses values in
+        nested merges.
         """
         node = super().compose_mapping_node(anchor)
         seen: dict[str, yaml.Node] = {}
@@ -175,7 +175,7 @@ class _Loader(yaml.SafeLoader):
                 )
             if key.value in seen:
                 first = seen[key.value].start_mark.line + 1
-                rule = f"{key.value} must be given once, got it on line {first} too"
+                rule = f"{key.value} must appear once, got it on line {first} too"
                 raise _Refused(
                     problem=rule, problem_mark=key.start_mark, note="Drop one of the two"
                 )
@@ -190,7 +190,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_plain(self, node: yaml.ScalarNode) -> Any:
-        """The value of a word that is null, a switch or a number."""
+        """The value of a null, boolean or number."""
         try:
             return _convert(node.tag, node.value)
         except ValueError:
@@ -215,7 +215,7 @@ def _convert(tag: str, text: str) -> Any:
         case "null":
             return None
         case "bool":
-            if text.lower() not in ("true", "false"):  # a tag says so: !!bool yes
+            if text.lower() not in ("true", "false"):  # by an explicit tag: !!bool yes
                 raise ValueError(text)
             return text.lower() == "true"
         case "int":
@@ -226,7 +226,7 @@ def _convert(tag: str, text: str) -> Any:
 
 
 def _mergeable(node: yaml.Node) -> list[tuple[yaml.Node, yaml.Node]]:
-    """The pairs of what follows ``<<:``, a mapping or a list of them."""
+    """The pairs after ``<<:``, from a mapping or a list of mappings."""
     mappings = node.value if isinstance(node, yaml.SequenceNode) else [node]
     for one in mappings:
         if not isinstance(one, yaml.MappingNode):
@@ -243,7 +243,7 @@ def _position(node: yaml.Node) -> tuple[int, int]:
 
 
 def _require_sane(root: yaml.Node) -> None:
-    """Refuse aliases that hold themselves, or that make a small file a huge one."""
+    """Reject aliases that contain themselves or expand a small file into a huge one."""
     sizes: dict[int, int] = {}
     open_: set[int] = set()
 
@@ -252,7 +252,7 @@ def _require_sane(root: yaml.Node) -> None:
             return sizes[id(node)]
         if id(node) in open_:
             raise _Refused(
-                problem="an alias must not hold itself",
+                problem="an alias must not contain itself",
                 problem_mark=node.start_mark,
                 note="Drop the alias",
             )
@@ -295,7 +295,7 @@ def _explain(error: yaml.YAMLError, text: str, source: str) -> SpaceError:
         )
     assert isinstance(error, yaml.MarkedYAMLError)
     mark = error.problem_mark or error.context_mark
-    assert mark is not None  # the scanner, the parser, the composer and we give one always
+    assert mark is not None  # scanner, parser, composer and this module always set one
     place = f"{source}:{mark.line + 1}:{mark.column + 1}"
     if isinstance(error, _Refused):
         return SpaceError(place, str(error.problem), error.note or "")

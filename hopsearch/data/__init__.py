@@ -1,4 +1,4 @@
-"""What models are trained on: data sets, their splits, and augmentation on the tensors' own device.
+"""Data: data sets, their splits, and augmentation on the tensors' own device.
 
     splits = load(DataConfig(source="digits"))
     augment = Augment(AugmentConfig(crop_pad=1, mixup=0.2), splits.facts)
@@ -6,10 +6,10 @@
     for index_B in epoch_batches(len(splits.train), 64, generator, device=device):
         x_BCHW, targets_BK = augment(*splits.train.batch(index_B), generator)
 
-``config`` what is asked for and what is known; ``sources`` and ``folders`` list images, ``split``
-orders them, ``view``, ``decode`` and ``cache`` turn them into arrays, ``splits`` puts it together
-into ``images``. ``augment`` strings together ``geometry``, ``randaugment`` over ``pixel_ops``, and
-``mixing``. The test part is read by `Splits.read_test` alone.
+``config`` has settings and facts; ``sources`` and ``folders`` list images, ``split`` orders them,
+``view``, ``decode`` and ``cache`` turn them into arrays, ``splits`` combines them into ``images``.
+``augment`` combines ``geometry``, ``randaugment`` over ``pixel_ops``, and ``mixing``. The test
+split is only read by `Splits.read_test`.
 """
 
 from hopsearch.data.augmentation.augment import PAPER_AUGMENT, Augment, AugmentConfig

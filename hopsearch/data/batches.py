@@ -19,12 +19,11 @@ def epoch_batches(
 
     Args:
         n: images in the set.
-        batch_size: images a batch; a set smaller than that gives one batch of ``n``, with
-            ``drop_last`` too.
-        generator: decides the order.
-        drop_last: leave out a last batch that is not full.
-        device: where the indices are wanted, see `ImageSet.index_device`; None: on the generator's
-            device.
+        batch_size: images per batch; a smaller set gives one batch of ``n``, even with
+            ``drop_last``.
+        generator: determines the order.
+        drop_last: skip a last batch that is not full.
+        device: device of the indices, see `ImageSet.index_device`; None: on the generator's device.
 
     Yields:
         int64 indices of shape (B,).
@@ -37,7 +36,7 @@ def epoch_batches(
 
 
 def ordered_batches(n: int, batch_size: int) -> Iterator[slice]:
-    """Every image once, in order, for evaluation: slices, so that indexing a tensor copies
+    """Every image once, in order, for evaluation: as slices, so that indexing a tensor copies
     nothing.
     """
     for start in range(0, n, batch_size):

@@ -1,5 +1,5 @@
-"""What a data set and its split are, as a hash of the images' contents; and the images that are in
-it twice.
+"""The fingerprint of a data set and its split, a hash of the images' contents; and duplicate
+images.
 """
 
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ from hopsearch.data.identity import BY_CONTENTS
 
 @dataclass(frozen=True)
 class Prints:
-    """All that a fingerprint is made from.
+    """Inputs of a fingerprint.
 
     Attributes:
         source: the data set as listed.
         config: how it is split.
-        pool: the images that are decoded, those for validation first.
-        test: the test part.
-        n_val: how many of the readable images are for validation.
+        pool: the decoded images, validation images first.
+        test: the test split.
+        n_val: number of readable validation images.
         size, channels: of the decoded images.
-        skipped: positions in ``pool`` of those that cannot be read.
+        skipped: positions in ``pool`` of unreadable images.
     """
 
     source: Source
@@ -40,10 +40,10 @@ class Prints:
     skipped: tuple[int, ...]
 
     def contents(self) -> str:
-        """The fingerprint: equal wherever the same contents are split alike, whatever the folder is
-        called.
+        """The fingerprint: equal if the same contents are split the same way, whatever the folder's
+        name.
 
-        Sets whose pixels are in memory keep the rule that they always had, which hashes pixels.
+        In-memory data sets keep their original rule, which hashes pixels.
         """
         if not isinstance(self.pool, FilePart):
             return self._before()
@@ -56,9 +56,7 @@ class Prints:
         return BY_CONTENTS + digest([shape, pool, held_out])
 
     def names(self) -> str:
-        """The fingerprint of names and file sizes, as studies have it that are older than
-        `contents`.
-        """
+        """The fingerprint of names and file sizes, used by studies older than `contents`."""
         return self._before() if self.source.found.as_before else ""
 
     def _before(self) -> str:
@@ -70,8 +68,8 @@ class Prints:
         )
 
     def warnings(self, kept: Indices) -> list[str]:
-        """Sentences about images that are in two parts or two classes; none for sets whose pixels
-        are in memory.
+        """Sentences about images that are in two splits or two classes; none for in-memory data
+        sets.
 
         Args:
             kept: positions in ``pool`` of the readable images.

@@ -1,4 +1,4 @@
-"""Whether two trainings are on the same images, split alike: asked by every verb, answered here."""
+"""Checks whether two trainings use the same images and the same split; used by every verb."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,17 +6,15 @@ from typing import Any
 from hopsearch.data.files.config import DataConfig, DataFacts
 
 BY_CONTENTS = "2:"
-"""What fingerprints of image files' contents begin with; those of names and file sizes have no such
-mark.
-"""
+"""Prefix of fingerprints of image files' contents; those of names and file sizes have none."""
 _FORMER = "former_fingerprint"
 _NOT_SPLITTING = frozenset({"cache", "memory_limit"})
-"""Settings that change where images lie or how they are held, not which they are."""
+"""Settings that change where images are or how they are stored, not which they are."""
 
 
 def data_identity(config: DataConfig, facts: DataFacts) -> dict[str, Any]:
-    """What a study or a training is asked to train on, to be compared with `data_difference`;
-    `kept` of it is stored.
+    """The identity of requested data, to be compared with `data_difference`; its `kept` part is
+    stored.
     """
     known = {
         "source": config.source,
@@ -24,7 +22,7 @@ def data_identity(config: DataConfig, facts: DataFacts) -> dict[str, Any]:
         "fingerprint": facts.fingerprint,
     }
     views = {"crop_pct": config.crop_pct, "keep_original": config.keep_original}
-    # Said only where they are not the defaults, which older studies did not know by name.
+    # Only included if they are not the defaults, since older studies did not record them.
     known |= {
         name: value
         for name, value in views.items()
@@ -34,22 +32,22 @@ def data_identity(config: DataConfig, facts: DataFacts) -> dict[str, Any]:
 
 
 def kept(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What is stored of a `data_identity`: all but the fingerprint that only older studies are
-    compared by.
+    """The stored part of a `data_identity`: everything except the fingerprint used only to compare
+    with older studies.
     """
     return {key: value for key, value in data.items() if key != _FORMER}
 
 
 def data_settings(config: DataConfig) -> dict[str, Any]:
-    """All settings that decide which images there are and how they are split, as plain JSON."""
+    """All settings that determine the images and their split, as plain JSON."""
     return config.model_dump(exclude=set(_NOT_SPLITTING))
 
 
 def data_difference(asked: Mapping[str, Any], begun: Mapping[str, Any]) -> list[str]:
-    """Lines that say where ``asked`` differs from what was ``begun`` with; empty for the same
-    images, split alike.
+    """One line per difference between ``asked`` and ``begun``; empty for the same images and
+    split.
 
-    Where the fingerprints agree, the spelling of the source does not matter. A study that was begun
+    If the fingerprints agree, the spelling of the source does not matter. A study that was started
     with a fingerprint of names and file sizes is compared by those, see `accepted_by_names`.
     """
     ours, theirs = kept(asked), kept(begun)
@@ -64,28 +62,26 @@ def data_difference(asked: Mapping[str, Any], begun: Mapping[str, Any]) -> list[
     old = not str(theirs.get("fingerprint", "")).startswith(BY_CONTENTS)
     if lines and old and asked.get(_FORMER) == "":
         lines.append(
-            "an older version split this folder otherwise: it read val/ as the test part, or knew "
-            "none of these names"
+            "an older version split this folder differently: it read val/ as the test split, or "
+            "ignored these names"
         )
     return lines
 
 
 def accepted_by_names(asked: Mapping[str, Any], begun: Mapping[str, Any]) -> str:
-    """A sentence, where the images are taken to be the same by their names and file sizes alone;
-    empty otherwise.
-    """
+    """A sentence if the images are only compared by names and file sizes; empty otherwise."""
     by_contents = [
         str(data.get("fingerprint", "")).startswith(BY_CONTENTS) for data in (asked, begun)
     ]
     if by_contents != [True, False] or begun.get("fingerprint") != asked.get(_FORMER):
         return ""
     return (
-        "data: compared by file names and sizes, as the version did that began this; the "
-        "contents are not compared"
+        "data: compared by file names and sizes only, as in the version that started it; contents "
+        "are not compared"
     )
 
 
 def _said(data: Mapping[str, Any], key: str) -> Any:
-    """A value; the default where it is not said because it is that."""
+    """A value, or the default if it was omitted for being the default."""
     field = DataConfig.model_fields.get(key)
     return data.get(key, field.default if field else None)

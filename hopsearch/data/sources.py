@@ -1,4 +1,4 @@
-"""From ``data.source`` to a `Source`: the embedded digits, torchvision's own sets, or an image
+"""Resolves ``data.source`` to a `Source`: the built-in digits, torchvision's data sets, or an image
 folder.
 """
 
@@ -21,34 +21,34 @@ from hopsearch.data.folders.source import open_folder
 def open_source(
     text: str, downloads: Path, val: str | None = None, test: str | None = None
 ) -> Source:
-    """Find and list a data set. A known name wins over a folder of that name, which can be written
-    ``./<name>``.
+    """Find and list a data set. A known name takes precedence over a folder of that name, which can
+    be written as ``./<name>``.
 
     Args:
         text: ``digits``, ``<set>:<dir>`` for a torchvision set, or an image folder.
-        downloads: where a torchvision set lies if no folder is given.
-        val, test: folders of an image folder's parts, see `open_folder`.
+        downloads: folder of torchvision sets if none is given.
+        val, test: folders of an image folder's splits, see `open_folder`.
 
     Raises:
-        DataError: unknown name, missing folder, a set that is neither there nor can be downloaded,
-            or see `open_folder`.
+        DataError: unknown name, missing folder, a data set that does not exist and cannot be
+            downloaded, or see `open_folder`.
     """
     name, colon, folder = text.partition(":")
     if name in SOURCES:
         if name == "digits" and colon:
             raise DataError(
-                f"data.source={text}", "digits are embedded and take no folder", "Write digits"
+                f"data.source={text}", "digits are built in and take no folder", "Write digits"
             )
         if name == "imagenet" and not folder:
             raise DataError(
                 f"data.source={text}",
-                "imagenet needs the folder it lies in",
+                "imagenet needs its folder",
                 "Write imagenet:<folder>",
             )
         if given := [f"data.{part}" for part, value in (("val", val), ("test", test)) if value]:
             raise DataError(
                 given[0],
-                f"only an image folder has parts in other folders, got data.source={text}",
+                f"only an image folder can have splits in other folders, got data.source={text}",
                 "Leave it out",
             )
         return SOURCES[name](Path(folder).expanduser() if folder else downloads)
@@ -60,7 +60,7 @@ def open_source(
         raise DataError(
             f"data.source={text}",
             rule,
-            f"{choices(name, SOURCES)}; or give an image folder by its path",
+            f"{choices(name, SOURCES)}; or set the path of an image folder",
         )
     return open_folder(path, val, test)
 
@@ -109,8 +109,8 @@ def _imagenet(folder: Path) -> Source:
             found = ImageNet(str(folder), split=split)
         except (RuntimeError, OSError) as error:
             hint = (
-                "Put the three ILSVRC2012 archives there; if the images are unpacked, give "
-                "their folder as data.source"
+                "Put the three ILSVRC2012 archives there; if the images are already unpacked, set "
+                "data.source to their folder"
             )
             raise DataError(f"imagenet:{folder}", _one_line(error), hint) from None
         stats = [os.stat(path) for path, _ in found.samples]
@@ -131,11 +131,11 @@ def _imagenet(folder: Path) -> Source:
 
 
 def _torchvision(name: str, class_name: str, folder: Path, train: bool) -> Any:
-    import torchvision.datasets  # here: a second of import that folders and digits do not need
+    import torchvision.datasets  # local import: takes a second
 
     build = getattr(torchvision.datasets, class_name)
     place = f"{name}:{folder}"
-    # "not found", damaged: the download below says what is wrong
+    # "not found", damaged: the download below reports the error
     with contextlib.suppress(RuntimeError, OSError, ValueError):
         return build(str(folder), train=train)
     try:
@@ -143,9 +143,11 @@ def _torchvision(name: str, class_name: str, folder: Path, train: bool) -> Any:
         with FileLock(folder / f".{name}.lock"):  # several workers of one machine start at once
             return build(str(folder), train=train, download=True)
     except (RuntimeError, OSError, ValueError) as error:
-        rule = f"the set is not in the folder and cannot be downloaded: {_one_line(error)}"
+        rule = f"the data set is not in the folder and cannot be downloaded: {_one_line(error)}"
         raise DataError(
-            place, rule, "Copy torchvision's files there, or run once on a machine with a network"
+            place,
+            rule,
+            "Copy torchvision's files there, or run once on a machine with network access",
         ) from None
 
 
@@ -160,4 +162,4 @@ SOURCES: dict[str, Callable[[Path], Source]] = {
     "fashion_mnist": _packed("fashion_mnist", "FashionMNIST", 10_000, False),
     "imagenet": _imagenet,
 }
-"""Known names to what lists them; anything else is an image folder."""
+"""Known names, mapped to their listing functions; anything else is an image folder."""

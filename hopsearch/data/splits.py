@@ -29,11 +29,11 @@ from hopsearch.data.images import ImageSet
 from hopsearch.data.sources import open_source
 from hopsearch.data.summary import part_words, summary
 
-_REMEMBERED = 4  # data sets a process keeps; a worker uses one
+_REMEMBERED = 4  # data sets cached per process; a worker uses one
 
 
 class Splits:
-    """Training and validation images; the test part is read only when `read_test` is called."""
+    """Training and validation images; the test split is only read by `read_test`."""
 
     def __init__(
         self, facts: DataFacts, train: ImageSet, val: ImageSet, open_test: Callable[[], ImageSet]
@@ -44,7 +44,7 @@ class Splits:
     _test: ImageSet | None
 
     def read_test(self) -> ImageSet:
-        """The test part: for finished winners, never for a search.
+        """Read the test split: for finished winners, never for a search.
 
         Raises:
             DataError: it cannot be read; see `load`.
@@ -61,19 +61,19 @@ def load(config: DataConfig) -> Splits:
 
     Raises:
         DataError: unknown source, missing or empty folder, too few images in a class, an unreadable
-            image, no room to decode.
+            image, no space for decoded images.
     """
     with _LOADING:
         return _load(config)
 
 
 def forget() -> None:
-    """Let `load` look again: files may have changed since, in a notebook that searches twice."""
+    """Clear the cache of `load`: files may have changed, e.g. in a notebook that searches twice."""
     with _LOADING:
         _load.cache_clear()
 
 
-_LOADING = threading.Lock()  # two threads that ask at once read once
+_LOADING = threading.Lock()  # concurrent calls from two threads read only once
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)
@@ -137,8 +137,8 @@ def _hold_out(source: Source, config: DataConfig) -> tuple[Part, HeldOut]:
         return source.train, source.test
     labels_N = source.train.labels_N
     order_N = stratified_order(labels_N, config.split_seed)
-    # Each class must be left with an image to train on, and another where the validation part is
-    # cut off too.
+    # Each class needs one image for training, and another if the validation images are also split
+    # off.
     end = prefix_length(labels_N, config.test_fraction)
     test_M, pool_M = np.sort(order_N[:end]), np.sort(order_N[end:])
     least = 1 if source.val else 2
@@ -155,13 +155,11 @@ def _hold_out(source: Source, config: DataConfig) -> tuple[Part, HeldOut]:
 
 
 def _order(source: Source, pool: Part, config: DataConfig) -> tuple[Part, int]:
-    """The images in the order in which they are decoded, and how many at its beginning are for
-    validation.
-    """
+    """The images in decoding order, and the number of validation images at its start."""
     pool = pool.take(stratified_order(pool.labels_N, config.split_seed))
     if source.val is None:
         return pool, prefix_length(pool.labels_N, config.val_fraction)
-    assert isinstance(pool, FilePart), "a validation folder belongs to image files"
+    assert isinstance(pool, FilePart), "a validation folder requires an image folder"
     return source.val.followed_by(pool), len(source.val)
 
 
@@ -170,7 +168,7 @@ def _by_class(labels_N: Indices, source: Source) -> tuple[int, ...]:
 
 
 def _decode_to_train(part: Part, config: DataConfig) -> tuple[int, int, Decoded]:
-    """A part's pixels as training keeps them, with the size and channels that a model sees."""
+    """A split's pixels as stored for training, with the size and channels of a model's input."""
     folder, key = cache_folder(config.cache), part_key(part, config.image_size, config.on_corrupt)
     if not config.keep_original:
         size, channels = cached_format(folder, key) or natural_format(part, config.image_size)
@@ -186,9 +184,7 @@ def _decode_to_train(part: Part, config: DataConfig) -> tuple[int, int, Decoded]
 
 
 def _sizes(pool: Part, decoded: Decoded, size: int) -> list[str]:
-    """How large training and validation images are before they are resized, and at what size they
-    are kept.
-    """
+    """Original sizes of training and validation images, and the size at which they are stored."""
     if isinstance(pool, ArrayPart):
         height, width = pool.pixels.shape[1:3]
         own = np.broadcast_to([width, height], (len(pool), 2))
@@ -204,7 +200,7 @@ def _sizes(pool: Part, decoded: Decoded, size: int) -> list[str]:
 def _decode_to_evaluate(
     part: Part, what: str, config: DataConfig, size: int, channels: int
 ) -> ImageSet:
-    """A part as a model sees it in evaluation; images that cannot be read are left out."""
+    """A split as used in evaluation; unreadable images are skipped."""
     key = digest([part_key(part, size, config.on_corrupt), channels])
     if config.crop_pct != 1:
         key = digest([key, config.crop_pct])
@@ -235,7 +231,7 @@ def _report_skipped(names: tuple[str, ...], place: str) -> None:
     if names:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         warnings.warn(
-            f"{place}: {len(names)} unreadable images are left out: {', '.join(names[:3])}{more}",
+            f"{place}: {len(names)} unreadable images are skipped: {', '.join(names[:3])}{more}",
             stacklevel=4,
         )
 

@@ -1,4 +1,4 @@
-"""What was found in a data set, in a few lines: printed by every verb that reads one."""
+"""A short summary of a data set, printed by every verb that reads one."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ _SHOWN = 8  # class names
 
 
 def summary(config: DataConfig, source: Source, facts: DataFacts) -> tuple[str, ...]:
-    """The lines, without the warnings about images that are there twice."""
+    """The lines, without warnings about duplicate images."""
     names = ", ".join(facts.classes[:_SHOWN]) + (", …" if len(facts.classes) > _SHOWN else "")
     total = facts.n_train + facts.n_val + facts.n_test
     largest = max(range(len(facts.classes)), key=lambda label: facts.train_by_class[label])
@@ -26,14 +26,12 @@ def summary(config: DataConfig, source: Source, facts: DataFacts) -> tuple[str, 
     ]
     lines += [f"  {note}" for note in (*source.found.notes, *_unused(config, source))]
     if source.found.passed_over:
-        lines.append(f"  passed over: {source.found.passed_over}")
+        lines.append(f"  ignored: {source.found.passed_over}")
     return tuple(lines)
 
 
 def part_words(config: DataConfig, source: Source) -> dict[str, str]:
-    """Where the validation and the test images are from, for whoever reads an accuracy; without any
-    path.
-    """
+    """The origin of the validation and test images, to interpret accuracies; without paths."""
     words = {}
     for part, given, fraction in (
         ("val", source.val, config.val_fraction),
@@ -44,7 +42,7 @@ def part_words(config: DataConfig, source: Source) -> dict[str, str]:
             words[name] = (
                 f"folder {normal(Path(source.found.where[part]).name)}"
                 if part in source.found.where
-                else "the set's own"
+                else "the data set's own"
             )
         else:
             whole = (
@@ -72,7 +70,7 @@ def _val(config: DataConfig, source: Source) -> str:
 
 def _test(config: DataConfig, source: Source) -> str:
     if source.test:
-        return _from(source, "test") or " (the set's own)"
+        return _from(source, "test") or " (the data set's own)"
     if not source.found.where:
         return f" ({config.test_fraction:.0%} cut off all images by data.split_seed)"
     where = source.found.where.get("train") or "all images"
@@ -82,10 +80,10 @@ def _test(config: DataConfig, source: Source) -> str:
 
 
 def _unused(config: DataConfig, source: Source) -> list[str]:
-    """Settings that have no effect, where the user gave them."""
+    """Settings given by the user that have no effect."""
     given = {"val_fraction": source.val, "test_fraction": source.test}
     return [
-        f"data.{name} has no effect: that part is a folder"
+        f"data.{name} has no effect: that split is a folder"
         for name, part in given.items()
         if part and name in config.model_fields_set
     ]

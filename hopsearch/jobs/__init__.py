@@ -1,1 +1,1 @@
-"""A trial as a job that is trained in another process; knows no Ray."""
+"""A trial as a job that is trained in another process; independent of Ray."""

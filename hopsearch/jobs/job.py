@@ -232,7 +232,7 @@ class JobRun:
         if best is None:
             raise CheckpointError(
                 str(self.folder.path),
-                "the best epoch's checkpoint must be there, got none",
+                "the best epoch's checkpoint does not exist",
                 "Run the command again",
             )
         epochs = run.epoch

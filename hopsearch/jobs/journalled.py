@@ -1,5 +1,5 @@
-"""Which of an epoch's metrics the journal keeps: it is read as a whole, and often, so the rest is
-in TensorBoard only.
+"""Selects the metrics of an epoch that the journal keeps: it is read completely, and often, so the
+rest is only in TensorBoard.
 """
 
 import re
@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 from hopsearch.training import Row
 
-# of more, the journal keeps no recalls: in a study of 1,000 classes they would be nearly all of it
+# with more classes, the journal keeps no recalls: with 1,000 classes they would be nearly all of it
 _CLASSES = 20
 _ELSEWHERE = re.compile(r"^recall/|/(max|block\d+)$")
 
 
 def journalled(row: Row, objective: str, metrics: Iterable[str]) -> tuple[Row, Row]:
-    """What the journal keeps of an epoch, beside the objective.
+    """The metrics that the journal keeps of an epoch, in addition to the objective.
 
     Args:
         row: the epoch.
@@ -21,9 +21,8 @@ def journalled(row: Row, objective: str, metrics: Iterable[str]) -> tuple[Row, R
         metrics: names of the task's metrics.
 
     Returns:
-        What it keeps of the newest epoch: all but the values of single blocks and the recalls; and
-        what it keeps of the epoch with the best value: the task's metrics, and the recall
-        of each of up to 20 classes.
+        For the newest epoch, all except the values of single blocks and the recalls; for the best
+        epoch, the task's metrics and the recall of each of up to 20 classes.
     """
     known = ("epoch", "seconds", objective)
     newest = {

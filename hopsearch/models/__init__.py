@@ -1,5 +1,5 @@
-"""What is trained: the mixers, from config to module. Importing this package registers the papers'
-sizes with timm.
+"""The models: mixers, from config to module. Importing this package registers the papers' sizes
+with timm.
 """
 
 import os
@@ -21,7 +21,7 @@ from hopsearch.models.measures import measure, measured
 from hopsearch.models.mixer import Mixer
 from hopsearch.models.presets import about_patches, preset, require_size, to_timm
 
-# our own programs train without timm: its import takes seconds, in every worker
+# hopsearch itself trains without timm: its import takes seconds in every worker
 if os.environ.get("HOPSEARCH_TIMM") != "0":
     from hopsearch.models import registry
 

@@ -1,4 +1,4 @@
-"""The blocks: serial or parallel, applied once or several times with the same weights.
+"""Mixer blocks: serial or parallel, applied once or several times with the same weights.
 
 Shapes: S = tokens, B = batch, D = channels.
 """
@@ -30,7 +30,7 @@ class DropPath(nn.Module):
         self.rate = rate
 
     def forward(self, x_SBD: Tensor) -> Tensor:
-        """Drop images of the batch; every call draws anew."""
+        """Drop images of the batch; every call draws again."""
         if not self.training or self.rate == 0:
             return x_SBD
         keep = 1 - self.rate

@@ -1,4 +1,4 @@
-"""From a family's config to a model, and from a trained model to one without spectral norms."""
+"""Builds a model from a family's config, and folds spectral norms into a trained model."""
 
 from copy import deepcopy
 from typing import cast
@@ -20,13 +20,13 @@ from hopsearch.models.mlps import AsymmetricMlp, Axis, IteratedMlp, PlainMlp, Sy
 
 
 def build(config: MixerConfig, folded: bool = False) -> Mixer:
-    """Make the model of ``config``, with fresh weights drawn from torch's global generator.
+    """Build the model of ``config``, with random weights from torch's global generator.
 
     Works under ``with torch.device("meta")`` too.
 
     Args:
         config: any family's config.
-        folded: make the shell of a folded model, to load the state dict of `fold` into.
+        folded: build a folded model without spectral norms, to load the state dict of `fold`.
     """
     blocks = [_block(config) for _ in range(config.depth)]
     model = Mixer(config, blocks)
@@ -34,11 +34,11 @@ def build(config: MixerConfig, folded: bool = False) -> Mixer:
 
 
 def fold(model: Mixer) -> Mixer:
-    """A copy of ``model`` for export: same logits, with the effective weights of evaluation in
+    """A copy of ``model`` for export: the same logits, with the effective weights of evaluation in
     plain linear layers.
 
-    Other families than iMixer are copied as they are. The copy can be trained, but normalises
-    nothing any more.
+    Other families than iMixer are copied unchanged. The copy can be trained, but no longer
+    normalises.
     """
     copy = deepcopy(model)
     copy.eval()  # so that folding does not move the singular vectors

@@ -1,5 +1,5 @@
-"""The six families as configs: every knob is a field, and the field's name is the same in YAML,
-Optuna and the report.
+"""Configs of the six families: every setting is a field, with the same name in YAML, Optuna and the
+report.
 
 Sources: MLP-Mixer (arXiv 2105.01601); iMixer (arXiv 2304.13061); VanillaMixer, ParaMixer, SymMixer,
 AsymMixer (arXiv 2406.12220).
@@ -15,7 +15,7 @@ from hopsearch.core.errors import ConfigError
 
 
 class MixerConfig(Settings):
-    """What all families share; use one of its subclasses.
+    """Settings shared by all families; use a subclass.
 
     The defaults are the papers' S/16: 8 blocks, 512 channels, ratios (0.5, 4), 224 px.
     """
@@ -25,7 +25,7 @@ class MixerConfig(Settings):
     channels: int = Field(default=3, ge=1)
     """Colour channels of an image."""
     classes: int = Field(default=1000, ge=0)
-    """Classes of the head; 0 leaves the head out."""
+    """Classes of the head; 0: no head."""
     patch_size: int = Field(default=16, ge=1)
     """Height and width of a patch, in pixels; (image_size / patch_size)² tokens."""
     depth: int = Field(default=8, ge=1)
@@ -41,8 +41,8 @@ class MixerConfig(Settings):
     head_drop: float = Field(default=0.0, ge=0, lt=1)
     """Dropout before the head."""
     drop_path: float = Field(default=0.0, ge=0, lt=1)
-    """Chance that an image skips a branch in training (stochastic depth); the same in every block,
-    as the papers have it.
+    """Probability that an image skips a branch in training (stochastic depth); the same in every
+    block, as in the papers.
     """
 
     @property
@@ -76,10 +76,10 @@ class MixerConfig(Settings):
 
 
 def _remedies(patch: int, image: int) -> str:
-    """What fits these images, and which images would fit the patches."""
+    """Patch sizes that fit these images, and image sizes that fit the patches."""
     patches = [size for size in range(1, image + 1) if image % size == 0]
     images = [size for size in (image // patch * patch, (image // patch + 1) * patch) if size]
-    return f"Give model.patch_size={_either(patches)}, or data.image_size={_either(images)}"
+    return f"Set model.patch_size={_either(patches)}, or data.image_size={_either(images)}"
 
 
 def _either(sizes: list[int]) -> str:
@@ -87,12 +87,12 @@ def _either(sizes: list[int]) -> str:
 
 
 class MlpMixerConfig(MixerConfig):
-    """MLP-Mixer as timm has it: serial blocks, MLPs with bias, LayerNorm over channels (arXiv
+    """MLP-Mixer as in timm: serial blocks, MLPs with bias, LayerNorm over channels (arXiv
     2105.01601).
     """
 
     family: Literal["mlpmixer"] = "mlpmixer"
-    """Which family."""
+    """The family's name."""
 
 
 class IMixerConfig(MixerConfig):
@@ -100,21 +100,21 @@ class IMixerConfig(MixerConfig):
     (arXiv 2304.13061).
 
     The defaults are those of the paper's CIFAR-10 run: h_ratio 2, n_iter 2, n_power 8. The authors'
-    code, called without these flags, means h_ratio 1, n_iter 4, n_power 8 instead.
+    code defaults to h_ratio 1, n_iter 4, n_power 8 instead.
     """
 
     family: Literal["imixer"] = "imixer"
-    """Which family."""
+    """The family's name."""
     h_ratio: float = Field(default=2.0, gt=0)
     """Width of the hierarchy's hidden layer, as a multiple of the token MLP's width."""
     n_iter: int = Field(default=2, ge=0)
-    """Fixed-point iterations; adds no parameter. 0 is MLP-Mixer itself, built without the then
-    unused matrices.
+    """Fixed-point iterations, without additional parameters. 0 is MLP-Mixer itself, built without
+    the unused matrices.
     """
     n_power: int = Field(default=8, ge=1)
-    """Power iterations of the spectral normalisation, once a training step."""
+    """Power iterations of the spectral normalisation, per training step."""
     spectral_coeff: float = Field(default=0.9, gt=0)
-    """Largest spectral norm of the iterated matrices; below 0.8858 they contract for certain, since
+    """Largest spectral norm of the iterated matrices; below 0.8858 contraction is guaranteed, since
     Lip(GELU) = 1.1289.
     """
 
@@ -134,8 +134,8 @@ class IMixerConfig(MixerConfig):
 
 
 class MapNormConfig(MixerConfig):
-    """What the four families of arXiv 2406.12220 share: LayerNorm over the whole map, MLPs without
-    bias, iterated blocks.
+    """Settings shared by the four families of arXiv 2406.12220: LayerNorm over the whole map, MLPs
+    without bias, iterated blocks.
     """
 
     n_iter: int = Field(default=1, ge=1, le=4)
@@ -146,23 +146,23 @@ class VanillaMixerConfig(MapNormConfig):
     """VanillaMixer: serial blocks (arXiv 2406.12220)."""
 
     family: Literal["vanillamixer"] = "vanillamixer"
-    """Which family."""
+    """The family's name."""
 
 
 class ParaMixerConfig(MapNormConfig):
     """ParaMixer: token and channel MLP side by side behind one norm (arXiv 2406.12220)."""
 
     family: Literal["paramixer"] = "paramixer"
-    """Which family."""
+    """The family's name."""
 
 
 class SymMixerConfig(MapNormConfig):
-    """SymMixer: ParaMixer with the symmetric weights that the Hopfield energy asks for, x ↦ Wᵀ σ(W
-    x) (arXiv 2406.12220).
+    """SymMixer: ParaMixer with the symmetric weights required by the Hopfield energy, x ↦ Wᵀ σ(W x)
+    (arXiv 2406.12220).
     """
 
     family: Literal["symmixer"] = "symmixer"
-    """Which family."""
+    """The family's name."""
 
 
 class AsymMixerConfig(MapNormConfig):
@@ -171,10 +171,10 @@ class AsymMixerConfig(MapNormConfig):
     """
 
     family: Literal["asymmixer"] = "asymmixer"
-    """Which family."""
+    """The family's name."""
     symmetry_breaking: float = Field(default=0.0, ge=0)
     """Strength λ of the penalty λ Σ ‖W̃‖², a sum over all MLPs: 0 is ParaMixer's function class,
-    large λ tends to SymMixer.
+    large λ approaches SymMixer.
     """
 
 
@@ -187,7 +187,7 @@ ModelConfig = Annotated[
     | AsymMixerConfig,
     Field(discriminator="family"),
 ]
-"""Any family's config, told apart by ``family``."""
+"""Any family's config, discriminated by ``family``."""
 
 
 FAMILIES: dict[str, type[MixerConfig]] = {
@@ -202,7 +202,7 @@ FAMILIES: dict[str, type[MixerConfig]] = {
 
 
 def _refuse_others(family: str, key: str, place: str) -> None:
-    """A key of other families is no typing error: it is said whose it is."""
+    """A key of another family is not a typo: name the families that have it."""
     if key in FAMILIES[family].model_fields:
         return
     everywhere = {name for config in FAMILIES.values() for name in config.model_fields}
@@ -220,7 +220,7 @@ def _refuse_others(family: str, key: str, place: str) -> None:
         else f"unknown key, and {family} has nothing like it"
     )
     raise ConfigError(
-        f"{place}: {key}", f"{rule}; {whose}", f"Leave it out, or give model.family={owners[0]}"
+        f"{place}: {key}", f"{rule}; {whose}", f"Leave it out, or set model.family={owners[0]}"
     )
 
 
@@ -229,11 +229,11 @@ def _all(names: list[str]) -> str:
 
 
 def parse_model(values: Mapping[str, Any], place: str) -> ModelConfig:
-    """Validate ``values`` as the config of the family they name.
+    """Validate ``values`` as the config of the family that they name.
 
     Args:
-        values: ``family`` and that family's fields; a field that is left out keeps its default.
-        place: where the values come from, the first words of an error.
+        values: ``family`` and that family's fields; omitted fields have their defaults.
+        place: origin of the values, the start of an error message.
 
     Raises:
         ConfigError: the family is missing or unknown, a key is not one of this family's, or a rule
@@ -242,7 +242,7 @@ def parse_model(values: Mapping[str, Any], place: str) -> ModelConfig:
     family = values.get("family")
     if family is None:
         raise ConfigError(
-            f"{place}: family", "must be given", f"Known: {', '.join(sorted(FAMILIES))}"
+            f"{place}: family", "is required", f"Known: {', '.join(sorted(FAMILIES))}"
         )
     if not isinstance(family, str) or family not in FAMILIES:
         raise ConfigError(

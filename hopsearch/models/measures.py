@@ -1,5 +1,4 @@
-"""What can be read off a trained mixer: how converged its iteration is, how symmetric its weights
-are.
+"""Measures of a trained mixer: convergence of its iteration, symmetry of its weights.
 
 Keys are ``quantity/where/mean`` and ``quantity/where/max`` over the blocks, for a journal. With
 ``per_block`` there are also ``quantity/where/block0``, ``…/block1``, … for TensorBoard.
@@ -16,8 +15,8 @@ Keys are ``quantity/where/mean`` and ``quantity/where/max`` over the blocks, for
 ``breaking/tokens``, ``breaking/channels`` (AsymMixer)
     ‖W̃‖ / ‖W1‖, Frobenius.
 
-W1 and W2 are the matrices as they act: in AsymMixer W2 = W1ᵀ + W̃. How the paper (arXiv 2406.12220)
-measured asymmetry in a trained mixer is not known; these are natural choices.
+W1 and W2 are the matrices as they act: in AsymMixer W2 = W1ᵀ + W̃. It is not known how the paper
+(arXiv 2406.12220) measured asymmetry in a trained mixer; these are natural choices.
 """
 
 from collections import defaultdict
@@ -33,7 +32,7 @@ from hopsearch.models.spectral import spectral_norm
 
 
 def measured(config: ModelConfig) -> tuple[str, ...]:
-    """Names of what `measure` finds in a model of ``config``, without those of single blocks."""
+    """Names of the measures of a model of ``config``, without those of single blocks."""
     names = [
         f"{quantity}/{where}"
         for quantity in ("asymmetry", "cosine")
@@ -48,10 +47,11 @@ def measured(config: ModelConfig) -> tuple[str, ...]:
 
 @torch.no_grad()
 def measure(model: Mixer, x_BCHW: Tensor, per_block: bool = False) -> dict[str, float]:
-    """Measure ``model``, with one forward over ``x_BCHW`` where it iterates; a small batch will do.
+    """Measure ``model``, with one forward pass over ``x_BCHW`` if it iterates; a small batch is
+    enough.
 
     Args:
-        model: the model, not its compiled or distributed wrapper; left in the mode it was in.
+        model: the model, not its compiled or distributed wrapper; its mode is restored.
         x_BCHW: images, prepared as for evaluation.
         per_block: add the keys of single blocks.
     """
@@ -101,8 +101,8 @@ def _residuals(model: Mixer, x_BCHW: Tensor) -> list[Tensor]:
 
 
 def _spectral_norms(model: Mixer) -> dict[str, list[Tensor]]:
-    # Not the running estimate uᵀ W v: wherever u and v are behind, it says spectral_coeff and the
-    # weight is larger.
+    # Not the running estimate uᵀ W v: if u and v lag behind, it equals spectral_coeff although the
+    # norm is larger.
     found = defaultdict(list)
     for weights in model.token_weights():
         for name, weight_OI in zip(("fc_sn1", "fc_sn2"), weights, strict=True):
@@ -111,7 +111,7 @@ def _spectral_norms(model: Mixer) -> dict[str, list[Tensor]]:
 
 
 def _summarize(found: dict[str, list[Tensor]], per_block: bool) -> dict[str, float]:
-    # One transfer from the device for all values together.
+    # A single device transfer for all values.
     flat = iter(
         torch.stack([value.float() for values in found.values() for value in values]).tolist()
     )

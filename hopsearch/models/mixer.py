@@ -21,8 +21,8 @@ from hopsearch.models.spectral import SpectralLinear, normalized_weights, settle
 class PatchEmbed(nn.Module):
     """Cut an image into patches and embed each one linearly.
 
-    The layer is kept as a convolution, for the names and shapes of checkpoints, but computed as one
-    matrix product that leaves the tokens first.
+    The layer is stored as a convolution, for the names and shapes of checkpoints, but computed as
+    one matrix product with tokens first.
     """
 
     def __init__(self, image_size: int, patch_size: int, channels: int, dim: int) -> None:
@@ -52,18 +52,19 @@ class PatchEmbed(nn.Module):
 
 
 class Mixer(nn.Module):
-    """A mixer of any family, with timm's interface; `build` makes one from a config.
+    """A mixer of any family, with timm's interface; `build` creates one from a config.
 
     Inside, activations are x_SBD (see `hopsearch.models.mlps`); images, features and logits have
-    the batch first, as everywhere.
+    the batch first, as usual.
 
     Attributes:
-        config: what it was built from; `reset_classifier` keeps it true.
-        folded: whether spectral norms are baked into the weights (`fold`).
+        config: its config; updated by `reset_classifier`.
+        folded: whether spectral norms are folded into the weights (`fold`).
         grad_checkpointing: whether blocks keep only their inputs for the backward pass, and are
-            computed again there.
-        norms_held: whether training forwards leave the estimates of spectral norms alone, as all
-            but the first of an optimizer step's must, so that its images see one set of weights.
+            recomputed there.
+        norms_held: whether forward passes in training leave the estimates of spectral norms
+            unchanged, as required for all but the first of an optimizer step, so that all its
+            images see the same weights.
     """
 
     def __init__(self, config: MixerConfig, blocks: list[nn.Module]) -> None:
@@ -82,11 +83,10 @@ class Mixer(nn.Module):
 
     @torch.no_grad()
     def init_weights(self) -> None:
-        """Draw all weights anew, as timm does for MLP-Mixer: Xavier, LeCun normal for the patches,
+        """Initialise all weights, as timm does for MLP-Mixer: Xavier, LeCun normal for the patches,
         a head of zeros.
 
-        On the meta device, where there is nothing to draw, it does nothing: half the time of
-        building a model there.
+        Does nothing on the meta device, which halves the time to build a model there.
         """
         if self.stem.proj.weight.is_meta:
             return
@@ -117,7 +117,7 @@ class Mixer(nn.Module):
         return cast(Tensor, self.norm(x_SBD)).transpose(0, 1)
 
     def forward_head(self, x_BSD: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits from `forward_features`, or the pooled features that go into the head."""
+        """Logits from `forward_features`, or the pooled features before the head."""
         x_BD = self.head_drop(x_BSD.mean(dim=1) if self.global_pool == "avg" else x_BSD)
         return x_BD if pre_logits else cast(Tensor, self.head(x_BD))
 
@@ -126,12 +126,12 @@ class Mixer(nn.Module):
         return self.forward_head(self.forward_features(x_BCHW))
 
     def token_weights(self) -> list[tuple[Tensor, ...]]:
-        """What each block's token MLP needs beside its input: the two effective weights in iMixer,
-        nothing elsewhere.
+        """The additional inputs of each block's token MLP: the two effective weights in iMixer,
+        nothing in other families.
 
-        All blocks are normalised together. In training mode this also improves the singular
-        vectors; in evaluation it changes nothing. It is computed in every forward: a cache would
-        have to notice every way of changing a weight, to save one batched product.
+        All blocks are normalised together. In training mode this also updates the singular vectors;
+        in evaluation it has no side effects. It is computed in every forward pass: a cache would
+        have to detect every change of a weight, to save one batched product.
         """
         mlps = [cast(IteratedMlp, block.mlp_tokens) for block in self.blocks]
         if not isinstance(mlps[0], IteratedMlp):
@@ -155,11 +155,11 @@ class Mixer(nn.Module):
         return list(zip(*(normed if tall is first else reversed(normed)), strict=True))
 
     def settle_norms(self) -> None:
-        """Find the singular vectors of the weights as they are now, exactly.
+        """Compute the exact singular vectors of the current weights.
 
-        For weights that no training step has made, such as a moving average: iMixer's normalisation
-        would otherwise use the vectors of other weights, and let a norm pass that is above
-        ``spectral_coeff``. Nothing to do in other families.
+        For weights not produced by a training step, such as a moving average: otherwise iMixer's
+        normalisation would use the vectors of other weights, and allow norms above
+        ``spectral_coeff``. Does nothing in other families.
         """
         settle([module for module in self.modules() if isinstance(module, SpectralLinear)])
 
@@ -167,7 +167,7 @@ class Mixer(nn.Module):
         """The symmetry-breaking penalty to add to the loss: λ Σ_blocks (‖tokens.fc2‖² +
         ‖channels.fc2‖²) (arXiv 2406.12220).
 
-        A scalar in every family; a constant zero, without a graph, where λ is 0 or unknown.
+        A scalar in every family; a constant zero without a graph if λ is 0 or not a setting.
         """
         strength = (
             self.config.symmetry_breaking if isinstance(self.config, AsymMixerConfig) else 0.0
@@ -186,12 +186,12 @@ class Mixer(nn.Module):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Put a new head of zeros in place; 0 classes leave the features (timm's interface).
+        """Replace the head by a new one of zeros; 0 classes: no head (timm's interface).
 
         Args:
             num_classes: classes of the new head.
-            global_pool: ``avg`` for the mean over tokens, an empty string for no pooling; None
-                leaves it as it is.
+            global_pool: ``avg`` for the mean over tokens, an empty string for no pooling; None:
+                unchanged.
         """
         if global_pool is not None:
             if global_pool not in ("avg", ""):
@@ -217,8 +217,8 @@ def _head(dim: int, classes: int) -> nn.Module:
 
 
 def _lecun_normal(weight: Tensor) -> None:
-    # timm's `lecun_normal_`, to the bit: a normal cut off at two deviations, scaled to a deviation
-    # of 1 / sqrt(fan in).
+    # timm's `lecun_normal_`, to the bit: a normal distribution truncated at two deviations, scaled
+    # to a deviation of 1 / sqrt(fan in).
     low, high = ((1.0 + math.erf(cut / math.sqrt(2.0))) / 2.0 for cut in (-2.0, 2.0))
     with torch.no_grad():
         weight.uniform_(2 * low - 1, 2 * high - 1).erfinv_().mul_(math.sqrt(2.0)).clamp_(-2.0, 2.0)

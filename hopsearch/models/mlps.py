@@ -3,9 +3,9 @@
 Shapes: S = tokens, B = batch, D = channels, N = B·D columns, O = a layer's outputs, I = its inputs,
 T = the token MLP's width, H = the hierarchy's hidden width.
 
-Activations are x_SBD, tokens first: then mixing tokens is one matrix product from the left on a
-view, W_OS @ x_SN, and mixing channels is one from the right. Neither needs the two transposing
-copies that x_BSD asks for.
+Activations are x_SBD, tokens first: so mixing tokens is one matrix product from the left on a view,
+W_OS @ x_SN, and mixing channels is one from the right. Neither needs the two transposing copies of
+x_BSD.
 """
 
 import abc
@@ -21,10 +21,10 @@ Axis = Literal["tokens", "channels"]
 
 
 class Mlp(nn.Module, abc.ABC):
-    """W2 σ(W1 x) with σ = GELU; a subclass says what W1 and W2 are.
+    """W2 σ(W1 x) with σ = GELU; subclasses define W1 and W2.
 
     Args:
-        axis: what is mixed.
+        axis: the mixed axis.
         drop: dropout after the activation and after the last matrix.
     """
 
@@ -36,14 +36,14 @@ class Mlp(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def pair(self) -> tuple[Tensor, Tensor]:
-        """W1 and W2 as they act on the data."""
+        """The effective W1 and W2."""
 
     def biases(self) -> tuple[Tensor | None, Tensor | None]:
-        """What is added after W1 and after W2; nothing unless a subclass says so."""
+        """The biases after W1 and after W2; none by default."""
         return None, None
 
     def forward(self, x_SBD: Tensor) -> Tensor:
-        """Mix along the axis; the shape stays."""
+        """Mix along the axis; the shape is unchanged."""
         first, second = self.pair()
         bias1, bias2 = self.biases()
         x = x_SBD.flatten(1) if self.axis == "tokens" else x_SBD
@@ -68,7 +68,7 @@ class PlainMlp(Mlp):
     """Two layers, with or without bias (MLP-Mixer, arXiv 2105.01601, eq. 1).
 
     Args:
-        axis: what is mixed.
+        axis: the mixed axis.
         features: size of that axis.
         hidden: width.
         bias: whether both layers have a bias.
@@ -92,7 +92,7 @@ class PlainMlp(Mlp):
 class SymmetricMlp(Mlp):
     """Wᵀ σ(W x), one matrix, no bias (SymMixer, arXiv 2406.12220).
 
-    The matrix is called ``fc2``, as in the authors' checkpoints.
+    The matrix is named ``fc2``, as in the authors' checkpoints.
     """
 
     def __init__(self, axis: Axis, features: int, hidden: int, drop: float) -> None:
@@ -155,7 +155,7 @@ class IteratedMlp(PlainMlp):
         return y_TN, previous_TN
 
     def forward(self, x_SBD: Tensor, weight1_HT: Tensor, weight2_TH: Tensor) -> Tensor:  # type: ignore[override]
-        """Mix the tokens with the given effective weights; the shape stays."""
+        """Mix the tokens with the given effective weights; the shape is unchanged."""
         y_TN, _ = self.solve(x_SBD, weight1_HT, weight2_TH)
         out_SN: Tensor = self.drop2(
             mix_tokens(self.drop1(F.gelu(y_TN)), self.fc2.weight, self.fc2.bias)

@@ -1,6 +1,7 @@
-"""The papers' S, B and L sizes by name; `registry` makes timm know them.
+"""The papers' S, B and L sizes by name; `registry` registers them in timm.
 
-The names are those of the authors' repositories, without their knob values: a knob is a keyword.
+The names are those of the authors' repositories, without values of other settings, which are
+keywords.
 """
 
 from typing import Any
@@ -19,20 +20,20 @@ all.
 """
 
 _PATCH_SIZES = (16, 32)
-_FEWEST_TOKENS = 16  # of an image that a preset is used on without a word about it
+_FEWEST_TOKENS = 16  # smallest number of patches for which a preset is used without a message
 PRESETS: dict[str, dict[str, Any]] = {
     f"{family}_{size}{patch}_224": {"family": family, "patch_size": patch, **fields}
-    # MLP-Mixer too: timm's own mixer_* take neither a depth nor a patch size
+    # MLP-Mixer too: timm's own mixer_* accept neither depth nor patch size
     for family in FAMILIES
     for size, fields in SIZES.items()
     for patch in _PATCH_SIZES
 }
-"""The fields of each, by name."""
+"""The fields of each preset, by name."""
 
 
 def preset(name: str) -> dict[str, Any]:
-    """The fields that ``name``, e.g. ``imixer_s16_224``, stands for; everything else keeps the
-    family's default.
+    """The fields that ``name``, e.g. ``imixer_s16_224``, stands for; all others have the family's
+    default.
 
     Raises:
         ConfigError: no such preset.
@@ -45,11 +46,10 @@ def preset(name: str) -> dict[str, Any]:
 
 
 def require_size(name: str, image_size: int) -> None:
-    """Refuse to cut small images into the few large patches of a preset that is made for larger
-    ones.
+    """Refuse to use a preset for images so small that they have only a few of its large patches.
 
     Raises:
-        ConfigError: the images are smaller than the preset's, and make fewer than 16 patches.
+        ConfigError: the images are smaller than the preset's, and have fewer than 16 patches.
     """
     fields = preset(name)
     family, patch = fields["family"], fields["patch_size"]
@@ -64,9 +64,7 @@ def require_size(name: str, image_size: int) -> None:
 
 
 def about_patches(config: ModelConfig) -> str:
-    """A sentence where a model cuts small images into few patches as large as a preset's; else
-    empty.
-    """
+    """A warning if a model uses few large patches, as in a preset, on small images; else empty."""
     family, patch, size = config.family, config.patch_size, config.image_size
     if patch < min(_PATCH_SIZES) or not _is_large(family, patch, size):
         return ""

@@ -1,7 +1,7 @@
 """Our models in timm's registry: ``timm.create_model("imixer_s16_224", num_classes=10)``.
 
-Importing `hopsearch.models` fills it. timm's own keywords are translated to our fields, and our
-fields can be given by name too.
+Importing `hopsearch.models` registers them. timm's keywords are translated to our fields, which are
+also accepted by name.
 """
 
 from collections.abc import Callable
@@ -76,7 +76,7 @@ def _cfg(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _entry_point(name: str, fields: dict[str, Any]) -> Callable[..., Mixer]:
-    # an exported iMixer's norms are in its weights
+    # the norms of an exported iMixer are folded into its weights
     def make(folded: bool = False, **keywords: Any) -> Mixer:
         config = parse_model(
             {**fields, **_translate(fields["family"], keywords)}, f"timm.create_model({name})"
@@ -84,8 +84,8 @@ def _entry_point(name: str, fields: dict[str, Any]) -> Callable[..., Mixer]:
         return build(config, folded)
 
     def entry_point(pretrained: bool = False, **keywords: Any) -> Mixer:
-        # A folder of our own (timm's local-dir:) brings its weights in pretrained_cfg; by name
-        # alone there are none.
+        # An exported folder (timm's local-dir:) provides its weights in pretrained_cfg; a name
+        # alone has none.
         cfg = keywords.get("pretrained_cfg")
         file = cfg.get("file") if isinstance(cfg, dict) else getattr(cfg, "file", None)
         missing = pretrained and not file
@@ -105,15 +105,13 @@ def _entry_point(name: str, fields: dict[str, Any]) -> Callable[..., Mixer]:
 
 
 default_cfgs = generate_default_cfgs({name: _cfg(fields) for name, fields in PRESETS.items()})
-"""What timm wants to know of every preset; `timm.models.register_model` looks for it under this
-name.
-"""
+"""timm's metadata of every preset; `timm.models.register_model` looks it up under this name."""
 
 
 def _register() -> None:
     for name, fields in PRESETS.items():
-        # timm warns when a name is taken. It may be by us, if this module is reloaded; anyone
-        # else's deserves the warning.
+        # timm warns if a name is taken. That is fine if this module is reloaded; otherwise the
+        # warning is justified.
         if not timm.is_model(name) or timm.model_entrypoint(name).__module__ != __name__:
             register_model(_entry_point(name, fields))
 

@@ -1,14 +1,14 @@
-"""Soft spectral normalisation, W / max(1, σ/coeff), of many layers in one go.
+"""Soft spectral normalisation, W / max(1, σ/coeff), of many layers at once.
 
 Shapes: L = layers, O = outputs, I = inputs, X = the larger of the two, R = the smaller.
 
 The authors of iMixer (arXiv 2304.13061) run the power iteration in every application of a layer,
-n_iter times a step, although the weight has not changed in between. Here it runs once a training
-forward, for the layers of all blocks in one batched product. It tends to the same singular vectors:
-u and v are kept from step to step, and weights change little in one.
+n_iter times a step, although the weight has not changed in between. Here it runs once per training
+forward pass, for the layers of all blocks in one batched product. It converges to the same singular
+vectors: u and v are kept between steps, in which weights change little.
 
-u and v belong to the weights they were found for. Weights that come from elsewhere (a moving
-average) need their own: `settle`.
+u and v belong to the weights they were computed for. Other weights (a moving average) need their
+own: `settle`.
 """
 
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 
 class SpectralLinear(nn.Module):
-    """The parameters of a linear layer whose weight is normalised before use; it has no forward of
-    its own.
+    """The parameters of a linear layer whose weight is normalised before use; it has no forward
+    method.
 
     State-dict keys are those of the authors' checkpoints: ``weight_orig``, ``bias`` and the buffers
     ``weight_u``, ``weight_v`` (running estimates of the first singular vectors) and
-    ``weight_sigma`` (the norm found by the last training forward, for logs).
+    ``weight_sigma`` (the norm in the last training forward pass, for logs).
     """
 
     weight_u: Tensor
@@ -42,7 +42,7 @@ class SpectralLinear(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Xavier weights, almost no bias, random unit singular vectors; nothing where there is no
+        """Xavier weights, almost no bias, random unit singular vectors; nothing if there is no
         storage (meta device).
         """
         if self.weight_orig.is_meta:
@@ -71,9 +71,9 @@ def normalized_weights(
     Args:
         tall: layers of one shape, with at least as many outputs as inputs.
         wide: layers of the transposed shape.
-        coeff: the largest spectral norm that is left alone.
+        coeff: the largest spectral norm that is not reduced.
         n_power: power iterations, if ``update``.
-        update: improve u and v first, in place; a training forward does, an evaluation does not.
+        update: first update u and v in place, as in training but not in evaluation.
     """
     dtype = tall[0].weight_orig.dtype
     with _full_precision(tall[0].weight_orig.device.type):
@@ -101,7 +101,7 @@ def normalized_weights(
 
 @torch.no_grad()
 def settle(layers: Sequence[SpectralLinear]) -> None:
-    """Give each layer the first singular vectors and the norm of the weight it has now, exactly;
+    """Set each layer's first singular vectors and norm to the exact ones of its current weight;
     nothing else changes.
     """
     for layer in layers:
@@ -131,15 +131,15 @@ def power_iterate(
 ) -> tuple[Tensor, Tensor]:
     """Run v ← Wᵀu/‖·‖, u ← Wv/‖·‖ ``n_power`` times for all layers at once.
 
-    The vectors in between are never needed, so the steps are merged: with the small Gram matrix G =
-    AᵀA, n of them are one product with G^(n−1), taken by repeated squaring. That is a handful of
-    batched products whatever n, where small matrices and GPUs spend their time on the number of
-    calls; one by one, a batch of matrix-vector products is 2 to 4 times slower on a CPU at R ≤ 128.
-    The result is that of the steps one by one, up to rounding.
+    Intermediate vectors are not needed, so the steps are merged: with the small Gram matrix G =
+    AᵀA, n of them are one product with G^(n−1), computed by repeated squaring. That is a handful of
+    batched products for any n, which matters as small matrices and GPUs are limited by the number
+    of calls; single steps, as batched matrix-vector products, are 2 to 4 times slower on a CPU at R
+    ≤ 128. The result equals that of single steps, up to rounding.
 
     Args:
-        a_LXR: the first ``n_tall`` are W, so that large is u and small is v; the others are Wᵀ, and
-            it is the other way round.
+        a_LXR: the first ``n_tall`` are W, so that large is u and small is v; the others are Wᵀ,
+            with the roles reversed.
         large_LX: singular vectors of the long side so far.
         small_LR: those of the short side.
         n_tall: where the transposed ones start.
@@ -149,14 +149,14 @@ def power_iterate(
         The improved (large, small).
     """
     at_LRX = a_LXR.mT
-    # A step begins with Wᵀu: the half step Aᵀu for the tall ones. The wide ones' u is the small
+    # A step starts with Wᵀu: the half step Aᵀu for the tall ones. The wide ones' u is the small
     # vector itself.
     start_LR1 = torch.cat(
         [torch.bmm(at_LRX[:n_tall], large_LX[:n_tall, :, None]), small_LR[n_tall:, :, None]]
     )
     small_LR1 = F.normalize(_apply_power(torch.bmm(at_LRX, a_LXR), start_LR1, n_power - 1), dim=1)
     large_LX1 = F.normalize(torch.bmm(a_LXR, small_LR1), dim=1)
-    # It ends with Wv, which for the wide ones is one more half step.
+    # It ends with Wv, which for the wide ones is another half step.
     small_LR1 = torch.cat([small_LR1[:n_tall], torch.bmm(at_LRX[n_tall:], large_LX1[n_tall:])])
     return large_LX1.squeeze(2), F.normalize(small_LR1, dim=1).squeeze(2)
 
@@ -176,8 +176,8 @@ def _apply_power(gram_LRR: Tensor, x_LR1: Tensor, exponent: int) -> Tensor:
 
 
 def _full_precision(device: str) -> AbstractContextManager[object]:
-    # Half precision would lose σ. Devices without autocast, the meta device for one, cannot even be
-    # told to leave it off.
+    # Half precision would lose σ. Devices without autocast, such as the meta device, do not even
+    # accept disabling it.
     return (
         torch.autocast(device, enabled=False)
         if torch.amp.is_autocast_available(device)
@@ -187,7 +187,7 @@ def _full_precision(device: str) -> AbstractContextManager[object]:
 
 @torch.no_grad()
 def _store(layers: Sequence[SpectralLinear], u_LO: Tensor, v_LI: Tensor, sigma_L: Tensor) -> None:
-    for layer, u_O, v_I, sigma in zip(layers, u_LO, v_LI, sigma_L):  # noqa: B905  # the stacks go on with the other layers
+    for layer, u_O, v_I, sigma in zip(layers, u_LO, v_LI, sigma_L):  # noqa: B905  # the stacks continue with the other layers
         layer.weight_u.copy_(u_O)
         layer.weight_v.copy_(v_I)
         layer.weight_sigma.copy_(sigma)

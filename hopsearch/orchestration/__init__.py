@@ -1,3 +1,3 @@
-"""A search's decisions: what is handed out and taken in, budgets, checkpoints, the plan, the time
-left. Knows no Ray.
+"""The control of a search, independent of Ray: dispatching trials, budgets, checkpoints, the plan,
+the time left.
 """

@@ -1,4 +1,4 @@
-"""What a configuration costs, and whether it is worth a training."""
+"""The cost of a configuration, and whether it satisfies the constraints."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from hopsearch.training import Constraint
 def assess(
     config: dict[str, Any], facts: Any, constraint: Constraint, identity: Identity
 ) -> Admission:
-    """The cost of a configuration, and whether it meets the constraints.
+    """Compute the cost of a configuration and check it against the constraints.
 
     Raises:
-        ConfigError: a setting that no trial can have.
+        ConfigError: a setting is invalid for any trial.
     """
     task = task_of(identity.space)
     trial = task.resolve(config, facts, 0, identity.recipe, f"space {identity.name}")

@@ -1,4 +1,4 @@
-"""When a search stops handing out work, and what is left until then."""
+"""Budgets: when a search stops handing out work, and what is left until then."""
 
 import re
 import statistics
@@ -14,8 +14,8 @@ from hopsearch.core.errors import ConfigError
 from hopsearch.study import StudyView
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-# of a budget at most, for trainings with fresh seeds: small budgets allow ten trainings, and nine
-# may be asked for
+# largest share of a budget reserved for retrainings with fresh seeds: small budgets allow ten
+# trainings, and nine may be requested
 _KEPT = 0.25
 
 ALIASES = {
@@ -25,24 +25,22 @@ ALIASES = {
     "cost.limit": "budget.cost",
     "plateau": "budget.plateau",
 }
-"""Words that an older version had for budgets; they are still understood."""
+"""Names of budgets in an older version; still accepted."""
 
 
 class BudgetConfig(Settings):
-    """When a search ends before all its trials are over; what it leaves open goes on when a budget
-    is raised.
-    """
+    """When a search ends before all its trials; open trials continue when a budget is raised."""
 
     time: float | None = Field(default=None, gt=0)
     """Wall-clock time of the search over all its runs, e.g. 90s, 15m, 2h."""
     epochs: int | None = Field(default=None, gt=0)
     """Epochs of all trials together; how long one trial trains is train.epochs."""
     gpu_hours: float | None = Field(default=None, gt=0)
-    """Hours that trials train, times their GPUs."""
+    """Training hours of trials, times their GPUs."""
     cost: float | None = Field(default=None, gt=0)
-    """Money for the hours that trials train, at cost.per_hour."""
+    """Money for the training hours of trials, at cost.per_hour."""
     plateau: int | None = Field(default=None, gt=0)
-    """Trials that report their first epoch without a better value than the best so far."""
+    """Stop after this many trials without an improvement of the best value."""
 
     @field_validator("time", mode="before")
     @classmethod
@@ -61,15 +59,15 @@ class CostConfig(Settings):
     """Prices."""
 
     per_hour: float | None = Field(default=None, gt=0)
-    """What an hour of one trial's machines costs, in whatever money; budget.cost bounds the sum."""
+    """Price of one hour of one trial's machines, in any currency; budget.cost limits the sum."""
 
 
 def said_of_aliases(words: Iterable[str]) -> list[str]:
-    """A sentence for each old word among ``key=value`` words."""
+    """A sentence for each old name among the ``key=value`` arguments."""
     return [
-        f"{key}= is an old name of {ALIASES[key]}=, and is read as that"
+        f"{key}= is the old name of {ALIASES[key]}= and still accepted"
         + (
-            "; it bounds all trials together, train.epochs= is how long each trains"
+            "; it limits all trials together, while train.epochs= is the length of each"
             if key == "epochs"
             else ""
         )
@@ -79,10 +77,10 @@ def said_of_aliases(words: Iterable[str]) -> list[str]:
 
 
 def modern(settings: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """Nested settings with the old words for budgets replaced.
+    """Nested settings with old names of budgets replaced.
 
     Raises:
-        ConfigError: both words for one budget.
+        ConfigError: both names for one budget.
     """
     values = {
         name: dict(value) if isinstance(value, Mapping) else value
@@ -96,7 +94,7 @@ def modern(settings: Mapping[str, Any], place: str) -> dict[str, Any]:
             if new.removeprefix("budget.") in budget:
                 raise ConfigError(
                     f"{place}: {new}",
-                    f"must be given once, got also its old name {old}",
+                    f"must be given only once, got also its old name {old}",
                     "Drop one of the two",
                 )
             budget[new.removeprefix("budget.")] = holder.pop(name)
@@ -114,19 +112,20 @@ def make_budget(
 
     Args:
         trials: of the study in all.
-        config, prices: as given.
+        config, prices: the settings.
         gpus: of a trial.
-        again: trainings with fresh seeds that follow the search, as its trials stand.
+        again: the number of retrainings with fresh seeds after the search, given its current
+            trials.
 
     Raises:
         ConfigError: GPU-hours without GPUs, or money without a price.
     """
     if config.gpu_hours is not None and not gpus:
-        rule = "trials must have GPUs for a budget of them, got trial.gpus=0"
-        raise ConfigError("budget.gpu_hours", rule, "Give trial.gpus=1")
+        rule = "a GPU budget needs trials with GPUs, got trial.gpus=0"
+        raise ConfigError("budget.gpu_hours", rule, "Set trial.gpus=1")
     if config.cost is not None and prices.per_hour is None:
         raise ConfigError(
-            "budget.cost", "needs a price, got no cost.per_hour", "Give cost.per_hour="
+            "budget.cost", "needs a price, got no cost.per_hour", "Set cost.per_hour="
         )
     more = (config.cost, prices.per_hour or 0.0, config.plateau, again)
     return Budget(trials, config.time, config.epochs, config.gpu_hours, gpus, *more)
@@ -134,15 +133,15 @@ def make_budget(
 
 @dataclass(frozen=True)
 class _Part:
-    """One of the budgets, in its own unit.
+    """One budget, in its own unit.
 
     Attributes:
         setting: its name.
         value: as on the command line.
-        spent: that it is, in words.
-        total, used: of it.
-        epoch: what an epoch takes of it.
-        kept: of the total, for trainings with fresh seeds.
+        spent: message for when it is used up.
+        total, used: its amounts.
+        epoch: its use per epoch.
+        kept: reserved for retrainings with fresh seeds.
     """
 
     setting: str
@@ -155,23 +154,23 @@ class _Part:
 
     @property
     def epochs(self) -> float:
-        """How many more it is enough for."""
+        """How many more epochs it allows."""
         left = self.total - self.kept - self.used
         return max(0.0, left / self.epoch)
 
     @property
     def given(self) -> str:
-        """As on the command line."""
+        """The value as on the command line."""
         return f"{self.setting}={self.value}"
 
 
 @dataclass(frozen=True)
 class Budget:
-    """When to stop handing out work; running trials then stop after their epoch, and go on if the
-    budget is raised.
+    """When to stop handing out work; running trials then stop after their epoch, and continue if
+    the budget is raised.
 
-    Where trials tie and are to be trained again with fresh seeds, the last part is kept for that, a
-    quarter at most.
+    If tied trials are to be retrained with fresh seeds, the last part is reserved for that, at most
+    a quarter.
 
     Attributes:
         trials: of the study in all.
@@ -181,10 +180,10 @@ class Budget:
         gpus: of a trial.
         money: over all trials, while they trained.
         per_hour: the price of a trial's hour.
-        plateau: trials that came to their first epoch since the best value was reached (with
-            several objectives: the newest best value of the front).
-        again: how many trainings with fresh seeds follow the search, as its trials stand; None
-            where none do, whatever comes.
+        plateau: trials that reported their first epoch since the best value was reached (with
+            several objectives: since the last change of the front).
+        again: the number of retrainings with fresh seeds after the search, given its current
+            trials; None if there are never any.
     """
 
     trials: int
@@ -199,14 +198,14 @@ class Budget:
 
     @property
     def bounds_training(self) -> bool:
-        """Whether one of them is of epochs, or of what these take."""
+        """Whether any budget limits epochs, or what they cost."""
         return any(
             amount is not None for amount in (self.seconds, self.epochs, self.gpu_hours, self.money)
         )
 
     def over(self, view: StudyView, seconds: float) -> str:
-        """The budget that is spent, in words; empty where none is. ``trials`` is not asked for: it
-        ends no trial that runs.
+        """The budget that is used up, in words; empty if none is. ``trials`` is not considered: it
+        ends no running trial.
 
         Args:
             view: the study.
@@ -215,8 +214,8 @@ class Budget:
         return next((text for text, _ in self._spent(view, seconds)), "")
 
     def remedy(self, view: StudyView, seconds: float) -> str:
-        """Which settings must be raised for the search to go on, e.g. ``budget.time=``; empty where
-        no budget is spent.
+        """The settings to raise so that the search can continue, e.g. ``budget.time=``; empty if no
+        budget is used up.
         """
         return " and ".join(f"{key}=" for _, key in self._spent(view, seconds))
 
@@ -238,7 +237,7 @@ class Budget:
         return spent
 
     def left(self, view: StudyView, seconds: float) -> list[str]:
-        """What is left of each budget that is set, in words."""
+        """The remainder of each budget that is set, in words."""
         words = []
         if self.seconds is not None:
             words.append(clock(max(0.0, self.seconds - seconds)))
@@ -259,16 +258,16 @@ class Budget:
         return words
 
     def reach(self, view: StudyView, seconds: float, workers: int) -> tuple[str, int | None, float]:
-        """Which budget will be spent first, the epochs that a worker can still train until then,
-        and the seconds of one of these.
+        """The budget that will end first, the epochs that a worker can still train until then, and
+        the seconds per epoch.
 
-        The epochs are None where none is known, the seconds 0 where epochs themselves are counted.
+        The epochs are None if unknown, the seconds 0 if epochs themselves are limited.
 
         Args:
-            view: the study; what is not told in epochs is by what one took so far, in the median
-                over trials.
+            view: the study; budgets in other units are converted by the median cost per epoch so
+                far.
             seconds: wall-clock spent.
-            workers: that train.
+            workers: the number of training workers.
         """
         if not self.bounds_training:
             return "", None, 0.0
@@ -278,11 +277,11 @@ class Budget:
             return "", None, 0.0
         first = min(parts, key=lambda part: part.epochs)
         pace = 0.0 if first.setting == "budget.epochs" else hours * 3600
-        # hours do not add up to the last digit
+        # sums of hours are inexact in the last digit
         return first.setting, int(first.epochs / workers + 1e-6), pace
 
     def lasts(self, view: StudyView, seconds: float, workers: int) -> float | None:
-        """Seconds until a budget is spent, as far as that can be told; see `reach`."""
+        """Estimated seconds until a budget ends; see `reach`."""
         ends = [] if self.seconds is None else [max(0.0, self.seconds - seconds)]
         if hours := _hours(view):
             at_once = max(1, workers)
@@ -300,16 +299,16 @@ def budget_epochs(
     at_once: int,
     seconds: float | None = None,
 ) -> dict[str, float]:
-    """How many more epochs each budget is enough for, by its name; those of trials and of a plateau
-    are not told in epochs.
+    """How many more epochs each budget allows, by name; trials and plateaus cannot be expressed in
+    epochs.
 
     Args:
         budget: the budgets.
-        begun: the study so far; what it has used is taken off, and what is kept for trials that
-            tie.
-        hours: of an epoch, of one trial.
+        begun: the study so far; what it has used and what is reserved for tied trials is
+            subtracted.
+        hours: per epoch of one trial.
         at_once: trials at once.
-        seconds: wall-clock spent; what the study has noted of it where that is not given.
+        seconds: wall-clock spent; by default what the study has recorded.
     """
     return {part.given: part.epochs for part in _parts(budget, begun, hours, at_once, seconds)}
 
@@ -317,18 +316,24 @@ def budget_epochs(
 def _parts(
     budget: Budget, view: StudyView | None, hours: float, at_once: int, seconds: float | None
 ) -> list[_Part]:
-    """The budgets of epochs and of what these take, as they stand; see `budget_epochs`."""
+    """The current budgets of epochs and of their costs; see `budget_epochs`."""
     if not budget.bounds_training:
         return []
     if seconds is None:
         seconds = 0.0 if view is None else view.seconds
     epochs, trained = (0, 0.0) if view is None else (view.epochs, view.trained_seconds / 3600)
     units = [
-        ("time", "the time budget of {} is spent", budget.seconds, seconds, hours * 3600 / at_once),
-        ("epochs", "the budget of {} epochs is spent", budget.epochs, epochs, 1.0),
+        (
+            "time",
+            "the time budget of {} is used up",
+            budget.seconds,
+            seconds,
+            hours * 3600 / at_once,
+        ),
+        ("epochs", "the budget of {} epochs is used up", budget.epochs, epochs, 1.0),
         (
             "gpu_hours",
-            "the budget of {} GPU-hours is spent",
+            "the budget of {} GPU-hours is used up",
             budget.gpu_hours,
             trained * budget.gpus,
             hours * budget.gpus,
@@ -356,14 +361,14 @@ def _parts(
 
 
 def _kept(budget: Budget, view: StudyView | None, total: float, used: float, epoch: float) -> float:
-    # Which trials tie need not be known before it matters.
+    # Which trials tie is only computed when it matters.
     if budget.again is None or view is None or used < (1 - _KEPT) * total:
         return 0.0
     return min(_KEPT * total, budget.again(view) * view.identity.space.fidelity.max_epochs * epoch)
 
 
 def _hours(view: StudyView) -> float:
-    """What an epoch took so far, the median over trials; 0 where none has been trained."""
+    """Hours per epoch so far, the median over trials; 0 if none has been trained."""
     return (
         statistics.median(
             [record.seconds / record.epoch for record in view.counted() if record.curve] or [0.0]
@@ -373,5 +378,5 @@ def _hours(view: StudyView) -> float:
 
 
 def _at_once(view: StudyView, seconds: float) -> int:
-    """Trials that trained at once, in the mean over the search so far."""
+    """Mean number of concurrent trials over the search so far."""
     return max(1, round(view.trained_seconds / seconds)) if seconds else 1

@@ -1,8 +1,8 @@
-"""Keeps a study's checkpoints within bounds: asks `retain` which may go, has that written down, and
-only then removes them.
+"""Limits a study's checkpoints: asks `retain` which to delete, records that, and only then deletes
+them.
 
-A removal needs no record of its own. Killed between decision and removal, the next run finds what
-is left and decides again.
+A deletion needs no separate record: if the process is killed between decision and deletion, the
+next run finds the leftovers and decides again.
 """
 
 import logging
@@ -31,17 +31,18 @@ _UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 class CheckpointConfig(Settings):
-    """Whose checkpoints are kept. Those of trials that run or wait always are: a restart needs
+    """Which checkpoints are kept. Those of running and paused trials always are: a restart needs
     them.
     """
 
     keep: int = Field(default=3, ge=1)
-    """Ended trials whose weights are kept: so many of the best, and with several objectives their
+    """Number of best ended trials whose weights are kept; with several objectives, also their
     Pareto front.
     """
     quota: ByteSize | None = Field(default=None, gt=0)
-    """Bytes for all checkpoints of the study, e.g. 500MB or 20GB; above it ended trials lose
-    theirs, lowest rank first, down to the best one. What a restart needs stays, even above it."""
+    """Bytes for all checkpoints of the study, e.g. 500MB or 20GB; above it, ended trials lose
+    theirs, lowest rank first, except the best one. What a restart needs is always kept.
+    """
 
     @field_validator("quota", mode="wrap")
     @classmethod
@@ -58,15 +59,15 @@ class CheckpointConfig(Settings):
 
 
 class Checkpoints:
-    """The checkpoints of a study's trials, here and in its storage.
+    """The checkpoints of a study's trials, on this machine and in its storage.
 
     Args:
         study: the study, open for writing.
         place: where it is.
-        config: the bounds.
-        journal: the copy of its journal, where there is a storage. A copy lags behind by seconds,
-            and a new head would go on from it: nothing is removed before the copy holds why.
-        say: tells the user something.
+        config: the limits.
+        journal: the copy of its journal, if there is a storage. The copy lags by seconds, and a new
+            head would continue from it: nothing is deleted before the copy contains the decision.
+        say: prints a message to the user.
 
     Raises:
         ResourceError: the storage cannot be reached.
@@ -83,7 +84,7 @@ class Checkpoints:
         self._study, self._place, self._config = study, place, config or CheckpointConfig()
         self._journal, self._say, self._warned = journal, say, False
         self._noted: list[int] | None = study.kept
-        self._due: list[tuple[int, int]] = []  # size of the journal when it was decided, trial
+        self._due: list[tuple[int, int]] = []  # size of the journal at the decision, trial
         self._trouble: Exception | None = None
         self._sizes = self._found()
         if journal:
@@ -95,12 +96,12 @@ class Checkpoints:
         return self._study.folder / paths.trial(number)
 
     def saved(self, number: int, size: int) -> None:
-        """A trial's worker has saved; its checkpoints take ``size`` bytes now."""
+        """Note that a trial's worker has saved; its checkpoints now take ``size`` bytes."""
         self._sizes[number] = size
 
     def sweep(self) -> None:
-        """Decide anew, note it in the study, and remove what may go; what the journal's copy does
-        not tell yet waits.
+        """Decide again, record it in the study, and delete; deletions wait until the journal's copy
+        contains the decision.
         """
         quota = self._config.quota
         verdict = retain(self._study, self._sizes, self._config.keep, quota)
@@ -129,8 +130,8 @@ class Checkpoints:
         if self._due:
             left = ", ".join(str(number) for _, number in self._due)
             self._say(
-                f"checkpoints of trials {left} could not be removed yet, got: {self._trouble}; "
-                f"the next run sweeps them"
+                f"could not delete the checkpoints of trials {left} ({self._trouble}); the next "
+                f"run retries"
             )
 
     def _found(self) -> dict[int, int]:
@@ -162,7 +163,7 @@ class Checkpoints:
                 CheckpointFolder(self.folder(number)).remove()
                 if self._place.remote:
                     Mirror(self._place.below(str(paths.trial(number))), self._place.fence).clear()
-            # a storage may be away for a while; what is left takes room, nothing else
+            # a storage may be temporarily unreachable; leftovers only take up space
             except (OSError, ResourceError) as error:
                 self._trouble = error
                 return
@@ -179,25 +180,25 @@ class Checkpoints:
             for state in (State.RUNNING, State.PAUSED, State.OPEN)
         }
         held = {
-            "trials that run": by_state[State.RUNNING],
-            "trials that wait to be promoted": by_state[State.PAUSED],
+            "running trials": by_state[State.RUNNING],
+            "trials waiting for promotion": by_state[State.PAUSED],
         }
-        held |= {"trials that a budget left open": by_state[State.OPEN]}
-        held |= {"the best that has ended": sizes[verdict.kept[0]]} if verdict.kept else {}
+        held |= {"trials left open by a budget": by_state[State.OPEN]}
+        held |= {"the best finished trial": sizes[verdict.kept[0]]} if verdict.kept else {}
         crowded = by_state[State.PAUSED] > by_state[State.RUNNING]
         remedy = (
-            "take pruner=asha, which never pauses trials" if crowded else "lower trial.concurrent"
+            "use pruner=asha, which never pauses trials" if crowded else "lower trial.concurrent"
         )
         return (
             f"checkpoint.quota: the study's checkpoints must fit {in_words(quota)}, got "
             f"{in_words(verdict.held)}: "
             f"{', '.join(f'{in_words(size)} of {whose}' for whose, size in held.items() if size)}. "
-            f"A restart or the winner needs them, so they stay. Raise it, or {remedy}"
+            f"They are needed for a restart or the winner, so they are kept. Raise it, or {remedy}"
         )
 
 
 def in_words(size: float) -> str:
-    """Bytes as a person says them: 1.5 GB."""
+    """Bytes in readable form: 1.5 GB."""
     # not ByteSize.human_readable, which says 500.0MB, and 2.0KB for 2 kB
     unit = max(
         (unit for unit, bytes_ in _UNITS.items() if bytes_ <= size),

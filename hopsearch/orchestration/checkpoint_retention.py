@@ -1,10 +1,10 @@
-"""Which trials' checkpoints may go: a pure function of the study's records and of what lies on the
+"""Which trials' checkpoints to delete: a pure function of the study's records and of the files on
 disk.
 
-A restart needs those of trials that run or wait, whatever they have reached, and the winner needs
-the best of those that have ended. It is chosen among the ended ones alone: a better one that still
-runs may fail yet, and must not have cost the second best its weights. Nobody who comes later can
-make a worse ended trial the best, so what is dropped is never missed.
+A restart needs those of running and paused trials, however good they are, and the winner needs the
+best of the ended ones. The best is chosen among ended trials only: a better running one may still
+fail, and must not have cost the second best its weights. No later trial can make a worse ended
+trial the best, so deleted checkpoints are never needed.
 """
 
 from collections.abc import Mapping
@@ -18,11 +18,10 @@ class Retention:
     """The verdict on a study's checkpoints.
 
     Attributes:
-        needed: trials that a restart would go on with, in order of their numbers; theirs always
-            stay.
-        kept: ended trials whose weights stay, best first.
-        dropped: trials whose checkpoints may go, in order of their numbers.
-        held: bytes that stay.
+        needed: trials that a restart would continue, in order of their numbers; always kept.
+        kept: ended trials whose weights are kept, best first.
+        dropped: trials whose checkpoints are deleted, in order of their numbers.
+        held: bytes that are kept.
     """
 
     needed: tuple[int, ...]
@@ -34,15 +33,15 @@ class Retention:
 def retain(
     view: StudyView, sizes: Mapping[int, int], keep: int, quota: int | None = None
 ) -> Retention:
-    """Decide which checkpoints stay.
+    """Decide which checkpoints are kept.
 
     Args:
         view: the study.
-        sizes: bytes of its checkpoints, by trial; who is not in it has none.
-        keep: ended trials whose weights stay: so many of the best, and with several objectives
+        sizes: bytes of checkpoints by trial; absent trials have none.
+        keep: number of best ended trials whose weights are kept; with several objectives, also
             their Pareto front.
-        quota: bytes for all of them. Above it the lowest ranked of the kept go too, down to the
-            best one.
+        quota: bytes for all of them. Above it, the lowest ranked of the kept are deleted too,
+            except the best one.
     """
     needed = [
         number

@@ -1,18 +1,16 @@
-"""The end of a search: its trials that are not over are open from then on, whatever has ended
-it.
-"""
+"""The end of a search, however it ended: unfinished trials are left open."""
 
 import math
 import time
 
 from hopsearch.orchestration.dispatcher import Dispatcher
 
-_MOMENT = 1.0  # seconds: whoever interrupts a search may not wait long
+_MOMENT = 1.0  # seconds: the interrupting party may not wait long
 
 
 def conclude(dispatcher: Dispatcher) -> None:
-    """The search is over for now: its clock stops, and trials that a budget has kept from their end
-    are open.
+    """Close the search for now: stop its clock, and leave trials that a budget has interrupted
+    open.
     """
     dispatcher.stop_clock()
     study = dispatcher.study
@@ -24,12 +22,12 @@ def conclude(dispatcher: Dispatcher) -> None:
 
 
 def leave(dispatcher: Dispatcher, why: str) -> None:
-    """The search ends at once: its trials are open, as many as a moment is enough for. Those that
-    are not go on like them.
+    """Close the search immediately: leave as many trials open as possible in a moment. The others
+    are resumed like these.
 
     Args:
-        dispatcher: the desk.
-        why: what ends it, in words.
+        dispatcher: of the search.
+        why: what ended it, in words.
     """
     dispatcher.stop_clock()
     _leave_open(dispatcher, why, until=time.monotonic() + _MOMENT)

@@ -1,7 +1,7 @@
-"""The desk between the study and whoever runs the trials: hands out jobs, takes in progress, minds
-the budget.
+"""Mediates between the study and the trial runner: hands out jobs, takes in progress, enforces the
+budget.
 
-It knows no Ray, so a search can be driven by Ray Tune, by a plain loop in a test, or by a
+Independent of Ray, so a search can be driven by Ray Tune, by a plain loop in a test, or by a
 simulator.
 """
 
@@ -32,28 +32,28 @@ from hopsearch.study.record.attrs import SECONDS
 from hopsearch.tasks import task_of
 from hopsearch.training import Constraint, Row
 
-_NOTE_SECONDS = 5  # at least between two notes of how long the search has taken
-_BUGS = 3  # trials in a row that end in an error of ours before the search gives up
+_NOTE_SECONDS = 5  # minimum time between two records of the search's duration
+_BUGS = 3  # consecutive trials that end in an internal error before the search gives up
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass
 class Dispatcher:
-    """Hands out jobs.
+    """Hands trials to workers and enforces the budget.
 
     Attributes:
-        study: the one truth.
+        study: the single source of truth.
         data, facts: what the trials are trained on.
         budget: see `Budget`; seconds and epochs count over all runs of the study.
-        observers: told of every event.
+        observers: notified of every event.
         threads: CPU threads of a trial.
         place: where the study's copy is, if it has one.
         journal: the copy of its journal, if it has one.
-        keeping: whose checkpoints are kept.
-        say: tells the user something.
-        stopped: why no more work is handed out, empty while there is.
-        error: the user's mistake that ended the search, if one did.
+        keeping: which checkpoints are kept.
+        say: prints a message to the user.
+        stopped: why no more work is handed out; empty while there is work.
+        error: the user error that ended the search, if any.
     """
 
     study: Study
@@ -73,7 +73,7 @@ class Dispatcher:
     _queue: list[int] = field(default_factory=list)
     _live: set[int] = field(default_factory=set)
     _bugs: int = 0
-    _noted: float = 0.0  # seconds, as the study knows them
+    _noted: float = 0.0  # seconds, as recorded in the study
     _until: float | None = None  # when the search was over, by the clock
 
     def __post_init__(self) -> None:
@@ -92,7 +92,7 @@ class Dispatcher:
 
     @property
     def live(self) -> int:
-        """Trials handed out and not come back."""
+        """Trials handed out and not yet returned."""
         return len(self._live)
 
     @property
@@ -102,29 +102,29 @@ class Dispatcher:
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing to hand out now and nothing out that may come back."""
+        """Whether there is nothing to hand out now and nothing out that may return."""
         return not self._live and not self.waiting
 
     @property
     def waiting(self) -> bool:
-        """Whether there is something to hand out, now or once others have come."""
+        """Whether there is something to hand out, now or after others have returned."""
         return not self.why_stop() and (
             bool(self._queue) or not self._full() or bool(self.study.waiting())
         )
 
     @property
     def left(self) -> list[str]:
-        """What is left of the budgets, in words."""
+        """The remainder of the budgets, in words."""
         return self.budget.left(self.study, self.seconds)
 
     def admit(self, config: dict[str, Any]) -> Admission:
-        """The cost of a proposed configuration, and whether it meets the constraints; a setting
-        that cannot be is the user's.
+        """The cost of a proposed configuration, and whether it satisfies the constraints; an
+        invalid setting is a user error.
         """
         return assess(config, self.facts, self.constraint, self.study.identity)
 
     def next_job(self) -> Job | None:
-        """The next trial to train: one that was interrupted before a new one. None: nothing now."""
+        """The next trial to train: interrupted ones before new ones. None: nothing now."""
         try:
             return self._next_job()
         except (UserError, OSError) as error:
@@ -132,7 +132,7 @@ class Dispatcher:
             return None
 
     def take(self, number: int, progress: Progress) -> bool:
-        """Take in what a worker says; returns whether the trial goes on."""
+        """Take in a worker's progress; returns whether the trial continues."""
         try:
             return self._take(number, progress)
         except (UserError, OSError) as error:
@@ -141,12 +141,12 @@ class Dispatcher:
             return False
 
     def _give_up(self, error: Exception) -> None:
-        # Tune would take an exception in its callbacks for the trial's own; a disk that is full is
-        # everybody's.
+        # Tune would attribute an exception in its callbacks to the trial; a full disk affects the
+        # whole search.
         if not isinstance(error, UserError):
             error = StudyError(
                 str(self.study.folder),
-                f"it must be writable, got: {error}",
+                f"cannot write to the study folder: {error}",
                 "Free some space and run it again",
             )
         self._stop(str(error), error)
@@ -178,11 +178,13 @@ class Dispatcher:
         if retired:
             self.say(f"paused trials that were not promoted: {len(retired)}")
         if not self._full():
-            self._stop("every configuration of the space has been tried, or breaks the constraints")
+            self._stop(
+                "every configuration of the space has been tried or violates the constraints"
+            )
 
     def _take(self, number: int, progress: Progress) -> bool:
         if number not in self._live:
-            return False  # Tune tells of a trial's end once more
+            return False  # Tune reports a trial's end once more
         record = self.study.records[number]
         known = record.epoch
         self.watch.heard(record, trained=not progress.history)
@@ -224,12 +226,12 @@ class Dispatcher:
 
     @property
     def out_of_time(self) -> bool:
-        """Whether the time budget is spent: workers are then to leave in the middle of an epoch."""
+        """Whether the time budget is used up: workers must then leave in the middle of an epoch."""
         return self.budget.seconds is not None and self.seconds >= self.budget.seconds
 
     def lose(self, number: int, death: Death = CRASH) -> None:
-        """A worker was lost: its trial goes on from its checkpoint, unless it has lost several by
-        its own fault and got nowhere.
+        """A worker was lost: its trial continues from its checkpoint, unless it has caused several
+        losses without progress.
 
         Args:
             number: the trial.
@@ -245,7 +247,7 @@ class Dispatcher:
     def _lose(self, record: TrialRecord, death: Death) -> None:
         self._booking.lost(record, saved=death.cause == Cause.LEFT)
         self.watch.gone(record.number)
-        # At the end of a search workers are killed that do not come.
+        # At the end of a search, workers that do not respond are killed.
         reason = "" if self.stopped else self.losses.verdict(record.number, death, len(self._live))
         if reason:
             self._ended(self.study.fail(record.number, reason, learn=death.cause == Cause.MEMORY))
@@ -253,17 +255,17 @@ class Dispatcher:
             self._queue.append(record.number)
 
     def stop_clock(self) -> None:
-        """The search is over for now; what follows, such as the winner's training, is not charged
-        to it.
+        """Stop the search's clock; what follows, such as the winner's training, is not charged to
+        it.
         """
         if self._until is None:
             self._until = self.clock()
 
     def requeue(self, death: Death | None = None) -> None:
-        """All that is out did not come back: hand it out again.
+        """Nothing handed out has returned: hand it out again.
 
         Args:
-            death: why one of the workers was lost, where that has ended it all.
+            death: why one of the workers was lost, if that ended the run.
         """
         if death is not None and death.cause == Cause.MEMORY and self._live:
             self.lose(max(self._live), death)  # the youngest: Ray's monitor kills that one
@@ -350,12 +352,12 @@ class Dispatcher:
         self.checkpoints.sweep()
 
     def note_seconds(self) -> None:
-        """Note the wall-clock seconds of this study's searches."""
+        """Record the wall-clock seconds of this study's runs."""
         self.study.note(SECONDS, round(self.seconds, 2))
 
     def _note_time(self) -> None:
-        # Also while nothing ends: a search that is killed again and again would otherwise have its
-        # time budget anew each time.
+        # Also while no trial ends: a search that is killed repeatedly would otherwise restart its
+        # time budget each time.
         if self.seconds >= self._noted + _NOTE_SECONDS:
             self._noted = self.seconds
             self.note_seconds()
@@ -364,7 +366,7 @@ class Dispatcher:
         return self.study.count >= self.budget.trials
 
     def why_stop(self) -> str:
-        """Why no more work is handed out, empty while there is."""
+        """Why no more work is handed out; empty while there is work."""
         if not self.stopped and (why := self.budget.over(self.study, self.seconds)):
             self._stop(why)
         return self.stopped

@@ -1,5 +1,5 @@
-"""What a free worker is given, also while a budget ends: then the trial that is ahead at the rungs
-may be, see `finalists`.
+"""Chooses the next trial for a free worker, including when a budget is about to end: then it may be
+the trial that is ahead at the rungs, see `finalists`.
 """
 
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from hopsearch.study import Admit, Study, TrialRecord
 
 @dataclass(frozen=True)
 class Ending:
-    """Asks the study for trials, and knows how far one that is begun now can get.
+    """Asks the study for trials, given how far one started now can get.
 
     Attributes:
-        study: what decides.
-        budget: what ends the search.
-        say: told of a trial that goes on since a budget ends.
+        study: makes the decision.
+        budget: of the search.
+        say: receives a message about a trial that continues because a budget ends.
     """
 
     study: Study
@@ -27,9 +27,9 @@ class Ending:
         """As `Study.next`.
 
         Args:
-            admit: as there.
+            admit: as in `Study.next`.
             seconds: wall-clock spent.
-            workers: that train, the free one included.
+            workers: the number of training workers, including the free one.
         """
         name, reach, pace = self.budget.reach(self.study, seconds, workers)
         record = self.study.next(admit, self.budget.trials, reach, pace)
@@ -39,7 +39,7 @@ class Ending:
             and record.promotions[record.epoch].reach
         ):
             last = self.study.identity.space.fidelity.max_epochs
-            left = f"{reach} epochs left for each worker, too few for a new trial to come to {last}"
+            left = f"{reach} epochs left per worker, too few for a new trial to reach {last}"
             self.say(
                 f"{name}: {left}, so trial {record.number}, ahead of all others at the rungs, "
                 f"trains to the end"

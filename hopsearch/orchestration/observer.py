@@ -1,4 +1,4 @@
-"""The contract of those who look on while a search runs."""
+"""The contract of observers of a running search."""
 
 from typing import Protocol
 
@@ -8,16 +8,16 @@ from hopsearch.training import Row
 
 
 class Observer(Protocol):
-    """Looks on: TensorBoard, the live table, a log."""
+    """An observer: TensorBoard, the live table, a log."""
 
     def begin(self, record: TrialRecord) -> None:
         """A trial was handed out."""
 
     def rows(self, record: TrialRecord, rows: tuple[Row, ...]) -> None:
-        """Epochs came in."""
+        """Epochs were reported."""
 
     def pictures(self, record: TrialRecord, drawn: Drawn) -> None:
-        """Pictures came in."""
+        """Pictures were reported."""
 
     def end(self, record: TrialRecord) -> None:
         """A trial reached its end, or is left open at the end of the search."""

@@ -1,5 +1,5 @@
-"""A search space made ready for a data set, and checked against what trials can be and what they
-report.
+"""Prepares a search space for a data set, and validates it against the trials' settings and
+metrics.
 """
 
 import functools
@@ -21,17 +21,17 @@ from hopsearch.training.schedule import after_warmup, rates
 
 
 class FidelityConfig(Settings):
-    """How long trials train and where they are compared, instead of what the space's file says."""
+    """How long trials train and when they are compared, overriding the space's file."""
 
     min_epochs: int | None = Field(default=None, gt=0)
     """Epochs before a trial may first be stopped: the first rung."""
     max_epochs: int | None = Field(default=None, gt=0)
-    """Epochs of a trial that is never stopped, as train.epochs."""
+    """Epochs of a trial that is not stopped early; same as train.epochs."""
     reduction: int | None = Field(default=None, ge=2)
-    """One trial in so many goes on from a rung, and the next rung is so many times higher."""
+    """The factor η: one trial in η continues from a rung, and the next rung is η times higher."""
 
     def into(self, fixed: Mapping[str, Any]) -> dict[str, Any]:
-        """Given settings with these among them.
+        """The given settings, with these added.
 
         Raises:
             ConfigError: fidelity.max_epochs and train.epochs differ.
@@ -42,12 +42,12 @@ class FidelityConfig(Settings):
         most, epochs = asked.pop("fidelity.max_epochs", None), fixed.get("train.epochs")
         if most is not None and epochs not in (None, most):
             rule = f"fidelity.max_epochs and train.epochs must agree, got {most} and {epochs}"
-            raise ConfigError("command line", rule, "Give one of the two")
+            raise ConfigError("command line", rule, "Set one of the two")
         return {**fixed, **asked} | ({"train.epochs": most} if most is not None else {})
 
 
 class Later(NamedTuple):
-    """Rungs that come after the warm-up, and why."""
+    """Rungs moved after the warm-up, and why."""
 
     fidelity: Fidelity
     why: str
@@ -55,13 +55,13 @@ class Later(NamedTuple):
 
 @dataclass(frozen=True)
 class Opened:
-    """A space made ready, and what is to be said of it.
+    """A prepared space, and messages about it.
 
     Attributes:
-        space: for these data, with given values taken out of the search.
-        recipe: the one that lies under all its trials.
-        rates: learning rates, a sentence for each family.
-        later: other rungs for a new study, where the first would lie inside the warm-up.
+        space: for these data, with given values fixed.
+        recipe: the base recipe of all its trials.
+        rates: learning rates, one sentence per family.
+        later: other rungs for a new study, if the first would be inside the warm-up.
         said: sentences about what was chosen or changed, and about the learning rates.
     """
 
@@ -74,18 +74,18 @@ class Opened:
 
 @names_its_place
 def open_space(name: str, facts: Any, fixed: dict[str, Any], recipe_name: str) -> Opened:
-    """The space for this data with the command line's values taken out of the search, checked
-    against the configs.
+    """The space for this data, with the command line's values fixed, validated against the settings
+    classes.
 
     Args:
         name: of a shipped space, or a file.
         facts: the data.
-        fixed: settings that are not to be searched.
-        recipe_name: as asked for; ``paper`` becomes the one of the families' paper.
+        fixed: settings to fix instead of searching them.
+        recipe_name: as requested; ``paper`` becomes the recipe of the families' paper.
 
     Raises:
-        UserError: an unknown space, a value that no trial could have, a schedule that makes no
-            sense, or a recipe that would train the families of the space in different ways.
+        UserError: an unknown space, a value invalid for any trial, an inconsistent schedule, or a
+            recipe that differs between the families of the space.
     """
     file = load_space(name)
     task = find_task(file.parts.task, f"{file.source}: task")
@@ -124,8 +124,8 @@ def open_search(
     objective: str | None,
     direction: str | None,
 ) -> Opened:
-    """As `open_space`, with what is searched for: the space's own objective where ``objective`` and
-    ``direction`` are None.
+    """Like `open_space`, with objectives: the space's own if ``objective`` and ``direction`` are
+    None.
 
     Raises:
         UserError: as `open_space`, or a metric that not every trial reports.
@@ -211,11 +211,10 @@ def _with_fidelity(before: Fidelity, asked: Mapping[str, int], epochs: int | Non
 
 
 def require_metric(space: Space, facts: Any, recipe_name: str, place: str) -> None:
-    """Check that every trial of the space reports the metric that it is searched for, as far as
-    that is known before.
+    """Check that every trial of the space reports the objective, as far as known in advance.
 
     Raises:
-        SpaceError: a metric that no trial reports, or some do not; its place begins with ``place``.
+        SpaceError: a metric that not every trial reports; its place starts with ``place``.
     """
     wanted, here = space.objectives[0].name, Where(place, ("objective",))
     task = task_of(space)
@@ -233,17 +232,17 @@ def require_metric(space: Space, facts: Any, recipe_name: str, place: str) -> No
         raise SpaceError(
             Where(place, ("objective",)),
             rule,
-            f"Use one of {', '.join(each.name for each in task.metrics)}, or fix the model's "
-            f"settings that decide it",
+            f"Use one of {', '.join(each.name for each in task.metrics)}, or fix the model "
+            f"settings that determine it",
         )
     known = [*every, *(name for trial in trials for name in task.measured(trial))]
     raise SpaceError(
-        here, f"must be a metric of the epochs, got {wanted!r}", choices(wanted, set(known))
+        here, f"must be a metric reported every epoch, got {wanted!r}", choices(wanted, set(known))
     )
 
 
 def _corners(space: Space) -> list[dict[str, Any]]:
-    """A configuration for each value of a discrete parameter: enough to meet every family and every
+    """One configuration per value of a discrete parameter: enough to cover every family and every
     bound once.
     """
     sizes = [
@@ -266,10 +265,10 @@ def _corners(space: Space) -> list[dict[str, Any]]:
 
 
 def _with_each_optimizer(space: Space) -> Iterator[dict[str, Any]]:
-    """Configurations of each optimizer that is searched, drawn at random where a setting is that
-    some of them lack.
+    """Configurations of each searched optimizer, with random values of settings that some
+    optimizers lack.
 
-    The condition of such a setting may be about anything.
+    The condition of such a setting may involve any parameter.
     """
     own = any(f"optim.{key}" in space.parameters for key in OWN_SETTINGS)
     searched = space.parameters.get("optim.name") if own else None

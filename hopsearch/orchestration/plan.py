@@ -118,8 +118,8 @@ class Plan:
             f"{space.objective}"
         )
         say(
-            f"infeasible: {1 - len(feasible) / _DRAWN:.0%} of {_DRAWN} drawn at random, refused "
-            f"before they are trained"
+            f"infeasible: {1 - len(feasible) / _DRAWN:.0%} of {_DRAWN} random draws, rejected "
+            f"before training"
         )
         epochs = expected_epochs(
             space, self.pruner, budget.trials, self.at_once, self.identity.seed
@@ -192,7 +192,7 @@ class Plan:
         """
         finish, full = self.finish, self.identity.space.fidelity.max_epochs
         if not finish.enabled:
-            return "finishing: none (finish=false), so nothing is tested"
+            return "finishing: off (finish=false), so nothing is tested"
         trainings = (
             f"{finish.repeats} × {finish.candidates} × {full} epochs (repeats × "
             f"candidates × epochs)"
@@ -203,7 +203,8 @@ class Plan:
             trainings = f"{most} × {full} epochs (trainings × epochs)"
             if not most and self.begun.winner:
                 return (
-                    f"finishing: nothing is left, the winner is trial {self.begun.winner['trial']}"
+                    f"finishing: nothing left to do, the winner is trial "
+                    f"{self.begun.winner['trial']}"
                 )
         if finish.repeats > 1 and most:
             took = (
@@ -212,18 +213,17 @@ class Plan:
                 else ""
             )
             kept = (
-                "; a budget's last quarter at most is kept for that"
+                "; at most the last quarter of a budget is reserved for that"
                 if seconds and self.budget.bounds_training
                 else ""
             )
             parts.append(
-                f"trials that tie are trained again, at most {trainings} = {most * full} "
-                f"epochs{took}{kept}"
+                f"tied trials are retrained, at most {trainings} = {most * full} epochs{took}{kept}"
             )
         took = f", {expected(seconds * (full - 1))} at most" if seconds else ""
         parts.append(
-            f"the winner is trained to {full} epochs where it has fewer{took}, and tested, "
-            f"outside all budgets"
+            f"the winner is trained to {full} epochs if it has fewer{took}, and tested, outside "
+            f"all budgets"
         )
         return f"finishing: {'; '.join(parts)}"
 

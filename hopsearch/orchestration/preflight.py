@@ -1,5 +1,5 @@
-"""Whether a search can begin at all, found out without a trace: its study, in memory, is asked for
-its first trial.
+"""Checks whether a search can start, without side effects: asks an in-memory copy of its study for
+the first trial.
 """
 
 import tempfile
@@ -27,12 +27,12 @@ def rehearse(
     """The first trial that the search would train.
 
     Args:
-        identity, sampler, pruner, prior, warm_start, admit: as of `Study` and `Study.ask`.
-        place: first words of an error about the study.
+        identity, sampler, pruner, prior, warm_start, admit: as of `Study` and `Study.ask`. place:
+        start of an error message about the study.
 
     Raises:
-        UserError: what the search itself would raise: an unknown name, a belief outside the space,
-            no configuration that meets the constraints.
+        UserError: what the search itself would raise: an unknown name, a prior outside the space,
+            no configuration that satisfies the constraints.
     """
     words = (identity, sampler, pruner, MEMORY, prior, warm_start)
     with (
@@ -44,6 +44,6 @@ def rehearse(
         except StudyError as error:
             raise StudyError(place, error.rule, error.hint) from None
     if record is None:
-        rule = "some configuration must meet the constraints, got none in the whole grid"
-        raise StudyError(place, rule, "Relax constraint.*, or give the space smaller models")
+        rule = "some configuration must satisfy the constraints, got none in the whole grid"
+        raise StudyError(place, rule, "Relax constraint.*, or add smaller models to the space")
     return record

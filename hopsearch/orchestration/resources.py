@@ -1,4 +1,4 @@
-"""What one trial is given of a cluster. Knows no Ray."""
+"""The resources of one trial; independent of Ray."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from hopsearch.core.config import Settings
 
 
 class TrialResources(Settings):
-    """What one trial is given."""
+    """The resources of one trial."""
 
     workers: int = Field(default=1, gt=0)
     """Processes that train a trial together, on one machine or several."""
@@ -16,8 +16,8 @@ class TrialResources(Settings):
     """GPUs of a worker; a fraction lets several trials share one."""
 
     concurrent: int | None = Field(default=None, gt=0)
-    """Trials at once; the cluster grows for them. By default as many as it has room for, grown as
-    far as its autoscaler may.
+    """Concurrent trials; the cluster grows for them. By default as many as fit, at the autoscaler's
+    maximum size.
     """
 
     @property
@@ -26,5 +26,5 @@ class TrialResources(Settings):
         return max(1, int(self.cpus))
 
     def bundles(self) -> list[dict[str, float]]:
-        """What to reserve for a trial, together or not at all: a bundle a worker."""
+        """What to reserve for a trial, all or nothing: one bundle per worker."""
         return [{"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})] * self.workers

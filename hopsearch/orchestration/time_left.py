@@ -1,8 +1,8 @@
-"""How much a search has still to train: its own rule is let go on from where the search is, with
-made-up values.
+"""Estimates the remaining training of a search by simulating its own rule from the current state,
+with random values.
 
-A mean over the trials that have ended tells little: where trials wait for each other, nothing ends
-for most of a search.
+A mean over ended trials is of little use: if trials wait for each other, none ends during most of a
+search.
 """
 
 import heapq
@@ -18,24 +18,24 @@ from hopsearch.study.stopping.rank_agreement import ENOUGH, Tau
 from hopsearch.study.stopping.rule import Pruner, Verdict
 from hopsearch.study.stopping.rung_values import Arrival, Evidence
 
-# continuations, of which the median counts; fewer in a large search, where they differ less
+# simulated continuations, whose median is used; fewer in a large search, where they vary less
 _TIMES = 9
-_TRIALS = 300  # that are continued in all, for the same reason
-# how far a trial's standing moves while its epochs triple, where 1 is from the worst to the best
+_TRIALS = 300  # trials simulated in total, for the same reason
+# how much a trial's standing changes while its epochs triple, where 1 is from the worst to the best
 _SWAPPING = 0.1
 
 
 def forecast(view: StudyView, pruner: str, trials: int, slots: int) -> tuple[float, float]:
-    """What is left of a search: epochs over all trials, and how long that takes, in epochs one
-    after the other.
+    """The remaining epochs of a search: over all trials, and as consecutive epochs of wall-clock
+    time.
 
-    The second is more than the first by the number of slots where the last trials leave some idle.
+    The second exceeds the first divided by the number of slots if the last trials leave some idle.
 
     Args:
         view: the study.
         pruner: its rule, by name.
-        trials: how many are asked for.
-        slots: how many run at once.
+        trials: how many are requested.
+        slots: how many run concurrently.
     """
     rule = make_pruner(pruner, view.identity.space.fidelity)
     size = view.identity.space.size
@@ -48,21 +48,21 @@ def forecast(view: StudyView, pruner: str, trials: int, slots: int) -> tuple[flo
 
 
 class _Told(Evidence):
-    """Evidence in which made-up values say nothing of how well a rung ranks, where real ones do."""
+    """Evidence in which rank agreement is taken from real values, not from simulated ones."""
 
     def __init__(self, bracket: Callable[[int], int], real: Evidence) -> None:
         super().__init__(bracket)
         self._real = real
 
     def tau(self, lower: int, upper: int, witnesses: bool) -> Tau:
-        """As the study knows it, where it has looked at enough trials."""
+        """The study's own value, if it has enough trials."""
         known = self._real.tau(lower, upper, witnesses)
         return known if known.trials >= ENOUGH else super().tau(lower, upper, witnesses)
 
 
 class _Continuation:
-    """One way in which a search may go on. A trial is known by its standing: the share of all
-    trials that it is better than.
+    """One simulated continuation. A trial is described by its standing: the share of all trials
+    that it beats.
     """
 
     def __init__(self, view: StudyView, rule: Pruner, fresh: int, slots: int, seed: int) -> None:
@@ -75,14 +75,14 @@ class _Continuation:
         self._standing: dict[int, float] = {}
         self._evidence = self._seen(view)
         self._epochs, self._clock, self._turn = 0, 0, 0
-        # when, turn (for order among equals), trial, its epoch then
+        # time, turn (to order equals), trial, its epoch then
         self._due: list[tuple[int, int, int, int]] = []
         for record in view.counted():
             if not record.state.ended and not record.waits:
                 self._train(record.number)
 
     def run(self) -> tuple[int, int]:
-        """Epochs until the search is over, and epochs one after the other."""
+        """The remaining epochs, in total and consecutively."""
         while True:
             while self._free > 0 and (number := self._next()) is not None:
                 self._train(number)
@@ -94,7 +94,7 @@ class _Continuation:
                 self._decide(number, epoch)
 
     def _next(self) -> int | None:
-        # As in `Study.next`, but for the end of a budget, which may send one trial on.
+        # As in `Study.next`, except for the end of a budget, which may continue one trial.
         chosen = self._rule.promotion(self._evidence, over=False)
         if chosen is None and self._fresh:
             return self._fresh.pop()
@@ -141,8 +141,8 @@ class _Continuation:
             self._train(number)
 
     def _seen(self, view: StudyView) -> Evidence:
-        """The study's evidence, with each trial's values replaced by its standing: in each rung it
-        ranks as it did.
+        """The study's evidence, with each trial's values replaced by its standing, preserving its
+        rank at each rung.
         """
         real = Evidence(self._rule.bracket)
         told = _Told(self._rule.bracket, real)
@@ -158,8 +158,8 @@ class _Continuation:
             }
         ):
             numbers = real.rung(epoch, bracket).standing()
-            # Those at a higher rung were good at a lower one: they share out the standings that
-            # they had there.
+            # Trials at a higher rung were good at a lower one: they share the standings that they
+            # had there.
             known = sorted(
                 (self._standing[number] for number in numbers if number in self._standing),
                 reverse=True,
@@ -176,7 +176,7 @@ class _Continuation:
             if isinstance(one, Decision):
                 came = Arrival(
                     record.number, one.epoch, (standings.get((record.number, one.epoch), 0.0),), 0
-                )  # one that failed since stands nowhere
+                )  # one that has failed since has no standing
                 told.add(came, one.pause, one.stop, one.witness)
             elif isinstance(one, Failure):
                 told.drop(record.number, record.decisions)

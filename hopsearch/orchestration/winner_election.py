@@ -1,8 +1,8 @@
-"""Which trial becomes the winner: those that do not differ by more than chance are trained again,
-and the best mean is chosen.
+"""Chooses the winner: trials that do not differ significantly are retrained, and the best mean
+wins.
 
-Knows no Ray: it says which trainings are missing, and takes in what came of each. Every result is
-in the study as soon as it is known, so an interrupted election goes on where it was.
+Independent of Ray: it lists the missing trainings, and takes in their results. Every result is
+stored in the study immediately, so an interrupted election resumes where it stopped.
 """
 
 import shutil
@@ -27,29 +27,31 @@ from hopsearch.training import Row
 
 
 class FinishConfig(Settings):
-    """What is done for the winner once the search has ended. Of the search's budgets, trainings
-    with fresh seeds have the last quarter at most; the rest is beyond them."""
+    """What is done for the winner after the search. Retrainings with fresh seeds use at most the
+    last quarter of the budgets; the rest is outside them.
+    """
 
     enabled: bool = True
     """Train the winner to full epochs and read its test accuracy; finish=false is short for
     finish.enabled=false.
     """
     repeats: int = Field(default=1, ge=1)
-    """Trainings with fresh seeds for each of the best trials that do not differ by more than
-    chance; the best mean wins. 1: the search's own training decides, and ties are only reported."""
+    """Trainings with fresh seeds for each of the tied best trials; the best mean wins. 1: the
+    search's own training decides, and ties are only reported.
+    """
     candidates: int = Field(default=3, ge=2)
-    """Most trials that are trained again."""
+    """Maximum number of trials to retrain."""
 
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
-        # as it was written before it had settings
+        # the form used before finish had settings
         return {"enabled": value} if isinstance(value, bool) else value
 
 
 def trainings_again(config: FinishConfig) -> Callable[[StudyView], int] | None:
-    """Tells how many trainings with fresh seeds decide on a study's winner, as its trials stand:
-    those that are made counted too. None where the settings ask for none.
+    """A function that counts the retrainings with fresh seeds that decide on a study's winner,
+    given its current trials, including completed ones. None if the settings request none.
     """
     if not config.enabled or config.repeats == 1:
         return None
@@ -62,7 +64,7 @@ def trainings_again(config: FinishConfig) -> Callable[[StudyView], int] | None:
 
 
 def trainings_left(view: StudyView, config: FinishConfig) -> int:
-    """How many trainings with fresh seeds a study's finishing still lacks, as things stand."""
+    """How many retrainings with fresh seeds are still missing, given the study's current trials."""
     again = _again(candidates(view, 1 if config.repeats == 1 else config.candidates), config)
     return len(_missing(again, config, view.optuna.user_attrs.get(REPEATS, {})))
 
@@ -76,7 +78,7 @@ def _missing(
 ) -> list[tuple[TrialRecord, int]]:
     if len(again) < 2:
         return []
-    # One of each before the second of any: early results compare.
+    # One of each before the second of any, so that early results are comparable.
     pairs = [(record, repeat) for repeat in range(1, config.repeats + 1) for record in again]
     return [
         (record, repeat) for record, repeat in pairs if f"{record.number}:{repeat}" not in known
@@ -87,18 +89,20 @@ class Election:
     """The choice of a winner.
 
     Args:
-        dispatcher: hands out trials, of a search that has ended; at least one must have a value.
-        config: how many trainings decide.
+        dispatcher: of a search that has ended; at least one trial must have a value.
+        config: how many retrainings decide.
 
     Attributes:
-        tied: trials that do not differ from the best by more than chance, best first.
-        candidates: those that are trained again; the best alone where nothing is.
+        tied: trials that do not differ significantly from the best, best first.
+        candidates: trials to retrain; only the best if none are.
     """
 
     def __init__(self, dispatcher: Dispatcher, config: FinishConfig) -> None:
         self._dispatcher, self._study, self._config = dispatcher, dispatcher.study, config
         if not self._study.ranked():
-            hint = f"See the reasons: python -m hopsearch.report study={self._study.identity.name}"
+            hint = (
+                f"For the reasons, see python -m hopsearch.report study={self._study.identity.name}"
+            )
             raise StudyError(
                 str(self._study.folder), "a winner needs a trial with a value, got none", hint
             )
@@ -109,8 +113,8 @@ class Election:
         )
 
     def missing(self) -> list[Job]:
-        """The trainings that are still to be made; none where the gap to the second is clear, or
-        only one is asked for.
+        """The trainings still to do; none if the gap to the second is clear, or if only one is
+        requested.
         """
         return [
             self._job(record, repeat)
@@ -118,14 +122,14 @@ class Election:
         ]
 
     def record(self, job: Job) -> TrialRecord:
-        """The trial that a training repeats."""
+        """The trial that a retraining repeats."""
         return self._study.records[job.number]
 
     def take(self, job: Job, rows: Sequence[Row], reason: str = "") -> None:
-        """A training has ended: note its best value, and remove its files.
+        """Record the best value of an ended training, and delete its files.
 
         Args:
-            job: which one.
+            job: the training's job.
             rows: its epochs.
             reason: why it failed, if it did.
         """
@@ -146,7 +150,7 @@ class Election:
             Mirror(job.mirror, job.fence).clear()
 
     def decide(self) -> TrialRecord:
-        """The winner; how it was chosen is noted in the study."""
+        """The winner; the choice is recorded in the study."""
         asked = self._config.repeats if len(self.candidates) > 1 else 1
         by_trial = {
             record.number: [

@@ -1,5 +1,5 @@
-"""Where trials run: Ray Tune's driver, the adapter between Ray Tune and the study, the winner's
-training, long trainings.
+"""Running trials on Ray: the Ray Tune driver, the adapter between Ray Tune and the study, the
+winner's training, long trainings.
 """
 
 # before any of its modules imports ray

@@ -1,7 +1,7 @@
-"""The one place where Ray Tune and the study meet: Tune asks for trials and what to do with them,
-the study answers.
+"""The adapter between Ray Tune and the study: Tune requests trials and decisions, the study
+answers.
 
-Tune's own search state and snapshots are never read back, so both classes pickle to nothing.
+Tune's own search state and snapshots are never read back, so both classes pickle as empty.
 """
 
 import contextlib
@@ -25,12 +25,12 @@ from hopsearch.ray_backend.workers.worker_deaths import death_of
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]  # Ray has no types
-    """Hands the dispatcher's jobs to Tune, and tells it of workers that were lost.
+    """Passes the dispatcher's jobs to Tune, and lost workers back to the dispatcher.
 
     Args:
-        dispatcher: the desk.
-        resources: what a trial is given.
-        slots: how many trials may be out at once.
+        dispatcher: of the search.
+        resources: of a trial.
+        slots: maximum number of concurrent trials.
     """
 
     def __init__(self, dispatcher: Dispatcher, resources: TrialResources, slots: int) -> None:
@@ -39,7 +39,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray has no types
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """A job; None for nothing now; FINISHED when nothing more can come."""
+        """A job; None if there is none now; FINISHED if no more can come."""
         if self._dispatcher.finished:
             return str(Searcher.FINISHED)
         if self._dispatcher.live >= min(self._slots, self._dispatcher.losses.room or self._slots):
@@ -57,8 +57,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray has no types
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Only an error is news: whatever a worker could say, it has said in its progress; an error
-        is a lost worker.
+        """Only errors matter: workers report everything else in their progress; an error is a lost
+        worker.
         """
         if error and trial_id in self._numbers:
             self._dispatcher.lose(self._numbers[trial_id])
@@ -78,10 +78,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray has no types
 
 class StudySearch(SearchGenerator):  # type: ignore[misc]  # Ray has no types
     """Tells Tune that the search is over as soon as nothing is left to hand out, and that it is not
-    when a trial comes back.
+    when a trial returns.
 
-    Tune keeps a warm worker, and with it a machine, for a trial that may still come; the last
-    trials would keep one idle.
+    Tune keeps a warm worker, and so a machine, for a possible next trial; during the last trials
+    one would be idle.
     """
 
     def __init__(self, searcher: StudySearcher, dispatcher: Dispatcher) -> None:
@@ -109,8 +109,8 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
         self._take(trial, result)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """Tune comes here first, then tells the searcher that there was an error; which one, only
-        the trial's file says.
+        """Tune calls this first, then tells the searcher that there was an error; only the trial's
+        file says which.
         """
         self._dispatcher.lose(
             self._searcher.number_of(trial.trial_id),
@@ -135,11 +135,10 @@ class _PlainActors(_ActorClassCache):  # type: ignore[misc]  # Ray has no types
 
 @contextlib.contextmanager
 def plain_actors() -> Iterator[None]:
-    """Let Tune's actors have the environment of the cluster's processes.
+    """Let Tune's actors use the environment of the cluster's processes.
 
-    Tune gives them one of their own, so Ray starts new processes for them and leaves idle those
-    that it has (seen at 2.60). On a cluster of our own it says nothing that is not said there
-    already.
+    Tune gives them a separate environment, so Ray starts new processes for them and leaves existing
+    ones idle (observed in 2.60). On a cluster of our own, that environment adds nothing.
     """
     before = tune_controller._ActorClassCache
     tune_controller._ActorClassCache = _PlainActors

@@ -1,4 +1,4 @@
-"""The driver: runs a search on Ray Tune until its budget is spent, whatever happens to its
+"""The driver: runs a search on Ray Tune until its budget is used up, whatever happens to its
 workers.
 """
 
@@ -23,27 +23,27 @@ from hopsearch.ray_backend.workers.worker import TrialWorker
 from hopsearch.ray_backend.workers.worker_deaths import death_of
 from hopsearch.study import Study
 
-_RESTARTS = 3  # of Tune in a row without a new epoch
+_RESTARTS = 3  # restarts of Tune in a row without a new epoch
 
 
 def run_search(
     dispatcher: Dispatcher, resources: TrialResources, slots: int, forked: bool = False
 ) -> None:
-    """Run trials on the connected cluster until the budget is spent or nothing is left to try, and
-    conclude.
+    """Run trials on the connected cluster until the budget is used up or nothing is left to try,
+    and conclude.
 
-    Where it is cut off, by an error or an interruption, trials that are not over are left open too.
+    If it is interrupted or ends in an error, unfinished trials are left open too.
 
     Args:
-        dispatcher: the desk.
-        resources: what a trial is given.
-        slots: how many trials may run at once.
+        dispatcher: of the search.
+        resources: of a trial.
+        slots: maximum number of concurrent trials.
         forked: as in `connect`.
 
     Raises:
-        UserError: the search cannot go on and the user must act; all finished epochs are in the
+        UserError: the search cannot continue and the user must act; all finished epochs are in the
             study.
-        RuntimeError: Tune fails again and again, or trials end in errors of ours.
+        RuntimeError: Tune fails repeatedly, or trials end in internal errors.
     """
     try:
         _run_to_the_end(dispatcher, resources, slots, forked)
@@ -54,7 +54,7 @@ def run_search(
             if isinstance(error, KeyboardInterrupt)
             else "stopped: the search ended in an error"
         )
-        # a full disk, or the study is another's by now
+        # a full disk, or another process has taken the study over
         with signals.held(), contextlib.suppress(UserError, OSError):
             leave(dispatcher, why)
         raise
@@ -75,7 +75,7 @@ def _run_to_the_end(
         death = death_of(failure) if failure else None
         dispatcher.requeue(death)
         if death is not None and death.cause == Cause.MEMORY:
-            continue  # with fewer trials at once, until one does not fit alone
+            continue  # with fewer concurrent trials, until one does not fit alone
         idle = 0 if dispatcher.study.epochs > before else idle + 1
         if idle >= _RESTARTS and not dispatcher.finished:
             raise RuntimeError(
@@ -86,12 +86,12 @@ def _run_to_the_end(
 
 
 def _fit(dispatcher: Dispatcher, resources: TrialResources, slots: int, forked: bool) -> None:
-    # of snapshots that nobody reads
+    # about snapshots that no one reads
     logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
-    # of workers that left or were lost, which is told elsewhere
+    # about workers that left or were lost, which is reported elsewhere
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
-    # By default Tune reserves room for one trial at a time, and a cluster would grow machine by
-    # machine.
+    # By default Tune reserves resources for one trial at a time, and a cluster would grow machine
+    # by machine.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
     searcher = StudySearcher(dispatcher, resources, slots)
     overseer = Overseer(searcher, dispatcher)
@@ -106,7 +106,7 @@ def _fit(dispatcher: Dispatcher, resources: TrialResources, slots: int, forked: 
                 scheduler=StudyScheduler(searcher, dispatcher),
                 storage_path=str(scratch),
                 reuse_actors=True,
-                # a lost worker is the dispatcher's to judge: it hands the trial out again
+                # lost workers are handled by the dispatcher, which hands the trial out again
                 max_failures=0,
                 raise_on_failed_trial=False,
                 verbose=0,
@@ -120,10 +120,10 @@ def _fit(dispatcher: Dispatcher, resources: TrialResources, slots: int, forked: 
 
 
 def interrupted(study: Study) -> str:
-    """What an interrupted search leaves, in a sentence."""
+    """The state of an interrupted search, in a sentence."""
     running = sum(not record.state.ended for record in study.records.values())
     counted = len(study.counted())
     return (
-        f"Saved: {counted} trials ({running} to be continued), {study.epochs} epochs. Run the "
-        f"same command to go on."
+        f"Saved: {counted} trials ({running} to be continued), {study.epochs} epochs. Run the same "
+        f"command to resume."
     )

@@ -1,4 +1,4 @@
-"""The end of a long training: its best epoch's model is written, and tested once."""
+"""The end of a long training: writes the best epoch's model, and tests it once."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,14 +26,14 @@ def finish_training(
     accuracy; see `JobRun.finish`.
 
     Args:
-        job: what was trained.
-        resources: what a rank was given; one is enough.
-        target, mirror: where the model goes.
-        images: how many may have to be decoded.
-        say: told of a worker that hangs.
+        job: the training's job.
+        resources: of a rank; one is enough.
+        target, mirror: destinations of the model.
+        images: number of images that may have to be decoded.
+        say: receives a message about a hanging worker.
 
     Raises:
-        StudyError: its worker was lost again and again.
+        StudyError: its worker was lost repeatedly.
     """
     record, detail = TrialRecord(0, State.RUNNING), ""
     for _ in range(_TRIES):
@@ -44,5 +44,5 @@ def finish_training(
             detail = death_of(error).detail
         finally:
             seat.close()
-    rule = f"the evaluation's worker must live, got a lost one {_TRIES} times in a row: {detail}"
-    raise StudyError(str(target), rule, "Run the same command again; what is trained is saved")
+    rule = f"the evaluation's worker was lost {_TRIES} times in a row: {detail}"
+    raise StudyError(str(target), rule, "Run the same command again; completed epochs are saved")

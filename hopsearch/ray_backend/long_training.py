@@ -1,11 +1,11 @@
-"""One long training on Ray Train: a group of ranks that may span machines, shrink, grow, and be
-taken away and come back.
+"""One long training on Ray Train: a group of ranks that may span machines, shrink, grow, and
+survive preemptions.
 
-Ray Train finds places, starts the ranks and starts them again when a machine is lost. What is
-trained, saved and continued is a `JobRun`, as in a search: each rank's process runs one, rank 0
-tells a `Mailbox` what came of each epoch, and the driver reads it. Ray Train's own reports and
-checkpoints are not used: they cost each epoch a wait of seconds, and a run continued by the same
-command must not depend on an experiment's folder.
+Ray Train places and starts the ranks, and restarts them when a machine is lost. Training, saving
+and resuming is done by a `JobRun`, as in a search: each rank's process runs one, rank 0 sends each
+epoch's result to a `Mailbox`, and the driver reads it. Ray Train's own reports and checkpoints are
+not used: they delay each epoch by seconds, and a run resumed by the same command must not depend on
+an experiment's folder.
 """
 
 import tempfile
@@ -28,20 +28,18 @@ from hopsearch.ray_backend.workers.group import keep_to_assigned_gpus
 from hopsearch.ray_backend.workers.hanging_workers import GroupWatch, is_there
 from hopsearch.ray_backend.workers.spot_notice import Notice, draining, this_node
 
-_POLL = 0.2  # seconds between two looks into the mailbox
-# of the group in a row without a new epoch before something in it is said to kill it
+_POLL = 0.2  # seconds between two reads of the mailbox
+# restarts of the group in a row without a new epoch before the training counts as failing
 _BEGINNINGS = 4
-# seconds between looks for more places: to take them, Ray starts the group anew in the middle of an
+# seconds between checks for more resources: to use them, Ray restarts the group in the middle of an
 # epoch
 _RESIZE = 900.0
-_GRACE = 60.0  # seconds that ranks have to save the epoch they are in
-_PATIENCE = 60.0  # seconds without a rank before the user is told what is waited for
+_GRACE = 60.0  # seconds for ranks to save their current epoch
+_PATIENCE = 60.0  # seconds without a rank before the user is informed
 
 
 class Mailbox:
-    """Where the ranks tell of their progress, and learn that they are to stop. An actor, threaded:
-    nobody waits in it.
-    """
+    """Through it, ranks report progress and are asked to stop. A threaded actor: no call blocks."""
 
     def __init__(self) -> None:
         self._told: list[str] = []
@@ -50,7 +48,7 @@ class Mailbox:
         self.ranks: dict[int, Any] = {}
 
     def begin(self, rank: int, world: int, actor: Any) -> None:
-        """A rank's process, ``actor``, has begun; with the first one a group has come together."""
+        """A rank's process, ``actor``, has started; with the first one, the group has formed."""
         self.ranks[rank], self.world = actor, world
         self.begun += rank == 0
 
@@ -59,8 +57,8 @@ class Mailbox:
         self._told.append(progress)
 
     def news(self, since: int) -> tuple[list[str], int, int]:
-        """What was told after the first ``since``, how many groups have begun, and how many ranks
-        the newest has.
+        """Messages after the first ``since``, the number of groups started, and the number of ranks
+        of the newest.
         """
         return self._told[since:], self.begun, self.world
 
@@ -69,12 +67,12 @@ class Mailbox:
         return [actor for rank, actor in self.ranks.items() if rank < self.world]
 
     def ask_to_stop(self) -> None:
-        """Have the ranks save what they are at and leave."""
+        """Ask the ranks to save their current state and leave."""
         self._stop = True
 
     def stopping(self, node: str) -> bool:
-        """Whether a rank on ``node`` is to leave: asked to, or the node is about to be taken
-        away.
+        """Whether a rank on ``node`` must leave: on request, or because the node is being
+        preempted.
         """
         return self._stop or draining(node)
 
@@ -90,17 +88,17 @@ def run_training(
     """Train ``job`` to its end on the connected cluster.
 
     Args:
-        job: what to train; its folder must be one that the first rank's machine can write.
+        job: what to train; its folder must be writable from the first rank's machine.
         workers: fewest and most ranks.
-        resources: what a rank is given.
-        take: told of every progress, on this thread.
-        say: told what is waited for.
-        images: that each rank reads before its first epoch.
+        resources: of a rank.
+        take: receives every progress, on this thread.
+        say: receives messages about waiting.
+        images: number of images that each rank reads before its first epoch.
 
     Raises:
-        UserError: the user must act; what was finished is saved.
-        RuntimeError: the ranks end in errors of ours.
-        KeyboardInterrupt: passed on, after the ranks have saved the epoch they are in.
+        UserError: the user must act; completed epochs are saved.
+        RuntimeError: the ranks end in internal errors.
+        KeyboardInterrupt: re-raised, after the ranks have saved their current epoch.
     """
     here = NodeAffinitySchedulingStrategy(this_node(), soft=False)  # it lives as long as the driver
     mailbox = (
@@ -117,7 +115,7 @@ def run_training(
 
 
 class _Run:
-    """What the driver knows of a training that goes on elsewhere."""
+    """The driver's state of a running training."""
 
     def __init__(
         self,
@@ -168,21 +166,20 @@ class _Run:
             self._fail(cause(own))
         if self._idle > _BEGINNINGS:
             self.over = True
-            if self._gone:  # no rank died of itself: it is their way of talking that fails
+            if self._gone:  # no rank died by itself: their communication failed
                 self._fail(self._gone)
             rule = (
-                f"ranks must live for an epoch, got {_BEGINNINGS} groups in a row that were "
-                f"killed before"
+                f"ranks must survive an epoch, got {_BEGINNINGS} groups in a row killed before that"
             )
             raise ResourceError(
                 "training",
                 rule,
-                "See Ray's logs for what kills them; often it is the machine's memory",
+                "See Ray's logs for the cause; often the machine is out of memory",
             )
         if time.monotonic() - self._heard > _PATIENCE and begun == self._begun == 0:
             self._heard = float("inf")
             self._say(
-                f"still waiting for a place for {self._workers[0]} workers; the cluster has "
+                f"still waiting for room for {self._workers[0]} workers; the cluster has "
                 f"{_free()} free"
             )
         if why := self._watch.hangs():
@@ -192,7 +189,7 @@ class _Run:
     def _kill(self, why: str) -> None:
         ranks = [actor for actor in ray.get(self._mailbox.actors.remote()) if is_there(actor)]
         if ranks:  # else they were lost, and Ray Train waits for a place
-            self._say(f"training: {why}; its workers are killed, it resumes from its last epoch")
+            self._say(f"training: {why}; its workers are killed and it resumes from its last epoch")
         for actor in ranks:
             ray.kill(actor)
 
@@ -203,7 +200,7 @@ class _Run:
             self._take(progress)
         self.over = self.over or progress.done
         if progress.paused:
-            self._idle = 0  # what it did is saved
+            self._idle = 0  # its progress is saved
             self._say("checkpointed mid-epoch; resumes there")
 
     def _fail(self, progress: Progress) -> None:
@@ -212,8 +209,8 @@ class _Run:
             raise RuntimeError(f"a rank ended in an error:\n{progress.trace}")
         raise StudyError(
             "training",
-            f"it must be able to go on, got {progress.reason}",
-            "What was finished is saved",
+            f"the training failed: {progress.reason}",
+            "Completed epochs are saved",
         )
 
 
@@ -223,21 +220,21 @@ def _free() -> str:
 
 
 class _Fit:
-    """Ray Train's run on a thread of its own, so that the main one stays free to show progress and
-    to be interrupted.
+    """Ray Train's run on a separate thread, so that the main one can show progress and be
+    interrupted.
     """
 
     def __init__(self, trainer: TorchTrainer) -> None:
         self.error: Exception | None = None
         self._trainer = trainer
-        # `Thread.join` interrupted by Ctrl-C takes the thread for dead
+        # `Thread.join` interrupted by Ctrl-C considers the thread dead
         self.over = threading.Event()
         threading.Thread(target=self._fit, daemon=True).start()
 
     def _fit(self) -> None:
         try:
             self._trainer.fit()
-        except Exception as error:  # it is raised again on the main thread
+        except Exception as error:  # it is re-raised on the main thread
             self.error = error
         finally:
             self.over.set()
@@ -255,13 +252,13 @@ def _fit_in_background(
     )
     run = ray.train.RunConfig(
         storage_path=scratch,
-        # A lost machine is not a failure of the training; whether one comes of the ranks
-        # themselves, `_Run` sees.
+        # A lost machine is not a failure of the training; `_Run` detects whether the ranks
+        # themselves fail.
         failure_config=ray.train.FailureConfig(max_failures=-1, max_preemption_failures=-1),
     )
     given = {"job": job.model_dump_json(), "mailbox": mailbox, "gpus": resources.gpus}
 
-    # not as `train_loop_config`, which Ray shows: a job may name a storage with its key
+    # not as `train_loop_config`, which Ray shows: a job may contain a storage address with a key
     def train_rank() -> None:
         _train_rank(given)
 
@@ -275,7 +272,7 @@ def _fit_in_background(
 
 
 def _train_rank(config: dict[str, Any]) -> None:
-    """What every rank runs: epochs until the job is done, cannot go on, or is asked to stop."""
+    """Run by every rank: epochs until the job is done, fails, or is asked to stop."""
     mailbox = config["mailbox"]
     keep_to_assigned_gpus(config["gpus"])
     first = ray.train.get_context().get_world_rank() == 0
@@ -290,7 +287,7 @@ def _train_rank(config: dict[str, Any]) -> None:
         if first or progress.failure:
             ray.get(mailbox.tell.remote(progress.model_dump_json()))
         if progress.others_gone:
-            # Ray Train's to mend: it starts the group again with what is left
+            # handled by Ray Train, which restarts the group with the remaining ranks
             raise RuntimeError(progress.reason)
         if progress.done or progress.failure or progress.paused:
             return

@@ -1,4 +1,4 @@
-"""After a search: the winner is chosen, trained to full epochs, tested once, and written to
+"""After a search: chooses the winner, trains it to full epochs, tests it once, and writes its
 files.
 """
 
@@ -25,8 +25,8 @@ from hopsearch.study.record.attrs import WINNER
 
 __all__ = ["finish_winner"]
 
-_RESTARTS = 3  # of a training in a row
-_SAY_EVERY = 15  # seconds between two lines about the winner's training
+_RESTARTS = 3  # losses of a training in a row
+_SAY_EVERY = 15  # seconds between two progress lines of the winner's training
 
 
 def finish_winner(
@@ -36,27 +36,27 @@ def finish_winner(
     slots: int,
     say: Callable[[str], None],
 ) -> dict[str, Any] | None:
-    """Choose the winner, bring it to full epochs where it is not, read its test accuracy once, and
+    """Choose the winner, train it to full epochs if it has fewer, read its test accuracy once, and
     write its files.
 
-    A winner that is finished already is not touched again, so the test split is read once per
-    winner. Its epochs are not the search's: no budget bounds them.
+    A finished winner is not processed again, so the test split is read once per winner. Its epochs
+    do not belong to the search: no budget limits them.
 
     Args:
-        dispatcher: hands out trials.
-        resources: what a training is given; the winner's has a whole machine.
+        dispatcher: of the search.
+        resources: of a training; the winner's gets a whole machine.
         config: how the winner is chosen.
-        slots: how many trainings may run at once.
-        say: told of the training's progress, a line now and then.
+        slots: maximum number of concurrent trainings.
+        say: receives occasional progress messages.
 
     Returns:
-        What is then in the study as ``winner``: ``trial``, ``folder``, what `JobRun.finish`
-        returns, ``finish_epochs`` and ``finish_seconds`` of its training after the search, and
-        ``test_reads``, how many winners of this study have been tested. None where it is not asked
-        for, or no trial has a value.
+        The study's ``winner`` record: ``trial``, ``folder``, what `JobRun.finish` returns,
+        ``finish_epochs`` and ``finish_seconds`` of its training after the search, and
+        ``test_reads``, how many winners of this study have been tested. None if finishing is off,
+        or no trial has a value.
 
     Raises:
-        UserError: the winner's training cannot go on.
+        UserError: the winner's training cannot continue.
     """
     study = dispatcher.study
     if not config.enabled or not study.ranked():
@@ -70,14 +70,16 @@ def finish_winner(
         try:
             facts = _finish(dispatcher, resources, best, say)
             break
-        except LOST as error:  # elsewhere, from the checkpoint
+        except LOST as error:  # on another worker, from the checkpoint
             if attempt == _RESTARTS:
                 rule = (
-                    f"the winner's training must live, got a lost worker {_RESTARTS} times in "
-                    f"a row: {death_of(error).detail}"
+                    f"the winner's training lost its worker {_RESTARTS} times in a row: "
+                    f"{death_of(error).detail}"
                 )
                 raise StudyError(
-                    str(study.folder), rule, "Run the same command again; what is trained is saved"
+                    str(study.folder),
+                    rule,
+                    "Run the same command again; completed epochs are saved",
                 ) from error
     reads = 1 + (study.winner or {}).get("test_reads", 0)
     winner = {"trial": best.number, **facts, "folder": str(paths.WINNER), "test_reads": reads}
@@ -92,8 +94,8 @@ def _train_again(
     if waiting:
         numbers = ", ".join(str(record.number) for record in election.candidates)
         say(
-            f"winner: trials {numbers} are trained again with fresh seeds, {len(waiting)} "
-            f"trainings; Ctrl-C keeps what is done"
+            f"winner: trials {numbers} are retrained with fresh seeds, {len(waiting)} trainings; "
+            f"Ctrl-C keeps completed ones"
         )
     try:
         while waiting or running:
@@ -115,21 +117,21 @@ def _train_again(
                 lost[seat.job.folder] += 1
                 if lost[seat.job.folder] == _RESTARTS:
                     rule = (
-                        f"a training must live, got a lost worker {_RESTARTS} times in a row: "
+                        f"a training lost its worker {_RESTARTS} times in a row: "
                         f"{death_of(error).detail}"
                     )
                     raise StudyError(
                         seat.job.folder,
                         rule,
-                        "Run the same command again; what is trained is saved",
+                        "Run the same command again; completed epochs are saved",
                     ) from error
                 waiting.append(seat.job)
                 continue
             if _over(seat, progress):
                 election.take(seat.job, list(seat.rows.values()), progress.reason)
                 say(
-                    f"winner: trial {seat.job.number} trained again, "
-                    f"{len(waiting) + len(running)} trainings left"
+                    f"winner: trial {seat.job.number} retrained, {len(waiting) + len(running)} "
+                    f"trainings left"
                 )
                 if not waiting:
                     seat.close()
@@ -143,7 +145,7 @@ def _train_again(
 
 
 def _first(running: dict[Any, Seat], election: Election, say: Callable[[str], None]) -> Any:
-    """The first of several trainings that has something to tell, be it that it was killed since it
+    """The first of several trainings with a result, including one that was killed because it
     hung.
     """
     while True:
@@ -159,7 +161,7 @@ def _over(seat: Seat, progress: Progress) -> bool:
         seat.close()
         raise StudyError(
             f"trial {seat.job.number}",
-            f"its training must go on, got {progress.reason}",
+            f"its training failed: {progress.reason}",
             "Run the command again",
         )
     return progress.done or progress.failure is not None
@@ -193,7 +195,7 @@ def _train_to_the_end(
         on = f" on {threads} threads" if threads > 1 else ""
         say(
             f"winner: trial {record.number} continues from epoch {first} to {last}{on}; Ctrl-C "
-            f"keeps it, finish=false leaves it"
+            f"saves it, finish=false skips it"
         )
     while True:
         progress = _in_time(seat, record, say)
@@ -201,7 +203,7 @@ def _train_to_the_end(
             place = f"winner, trial {record.number}"
             raise StudyError(
                 place,
-                f"its training must go on to full epochs, got {progress.reason}",
+                f"its training failed before its last epoch: {progress.reason}",
                 "Run the command again",
             )
         for observer in dispatcher.observers:

@@ -1,5 +1,5 @@
-"""Looks after the workers of a search between their words: the time budget ends it on time, and one
-that hangs is replaced.
+"""Supervises the workers of a search between their reports: enforces the time budget, and replaces
+hanging workers.
 """
 
 import time
@@ -14,27 +14,27 @@ from hopsearch.orchestration.dispatcher import Dispatcher
 from hopsearch.ray_backend.adapter import StudySearcher
 from hopsearch.ray_backend.workers.spot_notice import leave_key
 
-_EVERY = 0.5  # seconds between two looks
-_GRACE = 20.0  # seconds that workers have to leave in the middle of an epoch once the time is over
+_EVERY = 0.5  # seconds between two checks
+_GRACE = 20.0  # seconds for workers to leave in the middle of an epoch once the time is over
 
 
 class Overseer(Callback):  # type: ignore[misc]  # Ray has no types
-    """Comes by at each of Tune's steps, which go on while workers are silent.
+    """Called at each of Tune's steps, which continue while workers are silent.
 
     Args:
-        searcher: knows which of Tune's trials is which of ours.
-        dispatcher: the desk.
+        searcher: maps Tune's trials to ours.
+        dispatcher: of the search.
     """
 
     def __init__(self, searcher: StudySearcher, dispatcher: Dispatcher) -> None:
         self._searcher, self._dispatcher = searcher, dispatcher
         self._looked = 0.0
-        self._asked: float | None = None  # when workers were asked to leave
+        self._asked: float | None = None  # time at which workers were asked to leave
         self._running: set[str] = set()
         self._killed: set[str] = set()
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Look after the workers now and then."""
+        """Check the workers periodically."""
         now = time.monotonic()
         if now - self._looked < _EVERY:
             return
@@ -44,9 +44,9 @@ class Overseer(Callback):  # type: ignore[misc]  # Ray has no types
             for trial in trials
             if trial.status == Trial.RUNNING and trial.trial_id not in self._killed
         }
-        for name in live.keys() - self._running:  # it has waited for a machine until now
+        for name in live.keys() - self._running:  # it has been waiting for a machine until now
             number = self._searcher.number_of(name)
-            # else it has trained an epoch since the last look
+            # otherwise it has trained an epoch since the last check
             if not self._dispatcher.watch.was_heard(number):
                 self._dispatcher.watch.handed_out(number)
         self._running |= live.keys()
@@ -57,7 +57,7 @@ class Overseer(Callback):  # type: ignore[misc]  # Ray has no types
             why = late or self._dispatcher.watch.hangs(record, last=bool(self._dispatcher.stopped))
             if why:
                 self._dispatcher.say(
-                    f"trial {number}: {why}; its worker is killed, the trial resumes from its "
+                    f"trial {number}: {why}; its worker is killed and the trial resumes from its "
                     f"last epoch"
                 )
                 self._killed.add(name)
@@ -70,13 +70,13 @@ class Overseer(Callback):  # type: ignore[misc]  # Ray has no types
             self._asked = now
             _internal_kv_put(leave_key(), b"now", overwrite=True)
         return (
-            f"the time is over since {now - self._asked:.0f} s"
+            f"the time limit passed {now - self._asked:.0f} s ago"
             if now - self._asked > _GRACE
             else ""
         )
 
     def close(self) -> None:
-        """The search is over; who trains from now on, e.g. the winner's worker, may stay."""
+        """The search is over; workers started from now on, e.g. the winner's, may stay."""
         if self._asked is not None:
             _internal_kv_del(leave_key())
 

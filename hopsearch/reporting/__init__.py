@@ -1,5 +1,5 @@
-"""A study as a page: its numbers, its figures, what it says of the models, in one HTML file,
-Markdown or JSON.
+"""Reports of a study: leaderboard, figures and analyses, as HTML, Markdown, JSON, in TensorBoard
+and on the terminal.
 """
 
 from hopsearch.reporting.document import write_json, write_markdown

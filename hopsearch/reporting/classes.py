@@ -1,5 +1,5 @@
-"""What the winner does with each class of the test split, and the line of a constant answer in
-figures of accuracies.
+"""Figures of the winner's performance per class on the test split, and the baseline of a constant
+answer in figures of accuracies.
 """
 
 import html
@@ -14,14 +14,15 @@ from hopsearch.reporting.style import layout
 from hopsearch.study import StudyView
 
 _WITH_NUMBERS, _MOST, _SHOWN = 20, 100, 40
-_NAME = 24  # letters of a class's name that are shown
+_NAME = 24  # displayed letters of a class name
 
 
 def confusion(view: StudyView, facts: Facts) -> go.Figure | None:
-    """What the winner says (columns) of the images of each class (rows), as shares of a row.
+    """The confusion matrix of the winner: predictions (columns) per true class (rows), as shares of
+    a row.
 
-    Of more than 100 classes the 40 are shown that have a part in most mistakes; other classes'
-    shares are then not in the rows.
+    With more than 100 classes, only the 40 with the most errors are shown; shares of other classes
+    are then omitted from the rows.
     """
     winner, names = facts.winner or {}, view.identity.origin.get("classes", [])
     if "confusions" not in winner or not names:
@@ -92,7 +93,7 @@ def _shown(confusions: list[list[int]], classes: int) -> list[int]:
 
 
 def recalls(facts: Facts) -> go.Figure | None:
-    """The winner's recall by class with its interval, the worst first, of at most 40 classes."""
+    """The winner's recall by class with its interval, worst first, for at most 40 classes."""
     rows = (facts.winner or {}).get("recalls", [])[:_SHOWN]
     if not rows:
         return None
@@ -130,8 +131,8 @@ def recalls(facts: Facts) -> go.Figure | None:
 
 
 def mark_baseline(figure: go.Figure | None, facts: Facts, columns: int = 1) -> go.Figure | None:
-    """Draw what always predicting the largest class gives, where the figure's axis is the metric
-    that it is known of.
+    """Draw the score of always predicting the largest class, if the figure's axis has that
+    metric.
     """
     constant = facts.baseline
     if figure is None or constant is None or constant["metric"] != facts.study["objective"]:
@@ -150,12 +151,12 @@ def mark_baseline(figure: go.Figure | None, facts: Facts, columns: int = 1) -> g
 
 
 def most_confused(facts: Facts, view: StudyView) -> Iterator[str]:
-    """The commonest mistakes of the winner, in words."""
+    """The winner's most frequent confusions, in words."""
     names = view.identity.origin.get("classes", [])
     for label, said, count in (facts.winner or {}).get("confusions", [])[:3]:
         yield f"{count} of {_short(names[label])} as {_short(names[said])}"
 
 
 def _short(name: str) -> str:
-    # Plotly reads some HTML in labels.
+    # Plotly interprets some HTML in labels.
     return html.escape(name if len(name) <= _NAME else f"{name[: _NAME - 1]}…", quote=False)

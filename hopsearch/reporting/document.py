@@ -44,7 +44,7 @@ def summary_of(facts: Facts) -> str:
     )
     text = f"{states or 'No trials yet'}."
     if facts.refused:
-        text += f" {sum(facts.refused.values())} proposals were refused before training."
+        text += f" {sum(facts.refused.values())} proposals were rejected before training."
     if cost["epochs"]:
         text += (
             f" {cost['epochs']} epochs were trained in {spoken(cost['training_seconds'])} of "
@@ -53,8 +53,8 @@ def summary_of(facts: Facts) -> str:
         )
     if cost["wasted_epochs"]:
         text += (
-            f" {cost['wasted_epochs']} of these epochs are on no curve: a trial failed in "
-            f"them, or its worker was lost."
+            f" {cost['wasted_epochs']} of these epochs are on no curve: their trial failed or its "
+            f"worker was lost."
         )
     if counts["pruned"]:
         text += (
@@ -67,8 +67,8 @@ def summary_of(facts: Facts) -> str:
     if cost["finishing_epochs"]:
         spent = spoken(cost["finishing_seconds"])
         text += (
-            f" After the search {cost['finishing_epochs']:g} more epochs ({spent} of "
-            f"training) were spent on the winner."
+            f" After the search {cost['finishing_epochs']:g} more epochs ({spent} of training) "
+            f"were spent on the winner."
         )
     if facts.baseline and facts.baseline["words"]:
         words = facts.baseline["words"]
@@ -176,7 +176,7 @@ def write_whole(target: Path, text: str) -> Path:
         raise StudyError(
             str(target),
             f"must be writable, got: {error.strerror}",
-            "Give another file with to=<file>",
+            "Choose another file with to=<file>",
         ) from error
     return target
 

@@ -1,7 +1,7 @@
-"""The research view: what the study says of the models themselves, each with how sure it is.
+"""The research view: effects of the models' settings, with their uncertainty.
 
-A search is no controlled experiment: the sampler prefers what looks good, and everything else
-varies too. Intervals say how far chance alone may carry a mean; they do not correct for that.
+A search is not a controlled experiment: the sampler prefers promising values, and all other
+settings vary too. Intervals quantify random variation of a mean; they do not correct for this.
 """
 
 import math
@@ -20,16 +20,16 @@ from hopsearch.core.terminal_tables import without_section
 from hopsearch.reporting.style import FAMILY_COLOURS, OTHER_COLOUR, about, layout
 from hopsearch.study import State, StudyView, TrialRecord
 
-_LEAST = 3  # trials below which a mean says nothing
+_LEAST = 3  # minimum number of trials for a mean
 _SYMMETRY = ("symmixer", "paramixer", "asymmixer")
 
 
 @dataclass(frozen=True)
 class Mean:
-    """Of a group of trials.
+    """The mean of a group of trials.
 
     Attributes:
-        trials: how many.
+        trials: their number.
         mean: of their values.
         margin: half of the mean's 95 % interval by Student's t; infinite for a single trial.
     """
@@ -53,8 +53,8 @@ def mean_of(values: Sequence[float]) -> Mean:
 
 
 def reached(view: StudyView, epoch: int) -> list[tuple[TrialRecord, float]]:
-    """The trials that came to ``epoch``, each with its best value up to there: only such values can
-    be compared.
+    """The trials that reached ``epoch``, each with its best value up to it: only such values are
+    comparable.
     """
     found = []
     for record in view.counted():
@@ -65,8 +65,8 @@ def reached(view: StudyView, epoch: int) -> list[tuple[TrialRecord, float]]:
 
 
 def epochs_to_compare(view: StudyView, least: int = 10) -> list[int]:
-    """The first rung, which nearly all trials reach, and the last one that at least ``least``
-    do.
+    """The first rung, which nearly all trials reach, and the last one reached by at least
+    ``least``.
     """
     rungs = [
         rung for rung in view.identity.space.fidelity.rungs if len(reached(view, rung)) >= least
@@ -182,8 +182,8 @@ def _points_and_means(
 
 
 def grid(view: StudyView, x_name: str, y_name: str, epoch: int) -> go.Figure | None:
-    """Mean of the objective for each pair of two parameters' values, a panel a family; every cell
-    tells its trials.
+    """Mean of the objective for each pair of two parameters' values, one panel per family; every
+    cell shows its number of trials.
     """
     cells: dict[str, dict[tuple[Any, Any], list[float]]] = defaultdict(lambda: defaultdict(list))
     for record, value in reached(view, epoch):
@@ -231,13 +231,13 @@ def grid(view: StudyView, x_name: str, y_name: str, epoch: int) -> go.Figure | N
 
 @dataclass(frozen=True)
 class Adjusted:
-    """A family's mean at a number of parameters that all families share, from one line a family
-    with a common slope.
+    """A family's mean at a common number of parameters, from one line per family with a common
+    slope.
 
     Attributes:
         trials: of the family.
         params: the number of parameters compared at.
-        mean: the objective there.
+        mean: the objective at that number.
         margin: half of its 95 % interval.
     """
 
@@ -251,9 +251,9 @@ def at_equal_parameters(view: StudyView, epoch: int) -> dict[str, Adjusted]:
     """The symmetric, the parallel and the asymmetric mixer at the same number of parameters
     (analysis of covariance).
 
-    SymMixer has about half of the others' parameters, so a plain comparison mixes symmetry with
-    capacity. The objective is fitted as family + slope · log(parameters); each family is then told
-    at the median of all their trials.
+    SymMixer has about half of the others' parameters, so a plain comparison confounds symmetry with
+    capacity. The objective is fitted as family + slope · log(parameters); each family is then
+    evaluated at the median over all their trials.
     """
     found = [
         (r, y)

@@ -1,5 +1,5 @@
-"""Every number that a report tells, computed once from the study's records; the page, Markdown and
-JSON all show these.
+"""All numbers of a report, computed once from the study's records and shared by the page, Markdown
+and JSON.
 """
 
 import datetime
@@ -30,8 +30,8 @@ COSTS = {
     "memory": "bytes of memory in training",
     "latency": "latency in seconds",
 }
-"""What a model's quality is weighed against in the Pareto fronts, where it is known (memory: where
-it is searched for).
+"""Costs plotted against quality in the Pareto fronts, if known (memory: only if it is an
+objective).
 """
 
 
@@ -46,31 +46,31 @@ class Facts:
         written: when, UTC.
         counts: trials by state.
         cost: ``epochs`` trained, ``full_epochs`` without early stopping, ``saved_share``,
-            ``saved_seconds`` (at each stopped trial's own pace), ``training_seconds`` over all
+            ``saved_seconds`` (at each stopped trial's own speed), ``training_seconds`` over all
             trials, ``wall_seconds`` of the search, ``failed_epochs``; ``finishing_epochs`` and
             ``finishing_seconds`` of training after the search, for the winner.
-        leaderboard: a row a trial, best first; ``front`` is true where no other beats it in all
+        leaderboard: one row per trial, best first; ``front`` is true if no other beats it in all
             objectives.
         history: each report that was the best so far, or (``peak``) its trial's best, and the last:
             ``trial``, its ``epoch``, its ``value``; ``epochs`` of all trials and ``seconds`` of
             search until then, and the ``best`` so far.
-        stops: how many trials were stopped early after so many epochs.
-        judgements: what the search found out about its rungs, the newest of each: ``epoch``,
-            whether it is ``skipped`` since it does not rank trials, ``tau``, ``trials``, ``order``,
-            ``rule``, whether it is ``withdrawn`` since the study went on with that rule, which
-            measures nothing, and that in ``words``.
+        stops: the number of trials stopped early, by epoch.
+        judgements: the newest judgement per rung: ``epoch``, whether it is ``skipped`` because it
+            does not rank trials, ``tau``, ``trials``, ``order``, ``rule``, whether it is
+            ``withdrawn`` because the study switched to that rule, which does not measure rungs, and
+            a sentence in ``words``.
         fronts: the Pareto front of the objective against each known one of `COSTS`: trial numbers,
             cheapest first.
         failures: ``reason``, ``trials``.
         refused: proposals that were never trained, by reason.
-        baseline: what always predicting the largest class would give: ``metric``, ``value``,
-            ``label``, the ``trials`` that are no better, and that in ``words``; None where it is
-            not known.
+        baseline: the score of always predicting the largest class: ``metric``, ``value``,
+            ``label``, the ``trials`` that are no better, and a sentence in ``words``; None if
+            unknown.
         winner: the finished winner, with how it was ``chosen`` and ``verdicts`` on its accuracies
             in sentences, the intervals ``test_acc_95`` and ``test_balanced_acc_95``, and its
             ``recalls`` by class; None before there is one.
-        kept: ended trials whose weights are kept, best first; None where that was never noted.
-        dropped: ended trials whose weights were let go.
+        kept: ended trials whose weights are kept, best first; None if never recorded.
+        dropped: ended trials whose weights were deleted.
     """
 
     study: dict[str, Any]
@@ -165,8 +165,8 @@ def _winner(view: StudyView) -> dict[str, Any] | None:
 
 
 def recalls_of(winner: dict[str, Any], classes: list[str]) -> list[dict[str, Any]]:
-    """A winner's recall by class on the test split, the worst first: ``class``, ``images``,
-    ``recall``, ``low``, ``high``.
+    """A winner's recall by class on the test split, worst first: ``class``, ``images``, ``recall``,
+    ``low``, ``high``.
     """
     test = winner["by_class"]["test"]
     rows = [
@@ -252,7 +252,7 @@ def _row(row: Row) -> dict[str, Any]:
 
 
 def _history(view: StudyView) -> Iterable[dict[str, Any]]:
-    # What a trial that failed had reached counts for nothing, but its epochs were trained.
+    # Results of a failed trial do not count, but its epochs were trained.
     peaks = {record.number: top[0] for record in view.ranked() if (top := record.best(view.sign))}
     reports = chronicle(view)
     best: float | None = None

@@ -1,5 +1,5 @@
-"""The figures of a search: what it found when, what it stopped, which settings matter. None where
-there is nothing to show.
+"""Figures of a search: progress, early stopping, importance of settings. Each is None if there is
+nothing to show.
 """
 
 import math
@@ -25,7 +25,9 @@ from hopsearch.study.importances import Importance
 
 
 def history(facts: Facts, others: Iterable[Facts] = ()) -> go.Figure | None:
-    """The best value so far, against epochs trained and against time; other studies beside it."""
+    """The best value so far, against epochs trained and against time, with other studies for
+    comparison.
+    """
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.03)
     for index, one in enumerate((facts, *others)):
         points = [point for point in one.history if point["best"] is not None]
@@ -67,12 +69,12 @@ def history(facts: Facts, others: Iterable[Facts] = ()) -> go.Figure | None:
 
 
 def curves(view: StudyView) -> go.Figure | None:
-    """All learning curves, by state; where trials were stopped; the rungs."""
+    """All learning curves, by state; with stopping points and rungs."""
     shown = [record for record in view.counted() if record.curve]
     if not shown:
         return None
     figure = go.Figure()
-    # these on top
+    # drawn on top
     for state in sorted(State, key=lambda state: state in (State.COMPLETE, State.RUNNING)):
         records = [record for record in shown if record.state == state]
         if records:
@@ -91,7 +93,7 @@ def curves(view: StudyView) -> go.Figure | None:
 
 
 def _lines(view: StudyView, records: list[TrialRecord], state: State) -> go.Scatter:
-    # One trace a state, with gaps between the curves: a thousand traces would take the browser
+    # One trace per state, with gaps between the curves: a thousand traces would take the browser
     # seconds.
     x: list[int | None] = []
     y: list[float | None] = []
@@ -135,7 +137,7 @@ def _ends(view: StudyView, records: list[TrialRecord], state: State) -> go.Scatt
 
 
 def stops(facts: Facts) -> go.Figure | None:
-    """How many trials ended after how many epochs, and what the epochs were spent on."""
+    """The number of trials ended per epoch, and how the epochs were spent."""
     ended = [row for row in facts.leaderboard if row["epochs"]]
     if not ended:
         return None
@@ -166,7 +168,7 @@ def stops(facts: Facts) -> go.Figure | None:
 
 
 def parallel(view: StudyView) -> go.Figure | None:
-    """Every trial as a line over all parameters; drag along an axis to pick some out."""
+    """Every trial as a line over all parameters; drag along an axis to select some."""
     records = list(reversed(view.ranked()))  # the best are drawn last, on top
     if len(records) < 2:
         return None
@@ -184,8 +186,7 @@ def parallel(view: StudyView) -> go.Figure | None:
         {"label": view.objective, "values": values},
     ]
     scale = "Viridis" if view.sign > 0 else "Viridis_r"
-    # Most trials are stopped early: without a floor their values would take up the whole scale of
-    # colours.
+    # Most trials are stopped early: without a floor, their values would dominate the colour scale.
     ordered = sorted(values)
     ends = {"cmin": ordered[len(ordered) // 5], "cmax": ordered[-1]} if view.sign > 0 else {}
     line = {"color": values, "colorscale": scale, "showscale": True, **ends}
@@ -199,7 +200,7 @@ def parallel(view: StudyView) -> go.Figure | None:
 
 
 def importance(found: dict[int, dict[str, Importance]], objective: str) -> go.Figure | None:
-    """Shares of variance by parameter, a bar an epoch looked at."""
+    """Shares of variance by parameter, one bar per epoch analysed."""
     found = {epoch: shares for epoch, shares in found.items() if shares}
     if not found:
         return None
@@ -234,7 +235,7 @@ def importance(found: dict[int, dict[str, Importance]], objective: str) -> go.Fi
 
 
 def slices(view: StudyView) -> go.Figure | None:
-    """Each parameter against the objective; the trials' colours tell how far they were trained."""
+    """Each parameter against the objective; colours show how long trials were trained."""
     records = [record for record in reversed(view.ranked()) if record.params]
     shown = {
         name: parameter
@@ -260,7 +261,7 @@ def slices(view: StudyView) -> go.Figure | None:
             "cmin": -1,
         }
         marker["line"] = {"width": 0.5, "color": "#555"}
-        # A thousand trials have a dozen parameters each: what can be told in short is.
+        # A thousand trials have a dozen parameters each, so text is abbreviated.
         text = [f"trial {record.number}, {record.epoch} epochs" for record in having]
         at, y = [round(x, 5) for x in at], [round(view.value(record), 5) for record in having]
         dots = go.Scatter(x=at, y=y, mode="markers", marker=marker, text=text, hoverinfo="text+y")
@@ -278,7 +279,7 @@ def slices(view: StudyView) -> go.Figure | None:
 
 
 def fronts(view: StudyView, facts: Facts) -> go.Figure | None:
-    """The objective against what a model costs; the line joins the trials that no other beats in
+    """The objective against a model's cost; the line joins the trials that no other beats in
     both.
     """
     costs = [name for name in COSTS if name in facts.fronts]
@@ -330,5 +331,5 @@ def fronts(view: StudyView, facts: Facts) -> go.Figure | None:
 
 
 def parameter_is_log(parameter: Parameter) -> bool:
-    """Whether the space searches the parameter in its logarithm."""
+    """Whether the space samples the parameter logarithmically."""
     return not isinstance(parameter, Categorical) and bool(getattr(parameter, "log", False))

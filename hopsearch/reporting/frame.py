@@ -9,16 +9,16 @@ from hopsearch.study.reader import StudyView
 
 
 def trials_frame(view: StudyView) -> pd.DataFrame:
-    """All counted trials, best first, one a row, indexed by the trial's number.
+    """All counted trials, best first, one per row, indexed by trial number.
 
     Columns: ``rank`` (missing without a value), ``state``, the objective's name (the best value on
-    the curve), ``best_epoch``, ``epochs``, ``seconds``, ``front`` (nobody beats it in all
-    objectives; of one objective the best alone), ``params``, ``flops``, ``memory``, ``latency``
-    (seconds, missing where it was not measured), ``seed``, ``source``, ``reason``, ``started`` and
-    ``ended`` (UTC); then the searched parameters by their dotted names, missing where a trial has
-    no such parameter; then other metrics: accuracies, ``val_loss`` and the recall of each class of
-    the epoch with the best value, all others of the newest epoch, or for the finished winner of the
-    epoch that its weights are of.
+    the curve), ``best_epoch``, ``epochs``, ``seconds``, ``front`` (no other trial beats it in all
+    objectives; with one objective, only the best), ``params``, ``flops``, ``memory``, ``latency``
+    (seconds, missing if not measured), ``seed``, ``source``, ``reason``, ``started`` and ``ended``
+    (UTC); then the searched parameters by their dotted names, missing if a trial has no such
+    parameter; then other metrics: accuracies, ``val_loss`` and the recall of each class of the
+    epoch with the best value, all others of the newest epoch, or, for the finished winner, of the
+    epoch of its weights.
     """
     rows = [_row(view, entry) for entry in leaderboard(view)]
     metrics = sorted(
@@ -47,7 +47,9 @@ def trials_frame(view: StudyView) -> pd.DataFrame:
 
 
 def curves_frame(view: StudyView) -> pd.DataFrame:
-    """All learning curves, one epoch a row: ``trial``, ``epoch``, and the objective by its name."""
+    """All learning curves, one epoch per row: ``trial``, ``epoch``, and a column named after the
+    objective.
+    """
     rows = [
         (record.number, epoch, value)
         for record in view.counted()

@@ -1,5 +1,5 @@
-"""What the trained models' own measures say: symmetry at equal size, emergent asymmetry, converged
-iterations.
+"""Figures of the trained models' own measures: symmetry at equal size, emergent asymmetry,
+convergence of iterations.
 """
 
 import math
@@ -13,11 +13,15 @@ from hopsearch.reporting.effects import Adjusted, reached
 from hopsearch.reporting.style import FAMILY_COLOURS, OTHER_COLOUR, about, layout, log_axis
 from hopsearch.study import State, StudyView, TrialRecord
 
-_UNRELATED = 1 / math.sqrt(2)  # of two independent random matrices of one size and scale
+_UNRELATED = 1 / math.sqrt(
+    2
+)  # value for two independent random matrices of the same size and scale
 
 
 def symmetry(view: StudyView, adjusted: dict[str, Adjusted], epoch: int) -> go.Figure | None:
-    """Sym, Para and Asym by their parameters, and at equal parameters with 95 % intervals."""
+    """Sym, Para and Asym against their number of parameters, and at equal parameters with 95 %
+    intervals.
+    """
     if not adjusted:
         return None
     figure = make_subplots(
@@ -68,7 +72,7 @@ def symmetry(view: StudyView, adjusted: dict[str, Adjusted], epoch: int) -> go.F
 
 
 def asymmetry(view: StudyView) -> go.Figure | None:
-    """‖W2 − W1ᵀ‖ / (‖W1‖ + ‖W2‖) of the newest epoch, against epochs trained, a panel for tokens
+    """‖W2 − W1ᵀ‖ / (‖W1‖ + ‖W2‖) of the newest epoch, against epochs trained, one panel for tokens
     and one for channels.
     """
     records = [
@@ -120,8 +124,8 @@ def breaking(view: StudyView) -> go.Figure | None:
 
 
 def residuals(view: StudyView) -> go.Figure | None:
-    """How far iMixer's iteration is from its fixed point, against its number of steps; colours tell
-    the spectral bound.
+    """Distance of iMixer's iteration from its fixed point, against its number of steps; colours
+    show the spectral bound.
     """
     records = [
         r

@@ -1,5 +1,4 @@
-"""The report as one HTML file that needs nothing else: no network, no other file; plotly's code is
-inside.
+"""The report as one self-contained HTML file: no network, no other files; plotly is included.
 
 Its markup is in ``page.html``, which escapes all that it is given but for what it marks as safe.
 """
@@ -172,13 +171,16 @@ def _table(facts: Facts, view: StudyView) -> dict[str, Any]:
 
 def _note(facts: Facts) -> str:
     note = "Click a header to sort, a trial for details."
-    note += " A trial's value is the best on its curve, the winner's that of all its training."
+    note += (
+        " A trial's value is the best on its curve; the winner's includes the training after "
+        "the search."
+    )
     note += f" {front_of(facts)}" if front_of(facts) else ""
     if facts.dropped:
         again = f"python -m hopsearch.train from={facts.study['name']}#<trial>"
         note += (
-            f" Checkpoints of trials that finished below the kept ones are dropped "
-            f"(checkpoint.keep); {again} trains one again."
+            f" Checkpoints of trials that finished below the kept ones are deleted "
+            f"(checkpoint.keep); {again} retrains one."
         )
     return note
 
@@ -214,5 +216,5 @@ def _measured(value: float | None) -> _Cell:
 
 
 def _inside(text: str) -> str:
-    # JSON inside a script element: no "</script>" and no comment may begin in it.
+    # JSON inside a script element: no "</script>" and no comment may start in it.
     return text.replace("<", "\\u003c")

@@ -1,4 +1,4 @@
-"""The trials that no other trial beats in everything."""
+"""The Pareto front: trials that no other trial beats in every objective."""
 
 from collections.abc import Sequence
 
@@ -6,19 +6,19 @@ from collections.abc import Sequence
 def pareto_front(points: Sequence[tuple[int, Sequence[float]]], signs: Sequence[int]) -> list[int]:
     """The numbers of the points that are not dominated, in the order given.
 
-    A point dominates another if it is nowhere worse and somewhere better; of equal points all are
+    A point dominates another if it is nowhere worse and somewhere better; equal points are all
     kept.
 
     Args:
-        points: (trial number, one value a metric).
-        signs: a metric each: 1 where larger is better, -1 where smaller is.
+        points: (trial number, one value per metric).
+        signs: one per metric: 1 if larger is better, -1 if smaller is.
     """
     oriented = [
         (tuple(sign * value for sign, value in zip(signs, values, strict=True)), number)
         for number, values in points
     ]
     front: list[tuple[tuple[float, ...], int]] = []
-    # In falling order a point can be dominated by an earlier one only, and then by one of the
+    # In descending order, a point can only be dominated by an earlier one, and then by one of the
     # front.
     for values, number in sorted(oriented, reverse=True):
         if not any(

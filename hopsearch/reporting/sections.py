@@ -1,4 +1,4 @@
-"""What stands on the page, in order: a section is a title, how to read it, and a figure or what is
+"""The sections of the page, in order: title, explanation, and a figure or the reason why it is
 missing.
 """
 
@@ -13,8 +13,8 @@ from hopsearch.study import StudyView
 from hopsearch.study.importances import importances
 
 _CONFOUNDED = (
-    "The sampler prefers what looks good and everything else varies too: read it as a "
-    "hint, not as an experiment."
+    "The sampler prefers promising values and all other settings vary too: a hint, not a "
+    "controlled experiment."
 )
 
 
@@ -24,9 +24,9 @@ class Section:
 
     Attributes:
         key: for links.
-        title: above it.
+        title: its heading.
         text: how to read it.
-        figure: None where there is nothing to show yet.
+        figure: None if there is nothing to show yet.
         missing: what is missing then.
     """
 
@@ -38,7 +38,7 @@ class Section:
 
 
 def winner_sections(view: StudyView, facts: Facts) -> Iterator[Section]:
-    """What the winner does with each class; nothing before there is one, or of a study of an older
+    """The winner's performance per class; empty without a winner, or for a study of an older
     version.
     """
     if not facts.winner or "by_class" not in facts.winner:
@@ -46,17 +46,16 @@ def winner_sections(view: StudyView, facts: Facts) -> Iterator[Section]:
     mistakes = "; ".join(classes.most_confused(facts, view))
     yield Section(
         "confusion",
-        "What the winner confuses",
-        "Images of the test split: a row for each true class, a column for each class predicted. "
-        + (f"Most often: {mistakes}." if mistakes else "It makes no mistake there."),
+        "Confusions of the winner",
+        "Images of the test split: one row per true class, one column per predicted class. "
+        + (f"Most often: {mistakes}." if mistakes else "It makes no mistakes there."),
         classes.confusion(view, facts),
     )
     yield Section(
         "recalls",
         "Recall by class",
-        "The share of each class's test images that the winner recognises, the worst classes "
-        "first. Classes with few images have "
-        "wide intervals.",
+        "The share of each class's test images that the winner classifies correctly, worst classes "
+        "first. Classes with few images have wide intervals.",
         classes.recalls(facts),
     )
 
@@ -66,34 +65,29 @@ def search_sections(view: StudyView, facts: Facts, others: Sequence[Facts]) -> I
     yield Section(
         "history",
         "Best so far",
-        (
-            "The line is the best value found so far, the dots are the trials, each when it "
-            "reported "
-            "its best."
-        ),
+        ("The line is the best value so far; each dot is a trial at the time of its best report."),
         classes.mark_baseline(figures.history(facts, others), facts, 2),
         "No trial has a value yet.",
     )
     yield Section(
         "curves",
         "Learning curves",
-        "A cross is a trial stopped early; a dot one that was trained to the end, still trains or "
-        "is open. "
-        "What was trained after the search, to finish the winner, is not shown.",
+        "A cross is a trial stopped early; a dot is one that was trained to the end, is still "
+        "training or is open. Training after the search, to finish the winner, is not shown.",
         classes.mark_baseline(figures.curves(view), facts),
     )
     yield Section(
         "stops",
         "Where trials ended",
-        "Early stopping spends few epochs on many trials and many on few.",
+        "Early stopping spends few epochs on many trials and many epochs on few.",
         figures.stops(facts),
     )
     yield Section(
         "fronts",
         "Quality against cost",
         (
-            "The line joins the trials that no other beats in both. A trial that was stopped early "
-            "might have become better."
+            "The line joins the trials that no other trial beats in both. A trial stopped early "
+            "might have improved further."
         ),
         figures.fronts(view, facts),
     )
@@ -107,9 +101,8 @@ def parameter_sections(view: StudyView) -> Iterator[Section]:
     yield Section(
         "importance",
         "Which settings matter",
-        "The share of the differences between trials that each setting explains. Trials are "
-        "compared after the same epoch. A "
-        "setting that only some trials have is judged among these.",
+        "The share of the variance between trials that each setting explains. Trials are compared "
+        "after the same epoch. A setting that only some trials have is judged among those.",
         figures.importance(found, view.objective),
         few,
     )
@@ -117,9 +110,8 @@ def parameter_sections(view: StudyView) -> Iterator[Section]:
         "parallel",
         "All trials at once",
         (
-            "One line per trial; drag along an axis to pick some out. A setting that a trial does "
-            "not "
-            "have is at <i>none</i>."
+            "One line per trial; drag along an axis to select trials. A setting that a trial does "
+            "not have is shown at <i>none</i>."
         ),
         figures.parallel(view),
         "Fewer than two trials have a value.",
@@ -127,7 +119,7 @@ def parameter_sections(view: StudyView) -> Iterator[Section]:
     yield Section(
         "slices",
         "Setting by setting",
-        "The darker, the longer trained. Values of light dots are early ones.",
+        "Darker dots were trained longer; light dots show early values.",
         figures.slices(view),
     )
     if epochs and {"model.depth", "model.n_iter"} <= view.identity.space.parameters.keys():
@@ -143,11 +135,9 @@ def parameter_sections(view: StudyView) -> Iterator[Section]:
 
 
 def research_sections(view: StudyView) -> Iterator[Section]:
-    """What the study says of the models; sections of knobs that the space does not search are left
-    out.
-    """
+    """Analyses of the models; sections of settings that the space does not search are omitted."""
     epochs, space = effects.epochs_to_compare(view), view.identity.space
-    few = "Too few trials to tell."
+    few = "Too few trials."
     for name, title, text in (
         (
             "model.n_iter",
@@ -166,7 +156,7 @@ def research_sections(view: StudyView) -> Iterator[Section]:
         ),
     ):
         if name in space.parameters:
-            how = f"{text} Diamonds: means with their 95 % intervals. {_CONFOUNDED}"
+            how = f"{text} Diamonds: means with 95 % intervals. {_CONFOUNDED}"
             yield Section(
                 name.rpartition(".")[2], title, how, effects.effect(view, name, epochs), few
             )
@@ -176,32 +166,30 @@ def research_sections(view: StudyView) -> Iterator[Section]:
         yield Section(
             "symmetry",
             "Symmetric, parallel, asymmetric, at equal parameters",
-            "SymMixer has about half of the others' parameters. Right: each family at the same "
-            "number of them, by one line per "
-            f"family with a common slope in log(parameters), with 95 % intervals. {_CONFOUNDED}",
+            f"SymMixer has about half the parameters of the others. Right: each family at the same "
+            f"number of parameters, from one fitted line per family with a common slope in "
+            f"log(parameters), with 95 % intervals. {_CONFOUNDED}",
             measured.symmetry(view, adjusted, epochs[0]) if epochs else None,
             few,
         )
     yield Section(
         "asymmetry",
         "Emergent asymmetry",
-        "‖W2 − W1ᵀ‖ / (‖W1‖ + ‖W2‖) after the last epoch: 0 is symmetric, the dotted line (0.707) "
-        "is two unrelated matrices. "
-        "SymMixer is 0 by construction and left out.",
+        "‖W2 − W1ᵀ‖ / (‖W1‖ + ‖W2‖) after the last epoch: 0 means symmetric, the dotted line "
+        "(0.707) two unrelated matrices. SymMixer is 0 by construction and not shown.",
         measured.asymmetry(view),
         "No trial has reported these metrics.",
     )
     if "model.symmetry_breaking" in space.parameters:
         text = (
-            "How much of it is left: large λ tends to SymMixer. Means over blocks; larger dots "
-            "are trained longer."
+            "How much of W̃ remains: a large λ approaches SymMixer. Means over blocks; larger dots "
+            "were trained longer."
         )
-        yield Section("breaking", "What λ leaves of W̃", text, measured.breaking(view), few)
+        yield Section("breaking", "Effect of λ on W̃", text, measured.breaking(view), few)
     if "imixer" in families:
         text = (
-            "Relative size of the last step of iMixer's iteration: small is near the fixed point. "
-            "With a spectral_coeff above "
-            "0.8858 a contraction is not certain."
+            "Relative size of the last step of iMixer's iteration: small values are near the fixed "
+            "point. With spectral_coeff above 0.8858, contraction is not guaranteed."
         )
         yield Section(
             "residuals",

@@ -1,6 +1,4 @@
-"""How figures look: colours by state and by family, axes, what is said of a trial under the
-pointer.
-"""
+"""The style of figures: colours by state and by family, axes, hover text of trials."""
 
 import math
 from collections.abc import Sequence
@@ -30,7 +28,7 @@ ABSENT = "none"
 
 
 def layout(figure: go.Figure, height: int = 420, **more: Any) -> go.Figure:
-    """One look for all figures."""
+    """The common layout of all figures."""
     below = {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"}
     figure.update_layout(
         template="plotly_white",
@@ -57,7 +55,7 @@ def colour_of(state: State) -> str:
 
 
 def about(view: StudyView, record: TrialRecord) -> str:
-    """A trial in a line, for the pointer."""
+    """A trial in one line, as hover text."""
     best = record.best(view.sign)
     value = f", {view.objective} {best[1]:.4f} at epoch {best[0]}" if best else ""
     family = record.config.get("model.family", "")
@@ -67,11 +65,11 @@ def about(view: StudyView, record: TrialRecord) -> str:
 
 
 def positions(values: Sequence[Any], log: bool) -> tuple[list[float], list[float], list[str]]:
-    """Where values of any kind lie on one axis, absent ones (None) included.
+    """The positions of values of any kind on one axis, including absent ones (None).
 
     Returns:
         Positions; tick positions; tick labels. Numbers keep their distances (in the logarithm with
-        ``log``), words are counted off, and what is absent lies below the rest.
+        ``log``), words are evenly spaced, and absent values are below the rest.
     """
     known = [value for value in values if value is not None]
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in known)

@@ -1,8 +1,8 @@
-"""The study in TensorBoard: a run a trial and one for the study, under ``<study>/tensorboard/``.
+"""The study in TensorBoard: one run per trial, plus one for the study, under
+``<study>/tensorboard/``.
 
-The event files are a picture of the study, never its memory: after a restart the runs of unfinished
-trials are written anew from what the trials themselves carry, so a curve has neither gaps nor
-double points.
+The event files are output only: after a restart the runs of unfinished trials are rewritten from
+the trials' own records, so a curve has neither gaps nor duplicate points.
 """
 
 import base64
@@ -28,7 +28,7 @@ from hopsearch.study.reader import StudyView
 from hopsearch.study.record.trial import State, TrialRecord
 from hopsearch.study.report_history import chronicle
 
-_DONE = ".final"  # marks a run whose trial has ended and is written to the end
+_DONE = ".final"  # marks a complete run of an ended trial
 
 
 class EventFile:
@@ -52,7 +52,7 @@ class EventFile:
         self._write(Event(wall_time=wall_time or time.time(), step=step, summary=summary))
 
     def flush(self) -> None:
-        """Hand what was written to the operating system."""
+        """Pass buffered data to the operating system."""
         self._writer.flush()
 
     def close(self) -> None:
@@ -64,10 +64,10 @@ class EventFile:
 
 
 class Board:
-    """Writes the study's runs as the search goes.
+    """Writes the study's runs during the search.
 
     Args:
-        view: the study; finished trials whose run was cut off are written again from it.
+        view: the study; incomplete runs of finished trials are rewritten from it.
     """
 
     def __init__(self, view: StudyView) -> None:
@@ -85,7 +85,7 @@ class Board:
         self._best: float | None = None  # of the trials that have ended
         self._top: float | None = None  # of all reports
         self._ended = 0
-        self._judged = 0  # how many judgements on rungs are written
+        self._judged = 0  # number of rung judgements written
         valued = {record.number for record in view.ranked()}
         for report in chronicle(view):
             if report.number in valued:
@@ -98,8 +98,8 @@ class Board:
         self._study.flush()
 
     def begin(self, record: TrialRecord) -> None:
-        """Start a trial's run, or start it anew: its parameters for the HParams tab, its whole
-        config as text.
+        """Start or restart a trial's run: its parameters for the HParams tab, its whole config as
+        text.
         """
         if record.number in self._runs:
             self._runs.pop(record.number).close()
@@ -118,7 +118,7 @@ class Board:
         run.flush()
 
     def rows(self, record: TrialRecord, rows: Iterable[Mapping[str, float]]) -> None:
-        """Add epochs to a trial's run; those it holds already are passed over."""
+        """Add epochs to a trial's run; existing ones are skipped."""
         if record.number not in self._runs:
             self.begin(record)
         run = self._runs[record.number]
@@ -137,8 +137,8 @@ class Board:
             self._rise(known[1], self._reported)
 
     def pictures(self, record: TrialRecord, drawn: Mapping[int, Mapping[str, str]]) -> None:
-        """Add pictures to a trial's run, by epoch and tag, PNG in base64; epochs it holds already
-        are passed over.
+        """Add pictures to a trial's run, by epoch and tag, PNG in base64; existing epochs are
+        skipped.
         """
         if record.number not in self._runs:
             self.begin(record)
@@ -151,8 +151,10 @@ class Board:
         self._runs[record.number].flush()
 
     def end(self, record: TrialRecord) -> None:
-        """Close a trial's run with its status, and move the study's own curves on."""
-        if record.number not in self._runs:  # it waited, and another process had written its run
+        """Close a trial's run with its status, and extend the study's own curves."""
+        if (
+            record.number not in self._runs
+        ):  # it was paused, and another process had written its run
             self._from_study(record)
         self._close(record)
         self._advance(record)
@@ -166,7 +168,7 @@ class Board:
             self._study.scalars(self._reported, {self._by_epochs: self._top})
         for number, run in list(self._runs.items()):
             record = self._view.records[number]
-            # the winner, which was trained on after the search
+            # the winner, which was trained further after the search
             if record.state not in (State.RUNNING, State.PAUSED):
                 self._close(record)
             else:
@@ -182,8 +184,8 @@ class Board:
         return EventFile(folder)
 
     def _rewrite_if_cut_off(self, record: TrialRecord) -> None:
-        # Killed between the study's record and the run's last line: the objective's curve is in the
-        # study.
+        # Killed between the study's record and the run's last line: the objective's curve is still
+        # in the study.
         if not (self._folder / _name(record) / _DONE).exists():
             self._from_study(record)
             self._close(record)
@@ -243,7 +245,7 @@ class Board:
 
     @property
     def _reported(self) -> int:
-        # as the journal tells it, see `report_history`
+        # from the journal, see `report_history`
         return self._view.epochs - self._view.wasted_epochs
 
     def _judge(self) -> None:
@@ -263,9 +265,7 @@ class Board:
 
 
 def tag_of(metric: str) -> str:
-    """The TensorBoard tag of a metric: what is trained and what is measured in groups of their
-    own.
-    """
+    """The TensorBoard tag of a metric: training metrics and measures are in separate groups."""
     if "/" in metric:
         return metric
     group = {"train_loss": "train", "lr": "train", "images_per_s": "speed", "seconds": "speed"}.get(
@@ -279,8 +279,8 @@ def _name(record: TrialRecord) -> str:
 
 
 def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
-    # The HParams tab knows numbers, booleans and words; an inactive parameter is left out and shows
-    # as an empty cell.
+    # The HParams tab supports numbers, booleans and words; an inactive parameter is omitted and
+    # appears as an empty cell.
     return {
         name: value if isinstance(value, bool | int | float | str) else str(value)
         for name, value in params.items()
@@ -300,7 +300,7 @@ def _experiment(space: Space, objective: str) -> Summary:
 
 
 def _layout(objective: str) -> Summary:
-    # The Custom Scalars tab: what belongs together in one chart, all trials in it.
+    # The Custom Scalars tab: related metrics in one chart, with all trials.
     summary: Summary = custom_scalars(
         {
             "search": {

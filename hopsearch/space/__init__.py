@@ -1,4 +1,4 @@
-"""Search spaces: what may vary, read from YAML files that a researcher can read too.
+"""Search spaces, defined in readable YAML files.
 
 space = load_space("imixer").resolve({"data.image_size": 32, "data.channels": 3, "data.classes": 10,
 "data.n_train": 42500}) config = space.override({"model.depth": 4}).walk(lambda name, parameter:

@@ -1,15 +1,15 @@
-"""Conditions: when a parameter is part of a configuration.
+"""Conditions: when a parameter is active in a configuration.
 
-A condition is plain data, as it stands in the YAML file: a mapping from a name to a test, and all
-tests must hold.
+A condition is plain data, as in the YAML file: a mapping from names to tests, all of which must
+pass.
 
     when: {model.family: imixer}             equal to a value
     when: {model.family: [imixer, symmixer]} one of several values
-    when: {model.n_iter: {min: 1, max: 4}}   a number between bounds; one may be left out
+    when: {model.n_iter: {min: 1, max: 4}}   a number between bounds; either may be omitted
     when: {data.image_size: {multiple_of: 8}}
 
 Names are parameters (searched or fixed) or facts about the data, `FACTS`, which are known before
-the search begins. All facts begin with ``data.``; which there are, the task says.
+the search starts. All facts begin with ``data.``; which there are, the task says.
 """
 
 import json
@@ -20,13 +20,15 @@ from hopsearch.core.config import did_you_mean
 from hopsearch.core.errors import SpaceError
 
 Value = str | int | float | bool | None
-"""What a parameter can be set to: a YAML (and JSON) scalar."""
+"""The value of a parameter: a YAML (and JSON) scalar."""
 
 When = Mapping[str, Any]
 """A condition: name to test. Empty: always."""
 
 FACTS = ("data.image_size", "data.channels", "data.classes", "data.n_train")
-"""What a space may know about images: pixels a side, colour channels, classes, training images."""
+"""Facts about images that conditions may use: pixels per side, colour channels, classes, training
+images.
+"""
 
 _DATA = "data."
 _BOUNDS = ("min", "max", "multiple_of")
@@ -38,7 +40,7 @@ def is_fact(name: str) -> bool:
 
 
 def shown(value: Any) -> str:
-    """A value as a person writes it in YAML: ``true``, ``0.1``, ``"word"``; for messages."""
+    """A value in YAML notation: ``true``, ``0.1``, ``"word"``; for messages."""
     try:
         return json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError):  # a date, or a YAML anchor that contains itself
@@ -46,19 +48,21 @@ def shown(value: Any) -> str:
 
 
 def is_number(value: Any) -> bool:
-    """Whether ``value`` is a finite number; booleans are not, although Python counts with them."""
+    """Whether ``value`` is a finite number; booleans do not count, although they are ints in
+    Python.
+    """
     return (
         isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
     )
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equality that tells ``True`` from ``1``; ``1`` and ``1.0`` are the same."""
+    """Equality that distinguishes ``True`` from ``1``; ``1`` and ``1.0`` are equal."""
     return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)
 
 
 def read_when(when: Any, place: str) -> dict[str, Any]:
-    """Check the form of a condition and return it as plain dicts and lists.
+    """Validate the form of a condition and return it as plain dicts and lists.
 
     Raises:
         SpaceError: not a mapping, an empty test, an unknown bound, or a bound that is not a number.
@@ -73,9 +77,7 @@ def read_when(when: Any, place: str) -> dict[str, Any]:
 
 
 def holds(when: When, config: Mapping[str, Any]) -> bool:
-    """Whether every test of ``when`` passes; a name that ``config`` does not have fails its
-    test.
-    """
+    """Whether every test of ``when`` passes; a name missing from ``config`` fails its test."""
     return all(name in config and passes(test, config[name]) for name, test in when.items())
 
 
@@ -137,6 +139,6 @@ def _read_bounds(name: str, test: Mapping[Any, Any], place: str) -> dict[str, An
         raise SpaceError(
             place,
             f"when {name} must have multiple_of > 0, got {test['multiple_of']}",
-            "Give a positive number",
+            "Set a positive number",
         )
     return dict(test)

@@ -1,4 +1,4 @@
-"""Fidelity: how long a trial trains, and where it is compared with the others."""
+"""Fidelity: how long a trial trains, and at which epochs it is compared with the others."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,8 +13,8 @@ class Fidelity:
 
     Args:
         min_epochs: epochs before a trial may first be stopped.
-        max_epochs: epochs of a trial that is never stopped.
-        reduction: one trial in so many goes on from a rung (η), and the next rung is so many times
+        max_epochs: epochs of a trial that is not stopped early.
+        reduction: the factor η: one in η trials continues past a rung, and the next rung is η times
             higher.
     """
 

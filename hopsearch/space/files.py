@@ -1,5 +1,5 @@
-"""Space files: the shipped ones by name, a user's by path, and what is left of one when the data is
-known.
+"""Space files: shipped ones by name, user files by path, and their resolution for a given data
+set.
 """
 
 import logging
@@ -23,13 +23,13 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SpaceFile:
-    """A search space as written: parameters may have alternatives that wait for facts about the
+    """A search space as written: parameters may have alternatives that depend on facts about the
     data.
 
     Args:
         name: ``imixer`` of ``search_spaces/imixer.yaml``.
-        source: how errors call the file.
-        parts: what stands in it.
+        source: name of the file in error messages.
+        parts: its contents.
     """
 
     name: str
@@ -37,16 +37,15 @@ class SpaceFile:
     parts: Parts
 
     def resolve(self, facts: Mapping[str, Any]) -> Space:
-        """The space for one data set: alternatives chosen, parameters whose data condition fails
-        dropped.
+        """The space for one data set: chooses alternatives and drops parameters whose condition on
+        the data fails.
 
         Args:
-            facts: of the data, flat (``data.image_size``) or nested; more keys do no harm.
+            facts: of the data, flat (``data.image_size``) or nested; extra keys are ignored.
 
         Raises:
-            SpaceError: a condition asks for a fact that is not given, an alternative would never be
-                used, since the one taken hangs on more than the data, or what is left is no sound
-                space.
+            SpaceError: a condition needs a missing fact, an alternative can never be used because
+                the chosen one depends on more than the data, or the result is not a valid space.
         """
         known = {name: value for name, value in flatten(facts).items() if is_fact(name)}
         chosen: dict[str, Parameter] = {}
@@ -92,7 +91,7 @@ def list_spaces() -> tuple[str, ...]:
 
 
 def about_space(name: str) -> str:
-    """What a shipped space is for: the first line of its file."""
+    """The description of a shipped space: the first line of its file."""
     first = (_shipped() / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[0]
     return first.lstrip("# ").rstrip()
 
@@ -102,11 +101,10 @@ def load_space(name_or_path: str | Path) -> SpaceFile:
     YAML file.
 
     Args:
-        name_or_path: ``imixer``, or a path: something that ends in .yaml or .yml, or has a
-            directory in it.
+        name_or_path: ``imixer``, or a path: it ends in .yaml or .yml, or contains a directory.
 
     Raises:
-        SpaceError: unknown name, unreadable file, broken YAML, or a mistake in what the file says.
+        SpaceError: unknown name, unreadable file, invalid YAML, or invalid contents.
     """
     text = str(name_or_path)
     path = Path(text).expanduser()
@@ -117,13 +115,13 @@ def load_space(name_or_path: str | Path) -> SpaceFile:
         raise SpaceError(
             "command line: space",
             f"unknown search space, got {brief(text)}",
-            f"{hint}; or give the path of a YAML file",
+            f"{hint}; or set the path of a YAML file",
         )
     return _read(_shipped() / f"{text}.yaml", f"search_spaces/{text}.yaml")
 
 
 def _shipped() -> Path:
-    # In a wheel the files lie inside the package, in a checkout beside it.
+    # In a wheel the files are inside the package, in a checkout next to it.
     package = Path(__file__).parents[1]
     inside = package / "search_spaces"
     return inside if inside.is_dir() else package.parent / "search_spaces"
@@ -152,7 +150,7 @@ def _read(path: Path, name: str) -> SpaceFile:
     for number, (when, _) in enumerate(parts.first, start=1):
         for fact in when:
             if not _may_be_known(fact, parts.task):
-                rule = f"when may look at the data only, got {fact!r}"
+                rule = f"when may only depend on the data, got {fact!r}"
                 raise SpaceError(top / "first" / number, rule, did_you_mean(fact, FACTS))
     return SpaceFile(path.stem, source, parts)
 
@@ -163,7 +161,7 @@ def _may_be_known(fact: str, task: str) -> bool:
 
 
 def _refuse_impossible(parent: str, test: Any, parts: Parts, place: Where) -> None:
-    """A condition that no value of its parent meets is a misspelt one."""
+    """A condition that no value of its parent satisfies is a typo."""
     alternatives = parts.parameters.get(parent, ())
     for one in test if isinstance(test, list) else [test]:
         if alternatives and not any(alternative.can_pass(one) for alternative in alternatives):
@@ -172,22 +170,22 @@ def _refuse_impossible(parent: str, test: Any, parts: Parts, place: Where) -> No
 
 
 def _refuse_unused(taken: When, other: When, place: Where) -> None:
-    """One of several alternatives that fit the data, where the one that is taken hangs on something
-    else, is meant to be used.
+    """If the chosen alternative depends on more than the data, the other alternatives that fit the
+    data were meant to be used too.
     """
     waits = {parent: test for parent, test in taken.items() if not is_fact(parent)}
     if waits and waits != {parent: test for parent, test in other.items() if not is_fact(parent)}:
         rule = (
-            f"would never be used: alternatives may differ by the data alone, and the one "
-            f"taken has when {shown(waits)}"
+            f"is never used: alternatives may only differ by conditions on the data, and the "
+            f"chosen one has when {shown(waits)}"
         )
         raise SpaceError(
-            place, rule, "Write one range for all cases, or search them in studies of their own"
+            place, rule, "Write one range for all cases, or search them in separate studies"
         )
 
 
 def _fits(when: When, known: Mapping[str, Any], place: Where) -> bool:
-    """Whether the part of a condition that looks at the data holds."""
+    """Whether the tests of a condition on the data pass."""
     asked = {fact: test for fact, test in when.items() if fact in known or fact in FACTS}
     for fact in asked:
         if fact not in known:
@@ -195,6 +193,6 @@ def _fits(when: When, known: Mapping[str, Any], place: Where) -> bool:
             raise SpaceError(
                 place,
                 f"{fact} must be known to decide its condition, got {given}",
-                "Give the data's facts",
+                "Pass the facts of the data",
             )
     return holds(asked, known)

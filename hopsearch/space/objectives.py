@@ -53,10 +53,10 @@ def read_objectives(objective: Any, direction: Any, source: str) -> tuple[Object
     directions += ["minimize"] * (len(names) - len(directions))
     for name in names[1:]:
         if name not in COSTS:
-            rule = f"after the first must be what a model costs, got {shown(name)}"
+            rule = f"after the first must be a cost, got {shown(name)}"
             raise SpaceError(Where(source, ("objective",)), rule, choices(name, COSTS))
     if names[0] in COSTS:
-        rule = f"must begin with a metric of the epochs, got {shown(names[0])}"
+        rule = f"must start with a metric reported every epoch, got {shown(names[0])}"
         raise SpaceError(
             Where(source, ("objective",)),
             rule,

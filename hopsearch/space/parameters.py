@@ -1,4 +1,4 @@
-"""The three kinds of parameter: a real number, a whole number, one of several choices."""
+"""The three types of parameters: real numbers, whole numbers, and choices."""
 
 import math
 from abc import ABC, abstractmethod
@@ -10,14 +10,13 @@ from typing import Any, ClassVar
 from hopsearch.core.errors import SpaceError
 from hopsearch.space.conditions import Value, When, is_number, passes, read_when, same, shown
 
-# Steps are added up in floating point: 0.1 + 2 * 0.1 is not 0.3. Bounds and steps hold up to this
-# share of themselves.
+# Relative tolerance of bounds and steps: in floating point, 0.1 + 2 * 0.1 is not 0.3.
 _TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
 class Parameter(ABC):
-    """What the kinds have in common. Build a `Float`, an `Int` or a `Categorical`.
+    """Base class. Create a `Float`, an `Int` or a `Categorical`.
 
     Args:
         when: the condition under which the parameter is active (see `hopsearch.space.conditions`);
@@ -36,23 +35,21 @@ class Parameter(ABC):
 
     @abstractmethod
     def normalise(self, value: Any) -> Value:
-        """The one spelling of a contained value: what tells duplicates and goes into a
-        configuration.
+        """The canonical form of a contained value, used in configurations and to detect
+        duplicates.
         """
 
     @abstractmethod
     def values(self) -> Sequence[Value] | None:
-        """Every value there is, or None where there are infinitely many."""
+        """All values, or None if there are infinitely many."""
 
     @abstractmethod
     def can_pass(self, test: Any) -> bool:
-        """Whether any value passes this test of a condition; tells a misspelt condition from a
-        useful one.
-        """
+        """Whether any value passes this test of a condition; used to detect misspelt conditions."""
 
     @abstractmethod
     def describe(self) -> str:
-        """What is allowed, in words: ``a whole number from 2 to 8``."""
+        """The allowed values in words: ``a whole number from 2 to 8``."""
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
@@ -61,7 +58,9 @@ class Parameter(ABC):
     def draw(self, random: Random) -> Value:
         """A value drawn uniformly (in the logarithm, for a real number with ``log``)."""
         values = self.values()
-        assert values is not None  # only a `Float` may have infinitely many, and draws for itself
+        assert (
+            values is not None
+        )  # only a `Float` may have infinitely many, and overrides this method
         return random.choice(values)
 
     def _dict(self, **keys: Any) -> dict[str, Any]:
@@ -93,7 +92,7 @@ class Float(Parameter):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_range(self)
-        for name in ("low", "high", "step"):  # 1 and 1.0 are one space: one fingerprint
+        for name in ("low", "high", "step"):  # 1 and 1.0 define the same space: same fingerprint
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else float(value))
 
@@ -183,7 +182,7 @@ class Int(Parameter):
         return int(value)
 
     def values(self) -> range:
-        """The whole numbers, without a list of them."""
+        """The whole numbers, as a lazy range."""
         return range(self.low, self.high + 1, self.step or 1)
 
     def can_pass(self, test: Any) -> bool:
@@ -201,7 +200,7 @@ class Int(Parameter):
 
 @dataclass(frozen=True)
 class Categorical(Parameter):
-    """One of several choices, without an order among them.
+    """One of several unordered choices.
 
     Args:
         choices: words, numbers, or booleans; no two equal. Booleans do not mix with others:
@@ -221,7 +220,7 @@ class Categorical(Parameter):
         return any(same(choice, value) for choice in self.choices)
 
     def normalise(self, value: Any) -> Value:
-        """The choice as it stands in the space."""
+        """The choice as written in the space."""
         return next(choice for choice in self.choices if same(choice, value))
 
     def values(self) -> Sequence[Value]:
@@ -242,12 +241,12 @@ class Categorical(Parameter):
 
 
 def scaled(parameter: Float | Int, value: float) -> float:
-    """A value on the scale on which the parameter is even: its logarithm, with ``log``."""
+    """A value on the parameter's sampling scale: its logarithm, with ``log``."""
     return math.log(value) if parameter.log else float(value)
 
 
 KINDS: dict[str, type[Parameter]] = {kind.kind: kind for kind in (Float, Int, Categorical)}
-"""The kinds by the word that ``type:`` gives them."""
+"""Parameter classes by the word used in ``type:``."""
 
 
 def _check_range(parameter: Float | Int) -> None:
@@ -280,17 +279,17 @@ def _check_range(parameter: Float | Int) -> None:
     if log:
         raise SpaceError(
             kind,
-            f"step and log must not go together, got step={step}, log=true",
+            f"step and log must not be combined, got step={step}, log=true",
             "Drop one of the two",
         )
     if step <= 0:
         raise SpaceError(
-            kind, f"step > 0 must hold, got step={step}", "Give a positive step, or drop it"
+            kind, f"step > 0 must hold, got step={step}", "Set a positive step, or drop it"
         )
-    # engines shorten such a range silently, or with a warning on every trial
+    # samplers shorten such a range silently, or with a warning on every trial
     if not _on_step(high, low, step):
         last = low + math.floor((high - low) / step) * step
-        rule = f"high must be low plus whole steps, got low={low}, high={high}, step={step}"
+        rule = f"high must be low plus a multiple of step, got low={low}, high={high}, step={step}"
         raise SpaceError(kind, rule, f"Write high: {last:.12g}")
 
 
@@ -334,8 +333,8 @@ def _on_step(value: float, low: float, step: float) -> bool:
 
 
 def _range_can_pass(parameter: Float | Int, test: Any) -> bool:
-    # Bounds are compared as intervals: exact for a Float, and for an Int up to `multiple_of`, which
-    # only a grid could tell.
+    # Bounds are compared as intervals: exact for a Float; for an Int except for `multiple_of`,
+    # which would need enumeration.
     if isinstance(test, dict):
         return bool(
             test.get("min", parameter.low) <= parameter.high

@@ -1,6 +1,4 @@
-"""From plain data, as a YAML or JSON file holds it, to parameters: every mistake is named with its
-place and remedy.
-"""
+"""Builds parameters from plain YAML or JSON data; every error names its place and remedy."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -25,10 +23,10 @@ _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 @dataclass(frozen=True)
 class Parts:
-    """A space as written, before anything is known about the data.
+    """A space as written, before it is resolved for a data set.
 
     Args:
-        parameters: name to its alternatives, of which the first that fits the data is taken.
+        parameters: name to its alternatives; the first that fits the data is used.
         fixed: name to value.
         first: (condition on the data, point) pairs.
         task: what trials train: a name, or ``module:Class``.
@@ -49,22 +47,22 @@ class Parts:
 
 
 def read_parts(data: Any, source: str) -> Parts:
-    """Read the plain data of a space.
+    """Parse the plain data of a space.
 
     Raises:
-        SpaceError: the first mistake found; its place begins with ``source``.
+        SpaceError: the first error found; its place starts with ``source``.
     """
     top = Where(source)
     if not isinstance(data, Mapping):
         raise SpaceError(
             top,
             f"must be a mapping, got {noun(data)}",
-            f"Begin with one of the keys {', '.join(SPACE_KEYS)}",
+            f"Start with one of the keys {', '.join(SPACE_KEYS)}",
         )
     _refuse_unknown(data, SPACE_KEYS, top)
     parameters = data.get("parameters")
     if not isinstance(parameters, Mapping):
-        rule = f"must map names to what is searched, got {noun(parameters)}"
+        rule = f"must map parameter names to their ranges, got {noun(parameters)}"
         raise SpaceError(
             top / "parameters", rule, "Add e.g. model.depth: {type: int, low: 2, high: 8}"
         )
@@ -132,7 +130,7 @@ def _parameter(spec: Any, place: Where) -> Parameter:
             if nested
             else f"Add type: {' | '.join(KINDS)}"
         )
-        raise SpaceError(place, "type must be given", hint)
+        raise SpaceError(place, "type is required", hint)
     kind = KINDS.get(spec["type"]) if isinstance(spec["type"], str) else None
     if kind is None:
         raise SpaceError(
@@ -144,7 +142,7 @@ def _parameter(spec: Any, place: Where) -> Parameter:
     _refuse_unknown(spec, ("type", *keys), place)
     for name, field in keys.items():
         if name not in spec and field.default is MISSING and field.default_factory is MISSING:
-            raise SpaceError(place, f"{name} must be given", f"Add {name}: …")
+            raise SpaceError(place, f"{name} is required", f"Add {name}: …")
     with _placed(place):
         return kind(**{key: value for key, value in spec.items() if key != "type"})
 
@@ -211,7 +209,7 @@ def _refuse_unknown(data: Mapping[Any, Any], known: tuple[str, ...], place: Wher
 
 
 def noun(data: Any) -> str:
-    """What was found instead of the thing expected: short, whatever its size."""
+    """A short description of an unexpected value."""
     if data is None:
         return "nothing"
     text = shown(data)
@@ -220,7 +218,7 @@ def noun(data: Any) -> str:
 
 @contextmanager
 def _placed(place: Where) -> Iterator[None]:
-    # A parameter does not know its name; the file does.
+    # A parameter does not know its own name, so the place adds it.
     try:
         yield
     except SpaceError as error:

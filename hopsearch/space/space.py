@@ -1,4 +1,4 @@
-"""A search space: what may vary, on which condition, and what stays fixed."""
+"""A search space: parameters, their conditions, and fixed values."""
 
 import hashlib
 import json
@@ -18,28 +18,27 @@ from hopsearch.space.structure import count, expand, parents_first, settle
 from hopsearch.space.yaml_places import Where
 
 Suggest = Callable[[str, Parameter], Value]
-"""Chooses a value for a parameter: a sampler, a grid, a person."""
+"""Chooses a value for a parameter, e.g. a sampler or a grid."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """Parameters, ordered so that a condition's parents come first, with the fixed values beside
-    them.
+    """Parameters, ordered so that parents of conditions come first, and fixed values.
 
     Args:
         parameters: dotted name to parameter, in any order.
         fixed: dotted name to value, part of every configuration.
-        first: points to try first; each may leave parameters out.
+        first: points to try first; each may omit parameters.
         objective: the metric that a trial reports; several as ``val_acc,params`` (see
             `hopsearch.space.objectives`). Empty until the task is known, whose own it is then.
         direction: ``maximize`` or ``minimize``; several as ``maximize,minimize``.
         fidelity: epochs and rungs.
         task: what trials train, see `hopsearch.tasks.find_task`.
-        source: where the space comes from, the first words of its errors; not part of its identity.
+        source: origin of the space, the start of its error messages; not part of its identity.
 
     Raises:
-        SpaceError: a parameter is also fixed, a condition names an unknown parameter or leads back
-            to itself, or a first point is outside the space.
+        SpaceError: a parameter is also fixed, a condition names an unknown parameter or is
+            circular, or a first point is outside the space.
     """
 
     parameters: Mapping[str, Parameter]
@@ -69,7 +68,7 @@ class Space:
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        """What is searched for, the metric of the epochs first."""
+        """The objectives, the metric reported every epoch first."""
         return read_objectives(self.objective, self.direction, self.source)
 
     def with_objective(self, name: str, direction: str) -> "Space":
@@ -80,26 +79,24 @@ class Space:
 
     @property
     def conditional(self) -> bool:
-        """Whether any parameter is active only at times."""
+        """Whether any parameter is conditional."""
         return any(parameter.when for parameter in self.parameters.values())
 
     @property
     def size(self) -> int | None:
-        """How many configurations there are, or None where a real number without step makes them
-        infinitely many.
-        """
+        """The number of configurations, or None if a real number without step makes it infinite."""
         return count(list(self.parameters.items()), self.fixed)
 
     @property
     def fingerprint(self) -> str:
-        """A hash of everything but the first points: equal where two spaces allow the same
+        """A hash of everything except the first points: equal if two spaces define the same
         search.
         """
         text = json.dumps(self._identity(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def walk(self, suggest: Suggest) -> dict[str, Any]:
-        """Build a configuration: ask ``suggest`` for each active parameter, parents first.
+        """Build a configuration by calling ``suggest`` for each active parameter, parents first.
 
         Args:
             suggest: called with (name, parameter), returns the value.
@@ -119,20 +116,20 @@ class Space:
         return config
 
     def draw(self, random: Random) -> dict[str, Any]:
-        """A configuration drawn at random: each active parameter uniformly, in the logarithm where
-        it has ``log``.
+        """A random configuration: each active parameter is drawn uniformly, in the logarithm with
+        ``log``.
         """
         return self.walk(lambda _, parameter: parameter.draw(random))
 
     def grid(self) -> Iterator[dict[str, Any]]:
-        """Every configuration, fixed values included, in the order of the file.
+        """All configurations, including fixed values, in the order of the file.
 
         Raises:
-            SpaceError: a real number has no step, so that there is no grid.
+            SpaceError: a real number has no step, so there is no grid.
         """
         for name, parameter in self.parameters.items():
             if parameter.values() is None:
-                rule = f"must have a step to have a grid, got {parameter.describe()}"
+                rule = f"must have a step for a grid, got {parameter.describe()}"
                 raise SpaceError(
                     self._where(name), rule, "Add a step, list choices, or use another sampler"
                 )
@@ -156,13 +153,13 @@ class Space:
         """Check that a configuration, or a point to try first, is inside the space.
 
         Args:
-            point: flat configuration; fixed values may be in it.
+            point: flat configuration; may contain fixed values.
             complete: every active parameter must have a value.
-            place: first words of an error; by default the space's source.
+            place: start of an error message; by default the space's source.
 
         Raises:
-            SpaceError: an unknown name, a value outside its range, one for a parameter that is
-                inactive there, or one missing.
+            SpaceError: an unknown name, a value outside its range, a value for an inactive
+                parameter, or a missing value.
         """
         place = place or Where(self.source)
         for name, value in point.items():
@@ -172,22 +169,22 @@ class Space:
             if blocker and name in point:
                 value = point.get(blocker, self.fixed.get(blocker))
                 state = shown(value) if blocker in point or blocker in self.fixed else "left out"
-                rule = f"must be left out where {blocker} is {state}, got {shown(point[name])}"
+                rule = f"must be left out when {blocker} is {state}, got {shown(point[name])}"
                 raise SpaceError(place / name, rule, f"Drop it, or change {blocker}")
             if complete and not blocker and name not in point:
-                raise SpaceError(place / name, "must be given", f"Give {parameter.describe()}")
+                raise SpaceError(place / name, "is required", f"Set {parameter.describe()}")
 
     def override(self, values: Mapping[str, Any]) -> "Space":
         """Fix values, as the command line does.
 
-        A parameter given a value is not searched any more; where it has a condition, the value is
-        used where the condition holds. Parameters that can never be active any more are dropped.
-        Names that the space does not have become fixed values. First points keep what is left of
-        them; one that contradicts a value on which conditions hang (another family) goes.
+        A parameter with a given value is no longer searched; if it has a condition, the value is
+        used when the condition holds. Parameters that can no longer become active are dropped.
+        Unknown names become fixed values. First points are reduced to the remaining parameters; a
+        point that contradicts a value on which conditions depend (another family) is dropped.
 
         Args:
-            values: dotted names (or nested mappings) to values; they need not be inside the
-                searched ranges.
+            values: dotted names (or nested mappings) to values; they may be outside the searched
+                ranges.
         """
         given = flatten(values)
         parents = {parent for parameter in self.parameters.values() for parent in parameter.when}
@@ -205,16 +202,14 @@ class Space:
         return replace(space, first=points)
 
     def canonical(self, config: Mapping[str, Any]) -> str:
-        """A stable JSON text of the active parameters' values: equal for two configurations that
-        are the same trial.
-        """
+        """A stable JSON text of the active parameters' values: equal for identical trials."""
         values = {
             name: self.parameters[name].normalise(config[name]) for name in self.active(config)
         }
         return json.dumps(values, sort_keys=True, ensure_ascii=False)
 
     def difference(self, other: "Space") -> list[str]:
-        """What differs between two spaces, a line for each name; empty where the fingerprints
+        """The differences between two spaces, one line per name; empty if the fingerprints
         agree.
         """
         mine, theirs = self._labels(), other._labels()
@@ -231,16 +226,16 @@ class Space:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], source: str = "space") -> "Space":
-        """Read what `to_dict` wrote.
+        """The inverse of `to_dict`.
 
         Raises:
-            SpaceError: ``data`` is not a space, or one whose alternatives wait for facts about the
+            SpaceError: ``data`` is not a space, or has alternatives that depend on facts about the
                 data.
         """
         parts = read_parts(data, source)
         for name, alternatives in parts.parameters.items():
             if len(alternatives) > 1:
-                rule = f"must have one form, got {len(alternatives)} alternatives"
+                rule = f"must be unambiguous, got {len(alternatives)} alternatives"
                 raise SpaceError(
                     Where(source, ("parameters", name)),
                     rule,
@@ -305,8 +300,8 @@ class Space:
             )
 
     def _blocker(self, name: str, point: Mapping[str, Any], complete: bool) -> str | None:
-        """The parent that keeps ``name`` inactive in ``point``; in a partial point a parent left
-        out may still get any value.
+        """The parent that keeps ``name`` inactive in ``point``; in a partial point, an omitted
+        parent may still get any value.
         """
         for parent, test in self.parameters[name].when.items():
             if parent in self.fixed or parent in point:
@@ -317,13 +312,13 @@ class Space:
         return None
 
     def _part_of(self, point: Mapping[str, Value]) -> dict[str, Value]:
-        """What of ``point`` this space can still use."""
+        """The subset of ``point`` that this space can still use."""
         left = {
             name: value
             for name, value in point.items()
             if name in self.parameters and self.parameters[name].contains(value)
         }
-        # parents first: a parent that is taken out blocks its children
+        # parents first: a removed parent blocks its children
         for name in self.parameters:
             if name in left and self._blocker(name, left, complete=False):
                 del left[name]

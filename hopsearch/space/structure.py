@@ -1,5 +1,5 @@
-"""How parameters hang together: order, what is left when values become known, how many
-configurations there are.
+"""Dependencies between parameters: ordering, simplification by known values, counting and
+enumeration.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,16 +19,15 @@ Items = Sequence[tuple[str, Parameter]]
 def parents_first(
     parameters: Parameters, known: Mapping[str, Any], source: str
 ) -> dict[str, Parameter]:
-    """Sort so that the parents in a condition come before the parameter itself, otherwise in the
-    order given.
+    """Sort so that a condition's parents precede the parameter; otherwise keep the given order.
 
     Args:
         parameters: name to parameter.
-        known: what else a condition may name: the fixed values.
-        source: first words of an error.
+        known: other names a condition may refer to: the fixed values.
+        source: start of an error message.
 
     Raises:
-        SpaceError: a condition names nothing known, or leads back to its own parameter.
+        SpaceError: a condition names an unknown parameter, or is circular.
     """
     ordered: dict[str, Parameter] = {}
 
@@ -37,7 +36,7 @@ def parents_first(
         if name in path:
             chain = " -> ".join([*path[path.index(name) :], name])
             raise SpaceError(
-                here, f"conditions must not lead back to themselves, got {chain}", "Drop one `when`"
+                here, f"conditions must not be circular, got {chain}", "Drop one `when`"
             )
         if name in ordered:
             return
@@ -59,20 +58,19 @@ def parents_first(
 def settle(
     parameters: Parameters, known: Mapping[str, Any], given: Mapping[str, Any]
 ) -> tuple[dict[str, Parameter], dict[str, Any]]:
-    """Take what has become known out of a space.
+    """Simplify a space by known values.
 
-    Tests on known values are decided: a parameter that can never be active is dropped, and with it
-    those that hang on it. A given value replaces its parameter; where that has a condition left, a
-    single choice under the same condition does.
+    Tests on known values are evaluated: a parameter that can never be active is dropped, together
+    with its children. A given value replaces its parameter; if a condition remains, the parameter
+    becomes a single choice under that condition.
 
     Args:
         parameters: name to parameter, parents first.
-        known: values that conditions may look at: fixed values, facts about the data.
-        given: values from the command line; those of names that are no parameter are kept as they
-            are.
+        known: values that conditions may refer to: fixed values, facts about the data.
+        given: values from the command line; values of other names are kept unchanged.
 
     Returns:
-        The parameters that are left, and ``given`` without those that became a conditional choice.
+        The remaining parameters, and ``given`` without those that became a conditional choice.
     """
     left: dict[str, Parameter] = {}
     values = {name: value for name, value in given.items() if name not in parameters}
@@ -83,7 +81,7 @@ def settle(
         )
         when = {parent: test for parent, test in parameter.when.items() if parent not in settled}
         if name in given and not (possible and when):
-            # where it can never be active too: the user's word is passed on, never dropped
+            # even if it can never be active: the user's value is passed on, never dropped
             values[name] = given[name]
         elif name in given:
             left[name] = Categorical([given[name]], when=when)
@@ -93,7 +91,7 @@ def settle(
 
 
 def count(items: Items, config: Mapping[str, Any]) -> int | None:
-    """How many configurations ``items`` (parents first) span, or None for infinitely many."""
+    """The number of configurations of ``items`` (parents first), or None if infinite."""
     if not items:
         return 1
     (name, parameter), rest = items[0], items[1:]
@@ -102,8 +100,8 @@ def count(items: Items, config: Mapping[str, Any]) -> int | None:
     values = parameter.values()
     if values is None:
         return None
-    # Values on which all later conditions agree are counted once and multiplied: a space of 10^12
-    # is counted in no time.
+    # Values that are equivalent for all later conditions are counted once and multiplied, so that a
+    # space of 10^12 is counted instantly.
     tests = [other.when[name] for _, other in rest if name in other.when]
     alike: dict[tuple[bool, ...], list[Any]] = {}
     for value in values if tests else values[:1]:
@@ -118,8 +116,8 @@ def count(items: Items, config: Mapping[str, Any]) -> int | None:
 
 
 def expand(items: Items, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every configuration that ``items`` (parents first) span; every parameter must have a finite
-    list of values.
+    """All configurations of ``items`` (parents first); every parameter must have a finite list of
+    values.
     """
     if not items:
         yield dict(config)

@@ -1,6 +1,4 @@
-"""Where in a space's file something stands: what lets every error about it name file, line and
-column.
-"""
+"""Positions in a space's file, so that every error can name file, line and column."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,24 +11,24 @@ Keys = tuple[str | int, ...]
 
 
 class Source(str):
-    """How errors call a space's file, with the places of its keys; text like any other where a
-    file's name is wanted.
+    """The name of a space's file in errors, with the positions of its keys; usable as plain
+    text.
 
     Attributes:
-        marks: line and column of every key and list item, by its path.
+        marks: line and column of every key and list item, by path.
     """
 
     marks: Mapping[Keys, tuple[int, int]]
 
     def __new__(cls, name: str, marks: Mapping[Keys, tuple[int, int]] | None = None) -> "Source":
-        """Nothing is known of the places of a space that was built in code."""
+        """A space built in code has no positions."""
         self = super().__new__(cls, name)
         self.marks = marks or {}
         return self
 
 
 def read_source(path: Path, name: str) -> tuple[Any, Source]:
-    """A space's file as plain data, and what errors about it need.
+    """Read a space's file as plain data, with its source for errors.
 
     Raises:
         SpaceError: see `hopsearch.core.yaml_reader.read_yaml`.
@@ -46,7 +44,7 @@ class Where:
 
     Attributes:
         source: the file, by `Source` with lines; any other text without.
-        path: keys and, in lists, numbers from 1.
+        path: keys and, in lists, indices from 1.
     """
 
     source: str
@@ -56,8 +54,8 @@ class Where:
         return Where(self.source, (*self.path, key))
 
     def key(self, rule: str) -> "Where":
-        """The key that ``rule`` begins with, where one of that name stands here: ``low <= high must
-        hold`` is about ``low``.
+        """The key that ``rule`` starts with, if it exists here: ``low <= high must hold`` is about
+        ``low``.
         """
         marks = getattr(self.source, "marks", {})
         word = rule.partition(" ")[0]

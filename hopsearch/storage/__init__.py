@@ -1,1 +1,1 @@
-"""The copy of a study's folder in a storage that outlives the machine, and who may write to it."""
+"""The copy of a study's folder in a storage that outlives the machine, and its write lock."""

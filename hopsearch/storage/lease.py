@@ -1,8 +1,8 @@
-"""Who may write to a study, where several machines reach it: one holder at a time, known dead when
-its heartbeat stops.
+"""A lease: the right to write to a study that several machines can reach. One holder at a time,
+considered dead when its heartbeat stops.
 
-The lease lies where the study's truth is: in the database, or in the storage beside the copy. What
-is common to both is here.
+The lease is stored with the authoritative data: in the database, or in the storage next to the
+copy. This module has the common part.
 """
 
 import abc
@@ -25,15 +25,15 @@ from hopsearch.core.redaction import redact
 
 EXPIRY = "HOPSEARCH_LEASE_SECONDS"
 """Environment variable: seconds without a heartbeat after which a holder counts as dead."""
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while a machine sleeps
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # runs while a machine sleeps
 
 
 def expiry() -> float:
-    """Seconds without a heartbeat after which a holder counts as dead: 30, or what the environment
-    says.
+    """Seconds without a heartbeat after which a holder counts as dead: 30, or the environment
+    variable's value.
 
     Raises:
-        ConfigError: the environment says something else than a number of seconds.
+        ConfigError: the environment variable is not a number of seconds.
     """
     text = os.environ.get(EXPIRY, "").strip() or "30"
     try:
@@ -47,20 +47,19 @@ def expiry() -> float:
 
 
 class LostLease(StudyError):  # noqa: N818  # what has happened, as with `Interrupted`
-    """Another process has taken the study over: this one must not write any more."""
+    """Another process has taken over the study: this one must no longer write."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """A process that holds a study.
+    """A process that holds a study's lease.
 
     Attributes:
-        id: of this holding, given once: the token that every write is checked against.
+        id: unique id of this lease, against which every write is checked.
         host, pid, user: of the process.
-        since: when it took the study, as a person reads it.
-        machine: of the process's numbers: two processes with the same one see each other.
-        started: when the process was started, in its machine's ticks; a number that is given again
-            is another process's.
+        since: when it acquired the lease, in readable form.
+        machine: scope of process ids: two processes with the same value can see each other.
+        started: start time of the process, in its machine's ticks, to detect reused process ids.
     """
 
     id: str
@@ -73,7 +72,7 @@ class Holder:
 
     @classmethod
     def me(cls) -> "Holder":
-        """This process, about to hold a study."""
+        """This process as a holder."""
         try:
             user = getpass.getuser()
         except (KeyError, OSError):  # a user without a name, as in a container
@@ -91,7 +90,7 @@ class Holder:
 
     @classmethod
     def read(cls, text: str | bytes) -> "Holder | None":
-        """The inverse of `text`; None for none, and for what cannot be read."""
+        """The inverse of `text`; None for none, and for invalid text."""
         try:
             values = json.loads(text)
             return cls(
@@ -102,13 +101,13 @@ class Holder:
 
     @property
     def text(self) -> str:
-        """As JSON."""
+        """The holder as JSON."""
         return json.dumps(asdict(self))
 
     @property
     def running(self) -> bool | None:
-        """Whether it runs on this machine, neither stopped nor gone; False where it is gone, None
-        where that cannot be seen.
+        """Whether it runs on this machine and is not stopped; False if it is gone, None if that
+        cannot be determined.
         """
         if not self.machine or self.machine != _machine():
             return None
@@ -123,14 +122,13 @@ class Holder:
 
 @dataclass(frozen=True)
 class Seen:
-    """A lease as it is found.
+    """The observed state of a lease.
 
     Attributes:
-        holder: None where it is free.
+        holder: None if it is free.
         beat: changes with every heartbeat.
-        age: seconds since the last heartbeat by the clock of where the lease is; None where that is
-            not known.
-        token: what a take-over compares with.
+        age: seconds since the last heartbeat, by the clock of the lease's store; None if unknown.
+        token: compared at a takeover.
     """
 
     holder: Holder | None
@@ -140,11 +138,11 @@ class Seen:
 
 
 class Lease(abc.ABC):
-    """The right to write; held from `acquire` to `release`, as long as heartbeats come through.
+    """The right to write; held from `acquire` to `release`, as long as heartbeats succeed.
 
     Args:
-        place: first words of an error: what is held.
-        say: told who is waited for and what was taken over.
+        place: start of an error message: the leased object.
+        say: receives messages about waiting and takeovers.
     """
 
     def __init__(self, place: str, say: Callable[[str], None]) -> None:
@@ -156,11 +154,11 @@ class Lease(abc.ABC):
         self._thread = threading.Thread(target=self._keep, daemon=True)
 
     def acquire(self) -> None:
-        """Take the lease: at once where it is free or its holder is gone, else after the holder's
-        heartbeat has been watched.
+        """Acquire the lease: immediately if it is free or its holder is gone, else after watching
+        the holder's heartbeat.
 
         Raises:
-            StudyError: the holder lives; it says who it is.
+            StudyError: the holder is alive; the message identifies it.
         """
         first: Seen | None = None
         until = time.monotonic() + self._seconds
@@ -185,14 +183,14 @@ class Lease(abc.ABC):
         self._thread.start()
 
     def require(self) -> None:
-        """Make sure, before a write, that the study is still ours; looks only where the last look
-        is old.
+        """Check before a write that the lease is still ours; only queries if the last check is
+        old.
 
         Raises:
             LostLease: it is not.
         """
         if not self._lost and _now() - self._confirmed > self._seconds / 2:
-            # where it cannot be reached, nothing can be written there either
+            # if it cannot be reached, nothing can be written there either
             with contextlib.suppress(Exception):
                 self.renew()
         if self._lost:
@@ -208,23 +206,23 @@ class Lease(abc.ABC):
                 self._lost = True
 
     def lost(self) -> LostLease:
-        """What to raise where the lease is another's; looks who that is."""
+        """The error to raise if another process has the lease, identifying it."""
         self._lost = True
         holder: Holder | None = None
         with contextlib.suppress(Exception):
             holder = self._look().holder
         rule = (
-            f"it was taken over by {holder or 'another process'}, as no heartbeat of this one "
-            f"came for {self._seconds:g} s"
+            f"it was taken over by {holder or 'another process'}, as this one sent no heartbeat "
+            f"for {self._seconds:g} s"
         )
         return LostLease(
             self._place,
             rule,
-            "This process has stopped without writing; what it reported before is saved",
+            "This process has stopped without writing; what it reported earlier is saved",
         )
 
     def release(self) -> None:
-        """Give the lease back."""
+        """Release the lease."""
         self._over.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -237,11 +235,11 @@ class Lease(abc.ABC):
 
     @abc.abstractmethod
     def _take(self, seen: Seen) -> bool:
-        """Take it, if it still is as seen."""
+        """Acquire it, if unchanged since observed."""
 
     @abc.abstractmethod
     def _beat(self) -> bool:
-        """A heartbeat; False where the lease is another's."""
+        """Send a heartbeat; False if another process has the lease."""
 
     @abc.abstractmethod
     def _give_back(self) -> None: ...
@@ -255,18 +253,18 @@ class Lease(abc.ABC):
         return first is not None and seen.beat == first.beat and time.monotonic() > until
 
     def _held(self, seen: Seen) -> StudyError:
-        heard = "" if seen.age is None else f", heard of {max(0, seen.age):.0f} s ago"
-        rule = f"one process at a time may write here, got a second one beside {seen.holder}{heard}"
+        heard = "" if seen.age is None else f", last heartbeat {max(0, seen.age):.0f} s ago"
+        rule = f"only one process may write here, got a second one besides {seen.holder}{heard}"
         hint = (
-            "Wait for it, stop it there, or use another name: study=<name> of a search, "
-            "name=<name> of a training; "
-            f"once it has died it is taken over, after {self._seconds:g} s without a heartbeat"
+            f"Wait for it, stop it there, or use another name: study=<name> for a search, "
+            f"name=<name> for a training; once it has died, its lock is taken over after "
+            f"{self._seconds:g} s without a heartbeat"
         )
         return StudyError(self._place, rule, hint)
 
     def _keep(self) -> None:
         while not self._over.wait(self._seconds / 6) and not self._lost:
-            with contextlib.suppress(Exception):  # a storage may be away for a while
+            with contextlib.suppress(Exception):  # a storage may be temporarily unreachable
                 self.renew()
 
 
@@ -275,7 +273,7 @@ def _now() -> float:
 
 
 def _machine() -> str:
-    # Two containers of one machine have its boot in common, and neither sees the other's processes.
+    # Two containers of one machine share its boot id, but cannot see each other's processes.
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(
             encoding="utf-8"
@@ -285,7 +283,7 @@ def _machine() -> str:
 
 
 def _stat(pid: int) -> tuple[str, str]:
-    """State and start of a process; ("X", "") where it is gone."""
+    """State and start time of a process; ("X", "") if it is gone."""
     try:
         fields = (
             Path(f"/proc/{pid}/stat")

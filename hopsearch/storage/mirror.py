@@ -1,5 +1,5 @@
-"""A folder's copy in a storage that outlives the machine: ``s3://bucket/path``, ``gs://…``, or a
-path that all machines share.
+"""Keeps a folder's copy in a storage that outlives the machine: ``s3://bucket/path``, ``gs://…``,
+or a path that all machines share.
 """
 
 import threading
@@ -20,18 +20,18 @@ from hopsearch.storage.lease import LostLease
 from hopsearch.storage.storage_lease import Fence, StorageLease, below
 
 _BLOCK = 1 << 22
-_SOON = 2.0  # seconds at most that a lost machine takes with it
+_SOON = 2.0  # most seconds of data that a lost machine costs
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a study or a training is: in a folder of this machine, and where the machine may be
-    lost, in a storage too.
+    """The location of a study or a training: a folder on this machine and, optionally, a copy in a
+    storage.
 
     Attributes:
         folder: on this machine.
-        remote: its copy, e.g. ``s3://bucket/path/name``; empty where there is none.
-        lease: the right to write to the copy, where this process has it; see `owned`.
+        remote: its copy, e.g. ``s3://bucket/path/name``; empty if there is none.
+        lease: the right to write to the copy, if this process has it; see `owned`.
     """
 
     folder: Path
@@ -40,10 +40,11 @@ class Place:
 
     @classmethod
     def of(cls, storage: str, name: str) -> "Place":
-        """From ``storage=`` and a name; beside a storage the folder is ``runs/<name>``.
+        """From ``storage=`` and a name; with a remote storage, the local folder is
+        ``runs/<name>``.
 
         Raises:
-            StudyError: the name is none; no name leads out of the storage.
+            StudyError: the name is invalid; names cannot lead out of the storage.
         """
         name = require_name(name)
         if "://" not in storage:
@@ -51,13 +52,13 @@ class Place:
         return cls(Path("runs") / name, below(storage, quote(name, safe="@+=,")))
 
     def below(self, *parts: str) -> str:
-        """The copy of something below the folder; empty where there is no copy."""
+        """The address of the copy of something below the folder; empty if there is no copy."""
         return below(self.remote, *parts) if self.remote else ""
 
     @contextmanager
     def owned(self, say: Callable[[str], None]) -> "Iterator[Place]":
-        """This place with the right to write to its copy, for as long as it is entered; without a
-        copy just this place.
+        """This place with the right to write to its copy, inside the context; without a copy, just
+        this place.
 
         Raises:
             StudyError: another process has it.
@@ -71,24 +72,24 @@ class Place:
 
     @property
     def fence(self) -> Fence | None:
-        """What each write to the copy is checked against."""
+        """The fence against which each write to the copy is checked."""
         return self.lease.fence if self.lease else None
 
     @property
     def guard(self) -> Callable[[], None] | None:
-        """To be called before each write to the folder's journal; raises where another process has
-        taken the copy over.
+        """To be called before each write to the folder's journal; raises if another process has
+        taken over the copy.
         """
         return self.lease.require if self.lease else None
 
     def push(self, *parts: str) -> None:
-        """Copy the files of a folder below, where there is a storage."""
+        """Copy the files of a subfolder, if there is a storage."""
         folder = self.folder.joinpath(*parts)
         if self.remote and folder.is_dir():
             Mirror(self.below(*parts), self.fence).push(folder)
 
     def push_tree(self, part: str) -> None:
-        """Copy a folder below and its folders."""
+        """Copy a subfolder recursively."""
         self.push(part)
         for folder in sorted((self.folder / part).glob("*/")):
             self.push(part, folder.name)
@@ -96,9 +97,7 @@ class Place:
     def journal(
         self, name: str = paths.JOURNAL.name
     ) -> "AbstractContextManager[JournalMirror | None]":
-        """Keeps the copy of a study's journal, where there is a storage, for as long as it is
-        entered.
-        """
+        """Keep the copy of a study's journal in sync inside the context, if there is a storage."""
         return (
             JournalMirror(self.folder / name, self.remote, self.fence)
             if self.remote
@@ -106,22 +105,22 @@ class Place:
         )
 
     def bring_journal(self, name: str = paths.JOURNAL.name) -> None:
-        """Bring a study's journal, to look at, where the storage's is further."""
+        """Fetch a study's journal for reading, if the storage's is newer."""
         if self.remote:
             bring_journal(self.folder / name, self.remote)
 
     def pull(self) -> None:
-        """Bring the copy's own files, where there is a storage."""
+        """Fetch the files directly in the copy, if there is a storage."""
         if self.remote:
             Mirror(self.remote).pull(self.folder)
 
 
 class Mirror:
-    """Keeps a local folder and its copy alike. One process at a time writes to a copy.
+    """Keeps a local folder and its copy in sync. Only one process may write to a copy.
 
     Args:
         uri: where the copy is.
-        fence: what each write is checked against, where the copy has an owner.
+        fence: checked before each write, if the copy has an owner.
 
     Raises:
         ResourceError: the storage cannot be reached or is of an unknown kind.
@@ -136,10 +135,11 @@ class Mirror:
         self._pushed: dict[str, tuple[int, int]] = {}
 
     def push(self, folder: Path) -> None:
-        """Copy what has changed since the last `push` or `pull`, then remove what is no longer
-        there.
+        """Copy what has changed since the last `push` or `pull`, then remove what no longer
+        exists.
 
-        New files come first: a process killed in between leaves more than needed, never less.
+        New files are written first: a process killed in between leaves more than needed, never
+        less.
         """
         here = {
             file.name: _stamp(file)
@@ -159,8 +159,8 @@ class Mirror:
         self._pushed = here
 
     def pull(self, folder: Path) -> None:
-        """Make the folder like the copy, which is the newer of the two wherever there is one: a
-        save ends with a `push`.
+        """Make the folder equal to the copy, which is always at least as new: a save ends with a
+        `push`.
         """
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -183,7 +183,7 @@ class Mirror:
             raise self._lost(error) from error
 
     def read(self, name: str) -> bytes | None:
-        """A file of the copy; None where there is none."""
+        """A file of the copy; None if there is none."""
         try:
             if name not in self._names():
                 return None
@@ -201,8 +201,8 @@ class Mirror:
             raise self._lost(error) from error
 
     def tree(self) -> dict[str, int]:
-        """Bytes of every file of the copy, its folders' too, by path below it; without what was cut
-        off while it was written.
+        """Sizes of all files of the copy, recursively, by relative path; without partially written
+        ones.
         """
         try:
             found = self._files.get_file_info(
@@ -220,15 +220,15 @@ class Mirror:
         ]
 
     def _copy_up(self, source: Path, target: str) -> None:
-        # Under another name first: an object store shows a file when it is whole, a shared disk as
-        # it grows.
+        # Under a temporary name first: an object store shows a file when it is complete, a shared
+        # disk while it grows.
         head, _, name = target.rpartition("/")
         scratch = f"{head}/.{name}.{uuid.uuid4().hex}"
         with source.open("rb") as file, self._files.open_output_stream(scratch) as out:
             while block := file.read(_BLOCK):
                 out.write(block)
         try:
-            self._require_ours()  # as late as can be: an upload may take minutes
+            self._require_ours()  # as late as possible: an upload may take minutes
         except HopsearchError:
             self._files.delete_file(scratch)
             raise
@@ -261,7 +261,7 @@ def _stamp(file: Path) -> tuple[int, int]:
 
 
 def bring_journal(journal: Path, uri: str) -> None:
-    """Bring a study's journal from its copy where that is further than the one here.
+    """Fetch a study's journal from its copy if that is newer than the local one.
 
     Raises:
         StudyError: the two have gone different ways.
@@ -273,10 +273,7 @@ def bring_journal(journal: Path, uri: str) -> None:
         (here[: here.rfind(b"\n") + 1], there[: there.rfind(b"\n") + 1]), key=len
     )
     if not longer.startswith(shorter):
-        rule = (
-            f"the study here and its copy in {uri} must be the same one, got two that went "
-            f"different ways"
-        )
+        rule = f"the study here and its copy in {uri} must share one history, got two that diverged"
         raise StudyError(str(journal), rule, "Remove or rename one of the two")
     if len(longer) > len(here):
         journal.parent.mkdir(parents=True, exist_ok=True)
@@ -285,13 +282,13 @@ def bring_journal(journal: Path, uri: str) -> None:
 
 
 class JournalMirror:
-    """Keeps a copy of a study's journal, a file that only grows, in a storage: soon after it has
-    grown, and at the end.
+    """Keeps a copy of a study's append-only journal in a storage: updated soon after each write,
+    and at the end.
 
     Args:
-        journal: the file; brought from the storage where it is further there, e.g. on a new head.
+        journal: the file; fetched from the storage if the copy is newer, e.g. on a new head.
         uri: the folder of the copy.
-        fence: what each write of the copy is checked against.
+        fence: checked before each write of the copy.
 
     Raises:
         StudyError: the two have gone different ways.
@@ -307,16 +304,16 @@ class JournalMirror:
 
     @property
     def copied(self) -> int:
-        """Bytes of the journal that the copy holds."""
+        """Bytes of the journal in the copy."""
         return max(0, self._size)
 
     def size_here(self) -> int:
-        """Bytes of the journal."""
+        """Bytes of the local journal."""
         return self._journal.stat().st_size if self._journal.exists() else 0
 
     def flush(self) -> None:
-        """Copy the journal as it is now, whatever was copied before: a line torn off at its end is
-        grown over by others.
+        """Copy the journal as it is now, whatever was copied before: an incomplete last line is
+        later overwritten.
 
         Raises:
             ResourceError: the storage cannot be reached.
@@ -330,7 +327,7 @@ class JournalMirror:
         self.close()
 
     def close(self) -> None:
-        """Copy what is left to copy.
+        """Copy the remainder.
 
         Raises:
             ResourceError: the storage cannot be reached.
@@ -343,9 +340,9 @@ class JournalMirror:
         while not self._over.wait(_SOON):
             try:
                 self._copy()
-            except ResourceError:  # a storage may be away for a while; `close` has the last word
+            except ResourceError:  # a storage may be temporarily unreachable; `close` reports it
                 continue
-            except LostLease:  # told by whoever writes next
+            except LostLease:  # reported at the next write
                 return
 
     def _copy(self, anew: bool = False) -> None:

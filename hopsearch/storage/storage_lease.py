@@ -1,10 +1,10 @@
-"""Who may write to a study's or a training's copy in a storage: a mark there, checked before every
+"""The lease on a study's or a training's copy in a storage: a marker file, checked before every
 write.
 
-Object stores know no locks, and not all of them conditional writes that every client can ask for.
-So a claim is written, and read again after a moment: of several at once the last one stays, and the
-others see it. Whoever holds it writes heartbeats to a file of its own, so that a process which was
-taken for dead and comes back can overwrite nothing of its successor's.
+Object stores have no locks, and not all support conditional writes from every client. So a claim is
+written, and read again after a moment: of several concurrent claims the last one wins, and the
+others see it. The holder writes heartbeats to a separate file, so that a process that was presumed
+dead and returns cannot overwrite its successor's.
 """
 
 import json
@@ -20,33 +20,33 @@ from hopsearch.core.errors import ResourceError
 from hopsearch.storage.lease import Holder, Lease, LostLease, Seen
 
 _MARK = ".owner.json"
-_SETTLE = 0.5  # seconds that another claim, made at the same time, has to become visible
+_SETTLE = 0.5  # seconds for a concurrent claim to become visible
 
 
 def below(uri: str, *parts: str) -> str:
-    """The address of something below another; what follows a question mark, e.g. a region, is of
-    the storage and stays last.
+    """Join an address and a relative path; a query after a question mark, e.g. a region, stays at
+    the end.
     """
     path, mark, query = uri.partition("?")
     return "/".join((path.rstrip("/"), *parts)) + mark + query
 
 
 class Fence(Settings):
-    """What a write to a copy is checked against.
+    """A check before each write to a copy.
 
     Attributes:
-        uri: the folder of the mark.
-        id: of the holding that may write.
+        uri: the folder of the marker.
+        id: of the lease that may write.
     """
 
     uri: str
     id: str
 
     def check(self) -> None:
-        """Raise where another process has taken the copy over.
+        """Raise if another process has taken over the copy.
 
         Raises:
-            LostLease: who has.
+            LostLease: another process has; the message identifies it.
             ResourceError: the storage cannot be reached.
         """
         holder = Marks(self.uri).holder()
@@ -55,12 +55,12 @@ class Fence(Settings):
             raise LostLease(
                 self.uri,
                 rule,
-                "This process has stopped without writing; what it saved before is kept",
+                "This process has stopped without writing; what it saved earlier is kept",
             )
 
 
 class Marks:
-    """The files in a storage that say who owns it, and who was heard of when.
+    """The files in a storage that record its owner and heartbeats.
 
     Args:
         uri: the folder.
@@ -77,24 +77,24 @@ class Marks:
             raise self._away(error) from error
 
     def holder(self) -> Holder | None:
-        """Who owns the folder; None for nobody."""
+        """The owner of the folder; None if there is none."""
         text = self.read(_MARK)
         return Holder.read(text) if text else None
 
     def claim(self, me: Holder) -> bool:
-        """Write a claim, and say whether it stayed."""
+        """Write a claim, and return whether it won."""
         self.write(_MARK, me.text)
         time.sleep(_SETTLE)
         found = self.holder()
         return found is not None and found.id == me.id
 
     def beat(self, me: Holder) -> None:
-        """Be heard of."""
+        """Write a heartbeat."""
         self.write(f".owner.{me.id}", json.dumps({"pid": me.pid, "beat": time.time()}))
 
     def heard(self, holder: Holder) -> tuple[str, float | None]:
-        """The newest heartbeat of a holder, and seconds since then by the storage's clock; None
-        where there was none.
+        """A holder's newest heartbeat, and seconds since then by the storage's clock; None if there
+        is none.
         """
         found = self.read(f".owner.{holder.id}")
         then = self._written(f".owner.{holder.id}")
@@ -105,7 +105,7 @@ class Marks:
         return (found or b"").decode(), None if now is None or then is None else now - then
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file, if it exists."""
         try:
             self._files.delete_file(f"{self._root}/{name}")
         except FileNotFoundError:
@@ -114,7 +114,7 @@ class Marks:
             raise self._away(error) from error
 
     def read(self, name: str) -> bytes | None:
-        """A file; None where there is none."""
+        """A file; None if there is none."""
         try:
             with self._files.open_input_stream(f"{self._root}/{name}") as file:
                 return bytes(file.read())
@@ -152,7 +152,7 @@ class StorageLease(Lease):
 
     Args:
         uri: the folder of the copy.
-        say: told who is waited for and what was taken over.
+        say: receives messages about waiting and takeovers.
 
     Raises:
         StudyError: another process owns it.

@@ -1,6 +1,4 @@
-"""What is known: the study over an Optuna storage, its samplers and pruners, its leaderboard and
-its picture in TensorBoard.
-"""
+"""The study: a search's records in an Optuna storage, with its samplers and stopping rules."""
 
 from hopsearch.study.persistence.stores import MEMORY, StudyLock
 from hopsearch.study.reader import StudyView

@@ -1,6 +1,6 @@
-"""The audit: every recorded decision is made again from the records, and must come out the same.
+"""The audit: recomputes every recorded decision from the records and compares.
 
-Decisions are pure functions of what was recorded before them, so whoever has the journal can check
+Decisions are pure functions of what was recorded before them, so anyone with the journal can verify
 the search.
 """
 
@@ -19,22 +19,22 @@ from hopsearch.study.stopping.rung_values import Evidence
 def audit(
     records: Mapping[int, TrialRecord], judgements: Sequence[Judgement], space: Space
 ) -> list[str]:
-    """Where recorded decisions and judgements differ from those that follow from the records.
+    """The differences between recorded and recomputed decisions and judgements.
 
     Args:
         records: every trial of a study by number.
-        judgements: what the study noted of its rungs, in order.
-        space: what was searched.
+        judgements: the study's recorded judgements of its rungs, in order.
+        space: the search space.
 
     Returns:
-        One line a difference; empty where there is none.
+        One line per difference; empty if there is none.
     """
     again = _Again(records, judgements, space)
     return again.differences()
 
 
 class _Again:
-    """The decisions of a study, made once more in their order."""
+    """The decisions of a study, recomputed in order."""
 
     def __init__(
         self, records: Mapping[int, TrialRecord], judgements: Sequence[Judgement], space: Space
@@ -43,18 +43,18 @@ class _Again:
         self._noted = judgements
         self._space = space
         self._rules: dict[str, Pruner] = {}
-        self._evidence: dict[str, Evidence] = {}  # each rule has its own
+        self._evidence: dict[str, Evidence] = {}  # one per rule
         made = {one.rule for record in records.values() for one in record.made}
         for name in made | {one.rule for one in judgements}:
             self._rules[name] = make_pruner(name, space.fidelity)
             self._evidence[name] = Evidence(self._rules[name].bracket)
         self._turn = 0  # of the next judgement
-        self._rule = ""  # the one that decided last
-        # judgements that follow from what is known, and are not noted yet
+        self._rule = ""  # the rule that decided last
+        # recomputed judgements that are not recorded yet
         self._due: list[Judgement] = []
 
     def differences(self) -> list[str]:
-        """One line each."""
+        """One line per difference."""
         lines: list[str] = []
         order = 0
         for record, made in in_order(self._records.values()):
@@ -67,16 +67,14 @@ class _Again:
             for evidence in self._evidence.values():
                 take_in(evidence, record, made, self._space.objectives)
         lines += self._judgements_until(None)
-        if self._rule:  # what follows from the newest decision may not have been noted yet
+        if self._rule:  # what follows from the newest decision may not have been recorded yet
             due = {known.epoch for known in self._due}
             missing = self._following(len(self._noted), order)
-            lines += [f"not noted: {one}" for one in missing if one.epoch in due]
+            lines += [f"not recorded: {one}" for one in missing if one.epoch in due]
         return lines
 
     def _judgements_until(self, order: int | None) -> list[str]:
-        """Differences of the judgements that were noted up to a decision; None: of all that are
-        left.
-        """
+        """Differences in the judgements recorded up to a decision; None: in all remaining ones."""
         lines: list[str] = []
         while self._turn < len(self._noted) and (
             order is None or self._noted[self._turn].order <= order
@@ -92,9 +90,7 @@ class _Again:
         return lines
 
     def _following(self, turn: int, order: int) -> list[Judgement]:
-        """The judgements that follow from what is known, after the first ``turn`` of those that
-        were noted.
-        """
+        """The recomputed judgements, after the first ``turn`` recorded ones."""
         return changes(
             self._noted[:turn], self._rules[self._rule], self._evidence[self._rule], order
         )

@@ -1,4 +1,4 @@
-"""How a study begins: its name, first points, and what it takes over."""
+"""Creates a study: its identity, first points, and trials inherited from another study."""
 
 from pathlib import Path
 
@@ -17,17 +17,17 @@ _DIRECTIONS = {1: StudyDirection.MAXIMIZE, -1: StudyDirection.MINIMIZE}
 def load_or_create(
     storage: BaseStorage, folder: Path, identity: Identity, inherited: list[FrozenTrial]
 ) -> optuna.Study:
-    """The study of that identity in a storage, begun if it is not there, or was not begun to the
-    end.
+    """Load the study of that identity, creating it if it does not exist or its creation was
+    interrupted.
 
     Args:
         storage: open for writing.
-        folder: first words of an error.
+        folder: start of an error message.
         identity: what the study is.
-        inherited: trials of another study, which a new one begins with.
+        inherited: trials of another study that a new one starts with.
 
     Raises:
-        StudyError: there is another study of that name, with the difference.
+        StudyError: a different study of that name exists; the message lists the differences.
     """
     study = load_study(storage, identity.name)
     if study is None:
@@ -38,7 +38,7 @@ def load_or_create(
             load_if_exists=True,
         )
     stored = study.user_attrs.get(IDENTITY)
-    if stored is None:  # new, or killed before it was named
+    if stored is None:  # new, or killed before its identity was written
         known = len(study.get_trials(deepcopy=False))
         for trial in inherited[known:]:
             study.add_trial(trial)

@@ -15,19 +15,19 @@ from hopsearch.study.reader import StudyView
 from hopsearch.study.record.trial import State
 
 LEAST = 10
-"""Trials below which nothing is said."""
-# Half of Optuna's trees, and shallow ones: of a thousand trials the same shares to a few
-# hundredths, in a tenth of the time.
+"""Minimum number of trials."""
+# Half of Optuna's trees, and shallow ones: for a thousand trials, the same shares within a few
+# hundredths in a tenth of the time.
 _FOREST = partial(FanovaImportanceEvaluator, n_trees=32, max_depth=8, seed=0)
 
 
 @dataclass(frozen=True)
 class Importance:
-    """Of one parameter.
+    """The importance of one parameter.
 
     Attributes:
         share: of the variance among the trials that have the parameter, 0 to 1.
-        trials: how many those are.
+        trials: the number of those trials.
     """
 
     share: float
@@ -35,12 +35,11 @@ class Importance:
 
 
 def importances(view: StudyView, epoch: int) -> dict[str, Importance]:
-    """By parameter, the most important first, for the best value up to ``epoch`` of all trials that
-    came there.
+    """Importances by parameter, most important first, for the best value up to ``epoch`` of all
+    trials that reached it.
 
-    Values after the same number of epochs can be compared; those of stopped and of finished trials
-    cannot. A conditional parameter is judged among the trials that have it, so shares of different
-    groups do not add up.
+    Values are only comparable after the same number of epochs. A conditional parameter is evaluated
+    among the trials that have it, so shares of different groups do not add up.
     """
     reached = [
         record.number

@@ -1,6 +1,4 @@
-"""A study to look at: its records, its best, and whether its decisions can be made again from its
-own journal.
-"""
+"""Reads a study: its records, its best trial, and the audit of its decisions."""
 
 import logging
 from collections.abc import Iterable
@@ -28,7 +26,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class StudyView:
-    """The study in ``folder``, for reading; it may be written to by another process meanwhile.
+    """The study in ``folder``, for reading; another process may write to it meanwhile.
 
     Args:
         folder: the study's folder.
@@ -38,7 +36,7 @@ class StudyView:
         folder: the study's folder.
         identity: what the study is.
         records: every trial by number, as of opening.
-        carriers: which of Optuna's trials holds which of them.
+        carriers: the mapping between Optuna's trials and these.
     """
 
     def __init__(self, folder: Path, study: optuna.Study, identity: Identity) -> None:
@@ -59,23 +57,23 @@ class StudyView:
             names = optuna.get_all_study_names(open_storage(folder, database, writer=False))
             raise StudyError(
                 f"database={database}",
-                f"must hold study {folder.name}, got none",
+                f"must contain study {folder.name}, got none",
                 choices(folder.name, names),
             )
         if view is None:
             raise StudyError(
-                str(folder), f"must hold a study, got an empty {JOURNAL}", studies_beside(folder)
+                str(folder), f"must contain a study, got an empty {JOURNAL}", studies_beside(folder)
             )
         return view
 
     @classmethod
     def find(cls, folder: Path, database: str | None = None) -> "StudyView | None":
-        """As `open`; None where no study has begun yet. Nothing is made, not even a file of a
-        database that is none yet.
+        """As `open`; None if no study exists yet. Creates nothing, not even the file of a new
+        database.
 
         Raises:
             StudyError: its storage cannot be read.
-            ConfigError: ``database`` is no address that can be.
+            ConfigError: ``database`` is not a valid address.
         """
         file = sqlite_file(database) if database else folder / JOURNAL
         if file and not file.exists():
@@ -94,7 +92,7 @@ class StudyView:
 
     @property
     def integrity(self) -> str:
-        """What can be said of the storage, in a sentence; see
+        """The integrity of the storage, in a sentence; see
         `hopsearch.study.persistence.stores.integrity`.
         """
         return integrity(self.optuna._storage)
@@ -111,17 +109,17 @@ class StudyView:
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        """What is searched for; the first is the metric of the epochs."""
+        """The objectives; the first is the metric reported every epoch."""
         return self.identity.space.objectives
 
     @property
     def objective(self) -> str:
-        """Name of the metric of the epochs that is searched for."""
+        """Name of the first objective, the metric reported every epoch."""
         return self.objectives[0].name
 
     @property
     def sign(self) -> int:
-        """1 where that metric is maximised, -1 where it is minimised."""
+        """1 if that metric is maximised, -1 if it is minimised."""
         return self.objectives[0].sign
 
     def counted(self) -> list[TrialRecord]:
@@ -135,15 +133,13 @@ class StudyView:
         ]
 
     def ranked(self) -> list[TrialRecord]:
-        """Trials with a value, best first; a failed trial has none. With several objectives front
+        """Trials with a value, best first; failed trials have none. With several objectives, front
         by front (see `fronts`).
         """
         return self.rank(self.counted())
 
     def rank(self, records: Iterable[TrialRecord]) -> list[TrialRecord]:
-        """Those of ``records`` that count and have a value, best first among themselves; see
-        `ranked`.
-        """
+        """The ``records`` that count and have a value, best first; see `ranked`."""
         valued = [
             record
             for record in records
@@ -159,8 +155,8 @@ class StudyView:
         ]
 
     def front(self, among: Iterable[TrialRecord] | None = None) -> list[TrialRecord]:
-        """The trials, or ``among`` some, that no other beats in all objectives, best first; of one
-        objective the best alone.
+        """The Pareto front of all trials, or of those in ``among``, best first; with one objective,
+        only the best trial.
         """
         ranked = self.ranked() if among is None else self.rank(among)
         if len(self.objectives) == 1 or not ranked:
@@ -186,7 +182,7 @@ class StudyView:
 
     @property
     def epochs(self) -> int:
-        """Epochs trained over all trials, those that were lost or failed included."""
+        """Epochs trained over all trials, including lost and failed ones."""
         return sum(
             record.epochs_trained
             for record in self.records.values()
@@ -195,14 +191,14 @@ class StudyView:
 
     @property
     def wasted_epochs(self) -> int:
-        """Those of them that are on no curve: lost with a worker, trained once more, or the one on
-        which a trial failed.
+        """Trained epochs that are on no curve: lost with a worker, repeated, or the one in which a
+        trial failed.
         """
         return sum(record.epochs_trained - record.epoch for record in self.records.values())
 
     @property
     def trained_seconds(self) -> float:
-        """Seconds that all trials trained, one after the other."""
+        """Training seconds summed over all trials."""
         return sum(record.seconds_trained for record in self.records.values())
 
     @property
@@ -216,23 +212,21 @@ class StudyView:
 
     @property
     def winner(self) -> dict[str, Any] | None:
-        """What is known of the finished winner: trial, validation and test accuracy, folder."""
+        """Facts about the finished winner: trial, validation and test accuracy, folder."""
         found: dict[str, Any] | None = self.optuna.user_attrs.get(WINNER)
         return found
 
     @property
     def kept(self) -> list[int] | None:
-        """Ended trials whose weights are kept, best first; None where that was never noted. Trials
-        that run have theirs.
+        """Ended trials whose weights are kept, best first; None if never recorded. Running trials
+        always keep theirs.
         """
         found: dict[str, Any] | None = self.optuna.user_attrs.get(CHECKPOINTS)
         return None if found is None else list(found["kept"])
 
     @property
     def dropped(self) -> list[int]:
-        """Trials whose weights were let go once they had ended, in order: they can only be trained
-        again.
-        """
+        """Ended trials whose weights were deleted, in order; they can only be retrained."""
         kept = self.kept
         if kept is None:
             return []
@@ -241,29 +235,27 @@ class StudyView:
 
     @property
     def judgements(self) -> list[Judgement]:
-        """What the search found out about its rungs, in order."""
+        """The search's judgements of its rungs, in order."""
         return read(self.optuna.user_attrs.get(JUDGEMENTS, ()))
 
     @property
     def seconds(self) -> float:
-        """Wall-clock seconds that searches of this study took, up to the last finished trial of
-        each.
-        """
+        """Wall-clock seconds of all runs of this study, each up to its last finished trial."""
         return float(self.optuna.user_attrs.get(SECONDS, 0.0))
 
     def audit(self) -> list[str]:
-        """Make every recorded decision again from the study's records, and tell where the two
-        differ; see `study.audit`.
+        """Recompute every recorded decision from the study's records and report differences; see
+        `study.audit`.
 
         Returns:
-            One line a difference; empty where all decisions follow from the records.
+            One line per difference; empty if all decisions follow from the records.
         """
         return audit(self.records, self.judgements, self.identity.space)
 
 
 def load_study(storage: BaseStorage, name: str) -> optuna.Study | None:
-    """The study of that name in a storage; of a journal its only one, whatever its folder is
-    called; None for none yet.
+    """The study of that name in a storage; for a journal its only study, whatever its folder is
+    called; None if there is none yet.
     """
     names = optuna.get_all_study_names(storage)
     if name not in names and (len(names) != 1 or not isinstance(storage, JournalStorage)):

@@ -1,9 +1,8 @@
-"""What a study learned when: its reports in the order in which they came, with the epochs and the
-time that had gone by.
+"""Reports in order of arrival, with the epochs and the time elapsed.
 
-The journal has the order, line by line, for studies of any age; it has times where trials begin and
-end, and between these the reports are spread by their training time. In another storage the order
-is made from the decisions and the trials' own pace.
+The journal records the order for studies of any version; it has timestamps at the start and end of
+trials, and reports in between are interpolated by their training time. For other storages the order
+is estimated from the decisions and the trials' speed.
 """
 
 import itertools
@@ -22,15 +21,15 @@ from hopsearch.study.stopping.decisions import in_order
 
 @dataclass(frozen=True)
 class Report:
-    """An epoch's value, when it came.
+    """A reported value, with the time of its arrival.
 
     Attributes:
         number: the trial.
         epoch: its epoch.
-        value: the objective there.
-        epochs: trained until then by all trials, this one included.
-        seconds: of search until then, from the first trial's beginning, without the time between
-            two runs of the search.
+        value: the objective at that epoch.
+        epochs: trained until then by all trials, including this one.
+        seconds: of search until then, from the start of the first trial, without pauses between
+            runs.
     """
 
     number: int
@@ -41,7 +40,7 @@ class Report:
 
 
 def chronicle(view: StudyView) -> list[Report]:
-    """All reports of the study's own trials, in the order in which they came."""
+    """All reports of the study's own trials, in order of arrival."""
     records = {
         number: record for number, record in view.records.items() if record.state != State.INHERITED
     }
@@ -56,7 +55,7 @@ def chronicle(view: StudyView) -> list[Report]:
 
 @dataclass(frozen=True)
 class _Line:
-    """A line of the journal that tells of an epoch or of a time."""
+    """A line of the journal with an epoch or a timestamp."""
 
     number: int
     epoch: int = 0
@@ -89,7 +88,7 @@ def _of_journal(
 
 
 def _lines(entries: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, _Line]]:
-    """Lines with the process that wrote them."""
+    """The lines, with the process that wrote each."""
     spent: dict[int, float] = {}
     told: dict[int, float] = {}
     ours: list[int] = []  # by Optuna's number; see `carriers`
@@ -116,8 +115,8 @@ def _lines(entries: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, _Line]]:
 
 
 def _times(lines: Sequence[_Line]) -> list[float]:
-    """Seconds of each line of one run, from its first: between two that have a time by the training
-    that was reported there.
+    """Seconds of each line of one run since its first; lines without a timestamp are interpolated
+    by the reported training time.
     """
     trained = list(itertools.accumulate(line.trained for line in lines))
     known = [(turn, line.time) for turn, line in enumerate(lines) if line.time is not None]
@@ -136,8 +135,8 @@ def _times(lines: Sequence[_Line]) -> list[float]:
 
 
 def _of_records(records: Iterable[TrialRecord]) -> list[tuple[int, int, float]]:
-    """By the trials' beginnings, the order of the decisions, and each trial's mean time an
-    epoch.
+    """Estimated from the trials' start times, the order of decisions, and each trial's mean time
+    per epoch.
     """
     records = [record for record in records if record.curve]
     stand = {record.number: (0, record.started) for record in records}

@@ -1,4 +1,4 @@
-"""What a study can learn from another one that was searched before it."""
+"""Warm start: what a study can learn from an earlier one."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,35 +17,34 @@ from hopsearch.study.sampling.samplers import LEARNING, SAMPLERS, distribution
 
 
 class WarmStart:
-    """Another study's trials, as far as they say anything about ``space``.
+    """Another study's trials, as far as they are informative about ``space``.
 
-    A trial is taken over with the parameters that both spaces have, where its value is inside the
-    new range, and with its curve: so its fidelity stays marked, and a sampler sees it with what it
-    is expected to have, as one of the new study (`SamplerView`). It is no trial of that study: it
-    is not counted, not ranked, and does not keep its configuration from being trained.
+    A trial is inherited with the parameters common to both spaces, if its values are inside the new
+    ranges, and with its curve: its fidelity stays visible, and samplers see its expected final
+    value, as for trials of the new study (`SamplerView`). It is not a trial of the new study: it is
+    neither counted nor ranked, and its configuration may be trained again.
 
     Args:
         view: the other study.
         space: the new study's.
 
     Attributes:
-        shared: names of the parameters that are taken over.
-        missing: those of the new space that the other study did not search, and says nothing about.
-        dropped: those that only the other study searched: its trials are taken over whatever their
-            values of these were.
+        shared: names of the inherited parameters.
+        missing: parameters of the new space that the other study did not search.
+        dropped: parameters that only the other study searched; their values are ignored.
 
     Raises:
-        StudyError: no parameter is shared, or the two were not searched for the same.
+        StudyError: no parameter is shared, or the objectives differ.
     """
 
     def __init__(self, view: StudyView, space: Space) -> None:
         theirs, place = view.identity.space, f"warm_start={view.identity.name}"
         if theirs.objectives != space.objectives:
             rule = (
-                f"must be searched for {space.objective} ({space.direction}), got "
+                f"must have the objective {space.objective} ({space.direction}), got "
                 f"{theirs.objective} ({theirs.direction})"
             )
-            raise StudyError(place, rule, "Give another study, or leave it out")
+            raise StudyError(place, rule, "Choose another study, or leave it out")
         self.shared = [name for name in space.parameters if name in theirs.parameters]
         self.missing = [name for name in space.parameters if name not in theirs.parameters]
         self.dropped = [name for name in theirs.parameters if name not in space.parameters]
@@ -54,7 +53,7 @@ class WarmStart:
             raise StudyError(
                 place,
                 f"must share a parameter with {ours}, got {others}",
-                "Give a study of a like space",
+                "Choose a study of a similar space",
             )
         self._view, self._space = view, space
 
@@ -75,16 +74,16 @@ class WarmStart:
         ]
         parts = {
             "shared": self.shared,
-            "left out where it is outside the range here": [
+            "ignored outside the range here": [
                 f"{name} ({count})" for name, count in self._outside().items()
             ],
-            "new here, so unknown": [
+            "new here, unknown there": [
                 f"{name} ({_fixed(theirs, name)} there)" for name in self.missing
             ],
-            "not searched here, so taken for the same whatever it was": [
+            "not searched here, treated as equal": [
                 f"{x} ({_fixed(ours, x)} here)" for x in self.dropped
             ],
-            "fixed otherwise there": [
+            "fixed differently there": [
                 f"{name} ({_fixed(theirs, name)} there, {_fixed(ours, name)} here)"
                 for name in other
             ],
@@ -110,7 +109,7 @@ class WarmStart:
         ]
 
     def _outside(self) -> dict[str, str]:
-        """Of how many trials a parameter's value cannot be taken over, by name, in words."""
+        """By parameter, the number of trials whose value cannot be inherited, in words."""
         parameters, params = self._space.parameters, [record.params for record in self._valued()]
         counts = {
             name: sum(name in each and not parameters[name].contains(each[name]) for each in params)
@@ -169,18 +168,19 @@ def learn_from(
     begun: StudyView | None,
     say: Callable[[str], None],
 ) -> WarmStart | None:
-    """The study to learn from, unless this one has begun: what a study begins with is part of it.
+    """The study to learn from, unless this one exists already: inherited trials are part of a study
+    from its creation.
 
     Args:
         other: its name, ``warm_start=``.
-        storage: where it lies.
+        storage: where it is stored.
         sampler: of the new study.
         space: of the new study.
-        begun: the new study, if it is there already.
-        say: told what becomes of it.
+        begun: the new study, if it exists already.
+        say: receives a message about the outcome.
 
     Raises:
-        UserError: the sampler learns from no other study, or there is no such study.
+        UserError: the sampler cannot learn from another study, or there is no such study.
     """
     if begun:
         inherited = [one for one in begun.records.values() if one.state == State.INHERITED]
@@ -191,12 +191,12 @@ def learn_from(
                 f"warm start: {known} trials of study {other} were copied when study {name} started"
             )
         else:
-            why = f"study {name} already exists; a new study=<name> would learn from it"
+            why = f"study {name} already exists; start a new study=<name> to learn from it"
             say(f"warm_start={other} ignored: {why}")
         return None
     if sampler in SAMPLERS and sampler not in LEARNING:
-        rule = f"the sampler must be one that learns from another study, got {sampler}"
-        hint = f"Take sampler={' or '.join(LEARNING)}, or leave warm_start={other} out"
+        rule = f"the sampler must support learning from another study, got {sampler}"
+        hint = f"Use sampler={' or '.join(LEARNING)}, or leave warm_start={other} out"
         raise ConfigError("warm_start", rule, hint)
     place = Place.of(storage, other)
     place.bring_journal()

@@ -1,6 +1,4 @@
-"""How a winner was chosen among trials that do not differ by more than chance, for the study's
-notes and in words.
-"""
+"""The choice of a winner among tied trials, as data for the study and in words."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -18,17 +16,17 @@ Values = Sequence[float | None]
 def elect(
     view: StudyView, tied: Sequence[TrialRecord], values: Mapping[int, Values]
 ) -> dict[str, Any]:
-    """Choose the winner, and say how, as plain JSON for the study's notes.
+    """Choose the winner, and describe how, as plain JSON for the study.
 
     Args:
         view: the study.
-        tied: trials that do not differ by more than chance, best first.
-        values: of each candidate's trainings with fresh seeds; None of one that failed. Empty where
-            nothing was trained again.
+        tied: trials that do not differ significantly, best first.
+        values: of each candidate's retrainings with fresh seeds; None for one that failed. Empty if
+            nothing was retrained.
 
     Returns:
         ``chosen``; ``first``, the trial that was ahead in the search; ``tied``; ``values``;
-        ``metric`` and the ``images`` that it was measured on (None where it is no accuracy).
+        ``metric`` and the ``images`` it was measured on (None if not an accuracy).
     """
     first = tied[0].number
     chosen = (
@@ -49,7 +47,7 @@ def elect(
 
 
 def election_words(election: Mapping[str, Any] | None) -> str:
-    """How the winner was chosen, in sentences; empty where one trial was clearly ahead, or of an
+    """How the winner was chosen, in sentences; empty if one trial was clearly ahead, or for an
     older study.
     """
     if not election:
@@ -61,9 +59,9 @@ def election_words(election: Mapping[str, Any] | None) -> str:
     if not election["values"]:
         return _tie_words(first, others, election) if others else ""
     why = (
-        "did not differ by more than chance"
+        "did not differ significantly"
         if election["images"]
-        else "were best; the metric has no test of chance"
+        else "were best; the metric has no significance test"
     )
     repeats = len(next(iter(election["values"].values())))
     lines = [f"trial {number} {_spread(known)}" for number, known in _best_first(election)]
@@ -74,7 +72,7 @@ def election_words(election: Mapping[str, Any] | None) -> str:
     if len(election["tied"]) > len(election["values"]):
         text += (
             f" {len(election['tied']) - len(election['values'])} more trials tie and were not "
-            f"(finish.candidates)."
+            f"retrained (finish.candidates)."
         )
     changed = f"changed from trial {first} to" if election["chosen"] != first else "stayed"
     text += f" The choice {changed} trial {election['chosen']}."
@@ -82,9 +80,7 @@ def election_words(election: Mapping[str, Any] | None) -> str:
 
 
 def finishing_cost(view: StudyView) -> dict[str, float]:
-    """Epochs and seconds of training that were spent after the search: on repeats and on the
-    winner.
-    """
+    """Epochs and seconds of training after the search: for repeats and for the winner."""
     spent = list(view.optuna.user_attrs.get(REPEATS, {}).values())
     winner = view.winner or {}
     return {
@@ -99,13 +95,13 @@ def _tie_words(first: int, others: list[int], election: Mapping[str, Any]) -> st
     return (
         f"Trial {first} is ahead of {many} by no more than chance ({election['metric']}, "
         f"{election['images']:g} images). "
-        "finish.repeats=3 trains the best of them again with fresh seeds and takes the best mean."
+        "finish.repeats=3 retrains the best of them with fresh seeds and picks the best mean."
     )
 
 
 def _single_words(election: Mapping[str, Any], repeats: int) -> str:
-    # How much a choice after one training each is worth: which candidate would have been chosen by
-    # each round alone.
+    # How reliable a choice after one training is: which candidate each single round would have
+    # chosen.
     rounds = [
         min(
             election["values"],
@@ -114,11 +110,14 @@ def _single_words(election: Mapping[str, Any], repeats: int) -> str:
         for at in range(repeats)
     ]
     other = sum(int(number) != election["chosen"] for number in rounds)
-    return f"One training each would have chosen another trial in {other} of {repeats} rounds."
+    return (
+        f"With one training each, another trial would have been chosen in {other} of {repeats} "
+        f"rounds."
+    )
 
 
 def _standing(values: Values, sign: int) -> tuple[int, float]:
-    # A configuration that fails with another seed stands behind all that do not.
+    # A configuration that fails with another seed ranks below all that do not.
     known = [value for value in values if value is not None]
     return len(values) - len(known), -sign * statistics.fmean(known) if known else 0.0
 

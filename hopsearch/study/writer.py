@@ -1,4 +1,4 @@
-"""The study, for the one process that writes it: ask, report, tell, and go on after any
+"""Writes a study, from its single writer process: ask, report, finish, and resume after any
 interruption.
 """
 
@@ -31,24 +31,23 @@ _LOG = logging.getLogger(__name__)
 
 
 class Study(Writer):
-    """The one truth about a search, durable after every call. Use it as a context manager: it holds
+    """The single source of truth of a search, durable after every call. A context manager: it holds
     the study's lock.
 
     Args:
-        folder: the study's folder, made if it is not there.
+        folder: the study's folder, created if it does not exist.
         identity: what the study is; an existing one must be the same.
-        sampler, pruner: by name; a study may go on with others.
+        sampler, pruner: by name; a resumed study may use others.
         database: an Optuna storage URL instead of the journal in ``folder``.
-        prior: beliefs about good values; a study may go on with others.
-        warm_start: another study to learn from; looked at when the study begins, and kept in it.
-        guard: called before every write to the journal; raises where this process may write no
-            more.
-        say: told of a holder that is waited for, or was taken over from, and of what opening the
-            study finds out about its rungs.
+        prior: prior beliefs about good values; a resumed study may use others.
+        warm_start: another study to learn from; read when this one is created, and stored in it.
+        guard: called before every write to the journal; raises if this process may no longer write.
+        say: receives messages: about waiting for or taking over a lock, and about judgements of
+            rungs made on opening.
 
     Raises:
-        StudyError: unwritable, open elsewhere, or another study than the one asked for (with the
-            difference).
+        StudyError: unwritable, open elsewhere, or a different study (the message lists the
+            differences).
         ConfigError: unknown sampler or pruner.
     """
 
@@ -66,7 +65,7 @@ class Study(Writer):
     ) -> None:
         (prior or Prior()).check(identity.space)
         self._pruner = make_pruner(pruner, identity.space.fidelity)
-        # an unknown name is refused before anything is written
+        # an unknown name is rejected before anything is written
         make_sampler(sampler, identity.space, identity.seed, 0)
         self._lock = StudyLock(folder)
         self._lease: DatabaseLease | None = None
@@ -88,8 +87,8 @@ class Study(Writer):
                 self._made = made.order + 1
             self._judgements = super().judgements
             known = len(self._judgements)
-            # another rule may have been at work, or a process that was killed before it had noted
-            # that
+            # another rule may have been used before, or the process was killed before recording
+            # this
             self._judge()
             for judgement in self._judgements[known:]:
                 say(judgement.words(identity.space.fidelity.rungs))
@@ -104,7 +103,7 @@ class Study(Writer):
         self.close()
 
     def close(self) -> None:
-        """Give up the right to write."""
+        """Release the lock."""
         if self._lease:
             self._lease.release()
         self._lock.release()
@@ -116,27 +115,27 @@ class Study(Writer):
 
     @property
     def judgements(self) -> list[Judgement]:
-        """As in `StudyView`, without a look at the storage."""
+        """As in `StudyView`, without reading the storage."""
         return self._judgements
 
     def next(
         self, admit: Admit, trials: int, reach: int | None = None, pace: float = 0.0
     ) -> TrialRecord | None:
-        """What a free worker is to train: a paused trial that is promoted, else a new one while
-        there are fewer than ``trials``.
+        """The next trial for a free worker: a promoted paused trial, or a new one while there are
+        fewer than ``trials``.
 
         Args:
             admit: computes a configuration's cost and says whether the constraints hold.
             trials: of the study in all.
-            reach: epochs that the worker can still train before a budget is spent, where that is
-                known. With few left the trial that is ahead at the rungs trains to full epochs if
-                it waits, see `finalists`.
-            pace: seconds of an epoch that this was reckoned with; a trial that is too slow to get
-                there is not sent on. 0 where epochs themselves are counted.
+            reach: epochs that the worker can still train before a budget ends, if known. With few
+                left, a paused trial that is ahead at the rungs trains to full epochs, see
+                `finalists`.
+            pace: the seconds per epoch assumed by ``reach``; a trial too slow to finish is not
+                continued. 0 if epochs themselves are counted.
 
         Returns:
-            None where there is nothing to train now. Trials that run may bring more; if there are
-            none, the search is over, and those that still wait can be ended with `retire`.
+            None if there is nothing to train now. Running trials may lead to more work; if none are
+            running, the search is over, and paused trials can be ended with `retire`.
 
         Raises:
             StudyError: no configuration of the space meets the constraints.
@@ -150,7 +149,7 @@ class Study(Writer):
         return record or self.promote(over=self._settled())
 
     def ask(self, admit: Admit) -> TrialRecord | None:
-        """A new trial to train, or None where no configuration is left that is new and admitted.
+        """A new trial to train, or None if no new admissible configuration is left.
 
         Args:
             admit: computes a configuration's cost and says whether the constraints hold.
@@ -164,10 +163,10 @@ class Study(Writer):
         return record
 
     def promote(self, over: bool) -> TrialRecord | None:
-        """The paused trial that the rule lets go on, if there is one.
+        """The paused trial that the rule promotes, if any.
 
         Args:
-            over: no new trial will come, and none that runs will be looked at again.
+            over: no new trial will start, and no running one will report again.
         """
         return self._go_on(self._pruner.promotion(self._evidence, over), over)
 
@@ -195,7 +194,9 @@ class Study(Writer):
         return record
 
     def retire(self) -> list[TrialRecord]:
-        """End the trials that wait and will not be promoted; the search is over. Returns them."""
+        """End the paused trials that will not be promoted, after the search is over. Returns
+        them.
+        """
         waiting = self.waiting()
         for record in waiting:
             self._note_promotion(
@@ -206,11 +207,11 @@ class Study(Writer):
         return waiting
 
     def resume(self, admit: Admit) -> list[TrialRecord]:
-        """Trials that were running when the study was last left, in order; what was begun but not
-        decided is decided first.
+        """Trials that were running when the study was last closed, in order; pending decisions are
+        made first.
 
         Args:
-            admit: as in `ask`, for a trial whose proposal was cut off.
+            admit: as in `ask`, for a trial whose proposal was interrupted.
         """
         for record in list(self.records.values()):
             if self._proposals.cut_off(record):
@@ -232,10 +233,9 @@ class Study(Writer):
         metrics: Mapping[str, float] | None = None,
         peak: Mapping[str, float] | None = None,
     ) -> TrialRecord:
-        """Take in a trial's objective after an epoch, decide, and end the trial where that is due.
+        """Record a trial's objective after an epoch, decide, and end the trial if due.
 
-        An epoch that is known already is passed over, so a worker may repeat itself after a
-        restart.
+        A known epoch is ignored, so a worker may repeat reports after a restart.
 
         Args:
             number: the trial.
@@ -244,11 +244,11 @@ class Study(Writer):
             seconds: training time of the trial so far.
             checkpoint: path of the checkpoint that holds this epoch, relative to the study's
                 folder.
-            metrics: what else is known of this epoch; the study keeps the newest epoch's.
-            peak: the same; the study keeps the best epoch's.
+            metrics: other metrics of this epoch; the study keeps those of the newest epoch.
+            peak: the same; the study keeps those of the best epoch.
 
         Returns:
-            The record; its state says whether to go on.
+            The record; its state tells whether to continue.
         """
         record = self.records[number]
         if record.state != State.RUNNING or epoch <= record.epoch:
@@ -292,14 +292,14 @@ class Study(Writer):
     def fail(
         self, number: int, reason: str, learn: bool = True, epochs: int = 0, seconds: float = 0.0
     ) -> TrialRecord:
-        """End a trial that cannot go on: diverged, out of memory, an error. It frees its places in
-        the rungs.
+        """End a trial that cannot continue: diverged, out of memory, an error. Its places in the
+        rungs are freed.
 
         Args:
             number: the trial.
             reason: why, in words.
             learn: whether the configuration is to blame: the sampler then takes it for the worst.
-            epochs: trained or begun since the last report; they count in every budget.
+            epochs: trained or started since the last report; they count in every budget.
             seconds: what these took.
         """
         record, made = (
@@ -325,7 +325,7 @@ class Study(Writer):
         epochs: int = 0,
         seconds: float = 0.0,
     ) -> TrialRecord:
-        """End a trial that breaks a limit which can be measured only where it trains; the sampler
+        """End a trial that violates a limit which can only be measured where it trains; the sampler
         learns from it.
 
         Args:
@@ -335,15 +335,15 @@ class Study(Writer):
             excess: by how much, relative.
             epochs, seconds: as of `fail`.
         """
-        self._id(number)  # one that was closed is carried on first
+        self._id(number)  # a closed one is reopened first
         self._proposals.learn(number, name, excess)
         self._set(number, BROKEN, excess)
         self.records[number].broken = excess
         return self.fail(number, reason, epochs=epochs, seconds=seconds)
 
     def _settle(self, record: TrialRecord) -> None:
-        # Also run after a restart: a trial may have been left between its report and the decision
-        # on it.
+        # Also runs after a restart: the process may have ended between a report and the decision on
+        # it.
         epoch = record.epoch
         if epoch in record.promotions and record.promotions[epoch].retired:
             self._end(record, State.PRUNED)
@@ -387,7 +387,7 @@ class Study(Writer):
 
 
 def _short(metrics: Mapping[str, float] | None) -> dict[str, float]:
-    # To five digits: the journal is read as a whole, and often.
+    # Five digits: the journal is read completely, and often.
     return {
         name: float(f"{known:.5g}")
         for name, known in (metrics or {}).items()

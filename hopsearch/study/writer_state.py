@@ -1,5 +1,5 @@
-"""What a study's one writer keeps as reports come, so that no question needs a look at all trials,
-and how it writes.
+"""The writer's running totals, so that no query needs to scan all trials, and its write
+operations.
 """
 
 import time
@@ -19,7 +19,7 @@ from hopsearch.study.stopping.leaders import Leaders
 
 
 class Writer(StudyView):
-    """A study that this process alone writes to: its facts, its totals, and the ends of its trials.
+    """A study written only by this process: its facts, its totals, and the ends of its trials.
 
     Args:
         folder, study, identity: as of `StudyView`; ``study`` is open for writing.
@@ -75,16 +75,16 @@ class Writer(StudyView):
         return [self.records[number] for number in sorted(self._open[State.PAUSED])]
 
     def measure(self, number: int, facts: dict[str, float]) -> None:
-        """Note what a trial's own worker measured of its model, e.g. ``latency``; it is part of the
-        trial's cost from then on.
+        """Record a cost that a trial's worker measured, e.g. ``latency``; it is part of the trial's
+        cost from then on.
         """
         record = self.records[number]
         self._set(number, MEASURED, facts)
         record.cost |= facts
 
     def lose(self, number: int, epochs: int = 0, seconds: float = 0.0, begun: int = 0) -> int:
-        """Note that a trial's worker was lost; the trial stays running. Returns how often that has
-        happened to it.
+        """Record that a trial's worker was lost; the trial stays running. Returns how often that
+        has happened to it.
 
         Args:
             number: the trial.
@@ -95,14 +95,13 @@ class Writer(StudyView):
         return self.records[number].losses
 
     def waste(self, number: int, epochs: int, seconds: float, begun: int = 0) -> None:
-        """Note what was trained for a trial and is not in its curve: lost with a worker, or trained
-        once more.
+        """Record training that is not on a trial's curve: lost with a worker, or repeated.
 
         Args:
             number: the trial.
-            epochs: how many; they count in every budget.
-            seconds: what these took.
-            begun: how often its next epoch was begun so far.
+            epochs: how many; they count in all budgets.
+            seconds: their training time.
+            begun: how often its next epoch was started so far.
         """
         record = self.records[number]
         record.lost_epochs += epochs
@@ -117,28 +116,28 @@ class Writer(StudyView):
         self._book(epochs, seconds)
 
     def note(self, key: str, value: Any) -> None:
-        """Keep a fact about the whole study: its winner, the seconds it took."""
+        """Store a fact about the whole study: its winner, the seconds it took."""
         self.optuna.set_user_attr(key, value)
 
     def keep(self, numbers: Sequence[int], rule: Mapping[str, Any]) -> None:
-        """Note of which ended trials the weights are kept, best first, and by which rule; any
-        other's may go from then on.
+        """Record for which ended trials the weights are kept, best first, and by which rule; others
+        may be deleted from then on.
         """
         self.note(CHECKPOINTS, {"kept": list(numbers), **rule})
 
     def conclude(self, why: str) -> Iterator[TrialRecord]:
-        """The search has ended before its trials: those that run or wait are open from now on,
-        until the study is opened again.
+        """End the search before its trials: running and paused ones stay open until the study is
+        resumed.
 
-        To Optuna they are complete, with their best values so far, so that whoever reads its
-        storage sees these. Whoever has no time for all may stop in between: the others stay as they
-        are, and go on like the open ones.
+        In Optuna they are marked complete, with their best values so far, so that other readers of
+        the storage see them. The generator may be stopped early: the remaining trials stay running,
+        and resume like the open ones.
 
         Args:
-            why: what ended it, in words.
+            why: what ended the search, in words.
 
         Yields:
-            Each trial, once it is open.
+            Each trial, once closed.
         """
         left = [
             record for record in self.counted() if record.state in (State.RUNNING, State.PAUSED)
@@ -150,11 +149,11 @@ class Writer(StudyView):
                 yield record
 
     def _close(self, record: TrialRecord, why: str) -> bool:
-        # By what is stored: a search that was interrupted in the middle of a write may know less.
+        # Based on what is stored: after an interrupted write, memory may lag behind.
         theirs = self.carriers.theirs(record.number)
         trial = self._storage.get_trial(self._stored(record.number))
         if trial.state.is_finished() or {FAILURE, BROKEN} & trial.user_attrs.keys():
-            return False  # its end has begun; it is finished when the study is opened again
+            return False  # its end has started, and is completed when the study is next opened
         stored = from_optuna(trial, record.number)
         self._set(record.number, OPEN, mark_of(stored, why))
         known = stored.curve and all(
@@ -187,7 +186,7 @@ class Writer(StudyView):
         }[state]
         values = None
         if record.broken:
-            told = TrialState.PRUNED  # of a failed one no sampler learns anything
+            told = TrialState.PRUNED  # samplers ignore failed ones
         if state == State.COMPLETE:
             values = self._told(record)
         self._id(record.number)  # one that was closed is carried on first
@@ -208,9 +207,7 @@ class Writer(StudyView):
             (numbers.add if one == state else numbers.discard)(record.number)
 
     def _id(self, number: int) -> int:
-        """Optuna's identifier of a trial that is to be written to; one that was closed gets a new
-        carrier.
-        """
+        """Optuna's id of a trial to write to; a closed one gets a new carrier."""
         if number in self._closed:
             old = self._storage.get_trial(self._stored(number))
             new = self._storage.create_new_trial(

@@ -1,4 +1,4 @@
-"""Whose mistake it is: an error about a trial's settings names the place where the setting was
+"""Locates errors: an error about a trial's settings names the place where the setting was
 written.
 """
 
@@ -18,8 +18,8 @@ Opens = Callable[[str, Any, dict[str, Any], str], T]
 
 
 def names_its_place(opens: Opens[T]) -> Opens[T]:
-    """For functions that make trials of a space, given values and a recipe: errors about a setting
-    name where it was written.
+    """Decorator for functions that build trials from a space, given values and a recipe: errors
+    about a setting name where it was written.
 
     That is the command line for a given value, file and line for one of the space.
     """
@@ -27,7 +27,7 @@ def names_its_place(opens: Opens[T]) -> Opens[T]:
     @functools.wraps(opens)
     def wrapped(name: str, facts: Any, fixed: dict[str, Any], recipe_name: str) -> T:
         given = dict(fixed)
-        if "train.epochs" in given:  # they decide the rungs, before any trial is made
+        if "train.epochs" in given:  # it determines the rungs, before any trial is built
             parse(TrainConfig, {"epochs": given["train.epochs"]}, "command line", below="train.")
         try:
             return opens(name, facts, fixed, recipe_name)
@@ -38,7 +38,7 @@ def names_its_place(opens: Opens[T]) -> Opens[T]:
 
 
 def on_command_line(error: ConfigError, given: Mapping[str, Any]) -> UserError:
-    """The error, with the command line as its place where it is about one of the given values."""
+    """The error, with the command line as its place if it is about one of the given values."""
     return _placed(error, given, "", None)
 
 
@@ -61,7 +61,7 @@ def _placed(error: ConfigError, given: Mapping[str, Any], source: str, facts: An
                     error.hint or _other_family(name, flat),
                 )
                 return ConfigError(Where(source, (section, name)), rule, hint)
-    # the space leaves the patches to the family's default
+    # the space uses the family's default patches
     if facts and error.rule.startswith(_DIVIDE):
         rule = error.rule.replace(
             _DIVIDE, "the default patch_size must divide the side of the images"
@@ -71,7 +71,7 @@ def _placed(error: ConfigError, given: Mapping[str, Any], source: str, facts: An
 
 
 def _named(rule: str, section: str) -> list[str]:
-    """The settings that a rule about several of them is about, in its order."""
+    """The settings that a rule mentions, in order."""
     words = re.findall(r"[A-Za-z_]\w*(?:\.\w+)*", rule)
     return [word if "." in word else f"{section}.{word}" for word in words]
 
@@ -79,18 +79,18 @@ def _named(rule: str, section: str) -> list[str]:
 def _why(name: str, section: str, rule: str, facts: Any) -> str:
     if name == "model.patch_size" and section == "parameters" and facts and _DIVIDE in rule:
         return (
-            f"{rule} (a value of its own for these images, or its default where none of its "
+            f"{rule} (either set for these images, or the default if none of its "
             f"alternatives fits them)"
         )
     return rule
 
 
 def _other_family(name: str, given: Mapping[str, Any]) -> str:
-    """The remedy where a space's value suits its own family, and another was given."""
+    """The remedy if a space's value suits its own family, but another family was given."""
     family = given.get("model.family")
     if family is None or not name.startswith("model."):
         return ""
     return (
-        f"model.family={family} was given, for which this space was not written: give {name}= "
-        f"too, or take another space"
+        f"this space was not written for model.family={family}: set {name}= too, or use another "
+        f"space"
     )

@@ -1,5 +1,5 @@
-"""The moving average of the weights, which is what is evaluated and exported where
-``train.ema_decay`` is set.
+"""The moving average of the weights, which is evaluated and exported if ``train.ema_decay`` is
+set.
 """
 
 from copy import deepcopy
@@ -15,15 +15,16 @@ class MovingAverage(nn.Module, Generic[ModelT]):
     """Exponential moving average of a model's weights.
 
     The decay warms up: after t steps it is min(decay, (1 + t) / (10 + t)), so that the first rungs
-    do not judge the initial weights. State-dict keys are those of torch's ``AveragedModel``.
+    are not dominated by the initial weights. State-dict keys are those of torch's
+    ``AveragedModel``.
 
     Args:
-        model: what is averaged.
+        model: the model to average.
         decay: of the average, once it has warmed up.
 
     Attributes:
-        module: the averaged model. What is derived from weights (iMixer's singular vectors) is its
-            own after `settle`.
+        module: the averaged model. Quantities derived from weights (iMixer's singular vectors) are
+            recomputed by `settle`.
     """
 
     n_averaged: torch.Tensor
@@ -32,14 +33,14 @@ class MovingAverage(nn.Module, Generic[ModelT]):
         super().__init__()
         self.module: ModelT = deepcopy(model)
         self._decay = decay
-        # on the CPU: reading it waits for no device
+        # on the CPU, so that reading it needs no synchronisation
         self.register_buffer("n_averaged", torch.tensor(0, dtype=torch.long))
 
     @torch.no_grad()
     def update(self, model: ModelT) -> None:
-        """Take in the weights after one more step."""
+        """Include the weights after one more step."""
         steps = int(self.n_averaged)
-        # The first step's weights are taken as they are.
+        # The first step's weights are taken unchanged.
         decay = min(self._decay, (1 + steps) / (10 + steps)) if steps else 0.0
         torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), 1 - decay)
         self.n_averaged += 1

@@ -1,5 +1,5 @@
-"""Checkpoints of one trial: written whole or not at all, the last two and the best kept, read
-without pickle.
+"""Checkpoints of one trial: written atomically, the last two and the best kept, read without
+pickle.
 """
 
 import contextlib
@@ -22,25 +22,25 @@ class CheckpointFolder:
     """The checkpoints of one trial in a folder: ``epoch_0007.pt``, ``epoch_0008.pt`` and
     ``best.pt``.
 
-    Two are kept because the newest may be the one that a full disk or a dying machine cut short.
+    Two are kept because the newest may have been truncated by a full disk or a machine failure.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def save(self, state: dict[str, Any], epoch: int, best: bool) -> Path:
-        """Write ``state`` as the checkpoint of ``epoch``, atomically, then drop those no longer
+        """Write ``state`` as the checkpoint of ``epoch``, atomically, then delete those no longer
         needed.
 
         Args:
             state: tensors, numbers, strings, lists and dicts only, since it is read back with
                 ``weights_only``.
             epoch: epochs trained so far.
-            best: whether this is the best epoch yet; it is then kept as ``best.pt`` too.
+            best: whether this is the best epoch yet; it is then also kept as ``best.pt``.
 
         Raises:
-            CheckpointError: the disk is full or the folder cannot be written; what was there before
-                is untouched.
+            CheckpointError: the disk is full or the folder cannot be written; existing checkpoints
+                are untouched.
         """
         target = self.path / f"epoch_{epoch:04d}.pt"
         try:
@@ -53,7 +53,7 @@ class CheckpointFolder:
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
             raise CheckpointError(
                 str(target),
-                f"the checkpoint must fit the disk and its folder be writable, got: {error}",
+                f"cannot write the checkpoint: {error}",
                 "Free some space",
             ) from error
         for old in self._newest_first()[KEEP:]:
@@ -61,22 +61,20 @@ class CheckpointFolder:
         return target
 
     def load_newest(self) -> dict[str, Any] | None:
-        """The newest checkpoint that can be read, or None; unreadable ones are passed over, not
-        removed.
-        """
+        """The newest readable checkpoint, or None; unreadable ones are skipped, not deleted."""
         return next(self._readable(self._newest_first()), None)
 
     def load_best(self) -> dict[str, Any] | None:
-        """The checkpoint of the best epoch, or None where there is none to read."""
+        """The checkpoint of the best epoch, or None if none is readable."""
         return next(self._readable([self.path / "best.pt"]), None)
 
     def size(self, linked: bool = True) -> int:
-        """Bytes that the trial's checkpoints take, with what was cut off while it was written; 0
-        where there is none.
+        """Bytes of the trial's checkpoints, including partially written files; 0 if there are
+        none.
 
         Args:
-            linked: count ``best.pt`` and the epoch of which it is another name once, as on this
-                disk; a copy has both.
+            linked: count ``best.pt`` and the epoch it is hard-linked to only once, as on this disk;
+                a copy has both.
         """
         found: dict[Any, int] = {}
         for file in (*self.path.glob("*.pt"), *self._scratch()):
@@ -86,7 +84,9 @@ class CheckpointFolder:
         return sum(found.values())
 
     def tidy(self) -> None:
-        """Delete what a killed process was writing; for the one that now trains the trial."""
+        """Delete partial files of a killed process; to be called by the process that now trains the
+        trial.
+        """
         for file in self._scratch():
             file.unlink(missing_ok=True)
 
@@ -122,18 +122,18 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
     """Read one checkpoint onto the CPU.
 
     Raises:
-        CheckpointError: missing, truncated, or not a checkpoint of ours.
+        CheckpointError: missing, truncated, or not written by hopsearch.
     """
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises a dozen unrelated types on a damaged file
         raise CheckpointError(
-            str(file), f"must be a readable checkpoint, got: {error}", "The one before it is used"
+            str(file), f"must be a readable checkpoint, got: {error}", "The previous one is used"
         ) from error
     if not isinstance(state, dict) or "epoch" not in state:
         raise CheckpointError(
             str(file),
             "must be a checkpoint of hopsearch, got something else",
-            "The one before it is used",
+            "The previous one is used",
         )
     return state

@@ -14,8 +14,8 @@ def pick_device(wanted: str, place: str = "train.device") -> torch.device:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ResourceError(
             place,
-            "a GPU must be there, got none",
-            "Set train.device=auto, or give trials a GPU: trial.gpus=1",
+            "a GPU is required, got none",
+            "Set train.device=auto, or assign trials a GPU: trial.gpus=1",
         )
     return torch.device(
         "cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu"

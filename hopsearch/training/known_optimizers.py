@@ -1,32 +1,31 @@
-"""The optimizers that a trial can be trained with, by their names in timm, and the settings that
-each of them has.
+"""The supported optimizers, by their names in timm, and the settings of each.
 
-Every name here is trained, saved, resumed to the bit and compared with timm's defaults by
-``tests/test_optimizers.py``. A name that is added here is tested with it. ``docs/optimizers.md``
-says which learning rates they are made for.
+``tests/test_optimizers.py`` trains, saves and resumes every one to the bit and compares it with
+timm's defaults; an added name is tested automatically. ``docs/optimizers.md`` lists suitable
+learning rates.
 """
 
 from dataclasses import dataclass
 
 ADAMW = "adamw"
-"""The default, and the only one that torch has itself: its trainings import no timm."""
+"""The default, and the only one from torch itself: its trainings do not import timm."""
 OWN_SETTINGS = ("beta1", "beta2", "momentum", "eps")
 """Settings that only some optimizers have; each has its own default."""
 
 
 @dataclass(frozen=True)
 class KnownOptimizer:
-    """What is known of an optimizer before it is built.
+    """Facts about an optimizer before it is built.
 
     Attributes:
-        beta1: default decay of the first moment; None: it has no such setting, as below.
+        beta1: default decay of the first moment; None: no such setting (also below).
         beta2: default decay of the second moment.
         momentum: default momentum.
         eps: default constant in the denominator.
         state_copies: tensors of the weights' size that its state holds, for
             `hopsearch.training.cost`.
-        hybrid: whether it orthogonalizes the updates of matrices, and updates all else as AdamW (or
-            NAdamW) does.
+        hybrid: whether it orthogonalizes the updates of matrices, and updates everything else like
+            AdamW (or NAdamW).
     """
 
     beta1: float | None = 0.9
@@ -38,7 +37,7 @@ class KnownOptimizer:
 
     @property
     def defaults(self) -> dict[str, float]:
-        """The settings that it has, with their defaults."""
+        """Its settings with their defaults."""
         values = {name: getattr(self, name) for name in OWN_SETTINGS}
         return {name: value for name, value in values.items() if value is not None}
 

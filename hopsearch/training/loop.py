@@ -26,7 +26,7 @@ def failures(place: str) -> Iterator[None]:
             text = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise OutOfMemory(
                 place,
-                f"the configuration must fit the memory, got: {text}",
+                f"the configuration must fit into memory, got: {text}",
                 "Set constraint.max_memory",
             ) from error
         raise

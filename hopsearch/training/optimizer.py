@@ -1,4 +1,4 @@
-"""A trial's optimizer with timm's weight-decay rule, and the learning rate as a plain function of
+"""A trial's optimizer with timm's weight-decay rule, and the learning rate as a pure function of
 the step.
 """
 
@@ -15,19 +15,17 @@ from hopsearch.training.settings import OptimConfig
 def build_optimizer(
     model: nn.Module, config: OptimConfig, device: torch.device
 ) -> torch.optim.Optimizer:
-    """The optimizer that ``config.name`` says, over groups of parameters that are decayed, and
-    exempt from it.
-    """
+    """The optimizer ``config.name``, with one parameter group with weight decay and one without."""
     groups = _decayed(model, config.weight_decay)
     if config.name == ADAMW:
-        # fused: one kernel a step instead of some ten a parameter; on small models on a CPU that is
-        # a third of the step.
+        # fused: one kernel per step instead of some ten per parameter; on small models on a CPU
+        # that saves a third of the step.
         return torch.optim.AdamW(
             groups, lr=config.peak_lr, fused=device.type in ("cpu", "cuda"), **config.own_settings
         )
     if OPTIMIZERS[config.name].hybrid:
         groups = [part for group in groups for part in _without_norms(model, group)]
-    # Here, since it takes seconds, which trainings with AdamW do without.
+    # Local import: it takes seconds, which trainings with AdamW do not need.
     from timm.optim import create_optimizer_v2
 
     optimizer: torch.optim.Optimizer = create_optimizer_v2(
@@ -37,7 +35,8 @@ def build_optimizer(
 
 
 def _decayed(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    # As timm's `param_groups_weight_decay`, whose order a checkpoint's optimizer state follows.
+    # Like timm's `param_groups_weight_decay`, whose order the optimizer state in checkpoints
+    # follows.
     exempt: list[nn.Parameter] = []
     decayed: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
@@ -52,8 +51,8 @@ def _decayed(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 
 
 def _without_norms(model: nn.Module, group: dict[str, Any]) -> list[dict[str, Any]]:
-    """A group in two, for hybrids, which judge by the shape: the second is updated as by AdamW,
-    though it looks like matrices.
+    """Split a group in two for hybrid optimizers, which decide by shape: the second is updated as
+    by AdamW, although its parameters look like matrices.
 
     The scale and shift of a LayerNorm over (S, D) have the shape of a matrix, but act element by
     element.

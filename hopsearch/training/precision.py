@@ -1,4 +1,4 @@
-"""Mixed precision of a training: autocast, and a scaled loss where float16 needs one."""
+"""Mixed precision: autocast, and loss scaling for float16."""
 
 import torch
 from torch import nn
@@ -7,8 +7,8 @@ from hopsearch.training.settings import TrainConfig
 
 
 class Precision:
-    """How a training computes on its device: float32 on a CPU; on a GPU as ``train.amp`` and
-    ``train.amp_dtype`` say.
+    """The precision of a training: float32 on a CPU; on a GPU according to ``train.amp`` and
+    ``train.amp_dtype``.
 
     Attributes:
         dtype: autocast's type; None: everything is float32.
@@ -30,8 +30,8 @@ class Precision:
         self._scaler.scale(loss).backward()
 
     def step(self, optimizer: torch.optim.Optimizer, model: nn.Module, clip: float | None) -> None:
-        """Clip gradients and step; in float16 a step whose gradients have overflowed is left out
-        and the scale halved.
+        """Clip gradients and step; in float16 a step with overflowed gradients is skipped and the
+        scale halved.
         """
         if clip:
             self._scaler.unscale_(optimizer)
@@ -40,7 +40,7 @@ class Precision:
         self._scaler.update()
 
     def state_dict(self) -> dict[str, float]:
-        """The scale of the loss; empty where it is not scaled."""
+        """The scale of the loss; empty if it is not scaled."""
         return dict(self._scaler.state_dict())
 
     def load_state_dict(self, state: dict[str, float]) -> None:

@@ -1,10 +1,11 @@
-"""The processes that train one model together. One process alone is the same thing with nobody to
-talk to.
+"""The processes that train one model together. A single process is the special case without
+communication.
 
 Every rank draws the same order of images, takes its share of each batch, and averages gradients
-with the others, so a training over ranks is the training of one with the same batch. There are no
-batch statistics to synchronise: mixers normalise image by image (LayerNorm). The running vectors of
-iMixer's power iteration are equal on all ranks, since they follow from the weights.
+with the others, so training over ranks is equivalent to training in one process with the same
+batch. There are no batch statistics to synchronise: mixers normalise image by image (LayerNorm).
+The running vectors of iMixer's power iteration are equal on all ranks, since they depend only on
+the weights.
 """
 
 import contextlib
@@ -19,12 +20,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 class Ranks:
-    """This process's place among those that train together, as torch.distributed has it; alone
-    where that is not in use.
+    """This process's rank in the torch.distributed group; alone if there is none.
 
     Attributes:
         rank: from 0; rank 0 writes checkpoints and speaks for all.
-        world: how many there are.
+        world: number of ranks.
     """
 
     def __init__(self) -> None:
@@ -32,8 +32,8 @@ class Ranks:
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
 
     def share(self, n: int) -> slice:
-        """This rank's contiguous part of ``n`` things: together they are all, sizes differ by one
-        at most.
+        """This rank's contiguous share of ``n`` items: the shares cover all, and their sizes differ
+        by at most one.
         """
         each, more = divmod(n, self.world)
         start = self.rank * each + min(self.rank, more)
@@ -47,7 +47,7 @@ class Ranks:
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model with its gradients averaged over ranks at the end of a backward pass; the model
-        itself where there is one.
+        itself if there is only one rank.
         """
         return (
             model
@@ -59,8 +59,8 @@ class Ranks:
 
     @contextlib.contextmanager
     def apart(self, net: nn.Module) -> Iterator[None]:
-        """Backward passes inside add to this rank's gradients alone: for all parts of a batch but
-        the last.
+        """Backward passes inside only accumulate this rank's gradients: for all parts of a batch
+        except the last.
         """
         with (
             net.no_sync() if isinstance(net, DistributedDataParallel) else contextlib.nullcontext()
@@ -73,8 +73,8 @@ class Ranks:
         """Rank 0's ``state`` on all ranks, so that only rank 0 needs to reach the checkpoints.
 
         Args:
-            state: what rank 0 has; ignored on others. Of types that load without pickle.
-            device: where the group's backend wants its tensors.
+            state: rank 0's state; ignored on others. Only types that load without pickle.
+            device: device required by the group's backend.
         """
         if self.world == 1:
             return state
@@ -101,8 +101,8 @@ class Ranks:
         return loaded
 
     def leave(self) -> None:
-        """Break up the group: ranks that wait for this one get an error instead of waiting for
-        ever.
+        """Break up the group: ranks that wait for this one get an error instead of waiting
+        forever.
         """
         if self.world > 1 and dist.is_initialized():
             dist.destroy_process_group()

@@ -1,5 +1,5 @@
-"""Whether a trial's schedule makes sense for its data and length, and the learning rates that it
-comes to.
+"""Validates a trial's schedule against its data and length, and describes the resulting learning
+rates.
 """
 
 import math
@@ -12,11 +12,11 @@ from hopsearch.training.settings import TrialConfig
 
 
 def require_schedule(trial: TrialConfig, n_train: int, place: str) -> None:
-    """Refuse a schedule that cannot train as it says.
+    """Refuse an inconsistent schedule.
 
     Raises:
         ConfigError: warm-up and cooldown that leave no epoch between them, a warm-up that falls, or
-            a batch that the data cannot fill where part batches are left out.
+            a batch larger than the data with drop_last.
     """
     optim, epochs = trial.optim, trial.train.epochs
     warmup, cooldown = optim.warmup_epochs, optim.cooldown_epochs
@@ -24,7 +24,7 @@ def require_schedule(trial: TrialConfig, n_train: int, place: str) -> None:
     alone = epochs == 1 and cooldown == 0 and warmup == 1 and optim.schedule == "step"
     if warmup + cooldown >= epochs and (warmup or cooldown) and not alone:
         rule = (
-            f"warmup_epochs and cooldown_epochs must leave some of train.epochs, got "
+            f"warmup_epochs and cooldown_epochs must leave part of train.epochs, got "
             f"{warmup:g} and {cooldown} of {epochs}"
         )
         hint = (
@@ -50,36 +50,34 @@ def require_schedule(trial: TrialConfig, n_train: int, place: str) -> None:
 
 
 def settled_after(trial: TrialConfig) -> int:
-    """Epochs until the warm-up is over: trials that are compared before are compared while they
-    have hardly learned.
+    """Epochs until the end of the warm-up: earlier comparisons would compare trials that have
+    hardly learned.
     """
     warmup = trial.optim.warmup_epochs
-    # Set once an epoch, the rate first reaches the cosine in the epoch after the warm-up's last.
+    # With a per-epoch schedule, the rate first reaches the cosine in the epoch after the warm-up's
+    # last.
     return max(1, math.ceil(warmup) + int(warmup > 0 and trial.optim.schedule == "epoch"))
 
 
 def after_warmup(fidelity: Fidelity, trials: Iterable[TrialConfig]) -> tuple[Fidelity, str]:
-    """Rungs that come after the warm-up, and a sentence where the first was moved; else empty.
+    """Rungs after the warm-up, and a sentence if the first was moved; else empty.
 
     Args:
-        fidelity: as asked for.
-        trials: examples of what is trained.
+        fidelity: as requested.
+        trials: example trials.
     """
     least = max((settled_after(trial) for trial in trials), default=1)
     if fidelity.min_epochs >= least or least >= fidelity.max_epochs:
         return fidelity, ""
     moved = Fidelity(least, fidelity.max_epochs, fidelity.reduction)
     return moved, (
-        f"the first rung is at {least} epochs instead of {fidelity.min_epochs}: before, trials "
-        f"are still warming up "
-        f"(optim.warmup_epochs)"
+        f"the first rung is at {least} epochs instead of {fidelity.min_epochs}: before that, "
+        f"trials are still warming up (optim.warmup_epochs)"
     )
 
 
 def rates(trials: Sequence[TrialConfig]) -> str:
-    """The learning rates of trials of one kind, as a sentence: what the optimizer is given, linear
-    scaling applied.
-    """
+    """The learning rates of trials of one kind, as a sentence, after linear scaling."""
     optim = trials[0].optim
     peaks = [trial.optim.peak_lr for trial in trials]
     scaled = {
@@ -105,23 +103,24 @@ def rates(trials: Sequence[TrialConfig]) -> str:
 
 
 def _reached(trial: TrialConfig) -> str:
-    # The cosine's clock runs during the warm-up too, so that no epoch has the peak itself.
+    # The cosine also runs during the warm-up, so no epoch has exactly the peak rate.
     optim, epochs = trial.optim, trial.train.epochs
     share = max(learning_rate(epoch, 1, epochs, optim) for epoch in range(epochs)) / optim.peak_lr
     return f", at most {share:.0%} of the peak" if share < 0.995 else ""
 
 
 def remarks(trial: TrialConfig, n_train: int) -> list[str]:
-    """Sentences about what of a trial's settings acts otherwise than it reads."""
+    """Remarks on settings of a trial that act differently than they read."""
     optim, said = trial.optim, list[str]()
     if optim.batch_size > n_train:
         said.append(
             f"optim.batch_size={optim.batch_size} exceeds the {n_train} training items: "
-            f"each step takes all"
+            f"each step uses all"
         )
     if optim.warmup_epochs == trial.train.epochs == 1:
         said.append(
-            "train.epochs=1 is all warm-up: the learning rate reaches its peak at the last step"
+            "train.epochs=1 is all warm-up: the learning rate reaches its peak only at the last "
+            "step"
         )
     return said
 

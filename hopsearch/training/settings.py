@@ -1,4 +1,4 @@
-"""A trial's config: everything about a training that is not the data."""
+"""A trial's config: all settings of a training except the data."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -13,14 +13,15 @@ from hopsearch.training.known_optimizers import ADAMW, OPTIMIZERS, OWN_SETTINGS
 class OptimConfig(Settings):
     """Optimizer and its schedule: linear warm-up, then a half cosine, then a cooldown.
 
-    The settings that only some optimizers have (`OWN_SETTINGS`) get the default of the named one,
-    so that a saved config tells what was trained with, whatever timm's defaults become.
+    The settings that only some optimizers have (`OWN_SETTINGS`) get the default of the chosen one,
+    so that a saved config is complete even if timm's defaults change.
     """
 
     name: str = ADAMW
     """The optimizer, by timm's name: adamw, nadamw, radamw, cadamw, adopt, adoptw, laprop, lamb,
-    lion, clion, mars, muon, nmuon, adamuon, nadamuon or sgdw. docs/optimizers.md says which
-    learning rates they are made for."""
+    lion, clion, mars, muon, nmuon, adamuon, nadamuon or sgdw. docs/optimizers.md lists suitable
+    learning rates.
+    """
     lr: float = Field(default=1e-3, gt=0)
     """Peak learning rate; absolute unless `lr_base_batch` is given."""
     lr_base_batch: int | None = Field(default=None, gt=0)
@@ -28,28 +29,29 @@ class OptimConfig(Settings):
     512).
     """
     weight_decay: float = Field(default=0.05, ge=0)
-    """Decoupled weight decay, except that adopt adds it to the gradient, and lamb to the update
-    that it scales; biases and vectors are exempt (timm's rule), a LayerNorm over (S, D) is not."""
-    beta1: float | None = Field(default=None, ge=0, lt=1)
-    """Decay of the first moment. Left out, it is the optimizer's own default, 0.9; sgdw has
-    none.
+    """Decoupled weight decay, except that adopt adds it to the gradient, and lamb to the scaled
+    update; biases and vectors are exempt (timm's rule), a LayerNorm over (S, D) is not.
     """
+    beta1: float | None = Field(default=None, ge=0, lt=1)
+    """Decay of the first moment. Defaults to the optimizer's own, 0.9; sgdw has none."""
     beta2: float | None = Field(default=None, ge=0, lt=1)
-    """Decay of the second moment; of the first moment for lion and clion. Left out, it is the
-    optimizer's own default: 0.9999 for adopt and adoptw, 0.99 for lion, clion and mars, 0.95 for
-    the variants of muon, else 0.999; sgdw has none."""
+    """Decay of the second moment; of the first moment for lion and clion. Defaults to the
+    optimizer's own: 0.9999 for adopt and adoptw, 0.99 for lion, clion and mars, 0.95 for the
+    variants of muon, else 0.999; sgdw has none.
+    """
     momentum: float | None = Field(default=None, ge=0, lt=1)
-    """Momentum of sgdw (above 0) and the variants of muon. Left out, it is 0.9; the others have
+    """Momentum of sgdw (above 0) and the variants of muon. Defaults to 0.9; the others have
     none.
     """
     eps: float | None = Field(default=None, gt=0)
-    """Constant in the denominator. Left out, it is the optimizer's own default: 1e-6 for adopt,
-    adoptw and lamb, 1e-7 for the variants of muon, 1e-15 for laprop, else 1e-8; lion, clion and
-    sgdw have none."""
+    """Constant in the denominator. Defaults to the optimizer's own: 1e-6 for adopt, adoptw and
+    lamb, 1e-7 for the variants of muon, 1e-15 for laprop, else 1e-8; lion, clion and sgdw have
+    none.
+    """
     batch_size: int = Field(default=64, gt=0)
-    """Images an optimizer step."""
+    """Images per optimizer step."""
     clip_grad: float | None = Field(default=None, gt=0)
-    """Largest gradient norm; none leaves gradients alone."""
+    """Largest gradient norm; none: no clipping."""
     warmup_epochs: float = Field(default=1.0, ge=0)
     """Epochs of linear warm-up from `warmup_lr`."""
     warmup_lr: float = Field(default=1e-6, ge=0)
@@ -59,12 +61,12 @@ class OptimConfig(Settings):
     cooldown_epochs: int = Field(default=0, ge=0)
     """Last epochs of the training, which stay at `min_lr`."""
     schedule: Literal["step", "epoch"] = "step"
-    """``step``: the rate changes with every optimizer step, and the cosine begins after the
-    warm-up. ``epoch``: it is set once an epoch, as timm's scripts do: the first epoch is all at
-    `warmup_lr`, and the cosine's clock starts with the training, so that the warm-up ends below the
-    peak."""
+    """``step``: the rate changes with every optimizer step, and the cosine starts after the
+    warm-up. ``epoch``: it is set once per epoch, as in timm's scripts: the whole first epoch is at
+    `warmup_lr`, and the cosine starts with the training, so that the warm-up ends below the peak.
+    """
     drop_last: bool = False
-    """Leave out a last batch of an epoch that is not full."""
+    """Skip the last batch of an epoch if it is not full."""
 
     @model_validator(mode="before")
     @classmethod
@@ -86,13 +88,14 @@ class OptimConfig(Settings):
         for key in OWN_SETTINGS:
             value = getattr(self, key)
             if value is not None and key not in defaults:
-                hint = f"Remove optim.{key}, or give optim.{key}=null in its stead"
+                hint = f"Remove optim.{key}, or set optim.{key}=null"
                 raise ValueError(
-                    f"{key} must be left out with name={self.name}, which has none, got {value}; "
+                    f"{key} must be left out with name={self.name}, which has no such setting, got "
+                    f"{value}; "
                     f"{hint}"
                 )
             if value is None and key in defaults:
-                hint = f"Leave optim.{key} out, or give its default, optim.{key}={defaults[key]:g}"
+                hint = f"Leave optim.{key} out, or set its default, optim.{key}={defaults[key]:g}"
                 raise ValueError(f"{key} must be a number with name={self.name}, got none; {hint}")
         return self
 
@@ -100,15 +103,15 @@ class OptimConfig(Settings):
     def _momentum_of_sgdw(self) -> "OptimConfig":
         if self.name == "sgdw" and self.momentum == 0:
             raise ValueError(
-                "momentum must be above 0 with name=sgdw, whose momentum is Nesterov's, got 0.0; "
+                "momentum must be above 0 with name=sgdw, which uses Nesterov momentum, got 0.0; "
                 "Raise optim.momentum"
             )
         return self
 
     @property
     def own_settings(self) -> dict[str, Any]:
-        """The optimizer's keyword arguments beside learning rate and weight decay, as torch and
-        timm name them.
+        """The optimizer's keyword arguments, except learning rate and weight decay, by their names
+        in torch and timm.
         """
         keywords: dict[str, Any] = {
             key: getattr(self, key) for key in ("momentum", "eps") if getattr(self, key) is not None
@@ -122,39 +125,41 @@ class OptimConfig(Settings):
 
 
 class TrainConfig(Settings):
-    """Length and machinery of one training."""
+    """Length and execution of one training."""
 
     epochs: int = Field(default=27, gt=0)
-    """Full length; the schedule is laid out for it even where a trial is stopped early."""
+    """Full length, which determines the schedule even if a trial is stopped early."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; auto takes the GPU where one is assigned."""
+    """Where to train; auto uses a GPU if one is assigned."""
     amp: bool = True
-    """Autocast to `amp_dtype` on a GPU that has it (bfloat16: from Ampere on); a CPU always trains
-    in float32.
+    """Autocast to `amp_dtype` on a GPU that supports it (bfloat16: Ampere or later); a CPU always
+    trains in float32.
     """
     amp_dtype: Literal["bfloat16", "float16"] = "bfloat16"
-    """Autocast's type on a GPU; float16 with a scaled loss, as the papers' scripts."""
+    """Autocast's type on a GPU; float16 with loss scaling, as in the papers' scripts."""
     compile: bool = False
-    """torch.compile the model; off by default, since for short trials compiling costs more than it
-    saves.
+    """torch.compile the model; off by default, since compiling costs more than it saves for short
+    trials.
     """
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
-    """Decay of an exponential moving average of the weights, which is then what is evaluated and
-    exported; in the first steps, t of them, it is (1 + t) / (10 + t) where that is less."""
+    """Decay of an exponential moving average of the weights, which is then evaluated and exported;
+    after t steps it is at most (1 + t) / (10 + t).
+    """
     micro_batch: int | None = Field(default=None, gt=0)
-    """Most images a process takes through the model at once; a larger share of the batch is
-    accumulated. None: all of it.
+    """Maximum number of images per forward pass of a process; gradients of a larger batch are
+    accumulated. None: no limit.
     """
     grad_checkpointing: bool = False
-    """Keep only the blocks' inputs for the backward pass and compute the blocks again there: less
+    """Keep only the blocks' inputs for the backward pass and recompute the blocks there: less
     memory, more time.
     """
     eval_batch_size: int = Field(default=512, gt=0)
-    """Images a forward pass in evaluation."""
+    """Images per forward pass in evaluation."""
 
 
 class TrialConfig(Settings):
-    """One trial, whole: with the data set it determines the training bit for bit on a CPU.
+    """The complete settings of one trial: with the data set they determine the training bit for bit
+    on a CPU.
 
     A task's own config gives ``model`` and ``train`` the types that it needs, and may add sections.
     """
@@ -164,9 +169,9 @@ class TrialConfig(Settings):
     optim: OptimConfig = OptimConfig()
     """Optimizer and schedule."""
     train: SerializeAsAny[TrainConfig] = TrainConfig()
-    """Length and machinery."""
+    """Length and execution."""
     seed: int = Field(default=0, ge=0)
-    """Initial weights, order of the items and all other randomness follow from it."""
+    """Seed of initial weights, order of the items and all other randomness."""
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> "TrialConfig":
@@ -194,15 +199,15 @@ def read_sections(
     for name, value in values.items():
         section, *rest = name.split(".")
         if section in sections and not rest:
-            rule = f"is a group of settings, got {brief(value)}"
+            rule = f"is a group of settings, not a single one, got {brief(value)}"
             raise ConfigError(
-                f"{place}: {name}", rule, f"Give one of them: {section}.<name>=…, see --help"
+                f"{place}: {name}", rule, f"Set one of them: {section}.<name>=…, see --help"
             )
         if section in sections and len(rest) > 1:
             raise ConfigError(
                 f"{place}: {name}",
                 "unknown key",
-                f"{section}.{rest[0]} takes one value, and has no settings below it",
+                f"{section}.{rest[0]} takes a single value, without settings below it",
             )
     tree: dict[str, dict[str, Any]] = unflatten(values)
     for section in tree:

@@ -1,4 +1,4 @@
-"""torch without its compiler: a second of imports that nothing here uses unless a model is
+"""Avoids importing torch's compiler, which takes a second and is not used unless a model is
 compiled.
 """
 
@@ -13,18 +13,18 @@ from typing import Any
 from torch._compile import _disable_dynamo
 
 _KNOWN = "__dynamo_disable"
-"""Attribute in which torch keeps what is called instead of a function while the compiler traces
-(seen at 2.11 to 2.15).
+"""Attribute in which torch stores the replacement of a function during compilation (in 2.11 to
+2.15).
 """
 
 
 @contextlib.contextmanager
 def uncompiled() -> Iterator[None]:
-    """Let functions that torch keeps out of what it compiles run without importing the compiler.
+    """Let functions that torch excludes from compilation run without importing the compiler.
 
-    The first call of each imports ``torch._dynamo``, to have it wrapped: shapes on the device
-    ``meta`` are worked out by hundreds of them. While this is entered they are called as they are.
-    Does nothing where the compiler is there already.
+    The first call of each imports ``torch._dynamo`` to wrap it; shape inference on the device
+    ``meta`` uses hundreds of them. Inside this context they are called unwrapped. Does nothing if
+    the compiler is already imported.
     """
     if "torch._dynamo" in sys.modules:
         yield
@@ -43,7 +43,7 @@ def uncompiled() -> Iterator[None]:
 def _kept_out() -> list[Any]:
     code = _disable_dynamo(lambda: None).__code__
     if "fn" not in code.co_freevars:
-        return []  # another torch; it only takes longer
+        return []  # a different torch version; only slower
     cell = code.co_freevars.index("fn")
     wrappers = [
         each for each in gc.get_objects() if type(each) is FunctionType and each.__code__ is code

@@ -1,5 +1,4 @@
-"""From uint8 images and labels to what a network is trained on, batched, on the tensors' own
-device.
+"""Turns uint8 images and labels into training batches, on the tensors' own device.
 
 The order is timm's: crop and flip, RandAugment, then mixing, then erasing. Mean and standard
 deviation are 0.5.
@@ -20,36 +19,34 @@ from hopsearch.data.files.config import DataFacts
 
 
 class AugmentConfig(Settings):
-    """How training images are varied; everything is off by default but flips, where the data allows
-    them.
+    """Augmentation of training images; everything is off by default except flips, if the data
+    allows them.
     """
 
     crop_pad: int = Field(default=0, ge=0)
-    """Black pixels added on every side before the image's size is cut out at a random place."""
+    """Black pixels added on every side before cropping to the image's size at a random position."""
     resized_crop: float | None = Field(default=None, gt=0, le=1)
-    """Smallest share of an image's area that a random box may have before it is stretched to full
-    size; None: no such crop.
+    """Smallest area of a random box, as a share of the image, that is stretched to full size; None:
+    no such crop.
     """
     interpolation: Literal["bilinear", "bicubic", "random"] = "bilinear"
-    """How such a box is stretched; random: bilinear or bicubic, drawn for each image, as timm."""
+    """How such a box is resized; random: bilinear or bicubic, drawn per image, as in timm."""
     flip: bool | None = None
-    """Mirror half of the images left to right. None: where the data set allows it."""
+    """Mirror half of the images left to right. None: if the data set allows it."""
     randaugment: str | None = None
     """RandAugment in timm's notation, e.g. ``rand-m9-mstd0.5-inc1``; ``none`` is off."""
     erasing: float = Field(default=0.0, ge=0, le=1)
     """Probability that a box of an image is replaced by noise."""
     mixup: float = Field(default=0.0, ge=0)
-    """α of mixup's Beta distribution; 0 is off. With cutmix too, each batch takes one of the
-    two.
-    """
+    """α of mixup's Beta distribution; 0 is off. With cutmix too, each batch uses one of the two."""
     cutmix: float = Field(default=0.0, ge=0)
     """α of cutmix's Beta distribution; 0 is off."""
     mix_groups: int = Field(default=1, ge=1)
-    """Parts of a batch that draw mixup or cutmix, its weight and its pairs by themselves: the
-    papers' four GPUs did.
+    """Groups of a batch that draw mixup or cutmix, its weight and its pairs independently, like the
+    papers' four GPUs.
     """
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the target that all classes are given alike."""
+    """Share of the target that is spread evenly over all classes."""
 
     @field_validator("randaugment")
     @classmethod
@@ -63,7 +60,7 @@ class AugmentConfig(Settings):
     def _one_crop(self) -> Self:
         if self.crop_pad and self.resized_crop is not None:
             raise ValueError(
-                "only one of crop_pad and resized_crop may be given; set crop_pad=0 or "
+                "only one of crop_pad and resized_crop may be set; set crop_pad=0 or "
                 "resized_crop=null"
             )
         return self
@@ -79,8 +76,8 @@ PAPER_AUGMENT = AugmentConfig(
     mix_groups=4,
     label_smoothing=0.1,
 )
-"""What arXiv 2304.13061 and 2406.12220 trained with; the crop is timm's default, which the authors'
-scripts leave on.
+"""The augmentation of arXiv 2304.13061 and 2406.12220; the crop is timm's default, which the
+authors' scripts keep.
 """
 
 
@@ -88,9 +85,8 @@ class Augment:
     """`AugmentConfig` for one data set.
 
     Args:
-        config: what to do.
-        facts: the size of what a network sees, whether flips are allowed, and how many classes
-            there are.
+        config: the settings.
+        facts: the input size of the network, whether flips are allowed, and the number of classes.
     """
 
     def __init__(self, config: AugmentConfig, facts: DataFacts) -> None:
@@ -113,11 +109,10 @@ class Augment:
         """One training batch; the same generator state gives the same batch.
 
         Args:
-            images_BCHW: uint8, square, in the size they are kept in; not changed.
+            images_BCHW: uint8, square, in their stored size; not modified.
             labels_B: int64.
             generator: all randomness; on the images' device.
-            share: of the whole batch, where this is only a part of it: ``mix_groups`` is of the
-                whole.
+            share: of the whole batch, if this is only a part: ``mix_groups`` refers to the whole.
 
         Returns:
             float32 images (B, C, H, W), normalised, and class probabilities (B, K). Both stay in

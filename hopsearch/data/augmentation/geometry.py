@@ -1,4 +1,4 @@
-"""Moving pixels: crops, flips and affine maps, for a whole batch at once.
+"""Geometric transforms: crops, flips and affine maps, for a whole batch at once.
 
 Coordinates are continuous with the origin in the top-left corner, so that a pixel's centre is at
 its index + 0.5, as in PIL.
@@ -24,7 +24,7 @@ def warp(x_BCHW: torch.Tensor, matrix_B23: torch.Tensor, fill: float) -> torch.T
 
     Args:
         x_BCHW: uint8.
-        matrix_B23: from an output pixel's (x, y, 1) to the input position (x, y) it shows.
+        matrix_B23: maps an output pixel's (x, y, 1) to its input position (x, y).
         fill: value (0 … 255) shown for positions outside the image.
 
     Returns:
@@ -47,20 +47,20 @@ def resized_crop(
     size: int | None = None,
     interpolation: str = "bilinear",
 ) -> torch.Tensor:
-    """Cut a random box out of each (square) image, mirror it half of the time, and stretch it to
+    """Cut a random box out of each (square) image, mirror it half of the time, and resize it to
     ``size``.
 
     The box has a share of the area between ``least_area`` and 1 and an aspect ratio between 3/4 and
-    4/3; as in timm, boxes that stick out are drawn again, up to `ATTEMPTS` times, then the whole
-    image is taken.
+    4/3; as in timm, boxes that exceed the image are drawn again, up to `ATTEMPTS` times, then the
+    whole image is used.
 
     Args:
         x_BCHW: uint8, square.
         least_area: see above.
         flip: whether to mirror at all.
         generator: all randomness.
-        size: pixels a side of the result; the images' own by default.
-        interpolation: ``bilinear``, ``bicubic``, or ``random``: one of the two for each image, as
+        size: pixels per side of the result; the images' own by default.
+        interpolation: ``bilinear``, ``bicubic``, or ``random``: one of the two per image, as in
             timm.
     """
     own, count, device = x_BCHW.shape[-1], len(x_BCHW), x_BCHW.device
@@ -87,7 +87,7 @@ def resized_crop(
 
 
 def stretch(x_BCHW: torch.Tensor, size: int) -> torch.Tensor:
-    """The whole of each (square) image at another size, bicubic."""
+    """Resize each whole (square) image, bicubic."""
     start_B = torch.zeros(len(x_BCHW), device=x_BCHW.device)
     whole, yes_B = (start_B, start_B + x_BCHW.shape[-1]), start_B == 0
     return resample(x_BCHW, size, whole, whole, yes_B, ~yes_B)
@@ -105,19 +105,19 @@ def resample(
     cubic_B: torch.Tensor,
     mirror_B: torch.Tensor,
 ) -> torch.Tensor:
-    """Boxes of uint8 images stretched or shrunk to ``size`` as PIL does it: crop, then resize,
-    smoothed where it shrinks.
+    """Crop boxes of uint8 images and resize them to ``size`` as PIL does, with antialiasing when
+    shrinking.
 
-    The filter is a matrix for each side of each image, and an image is two products with them, so
-    that a whole batch with boxes of its own is a few calls on any device. PIL's grey levels up to
-    one: it rounds after each side, as here.
+    The filter is one matrix per side of each image, and an image is two products with them, so that
+    a whole batch with individual boxes takes a few calls on any device. Agrees with PIL to one grey
+    level: both round after each side.
 
     Args:
         x_BCHW: uint8.
-        size: pixels a side of the result.
+        size: pixels per side of the result.
         across: the boxes' columns.
         down: their rows.
-        cubic_B: whether an image is stretched bicubic, else bilinear.
+        cubic_B: whether an image is resized bicubic, else bilinear.
         mirror_B: whether its columns come in reverse.
     """
     rows = (
@@ -141,7 +141,7 @@ def resample(
 
 
 def _filters(own: int, size: int, span: Span, cubic_B: torch.Tensor) -> torch.Tensor:
-    """How much each of a side's own pixels I counts in each pixel O of the result, (B, O, I)."""
+    """The weight of each input pixel I of a side in each output pixel O, (B, O, I)."""
     start_B, length_B = (value[:, None, None] for value in span)
     scale_B = length_B / size
     position_I = _centres(own, cubic_B.device)
@@ -160,7 +160,7 @@ def _filters(own: int, size: int, span: Span, cubic_B: torch.Tensor) -> torch.Te
 
 
 def _inside(place_B: torch.Tensor, length_B: torch.Tensor, size: int) -> torch.Tensor:
-    """Positions (B, size) spread over a stretch of the side; at its ends they see the last pixel
+    """Positions (B, size) spread over a span of the side; at its ends they use the last pixel
     inside, not the next outside.
     """
     start_B = (place_B * (size - length_B + 1)).floor()
@@ -173,12 +173,12 @@ def _inside(place_B: torch.Tensor, length_B: torch.Tensor, size: int) -> torch.T
 def _sample(
     x_BCHW: torch.Tensor, column_BHW: torch.Tensor, row_BHW: torch.Tensor, fill: float | None
 ) -> torch.Tensor:
-    """Bilinear uint8 pixels at positions that may be broadcast; outside ``fill``, or the border
-    where it is None.
+    """Bilinear uint8 pixels at positions that may be broadcast; outside ``fill``, or the border if
+    it is None.
     """
     if x_BCHW.device.type == "cpu" and x_BCHW.numel() > _PIECE and len(x_BCHW) > 1:
-        # Small pieces stay in the cache and in memory that the process already has: 2 to 4 times
-        # faster than one large pass.
+        # Small chunks stay in the CPU cache and in memory already allocated: 2 to 4 times faster
+        # than one large pass.
         rows = max(1, _PIECE // x_BCHW[0].numel())
         pieces = zip(x_BCHW.split(rows), column_BHW.split(rows), row_BHW.split(rows), strict=True)
         return torch.cat([_sample(*piece, fill) for piece in pieces])
@@ -213,7 +213,7 @@ def first_fitting(
 
 
 def padded_crop(x_BCHW: torch.Tensor, pad: int, generator: torch.Generator) -> torch.Tensor:
-    """Surround each image with ``pad`` black pixels and cut its size out at a random place (He et
+    """Pad each image with ``pad`` black pixels and crop to its size at a random position (He et
     al., arXiv 1512.03385).
     """
     count, height, width = len(x_BCHW), *x_BCHW.shape[-2:]

@@ -1,9 +1,9 @@
-"""Mixup, cutmix, label smoothing and random erasing, for a whole batch at once and without asking
-the device anything.
+"""Mixup, cutmix, label smoothing and random erasing, for a whole batch at once and without device
+synchronisation.
 
-Papers: mixup arXiv 1710.09412, cutmix arXiv 1905.04899, random erasing arXiv 1708.04896. As timm's:
-one weight for a batch or group of it, each image is mixed with the one as far from the other end,
-and one of the two is chosen with probability ½ where both are on.
+Papers: mixup arXiv 1710.09412, cutmix arXiv 1905.04899, random erasing arXiv 1708.04896. As in
+timm: one weight per batch or group, each image is mixed with its mirror position in the batch, and
+one of the two is chosen with probability ½ if both are on.
 
 Shapes: B batch, C channels, H/W height and width, K classes, E images to erase, A attempts, Q
 quantiles.
@@ -40,8 +40,8 @@ class Mix:
         generator: torch.Generator,
         groups: int = 1,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mix float images, in place, and their soft targets; each of ``groups`` has draws and
-        pairs of its own.
+        """Mix float images, in place, and their soft targets; each of ``groups`` has independent
+        draws and pairs.
         """
         if not self._tables:
             return x_BCHW, targets_BK
@@ -51,7 +51,7 @@ class Mix:
                 [self(x, targets, generator)[1] for x, targets in parts if len(x)]
             )
         weight_HW = self._weights(x_BCHW.shape[-1], x_BCHW.device, generator)
-        share = weight_HW.mean()  # of the image itself; exact for a cut box too
+        share = weight_HW.mean()  # weight of the image itself; exact for a cut box too
         return x_BCHW.lerp_(x_BCHW.flip(0), 1 - weight_HW), torch.lerp(
             targets_BK.flip(0), targets_BK, share
         )
@@ -67,7 +67,7 @@ class Mix:
         return torch.where(use_cutmix_1, cut_HW, share_1)
 
     def _beta(self, alpha: float, device: torch.device, generator: torch.Generator) -> torch.Tensor:
-        # The inverse distribution function from a table: torch's own Beta knows no generator.
+        # The inverse distribution function from a table: torch's own Beta accepts no generator.
         table_Q = self._tables[alpha] = self._tables[alpha].to(device)
         at_1 = torch.rand(1, generator=generator, device=device) * (_QUANTILES - 1)
         below_1 = at_1.long().clamp_(max=_QUANTILES - 2)  # float32 may round up to the last one
@@ -75,7 +75,9 @@ class Mix:
 
 
 def soft_targets(labels_B: torch.Tensor, classes: int, smoothing: float) -> torch.Tensor:
-    """Class probabilities (B, K): 1 for the label, less ``smoothing``, which all classes share."""
+    """Class probabilities (B, K): 1 for the label, minus ``smoothing``, which is spread over all
+    classes.
+    """
     rest = smoothing / classes
     targets_BK = torch.full((len(labels_B), classes), rest, device=labels_B.device)
     return targets_BK.scatter_(1, labels_B[:, None], 1 - smoothing + rest)
@@ -86,9 +88,9 @@ def erase(x_BCHW: torch.Tensor, probability: float, generator: torch.Generator) 
     changes ``x_BCHW`` itself.
 
     Box areas and aspect ratios are timm's. The images are drawn without replacement, ⌈pB⌉
-    candidates a batch of which each is erased with what is left of the probability: each image is
-    erased with exactly ``probability``, while noise is made for the candidates only and the batch
-    need not be asked how many there are.
+    candidates per batch, each of which is erased with the remaining probability: each image is
+    erased with exactly ``probability``, while noise is generated for the candidates only and no
+    synchronisation is needed to count them.
     """
     (count, channels, height, width), device = x_BCHW.shape, x_BCHW.device
     candidates = math.ceil(probability * count)
@@ -138,6 +140,6 @@ def _between(start_B: torch.Tensor, end_B: torch.Tensor, length: int) -> torch.T
 
 
 def _beta_quantiles(alpha: float) -> torch.Tensor:
-    from scipy.special import betaincinv  # here: only trainings that mix need it
+    from scipy.special import betaincinv  # local import: only trainings with mixing need it
 
     return torch.from_numpy(betaincinv(alpha, alpha, np.linspace(0, 1, _QUANTILES))).float()

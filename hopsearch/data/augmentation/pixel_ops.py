@@ -1,8 +1,8 @@
-"""RandAugment's operations on pixel values, each over a batch with one argument an image.
+"""RandAugment's operations on pixel values, each over a batch with one argument per image.
 
 Every function takes uint8 (B, C, H, W) and a float argument (B,), and returns uint8 of the same
-shape. Rounding follows PIL's: blends and look-ups cut off, filters round. The arguments' meaning is
-that of timm's functions of the same names.
+shape. Rounding follows PIL's: blends and look-ups truncate, filters round. The arguments' meaning
+is that of timm's functions of the same names.
 
 Shapes: B batch, C channels (1 or 3), H/W height and width, R = B C rows of P = H W pixels, V = 256
 values.
@@ -36,7 +36,7 @@ def equalize(x_BCHW: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
     below_RV = histogram_RV.cumsum(1, dtype=torch.int32) - histogram_RV
     table_RV = ((below_RV + step_R1 // 2) // step_R1.clamp(min=1)).clamp_(max=255).to(torch.uint8)
     out_BCHW = table_RV.gather(1, value_RP).view_as(x_BCHW)
-    # One value, or fewer than 255 pixels to spread: left as it is.
+    # One value, or fewer than 255 pixels to spread: unchanged.
     return torch.where((step_R1 > 0).view(*x_BCHW.shape[:2], 1, 1), out_BCHW, x_BCHW)
 
 
@@ -95,7 +95,7 @@ def sharpness(x_BCHW: torch.Tensor, factor_B: torch.Tensor) -> torch.Tensor:
 
 
 def _blend(from_BCHW: torch.Tensor, to_BCHW: torch.Tensor, factor_B: torch.Tensor) -> torch.Tensor:
-    # Beyond 1 it goes on past the image, which is what makes colours louder and edges sharper.
+    # Beyond 1 it extrapolates past the image, which makes colours stronger and edges sharper.
     return (
         (to_BCHW - from_BCHW)
         .mul_(_per_image(factor_B))

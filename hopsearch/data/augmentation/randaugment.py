@@ -6,13 +6,12 @@ Each of ``layers`` passes gives an image one of 15 operations, each with probabi
 their arguments as functions of the magnitude, the grey fill of 128. What differs from timm's, which
 works on PIL images one by one:
 
-* A batch is dealt out like cards: each operation gets at most C = ⌈pB/15⌉ images of a random order.
-  Every image has each operation with exactly timm's probability, but the counts in a batch hardly
-  vary. This makes all shapes known in advance: nothing is computed for images that do not need it,
-  and a GPU is never asked how many there were.
-* Rotations, shears and shifts are bilinear, where timm takes bilinear or bicubic at random.
-* A pixel may differ from PIL's by one grey level, where PIL computes in double precision or with
-  whole numbers.
+* A batch is partitioned: each operation gets at most C = ⌈pB/15⌉ images in random order. Every
+image gets each operation with exactly timm's probability, but the counts per batch hardly vary. So
+all shapes are known in advance: nothing is computed for images that do not need it, and there is no
+GPU synchronisation to count them. * Rotations, shears and shifts are bilinear, whereas timm picks
+bilinear or bicubic at random. * A pixel may differ from PIL's by one grey level where PIL computes
+in double precision or in integers.
 
 Shapes: B batch, S = 15 C slots of a pass, C images of an operation, R rows: the batch and its blank
 ones.
@@ -43,12 +42,12 @@ _KEYS = {
     "mmax": "most",
     "inc": "increasing",
 }
-_EXAMPLE = "The papers' is rand-m9-mstd0.5-inc1"
+_EXAMPLE = "The papers use rand-m9-mstd0.5-inc1"
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What ``rand-m9-mstd0.5-inc1`` says; the defaults are timm's."""
+    """A parsed policy such as ``rand-m9-mstd0.5-inc1``; the defaults are timm's."""
 
     magnitude: float = 10.0
     layers: int = 2
@@ -70,7 +69,7 @@ def parse_policy(text: str) -> Policy:
     """
     head, *sections = text.split("-")
     if head != "rand":
-        raise ValueError(f"randaugment must begin with rand; {_EXAMPLE}")
+        raise ValueError(f"randaugment must start with rand; {_EXAMPLE}")
     values: dict[str, float] = {}
     for section in sections:
         match = re.fullmatch(r"([a-z]+)(\d+(?:\.\d+)?)", section)
@@ -89,10 +88,10 @@ def parse_policy(text: str) -> Policy:
 
 
 class RandAugment:
-    """A `Policy` ready to be applied.
+    """Applies a `Policy`.
 
     Args:
-        policy: what to do.
+        policy: the policy.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -106,7 +105,7 @@ class RandAugment:
         each = math.ceil(self._policy.probability * count / self._ops)
         if not each:
             return x_BCHW
-        # A batch smaller than the slots gets blank rows, thrown away at the end.
+        # A batch smaller than the slots is padded with blank rows, discarded at the end.
         rows = max(count, self._ops * each)
         x_RCHW = torch.cat((x_BCHW, x_BCHW.new_zeros(rows - count, *x_BCHW.shape[1:])))
         for _ in range(self._policy.layers):
@@ -122,8 +121,8 @@ class RandAugment:
         )
         level_S, sign_S = self._levels(slots, generator, device), _signs(slots, generator, device)
         changed_SCHW = self._apply(x_RCHW.index_select(0, index_S), level_S, sign_S, each)
-        # Where each row comes from: itself, or the changed images behind. Reading by index is far
-        # faster than writing by index.
+        # Source of each row: itself, or the changed images at the end. Gathering is far faster than
+        # scattering.
         position = torch.arange(rows + slots, device=device)
         source_R = position[:rows].index_copy(
             0, index_S, torch.where(used_S, position[rows:], index_S)
@@ -168,7 +167,7 @@ def affine_matrices(level_S: torch.Tensor, sign_S: torch.Tensor, size: int) -> t
     cosine_C, sine_C = torch.cos(angle_C * math.radians(30)), torch.sin(angle_C * math.radians(30))
     matrix_5C23 = torch.zeros(*value_5C.shape, 2, 3, device=level_S.device)
     matrix_5C23[..., 0, 0] = matrix_5C23[..., 1, 1] = 1
-    middle = size / 2  # the point a rotation leaves in place
+    middle = size / 2  # the fixed point of a rotation
     matrix_5C23[0, :, 0, 0] = matrix_5C23[0, :, 1, 1] = cosine_C
     matrix_5C23[0, :, 0, 1], matrix_5C23[0, :, 1, 0] = -sine_C, sine_C
     matrix_5C23[0, :, 0, 2] = middle * (1 - cosine_C + sine_C)

@@ -1,3 +1,1 @@
-"""From image files to arrays: what is asked for, how it is split, each file's pixels, decoded
-once.
-"""
+"""From image files to arrays: settings, splitting, decoding and caching."""

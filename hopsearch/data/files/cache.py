@@ -1,9 +1,9 @@
-"""Decoded images on disk, so that a machine decodes a data set once.
+"""A cache of decoded images on disk, so that a machine decodes a data set only once.
 
-A part is two files, ``<key>.npy`` (uint8, N C H W) and ``<key>.json`` (shape, checksum, skipped
-images). The second is written last and marks the first as whole. Both appear by rename, so that a
-reader never meets half a file; a lock keeps a second process from decoding what the first is
-decoding, and where the file system knows no locks both decode the same and the last rename wins.
+A split is two files, ``<key>.npy`` (uint8, N C H W) and ``<key>.json`` (shape, checksum, skipped
+images). The second is written last and marks the first as complete. Both appear by rename, so that
+a reader never sees a partial file; a lock keeps a second process from decoding the same data, and
+on file systems without locks both decode it and the last rename wins.
 """
 
 import contextlib
@@ -28,25 +28,25 @@ from hopsearch.data.files.originals import Originals
 from hopsearch.data.files.progress import counted
 from hopsearch.data.files.view import Pixels
 
-_LAYOUT_VERSION = 2  # part of every key: change it with the meaning of the files
+_LAYOUT_VERSION = 2  # part of every key: change it when the format of the files changes
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A part's pixels and which of its images are missing."""
+    """A split's pixels and which of its images are missing."""
 
     images_NCHW: Pixels
     skipped: tuple[int, ...]
-    """Positions in the part that could not be read; the others follow each other in
+    """Positions in the split that could not be read; the others are consecutive in
     ``images_NCHW``.
     """
     mapped: bool
-    """Whether the pixels stay on disk and are shared with other processes."""
+    """Whether the pixels stay on disk, shared with other processes."""
     originals: Originals | None = None
-    """How large the files' images are; None where that is not known."""
+    """Original sizes of the images; None if unknown."""
 
 
-_Form = tuple[int, int, float]  # pixels a side, channels, and the share of a side that is seen
+_Form = tuple[int, int, float]  # pixels per side, channels, and the share of a side that is used
 
 
 @dataclass(frozen=True)
@@ -58,32 +58,33 @@ class _Manifest:
 
 
 def cache_folder(setting: str | None) -> Path:
-    """Where decoded images go: the setting, ``$HOPSEARCH_CACHE``, or ``~/.cache/hopsearch``.
+    """The folder of decoded images: the setting, ``$HOPSEARCH_CACHE``, or
+    ``~/.cache/hopsearch``.
 
     Raises:
-        ConfigError: ``~`` stands for no home directory.
+        ConfigError: ``~`` cannot be expanded to a home directory.
     """
     known = os.environ.get("HOPSEARCH_CACHE")
     folder = Path(setting or known or "~/.cache/hopsearch")
     try:
         return folder.expanduser()
-    except RuntimeError:  # a user without a home, or another's who is not there
+    except RuntimeError:  # a user without a home directory, or an unknown user
         place = "data.cache" if setting else "environment: HOPSEARCH_CACHE"
-        rule = f"~ must stand for a home directory, got {str(folder)!r} and no such home"
+        rule = f"~ must expand to a home directory, got {str(folder)!r} and no such home"
         raise ConfigError(
             place, rule, "Set it to a full path, e.g. HOPSEARCH_CACHE=/tmp/hopsearch"
         ) from None
 
 
 def cached_format(folder: Path, key: str) -> tuple[int, int] | None:
-    """Pixels a side and channels of a part decoded before, without opening its images."""
+    """Pixels per side and channels of a split decoded earlier, without opening its images."""
     manifest = _read_manifest(folder / f"{key}.json")
     return (manifest.shape[2], manifest.shape[1]) if manifest else None
 
 
 def part_key(part: Part, image_size: int | None, on_corrupt: str) -> str:
-    """Name of a part's files: changes with any file's path, size or modification time, the order,
-    and what is made of them.
+    """Name of a split's files: depends on every file's path, size and modification time, on the
+    order, and on the output format.
     """
     return digest([_LAYOUT_VERSION, part.version(), image_size, on_corrupt])
 
@@ -98,20 +99,20 @@ def read_part(
     memory_limit: int,
     crop_pct: float = 1.0,
 ) -> Decoded:
-    """Pixels of a part from the cache, decoded first where they are not there.
+    """Pixels of a split from the cache, decoded first if missing.
 
-    A cache that cannot be written (full, read-only) costs a warning where the pixels fit
+    If the cache cannot be written (full, read-only), there is only a warning if the pixels fit
     ``memory_limit``.
 
     Raises:
-        DataError: an unreadable image unless ``skip``; no image readable; no room for a part above
-            ``memory_limit``.
+        DataError: an unreadable image unless ``skip``; no image readable; no space for a split
+            above ``memory_limit``.
     """
     needed = len(part) * channels * size * size
     if found := _read(folder, key, memory_limit):
         return found
     with _locked(folder, key):
-        if found := _read(folder, key, memory_limit):  # another process was first
+        if found := _read(folder, key, memory_limit):  # another process was faster
             return found
         if needed > memory_limit:
             _decode_to_disk(folder, key, part, (size, channels, crop_pct), skip)
@@ -120,7 +121,7 @@ def read_part(
                 return found
             raise DataError(
                 str(folder),
-                "the cache was damaged right after it was written",
+                "the cache was corrupt immediately after writing",
                 "Check the disk, or set data.cache",
             )
         decoded = _decode_to_memory(part, (size, channels, crop_pct), skip)
@@ -130,9 +131,8 @@ def read_part(
         except OSError as error:
             warnings.warn(
                 (
-                    f"{folder}: decoded images cannot be kept ({error.strerror}); they are "
-                    f"decoded at "
-                    f"every start"
+                    f"{folder}: decoded images cannot be cached ({error.strerror}); they are "
+                    f"decoded again at every start"
                 ),
                 stacklevel=3,
             )
@@ -196,7 +196,7 @@ def _require_some(part: Part, count: int) -> None:
     if count == 0:
         raise DataError(
             part.name(0),
-            f"at least one image must be readable, {len(part)} are not",
+            f"at least one image must be readable, got {len(part)} unreadable ones",
             "Check the files",
         )
 
@@ -208,7 +208,7 @@ def _write(
     part: Part,
     skipped: list[int] | tuple[int, ...],
 ) -> None:
-    """Write blocks of rows one after the other; ``skipped`` is read when they are all there."""
+    """Write blocks of rows one after the other; ``skipped`` is read when all are written."""
     most = len(part)
     folder.mkdir(parents=True, exist_ok=True)
     with written_whole(folder / f"{key}.npy", durable=True) as scratch, scratch.open("xb") as file:
@@ -222,7 +222,7 @@ def _write(
         if rows == 0:
             raise DataError(
                 str(folder / key),
-                f"at least one image must be readable, {most} are not",
+                f"at least one image must be readable, got {most} unreadable ones",
                 "Check the files",
             )
         file.seek(0)
@@ -255,7 +255,9 @@ def _read(folder: Path, key: str, memory_limit: int) -> Decoded | None:
     except (OSError, ValueError, EOFError):
         whole = False
     if not whole:
-        warnings.warn(f"{path}: the decoded images are damaged; decoding again", stacklevel=3)
+        warnings.warn(
+            f"{path}: the cached decoded images are corrupt; decoding again", stacklevel=3
+        )
         return None
     return Decoded(images_NCHW, manifest.skipped, mapped, manifest.originals)
 
@@ -264,7 +266,7 @@ def _read_manifest(path: Path) -> _Manifest | None:
     try:
         values = json.loads(path.read_bytes())
         shape = tuple(int(length) for length in values["shape"])
-        # none of an older version
+        # not from an older version
         originals = Originals.from_json(values["originals"]) if values.get("originals") else None
         return (
             _Manifest(shape, int(values["crc32"]), tuple(values["skipped"]), originals)

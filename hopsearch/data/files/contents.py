@@ -1,5 +1,5 @@
-"""Hashes of image files' contents: kept while decoding, read from the cache, or computed; and the
-images that are there twice.
+"""Hashes of image files' contents: recorded while decoding, read from the cache, or computed; and
+duplicate images.
 
 Shapes: N images.
 """
@@ -22,16 +22,16 @@ Sums = npt.NDArray[np.uint8]
 
 
 def keep_sums(folder: Path, part: FilePart) -> None:
-    """Keep the hashes of a part whose files were all read, where the cache can be written."""
+    """Cache the hashes of a split whose files were all read, if the cache is writable."""
     if part.sums_N.any(axis=1).all():
-        with contextlib.suppress(OSError):  # then they are computed at every start
+        with contextlib.suppress(OSError):  # then they are recomputed at every start
             folder.mkdir(parents=True, exist_ok=True)
             with written_whole(_file(folder, part), durable=True) as scratch:
                 scratch.write_bytes(part.sums_N.tobytes())
 
 
 def sums_of(folder: Path, part: FilePart) -> Sums:
-    """Hashes (N, `SUM`) of the contents: known, or from the cache while no file has changed, or
+    """Hashes (N, `SUM`) of the contents: already known, from the cache if no file has changed, or
     computed by reading all files.
 
     Raises:
@@ -76,25 +76,25 @@ class Listed:
     """training, validation or test."""
     part: FilePart
     index_N: Indices
-    """Positions in the part."""
+    """Positions in the split."""
 
     def keys(self) -> npt.NDArray[np.uint64]:
-        """Half of each hash: two of a million images have the same by chance once in a million data
+        """Half of each hash: a collision among a million images occurs once in a million data
         sets.
         """
         return self.part.sums_N[self.index_N].view("<u8")[:, 0]
 
     def labels(self) -> Indices:
-        """Of each image."""
+        """Label of each image."""
         return self.part.labels_N[self.index_N]
 
     def name(self, position: int) -> str:
-        """Path below the part's folder."""
+        """Path below the split's folder."""
         return self.part.names[int(self.index_N[position])]
 
 
 def twice(first: Listed, second: Listed) -> str:
-    """A sentence about the images of ``second`` that are in ``first`` too; empty where none is."""
+    """A sentence about images of ``second`` that are also in ``first``; empty if there are none."""
     ours, theirs = first.keys(), second.keys()
     found = np.flatnonzero(np.isin(theirs, ours))
     if not len(found):
@@ -111,7 +111,7 @@ def twice(first: Listed, second: Listed) -> str:
 
 
 def two_classes(lists: list[Listed], classes: tuple[str, ...]) -> str:
-    """A sentence about pictures that carry two labels; empty where none does."""
+    """A sentence about pictures that have two labels; empty if there are none."""
     keys = np.concatenate([one.keys() for one in lists])
     labels = np.concatenate([one.labels() for one in lists])
     pairs = np.unique(np.stack([keys, labels.astype(np.uint64)], axis=1), axis=0)
@@ -135,5 +135,5 @@ def two_classes(lists: list[Listed], classes: tuple[str, ...]) -> str:
     verb = "pictures are" if count > 1 else "picture is"
     return (
         f"warning: {count:,} {verb} in more than one class (same contents), e.g. {example}: no "
-        f"model can be right about both"
+        f"model can classify both correctly"
     )

@@ -1,5 +1,5 @@
-"""From image files to uint8 pixels of one size, in a thread on every core: decoders let go of the
-interpreter lock.
+"""Decodes image files to uint8 pixels of one size, with one thread per core: decoders release the
+GIL.
 
 Shapes: N images, C channels, H/W height and width.
 """
@@ -32,18 +32,18 @@ from hopsearch.data.files.view import (
 
 T = TypeVar("T")
 FALLBACK_SIZE = 224
-"""Pixels a side where images differ in size and none is asked for."""
+"""Pixels per side if images differ in size and none is set."""
 _GREY_MODES = ("1", "L", "I", "I;16", "I;16B", "I;16L", "I;16N")
-_MOST_THREADS = 32  # more of them would wait for the interpreter lock, which opening a file holds
-# images a thread takes at once: handing over small ones one by one would cost more
+_MOST_THREADS = 32  # more threads would wait for the GIL, which is held while opening a file
+# images per task: handing over small ones one by one would cost more
 _MOST_AT_ONCE, _SECONDS_AT_ONCE = 32, 0.1
 
 
 def natural_format(part: Part, image_size: int | None) -> tuple[int, int]:
-    """Pixels a side and channels for a part, from the images' headers alone.
+    """Pixels per side and channels of a split, from the images' headers only.
 
-    The size is ``image_size`` where given, else the images' own where all are square and equal,
-    else `FALLBACK_SIZE`; grey only if all are. Unreadable files have no say: decoding reports them.
+    The size is ``image_size`` if set, else the images' own if all are square and equal, else
+    `FALLBACK_SIZE`; grey only if all are. Unreadable files are ignored here: decoding reports them.
     """
     if isinstance(part, ArrayPart):
         height, width = part.pixels.shape[1:3]
@@ -58,23 +58,21 @@ def natural_format(part: Part, image_size: int | None) -> tuple[int, int]:
             if size is None and len(own_sizes) > 1:
                 size = FALLBACK_SIZE
             if size is not None and channels == 3:
-                return size, channels  # nothing left to learn
+                return size, channels  # nothing left to determine
     if size is None:
         width, height = next(iter(own_sizes), (0, 1))
         size = width if width == height else FALLBACK_SIZE
         if size > MOST_PIXELS:
             rule = (
-                f"images are used at their own size up to {MOST_PIXELS} pixels a side, these "
-                f"have {size}"
+                f"without data.image_size, images must have at most {MOST_PIXELS} pixels per side, "
+                f"got {size}"
             )
             raise DataError(part.name(0), rule, "Set data.image_size, e.g. data.image_size=224")
     return size, channels
 
 
 def own_size(part: Part) -> int | None:
-    """The images' own pixels a side, where all are square and share one, and it can be trained
-    on.
-    """
+    """The images' own pixels per side, if all are square and equal, and not too large."""
     if isinstance(part, ArrayPart):
         height, width = part.pixels.shape[1:3]
         return height if height == width else None
@@ -108,7 +106,7 @@ def _decode_or_reason(
     part: Part, index: int, size: int, channels: int, crop_pct: float
 ) -> Pixels | str:
     try:
-        # Read whole, which hashes the contents on the way.
+        # Read completely, which also hashes the contents.
         with (
             Image.open(io.BytesIO(part.read(index)))
             if isinstance(part, FilePart)
@@ -132,8 +130,8 @@ def _peek(part: Part, index: int) -> tuple[tuple[int, int], int] | None:
 def in_threads(task: Callable[[int], T], count: int) -> Generator[T, None, None]:
     """Results of ``task(0)``, ``task(1)``, … in order.
 
-    Work stops when the results are no longer wanted, by Ctrl-C too: an image that a thread has
-    started on is not waited for.
+    Work stops when the results are no longer wanted, by Ctrl-C too: images already being decoded
+    are not waited for.
     """
     threads = max(1, min(_MOST_THREADS, _cores(), count))
     stop, pool, all_there = (
@@ -143,9 +141,9 @@ def in_threads(task: Callable[[int], T], count: int) -> Generator[T, None, None]
     )
     ahead: deque[Future[tuple[list[T], float]]] = deque()
     taken, at_once = 0, 1
-    with pil_quiet():  # here and not in the threads
+    with pil_quiet():  # raised here and not in the threads
         try:
-            # now: a thread that finds no memory as it starts would be waited for without end
+            # started now: a thread without memory to start would be waited for forever
             for _ in range(threads):
                 pool.submit(all_there.wait)
             while ahead or taken < count:
@@ -165,7 +163,7 @@ def in_threads(task: Callable[[int], T], count: int) -> Generator[T, None, None]
                 yield from results
         finally:
             stop.set()
-            # where not all could be started: those that were would wait for the others
+            # if not all could be started: the others would wait for them
             all_there.abort()
             pool.shutdown(wait=False, cancel_futures=True)
 

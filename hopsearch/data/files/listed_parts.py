@@ -1,4 +1,4 @@
-"""What every source gives: parts of a data set, listed but not yet decoded.
+"""Listed but not yet decoded splits of a data set, as provided by every source.
 
 Shapes: N images, H/W height and width, C channels.
 """
@@ -27,28 +27,24 @@ class FilePart:
 
     folder: Path
     names: tuple[str, ...]
-    """Paths below ``folder``, with ``/`` on every system; absolute where an image lies
-    elsewhere.
-    """
+    """Paths below ``folder``, with ``/`` on every system; absolute if an image is elsewhere."""
     sizes: tuple[int, ...]
     """Bytes of each file."""
     mtimes: tuple[int, ...]
     """Modification times in nanoseconds."""
     labels_N: Indices
     stamps: tuple[tuple[int, int], ...] = ()
-    """Inode and time of the last change to it of each file: they tell a replaced file whose size
-    and time are the old one's.
+    """Inode and time of the last change to it of each file: they detect a replaced file with the
+    same size and time.
     """
     sums_N: npt.NDArray[np.uint8] = field(
         default_factory=lambda: np.empty((0, SUM), dtype=np.uint8), repr=False, compare=False
     )
-    """Hash of each file's contents, `SUM` bytes; zeros where the file has not been read yet."""
+    """Hash of each file's contents, `SUM` bytes; zeros if the file has not been read yet."""
     own_N: Indices = field(
         default_factory=lambda: np.empty((0, 2), dtype=np.int64), repr=False, compare=False
     )
-    """Width and height of each image, upright; zeros where it has not been decoded in this
-    process.
-    """
+    """Width and height of each image, upright; zeros if it has not been decoded in this process."""
 
     def __post_init__(self) -> None:
         if len(self.sums_N) != len(self.names):
@@ -70,7 +66,7 @@ class FilePart:
         )
 
     def followed_by(self, other: "FilePart") -> "FilePart":
-        """The images of both, this part's first."""
+        """The images of both, this split's first."""
         names = other.names
         if other.folder != self.folder:
             names = tuple((other.folder.absolute() / name).as_posix() for name in names)
@@ -98,7 +94,7 @@ class FilePart:
             OSError: not readable.
         """
         contents = (self.folder / self.names[index]).read_bytes()
-        # A file of no bytes has a hash too, so that zeros always mean "not read".
+        # An empty file has a hash too, so that zeros always mean "not read".
         self.sums_N[index] = np.frombuffer(
             hashlib.blake2b(contents, digest_size=SUM).digest(), dtype=np.uint8
         )
@@ -109,21 +105,19 @@ class FilePart:
         return str(self.folder / self.names[index])
 
     def identity(self) -> str:
-        """Hash of names, file sizes and labels: equal wherever the same files lie in the same
-        tree.
-        """
+        """Hash of names, file sizes and labels: equal for the same files in the same tree."""
         return digest([*zip(self.names, self.sizes, self.labels_N.tolist(), strict=True)])
 
     def version(self) -> str:
-        """Hash of `identity`, place, times and inodes: changes with every edit or exchange of a
-        file on this machine.
+        """Hash of `identity`, place, times and inodes: changes with every modification or
+        replacement of a file on this machine.
         """
         return digest([self.identity(), str(self.folder.resolve()), self.mtimes, self.stamps])
 
 
 @dataclass(frozen=True)
 class ArrayPart:
-    """Images that are in memory already."""
+    """Images that are already in memory."""
 
     title: str
     pixels: Pixels
@@ -162,16 +156,16 @@ Part = FilePart | ArrayPart
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A test part that nobody has read."""
+    """A test split that has not been read."""
 
     count: int
     identity: str
     """Enters the fingerprint; must not need the pixels."""
     open: Callable[[], Part]
-    """Lists, and for packed formats reads, the part."""
+    """Lists the split, and for packed formats reads it."""
     listed: "Part | None" = None
-    """The part, where it could be listed without reading it; its files' contents are then compared
-    with the training images'.
+    """The split, if it could be listed without reading it; its files' contents are then compared
+    with the training images.
     """
 
 
@@ -180,15 +174,15 @@ class Found:
     """How a data set was read, for the summary."""
 
     where: dict[str, str] = field(default_factory=dict)
-    """Folders of ``train``, ``val``, ``test`` in words; empty text for the data set's folder
+    """Folders of ``train``, ``val``, ``test`` in words; an empty string for the data set's folder
     itself.
     """
     notes: tuple[str, ...] = ()
-    """What was decided, in sentences."""
+    """Decisions, in sentences."""
     passed_over: str = ""
-    """What lies there and is not used, in words."""
+    """Ignored files, in words."""
     as_before: bool = True
-    """Whether versions that knew ``train/`` and ``test/`` alone split it alike."""
+    """Whether versions that only supported ``train/`` and ``test/`` split it the same way."""
 
 
 @dataclass(frozen=True)
@@ -200,9 +194,9 @@ class Source:
     flip: bool
     train: Part
     test: HeldOut | None
-    """None: a test part is split off ``train``."""
+    """None: a test split is taken from ``train``."""
     val: FilePart | None = None
-    """None: a validation part is split off ``train``."""
+    """None: a validation split is taken from ``train``."""
     found: Found = Found()
 
 

@@ -1,4 +1,4 @@
-"""How large the images are before they are resized, for the summary.
+"""Original sizes of the images before resizing, for the summary.
 
 Shapes: N images.
 """
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_SHOWN = 3  # sizes that are listed one by one
+_SHOWN = 3  # most sizes that are listed individually
 
 Size = tuple[int, int]
 
@@ -23,7 +23,7 @@ class Originals:
         kinds: how many different sizes there are.
         commonest: ``width, height, images`` of up to three of them, the commonest first.
         smallest, largest: by area.
-        enlarged: how many images have a side shorter than the size they were decoded to.
+        enlarged: number of images with a side shorter than the decoded size.
     """
 
     kinds: int
@@ -34,11 +34,11 @@ class Originals:
 
     @classmethod
     def of(cls, own_N: npt.NDArray[np.int64], size: int) -> "Originals | None":
-        """Of sizes (N, 2), zeros where one is not known; None where none is.
+        """From sizes (N, 2), zeros if unknown; None if all are unknown.
 
         Args:
             own_N: width and height of each image.
-            size: pixels a side that they are decoded to.
+            size: pixels per side that they are decoded to.
         """
         known = own_N[own_N.any(axis=1)]
         if not len(known):
@@ -70,10 +70,10 @@ class Originals:
         )
 
     def words(self, size: int) -> str:
-        """The sizes in words; empty where all images are as they are used.
+        """The sizes in words; empty if no image was resized.
 
         Args:
-            size: pixels a side that a model sees.
+            size: pixels per side of the model's input.
         """
         if self.kinds == 1 and self.smallest == (size, size):
             return ""

@@ -1,21 +1,19 @@
-"""How far the reading of images is, for whoever shows it: ``with watched_by(observer):
-load(config)``.
-"""
+"""Progress of reading images, for display: ``with watched_by(observer): load(config)``."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 Observer = Callable[[str, int, int], None]
-"""Called with what is done, e.g. ``decoding``, how many images are done, and how many there are."""
+"""Called with the activity, e.g. ``decoding``, the number of images done, and the total."""
 T = TypeVar("T")
-# of the process: images may be read in another thread than the one that shows it
+# process-wide: images may be read in a different thread than the one that displays progress
 _observers: list[Observer] = []
 
 
 @contextlib.contextmanager
 def watched_by(observer: Observer) -> Iterator[None]:
-    """Tell ``observer`` of images that are read meanwhile in this process."""
+    """Notify ``observer`` of images read in this process within the block."""
     _observers.append(observer)
     try:
         yield
@@ -24,7 +22,7 @@ def watched_by(observer: Observer) -> Iterator[None]:
 
 
 def counted(what: str, items: Iterable[T], total: int) -> Iterator[T]:
-    """The items, and the observers are told of each."""
+    """Yield the items, notifying observers of each."""
     for done, item in enumerate(items, 1):
         for observer in _observers:
             observer(what, done, total)

@@ -1,8 +1,8 @@
-"""Seeded, stratified order of images, from which every part is cut.
+"""A seeded, stratified order of images, from which all splits are taken.
 
 The images of each class are shuffled and spread evenly over the unit interval; all images are then
 sorted by that position. Any prefix of this order is stratified, so that one decoded array serves
-every ``val_fraction``: the parts are slices, not copies.
+every ``val_fraction``: the splits are slices, not copies.
 
 Shapes: N images, K classes.
 """
@@ -28,7 +28,7 @@ def stratified_order(labels_N: Indices, seed: int) -> Indices:
     for label in np.unique(labels_N):
         members = shuffled_N[labels_N[shuffled_N] == label]
         position_N[members] = _positions(len(members))
-    # Stable: equal positions stay in shuffled order, which the seed alone decides.
+    # Stable: equal positions stay in shuffled order, which depends only on the seed.
     return shuffled_N[np.argsort(position_N[shuffled_N], kind="stable")].astype(np.int64)
 
 
@@ -50,14 +50,15 @@ def require_per_class(labels_N: Indices, classes: Sequence[str], least: int, pla
     for name, count in zip(classes, counts_K.tolist(), strict=True):
         if count < least:
             rule = (
-                f"every class needs at least {least} images, one for each part it is split "
-                f"into; class {name!r} has {count}"
+                f"every class needs at least {least} images, one per split; class {name!r} has "
+                f"{count}"
             )
             raise DataError(place, rule, "Add images to the class, or remove its folder")
 
 
 def _positions(count: int) -> npt.NDArray[np.float64]:
-    # The first is always inside a prefix and the last always outside, however small the class.
+    # The first image of a class is always inside a prefix and the last always outside, however
+    # small the class.
     position = (np.arange(count) + 0.5) / count
     position[0], position[-1] = 0.0, 1.0
     return position

@@ -1,9 +1,9 @@
-"""From one image file to the uint8 pixels that a network sees: upright, 8 bits per channel,
-resized, the centre cut out.
+"""Turns one image file into a network's uint8 input: upright, 8 bits per channel, resized,
+centre-cropped.
 
-The rule is torchvision's Resize (bicubic, antialiased) and CenterCrop. The work is bounded by the
-result, not by the file: a JPEG is decoded at 1/2, 1/4 or 1/8 where that leaves 1.5 to 2 times the
-pixels needed a side, and of an elongated image only the part that is cut out is resized.
+The rule is torchvision's Resize (bicubic, antialiased) and CenterCrop. The cost depends on the
+result, not on the file: a JPEG is decoded at 1/2, 1/4 or 1/8 if that leaves 1.5 to 2 times the
+pixels needed per side, and of an elongated image only the cropped region is resized.
 
 Shapes: C channels, H/W height and width.
 """
@@ -35,26 +35,26 @@ UNREADABLE = (
     # the latter: with python -W error
     *(MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning),
 )
-"""What PIL raises on images that are damaged, or too large to decode."""
+"""PIL's exceptions for images that are damaged or too large to decode."""
 _FILE_SHOWN = re.compile(r" (<_io\.\w+( object at 0x[0-9a-f]+| name=.*)>)$")
 EXIF_ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
 # pixels: above it a process decodes one image at a time, since each takes 100 MB and more
 _LARGE = 2**25
-_ELONGATED = 4  # times the result's pixels that resizing a whole image may give
-# Times the resized pixels a side that a JPEG decoded at 1/n must still have. At 1/8 a pixel is the
-# mean of a block, which errs as little with fewer of them.
+_ELONGATED = 4  # largest size of a whole resized image, as a multiple of the result
+# Times the resized pixels per side that a JPEG decoded at 1/n must still have. At 1/8 a pixel is
+# the mean of a block, which is equally accurate with fewer of them.
 _SPARE = {8: 1.5, 4: 2.0, 2: 2.0}
 _one_large = threading.Lock()
 
 
 @dataclass(frozen=True)
 class View:
-    """What to resize an upright image to, and where the square is cut out of that.
+    """The size to which an upright image is resized, and the position of the cropped square.
 
     Attributes:
         width, height: of the whole image, resized.
         left, top: of the square in it.
-        size: pixels a side of the square.
+        size: pixels per side of the square.
     """
 
     width: int
@@ -66,10 +66,10 @@ class View:
     @classmethod
     def of(cls, width: int, height: int, size: int, crop_pct: float = 1.0) -> "View":
         """The shorter side becomes ``size / crop_pct``, rounded down, and the centre ``size`` ×
-        ``size`` is cut out.
+        ``size`` is cropped.
         """
         short = math.floor(size / crop_pct)
-        # Rounded as torchvision does it, so that a model meets the pixels that other tools give it.
+        # Rounded as in torchvision, so that a model gets the same pixels as with other tools.
         long = int(short * max(width, height) / min(width, height))
         width, height = (short, long) if width <= height else (long, short)
         return cls(width, height, round((width - size) / 2), round((height - size) / 2), size)
@@ -81,18 +81,19 @@ class View:
 
 
 def to_pixels(image: Image.Image, size: int, channels: int, crop_pct: float = 1.0) -> Pixels:
-    """The pixels (C, size, size) of an opened image; of an animation or a document the first frame.
+    """The pixels (C, size, size) of an opened image; for an animation or a document, of the first
+    frame.
 
     16-bit grey is scaled to 8 bits; transparent pixels show white; CMYK, palette and other colour
     modes become RGB.
 
     Args:
-        image: opened, not yet loaded: what is not needed of a JPEG is then not decoded.
-        size: pixels a side.
+        image: opened, not yet loaded: unneeded detail of a JPEG is then not decoded.
+        size: pixels per side.
         channels: 1 (grey) or 3 (RGB).
-        crop_pct: share of the resized image's shorter side that is cut out. Below 1 it is the
-            papers' evaluation, and the pixels are timm's to a grey level: decoded in full size and
-            resized by PIL, which takes longer.
+        crop_pct: share of the resized image's shorter side that is cropped. Below 1 it is the
+            papers' evaluation, and the pixels agree with timm's to one grey level: decoded at full
+            size and resized by PIL, which takes longer.
 
     Raises:
         OSError, ValueError, …: see `UNREADABLE`.
@@ -123,10 +124,10 @@ def to_pixels(image: Image.Image, size: int, channels: int, crop_pct: float = 1.
 
 @contextlib.contextmanager
 def pil_quiet() -> Iterator[None]:
-    """PIL does not warn of what may be wrong with a file: damaged metadata, 90 million pixels.
+    """Suppress PIL's warnings about suspicious files: damaged metadata, 90 million pixels.
 
-    What counts is whether there are pixels: it refuses images with 180 million, and what it cannot
-    decode. Not for threads: the filters of warnings are the process's.
+    Only decodable pixels matter: PIL refuses images above 180 million pixels, and those it cannot
+    decode. Not thread-safe: warning filters are process-wide.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -134,15 +135,15 @@ def pil_quiet() -> Iterator[None]:
 
 
 def reason_of(error: BaseException, file: str | PathLike[str] = "") -> str:
-    """Why an image cannot be read, in words: without the file, which the message names before, or
-    how it is held in memory.
+    """Why an image cannot be read, in words: without the file name, which the message contains
+    already, and without in-memory object names.
     """
     reason = " ".join(str(error).split()) or type(error).__name__
     return _FILE_SHOWN.sub("", reason).removesuffix(f" {str(file)!r}").rstrip(".")
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height once the image is turned as its EXIF says, from the header alone."""
+    """Width and height after EXIF rotation, from the header only."""
     return (image.height, image.width) if _orientation(image) in SIDEWAYS else image.size
 
 
@@ -150,14 +151,14 @@ def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(EXIF_ORIENTATION, 1))
     except (*UNREADABLE, TypeError):
-        return 1  # damaged EXIF: the pixels are as good as ever
+        return 1  # damaged EXIF: the pixels are unaffected
 
 
 # Decoding
 
 
 def _jpeg_scale(image: Image.Image, view: View) -> int:
-    """1, 2, 4 or 8: what a JPEG may be decoded smaller by; 1 for other formats."""
+    """1, 2, 4 or 8: the factor by which a JPEG may be decoded smaller; 1 for other formats."""
     if image.format not in ("JPEG", "MPO"):
         return 1
     return next(
@@ -171,8 +172,8 @@ def _jpeg_scale(image: Image.Image, view: View) -> int:
 
 
 def _decode_jpeg(image: Image.Image, mode: str, scale: int) -> Pixels | None:
-    """Decode with libjpeg-turbo itself, twice as fast as through PIL; None where PIL must do it, or
-    say what is wrong.
+    """Decode with libjpeg-turbo itself, twice as fast as through PIL; None if PIL must decode it or
+    report the error.
     """
     file: Any = getattr(image, "fp", None)
     decoder = _simplejpeg()
@@ -182,7 +183,7 @@ def _decode_jpeg(image: Image.Image, mode: str, scale: int) -> Pixels | None:
     at = file.tell()
     try:
         file.seek(0)
-        # exactly 1/scale: the result does not hang on the library
+        # exactly 1/scale, so that the result does not depend on the library
         least = (-(-side // scale) for side in image.size)
         width, height = least
         pixels: Pixels = decoder.decode_jpeg(
@@ -216,7 +217,7 @@ def _decode_with_pil(image: Image.Image, mode: str, scale: int) -> Image.Image:
 
 
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey; PIL's own conversion cuts it off at 255
+    if image.mode.startswith("I"):  # 16-bit grey; PIL's own conversion clips it at 255
         wide = np.asarray(image)
         shift = 8 if wide.size and wide.max() > 255 else 0
         image = Image.fromarray(np.clip(wide >> shift, 0, 255).astype(np.uint8))
@@ -243,8 +244,8 @@ def _cut_out(image: Image.Image | Pixels, view: View, large: bool, exact: bool) 
         image = whole.resize((view.width, view.height), Image.Resampling.BICUBIC)
     pixels_HWC = np.atleast_3d(np.asarray(image, dtype=np.uint8))
     if pixels_HWC.shape[:2] != (view.height, view.width):
-        # torch on bytes is PIL's bicubic to one grey level, three times as fast, in this thread and
-        # without the interpreter lock.
+        # torch on bytes equals PIL's bicubic to one grey level, three times as fast, in this thread
+        # and without the GIL.
         x_1CHW = torch.from_numpy(np.require(pixels_HWC, requirements=["C", "W"])).permute(2, 0, 1)[
             None
         ]
@@ -256,7 +257,7 @@ def _cut_out(image: Image.Image | Pixels, view: View, large: bool, exact: bool) 
 
 
 def _cut_out_with_pil(image: Image.Image, view: View) -> Pixels:
-    """The same, looking only at the part of the image that the square shows."""
+    """The same, using only the region of the image that the square shows."""
     across, down = image.width / view.width, image.height / view.height
     right, bottom = (view.left + view.size) * across, (view.top + view.size) * down
     box = (view.left * across, view.top * down, min(right, image.width), min(bottom, image.height))

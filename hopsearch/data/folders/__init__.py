@@ -1,1 +1,1 @@
-"""Folders of images: where the parts and classes are. No image is opened."""
+"""Image folders: finding splits and classes, without opening images."""

@@ -1,4 +1,4 @@
-"""What the name of a folder says of it: a part of a split (train, val, test), or nothing."""
+"""Interprets a folder's name: a split (train, val, test), or nothing."""
 
 import re
 import unicodedata
@@ -40,7 +40,7 @@ _KINDS = (
     "files",
     "folder",
 )
-"""Words for what every part holds: beside the word of a part they name nothing else."""
+"""Generic words for contents: combined with a split's name they add no meaning."""
 _JOINED = re.compile(f"({'|'.join(sorted(_WORDS, key=len, reverse=True))})({'|'.join(_KINDS)})")
 _TOKEN = re.compile(r"[^\W\d_]+")
 _CAMEL = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
@@ -52,25 +52,23 @@ class Reading:
     """How a folder's name is read."""
 
     role: Role | None
-    """The part that the name speaks of; None for an ordinary name, or where it speaks of
-    several.
-    """
+    """The split that the name refers to; None for an ordinary name, or if it refers to several."""
     whole: bool
-    """Whether the name is nothing but that word: ``Test`` and ``test_images``, not
+    """Whether the name consists only of that word: ``Test`` and ``test_images``, not
     ``crash_test``.
     """
     several: bool = False
-    """Whether it speaks of several parts, as ``val_test`` does."""
+    """Whether it refers to several splits, as ``val_test`` does."""
     rest: tuple[str, ...] = ()
-    """The words that remain: ``seg`` of ``seg_train``."""
+    """The remaining words: ``seg`` of ``seg_train``."""
 
 
 def normal(name: str) -> str:
     """The name as text in composed form (NFC): macOS writes é as e and an accent, which looks the
     same and is not equal.
 
-    Bytes that are no UTF-8, as in names from an archive of another system, become ``\\xe9``: they
-    could not be written to files.
+    Bytes that are not UTF-8, as in names from an archive of another system, become ``\\xe9``, since
+    they could not be written to files.
     """
     return unicodedata.normalize(
         "NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
@@ -78,11 +76,11 @@ def normal(name: str) -> str:
 
 
 def read_name(name: str) -> Reading:
-    """Read a folder's name: in any case, with anything before and after, as in ``seg_train``,
+    """Interpret a folder's name: in any case, with any prefix and suffix, as in ``seg_train``,
     ``TestImages``, ``val2017``.
 
-    ``train_val`` and ``trainval`` are the training part: sets that have such a folder cut the
-    validation part off it.
+    ``train_val`` and ``trainval`` are the training split: data sets with such a folder split the
+    validation images off it.
     """
     pieces = [
         piece
@@ -99,7 +97,7 @@ def read_name(name: str) -> Reading:
 
 
 def _words_of(token: str) -> list[str]:
-    """The words that are written as one, in lower case: ``TestImages``, ``testimages``."""
+    """Compound names in lower case: ``TestImages``, ``testimages``."""
     if token.lower() in _WORDS:
         return [token.lower()]
     if joined := _JOINED.fullmatch(token.lower()):

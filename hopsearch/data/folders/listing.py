@@ -1,5 +1,5 @@
-"""Walking through folders of images: each file once, links that lead back passed over, and all that
-is passed over counted.
+"""Walks through image folders: each file once, skipping circular links, and counting everything
+that is ignored.
 """
 
 import os
@@ -47,25 +47,25 @@ class Row:
 
 @dataclass
 class PassedOver:
-    """What lies in the folders and is not used."""
+    """Ignored contents of the folders."""
 
     suffixes: Counter[str] = field(default_factory=Counter)
-    """Files that are no images by their suffix, by suffix."""
+    """Files without an image suffix, by suffix."""
     special: int = 0
-    """Pipes, sockets and devices, whatever they are called."""
+    """Pipes, sockets and devices, whatever their names."""
     hidden: int = 0
-    """Files and folders whose names begin with a dot, and macOS's."""
+    """Files and folders whose names start with a dot, and macOS's."""
     outside: int = 0
-    """Images beside the class folders instead of in one."""
+    """Images next to the class folders instead of in one."""
     empty: list[str] = field(default_factory=list)
     """Folders without any image."""
     loops: int = 0
     """Links to a folder above them."""
     twice: int = 0
-    """Links to images that are listed where they lie."""
+    """Links to images that are listed at their own location."""
 
     def add(self, other: "PassedOver") -> None:
-        """Count what ``other`` has counted too."""
+        """Add the counts of ``other``."""
         self.suffixes += other.suffixes
         self.empty += other.empty
         for name in ("special", "hidden", "outside", "loops", "twice"):
@@ -74,7 +74,7 @@ class PassedOver:
     def __str__(self) -> str:
         kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in self.suffixes.most_common(6))
         shown = ", ".join(self.empty[:3]) + (", …" if len(self.empty) > 3 else "")
-        said = [f"{kinds} (no image format that is read)"] * bool(self.suffixes)
+        said = [f"{kinds} (not a supported image format)"] * bool(self.suffixes)
         said += [
             f"{self.special:,} special file{'s' * (self.special > 1)} (pipe, socket or device)"
         ] * bool(self.special)
@@ -93,7 +93,7 @@ class PassedOver:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether files and folders of that name are passed over."""
+    """Whether files and folders of that name are ignored."""
     return name.startswith(".") or name == "__MACOSX"
 
 
@@ -108,14 +108,14 @@ def folders_in(folder: Path) -> list[Path]:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Visible images that lie directly in ``folder``."""
+    """Visible images directly in ``folder``."""
     files = [entry for entry, is_folder in _visible(folder, PassedOver()) if not is_folder]
     return [Path(entry) for entry in files if is_image(entry.name) and not _is_special(entry)]
 
 
 def pass_over_files(folder: Path, passed: PassedOver) -> None:
-    """Count all that lies directly in ``folder``, which holds class folders or parts, and is no
-    folder to look into.
+    """Count everything directly in ``folder``, which contains class folders or splits, except
+    folders to descend into.
     """
     for entry, is_folder in _visible(folder, passed):
         if is_folder:
@@ -142,17 +142,17 @@ def walk(
     to it.
 
     Args:
-        folder: where to begin.
-        passed: counts what is passed over.
+        folder: where to start.
+        passed: counts what is ignored.
         linked: whether a link leads to ``folder`` itself.
-        lost_too: whether links to nothing are given, with their own status, instead of refused.
-        closed: called with a folder below ``folder`` that cannot be read and the reason; the others
-            are taken. None: raise.
+        lost_too: whether broken links are yielded, with their own status, instead of refused.
+        closed: called with an unreadable folder below ``folder`` and the reason; the others are
+            used. None: raise.
 
     Raises:
-        DataError: a link to nothing, or a folder that cannot be read.
+        DataError: a broken link, or an unreadable folder.
     """
-    seen = set()  # folders by device and inode: one that is reached twice is gone through once
+    seen = set()  # folders by device and inode: one reached twice is visited once
     waiting = [(folder, linked)]
     while waiting:
         place, linked = waiting.pop()
@@ -178,8 +178,8 @@ def walk(
 
 
 def _visible(folder: Path, passed: PassedOver) -> Iterator[tuple[os.DirEntry[str], bool]]:
-    """What is to be looked at in a folder, sorted, and whether it is a folder; what is hidden or
-    leads back is counted.
+    """The visible entries of a folder, sorted, and whether each is a folder; hidden entries and
+    circular links are counted.
     """
     for entry in _entries(folder):
         is_folder = _is_folder(entry)
@@ -194,7 +194,7 @@ def _visible(folder: Path, passed: PassedOver) -> Iterator[tuple[os.DirEntry[str
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself, or into a folder that is closed to us
+    except OSError:  # a link to itself, or into an inaccessible folder
         return False
 
 
@@ -206,7 +206,7 @@ def _pass_over(entry: os.DirEntry[str], passed: PassedOver) -> None:
 
 
 def _is_special(entry: os.DirEntry[str]) -> bool:
-    """Whether reading it might never end: a pipe, a socket, a device, or a link to one."""
+    """Whether reading it might block: a pipe, a socket, a device, or a link to one."""
     try:
         return not entry.is_file() and (not entry.is_symlink() or os.path.exists(entry.path))
     except OSError:
@@ -214,19 +214,19 @@ def _is_special(entry: os.DirEntry[str]) -> bool:
 
 
 def _status(entry: os.DirEntry[str], lost_too: bool) -> os.stat_result | None:
-    """The status of a file; None of what is no file, e.g. a pipe, which would never end."""
+    """The status of a file; None for anything else, e.g. a pipe, which might block."""
     try:
         stat = entry.stat()
     except OSError as error:
         if lost_too:
             return entry.stat(follow_symlinks=False)
-        rule = f"every listed image must be there: {error.strerror}"
+        rule = f"every listed image must exist: {error.strerror}"
         raise DataError(entry.path, rule, "Repair or remove the link") from None
     return stat if S_ISREG(stat.st_mode) else None
 
 
 def _leads_back(entry: os.DirEntry[str]) -> bool:
-    """Whether a link leads to a folder that it lies in, or above."""
+    """Whether a link leads to a folder that contains it."""
     if not entry.is_symlink():
         return False
     here = Path(os.path.realpath(os.path.dirname(entry.path)))
@@ -234,11 +234,11 @@ def _leads_back(entry: os.DirEntry[str]) -> bool:
 
 
 def each_once(rows: Sequence[Row], passed: PassedOver) -> list[Row]:
-    """Without the links to files that are listed where they lie, and each file once in a class of a
-    part.
+    """Drop links to files that are listed at their own location, and list each file once per class
+    of a split.
 
-    A file that several classes or parts hold alike (hard links, links to a file elsewhere) stays in
-    each: comparing contents finds it, and says so.
+    A file in several classes or splits (hard links, links to a file elsewhere) stays in each:
+    comparing contents detects and reports it.
     """
     real = {
         (row.stat.st_dev, row.stat.st_ino) for row in rows if not row.linked and row.stat.st_ino
@@ -255,7 +255,7 @@ def each_once(rows: Sequence[Row], passed: PassedOver) -> list[Row]:
 
 
 def file_part(root: Path, rows: Sequence[Row]) -> FilePart:
-    """Rows as a part, named below ``root`` where they lie below it."""
+    """Rows as a split, named relative to ``root`` if below it."""
     names = []
     for row in rows:
         inside = row.path.is_relative_to(root)
@@ -271,7 +271,7 @@ def file_part(root: Path, rows: Sequence[Row]) -> FilePart:
 
 
 def _open(folder: Path) -> os.stat_result:
-    """The status of a folder whose entries can be read."""
+    """The status of a readable folder."""
     try:
         with os.scandir(folder):
             return folder.stat()

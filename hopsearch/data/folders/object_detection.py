@@ -1,5 +1,5 @@
-"""Folders that are laid out for object detection or segmentation: refused, since no class of an
-image can be read from them.
+"""Detects folders arranged for object detection or segmentation, which are refused, since images
+have no single class there.
 """
 
 from pathlib import Path
@@ -21,20 +21,19 @@ _MASKS = frozenset(
     ]
 )
 _ADVICE = (
-    "Lay the images out by class: <folder>/train/<class>/<image> or <folder>/<class>/<image>, "
-    "e.g. each box cut out into the "
-    "folder of its class; if the two are classes, give them other names"
+    "Arrange the images by class: <folder>/train/<class>/<image> or <folder>/<class>/<image>, "
+    "e.g. each box cropped into the folder of its class; if the two are classes, rename them"
 )
 
 
 def refuse_detection(places: list[Path]) -> None:
-    """Refuse folders that hold images/ beside labels/ or masks/.
+    """Refuse folders that contain images/ next to labels/ or masks/.
 
     Args:
-        places: where such pairs may lie.
+        places: where such pairs may be.
 
     Raises:
-        DataError: one holds such a pair.
+        DataError: one contains such a pair.
     """
     for place in places:
         inner = {path.name.lower(): path for path in folders_in(place)}
@@ -54,7 +53,7 @@ def refuse_detection(places: list[Path]) -> None:
 
 
 def _kept(folder: Path) -> str:
-    """What a folder of labels holds, in words."""
+    """The contents of a folder of labels, in words."""
     passed = PassedOver()
     count = sum(1 for _ in walk(folder, passed))
     kinds = ", ".join(f"{number:,} {suffix}" for suffix, number in passed.suffixes.most_common(2))
@@ -63,7 +62,7 @@ def _kept(folder: Path) -> str:
 
 def _refuse(place: Path, images: Path, other: Path, held: str) -> None:
     rule = (
-        f"images must lie in a folder for each class, got {images.name}/ beside {other.name}/ "
-        f"with {held}"
+        f"images must be in one folder per class, got {images.name}/ next to {other.name}/ with "
+        f"{held}"
     )
     raise DataError(str(place), rule, _ADVICE)

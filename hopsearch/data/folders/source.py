@@ -1,4 +1,4 @@
-"""Image folders as a `Source`: parts, classes and images are listed; no image is opened.
+"""Image folders as a `Source`: lists splits, classes and images; no image is opened.
 
 Any folder of class folders, with or without ``train/``, ``val/`` and ``test/`` above them; see
 `train_val_test`.
@@ -32,18 +32,18 @@ _SHOWN = 5  # pairs of names
 def open_folder(root: Path, val: str | None = None, test: str | None = None) -> Source:
     """List the images below ``root``; no image is opened.
 
-    Hidden files and folders and files that are no images by their suffix (in any case) are passed
-    over and counted. Class folders may have folders of their own.
+    Hidden files and folders and files without an image suffix (in any case) are ignored and
+    counted. Class folders may have subfolders.
 
     Args:
         root: the folder.
-        val: folder of the validation images, where it is not in ``root``; ``none`` to have them cut
-            off the training images.
+        val: folder of the validation images, if it is not in ``root``; ``none`` to split them off
+            the training images.
         test: likewise for the test images.
 
     Raises:
         DataError: not a folder, no images, fewer than two classes, a class without images, classes
-            that differ between the parts, or folders that look like parts and are not understood.
+            that differ between the splits, or folders that look like splits but are ambiguous.
     """
     _require_folder(root, "data.source")
     elsewhere: dict[str, Path | None] = {}
@@ -86,10 +86,10 @@ def _require_folder(path: Path, key: str, root: Path | None = None) -> None:
         return
     if path.exists():
         rule = "must be a folder of class folders, got a file"
-        raise DataError(str(path), rule, "Give the folder that holds one folder for each class")
+        raise DataError(str(path), rule, "Set the folder that contains one folder per class")
     inside = root / path if root else path
     hint = f"Did you mean {key}={inside}?" if inside.is_dir() else "Check the path"
-    raise DataError(str(path), "the image folder must exist, got nothing there", hint)
+    raise DataError(str(path), "the image folder does not exist", hint)
 
 
 def _list_parts(
@@ -116,7 +116,7 @@ def _list_parts(
 
 
 def _is_linked(folder: Path, root: Path) -> bool:
-    """Whether a symbolic link leads to a folder, from the data set's folder on."""
+    """Whether a symbolic link is on the path to a folder, from the data set's folder on."""
     return any(
         path.is_symlink()
         for path in (folder, *folder.parents)
@@ -127,7 +127,7 @@ def _is_linked(folder: Path, root: Path) -> bool:
 def _class_folders(
     folder: Path, aside: set[Path], passed: PassedOver, part: str
 ) -> dict[str, Path]:
-    """Class folders by name (NFC), sorted; those without any file are no classes and are
+    """Class folders by name (NFC), sorted; those without any file are not classes and are
     counted.
     """
     classes: dict[str, Path] = {}
@@ -140,10 +140,10 @@ def _class_folders(
             continue
         if name in classes:
             rule = (
-                f"two folders are called {name!r}: their names differ only in how the accents "
-                f"are stored (Unicode NFC and NFD)"
+                f"two folders are named {name!r}: their names differ only in how accents are "
+                f"encoded (Unicode NFC and NFD)"
             )
-            raise DataError(str(path), rule, "Rename one, or put their images together")
+            raise DataError(str(path), rule, "Rename one, or merge them")
         _refuse_parts_inside(path)
         classes[name] = path
     if len(classes) < (2 if part == "train" else 1):
@@ -157,14 +157,16 @@ def _class_folders(
         hint = (
             ADVICE
             if part == "train"
-            else f"{ADVICE}, or cut that part off the training images: data.{part}=none"
+            else f"{ADVICE}, or split it off the training images: data.{part}=none"
         )
         raise DataError(str(folder), f"at least two class folders are needed, got {found}", hint)
     return dict(sorted(classes.items()))
 
 
 def _alike(names: tuple[str, ...]) -> list[str]:
-    """A sentence for classes that a reader, or a file system that ignores case, takes for one."""
+    """A sentence about classes that a reader, or a case-insensitive file system, may take for
+    one.
+    """
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault("".join(name.casefold().split()), []).append(name)
@@ -175,8 +177,8 @@ def _alike(names: tuple[str, ...]) -> list[str]:
         return []
     shown = ", ".join(alike[:_SHOWN]) + (", …" if len(alike) > _SHOWN else "")
     but = (
-        "though their names differ in case or spaces alone; if they are one, put the images "
-        "together"
+        "though their names differ only in case or spaces; if they are the same class, merge the "
+        "folders"
     )
     return [f"warning: {shown} are different classes, {but}"]
 
@@ -189,8 +191,8 @@ def _refuse_parts_inside(class_folder: Path) -> None:
         named = " and ".join(
             f"{path.name}/" for path, reading in zip(inner, readings, strict=True) if reading.role
         )
-        rule = f"the parts of a split must lie above the classes, got {named} inside the class"
-        raise DataError(str(class_folder), rule, f"{ADVICE}; if it is no part, rename it")
+        rule = f"split folders must be above the class folders, got {named} inside class"
+        raise DataError(str(class_folder), rule, f"{ADVICE}; if it is not a split, rename it")
 
 
 def _holds_files(folder: Path) -> bool:
@@ -206,7 +208,7 @@ def _require_images(layout: Layout, parts: dict[str, FilePart], classes: tuple[s
             continue
         if not len(parts[part]):
             rule = f"no images found (files ending in {', '.join(sorted(IMAGE_SUFFIXES))})"
-            linked = "; links to images that are listed elsewhere in the data set do not count"
+            linked = "; links to images listed elsewhere in the data set do not count"
             raise DataError(str(folder), rule + linked * holds_images(folder), ADVICE)
         counts = np.bincount(parts[part].labels_N, minlength=len(classes)).tolist()
         if 0 in counts:
@@ -217,8 +219,8 @@ def _require_images(layout: Layout, parts: dict[str, FilePart], classes: tuple[s
 def _without_images(class_folder: Path) -> DataError:
     told = PassedOver()
     linked = class_folder.is_dir() and any(True for _ in walk(class_folder, told))
-    held = "links to images that are listed elsewhere in the data set" if linked else str(told)
-    rule = "every class folder must hold images, this one has none" + (
+    held = "links to images listed elsewhere in the data set" if linked else str(told)
+    rule = "every class folder must contain images, this one has none" + (
         f", but {held}" if held else ""
     )
     return DataError(str(class_folder), rule, "Add images, or remove the folder")
@@ -233,10 +235,10 @@ def _other_classes(
     ] * bool(extra)
     hint = "Rename or add class folders"
     if {name.casefold() for name in missing} & {name.casefold() for name in extra}:
-        hint = "Write the names in the same case"
-    rule = f"the classes must be those of train/; {'; '.join(told)}"
+        hint = "Use the same case in both names"
+    rule = f"the classes must be the same as in train/; {'; '.join(told)}"
     return DataError(
-        str(folder), rule, f"{hint}, or cut that part off the training images: data.{part}=none"
+        str(folder), rule, f"{hint}, or split it off the training images: data.{part}=none"
     )
 
 
@@ -246,7 +248,7 @@ def _shown(path: Path, root: Path) -> str:
 
 
 def _as_before(root: Path, layout: Layout) -> bool:
-    """Whether versions that hashed names and sizes split this folder as it is split now:
+    """Whether versions that hashed names and sizes split this folder the same way:
     `Source.found`.
     """
     if layout.val:

@@ -1,8 +1,7 @@
-"""Where the training, validation and test images of a folder are: `find_layout`.
+"""Finds the training, validation and test images of a folder: `find_layout`.
 
-A folder is a part of the split by its name (`data.folders.names`) and because it holds class
-folders. What looks like a part and is not understood is refused: a guess would tune on the wrong
-images.
+A folder is a split by its name (`data.folders.names`) and because it contains class folders. What
+looks like a split but is ambiguous is refused: a wrong guess would tune on the wrong images.
 """
 
 from dataclasses import dataclass, field
@@ -21,8 +20,8 @@ from hopsearch.data.folders.listing import (
 from hopsearch.data.folders.object_detection import refuse_detection
 
 ADVICE = (
-    "Lay the images out as <folder>/<class>/<image>, or <folder>/train/<class>/<image> with "
-    "val/ and test/ beside train/"
+    "Arrange the images as <folder>/<class>/<image>, or <folder>/train/<class>/<image> with val/ "
+    "and test/ next to train/"
 )
 _KEYS = (
     "or name the folders: data=<folder of the training classes> data.val=<folder> "
@@ -33,28 +32,28 @@ _PARTS: tuple[Role, ...] = ("val", "test")
 
 @dataclass
 class Layout:
-    """The folders of a data set; each holds class folders."""
+    """The folders of a data set; each contains class folders."""
 
     train: Path
     val: Path | None = None
     test: Path | None = None
     notes: list[str] = field(default_factory=list)
-    """What was decided, in sentences."""
+    """Decisions, in sentences."""
     aside: set[Path] = field(default_factory=set)
-    """Folders beside the class folders that are none, resolved."""
+    """Folders next to the class folders that are not classes, resolved."""
 
 
 def find_layout(root: Path, elsewhere: dict[str, Path | None], passed: PassedOver) -> Layout:
-    """Find the parts below ``root``; no image is opened.
+    """Find the splits below ``root``; no image is opened.
 
     Args:
         root: the folder given as the data set.
-        elsewhere: folders that are named for ``val`` and ``test``; None for a part that is to be
-            cut off the training images even if there is a folder of that name.
-        passed: counts what is passed over.
+        elsewhere: folders given for ``val`` and ``test``; None for a split to be taken from the
+            training images even if there is a folder of that name.
+        passed: counts what is ignored.
 
     Raises:
-        DataError: something looks like a part and is not understood.
+        DataError: something looks like a split but is ambiguous.
     """
     place = _go_down(root, top=True)
     layout = Layout(place, aside={path.resolve() for path in elsewhere.values() if path})
@@ -82,9 +81,7 @@ def find_layout(root: Path, elsewhere: dict[str, Path | None], passed: PassedOve
 def _count_on_the_way(
     root: Path, elsewhere: dict[str, Path | None], layout: Layout, passed: PassedOver
 ) -> None:
-    """Count the files that lie beside parts and class folders, from the folders that were given
-    downwards.
-    """
+    """Count the files next to splits and class folders, from the given folders downwards."""
     levels: dict[Path, Path] = {}
     for part, folder in (("train", layout.train), ("val", layout.val), ("test", layout.test)):
         top = elsewhere.get(part) or root
@@ -97,9 +94,10 @@ def _count_on_the_way(
 
 
 def _go_down(folder: Path, top: bool = False) -> Path:
-    """Through folders that hold nothing but one folder of folders, as unpacked archives often do.
+    """Descend through folders that contain only one folder of folders, as unpacked archives often
+    do.
 
-    At the ``top`` not into a lone ``train/``, which is a part.
+    At the ``top``, do not descend into a lone ``train/``, which is a split.
     """
     place = folder
     while True:
@@ -137,16 +135,16 @@ def _take_parts(
             parts[role] = []
     for role, found in parts.items():
         if len(found) > 1:
-            rule = f"one folder must hold the {_word(role)} images, got {_listed(found)}"
-            raise DataError(str(place), rule, f"Move one of them away, {_KEYS}")
+            rule = f"exactly one folder must contain the {_word(role)} images, got {_listed(found)}"
+            raise DataError(str(place), rule, f"Move one of them elsewhere, {_KEYS}")
     held = [folder for role in _PARTS for folder in parts[role]]
     if not parts["train"]:
         if held:
-            rule = f"a folder with {held[0].name}/ must have train/ too"
+            rule = f"a folder with {held[0].name}/ must also have train/"
             raise DataError(
                 str(place), rule, f"Put the folders of the training classes into train/, {_KEYS}"
             )
-        return  # class folders beside parts that data.val and data.test set aside
+        return  # class folders next to splits that data.val and data.test exclude
     layout.train = parts["train"][0]
     layout.val, layout.test = (next(iter(parts[role]), None) for role in _PARTS)
     for folder in folders:
@@ -157,35 +155,35 @@ def _take_parts(
 def _pass_over(
     folder: Path, elsewhere: dict[str, Path | None], layout: Layout, passed: PassedOver
 ) -> None:
-    """Refuse a folder beside the parts that could be one; count the others."""
+    """Refuse a folder next to the splits that could be one; count the others."""
     reading = read_name(folder.name)
     files = PassedOver()
     if not any(True for _ in walk(folder, files)):
         if reading.role and files.suffixes and reading.role not in elsewhere:
-            hint = (
-                f"Convert them, or cut that part off the training images: data.{reading.role}=none"
-            )
+            hint = f"Convert them, or split it off the training images: data.{reading.role}=none"
             raise DataError(
-                str(folder), f"the {_word(reading.role)} folder must hold images, got {files}", hint
+                str(folder),
+                f"the {_word(reading.role)} folder must contain images, got {files}",
+                hint,
             )
         passed.empty.append(f"{folder.name}/")
     elif reading.role in elsewhere:
         layout.notes.append(f"{folder.name}/ not used, as data.{reading.role}= says")
     elif any(holds_images(inner) for inner in folders_in(folder)):
         beside = (
-            f"beside {layout.train.name}/, a folder of class folders must be called val or test"
+            f"next to {layout.train.name}/, a folder of class folders must be named val or test"
         )
-        hint = f"Rename it, or move it away, {_KEYS}"
+        hint = f"Rename it, or move it elsewhere, {_KEYS}"
         raise DataError(str(folder), f"{beside}, got {folder.name!r}, which is neither", hint)
     elif reading.role or reading.several:
         role = reading.role or "test"
         hint = (
-            f"Put its images into class folders, move it away, or cut that part off the "
-            f"training images: data.{role}=none"
+            f"Put its images into class folders, move it elsewhere, or split it off the training "
+            f"images: data.{role}=none"
         )
         raise DataError(
             str(folder),
-            f"the {_word(role)} images must lie in class folders, got images without a class",
+            f"the {_word(role)} images must be in class folders, got images without a class",
             hint,
         )
     else:
@@ -196,7 +194,7 @@ def _pass_over(
 def _refuse_flat_parts(
     folders: list[Path], elsewhere: dict[str, Path | None], layout: Layout
 ) -> None:
-    """Refuse class folders that are called like parts, where no folder is a part that holds class
+    """Refuse class folders that are named like splits, if no folder is a split with class
     folders.
     """
     readings = {folder: read_name(folder.name) for folder in folders if images_in(folder)}
@@ -209,18 +207,17 @@ def _refuse_flat_parts(
     roles = {reading.role for reading in readings.values()}
     if readings and None not in roles and (len(roles) > 1 or len(readings) == 1):
         rule = (
-            f"{_listed(list(readings))} must hold a folder for each class, got images without "
-            f"a class"
+            f"{_listed(list(readings))} must contain one folder per class, got images without a "
+            f"class"
         )
         raise DataError(str(layout.train), rule, ADVICE)
     held = [folder for folder in _called_like_parts(readings) if readings[folder].role != "train"]
     if held:
         rule = (
-            f"{held[0].name}/ is called like a part of a split, but lies beside class folders "
-            f"and has none in it"
+            f"{held[0].name}/ is named like a split, but is next to class folders and contains none"
         )
         hint = (
-            "If it is a class, put all class folders into one called train/; if it is a part, "
+            "If it is a class, put all class folders into a folder named train/; if it is a split, "
             "give it class folders"
         )
         raise DataError(
@@ -228,14 +225,14 @@ def _refuse_flat_parts(
         )
     classes = [folder for folder, reading in readings.items() if reading.role or reading.several]
     layout.notes += [
-        f"{folder.name}/ is read as a class: it lies beside class folders and has none in it"
+        f"{folder.name}/ is read as a class: it is next to class folders and contains none"
         for folder in classes
     ]
 
 
 def _called_like_parts(readings: dict[Path, Reading]) -> list[Path]:
-    """Folders whose names are a part's alone, or differ from each other by the part alone:
-    ``seg_train``, ``seg_test``.
+    """Folders named exactly like splits, or whose names differ only by the split: ``seg_train``,
+    ``seg_test``.
     """
     roles: dict[tuple[str, ...], set[Role]] = {}
     for reading in readings.values():
@@ -250,9 +247,7 @@ def _called_like_parts(readings: dict[Path, Reading]) -> list[Path]:
 
 
 def _refuse_unknown_parts(place: Path, folders: list[Path]) -> None:
-    """Refuse folders that hold the same class folders: they are parts in a language or a manner
-    that is not known.
-    """
+    """Refuse folders that contain the same class folders: they are splits with unknown names."""
     plain = [folder for folder in folders if not images_in(folder)]
     below = {
         folder: {normal(inner.name) for inner in folders_in(_go_down(folder))} for folder in plain
@@ -262,14 +257,11 @@ def _refuse_unknown_parts(place: Path, folders: list[Path]) -> None:
         common, every = set.intersection(*below.values()), set.union(*below.values())
         unclear = list(below) if len(common) > 1 and 2 * len(common) >= len(every) else []
     if unclear:
-        rule = (
-            f"{_listed(unclear[:5])} look like parts of a split, but are called neither train "
-            f"nor val nor test"
-        )
+        rule = f"{_listed(unclear[:5])} look like splits, but are not named train, val or test"
         raise DataError(
             str(place),
             rule,
-            f"Rename them, {_KEYS}; if they are classes, put them into one folder called train/",
+            f"Rename them, {_KEYS}; if they are classes, put them into one folder named train/",
         )
 
 

@@ -1,1 +1,1 @@
-"""Lost and hanging workers: what ended them, and what becomes of their trials."""
+"""Lost and hanging workers: why they ended, and what happens to their trials."""

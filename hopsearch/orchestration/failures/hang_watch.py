@@ -1,11 +1,11 @@
-"""Judges from when workers were last heard of whether one of them hangs.
+"""Detects hanging workers by the time since their last report.
 
-How long a worker may be silent: ten times the longest epoch of its own trial, and at least a
-minute. A trial that has no epoch yet, or a new worker, which must read the data and compile, is
-measured by the others' first words instead: ten times their longest, more for a model with more
-flops, and at least ten minutes. As long as no worker was heard of nothing can be judged. A worker
-that resumes a trial first repeats the trial's history, in no time: that is no epoch. It is then
-measured by what the trial's epochs took before.
+A worker may be silent for ten times the longest epoch of its own trial, and at least a minute. A
+trial without epochs, or a new worker, which must read the data and compile, is compared with the
+others' first reports instead: ten times their longest, more for a model with more flops, and at
+least ten minutes. Until a worker has reported, nothing can be judged. A worker that resumes a trial
+first replays the trial's history, instantly: that is not an epoch. It is then judged by the trial's
+earlier epochs.
 """
 
 import math
@@ -14,12 +14,12 @@ from collections.abc import Callable
 from hopsearch.study import TrialRecord
 
 _FACTOR = 10
-_LEAST = 60.0  # seconds of silence that are always allowed, by a worker that was heard of
-_LEAST_AT_FIRST = 600.0  # and by one that was not
+_LEAST = 60.0  # seconds of silence always allowed, for a worker that has reported
+_LEAST_AT_FIRST = 600.0  # and for one that has not
 
 
 class Watch:
-    """Keeps when each worker was last heard of.
+    """Tracks when each worker last reported.
 
     Args:
         clock: seconds.
@@ -30,7 +30,7 @@ class Watch:
         self._since: dict[int, float] = {}
         self._heard: set[int] = set()
         self._epochs: dict[int, float] = {}  # the longest of each trial
-        # seconds until a first word, and the flops of that model
+        # seconds until a first report, and the flops of that model
         self._starts: list[tuple[float, float]] = []
 
     def handed_out(self, number: int) -> None:
@@ -39,7 +39,7 @@ class Watch:
         self._heard.discard(number)
 
     def heard(self, record: TrialRecord, trained: bool = True) -> None:
-        """Its worker has reported.
+        """A trial's worker has reported.
 
         Args:
             record: the trial.
@@ -55,20 +55,20 @@ class Watch:
         self._since[number] = now
 
     def gone(self, number: int) -> None:
-        """Its worker is gone, or the trial is over."""
+        """A trial's worker is gone, or the trial is over."""
         self._since.pop(number, None)
         self._heard.discard(number)
 
     def was_heard(self, number: int) -> bool:
-        """Whether its worker has reported since the trial was given to it."""
+        """Whether a trial's worker has reported since it was given the trial."""
         return number in self._heard
 
     def silent(self, number: int) -> float:
-        """Seconds since its worker was last heard of."""
+        """Seconds since a trial's worker last reported."""
         return self._clock() - self._since.get(number, self._clock())
 
     def allowed(self, record: TrialRecord) -> float | None:
-        """How long its worker may be silent; None where there is nothing to judge by."""
+        """How long a trial's worker may be silent; None if there is no reference."""
         number, before = record.number, record.seconds / record.epoch if record.epoch else 0.0
         if number in self._heard:
             longest = self._epochs.get(number) or max(
@@ -93,15 +93,15 @@ class Watch:
         slower: float = 1.0,
         what: str = "epoch",
     ) -> str:
-        """Why its worker counts as hanging, in words; empty where it does not.
+        """Why a trial's worker counts as hanging, in words; empty if it does not.
 
         Args:
             record: the trial.
-            last: the search waits for those that run and nothing else: then ten minutes are enough
-                where nothing is known.
-            least: seconds that it may be silent in any case.
-            slower: how many times longer an epoch may take than those that are known.
-            what: is waited for.
+            last: the search only waits for running trials: then ten minutes are the limit without a
+                reference.
+            least: seconds of silence allowed in any case.
+            slower: factor by which an epoch may take longer than known ones.
+            what: what is waited for.
         """
         allowed, silent = self.allowed(record), self.silent(record.number)
         if allowed is None:
@@ -112,11 +112,11 @@ class Watch:
         known = (
             "its longest epoch"
             if record.number in self._epochs
-            else "the longest wait for another's"
+            else "the longest wait for another rank's"
         )
         return (
-            f"no {what} for {silent:.0f} s, where {allowed:.0f} s are allowed, {_FACTOR} times "
-            f"{known} or the least"
+            f"no {what} for {silent:.0f} s; {allowed:.0f} s are allowed, {_FACTOR} times {known} "
+            f"or the minimum"
         )
 
 

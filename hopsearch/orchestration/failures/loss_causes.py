@@ -1,18 +1,18 @@
-"""What ends a worker; knows no Ray."""
+"""Causes of a worker's end; independent of Ray."""
 
 import enum
 from dataclasses import dataclass
 
 
 class Cause(enum.StrEnum):
-    """Of a worker's end."""
+    """The cause of a worker's end."""
 
     LEFT = "left"
-    """By itself, with all it had done saved: its machine is about to be taken away, or the time is
+    """It left by itself, with all progress saved: its machine is being preempted, or the time is
     over.
     """
     MEMORY = "memory"
-    """Killed by Ray's memory monitor, since its machine was short of memory."""
+    """Killed by Ray's memory monitor, since its machine was out of memory."""
     MACHINE = "machine"
     """Its machine is gone."""
     PROCESS = "process"
@@ -21,11 +21,11 @@ class Cause(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Death:
-    """Why a worker is gone.
+    """Why a worker was lost.
 
     Attributes:
         cause: see `Cause`.
-        detail: in words, with figures where there are any.
+        detail: in words, with figures if available.
     """
 
     cause: Cause
@@ -33,4 +33,4 @@ class Death:
 
 
 CRASH = Death(Cause.PROCESS, "its process is gone")
-"""Nothing more is known."""
+"""A crash without further information."""

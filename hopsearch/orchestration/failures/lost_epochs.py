@@ -1,8 +1,8 @@
-"""Books what was trained beyond the curves: epochs lost with a worker or with the whole search, and
-those trained twice.
+"""Accounts for training beyond the curves: epochs lost with a worker or with the whole search, and
+epochs trained twice.
 
-Workers write down each epoch that they begin (``epochs.log`` in the trial's folder). Where that
-folder is on another machine, an epoch counts as begun as soon as its worker was heard of.
+Workers log each epoch that they start (``epochs.log`` in the trial's folder). If that folder is on
+another machine, an epoch counts as started as soon as its worker has reported.
 """
 
 import re
@@ -14,31 +14,31 @@ from hopsearch.study import Study, TrialRecord
 
 
 class Booking:
-    """Notes in the study what its trials cost beyond their curves.
+    """Records in the study what its trials cost beyond their curves.
 
     Args:
         study: the study, open for writing.
-        watch: knows when each worker was last heard of.
+        watch: knows when each worker last reported.
     """
 
     def __init__(self, study: Study, watch: Watch) -> None:
         self._study, self._watch = study, watch
 
     def resumed(self, record: TrialRecord) -> None:
-        """A trial goes on that was running when the search was cut off: the epoch it was in is
-        lost, unless it was saved.
+        """A trial that was running when the search was interrupted continues: its current epoch is
+        lost, unless saved.
         """
         begun, known = self._begun(record) or 0, self._known(record)
         if begun > known and self._saved(record) <= record.epoch:
             self._study.waste(record.number, begun - known, 0.0, begun)
 
     def lost(self, record: TrialRecord, saved: bool) -> None:
-        """Its worker was lost; the study is told so, with what it had trained since its last
+        """A worker was lost: record it in the study, with what it had trained since its last
         report.
 
         Args:
             record: the trial.
-            saved: the worker left by itself, with all it had done saved.
+            saved: the worker left by itself, with all progress saved.
         """
         waited = self._watch.silent(record.number)
         begun, known = self._begun(record), self._known(record)
@@ -48,12 +48,12 @@ class Booking:
         self._study.lose(record.number, 0 if saved else lost, waited if lost else 0.0, begun)
 
     def again(self, number: int, seconds: float) -> None:
-        """An epoch was trained that the study knew: its checkpoint had been lost."""
+        """A known epoch was trained again, since its checkpoint had been lost."""
         self._study.waste(number, 1, seconds)
 
     @staticmethod
     def _known(record: TrialRecord) -> int:
-        """How often its next epoch was begun, as far as that is booked already."""
+        """How often a trial's next epoch was started, as far as recorded."""
         epoch, times = record.lost_at
         return times if epoch == record.epoch + 1 else 0
 
@@ -61,7 +61,7 @@ class Booking:
         return self._study.folder / paths.trial(record.number)
 
     def _begun(self, record: TrialRecord) -> int | None:
-        """How often its next epoch was begun; None where that cannot be read here."""
+        """How often a trial's next epoch was started; None if that cannot be read here."""
         try:
             lines = (self._folder(record) / "epochs.log").read_text(encoding="utf-8").splitlines()
         except OSError:

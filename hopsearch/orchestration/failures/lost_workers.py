@@ -1,50 +1,51 @@
-"""What becomes of a trial whose worker is gone, by why it is: it goes on, or is given up; and how
-many may run at once.
+"""What happens to a trial whose worker was lost, by cause: it continues or is given up; and how
+many trials may run at once.
 """
 
 from collections.abc import Callable
 
 from hopsearch.orchestration.failures.loss_causes import Cause, Death
 
-# workers lost in a row without a new epoch before a trial is given up: something in it kills them
+# workers lost in a row without a new epoch before a trial is given up: it probably causes the
+# crashes
 _CRASHES = 3
-# the same of machines: a container that outgrows its memory takes the whole node with it
+# the same for machines: a container that exceeds its memory takes down the whole node
 _MACHINES = 10
-# times out of the machine's memory while no other trial ran, before a trial is taken not to fit
+# out-of-memory losses without another running trial before a trial counts as too large
 _ALONE = 2
 
 
 class Losses:
-    """Counts them.
+    """Counts lost workers.
 
     Args:
-        say: tells the user something.
+        say: prints a message to the user.
 
     Attributes:
-        room: how many trials may run at once since memory ran short; None where it has not.
+        room: how many trials may run at once after memory ran short; None if it has not.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
-        # by trial: losses that count against it since its last new epoch
+        # by trial: losses attributed to it since its last new epoch
         self._since_epoch: dict[int, int] = {}
         self._machines: dict[int, int] = {}  # the same, of machines
         self.room: int | None = None
 
     def new_epoch(self, number: int) -> None:
-        """A trial got on: what was before counts no longer."""
+        """A trial made progress: earlier losses no longer count."""
         self._since_epoch.pop(number, None)
         self._machines.pop(number, None)
 
     def verdict(self, number: int, death: Death, others: int) -> str:
-        """Why the trial is given up, in words; empty where it goes on.
+        """Why the trial is given up, in words; empty if it continues.
 
         Args:
             number: the trial.
-            death: why its worker is gone.
-            others: trials that run beside it.
+            death: why its worker was lost.
+            others: other running trials.
         """
-        # not this one's fault alone: the monitor picks one of several
+        # not only this trial's fault: the monitor picks one of several
         if death.cause == Cause.MEMORY and others:
             self.room = others
             runs = "trial runs" if others == 1 else "trials run"
@@ -56,14 +57,14 @@ class Losses:
         if death.cause == Cause.MACHINE:
             gone = self._machines[number] = self._machines.get(number, 0) + 1
             words = (
-                f"lost: its machine was gone {_MACHINES} times in a row without an epoch, "
+                f"lost: its machine disappeared {_MACHINES} times in a row without an epoch, "
                 f"perhaps for lack of memory"
             )
             return words if gone >= _MACHINES else ""
         count = self._since_epoch[number] = self._since_epoch.get(number, 0) + 1
         if death.cause == Cause.MEMORY:
             return (
-                f"out_of_memory: it does not fit even alone: {death.detail}"
+                f"out_of_memory: it does not fit even when run alone: {death.detail}"
                 if count >= _ALONE
                 else ""
             )

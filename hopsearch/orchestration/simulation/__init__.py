@@ -1,3 +1,3 @@
-"""A search without training: recorded or made-up learning curves, a clock, failures and
+"""Simulated searches: recorded or synthetic learning curves, with simulated time, failures and
 preemptions.
 """

@@ -1,8 +1,8 @@
-"""A search without training: the same study, with workers, a clock, failures and preemptions that
-are made up.
+"""Simulates a search: the real study logic, with simulated workers, time, failures and
+preemptions.
 
 A search of a hundred trials on sixteen workers takes about a second, so that rules can be compared
-over many seeds, and every interruption can be tried. What the trials report comes from a
+over many seeds, and every kind of interruption can be tested. What the trials report comes from a
 `Landscape`: a table of recorded curves, or a formula.
 """
 
@@ -19,10 +19,10 @@ from hopsearch.study.writer import Study
 
 @dataclass(frozen=True)
 class Training:
-    """What training a configuration to its end would give.
+    """The result of training a configuration to its end.
 
     Attributes:
-        values: the objective after each epoch; fewer than full epochs where it diverges after the
+        values: the objective after each epoch; fewer than full epochs if it diverges after the
             last.
         seconds: of each epoch.
     """
@@ -32,25 +32,24 @@ class Training:
 
 
 class Landscape(Protocol):
-    """What is searched."""
+    """The simulated problem."""
 
     def cost(self, config: dict[str, Any]) -> dict[str, int]:
         """``params``, ``flops``, … of a configuration."""
 
     def train(self, config: dict[str, Any], seed: int) -> Training:
-        """The training of a configuration with a trial's seed; the same for the same two."""
+        """The training of a configuration with a trial's seed; deterministic in both."""
 
 
 @dataclass(frozen=True)
 class Faults:
-    """What goes wrong, each with a chance an epoch.
+    """Simulated faults, each with a probability per epoch.
 
     Attributes:
-        failure: the trial ends, as if it diverged.
-        preemption: the worker is taken away with the epoch it was on, and comes back after ``away``
-            seconds.
+        failure: the trial ends as if it had diverged.
+        preemption: the worker is lost with its current epoch, and returns after ``away`` seconds.
         away: see above.
-        seed: decides when.
+        seed: determines when.
     """
 
     failure: float = 0.0
@@ -59,22 +58,20 @@ class Faults:
     seed: int = 0
 
     def strikes(self, chance: float, *words: object) -> bool:
-        """Whether something of that chance happens here; the same words always meet the same
-        fate.
-        """
+        """Whether an event of that probability happens here; deterministic in the given words."""
         return chance > 0 and derive("fault", self.seed, *words) / 2**31 < chance
 
 
 @dataclass(frozen=True)
 class Event:
-    """A worker was heard of.
+    """A report from a worker.
 
     Attributes:
-        clock: simulated seconds since the search began.
-        epochs: trained by all trials so far, those lost to preemptions included.
+        clock: simulated seconds since the search started.
+        epochs: trained by all trials so far, including those lost to preemptions.
         number: the trial.
-        epoch: its epoch; 0 where it failed or was preempted.
-        value: its objective there, None where it failed or was preempted.
+        epoch: its epoch; 0 if it failed or was preempted.
+        value: its objective, None if it failed or was preempted.
     """
 
     clock: float
@@ -85,16 +82,16 @@ class Event:
 
 
 class Simulation:
-    """A search on a made-up cluster. `events` runs it; between two events the study may be closed
-    and opened again.
+    """A search on a simulated cluster. `events` runs it; between two events the study may be closed
+    and reopened.
 
     Args:
-        study: what decides; may be replaced by the same one opened again.
-        landscape: what is searched.
+        study: makes the decisions; may be replaced by the same study reopened.
+        landscape: the simulated problem.
         workers: how many train at once.
-        trials: when the search is over.
-        faults: what goes wrong.
-        epochs: of all trials together, a budget; when it is spent, trials that run stop after their
+        trials: number of trials of the search.
+        faults: the simulated faults.
+        epochs: budget for all trials together; when it is used up, running trials stop after their
             epoch.
     """
 
@@ -111,21 +108,21 @@ class Simulation:
         self._landscape, self._faults = landscape, faults or Faults()
         self._clock, self._epochs, self._turn = 0.0, 0, 0
         self._idle = list(range(workers))
-        # when, turn (for order among equals), worker, its trial
+        # time, turn (to order equals), worker, its trial
         self._due: list[tuple[float, int, int, int | None]] = []
         self._interrupted: list[int] = [record.number for record in study.resume(self.admit)]
         self._trainings: dict[int, Training] = {}
 
     def admit(self, config: dict[str, Any]) -> Admission:
-        """Everything is admitted, with what it costs."""
+        """Admit every configuration, with its cost."""
         return Admission(self._landscape.cost(config))
 
     def run(self) -> list[Event]:
-        """The whole search."""
+        """Run the whole search."""
         return list(self.events())
 
     def events(self) -> Iterator[Event]:
-        """The search, an event at a time."""
+        """Run the search one event at a time."""
         self._hand_out()
         while self._due:
             self._clock, _, worker, number = heapq.heappop(self._due)
@@ -164,7 +161,7 @@ class Simulation:
 
     def _seconds(self, record: TrialRecord) -> float:
         seconds = self._training(record).seconds
-        # the one on which it diverges takes as long as the one before
+        # the epoch in which it diverges takes as long as the one before
         return seconds[min(record.epoch, len(seconds) - 1)]
 
     def _plan(self, seconds: float, worker: int, number: int | None) -> None:
@@ -190,7 +187,7 @@ class Simulation:
             self._faults.failure, "failure", record.number, epoch
         ):
             self.study.fail(
-                record.number, "diverged: made up", epochs=1, seconds=self._seconds(record)
+                record.number, "diverged: simulated", epochs=1, seconds=self._seconds(record)
             )
             self._idle.append(worker)
             return Event(self._clock, self._epochs, record.number, 0, None)

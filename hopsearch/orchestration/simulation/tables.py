@@ -1,5 +1,5 @@
-"""Tables of recorded learning curves, as something to search: a configuration trains as the
-recorded one nearest to it did.
+"""Tables of recorded learning curves as simulated problems: a configuration gets the curve of the
+nearest recorded one.
 """
 
 import copy
@@ -21,7 +21,7 @@ from hopsearch.space import Categorical, Float, Int, Parameter, Space
 
 
 def read_table(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What holds for the whole table (``space``, ``data``, versions), and its rows.
+    """Read a table: its header (``space``, ``data``, versions), and its rows.
 
     Raises:
         StudyError: it cannot be read.
@@ -37,30 +37,30 @@ def read_table(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def write_table(file: Path, head: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a table whole or not at all; the same table is the same bytes."""
+    """Write a table atomically; the same table gives the same bytes."""
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in (head, *rows))
     with written_whole(file) as scratch:
         scratch.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 class TableLandscape:
-    """A recorded table, continued to the whole space: a configuration trains as the nearest row did
-    that this search has not had.
+    """A recorded table, extended to the whole space: a configuration gets the curve of the nearest
+    row not yet used by this search.
 
-    So every curve is a real training's, and a search that tries one place again and again learns
-    something new each time, as it would from trainings. Rows are compared parameter by parameter:
-    numbers (and choices among numbers) by their distance on a scale from 0 to 1, logarithmic where
-    the parameter is; other choices, and a parameter that is active in one of the two only, by 0 or
-    1. Where a row was trained with several seeds, the trial's seed picks one of the curves.
+    So every curve is from a real training, and a search that tries the same region repeatedly gets
+    new results each time, as with real trainings. Rows are compared parameter by parameter: numbers
+    (and choices among numbers) by their distance on a scale from 0 to 1, logarithmic if the
+    parameter is; other choices, and a parameter that is active in only one of the two, by 0 or 1.
+    If a row was trained with several seeds, the trial's seed picks one of the curves.
 
     Args:
         file: the table.
-        metric: the column that is reported.
-        up_to: the last configuration, by number, that is used; None: all.
+        metric: the column to report.
+        up_to: the last configuration, by number, to use; None: all.
 
     Attributes:
-        space: what the table was drawn from.
-        rows: one a configuration, each with its repeats.
+        space: the space of the table.
+        rows: one per configuration, each with its repeats.
         best: the highest mean (over a row's repeats) of best values on a curve.
     """
 
@@ -85,28 +85,26 @@ class TableLandscape:
         self._used: set[int] = set()
 
     def fresh(self) -> "TableLandscape":
-        """The same table for another search."""
+        """A fresh copy of the table for another search."""
         other = copy.copy(self)
         other._taken, other._used = {}, set()
         return other
 
     def nearest(self, config: Mapping[str, Any]) -> npt.NDArray[np.int64]:
-        """Indices of all rows, the one most like ``config`` first."""
+        """Indices of all rows, nearest to ``config`` first."""
         code_P = self.encode({name: config[name] for name in self.space.active(config)})
         gaps_NP = np.abs(self._codes_NP - code_P)
-        # NaN is an inactive parameter: like another inactive one, unlike any value.
+        # NaN is an inactive parameter: equal to another inactive one, different from any value.
         gaps_NP[np.isnan(self._codes_NP) & np.isnan(code_P)] = 0.0
         return np.argsort(np.nan_to_num(np.minimum(gaps_NP, 1.0), nan=1.0).sum(1), kind="stable")
 
     def cost(self, config: Mapping[str, Any]) -> dict[str, int]:
-        """That of the row."""
+        """The cost of the row."""
         cost: dict[str, int] = self._row(config)[0]["cost"]
         return cost
 
     def train(self, config: Mapping[str, Any], seed: int) -> Training:
-        """The curve of the nearest row that no other configuration has taken; of the nearest once
-        all are taken.
-        """
+        """The curve of the nearest unused row; of the nearest row once all are used."""
         repeats = self._row(config)
         row = repeats[derive(seed) % len(repeats)]
         return Training(row[self._metric], row["seconds"] or [1.0])
@@ -121,7 +119,7 @@ class TableLandscape:
 
     def encode(self, params: Mapping[str, Any]) -> npt.NDArray[np.float64]:
         """The values of a configuration's active parameters as numbers, on scales from 0 to 1; NaN
-        for the others.
+        for inactive ones.
         """
         parameters = self.space.parameters.items()
         return np.array(
@@ -138,7 +136,7 @@ def _scaled(parameter: Parameter, value: Any) -> float:
         numbers = not any(
             isinstance(choice, str | bool) or choice is None for choice in parameter.choices
         )
-        # any two words are 1 apart
+        # any two words have distance 1
         return place / max(1, len(parameter.choices) - 1) if numbers else 10.0 * place
     assert isinstance(parameter, Float | Int)
     low, high, value = (

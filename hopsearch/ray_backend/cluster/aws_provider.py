@@ -1,15 +1,14 @@
-"""An AWS node provider whose node types have fallbacks, and whose security group is what the
-cluster file says.
+"""An AWS node provider with fallbacks for node types and a security group that matches the cluster
+file.
 
-Where a type has no capacity, the next is asked for in the same call; Ray 2.60's autoscalers ask for
-the refused type again and again instead. Named in ``cluster/aws.yaml`` as ``provider.module``; a
-node type's ``node_config`` lists what to try after itself under ``Fallbacks``, each a part of a
-node config that overrules the type's own. ``InstanceMarketOptions: null`` asks for an on-demand
-machine.
+If a type has no capacity, the next one is requested in the same call; Ray 2.60's autoscalers
+request the refused type repeatedly instead. Named in ``cluster/aws.yaml`` as ``provider.module``; a
+node type's ``node_config`` lists alternatives under ``Fallbacks``, each a partial node config that
+overrides the type's own. ``InstanceMarketOptions: null`` requests an on-demand machine.
 
-Ray opens SSH to the whole world in every security group it makes, whatever the file says beside it,
-and never looks at a group again that has rules. Here the addresses that may come in are the file's,
-at every ``ray up``.
+Ray opens SSH to the whole internet in every security group it creates, whatever else the file says,
+and never updates a group that has rules. Here the allowed addresses are set from the file at every
+``ray up``.
 """
 
 from typing import Any
@@ -32,15 +31,17 @@ CAPACITY = frozenset(
         "VcpuLimitExceeded",
     }
 )
-"""EC2's error codes that another type, market or zone may not have."""
+"""EC2 error codes that another type, market or zone may avoid."""
 
 
 class SpotPool(AWSNodeProvider):  # type: ignore[misc]  # Ray has no types
-    """Ray's AWS provider with fallbacks and a closed door."""
+    """Ray's AWS provider with fallbacks and restricted ingress."""
 
     @staticmethod
     def bootstrap_config(cluster_config: dict[str, Any]) -> dict[str, Any]:
-        """Ray's own preparation of a cluster, then its security groups made equal to the file."""
+        """Ray's own preparation of a cluster, then synchronise its security groups with the
+        file.
+        """
         config: dict[str, Any] = AWSNodeProvider.bootstrap_config(cluster_config)
         wanted = (config["provider"].get("security_group") or {}).get("IpPermissions")
         if wanted is not None:
@@ -76,8 +77,8 @@ class SpotPool(AWSNodeProvider):  # type: ignore[misc]  # Ray has no types
 
 
 def set_doors(ec2: Any, group: str, wanted: list[dict[str, Any]]) -> None:
-    """Let in the wanted addresses and no others; what the group's own machines may do among
-    themselves is left alone.
+    """Allow ingress from the wanted addresses only; rules between the group's own machines are
+    kept.
 
     Args:
         ec2: a boto3 client.

@@ -1,4 +1,4 @@
-"""The Ray cluster: started on this machine or joined, private by default, and asked what it has."""
+"""The Ray cluster: started on this machine or joined, private by default; and its resources."""
 
 import contextlib
 import logging
@@ -20,18 +20,18 @@ from hopsearch.ray_backend.cluster.growth import HEAD, Growth
 from hopsearch.ray_backend.cluster.head import Head
 
 Machine = dict[str, float]
-"""Its resources in Ray's words, e.g. ``{"CPU": 4, "GPU": 1}``."""
+"""A machine's resources in Ray's terms, e.g. ``{"CPU": 4, "GPU": 1}``."""
 
 _MEMORY = 200_000_000  # bytes
 _PATIENCE = 30.0  # seconds for Ray to end
 
 MOST = 64
-"""Trials at once on a cluster that could grow to more, unless asked for: a sampler that waits for
-so many learns late.
+"""Most concurrent trials on a growing cluster, unless set: with too many, the sampler learns
+late.
 """
 
 
-_ahead: "list[_Keeper]" = []  # a cluster that was started before it was asked for
+_ahead: "list[_Keeper]" = []  # a cluster that was started ahead
 
 
 @contextlib.contextmanager
@@ -46,8 +46,8 @@ def connect(
     Args:
         address: ``auto``, ``host:port``, or None for a cluster of this machine's own.
         memory: bytes of the local object store; jobs and results are small, so little is needed.
-        forked: whether workers of a cluster started here are forked, see `ForkServer`; they are
-            there sooner and share memory.
+        forked: whether workers of a cluster started here are forked, see `ForkServer`; they start
+            faster and share memory.
 
     Raises:
         ResourceError: no cluster answers at ``address``.
@@ -63,11 +63,10 @@ def connect(
 
 
 def start_ahead(words: Sequence[str]) -> None:
-    """Start Ray while the rest of a program is still imported, unless its words say that it will
-    not be needed.
+    """Start Ray while the rest of a program is still imported, unless its arguments show that it
+    will not be needed.
 
-    For a supervised process alone: where the words turn out to be a mistake it ends, and Ray with
-    it.
+    Only for a supervised process: if the arguments turn out to be invalid it ends, and Ray with it.
     """
     known = {key: value for key, _, value in (word.partition("=") for word in words)}
     if (
@@ -79,11 +78,11 @@ def start_ahead(words: Sequence[str]) -> None:
 
 
 class _Keeper(threading.Thread):
-    """Starts Ray, keeps it, and ends it, all on a thread of its own.
+    """Starts, keeps and ends Ray on a dedicated thread.
 
-    Ray takes signal handlers over where it is started on the main thread, and a signal would cut
-    its start or its end off in the middle. The thread lives as long as the cluster: Linux ends
-    Ray's processes with the thread that started them.
+    Ray replaces signal handlers if it is started on the main thread, and a signal would interrupt
+    its start or shutdown midway. The thread lives as long as the cluster: Linux ends Ray's
+    processes with the thread that started them.
     """
 
     def __init__(self, address: str | None, memory: int, forked: bool) -> None:
@@ -98,7 +97,7 @@ class _Keeper(threading.Thread):
         """Start Ray; end it when asked to."""
         try:
             self._init()
-        except BaseException as error:  # raised again where it is waited for
+        except BaseException as error:  # re-raised in the waiting thread
             self._error = error
         self._up.set()
         self._leave.wait()
@@ -119,7 +118,7 @@ class _Keeper(threading.Thread):
         if not self._address or not isinstance(self._error, (OSError, RuntimeError, ValueError)):
             raise self._error
         hint = (
-            "Start one with `ray start --head`, or leave address= out; one without tokens "
+            "Start one with `ray start --head`, or leave address= out; a cluster without tokens "
             "needs RAY_AUTH_MODE=disabled"
         )
         raise ResourceError(
@@ -127,9 +126,9 @@ class _Keeper(threading.Thread):
         ) from None
 
     def end(self) -> None:
-        """End Ray; what does not end in time is left to end with this process."""
+        """End Ray; processes that do not end in time are left to end with this one."""
         if signals.supervised() and not self._address:
-            # this process is about to end, and Ray's with it: quicker, and as orderly as they know
+            # this process is about to end, and Ray's with it: faster, and equally orderly
             return
         self._leave.set()
         self.join(_PATIENCE)
@@ -141,7 +140,7 @@ class _Keeper(threading.Thread):
             "configure_logging": True,
         }
         with warnings.catch_warnings(), _command_hidden():
-            warnings.simplefilter("ignore")  # Ray warns of its own future defaults
+            warnings.simplefilter("ignore")  # Ray warns about its own future defaults
             if self._address:
                 _require_answer(self._address)
                 ray.init(address=self._address, **quiet)
@@ -169,8 +168,8 @@ def _require_answer(address: str) -> None:
 
 
 def this_machine() -> Machine:
-    """What Ray would count on this machine, asked of Ray's own parts without starting it (it has no
-    public way, seen at 2.60).
+    """The resources that Ray would detect on this machine, from Ray's internals without starting it
+    (there is no public way as of 2.60).
     """
     gpus = get_accelerator_manager_for_resource("GPU")
     visible = gpus.get_current_process_visible_accelerator_ids()
@@ -187,23 +186,23 @@ def slots(
     trials: int | None = None,
     alone: Machine | None = None,
 ) -> int:
-    """How many trials to run at once: as many as there is room for, all workers of each, so none
-    waits for another's.
+    """How many trials to run at once: as many as fit with all their workers, so that none waits for
+    another's.
 
     Args:
-        resources: what a trial is given.
-        grown: what the cluster can grow to, where that is known.
-        trials: trials in all; more at once than these are not needed.
-        alone: the machine that the search will have for itself, instead of the connected cluster's.
+        resources: of a trial.
+        grown: what the cluster can grow to, if known.
+        trials: total number of trials, an upper limit.
+        alone: the machine to be used exclusively by the search, instead of the connected cluster.
 
     Raises:
         ResourceError: not even one can ever be placed.
     """
     if resources.workers > 1 and resources.gpus % 1:
-        rule = f"several workers of a trial must have whole GPUs, got {resources.gpus:g} each"
-        raise ResourceError("trial.gpus", rule, "Give each one GPU, or the trial one worker")
+        rule = f"a trial with several workers needs whole GPUs, got {resources.gpus:g} each"
+        raise ResourceError("trial.gpus", rule, "Set one GPU per worker, or one worker per trial")
     if resources.concurrent and grown is None and alone is None:
-        return resources.concurrent  # machines may yet join
+        return resources.concurrent  # machines may still join
     room = places(resources, "trial.", grown, alone)
     if resources.workers > room:
         when = f"when grown to {grown}" if grown else "now"
@@ -229,12 +228,12 @@ def places(
     grown: Growth | None = None,
     alone: Machine | None = None,
 ) -> int:
-    """For how many workers the cluster has room when nothing runs, machine by machine.
+    """How many workers fit on the idle cluster, machine by machine.
 
     Args:
-        resources: what a worker is given.
-        section: before the names of settings in an error.
-        grown: what the cluster can grow to; without it, what is there now counts.
+        resources: of a worker.
+        section: prefix of the settings in an error message.
+        grown: what the cluster can grow to; by default its current size.
         alone: as in `slots`.
 
     Raises:
@@ -249,7 +248,7 @@ def places(
         most = largest.get(unit, 0.0)
         if wanted > most:
             hint = (
-                "Give 0 to train on CPUs, or join a cluster with GPUs: address=…"
+                "Set 0 to train on CPUs, or join a cluster with GPUs: address=…"
                 if key == "gpus"
                 else "Lower it"
             )
@@ -265,8 +264,8 @@ def places(
     most = head + grown.fit(_workers(each.resources, resources) for each in grown.types)
     if not max(now, most):
         rule = (
-            f"a machine must have {resources.cpus:g} CPU and {resources.gpus:g} GPU together "
-            f"for a worker, got {grown}"
+            f"one machine must have both {resources.cpus:g} CPU and {resources.gpus:g} GPU for a "
+            f"worker, got {grown}"
         )
         raise ResourceError(
             f"{section}cpus", rule, "Lower it, or add a larger node type to the cluster file"

@@ -1,4 +1,4 @@
-"""What a node type of ``aws_provider`` may turn out to be: its own node config, then each of its
+"""The alternatives of a node type of ``aws_provider``: its own node config, then each of its
 fallbacks.
 """
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def chain(node_config: dict[str, Any]) -> list[dict[str, Any]]:
-    """The node configs to try, in order: the type's own, then each fallback laid over it."""
+    """The node configs to try, in order: the type's own, then each fallback merged into it."""
     own = copy.deepcopy(node_config)
     fallbacks = own.pop("Fallbacks", None) or []
     choices = [own, *({**own, **fallback} for fallback in fallbacks)]

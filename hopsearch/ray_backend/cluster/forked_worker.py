@@ -1,8 +1,9 @@
-"""The command that Ray starts for a worker: has `forkserver` fork it, and lives as long as it does.
+"""The command that Ray starts for a worker: asks `forkserver` to fork it, and lives as long as it
+does.
 
-Where the server is not there or does not answer, or the worker is to have an environment of its
-own, it is started as Ray does it. Run by its path; imports nothing but the standard library, since
-it stands between Ray and every worker.
+If the server does not exist or does not answer, or the worker needs a separate environment, it is
+started as Ray would. Run by its path; imports only the standard library, since every worker's start
+goes through it.
 """
 
 import importlib.util
@@ -14,13 +15,13 @@ import struct
 import sys
 
 TAKEN = b"+"
-"""What the forked process says when it is there, and is answered where it is still waited for."""
+"""Sent by the forked process when it is ready, and answered if it is still awaited."""
 _PLAIN = "--runtime-env-hash=0"
 _PATIENCE = 30.0  # seconds for the server to answer; Ray gives a worker 60
 
 
 def main() -> None:
-    """Wait beside the worker that was forked, or become one."""
+    """Wait for the forked worker, or become a worker."""
     script = _rays_own()
     if _PLAIN in sys.argv and _forked(os.environ.get("HOPSEARCH_FORK_SERVER", ""), script):
         return
@@ -28,7 +29,7 @@ def main() -> None:
 
 
 def is_mine(other: socket.socket) -> bool:
-    """Whether the process at the other end is of this user."""
+    """Whether the process at the other end belongs to this user."""
     _, user, _ = struct.unpack(
         "iII", other.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII"))
     )
@@ -59,7 +60,7 @@ def _forked(address: str, script: str, patience: float = _PATIENCE) -> bool:
             if not is_mine(server):
                 return False
             text = json.dumps(asked).encode() + b"\n"
-            folder = os.open(".", os.O_PATH)  # as it may have no name any more
+            folder = os.open(".", os.O_PATH)  # since it may have no name any more
             sent = socket.send_fds(server, [text], [folder, 1, 2])
             os.close(folder)
             server.sendall(text[sent:])
@@ -69,7 +70,7 @@ def _forked(address: str, script: str, patience: float = _PATIENCE) -> bool:
         except OSError:
             return False
         server.settimeout(None)
-        server.recv(1)  # nothing comes: it ends with the worker
+        server.recv(1)  # no data comes: it ends with the worker
         return True
 
 

@@ -1,13 +1,13 @@
-"""A process that has imported what a worker needs, and forks the workers of this machine's own
+"""A server process that has imported what workers need, and forks the workers of this machine's own
 cluster.
 
-Importing torch and the rest takes a worker four seconds of a core, and all workers start at once.
-Here it is done once, while the driver is still importing, and the workers share the memory. Ray
-starts a worker as a command, here `forked_worker`: it sends what it was started with, and lives as
-long as the worker that is forked for it.
+Importing torch and the rest costs each worker four seconds of CPU time, and all workers start at
+once. Here it is done once, while the driver is still importing, and the workers share the memory.
+Ray starts a worker as a command, here `forked_worker`: it sends its arguments and environment, and
+lives as long as the worker forked for it.
 
-Its socket is a name in the kernel and no file, so that nothing of it is left behind, however it
-ends. Such a name is open to everybody: both sides ask the kernel who the other one is.
+Its socket is an abstract one, not a file, so that nothing is left behind however it ends. Such a
+socket is open to everyone: both sides ask the kernel for the other's identity.
 """
 
 import contextlib
@@ -30,10 +30,10 @@ from typing import Any
 from hopsearch.ray_backend.cluster.forked_worker import TAKEN, is_mine
 
 ADDRESS = "HOPSEARCH_FORK_SERVER"
-"""Environment variable: the name of the socket that `forked_worker` asks at."""
+"""Environment variable: the name of the socket that `forked_worker` connects to."""
 LAUNCHER = Path(__file__).with_name("forked_worker.py")
 POSSIBLE = sys.platform == "linux"
-"""Whether there are such sockets, and libraries that may be forked once they are imported."""
+"""Whether the system has such sockets, and libraries that can be forked after import."""
 _NEEDED = (
     "hopsearch.jobs.job",
     "torch._dynamo",  # torch's optimizers, at their first step
@@ -44,24 +44,24 @@ _NEEDED = (
     "jsonschema",
     "requests",
 )
-"""All that a worker imports but Ray, which reads when it is imported whose worker it is."""
-# With the starter's places to import from, not the current folder, where `json.py` may be anything.
+"""All imports of a worker except Ray, which reads the worker's identity on import."""
+# With the starter's import path, without the current folder, where `json.py` may be anything.
 _PROGRAM = f"import sys; sys.path[:] = sys.argv[3:]; from {__name__} import main; main()"
 _MOST = 2**20  # bytes of a request
-_PATIENCE = 5.0  # seconds for one that has begun
+_PATIENCE = 5.0  # seconds for a caller that has connected
 _PR_SET_PDEATHSIG = 1  # Linux
 
 
 class ForkServer:
-    """The process, as its starter sees it. Started and ended on the same thread: it ends with that
-    thread at the latest.
+    """Handle of the server process. Start and end it on the same thread: it ends with that thread
+    at the latest.
     """
 
     def __init__(self) -> None:
         self.address = f"hopsearch-{secrets.token_hex(16)}"
         with socket.socket(socket.AF_UNIX) as door:
             door.bind("\0" + self.address)
-            door.listen(1024)  # from now on a worker that comes early waits
+            door.listen(1024)  # from now on an early worker waits
             fd = door.fileno()
             command = [sys.executable, "-c", _PROGRAM, str(fd), str(os.getpid()), *sys.path]
             null = subprocess.DEVNULL
@@ -71,7 +71,7 @@ class ForkServer:
 
     @contextlib.contextmanager
     def announced(self) -> Iterator[None]:
-        """What is started meanwhile, and what that starts, finds it."""
+        """Processes started within this context, and their children, find the server."""
         os.environ[ADDRESS] = self.address
         try:
             yield
@@ -79,26 +79,27 @@ class ForkServer:
             os.environ.pop(ADDRESS, None)
 
     def close(self) -> None:
-        """End it, also one that hangs; the workers that it forked go on, and end with Ray."""
+        """End the server, even if it hangs; the workers that it forked continue, and end with
+        Ray.
+        """
         self._process.kill()
         self._process.wait()
 
 
 def serve(door: socket.socket) -> None:
-    """Import what workers need, then fork one for each that comes; returns in the forked processes
-    alone.
+    """Import what workers need, then fork one per request; returns only in the forked processes.
 
-    Where an import fails it ends: every worker then imports by itself, and says what is wrong.
+    If an import fails, it exits: every worker then imports by itself, and reports the error.
     """
     for name in _NEEDED:
         importlib.import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended workers need not be waited for
     gc.collect()
-    gc.freeze()  # so that the workers' collectors leave the shared memory as it is
+    gc.freeze()  # so that the workers' garbage collectors do not touch the shared memory
     while True:
         caller, _ = door.accept()
         descriptors: list[int] = []
-        # the caller is gone, or no more processes can be had
+        # the caller is gone, or no more processes can be created
         with contextlib.suppress(OSError, ValueError):
             asked = _asked(caller, descriptors)
             if os.fork() == 0:
@@ -114,8 +115,8 @@ def serve(door: socket.socket) -> None:
 
 def _asked(caller: socket.socket, descriptors: list[int]) -> dict[str, Any]:
     if not is_mine(caller):
-        raise ValueError("somebody else's")
-    caller.settimeout(_PATIENCE)  # one that is stopped in the middle keeps nobody waiting
+        raise ValueError("someone else's")
+    caller.settimeout(_PATIENCE)  # a caller that is stopped midway blocks no one
     text, received, _, _ = socket.recv_fds(caller, _MOST, 3)
     descriptors += received
     while not text.endswith(b"\n"):
@@ -128,8 +129,8 @@ def _asked(caller: socket.socket, descriptors: list[int]) -> dict[str, Any]:
 
 
 def _awaited(caller: socket.socket) -> bool:
-    """Whether the caller still waits, and has not become the worker itself: then there would be two
-    of it.
+    """Whether the caller still waits, and has not become the worker itself: then there would be
+    two.
     """
     caller.settimeout(None)  # it may be slow, but its end is noticed
     try:
@@ -140,14 +141,14 @@ def _awaited(caller: socket.socket) -> bool:
 
 
 def _become(asked: dict[str, Any], descriptors: list[int], caller: socket.socket) -> None:
-    """Be the process that Ray started: its arguments, environment, folder, output, signals, group,
-    and when it is killed.
+    """Take over the identity of the process that Ray started: its arguments, environment, folder,
+    output, signals, group, and parent-death signal.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, asked["blocked"])
     folder, *streams = descriptors
-    with contextlib.suppress(OSError):  # it may not be entered any more
+    with contextlib.suppress(OSError):  # it may no longer be accessible
         os.fchdir(folder)
     os.close(folder)
     for stream, each in zip((1, 2), streams, strict=True):
@@ -159,7 +160,7 @@ def _become(asked: dict[str, Any], descriptors: list[int], caller: socket.socket
     os.environ.update(asked["environment"])
     with contextlib.suppress(OSError):  # in another session there is no such group
         os.setpgid(0, asked["group"])
-    # Ray has told the kernel to end workers first where memory runs out
+    # Ray has told the kernel to kill workers first if memory runs out
     with contextlib.suppress(OSError):
         rank = Path(f"/proc/{asked['process']}/oom_score_adj").read_text(encoding="ascii")
         Path("/proc/self/oom_score_adj").write_text(rank, encoding="ascii")
@@ -170,10 +171,10 @@ def _become(asked: dict[str, Any], descriptors: list[int], caller: socket.socket
 
 
 def main() -> None:
-    """Serve at the socket that was handed over, as long as its starter lives."""
+    """Serve on the inherited socket, as long as the starter lives."""
     descriptor, parent = sys.argv[1:3]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the driver
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == int(parent):  # it is not gone already
+    if os.getppid() == int(parent):  # unless it is already gone
         serve(socket.socket(fileno=int(descriptor)))

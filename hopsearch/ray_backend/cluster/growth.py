@@ -1,8 +1,8 @@
-"""What a joined cluster can grow to, read from the file that its autoscaler works by.
+"""What a joined cluster can grow to, read from its autoscaler's file.
 
-Ray has a record for it (`get_max_resources_from_cluster_config`), but its open autoscalers never
-fill that in (seen at 2.60). The file is on the head, named in the command line of the autoscaler's
-process; where KubeRay runs the autoscaler it cannot be seen.
+Ray has a record for it (`get_max_resources_from_cluster_config`), but its open-source autoscalers
+never fill that in (as of 2.60). The file is on the head, named in the command line of the
+autoscaler's process; if KubeRay runs the autoscaler, it is not visible.
 """
 
 from collections.abc import Iterable
@@ -17,17 +17,17 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 _MONITOR = "/monitor.py"  # the autoscaler's process, either version
 _PATIENCE = 60  # seconds for a head that is busy
-HEAD = "node:__internal_head__"  # a resource that the head alone has
+HEAD = "node:__internal_head__"  # a resource that only the head has
 
 
 @dataclass(frozen=True)
 class NodeType:
-    """Machines of one kind.
+    """Machines of one type.
 
     Attributes:
         name: as in the cluster file.
         resources: of one machine, e.g. ``{"CPU": 4, "GPU": 1}``.
-        most: how many there can be.
+        most: maximum number.
     """
 
     name: str
@@ -48,8 +48,8 @@ class Growth:
     """The bounds of a cluster.
 
     Attributes:
-        types: what it can be made of, beside the head.
-        most: machines in all, beside the head.
+        types: node types other than the head.
+        most: maximum number of machines, without the head.
     """
 
     types: tuple[NodeType, ...]
@@ -57,8 +57,8 @@ class Growth:
 
     @classmethod
     def of(cls, contents: dict[str, Any]) -> "Growth | None":
-        """The bounds in a cluster file, as `ray up` leaves it on the head; None where it does not
-        say what machines have.
+        """Read the limits from a cluster file, as `ray up` leaves it on the head; None if it does
+        not list machine resources.
         """
         most = int(contents.get("max_workers", 0))
         head = contents.get("head_node_type")
@@ -76,9 +76,7 @@ class Growth:
         return cls(types, most) if types else None
 
     def fit(self, each: Iterable[int]) -> int:
-        """How many of something there is room for when grown, given how many of it a machine of
-        each type holds.
-        """
+        """How many items fit when fully grown, given how many fit on a machine of each type."""
         left, total = self.most, 0
         for holds, node in sorted(zip(each, self.types, strict=True), key=lambda pair: -pair[0]):
             count = min(left, node.most)
@@ -91,8 +89,8 @@ class Growth:
 
 
 def growth() -> Growth | None:
-    """What the connected cluster can grow to; None where it does not grow, or nothing on its head
-    says how far.
+    """What the connected cluster can grow to; None if it does not grow, or its head does not
+    tell.
     """
     context = ray.get_runtime_context()
     heads = [node["NodeID"] for node in ray.nodes() if node["Alive"] and HEAD in node["Resources"]]
@@ -105,14 +103,16 @@ def growth() -> Growth | None:
         task = ray.remote(autoscaler_file).options(num_cpus=0, scheduling_strategy=there)
         try:
             contents = ray.get(task.remote(context.gcs_address), timeout=_PATIENCE)
-        except ray.exceptions.RayError:  # e.g. a head that runs no work and has not this project
+        except (
+            ray.exceptions.RayError
+        ):  # e.g. a head that runs no work and does not have this project
             return None
     return Growth.of(contents) if contents else None
 
 
 def autoscaler_file(address: str) -> dict[str, Any] | None:
     """The cluster file of the autoscaler on this machine that serves the cluster at ``address``;
-    None where there is none.
+    None if there is none.
 
     Args:
         address: ``host:port`` of the cluster.

@@ -1,10 +1,9 @@
-"""A Ray cluster of this machine's own: only what a search needs of it, on loopback, in a folder of
-the user's own.
+"""A local Ray cluster: only the parts that a search needs, on loopback, in a private folder.
 
-`ray.init` would start three more processes that nothing here asks (the dashboard's server, the
-monitors of the autoscaler and of logs), wait for the first of them before it starts workers, and
-listen on every interface. Ray's own parts are used for it, as its `cluster_utils` does; there is no
-public way to say this (seen at 2.60, to which Ray is pinned).
+`ray.init` would start three more processes that are not used here (the dashboard server, the
+monitors of the autoscaler and of logs), wait for the first of them before starting workers, and
+listen on every interface. Ray's internals are used instead, as in its `cluster_utils`; there is no
+public way (as of 2.60, to which Ray is pinned).
 """
 
 import contextlib
@@ -25,28 +24,28 @@ from hopsearch.core.errors import ResourceError
 from hopsearch.ray_backend.cluster.forkserver import LAUNCHER, POSSIBLE, ForkServer
 
 _LOOPBACK = "127.0.0.1"
-_BELOW = "ray"  # Ray opens the folder that it is given to everybody; the one around it stays closed
-_LONGEST = 40  # characters of the folder: a socket's path may have 107, and Ray adds up to 66
-# By default Ray starts a worker for every core when a driver connects, which waits for them with
-# Python's lock held: nothing else of it goes on meanwhile, no import and no Ctrl-C. They are
-# started as soon, and not waited for.
+_BELOW = "ray"  # Ray makes its folder accessible to everyone; the enclosing one stays private
+_LONGEST = 40  # most characters of the folder: a socket's path may have 107, and Ray adds up to 66
+# By default Ray starts one worker per core when a driver connects, and the driver waits for them
+# holding the GIL: nothing else proceeds meanwhile, no import and no Ctrl-C. Here they are started
+# equally early, but not waited for.
 _EARLY_WORKERS = {"prestart_worker_first_driver": False, "enable_worker_prestart": True}
 _PLACES = (tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm")
 
 
 class _Head(Node):  # type: ignore[misc]  # Ray has no types
     def start_api_server(self, **_: Any) -> None:
-        """Nothing: nobody asks it."""
+        """Nothing: it is not used."""
 
 
 class Head:
-    """Ray on this machine, connected to.
+    """Ray on this machine, connected.
 
     Args:
         memory: bytes of the object store.
         forked: whether workers are forked from a process that has imported what they need, see
             `ForkServer`.
-        init: more words for ``ray.init``.
+        init: further arguments of ``ray.init``.
     """
 
     def __init__(self, memory: int, forked: bool, **init: Any) -> None:
@@ -92,7 +91,7 @@ class Head:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    # As on systems that Ray joins to no cluster: an address of loopback is then left as it is.
+    # As on systems where Ray does not join clusters: a loopback address is then left unchanged.
     before = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False
     try:
@@ -102,11 +101,11 @@ def _alone() -> Iterator[None]:
 
 
 def ray_folder() -> Path:
-    """A folder for Ray's sockets and logs that only this user can enter, with a short name whatever
-    TMPDIR says.
+    """A folder for Ray's sockets and logs that only this user can access, with a short name
+    whatever TMPDIR is.
 
     Raises:
-        ResourceError: there is no place for one.
+        ResourceError: no suitable location was found.
     """
     for place in map(Path, _PLACES):
         folder = place / f"hopsearch-{os.getuid()}"
@@ -114,12 +113,12 @@ def ray_folder() -> Path:
             continue
         with contextlib.suppress(OSError):
             folder.mkdir(mode=0o700, exist_ok=True)
-            if not _only_mine(folder):  # somebody was first
+            if not _only_mine(folder):  # another process was faster
                 folder = Path(tempfile.mkdtemp(prefix="hs-", dir=place))
             (folder / _BELOW).mkdir(exist_ok=True)
             return folder / _BELOW
     rule = (
-        f"Ray's sockets need a folder whose path has at most {_LONGEST} characters, got none "
+        f"Ray's sockets need a folder with a path of at most {_LONGEST} characters, got none "
         f"in {', '.join(_PLACES)}"
     )
     raise ResourceError("TMPDIR", rule, "Set TMPDIR to a short, writable folder")

@@ -1,8 +1,9 @@
-"""Where ranks meet: on the network interface whose address Ray knows a machine by, and on no other.
+"""The network interface on which ranks communicate: the one whose address Ray uses for a machine,
+and no other.
 
-By itself torch's store listens on every interface, and gloo takes the address of the machine's own
-name, which Debian's and Ubuntu's /etc/hosts give a loopback address: ranks on two machines then
-wait for each other in vain.
+By default torch's store listens on every interface, and gloo uses the address of the machine's host
+name, which Debian's and Ubuntu's /etc/hosts map to a loopback address: ranks on two machines then
+wait for each other forever.
 """
 
 import datetime
@@ -24,9 +25,7 @@ _NAME = "GLOO_SOCKET_IFNAME"
 
 
 def interface_of(address: str) -> str:
-    """The interface with an IPv4 address; empty where there is none, or the system does not
-    tell.
-    """
+    """The interface with an IPv4 address; empty if there is none, or it cannot be determined."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
         for _, name in socket.if_nameindex():
             try:
@@ -41,21 +40,21 @@ def interface_of(address: str) -> str:
 
 
 def meet_where_ray_does() -> None:
-    """Make this process's gloo groups use the interface of Ray's address; a choice of the user's in
-    the environment stays.
+    """Make this process's gloo groups use the interface of Ray's address; a user's setting in the
+    environment is kept.
     """
     if _NAME not in os.environ and (name := interface_of(ray.util.get_node_ip_address())):
         os.environ[_NAME] = name
 
 
 def hosted_store(host: str, port: int, world: int, patience: datetime.timedelta) -> TCPStore:
-    """Rank 0's store, where the others find it: at one address of this machine's.
+    """Rank 0's store, listening on one address of this machine.
 
     Args:
         host: the address.
-        port: 0 takes any that is free.
-        world: ranks.
-        patience: for an operation.
+        port: 0 picks a free one.
+        world: number of ranks.
+        patience: timeout of an operation.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     door = socket.create_server((host, port), family=family)
@@ -84,7 +83,7 @@ def _join(rank: int, world: int, host: str, port: int, config: TorchConfig) -> N
 
 class _Backend(_TorchBackend):  # type: ignore[misc]  # Ray has no types
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
-        """As Ray's own, but for where the store listens."""
+        """Like Ray's own, except for where the store listens."""
         worker_group.execute(meet_where_ray_does)
         worker_group.execute(_set_torch_distributed_env_vars)
         host, port = worker_group.execute_single(0, get_address_and_port)

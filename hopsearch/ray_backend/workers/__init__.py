@@ -1,1 +1,1 @@
-"""The processes that train: warm workers, groups of ranks, and why one of them is lost."""
+"""The training processes: warm workers, groups of ranks, and causes of their loss."""

@@ -1,8 +1,8 @@
 """The processes of one trial: this one is rank 0, the others are actors in its placement group, all
 kept warm between trials.
 
-They find each other through torch.distributed, and stay together until one of them fails; then they
-are brought together anew.
+They connect through torch.distributed, and stay connected until one of them fails; then the group
+is formed again.
 """
 
 import datetime
@@ -28,16 +28,16 @@ from hopsearch.ray_backend.workers.spot_notice import (
 )
 from hopsearch.training import Ranks
 
-# for a rank in an operation of the group; one that dies is noticed at once
+# timeout of a group operation; a rank that dies is noticed at once
 _PATIENCE = datetime.timedelta(minutes=10)
 
 
 class Leaving(Exception):  # noqa: N818  # not an error: to the study it is a worker lost with everything saved
-    """A machine of the group is about to be taken away."""
+    """A machine of the group is being preempted."""
 
 
 class RankProcess:
-    """A rank's process: joins a group, takes a job, works on it when all others do."""
+    """A rank's process: joins a group, takes a job, and works on it in step with the others."""
 
     def __init__(self, gpus: float) -> None:
         keep_to_assigned_gpus(gpus)
@@ -58,10 +58,10 @@ class RankProcess:
 
 
 class RankGroup:
-    """As many ranks as the current placement group has bundles, at least this process.
+    """One rank per bundle of the current placement group, at least this process.
 
     Args:
-        cpus, gpus: what a rank is given.
+        cpus, gpus: of a rank.
     """
 
     def __init__(self, cpus: float, gpus: float) -> None:
@@ -92,9 +92,9 @@ class RankGroup:
         """One epoch on all ranks.
 
         Raises:
-            RayActorError: a rank's process or machine is gone; the trial can go on in another
+            RayActorError: a rank's process or machine is gone; the trial can continue in another
                 group.
-            Leaving: a machine is about to be taken away; the step is saved.
+            Leaving: a machine is being preempted; the step is saved.
         """
         assert self._work is not None, "start comes first"
         theirs = [rank.advance.remote() for rank in self._others]
@@ -103,10 +103,10 @@ class RankGroup:
         failed = [progress for progress in told if progress.failure]
         self._whole = self._whole and not failed
         if failed and all(progress.others_gone for progress in failed):
-            # the ranks lost each other: no fact about the trial
+            # the ranks lost connection: no fact about the trial
             raise RuntimeError(failed[0].trace)
         if told[0].paused:
-            raise Leaving("this machine is about to be taken away; the trial goes on elsewhere")
+            raise Leaving("this machine is being preempted; the trial continues elsewhere")
         return cause(failed) if failed else told[0]
 
     def settle_threads(self, most: int) -> int:
@@ -115,7 +115,7 @@ class RankGroup:
         return self._work.settle_threads(most)
 
     def finish(self, target: Path, mirror: str) -> dict[str, Any]:
-        """See `JobRun.finish`; rank 0 does it alone."""
+        """See `JobRun.finish`; only rank 0 does it."""
         assert self._work is not None, "start comes first"
         self._whole = False
         return self._work.finish(target, mirror)
@@ -145,8 +145,8 @@ def _meet(rank: int, store: TCPStore, world: int) -> None:
 
 
 def keep_to_assigned_gpus(gpus: float) -> None:
-    """Make a process that was given no GPU see none: Ray leaves all of them in sight, and
-    device=auto would take one.
+    """Hide GPUs from a process that was assigned none: Ray leaves all visible, and device=auto
+    would use one.
     """
     if not gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""

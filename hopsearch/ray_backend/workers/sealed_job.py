@@ -1,7 +1,7 @@
-"""Jobs as Tune may have them: Tune writes a trial's settings into its own files, and a storage's
-address can hold a key.
+"""Jobs in a form safe for Tune: Tune writes a trial's settings into its own files, and a storage's
+address can contain a key.
 
-Such an address is left in the cluster's memory, and the job names where.
+Such an address stays in the cluster's memory, and the job only refers to it.
 """
 
 import uuid
@@ -15,7 +15,7 @@ _SCHEME, _NAMESPACE = "sealed://", b"hopsearch"
 
 
 def seal(job: Job) -> str:
-    """A job as JSON without what must not be written down; for the connected cluster only."""
+    """A job as JSON without secrets; only for the connected cluster."""
     fence = job.fence and job.fence.model_copy(update={"uri": _put(job.fence.uri)})
     return job.model_copy(update={"mirror": _put(job.mirror), "fence": fence}).model_dump_json()
 

@@ -1,5 +1,5 @@
-"""Whether a process is to leave: asked in the background, answered at once, so that a training can
-ask every few steps.
+"""Polls for a request to leave in the background, so that a training can check every few steps at
+no cost.
 """
 
 import threading
@@ -9,15 +9,15 @@ from collections.abc import Callable
 import ray
 from ray.experimental.internal_kv import _internal_kv_exists
 
-_EVERY = 2.0  # seconds between two questions
+_EVERY = 2.0  # seconds between two polls
 
 
 class Notice:
-    """Asks until the answer is yes.
+    """Polls until the answer is yes.
 
     Args:
-        ask: the question; may take its time. An error of Ray's ends the asking: the cluster is
-            gone, and this process with it.
+        ask: the poll; may be slow. An error from Ray ends the polling: the cluster is gone, and
+            this process with it.
     """
 
     def __init__(self, ask: Callable[[], bool]) -> None:
@@ -43,17 +43,17 @@ def this_node() -> str:
 
 
 def draining(node: str) -> bool:
-    """Whether a machine is about to be taken away."""
-    # Ray has no public way to ask; `ray.train.get_preemption_info` reads the same but waits for all
-    # ranks.
+    """Whether a machine is being preempted."""
+    # Ray has no public API for this; `ray.train.get_preemption_info` reads the same but waits for
+    # all ranks.
     return node in ray._private.state.state.get_draining_nodes()
 
 
 def leave_key() -> bytes:
-    """Where the driver of a search tells its workers that the time is over."""
+    """The key through which the driver of a search tells its workers that the time is over."""
     return f"hopsearch:leave:{ray.get_runtime_context().get_job_id()}".encode()
 
 
 def told_to_leave(key: bytes) -> bool:
-    """Whether it has."""
+    """Whether the driver has."""
     return bool(_internal_kv_exists(key))

@@ -1,5 +1,5 @@
-"""A place on the cluster for one training or evaluation outside the search, watched: its processes
-are killed where they hang.
+"""Runs one training or evaluation outside the search on the cluster, and kills its processes if
+they hang.
 """
 
 import time
@@ -23,12 +23,12 @@ _RESUMES = "the training resumes from the last epoch"
 
 
 class Seat:
-    """A training's place on the cluster, and its processes.
+    """The resources and processes of a training on the cluster.
 
     Args:
-        job: what is trained or evaluated.
-        resources: what each process is given.
-        who: whose, in what is said.
+        job: the training or evaluation.
+        resources: of each process.
+        who: name of the training in messages.
         whole: take all cores of one machine, if it is free soon.
     """
 
@@ -45,18 +45,18 @@ class Seat:
         self._threads = given.threads
 
     def start(self, job: Job) -> Any:
-        """Take another training: the processes are kept, which take longer to start than a small
-        model to train.
+        """Start another training in the same processes, which take longer to start than a small
+        model takes to train.
 
         Returns:
-            As `advance`, of its first epoch.
+            As `advance`, for its first epoch.
         """
         self.job, self.rows = job, {}
         self._watch.handed_out(job.number)
         return self._actor.start.remote(job.model_dump_json())
 
     def settle_threads(self, record: TrialRecord, say: Callable[[str], None]) -> int:
-        """Train with all the cores there are, where that is faster; returns how many threads."""
+        """Train with all available cores, if that is faster; returns the number of threads."""
         if self._threads <= self.job.threads:
             return self.job.threads
         reference = self._actor.settle_threads.remote(self._threads)
@@ -65,7 +65,7 @@ class Seat:
         return int(answer(reference))
 
     def advance(self) -> Any:
-        """A reference to what comes of one epoch, to be given to `take`."""
+        """A reference to the result of one epoch, to be passed to `take`."""
         return self._actor.advance.remote()
 
     def kill_if_it_hangs(
@@ -76,14 +76,14 @@ class Seat:
         what: str = "epoch",
         then: str = _RESUMES,
     ) -> None:
-        """End its processes if nothing was heard of them for too long; the time that it waits for a
+        """Kill its processes if they have not reported for too long; time spent waiting for a
         machine does not count.
 
         Args:
             record: the trial.
-            say: told why.
-            least, what: as of `Watch.hangs`.
-            then: how it goes on.
+            say: receives the reason.
+            least, what: as in `Watch.hangs`.
+            then: how it continues.
         """
         if not self._placed:
             self._placed = placement_group_table(self._place)["state"] == "CREATED"
@@ -93,16 +93,16 @@ class Seat:
             self.kill()
 
     def take(self, reference: Any, record: TrialRecord) -> Progress:
-        """What came of an epoch.
+        """The result of an epoch.
 
         Args:
-            reference: as of `advance`.
+            reference: from `advance`.
             record: the trial.
 
         Raises:
-            RuntimeError: it ended in an error of ours.
-            RayActorError, OutOfMemoryError, Leaving: its machine is gone or short of memory, or
-                about to be gone.
+            RuntimeError: it ended in an internal error.
+            RayActorError, OutOfMemoryError, Leaving: its machine is gone, out of memory, or being
+                preempted.
         """
         progress = Progress.model_validate_json(answer(reference))
         if progress.trace:
@@ -117,7 +117,7 @@ class Seat:
     def finish(
         self, target: str, mirror: str, record: TrialRecord, images: int, say: Callable[[str], None]
     ) -> dict[str, Any]:
-        """See `JobRun.finish`; ``images`` is how many it may have to decode."""
+        """See `JobRun.finish`; ``images`` is the number of images it may have to decode."""
         reference, then = (
             self._actor.finish.remote(target, mirror),
             "another one evaluates the model",
@@ -131,18 +131,18 @@ class Seat:
         return facts
 
     def kill(self) -> None:
-        """End its processes; whoever waits for them is told that they are gone."""
+        """Kill its processes; waiting calls fail."""
         ray.kill(self._actor)
 
     def close(self) -> None:
-        """End its processes and give the place back."""
+        """End its processes and release the resources."""
         self.kill()
         remove_placement_group(self._place)
 
 
 def _room(resources: TrialResources, whole: bool) -> tuple[Any, TrialResources]:
-    """A placement group, and what it gives each process; with ``whole`` all cores of one machine,
-    if it is free soon.
+    """A placement group and the resources per process; with ``whole``, all cores of one machine, if
+    one becomes free soon.
     """
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cores = [
@@ -153,5 +153,5 @@ def _room(resources: TrialResources, whole: bool) -> tuple[Any, TrialResources]:
         place = placement_group(wide.bundles())
         if place.wait(_ROOM):
             return place, wide
-        remove_placement_group(place)  # others are at work there
+        remove_placement_group(place)  # other tasks are running there
     return placement_group(resources.bundles()), resources

@@ -1,5 +1,5 @@
-"""The warm worker: trains trial after trial, with torch, the data and compiled kernels kept in
-between.
+"""The warm worker: trains trial after trial, keeping torch, the data and compiled kernels
+loaded.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ class TrialWorker(Trainable):  # type: ignore[misc]  # Ray has no types
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the first job; it is built in the first `step`, so that its failures are reported
-        like any other.
+        like any others.
         """
         self._group = RankGroup(config[CPUS], config[GPUS])
         self._group.start(config[JOB])
@@ -46,7 +46,7 @@ class TrialWorker(Trainable):  # type: ignore[misc]  # Ray has no types
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: the trial's own checkpoints are in the study's folder, and Ray's experiment
-        folder is scratch.
+        folder is temporary.
         """
 
     def load_checkpoint(self, checkpoint: Any) -> None:
@@ -54,11 +54,11 @@ class TrialWorker(Trainable):  # type: ignore[misc]  # Ray has no types
 
 
 def answer(reference: Any) -> Any:
-    """What a `Finisher` answers; its errors as what they are here.
+    """The result of a `Finisher`; its errors are converted to local ones.
 
     Raises:
         UserError: the user must act; without the other process's traceback.
-        RayActorError, RayTaskError: its machine is gone; a bug of ours.
+        RayActorError, RayTaskError: its machine is gone; an internal error.
     """
     try:
         return ray.get(reference)
@@ -72,23 +72,23 @@ def answer(reference: Any) -> Any:
             raise StudyError(
                 "winner",
                 rule,
-                "Check the disk, and that all machines reach the folder, then run it again",
+                "Check the disk, and that all machines can reach the folder, then run it again",
             ) from None
         raise
 
 
 @ray.remote
 class Finisher:
-    """An actor that brings the winner to its end: the epochs it lacks, its test accuracy, its
-    files.
-    """
+    """An actor that finishes the winner: its remaining epochs, its test accuracy, its files."""
 
     def __init__(self, job: str, cpus: float, gpus: float) -> None:
         self._group = RankGroup(cpus, gpus)
         self._group.start(job)
 
     def start(self, job: str) -> str:
-        """Take another training, in the same processes; its first epoch, as of `advance`."""
+        """Start another training in the same processes; returns its first epoch, as `advance`
+        does.
+        """
         self._group.start(job)
         return self.advance()
 

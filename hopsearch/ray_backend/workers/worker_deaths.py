@@ -1,4 +1,4 @@
-"""Why a worker is gone, read from what Ray says of it: for lack of memory, with its machine, or by
+"""Determines why a worker was lost from Ray's error: out of memory, with its machine, or by
 itself.
 """
 
@@ -10,8 +10,9 @@ from hopsearch.orchestration.failures.loss_causes import Cause, Death
 from hopsearch.ray_backend.workers.group import Leaving
 
 LOST = (RayActorError, ActorUnschedulableError, OutOfMemoryError, Leaving)
-"""What a call of an actor raises where its process or machine is gone, or none could be started for
-it: the training can go on elsewhere, from its checkpoint."""
+"""Errors of an actor call if its process or machine is gone, or could not be started: the training
+can continue elsewhere, from its checkpoint.
+"""
 _NODE = re.compile(
     r"Memory on the node \(IP: ([^,]+),.*?\) was ([\d.]+)GB used / ([\d.]+)GB limit", re.DOTALL
 )
@@ -29,7 +30,7 @@ _GONE = (
 
 
 def death_of(error: BaseException | str) -> Death:
-    """Why a worker is gone, from Ray's error or its text."""
+    """Why a worker was lost, from Ray's error or its text."""
     text = str(error) if isinstance(error, str) else f"{type(error).__name__}: {error}"
     if Leaving.__name__ in text:
         return Death(Cause.LEFT, "its worker left")
@@ -56,6 +57,6 @@ def _of_memory(text: str) -> str:
     words = (
         f"{node[2]} of {node[3]} GB were in use on {node[1]}"
         if node
-        else "its machine was short of memory"
+        else "its machine was out of memory"
     )
     return f"{words}, {used[1]} GB of them by this worker" if used else words

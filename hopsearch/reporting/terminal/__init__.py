@@ -1,1 +1,1 @@
-"""What a terminal shows: the live table, the leaderboard, a long training's progress."""
+"""Terminal output: the live table, the leaderboard, a long training's progress."""

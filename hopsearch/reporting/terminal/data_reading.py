@@ -1,4 +1,4 @@
-"""Reading a data set as verbs do it: with a bar while images are decoded, and what was found
+"""Reads a data set for a verb: with a progress bar while images are decoded, and a summary
 afterwards.
 """
 
@@ -18,17 +18,17 @@ from hopsearch.data.splits import forget
 from hopsearch.tasks import Task
 from hopsearch.tasks.contract import Data
 
-_QUIET = 0.5  # seconds in which nothing is shown: what is in the cache takes less
+_QUIET = 0.5  # seconds before anything is shown: cached data takes less
 _REDRAWN = 0.2
-_EVERY = 10.0  # seconds between two lines of a log
-_WIDTH = 30  # characters of a notebook's bar
+_EVERY = 10.0  # seconds between two log lines
+_WIDTH = 30  # width of a notebook's bar in characters
 
 
 def read_data(task: Task, config: Settings, console: Console) -> Data:
     """`Task.load`, shown on ``console``: a bar with images per second and the time left, lines in a
     log; then the summary.
 
-    The folder is looked at again, also where this process has read it before.
+    The folder is listed again, even if this process has read it before.
 
     Raises:
         DataError: see `Task.load`.
@@ -50,11 +50,11 @@ def read_data(task: Task, config: Settings, console: Console) -> Data:
 
 
 class ReadingView:
-    """An observer of `hopsearch.data.files.progress` that draws; a context manager.
+    """A progress display, observing `hopsearch.data.files.progress`; a context manager.
 
     Args:
-        console: a terminal gets a bar, a notebook a line that changes, anything else a line every
-            ten seconds.
+        console: a terminal gets a bar, a notebook an updated line, anything else a line every ten
+            seconds.
         now: a clock, in seconds.
     """
 
@@ -77,7 +77,7 @@ class ReadingView:
         self._close()
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """``done`` of ``total`` images are read."""
+        """Report that ``done`` of ``total`` images are read."""
         now = self._now()
         if what != self._what or done < self._done:
             self._close()
@@ -120,7 +120,7 @@ class ReadingView:
         full = _WIDTH * done // total
         shown = {"text/plain": f"{'█' * full}{'░' * (_WIDTH - full)} {text}"}
         if self._cell is None:
-            # Not rich's own bar: it needs ipywidgets, without which it shows nothing.
+            # Not rich's own bar, which shows nothing without ipywidgets.
             self._cell = importlib.import_module("IPython.display").display(
                 shown, raw=True, display_id=True
             )
@@ -134,7 +134,7 @@ class ReadingView:
 
 
 def progress_words(what: str, done: int, total: int, seconds: float) -> str:
-    """How far the reading is: ``decoding 1,200 of 3,000 images, 410 images/s, 5s left``."""
+    """Progress in words: ``decoding 1,200 of 3,000 images, 410 images/s, 5s left``."""
     rate = done / seconds if seconds else 0.0
     left = f"{clock((total - done) / rate)} left" if rate and done < total else clock(seconds)
     speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"

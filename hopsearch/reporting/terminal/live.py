@@ -1,6 +1,4 @@
-"""What the user sees while a search runs: a live table on a terminal, one log line per event
-otherwise.
-"""
+"""The display of a running search: a live table on a terminal, one log line per event otherwise."""
 
 import math
 import sys
@@ -33,27 +31,27 @@ _STYLES = {
     State.PAUSED: "blue",
 }
 _SHOWN = 12  # rows of the live table: running trials, then the best
-_EVERY = 30.0  # seconds between two lines of how the search stands, off a terminal
-_AHEAD = 10.0  # seconds between two forecasts; a large study's cost more, and are made less often
-_SHARE = 0.02  # of the time, at most, that goes into them
+_EVERY = 30.0  # seconds between two status lines without a terminal
+_AHEAD = 10.0  # seconds between two forecasts; those of large studies are less frequent
+_SHARE = 0.02  # largest share of time spent on them
 
 
 class LiveView:
-    """An observer that shows the search. Use it as a context manager.
+    """An observer that displays the search; a context manager.
 
     Args:
         view: the study.
-        trials: how many trials are asked for.
-        slots: how many run at once; for the estimate of the time left.
-        pruner: the rule of early stopping, by name; for the same, and for the next epoch at which
-            it looks at a trial.
-        out: where to; by default standard output.
+        trials: how many trials are requested.
+        slots: how many run concurrently, to estimate the time left.
+        pruner: the early-stopping rule, by name, for the same, and for the next epoch at which it
+            judges a trial.
+        out: the output; by default standard output.
         now: a clock, in seconds.
         quiet: whether its sentences are logged alone, and nothing is drawn.
 
     Attributes:
-        budgets: tells what is left of the budgets, in words.
-        lasts: tells the seconds until one of them ends the search; None where that is not known.
+        budgets: returns the remaining budgets in words.
+        lasts: returns the seconds until one of them ends the search; None if unknown.
     """
 
     def __init__(
@@ -75,7 +73,7 @@ class LiveView:
         )
         self._rule = make_pruner(pruner, view.identity.space.fidelity)
         self._console = Terminal(__name__, quiet, file=out or sys.stdout, soft_wrap=True)
-        # a dumb one cannot draw over what it has drawn
+        # a dumb terminal cannot redraw
         lively = self._console.is_terminal and not self._console.is_dumb_terminal
         lively = lively and not self._console.quiet
         self._live = Live(console=self._console, auto_refresh=False) if lively else None
@@ -87,10 +85,10 @@ class LiveView:
         self._told = {record.number: record.epoch for record in view.counted()}
         self._judged = len(view.judgements)
         self._looked, self._busy = self._began, 0.0
-        # epochs when the first came in: until then workers were starting
+        # epochs at the first report: until then workers were starting
         self._first: int | None = None
-        self._over = False  # the winner's training is told of by others
-        # when the search will have ended, and until when that is believed
+        self._over = False  # the winner's training is reported elsewhere
+        # estimated end of the search, and how long the estimate is valid
         self._ahead: tuple[float, float] | None = None
 
     def __enter__(self) -> "LiveView":
@@ -111,7 +109,7 @@ class LiveView:
             self._live.stop()
 
     def say(self, text: str) -> None:
-        """A sentence, above the table where there is one."""
+        """Print a sentence, above the table if there is one."""
         self._console.print(text, markup=False, highlight=False)
 
     def begin(self, record: TrialRecord) -> None:
@@ -120,24 +118,24 @@ class LiveView:
         self._draw()
 
     def rows(self, record: TrialRecord, rows: Sequence[Row]) -> None:
-        """Epochs came in."""
+        """Epochs were reported."""
         if self._first is None and rows:
             self._first, self._busy, self._looked = self._view.epochs, 0.0, self._now()
         known, self._told[record.number] = self._told.get(record.number, 0), record.epoch
         rungs = self._view.identity.space.fidelity.rungs
         come = record.state == State.PAUSED or any(known < rung <= record.epoch for rung in rungs)
         if not self._live and record.epoch > known and come and not record.state.ended:
-            self._line(record, "waits at" if record.state == State.PAUSED else "goes on after")
+            self._line(record, "waits at" if record.state == State.PAUSED else "continues after")
         self._judge()
         self._draw()
 
     def pictures(self, record: TrialRecord, drawn: Drawn) -> None:
-        """Nothing: a terminal has no place for them."""
+        """Nothing: a terminal cannot show them."""
 
     def end(self, record: TrialRecord) -> None:
         """A trial reached its end."""
         waited = record.epoch in record.promotions and record.promotions[record.epoch].retired
-        # those that waited end all at once, and who ends them says so
+        # paused trials end all at once, which is reported elsewhere
         if not self._live and not waited and record.state.ended:
             self._line(record, f"{record.state.value} after")
         self._judge()
@@ -165,7 +163,7 @@ class LiveView:
             self._slots, sum(r.state == State.RUNNING for r in self._view.counted())
         )
         self._looked = now
-        # faster than the eye follows costs the trials their cores
+        # a higher refresh rate would only take CPU time from the trials
         every = 0.2 if self._live else _EVERY
         if not force and now - self._drawn <= every:
             return
@@ -174,13 +172,13 @@ class LiveView:
             width, height = self._console.size
             head = packed(self._headline(), width)
             lines = [Text(line, style="bold", no_wrap=True, overflow="ellipsis") for line in head]
-            rows = max(1, min(_SHOWN, height - len(lines) - 2))  # the titles, and the line below
+            rows = max(1, min(_SHOWN, height - len(lines) - 2))  # the titles and the line below
             self._live.update(Group(*lines, self._table(rows, width)), refresh=True)
         else:
             self.say(", ".join(self._headline()))
 
     def _headline(self) -> list[str]:
-        """How the search stands, in words that are not to be broken."""
+        """The state of the search, in phrases that must not be broken across lines."""
         counted = self._view.counted()
         states = Counter(
             "waiting" if r.state == State.PAUSED else "ended" if r.state.ended else "running"
@@ -189,7 +187,9 @@ class LiveView:
         stand = ", ".join(
             f"{states[word]} {word}" for word in ("running", "waiting", "ended") if states[word]
         )
-        begun = f"{len(counted)} of {self._trials} trials begun" + (f" ({stand})" if stand else "")
+        begun = f"{len(counted)} of {self._trials} trials started" + (
+            f" ({stand})" if stand else ""
+        )
         ranked = self._view.ranked()
         best = (
             f"best {self._view.value(ranked[0]):.4f} (trial {ranked[0].number})"
@@ -217,7 +217,7 @@ class LiveView:
         return [begun, best, speed, f"{clock(seconds)} so far", *ahead, *budgets]
 
     def left(self) -> float | None:
-        """Seconds until its trials or a budget will have ended the search; None before the second
+        """Estimated seconds until its trials or a budget end the search; None before the second
         epoch and after the last.
         """
         counted, epochs = (
@@ -239,7 +239,7 @@ class LiveView:
         return max(0.0, min(self._ahead[0] - now, math.inf if budget is None else budget))
 
     def _table(self, rows: int, width: int) -> Table:
-        """Trials that run, then the best; of their settings those first in which they differ."""
+        """Running trials, then the best; settings in which they differ come first."""
         running = [record for record in self._view.counted() if record.state == State.RUNNING]
         best = [record for record in self._view.ranked() if record.state != State.RUNNING]
         shown = (*running, *best)[:rows]
@@ -261,7 +261,7 @@ class LiveView:
         return fitted(columns, width, "dim")[0]
 
     def _next_rung(self, record: TrialRecord) -> str:
-        """The next epoch at which the rule chooses, else full epochs."""
+        """The next epoch at which the rule selects trials, else full epochs."""
         if record.state != State.RUNNING:
             return ""
         last = self._view.identity.space.fidelity.max_epochs

@@ -32,7 +32,7 @@ def show(view: StudyView, console: Console, top: int = 10) -> None:
     refused = counts["infeasible"] + counts["duplicate"]
     console.print(
         f"study {view.identity.name}: {states or 'no trials yet'}"
-        + (f"; {refused} proposals refused" if refused else "")
+        + (f"; {refused} proposals rejected" if refused else "")
     )
     if counts["full_epochs"]:
         share = counts["epochs"] / counts["full_epochs"]
@@ -46,7 +46,8 @@ def show(view: StudyView, console: Console, top: int = 10) -> None:
         console.print(table)
         if missing:
             console.print(
-                f"no room here for {', '.join(missing)}: leaderboard.csv and the report have all",
+                f"columns not shown for lack of width: {', '.join(missing)}; leaderboard.csv and "
+                f"the report have all",
                 markup=False,
             )
     if len(view.objectives) > 1 and rows:
@@ -66,7 +67,7 @@ def show(view: StudyView, console: Console, top: int = 10) -> None:
         kept = ", ".join(map(str, view.kept or ())) or "none"
         again = f"python -m hopsearch.train from={view.identity.name}#<trial>"
         console.print(
-            f"weights are kept for trials {kept}; {again} trains another one again", markup=False
+            f"weights are kept for trials {kept}; {again} retrains another one", markup=False
         )
     if view.winner:
         _winner(view, view.winner, console)

@@ -1,4 +1,4 @@
-"""What the user sees of one long training: a line an epoch, and TensorBoard."""
+"""The display of one long training: one line per epoch, and TensorBoard."""
 
 import shutil
 import time
@@ -15,16 +15,16 @@ from hopsearch.training import Row, TrialConfig
 
 
 class Curve:
-    """A training's curve, told as it comes. Use it as a context manager.
+    """A training's curve, displayed as it is reported; a context manager.
 
-    The event file is written anew from the checkpoint's own history at every start: no gap, no
-    double point.
+    The event file is rewritten from the checkpoint's history at every start, so there are no gaps
+    or duplicate points.
 
     Args:
         folder: of the event file.
-        trial: what is trained.
-        metric: the one that is shown.
-        console: where lines go.
+        trial: the trial's config.
+        metric: the one to show.
+        console: the output.
     """
 
     def __init__(self, folder: Path, trial: TrialConfig, metric: Metric, console: Console) -> None:
@@ -57,7 +57,7 @@ class Curve:
             )
         self._file.flush()
         if not self._rows and new:
-            # the first that comes is where it goes on from, or its first epoch
+            # the first reported is where it resumes, or its first epoch
             self._first = int(new[-1]["epoch"])
             self._began = time.monotonic()
         self._rows += new

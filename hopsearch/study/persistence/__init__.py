@@ -1,1 +1,1 @@
-"""Where a study is kept: the journal's file or a database, and the one writer's lock."""
+"""Storage of a study: the journal's file or a database, and the writer's lock."""

@@ -1,5 +1,5 @@
-"""Opening a study's database: what can be wrong with its address is told before anything is made or
-asked.
+"""Opens a study's database: errors in its address are reported before anything is created or
+contacted.
 """
 
 from pathlib import Path
@@ -23,18 +23,18 @@ _PACKAGES = {
     "MySQLdb": "mysqlclient",
     "pymysql": "PyMySQL",
 }
-"""What installs a driver, where it is not called like the module."""
+"""The package of a driver, if not named like its module."""
 _EXAMPLES = (
     "Write e.g. database=sqlite:///study.db, or database=postgresql+psycopg://user@host/name"
 )
 
 
 def check_address(database: str) -> URL:
-    """A database's address, read; nothing is asked of the database.
+    """Parse a database's address, without contacting the database.
 
     Raises:
-        ConfigError: no address, an unknown kind of database, a driver that is not installed, or no
-            place for an SQLite file.
+        ConfigError: an invalid address, an unknown kind of database, a driver that is not
+            installed, or no folder for an SQLite file.
     """
     place = f"database={database}"
     try:
@@ -66,7 +66,7 @@ def check_address(database: str) -> URL:
 
 
 def sqlite_file(database: str) -> Path | None:
-    """The file of an SQLite database; None of another kind of database.
+    """The file of an SQLite database; None for other databases.
 
     Raises:
         ConfigError: see `check_address`.
@@ -80,23 +80,23 @@ def open_database(database: str, writer: bool) -> BaseStorage:
 
     Args:
         database: its address.
-        writer: whether this process will write; a reader makes no SQLite file, and keeps no
+        writer: whether this process will write; a reader creates no SQLite file, and keeps no
             connection open.
 
     Raises:
         ConfigError: see `check_address`.
-        StudyError: the database does not answer, is none, or is of another version of Optuna.
+        StudyError: the database does not answer, is not a database, or is of another version of
+            Optuna.
     """
     place, file = f"database={database}", sqlite_file(database)
     if file and not writer and not file.exists():
-        rule = f"must hold a study, got no file {file}"
+        rule = f"must contain a study, got no file {file}"
         raise StudyError(
             place,
             rule,
             (
-                "Check the path: after sqlite: three slashes begin a path from here, four an "
-                "absolute "
-                "one"
+                "Check the path: after sqlite: three slashes start a relative path, four an "
+                "absolute one"
             ),
         )
     pool: dict[str, Any] = {} if writer or file else {"poolclass": NullPool}
@@ -106,17 +106,17 @@ def open_database(database: str, writer: bool) -> BaseStorage:
         hint = (
             "Check that it is an SQLite file that can be written"
             if file
-            else "Check that it runs, and the address's parts"
+            else "Check that it is running, and the address"
         )
         raise StudyError(place, f"the database must answer, got: {_plain(error)}", hint) from None
     except RuntimeError as error:  # the tables of another version
         rule, hint = (
-            f"the database must be of this version, got: {_plain(error)}",
+            f"the database must have the schema of this version, got: {_plain(error)}",
             "Upgrade it, or start a new study",
         )
         raise StudyError(place, rule, hint) from None
     except (KeyError, IndexError, ValueError) as error:
-        rule = f"braces in an address are Optuna's own, got {_plain(error)}"
+        rule = f"braces in an address are reserved by Optuna, got {_plain(error)}"
         raise ConfigError(place, rule, "Write %7B and %7D for { and }") from None
     except (OSError, OptunaError) as error:
         raise StudyError(
@@ -135,10 +135,10 @@ def engine_of(storage: BaseStorage) -> Engine:
 
 def _check_file(url: URL, place: str) -> None:
     if url.database in (None, "", ":memory:") or url.query.get("mode") == "memory":
-        rule = "must name a file, got a database in memory, which ends with its process"
+        rule = "must name a file, got an in-memory database, which is lost with its process"
         raise ConfigError(place, rule, "Write e.g. database=sqlite:///study.db")
     if str(url.database).startswith("file:"):
-        return  # SQLite's own form, with settings of its own
+        return  # SQLite's own URI form, with its own settings
     file = Path(str(url.database))
     if file.is_dir():
         raise ConfigError(
@@ -152,7 +152,7 @@ def _check_file(url: URL, place: str) -> None:
             place,
             rule,
             (
-                "Make it, or check the path: three slashes begin a path from here, four an "
+                "Create it, or check the path: three slashes start a relative path, four an "
                 "absolute "
                 "one"
             ),
@@ -160,5 +160,5 @@ def _check_file(url: URL, place: str) -> None:
 
 
 def _plain(error: Exception) -> str:
-    """What the driver says, in a line, without SQLAlchemy's wrapping."""
+    """The driver's message in one line, without SQLAlchemy's wrapping."""
     return " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".?")

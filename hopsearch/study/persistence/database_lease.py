@@ -1,4 +1,4 @@
-"""The lease on a study in a database: a row that only one process can have, checked in the
+"""The lease on a study in a database: a row that only one process can hold, checked in the
 transaction of every write.
 """
 
@@ -29,17 +29,16 @@ _WRITES = ("INSERT", "UPDATE", "DELETE", "REPLACE")
 
 
 class DatabaseLease(Lease):
-    """Held by the process whose token is in the study's row; the database's own clock says when it
-    was last heard of.
+    """Held by the process whose token is in the study's row; heartbeats use the database's own
+    clock.
 
-    Every transaction that writes first touches that row under its token: it is locked until the
-    commit, so that nothing of a process that has lost the lease can be committed after another has
-    taken it.
+    Every writing transaction first updates that row under its token: it is locked until the commit,
+    so that a process that has lost the lease cannot commit anything after another has acquired it.
 
     Args:
-        engine: of the study's storage; all that is written through it is checked from then on.
+        engine: of the study's storage; all writes through it are checked from then on.
         study: its name.
-        place: first words of an error.
+        place: start of an error message.
         say: see `Lease`.
 
     Raises:
@@ -51,7 +50,7 @@ class DatabaseLease(Lease):
         self._engine, self._study, self._token = engine, study, 0
         self._clock = _CLOCKS.get(engine.dialect.name)
         event.listen(engine, "connect", self._bound)
-        engine.dispose()  # connections of before know no bound yet
+        engine.dispose()  # earlier connections have no timeout yet
         try:
             self._create()
             self.acquire()
@@ -75,7 +74,7 @@ class DatabaseLease(Lease):
         try:
             with self._engine.begin() as connection:
                 connection.execute(text(f"CREATE TABLE IF NOT EXISTS {_TABLE} ({columns})"))
-        except IntegrityError:  # two made it at once
+        except IntegrityError:  # two processes created it at once
             return
         except SQLAlchemyError as error:
             raise StudyError(
@@ -144,11 +143,11 @@ class DatabaseLease(Lease):
     def _now(self) -> str:
         if self._clock:
             return self._clock
-        return repr(time.time())  # a database of another kind: this machine's clock
+        return repr(time.time())  # another kind of database: this machine's clock
 
     def _bound(self, connection: Any, _: Any) -> None:
-        # A holder that is stopped in the middle of a write would keep its row locked, and its
-        # successor out, for ever.
+        # A holder that is stopped in the middle of a write would keep its row locked, and block its
+        # successor, forever.
         bound = {
             "postgresql": f"SET idle_in_transaction_session_timeout = {int(self._seconds * 1000)}",
             "mysql": f"SET SESSION wait_timeout = {max(1, int(self._seconds))}",
@@ -172,13 +171,13 @@ class DatabaseLease(Lease):
         connection.info[_TABLE] = True
 
     def _next(self, connection: Connection) -> None:
-        # as when the server has ended it; a new one knows nothing of it
+        # as when the server has closed it; a new connection starts afresh
         if not connection.invalidated:
             connection.info.pop(_TABLE, None)
 
 
 def tell_plainly(engine: Engine, place: str) -> None:
-    """Have a database that does not answer end in a sentence, not in a traceback."""
+    """Turn failures of the database connection into a user error instead of a traceback."""
 
     def explain(context: ExceptionContext) -> None:
         if isinstance(

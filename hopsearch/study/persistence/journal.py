@@ -1,6 +1,4 @@
-"""The journal's file: lines that are only ever added, chained to each other, and checked whenever
-they are read.
-"""
+"""The journal file: append-only lines, linked by a hash chain that is checked on every read."""
 
 import contextlib
 import json
@@ -20,19 +18,19 @@ _TURN = 3.0  # seconds: no write takes as long
 
 
 class _Turn(JournalFileSymlinkLock):
-    """Optuna's own lock, for the moment of a write: `StudyLock` keeps other searches out, but not
-    notes of optuna-dashboard.
+    """Optuna's own lock, held during a write: `StudyLock` excludes other searches, but not notes
+    made in optuna-dashboard.
 
-    A killed process may leave its file behind; the next one waits for it only as long as no write
-    takes.
+    A killed process may leave its lock file behind; the next one waits longer than any write takes,
+    then breaks it.
     """
 
     def __init__(self, file: Path) -> None:
         super().__init__(str(file.absolute()))
 
     def acquire(self) -> bool:
-        """As in Optuna; where links cannot be made it is done without, and the write itself says
-        what is wrong.
+        """As in Optuna; if links cannot be created, it does without, and the write itself reports
+        the error.
         """
         left_behind = time.monotonic() + _TURN
         while True:
@@ -47,24 +45,24 @@ class _Turn(JournalFileSymlinkLock):
                 return True
 
     def release(self) -> None:
-        """As in Optuna; another may have taken it as left behind."""
+        """As in Optuna; another process may have broken it as stale."""
         with contextlib.suppress(RuntimeError):
             super().release()
 
 
 class Journal(JournalFileBackend):
-    """The journal's file; a full disk or a damaged line is told in a sentence.
+    """The journal file; a full disk or a damaged line is a user error.
 
     Args:
         file: the journal.
-        guard: called before every write; raises where this process may write no more.
+        guard: called before every write; raises if this process may no longer write.
 
     Attributes:
-        chain: how far it was followed.
+        chain: how far it has been verified.
 
     Raises:
-        StudyError: from `append_logs`, where the journal cannot be written; from both methods,
-            where a line does not follow the one before it.
+        StudyError: from `append_logs`, if the journal cannot be written; from both methods, if a
+            line does not follow the one before it.
     """
 
     def __init__(self, file: Path, guard: Callable[[], None] | None = None) -> None:
@@ -73,7 +71,7 @@ class Journal(JournalFileBackend):
         self.chain = Chain(str(file))
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
-        """As in Optuna: what is written of a last line is passed over."""
+        """As in Optuna: an incomplete last line is ignored."""
         offsets = self._log_number_offset
         number = log_number_from if log_number_from in offsets else 0
         end, size = offsets[number], self._path.stat().st_size
@@ -95,7 +93,8 @@ class Journal(JournalFileBackend):
         """As in Optuna, each line with its link."""
         if self._guard:
             self._guard()
-        # Optuna's lock, interrupted while it is released, misses its own file and says that instead
+        # Optuna's lock, if interrupted during its release, raises an error about its missing file
+        # instead
         with held():
             self._lock.acquire()
             try:
@@ -105,7 +104,7 @@ class Journal(JournalFileBackend):
 
     def _append(self, logs: list[dict[str, Any]]) -> None:
         if self._path.stat().st_size > self._log_number_offset.get(self.chain.count, 0):
-            # of another program: the chain goes through its lines too
+            # from another program: the chain includes its lines too
             for _ in self.read_logs(self.chain.count):
                 pass
         chain, end = self.chain.copy(), self._log_number_offset[self.chain.count]
@@ -137,26 +136,24 @@ class Journal(JournalFileBackend):
         except ValueError as error:
             if last:
                 return None
-            rule = f"line {number} must be whole, got: {error}"
+            rule = f"line {number} must be complete, got: {error}"
             hint = (
                 f"Restore it from a copy; or keep the lines before it, from which a search "
-                f"goes on: head -n {number - 1}"
+                f"resumes: head -n {number - 1}"
             )
             raise StudyError(str(self._path), rule, hint) from error
         return log
 
 
 def read_journal(journal: Path) -> list[dict[str, Any]]:
-    """The journal's lines, in the order in which they were written; half a line at its end is left
-    out.
-    """
+    """The journal's lines in order; an incomplete last line is ignored."""
     return list(Journal(journal).read_logs(0))
 
 
 def drop_torn_line(journal: Path) -> None:
-    """Remove what a killed process has written of a line; for the one that writes on."""
-    # A process killed while it wrote leaves half a line, which nobody was told of. Optuna skips it
-    # as long as it is the last, but would append to it and so spoil the next line too.
+    """Remove an incomplete last line of a killed process; called by the next writer."""
+    # A process killed during a write leaves an incomplete line, which was not yet acknowledged.
+    # Optuna skips it while it is the last, but would append to it and so corrupt the next line too.
     if not journal.exists():
         return
     with journal.open("r+b") as file:

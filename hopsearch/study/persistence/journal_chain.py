@@ -1,8 +1,8 @@
-"""The chain through a journal's lines: each carries its number and a hash of itself and of all
+"""The hash chain of a journal's lines: each has its number and a hash of itself and all lines
 before it.
 
-A line reads ``{…,"chain":"57:0123456789abcdef"}``; Optuna passes the field over. Lines without it
-are of an older version, or of another program, e.g. a note made in optuna-dashboard: they are
+A line reads ``{…,"chain":"57:0123456789abcdef"}``; Optuna ignores the field. Lines without it are
+from an older version, or from another program, e.g. a note made in optuna-dashboard: they are
 counted and hashed like the others.
 """
 
@@ -15,15 +15,15 @@ _LINK = re.compile(rb',"chain":"(\d+):([0-9a-f]{16})"}$')
 
 
 class Chain:
-    """How far a journal has been followed.
+    """The state of verifying a journal.
 
     Args:
-        place: the journal, first words of an error.
+        place: the journal, start of an error message.
 
     Attributes:
         count: lines so far.
         begins: number of the first line with a link; 0 for none yet.
-        foreign: numbers of lines after that one which have none.
+        foreign: numbers of later lines without a link.
     """
 
     def __init__(self, place: str) -> None:
@@ -39,11 +39,11 @@ class Chain:
         return line[:-1] + f',"chain":"{self.count}:{self._hash.hex()}"}}'.encode()
 
     def take(self, line: bytes) -> None:
-        """Follow a line that was read.
+        """Verify the next line.
 
         Raises:
-            StudyError: it does not follow the one before it; it says which line, and what is wrong
-                with it.
+            StudyError: it does not follow the one before it; the message names the line and the
+                problem.
         """
         number, match = self.count + 1, _LINK.search(line)
         hashed = _hashed(self._hash, line[: match.start()] + b"}" if match else line)
@@ -52,7 +52,7 @@ class Chain:
                 number, f"got line {int(match[1])} there: {_moved(int(match[1]), number)}"
             )
         if match and match[2].decode() != hashed.hex():
-            before = "" if self.begins else ", or one of those before it, which have no links"
+            before = "" if self.begins else ", or one of the unlinked lines before it"
             raise self._broken(number, f"got another hash: it was altered{before}")
         if match:
             self.begins = self.begins or number
@@ -61,7 +61,7 @@ class Chain:
         self.count, self._hash = number, hashed
 
     def copy(self) -> "Chain":
-        """The same, to go on from without changing this one."""
+        """An independent copy."""
         other = Chain(self._place)
         other.count, other.begins, other.foreign, other._hash = (
             self.count,
@@ -73,7 +73,7 @@ class Chain:
 
     def __str__(self) -> str:
         if not self.begins:
-            return f"journal: {self.count} lines of an older version, without a chain"
+            return f"journal: {self.count} lines of an older version, without a hash chain"
         since = f"; no chain before line {self.begins}" if self.begins > 1 else ""
         shown = ", ".join(map(str, self.foreign[:5])) + (", …" if len(self.foreign) > 5 else "")
         other = f"; written by another program: line {shown}" if self.foreign else ""
@@ -82,15 +82,15 @@ class Chain:
     def _broken(self, number: int, found: str) -> StudyError:
         rule = f"line {number} must follow line {number - 1}, {found}"
         hint = (
-            f"Restore it from a copy; or keep the lines before it, from which a search goes "
-            f"on: head -n {number - 1}"
+            f"Restore it from a copy; or keep the lines before it, from which a search resumes: "
+            f"head -n {number - 1}"
         )
         return StudyError(self._place, rule, hint)
 
 
 def _moved(found: int, expected: int) -> str:
     if found < expected:
-        return "it is doubled or out of order"
+        return "it is duplicated or out of order"
     missing = found - expected
     return f"{missing} line{'s are' if missing > 1 else ' is'} missing or out of order"
 

@@ -1,5 +1,5 @@
-"""Where a study is kept: an append-only journal in its folder, or any Optuna storage; one writer at
-a time.
+"""Storage of a study: an append-only journal in its folder, or any Optuna storage; one writer at a
+time.
 """
 
 import copy
@@ -22,18 +22,18 @@ from hopsearch.study.persistence.journal import Journal, drop_torn_line
 
 JOURNAL = paths.JOURNAL.name
 MEMORY = "memory:"
-"""Instead of a database's URL: a study that lives as long as its process, for simulations."""
+"""Instead of a database's URL: a study in memory, for simulations."""
 
 
 class _Storage(JournalStorage):
-    """The journal's trials; those that wait to be asked for are found without a look at all.
+    """The journal's trials; enqueued ones are found without scanning all.
 
-    Optuna looks for one at every proposal, and has this in its storage in memory only.
+    Optuna searches for one at every proposal, and only its in-memory storage has this optimisation.
     """
 
     def __init__(self, journal: Journal) -> None:
         super().__init__(journal)
-        # by study: so many first trials do not wait, and so never will again
+        # by study: number of leading trials that are not waiting and never will be again
         self._passed: dict[int, int] = {}
 
     def get_all_trials(
@@ -65,8 +65,8 @@ class _Storage(JournalStorage):
 
 
 class StudyLock:
-    """The right to write to a study's or a training's folder; the kernel takes it back when the
-    process dies, however it dies.
+    """The lock on a study's or a training's folder; the kernel releases it when the process ends,
+    however it ends.
 
     Raises:
         StudyError: the folder cannot be written, or another process has it open.
@@ -93,19 +93,20 @@ class StudyLock:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 file.close()
                 hint = (
-                    "Put storage=<folder> on a disk with locks, or use storage=file://<folder> "
+                    "Put storage=<folder> on a file system with locks, or use "
+                    "storage=file://<folder> "
                     "or a database=, which need none"
                 )
                 raise StudyError(
-                    str(folder), f"its file system must know locks, got: {error.strerror}", hint
+                    str(folder), f"its file system must support locks, got: {error.strerror}", hint
                 ) from None
             file.seek(0)
             holder = Holder.read(text := file.read().strip()) or text or "another process"
             file.close()
-            rule = f"one process at a time may write here, got a second one beside {holder}"
+            rule = f"only one process may write here, got a second one besides {holder}"
             hint = (
-                "Wait for it, stop it, or use another name: study=<name> of a search, "
-                "name=<name> of a training"
+                "Wait for it, stop it, or use another name: study=<name> for a search, name=<name> "
+                "for a training"
             )
             raise StudyError(str(folder), rule, hint) from None
         file.truncate(0)
@@ -114,7 +115,7 @@ class StudyLock:
         return file
 
     def release(self) -> None:
-        """Give the study back."""
+        """Release the lock."""
         self._file.close()
 
 
@@ -127,7 +128,7 @@ def open_storage(
         folder: the study's folder; its ``journal.log`` is the storage unless ``database`` is given.
         database: an Optuna storage URL, e.g. ``sqlite:///study.db``, or `MEMORY`.
         writer: whether this process holds the `StudyLock` and will write.
-        guard: called before every write to a journal; raises where this process may write no more.
+        guard: called before every write to a journal; raises if this process may no longer write.
 
     Raises:
         StudyError: the journal or the database cannot be opened.
@@ -142,7 +143,7 @@ def open_storage(
             drop_torn_line(journal)
         elif not journal.exists():
             raise StudyError(
-                str(folder), f"must hold a study, got no {JOURNAL}", studies_beside(folder)
+                str(folder), f"must contain a study, got no {JOURNAL}", studies_beside(folder)
             )
         return _Storage(Journal(journal, guard))
     except (OSError, OptunaError, ValueError) as error:
@@ -153,26 +154,24 @@ def open_storage(
 
 
 def studies_beside(folder: Path) -> str:
-    """A hint for a study that is not there: the studies in the same folder."""
+    """A hint for a study that does not exist: the studies in the same folder."""
     others = [
         journal.parent.name
         for journal in folder.parent.glob(f"*/{JOURNAL}")
         if journal.stat().st_size
     ]
     return (
-        f"{choices(folder.name, others)} in {folder.parent}; another folder of studies is "
-        f"given with storage="
+        f"{choices(folder.name, others)} in {folder.parent}; set another folder of studies with "
+        f"storage="
     )
 
 
 def integrity(storage: BaseStorage) -> str:
-    """What can be said of the storage itself: of a journal, whether a line is missing, altered or
-    moved.
-    """
+    """The integrity of the storage: for a journal, whether a line is missing, altered or moved."""
     backend = getattr(storage, "_backend", None)
     if isinstance(backend, Journal):
         return str(backend.chain)
     return (
-        "database: its decisions were made again; whether rows were changed or removed before "
-        "cannot be seen"
+        "database: decisions were recomputed; whether rows were changed or removed earlier cannot "
+        "be detected"
     )

@@ -1,1 +1,1 @@
-"""What is known: the study's identity, one trial, and how both are kept in Optuna's storage."""
+"""The data model: a study's identity, its trials, and their representation in Optuna's storage."""

@@ -1,20 +1,20 @@
-"""The journal's schema: the attributes of Optuna's study and of its trials in which hopsearch keeps
-what it knows.
+"""The journal's schema: the attributes of Optuna's study and trials in which hopsearch stores its
+data.
 
 Searched values, curves, states and times are Optuna's own. ``docs/study-format.md`` shows each
-attribute with its content; `hopsearch.study.record.format` says how versions of it get on with each
-other.
+attribute with its content; `hopsearch.study.record.format` describes compatibility between
+versions.
 """
 
 # Of the study
 IDENTITY = "hopsearch"
-"""What the study is, see `Identity`; with the format's version."""
+"""The study's identity, see `Identity`; with the format's version."""
 SECONDS = "seconds"
-"""Wall-clock seconds that its searches took."""
+"""Wall-clock seconds of its runs."""
 JUDGEMENTS = "judgements"
-"""What was found out about its rungs, in order; see `Judgement`."""
+"""Judgements of its rungs, in order; see `Judgement`."""
 CHECKPOINTS = "checkpoints"
-"""``kept``: ended trials whose weights are kept, best first; and the rule for it."""
+"""``kept``: ended trials whose weights are kept, best first; and the rule."""
 REPEATS = "repeats"
 """By ``trial:repeat``: best value, epochs and seconds of a training with a fresh seed."""
 ELECTION = "election"
@@ -24,20 +24,20 @@ WINNER = "winner"
 
 # Of a trial, once it is proposed
 CONFIG = "config"
-"""Every setting by dotted name, searched and fixed. Written last: a proposal without it was cut
-off.
+"""Every setting by dotted name, searched and fixed. Written last: a proposal without it was
+interrupted.
 """
 SEED = "seed"
-"""Of its training."""
+"""Seed of its training."""
 SOURCE = "source"
 """Who proposed it: a sampler, ``first point``, ``prior``, ``random``, ``warm start``."""
 COST = "cost"
-"""What it costs, computed before it ran: ``params``, ``flops``, ``memory``. (Optuna's constraints
-are kept beside it.)
+"""Its cost, computed before it ran: ``params``, ``flops``, ``memory``. (Optuna's constraints are
+stored separately.)
 """
 REJECTED = "rejected"
-"""``duplicate``, ``infeasible``, or ``inherited`` from another study: it is not trained, and does
-not count.
+"""``duplicate``, ``infeasible``, or ``inherited`` from another study: not trained and not
+counted.
 """
 REASON = "reason"
 """Why it was rejected, in words."""
@@ -48,26 +48,26 @@ PROGRESS = "progress"
 `TrialRecord`.
 """
 MEASURED = "measured"
-"""Costs that its worker measured: ``latency``."""
+"""Costs measured by its worker: ``latency``."""
 LOSSES = "losses"
-"""``count`` of lost workers; ``epochs`` and ``seconds`` that are on no curve; ``begun``: how often
-``epoch`` was begun.
+"""``count`` of lost workers; ``epochs`` and ``seconds`` that are on no curve; ``begun``: how
+often ``epoch`` was started.
 """
 BROKEN = "broken"
-"""By how much it breaks a limit that was measured while it trained, relative."""
+"""Relative excess over a limit measured during training."""
 FAILURE = "failure"
-"""How it failed, see `Failure`. Written before Optuna is told, so that an interrupted end can be
-finished.
+"""How it failed, see `Failure`. Written before Optuna's state changes, so that an interrupted end
+can be completed.
 """
 DECISION, PROMOTION = "decision:", "promotion:"
-"""First words of what was decided about it at an epoch, e.g. ``decision:3``; see `Decision` and
+"""Prefixes of decisions about it at an epoch, e.g. ``decision:3``; see `Decision` and
 `Promotion`.
 """
 
 # Of the trials of Optuna that hold one of ours, see `carriers`
 CONTINUES = "continues"
-"""Which of ours it carries on."""
+"""Which of our trials it continues."""
 OPEN = "open"
-"""Why it was closed before its end."""
+"""Why it was closed early."""
 STARTED = "started"
-"""When ours began."""
+"""When our trial started."""

@@ -1,9 +1,9 @@
-"""Which of Optuna's trials holds which of ours.
+"""The mapping between Optuna's trials and ours.
 
-Optuna cannot open a trial again that has ended. So when a budget or an interruption ends a search,
-each trial that is not over is closed there, complete with its best value so far and marked as open.
-When the search goes on, another trial of Optuna carries it from then on, with all that was known of
-it. Ours keep their numbers: they count those of Optuna's that carry no other.
+Optuna cannot reopen an ended trial. So when a budget or an interruption ends a search, each
+unfinished trial is closed there, as complete with its best value so far, and marked as open. When
+the search resumes, a new Optuna trial carries it on, with all its data. Our trials keep their
+numbers: they count only those of Optuna's trials that do not carry another.
 """
 
 import copy
@@ -18,10 +18,10 @@ from hopsearch.study.record.trial import TrialRecord
 
 
 class Carriers:
-    """Our numbers and Optuna's.
+    """Our trial numbers and Optuna's.
 
     Args:
-        trials: all of Optuna's, in the order of their numbers.
+        trials: all Optuna trials, in order of their numbers.
     """
 
     def __init__(self, trials: Iterable[FrozenTrial]) -> None:
@@ -31,7 +31,7 @@ class Carriers:
             self.add(trial.number, trial.user_attrs.get(CONTINUES))
 
     def add(self, theirs: int, continues: int | None = None) -> int:
-        """A trial of Optuna's is new; which of ours it is."""
+        """Register a new Optuna trial; returns our number."""
         if continues is None:
             self._theirs.append(theirs)
             continues = len(self._theirs) - 1
@@ -41,17 +41,17 @@ class Carriers:
         return continues
 
     def ours(self, theirs: int) -> int:
-        """Our number of one of Optuna's trials, which may be new."""
+        """Our number of an Optuna trial, which may be new."""
         return self._ours[theirs] if theirs in self._ours else self.add(theirs)
 
     def theirs(self, ours: int) -> int:
-        """Optuna's number of the trial that holds one of ours now."""
+        """The number of the Optuna trial that currently carries one of ours."""
         return self._theirs[ours]
 
 
 def carried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Each of ours once, as a sampler is to see it: where it was first, under that number, as it is
-    now; open ones still run.
+    """Each of our trials once, as samplers should see it: at its first position and number, with
+    its current state; open ones count as running.
     """
     if not any(OPEN in trial.user_attrs or CONTINUES in trial.user_attrs for trial in trials):
         return list(trials)
@@ -77,18 +77,18 @@ def is_open(trial: FrozenTrial) -> bool:
     if mark is None or not trial.state.is_finished() or FAILURE in trial.user_attrs:
         return False
     made = sum(key.startswith((DECISION, PROMOTION)) for key in trial.user_attrs)
-    # Killed between the mark and the end, it went on as if nothing had been; whatever ended it has
-    # left a trace since.
+    # If the process was killed between the mark and the end, the trial continued as usual; whatever
+    # ended it later left a trace.
     return bool(mark["epoch"] == max(trial.intermediate_values, default=0) and mark["made"] == made)
 
 
 def mark_of(record: TrialRecord, why: str) -> dict[str, Any]:
-    """What marks a trial as open; see `is_open`."""
+    """The attribute that marks a trial as open; see `is_open`."""
     return {"why": why, "epoch": record.epoch, "made": len(record.made)}
 
 
 def carrier_of(trial: FrozenTrial, record: TrialRecord) -> FrozenTrial:
-    """A trial for Optuna that goes on where ``trial`` was closed."""
+    """A new Optuna trial that continues the closed ``trial``."""
     attrs = {key: value for key, value in trial.user_attrs.items() if key != OPEN}
     return FrozenTrial(
         number=-1,

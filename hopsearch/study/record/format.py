@@ -1,5 +1,5 @@
-"""The format of what a study stores, so that an older version of hopsearch says that it is too old
-instead of guessing.
+"""The version of the storage format, so that an older hopsearch refuses newer studies instead of
+misreading them.
 """
 
 import dataclasses
@@ -9,16 +9,17 @@ from typing import Any, TypeVar
 from hopsearch.core.errors import StudyError
 
 FORMAT = (1, 1)
-"""Major and minor. A new minor adds fields that an older version may pass over, a new major changes
-what they mean.
+"""Major and minor. A new minor version adds fields that older versions may ignore, a new major
+version changes their meaning.
 
-1.0 is that of studies without a format; 1.1 added the format and the journal's chain."""
+1.0: studies without a format; 1.1 added the format and the journal's hash chain.
+"""
 
 T = TypeVar("T")
 
 
 def require_format(values: Mapping[str, Any], place: str) -> None:
-    """Refuse a study that a later major format was written in.
+    """Refuse a study written in a later major format.
 
     Raises:
         StudyError: naming both formats.
@@ -32,6 +33,6 @@ def require_format(values: Mapping[str, Any], place: str) -> None:
 
 
 def known_fields(schema: type[T], values: Mapping[str, Any]) -> T:
-    """A dataclass from stored values, without the fields that only a newer version knows."""
+    """A dataclass from stored values, ignoring fields of newer versions."""
     names = {field.name for field in dataclasses.fields(schema)}  # type: ignore[arg-type]
     return schema(**{name: value for name, value in values.items() if name in names})

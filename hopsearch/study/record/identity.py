@@ -1,5 +1,5 @@
-"""What a study is: its space, data, recipe and seed, stored in it and compared with what a command
-asks for.
+"""A study's identity: its space, data, recipe and seed, stored in it and compared with a command's
+settings.
 """
 
 import dataclasses
@@ -16,14 +16,14 @@ from hopsearch.space import SPACE_KEYS, Space
 from hopsearch.study.record.format import FORMAT, require_format
 from hopsearch.tasks.images.metrics import METRICS
 
-# studies record a recipe's own name; what this one stood for at first has its own since
+# studies record the recipe's own name; its original meaning has a separate name since
 _RENAMED = {"paper": "paper-v1"}
 _CONTINUES = " (recipe=paper meant {0} when the study was made; recipe={0} continues it)"
 
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """What makes a study this study; a command that differs in any of it is refused.
+    """The identity of a study; a command that differs in any field is rejected.
 
     Attributes:
         name: the study's name.
@@ -33,7 +33,7 @@ class Identity:
         recipe: the recipe under the trials' own values.
         constraint: hard limits on a configuration's cost.
         seed: the study's seed; every sampler's and trial's seed follows from it.
-        origin: versions of packages and code, the command; for the reader, not compared.
+        origin: versions of packages and code, and the command; informational, not compared.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Identity:
         return metrics_from(noted) if noted else METRICS
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON, without the passwords of a command line."""
+        """Plain JSON, without passwords of the command line."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values |= {"data": kept(self.data)}
         return values | {
@@ -69,7 +69,8 @@ class Identity:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Identity":
-        """The inverse of `to_dict`; what a newer version of the same format added is passed over.
+        """The inverse of `to_dict`; fields added by a newer version of the same format are
+        ignored.
 
         Raises:
             StudyError: of a newer format.
@@ -91,7 +92,7 @@ class Identity:
         )
 
     def difference(self, other: "Identity") -> list[str]:
-        """Lines that say where ``other`` differs; empty where the two are the same study."""
+        """One line per difference from ``other``; empty if both are the same study."""
         lines = self.space.difference(other.space)
         lines += data_difference(self.data, other.data)
         ours, theirs = self.constraint, other.constraint
@@ -112,32 +113,29 @@ class Identity:
         return lines
 
     def require_same(self, begun: "Identity", place: str) -> None:
-        """Refuse to go on with a study that was begun as another one.
+        """Refuse to resume a study with different settings.
 
         Args:
             begun: what the study is.
-            place: its folder, the first words of the error.
+            place: its folder, the start of the error message.
 
         Raises:
-            StudyError: the two differ; it says in what.
+            StudyError: the two differ; the message lists how.
         """
         if lines := self.difference(begun):
-            rule = (
-                f"the settings must be those of the saved study, got (requested != saved) "
-                f"{'; '.join(lines)}"
-            )
+            rule = f"settings differ from the saved study (requested != saved): {'; '.join(lines)}"
             raise StudyError(place, rule, "Use another name, study=<name>, or revert the change")
 
     def require_data(self, asked: Mapping[str, Any], place: str) -> None:
-        """Refuse other images, or the same split otherwise, where a study's trial is trained or
+        """Refuse different images, or a different split, when a study's trial is retrained or
         measured again.
 
         Args:
             asked: as of `hopsearch.data.identity.data_identity`.
-            place: the first words of the error.
+            place: the start of the error message.
 
         Raises:
-            StudyError: the two differ; it says in what.
+            StudyError: the two differ; the message lists how.
         """
         if lines := data_difference(asked, self.data):
             known = self.origin.get("data", {})
@@ -151,7 +149,7 @@ class Identity:
                 f"data.{name}={json.dumps(value).strip(chr(34))}" for name, value in split.items()
             )
             rule = (
-                f"the data must be those of study {self.name}, got (requested != the study's) "
+                f"the data differ from those of study {self.name} (requested != the study's): "
                 f"{'; '.join(lines)}"
             )
             hint = "Leave data.* out: they come from the study, and its test images stay unseen"

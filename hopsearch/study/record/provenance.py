@@ -1,4 +1,4 @@
-"""What a study keeps of where it comes from; for the reader, not compared."""
+"""Provenance of a study; informational, not compared."""
 
 import importlib.metadata
 import platform
@@ -12,7 +12,7 @@ from hopsearch.core.redaction import redacted_words
 
 
 def origin() -> dict[str, Any]:
-    """Where a study comes from: versions, code revision, command. For the reader; not compared."""
+    """Provenance: versions, code revision, command. Informational, not compared."""
     packages = {
         name: importlib.metadata.version(name) for name in ("ray", "optuna", "torch", "timm")
     }

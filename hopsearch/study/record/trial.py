@@ -1,4 +1,4 @@
-"""What is known of one trial, and of one decision about it."""
+"""The record of a trial, and of decisions about it."""
 
 import enum
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ from hopsearch.study.record.format import known_fields
 
 
 class State(enum.StrEnum):
-    """Where a trial stands.
+    """The state of a trial.
 
     ::
 
@@ -36,9 +36,9 @@ class State(enum.StrEnum):
                  ▲  │   ├─▶ PRUNED       stopped early by a decision; its curve is kept
           resume │  │   ├─▶ FAILED       diverged, out of memory, or an error: `reason` says which
                  │  │   └─▶ PAUSED       waits at a rung: RUNNING again if promoted, else PRUNED
-                 └──┘ killed, preempted, interrupted: stays RUNNING and goes on from its checkpoint
+                 └──┘ killed, preempted, interrupted: stays RUNNING, resumes from its checkpoint
         the search is ended by a budget or an interruption ─▶ OPEN: was RUNNING or PAUSED,
-                                         and is that again when the search goes on
+                                         and is that again when the search continues
         ask ─▶ INFEASIBLE | DUPLICATE    never trained, not counted as a trial
         another study ─▶ INHERITED       trained there, for the sampler to learn from; not counted
     """
@@ -66,19 +66,19 @@ class State(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Decision:
-    """A stopping decision with the evidence it was made on, so that anyone can make it again.
+    """A stopping decision with its evidence, so that anyone can recompute it.
 
     Attributes:
         epoch: epoch at which it was made.
         value: the trial's best objective value up to that epoch.
-        order: how many decisions (and promotions) the study had made before; orders the evidence.
-        rank: 1 for the best among the trial and those that came to this epoch before it.
-        of: how many those are.
+        order: number of earlier decisions (and promotions) of the study; orders the evidence.
+        rank: 1 for the best among the trial and those that reached this epoch before it.
+        of: the number of these.
         stop: the verdict.
         rule: the pruner that made it.
-        pause: the trial waits instead of going on.
-        witness: it goes on whatever its value, so that it is known whether this epoch ranks trials
-            as later ones do.
+        pause: the trial waits instead of continuing.
+        witness: it continues whatever its value, to measure whether this epoch ranks trials as
+            later ones do.
     """
 
     epoch: int
@@ -94,17 +94,17 @@ class Decision:
 
 @dataclass(frozen=True)
 class Promotion:
-    """The decision that a paused trial goes on, or (`retired`) that nothing will make it.
+    """The decision that a paused trial continues, or (`retired`) that it never will.
 
     Attributes:
-        epoch: where it waited.
+        epoch: at which it was paused.
         order: as in `Decision`.
         rule: the pruner that made it.
-        over: whether no other trial was to be looked at any more.
+        over: whether no other trial was going to be judged any more.
         retired: the search is over and the trial ends here.
-        reach: why it goes on, where that is not the rule's doing: a budget lets a worker train so
-            many epochs, too few for a new trial, and the trial is ahead of all others at the rungs,
-            see `finalists`; else 0.
+        reach: if it continues because a budget is ending: the epochs a worker could still train,
+            too few for a new trial, while the trial is ahead of all others at the rungs, see
+            `finalists`; else 0.
     """
 
     epoch: int
@@ -117,16 +117,16 @@ class Promotion:
 
 @dataclass(frozen=True)
 class Failure:
-    """The end of a trial that failed. It frees its places in the rungs: from then on others are
+    """The end of a trial that failed. Its places in the rungs are freed: from then on others are
     compared without it.
 
     Attributes:
         reason: why, in words.
         order: as in `Decision`.
-        learn: whether it is the configuration's fault, so that the sampler is to take it for the
-            worst; not so for lost machines.
-        epochs: trained or begun, beyond those of the trial's curve.
-        seconds: what these took.
+        learn: whether the configuration caused it, so that the sampler treats it as the worst;
+            false for lost machines.
+        epochs: trained or started, beyond those of the trial's curve.
+        seconds: their training time.
     """
 
     reason: str
@@ -141,35 +141,34 @@ class TrialRecord:
     """One trial as the study knows it.
 
     Attributes:
-        number: the trial's number, given once.
+        number: the trial's unique number.
         state: see `State`.
         config: every setting by dotted name, searched and fixed.
-        params: the searched ones alone.
+        params: only the searched ones.
         seed: the trial's seed.
         source: ``sampler name`` or ``first point``.
-        cost: ``params``, ``flops``, ``memory``, as computed before the trial ran, and what was
-            measured since: ``latency``.
+        cost: ``params``, ``flops``, ``memory``, computed before the trial ran, and ``latency``,
+            measured later.
         curve: objective by epoch.
         metrics: the newest epoch's other metrics by name, to five digits: losses, and means of the
             model's own measures.
-        peak: of the epoch with the best value: accuracies, loss, and the recall of each class where
-            there are not many.
+        peak: of the epoch with the best value: accuracies, loss, and the recall of each class
+            unless there are many.
         decisions: by epoch.
-        promotions: by the epoch at which it had been paused.
+        promotions: by the epoch at which it was paused.
         reason: why it failed, was never trained, or is open; empty otherwise.
-        failure: how it failed; None where it has not, or in a study of an older version.
+        failure: how it failed; None if it has not, or in a study of an older version.
         seconds: training time spent on the epochs of the curve.
-        broken: by how much it breaks a limit that was measured while it trained, relative; 0 for
-            none. It has failed then.
+        broken: relative excess over a limit measured during training, in which case it has failed;
+            0 for none.
         losses: how often its worker was lost.
-        lost_epochs, lost_seconds: trained by those workers and not in the curve, or trained once
-            more.
-        lost_at: an epoch, and how often it had been begun when that was last noted.
+        lost_epochs, lost_seconds: trained by those workers and not in the curve, or repeated.
+        lost_at: an epoch, and how often it had been started when last recorded.
         checkpoint: path of its newest checkpoint, relative to the study's folder.
-        came: epochs of the whole study when its first one was reported, that one included; 0 in a
-            study of an older version.
-        rose: the same, when its best value was.
-        started, ended: seconds since the epoch; 0 where it has not.
+        came: epochs of the whole study at its first report, including that one; 0 in a study of an
+            older version.
+        rose: the same, at its best value.
+        started, ended: Unix time; 0 if it has not.
     """
 
     number: int
@@ -217,29 +216,29 @@ class TrialRecord:
 
     @property
     def epochs_trained(self) -> int:
-        """Epochs that were trained for it: those of its curve, those lost with workers, and the one
-        on which it failed.
+        """Epochs trained for it: those of its curve, those lost with workers, and the one in which
+        it failed.
         """
         return self.epoch + self.lost_epochs + (self.failure.epochs if self.failure else 0)
 
     @property
     def seconds_trained(self) -> float:
-        """What these took."""
+        """Their training time in seconds."""
         return self.seconds + self.lost_seconds + (self.failure.seconds if self.failure else 0.0)
 
     def seconds_to(self, epoch: int) -> float:
-        """What training on to ``epoch`` would take, by what its epochs took so far; it has trained
+        """Estimated seconds to train until ``epoch``, from its epochs so far; needs at least
         one.
         """
         return (epoch - self.epoch) * self.seconds / self.epoch
 
     @property
     def made(self) -> list[Decision | Promotion]:
-        """All that was decided about it."""
+        """All decisions about it."""
         return [*self.decisions.values(), *self.promotions.values()]
 
     def sent_on(self, epoch: int) -> bool:
-        """Whether it was sent on to full epochs before it came to ``epoch``, whatever its values;
+        """Whether it was continued to full epochs before it reached ``epoch``, whatever its values;
         see `finalists`.
         """
         return any(
@@ -248,7 +247,7 @@ class TrialRecord:
 
     @property
     def waits(self) -> bool:
-        """Whether the last decision paused it and nothing was decided since."""
+        """Whether the last decision paused it."""
         made = self.decisions.get(self.epoch)
         return made is not None and made.pause and made.epoch not in self.promotions
 
@@ -264,9 +263,9 @@ def from_optuna(trial: FrozenTrial, number: int, is_open: bool = False) -> Trial
     """Read a record back from Optuna's trial.
 
     Args:
-        trial: the one that holds it.
-        number: ours.
-        is_open: whether Optuna was told of an end only because its search ended.
+        trial: the Optuna trial that carries it.
+        number: our number.
+        is_open: whether it was only closed in Optuna because its search ended.
     """
     attrs: Mapping[str, Any] = trial.user_attrs
     progress = attrs.get(PROGRESS, {})

@@ -1,3 +1,1 @@
-"""Proposals: the samplers, what they are shown of a study, beliefs, and what is taken over from
-another study.
-"""
+"""Proposals: samplers, their view of a study, prior beliefs, and warm starts from other studies."""

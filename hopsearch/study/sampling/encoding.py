@@ -1,9 +1,9 @@
-"""Configurations as numbers, for models that learn from them.
+"""Numerical encoding of configurations, for surrogate models.
 
-A configuration is a point of the unit cube with a coordinate a parameter, and a vector of features
-that distances are taken between. The cube is where points are drawn and moved; features are what a
-model sees: numbers on their (logarithmic) scale, and a place of its own for each word. A parameter
-that is not active in a configuration is at the middle of its scale, or no word.
+A configuration is a point of the unit cube, with one coordinate per parameter, and a feature
+vector, in which distances are measured. Points are sampled and moved in the cube; features are the
+model's input: numbers on their (logarithmic) scale, and a one-hot code for words. An inactive
+parameter is at the middle of its scale, or all zeros.
 
 Shapes: Q configurations, P parameters, F features.
 """
@@ -21,18 +21,18 @@ from hopsearch.space.conditions import is_number, passes, same
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-_FEW = 16  # values that have equal shares of their axis; more are rounded to
-_LISTED = 64  # values that a condition is tried on one by one
+_FEW = 16  # most values with equal shares of their axis; above, values are rounded
+_LISTED = 64  # most values on which a condition is tested one by one
 
 
 class Encoding:
     """The coordinates and features of one space.
 
     Args:
-        space: what is searched.
+        space: the search space.
 
     Attributes:
-        parameters: P, how many there are.
+        parameters: P, their number.
     """
 
     def __init__(self, space: Space) -> None:
@@ -51,7 +51,7 @@ class Encoding:
         )
 
     def moved(self, point_P: Floats, params: Mapping[str, Any]) -> Floats:
-        """The point with some parameters' values as given."""
+        """The point with the given parameters' values replaced."""
         point_P = point_P.copy()
         for name in params.keys() & self._axes.keys():
             point_P[self._place[name]] = self._axes[name].place(params[name])
@@ -62,7 +62,7 @@ class Encoding:
         config = self._space.walk(
             lambda name, _: self._axes[name].value(float(point_P[self._place[name]]))
         )
-        # In the range again: a configuration's numbers are rounded.
+        # clipped to the range again: a configuration's numbers are rounded
         return {
             name: self._axes[name].within(config[name])
             for name in self._space.parameters
@@ -70,7 +70,7 @@ class Encoding:
         }
 
     def features_of(self, point_QP: Floats) -> Floats:
-        """What a model sees of points: (Q, F)."""
+        """The features of points: (Q, F)."""
         columns, active = [np.zeros((len(point_QP), 0))], dict[str, Mask]()
         for (name, axis), place_Q in zip(self._axes.items(), point_QP.T, strict=True):
             active[name] = self._active(self._space.parameters[name], active, point_QP)
@@ -78,7 +78,7 @@ class Encoding:
         return np.concatenate(columns, axis=1)
 
     def _active(self, parameter: Parameter, active: Mapping[str, Mask], point_QP: Floats) -> Mask:
-        """Where a parameter matters (Q,), from where its parents do."""
+        """Where a parameter is active (Q,), given where its parents are."""
         found_Q = np.ones(len(point_QP), dtype=bool)
         for parent, test in parameter.when.items():
             if parent in active:
@@ -91,28 +91,28 @@ class Encoding:
 
 
 class _Axis(ABC):
-    """One parameter's side of the cube.
+    """One parameter's axis of the cube.
 
     Attributes:
-        width: how many features it has.
+        width: its number of features.
     """
 
     width = 1
 
     @abstractmethod
     def place(self, value: Any) -> float:
-        """Where a value lies, 0 to 1."""
+        """The position of a value, 0 to 1."""
 
     @abstractmethod
     def value(self, place: float) -> Value:
-        """The value at a place."""
+        """The value at a position."""
 
     @abstractmethod
     def features(self, place_Q: Floats, active_Q: Mask) -> Floats:
-        """What a model sees: (Q, width)."""
+        """Its features: (Q, width)."""
 
     def within(self, value: Value) -> Value:
-        """The value, or the end of the range that it is beyond by rounding."""
+        """The value, clipped to the range against rounding errors."""
         return value
 
     def passes(self, test: Any, place_Q: Floats) -> Mask:
@@ -146,10 +146,11 @@ class _Continuous(_Axis):
 
 
 class _Discrete(_Axis):
-    """One of a number of values, by their index. Few have equal shares of the axis.
+    """One of a finite number of values, by index. If there are few, they have equal shares of the
+    axis.
 
     Args:
-        count: how many there are.
+        count: the number of values.
     """
 
     def __init__(self, count: int) -> None:
@@ -234,8 +235,8 @@ class _Steps(_Discrete):
 
 
 class _Choices(_Discrete):
-    """A choice: of ordered numbers, equally far apart; or of words, any two as far from each other
-    as the ends of a number.
+    """A choice: among ordered numbers, equally spaced; or among words, any two as far apart as the
+    two ends of a numeric range.
     """
 
     def __init__(self, parameter: Categorical) -> None:

@@ -1,11 +1,11 @@
-"""The sampler that knows fidelities: it proposes where a Gaussian process over configurations and
-rungs expects most improvement.
+"""The multi-fidelity sampler: proposes where a Gaussian process over configurations and rungs
+expects most improvement.
 
-Each trial counts with its values at the rungs that it came to, and never with a mixture of them;
-see `surrogate`. Improvement is looked for at the highest rung that a few trials have come to.
-Trials that run and have no value yet count as if they had what is expected of them, so that workers
-asked at the same time do not propose the same point. With several objectives each proposal weighs
-them anew (ParEGO: Knowles 2006, augmented Tchebycheff).
+Each trial contributes its values at the rungs that it reached, never a mixture of them; see
+`surrogate`. Improvement is maximised at the highest rung that a few trials have reached. Running
+trials without a value are assumed to have their expected values, so that concurrent workers do not
+get the same point. With several objectives, each proposal draws new weights (ParEGO: Knowles 2006,
+augmented Tchebycheff).
 
 Shapes: N observations, Q candidates, P parameters, F features, K objectives.
 """
@@ -34,29 +34,28 @@ from hopsearch.study.sampling.rank_values import ranks
 from hopsearch.study.sampling.sampler_view import SamplerView, at_fault, best_by_rung, inherited
 from hopsearch.study.sampling.surrogate import Observed, Surrogate
 
-# of the later proposals, drawn at random all the same as in BOHB (Falkner et al. 2018, arXiv
-# 1807.01774)
+# share of later proposals that are random, as in BOHB (Falkner et al. 2018, arXiv 1807.01774)
 _CHANCE = 1 / 3
-_RUNG = 4  # trials that must have come to a rung before improvement is looked for there
-_MOST = 360  # observations that the process is conditioned on
-_DRAWN, _NEAR = 400, 40  # candidates drawn at random, and of each width around each of the best
-_WIDTHS = (0.02, 0.07, 0.2)  # of the steps around them, as shares of a parameter's range
+_RUNG = 4  # trials needed at a rung before improvement is maximised there
+_MOST = 360  # most observations that the process is conditioned on
+_DRAWN, _NEAR = 400, 40  # random candidates, and candidates per step width around each of the best
+_WIDTHS = (0.02, 0.07, 0.2)  # step widths, as shares of a parameter's range
 _MOVED = 0.5  # chance that a step changes a parameter
-# places around which candidates are looked for, and how often the best candidates are refined
+# points around which candidates are searched, and rounds of refinement of the best candidates
 _BEST, _ROUNDS = 5, 3
-_AUGMENTED = 0.05  # weight of the objectives' sum beside the worst of them
+_AUGMENTED = 0.05  # weight of the objectives' sum relative to the worst of them
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """One trial, as far as it says anything.
+    """The observations of one trial.
 
     Attributes:
-        point_P: its place in the cube.
-        scores_LK: by rung from the lowest, each objective's value there, larger is better; empty
-            where it has none yet.
-        lowest: the rung of the first of them; -1 for another study's.
-        refused: it failed by its own fault, or breaks a constraint.
+        point_P: its point in the cube.
+        scores_LK: by rung from the lowest, each objective's value there, larger is better; empty if
+            it has none yet.
+        lowest: the rung of the first of them; -1 for another study's trials.
+        refused: it failed because of its configuration, or violates a constraint.
     """
 
     number: int
@@ -73,8 +72,8 @@ class RungGP(BaseSampler):
         space: what is searched.
         seed: the study's.
         number: the trial's.
-        distributions: what Optuna calls the parameters.
-        startup: trials with a value before the process is asked; before, points are drawn at
+        distributions: Optuna's distributions of the parameters.
+        startup: trials with a value needed before the process is used; until then, points are
             random.
     """
 
@@ -104,11 +103,11 @@ class RungGP(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """A configuration: a value for each parameter that is active in it, beside what is fixed
-        for this trial already.
+        """A configuration: one value per active parameter, given those already fixed for this
+        trial.
         """
         assert isinstance(study, SamplerView)
-        # matrices are small; and the same whatever the number of cores
+        # matrices are small, and results must not depend on the number of cores
         with _libraries().limit(limits=1, user_api="blas"):
             point_P = self._propose(study, trial.number)
         return self._encoding.params(
@@ -122,17 +121,16 @@ class RungGP(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """A value at random, for a parameter that the configuration leaves out."""
+        """A random value, for a parameter that the configuration does not include."""
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
     def _propose(self, study: SamplerView, number: int) -> Floats:
         seen = self._seen(study, number)
         valued = [one for one in seen if len(one.scores_LK)]
-        # Where low rungs mislead, or the process has settled on a place too early, what chance
-        # finds brings it back.
+        # Random points help when low rungs mislead, or when the process has converged too early.
         if len(valued) < self._startup or self._random.random() < _CHANCE:
             return self._random.random(self._encoding.parameters)
-        # another study is a rung of its own, below all others
+        # another study is treated as an extra rung below all others
         offset = int(any(one.lowest < 0 for one in valued))
         observed = self._observed(valued, offset)
         surrogate = Surrogate(observed, len(self._space.fidelity.rungs) + offset)
@@ -142,7 +140,7 @@ class RungGP(BaseSampler):
         counts = np.bincount(
             [len(one.scores_LK) for one in valued if one.lowest == 0 and not one.refused]
         )
-        came = np.cumsum(counts[::-1])[::-1]  # to so many rungs at least
+        came = np.cumsum(counts[::-1])[::-1]  # at least this many rungs
         rung = max(
             (length - 1 for length in range(1, len(came)) if came[length] >= _RUNG), default=0
         )
@@ -169,9 +167,7 @@ class RungGP(BaseSampler):
         return self._with_worst(found)
 
     def _with_worst(self, seen: list[_Seen]) -> list[_Seen]:
-        """Those that were refused, with the worst value there is at each rung that others came
-        to.
-        """
+        """Rejected trials, with the worst value at each rung that others reached."""
         known = [one.scores_LK for one in seen if one.lowest == 0 and len(one.scores_LK)]
         longest = max((len(scores_LK) for scores_LK in known), default=0)
         worst = [
@@ -200,7 +196,7 @@ class RungGP(BaseSampler):
         )
 
     def _single(self, score_NK: Floats) -> Floats:
-        """One value of all objectives, by their ranks, as a normal distribution has them."""
+        """A scalar from all objectives: their ranks, mapped to a normal distribution."""
         rank_NK = np.stack([ranks(score_N) for score_N in score_NK.T], axis=1) / len(score_NK)
         single_N = rank_NK[:, 0]
         if rank_NK.shape[1] > 1:
@@ -263,8 +259,8 @@ def _libraries() -> ThreadpoolController:
 def _scores(
     trial: FrozenTrial, objectives: Sequence[Objective], rungs: Sequence[int]
 ) -> tuple[Floats, int]:
-    """Each objective's values by rung, and the first rung; another study's trial has what it is
-    worth here.
+    """Each objective's values by rung, and the first rung; another study's trial has its value
+    converted to this study.
     """
     if inherited(trial):
         signs = np.array([objective.sign for objective in objectives], dtype=float)
@@ -283,8 +279,8 @@ def _scores(
 
 
 def _kept(value_N: Floats) -> npt.NDArray[np.int64]:
-    """Which observations count where there are too many: the best third of those, the newest third,
-    and the others evenly.
+    """The observations used if there are too many: the best third, the newest third, and an even
+    sample of the others.
     """
     count, third = len(value_N), _MOST // 3
     if count <= _MOST:

@@ -1,8 +1,8 @@
-"""Beliefs about good values, which fade as evidence grows (after PriorBand, Mallik et al. 2023,
-arXiv 2306.12370).
+"""Prior beliefs about good values, which fade as evidence grows (after PriorBand, Mallik et al.
+2023, arXiv 2306.12370).
 
-Half of the first proposals are drawn around the believed values, and fewer and fewer as trials come
-in, so a wrong belief costs some trials and no more; the others are the sampler's.
+Half of the first proposals are drawn around the believed values, and fewer as trials come in, so a
+wrong belief costs only a few trials; the sampler makes the others.
 """
 
 import math
@@ -15,15 +15,15 @@ from hopsearch.core.errors import SpaceError
 from hopsearch.core.seeds import derive
 from hopsearch.space import Categorical, Float, Int, Parameter, Space, Value, Where, scaled
 
-_FIRST = 0.5  # share of the first proposals that are drawn from the beliefs
-_HALVES = 10.0  # trials after which it is half of that
+_FIRST = 0.5  # share of the first proposals drawn from the prior
+_HALVES = 10.0  # trials after which that share is halved
 _WIDTH = 0.2  # standard deviation of a belief about a number, as a share of its (logarithmic) range
 _SURE = 0.6  # probability of a believed choice; the others share the rest
 
 
 @dataclass(frozen=True)
 class Prior:
-    """Beliefs by parameter; those without one are drawn from their whole range.
+    """Beliefs by parameter; parameters without one are drawn from their whole range.
 
     Args:
         values: dotted name to the believed value.
@@ -32,7 +32,7 @@ class Prior:
     values: Mapping[str, Value] = field(default_factory=dict)
 
     def check(self, space: Space) -> None:
-        """Refuse a belief that no configuration can have.
+        """Reject a belief that no configuration can satisfy.
 
         Raises:
             SpaceError: an unknown parameter, one that is not searched, or a value outside its
@@ -41,23 +41,20 @@ class Prior:
         for name, value in self.values.items():
             space.check({name: value}, complete=False, place=Where("prior"))
             values = space.parameters[name].values() if name in space.parameters else [value]
-            # an inactive one given a value is a choice of one
+            # an inactive parameter with a given value is a choice of one
             if values is not None and len(values) == 1:
-                rule = (
-                    f"a prior must be for a searched parameter, got one for a parameter that "
-                    f"is fixed to {value}"
-                )
-                raise SpaceError(
-                    f"prior: {name}", rule, f"Leave out prior.{name}, or the fixed value"
-                )
+                rule = f"a prior needs a searched parameter, got one that is fixed to {value}"
+                raise SpaceError(f"prior: {name}", rule, f"Remove prior.{name} or the fixed value")
 
     def chance(self, trials: int) -> float:
-        """How likely the next proposal is drawn from the beliefs, after so many trials."""
+        """The probability that the next proposal is drawn from the prior, after this many
+        trials.
+        """
         return _FIRST * 0.5 ** (trials / _HALVES) if self.values else 0.0
 
     def draw(self, space: Space, seed: int, number: int, trials: int) -> dict[str, Any] | None:
-        """The searched values of trial ``number``, or None where it is the sampler's turn; follows
-        from the study's seed.
+        """The searched values of trial ``number``, or None if it is the sampler's turn; determined
+        by the study's seed.
         """
         random = Random(derive(seed, "prior", number))
         if random.random() >= self.chance(trials):

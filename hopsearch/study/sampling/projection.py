@@ -1,13 +1,13 @@
-"""Trials that came to different epochs, on one scale: what each is expected to have at the highest
-rung that any has come to.
+"""Puts trials of different lengths on one scale: each trial's expected value at the highest rung
+that any has reached.
 
-From each rung to the next a line is drawn through the trials that came to both, over their ranks at
-the lower one. Where that ranks trials as the next one does, the line is steep and keeps them apart;
-where it says nothing it is flat, and all that were stopped there stand in the middle, for nothing
-is known against them. That rules chose by the lower rung's values who goes on does not bend a line,
-since it starts from these values. Ranks, medians and quantiles make it indifferent to a few wild
-values, and to how far apart the values of a rung are. Nobody is expected to be better than the best
-that was measured.
+From each rung to the next, a line is fitted to the trials that reached both, over their ranks at
+the lower one. If the two rungs rank trials alike, the line is steep and separates them; if the
+lower rung is uninformative, the line is flat, and trials stopped there get a middle value, as
+nothing is known against them. That stopping rules select by the lower rung's values does not bias a
+line, since it is conditioned on these values. Ranks, medians and quantiles make the fit robust
+against outliers and independent of the spread of a rung's values. No trial is expected to be better
+than the best measured value.
 
 Shapes: N trials, M of them at a rung, R rungs.
 """
@@ -19,18 +19,18 @@ from hopsearch.study.sampling.rank_values import ranks
 
 Floats = npt.NDArray[np.float64]
 
-_BELIEVED = 4  # trials that the belief counts for that the next rung has the same order
-# quantiles between which two thirds of the values are: two standard deviations, if they are normal
+_BELIEVED = 4  # weight, in trials, of the prior that the next rung has the same order
+# quantiles that enclose two thirds of the values: two standard deviations of a normal distribution
 _MIDDLE = (1 / 6, 5 / 6)
 
 
 def projected(best_NR: Floats) -> Floats:
-    """Values (N,) at the highest rung that a trial has come to, measured where it came there and
-    expected elsewhere.
+    """Values (N,) at the highest rung reached by any trial: measured for trials that reached it,
+    expected for others.
 
     Args:
         best_NR: each trial's best value up to each rung, larger is better; NaN from the first rung
-            on that it has not come to. All have come to the lowest.
+            that it has not reached. All have reached the lowest.
     """
     came_N = (~np.isnan(best_NR)).sum(axis=1)  # to so many rungs
     value_N = best_NR[:, 0].copy()
@@ -43,8 +43,8 @@ def projected(best_NR: Floats) -> Floats:
 
 
 def _expected(below_N: Floats, both_N: npt.NDArray[np.bool_], above_M: Floats) -> Floats:
-    """What trials are expected to have at a rung, from what they have, or are expected to have, at
-    the one below.
+    """Expected values of trials at a rung, from their measured or expected values at the one
+    below.
     """
     score_N = _scores(below_N)
     score_M = score_N[both_N]
@@ -61,7 +61,7 @@ def _expected(below_N: Floats, both_N: npt.NDArray[np.bool_], above_M: Floats) -
 
 
 def _scores(value_M: Floats) -> Floats:
-    """Ranks as a logistic distribution has them, about 0; equals share the mean of theirs."""
+    """Ranks mapped to a logistic distribution around 0; equal values share their mean."""
     share_M = (ranks(value_M) - 0.5) / len(value_M)
     return np.asarray(np.log(share_M / (1 - share_M)))
 

@@ -1,4 +1,4 @@
-"""From a sampler to a trial that is worth training: not trained before, and within the
+"""Turns a sampler's proposals into trials worth training: not trained before, and within the
 constraints.
 """
 
@@ -22,10 +22,10 @@ from hopsearch.study.record.trial import State, TrialRecord, from_optuna
 from hopsearch.study.sampling.priors import Prior
 from hopsearch.study.sampling.samplers import CONSTRAINED, make_sampler, proposer, suggest_value
 
-# refused proposals a trial that the sampler learns from; then points are drawn at random
+# rejected proposals per trial that the sampler learns from; after that, points are random
 _RECORDED_REJECTIONS = 8
 _REFUSED = (State.DUPLICATE, State.INFEASIBLE)
-_DRAWS = 500  # random points tried before the search is said to be at its end
+_DRAWS = 500  # random points tried before the search ends
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Admission:
 
     Attributes:
         cost: ``params``, ``flops``, ``memory``.
-        broken: the broken rule, empty where all constraints hold.
-        excess: by how much it is broken, relative; 0 where none is.
+        broken: the violated rule, empty if all constraints hold.
+        excess: relative excess over the limit; 0 if none is violated.
     """
 
     cost: dict[str, int] = field(default_factory=dict)
@@ -44,20 +44,19 @@ class Admission:
 
 
 Admit = Callable[[dict[str, Any]], Admission]
-"""From a configuration by dotted names to its admission."""
+"""Maps a configuration by dotted names to its admission."""
 
 
 class Proposals:
-    """Asks the sampler, refuses what is not worth a training, and writes what is asked for into the
-    study.
+    """Asks the sampler, rejects what is not worth training, and records proposals in the study.
 
     Args:
         study: Optuna's study, open for writing.
         identity: what the study is.
         sampler: by name.
-        records: the study's own, which each new trial is added to.
-        carriers: which of Optuna's trials holds which of them.
-        place: first words of an error.
+        records: the study's own, to which each new trial is added.
+        carriers: the mapping between Optuna's trials and ours.
+        place: start of an error message.
         prior: beliefs about good values.
     """
 
@@ -84,10 +83,10 @@ class Proposals:
         counted = (record for record in records.values() if record.config and record.state.counted)
         self._seen = {identity.space.canonical(record.config): record.number for record in counted}
         self._grid = identity.space.grid() if sampler == "grid" else None
-        self._drawn_in_vain = -1  # trials there were when no point was found
+        self._drawn_in_vain = -1  # number of trials when no point was found
         self._refused = sum(not record.state.counted for record in records.values())
-        # With conditions, or trials of another study, which fade, what all have in common may grow:
-        # then it is looked at anew.
+        # With conditions, or with trials of another study, which fade, the set of common parameters
+        # may grow: then it is recomputed.
         others = any(record.state == State.INHERITED for record in records.values())
         self._common = (
             None
@@ -97,12 +96,12 @@ class Proposals:
 
     @property
     def count(self) -> int:
-        """How many trials count, without a look at all of them."""
+        """The number of counted trials, without scanning all of them."""
         return len(self._records) - self._refused
 
     def ask(self, admit: Admit) -> TrialRecord | None:
-        """A new trial to train, or None where no configuration is left that is new and admitted;
-        see `Study.ask`.
+        """A new trial to train, or None if no new admissible configuration is left; see
+        `Study.ask`.
         """
         while True:
             refused = self._refused_in_a_row()
@@ -123,36 +122,35 @@ class Proposals:
                 return record
 
     def _refused_in_a_row(self) -> int:
-        # Counted in the records, not in `ask`: a free worker asks again and again while others
-        # train, and where nothing is left to try each of its questions would leave more refusals in
-        # the journal. A restart in between goes on counting, too.
+        # Counted in the records, not in `ask`: a free worker asks repeatedly while others train,
+        # and if nothing is left to try, each call would add more rejections to the journal. The
+        # count also survives a restart.
         newest_first = reversed(self._records.values())
         refused = itertools.takewhile(lambda record: record.state in _REFUSED, newest_first)
         return sum(1 for _ in itertools.islice(refused, _RECORDED_REJECTIONS))
 
     def _given(self) -> bool:
-        # Whether a point waits that was written down before: first points come first, and so does a
-        # belief or a drawn point whose process ended before it was asked for.
-        # the study would look at all of its trials
+        # Whether an enqueued point is waiting: first points come first, and so does a prior or
+        # random point whose process ended before it was used. Optuna's own check scans all trials
         storage, study_id = self._optuna._storage, self._optuna._study_id
         return bool(storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,)))
 
     def cut_off(self, record: TrialRecord) -> bool:
-        """Whether a proposal was begun and not finished: its configuration is unknown, or Optuna
-        not told that it is refused.
+        """Whether a proposal was interrupted: its configuration is unknown, or its rejection has
+        not been recorded in Optuna.
         """
         if record.config and record.state not in _REFUSED:
             return False
         return self._optuna._storage.get_trial(self._id(record.number)).state == TrialState.RUNNING
 
     def go_on(self, record: TrialRecord, admit: Admit) -> TrialRecord:
-        """A proposal that was cut off by the end of its process, brought to its end."""
+        """Complete a proposal that was interrupted by the end of its process."""
         self._refused -= not record.state.counted
         self._optuna.sampler = self._sampler_for(record.number)
         return self._begin(optuna.trial.Trial(self._optuna, self._id(record.number)), admit)
 
     def learn(self, number: int, name: str, excess: float) -> None:
-        """Tell the sampler of a limit that a trial breaks, if it can make anything of it."""
+        """Report a violated limit to the sampler, if it supports constraints."""
         trial = optuna.trial.Trial(self._optuna, self._id(number))
         if self._sampler in CONSTRAINED and name not in self._frozen(trial).constraints:
             trial.set_constraint(name, excess)
@@ -173,15 +171,14 @@ class Proposals:
     def _sampler_for(self, number: int) -> optuna.samplers.BaseSampler:
         sampler = make_sampler(self._sampler, self._identity.space, self._identity.seed, number)
         if self._common is not None and isinstance(sampler, optuna.samplers.TPESampler):
-            # one of its own would compare the parameters of all trials for every proposal
+            # the default one would compare the parameters of all trials for every proposal
             sampler._search_space = self._common
         return sampler
 
     def _draw(self, admit: Admit) -> dict[str, Any] | None:
-        # Proposals that would be refused are not worth a trial number each: draw until one is new
-        # and admitted.
+        # Rejected proposals should not consume trial numbers: draw until one is new and admissible.
         if self._drawn_in_vain == len(self._records):
-            return None  # nothing has changed since
+            return None  # nothing has changed since the last failure
         space, random = (
             self._identity.space,
             Random(derive(self._identity.seed, "draw", len(self._records))),
@@ -202,11 +199,11 @@ class Proposals:
         self._drawn_in_vain = len(self._records)
         if broken and not self._seen:
             rule = (
-                f"some configuration must meet the constraints, got none in {_DRAWS} random "
+                f"some configuration must satisfy the constraints, got none in {_DRAWS} random "
                 f"ones; the last: {broken}"
             )
             raise StudyError(
-                self._place, rule, "Relax constraint.*, or give the space smaller models"
+                self._place, rule, "Relax constraint.*, or add smaller models to the space"
             )
         return None
 
@@ -221,8 +218,8 @@ class Proposals:
             state, reason = State.DUPLICATE, f"same configuration as trial {twin}"
         elif admission.broken:
             state, reason = State.INFEASIBLE, admission.broken
-            # The sampler learns which region to leave; Optuna keeps a trial without values as the
-            # worst there is.
+            # The sampler learns which region to avoid; Optuna treats a trial without values as the
+            # worst.
             self.learn(number, "cost", admission.excess)
         facts: dict[str, Any] = {SEED: derive(self._identity.seed, number), COST: admission.cost}
         facts[SOURCE] = trial.user_attrs.get(
@@ -230,7 +227,7 @@ class Proposals:
         )
         if state != State.RUNNING:
             facts |= {REASON: reason, REJECTED: state.value}
-        facts[CONFIG] = config  # last: without it a proposal was cut off
+        facts[CONFIG] = config  # last: without it a proposal counts as interrupted
         for name, value in facts.items():
             if name not in trial.user_attrs:
                 trial.set_user_attr(name, value)
@@ -249,8 +246,8 @@ class Proposals:
         return self._optuna._storage.get_trial(trial._trial_id)
 
     def _suggester(self, trial: optuna.Trial) -> Suggest:
-        # A proposal that was cut off goes on: what it holds already is drawn again, so that the
-        # rest comes out the same.
+        # An interrupted proposal is completed: stored values are drawn again, so that the rest
+        # comes out the same.
         frozen = self._frozen(trial)
         given = {*trial.relative_params, *frozen.system_attrs.get("fixed_params", {})}
 

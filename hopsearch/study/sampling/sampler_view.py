@@ -1,10 +1,10 @@
-"""What a sampler gets to see of a study.
+"""The sampler's view of a study.
 
-Optuna's samplers know a trial that runs, one that ended, and one that was pruned. Between them they
-lose what we know: TPE counts a trial that runs or waits at a rung among the bad ones, though it has
-a curve, and puts any that ended before any that was stopped, whatever their values. Genetic
-samplers, Gaussian processes, and all with several objectives look at no stopped trial. No sampler
-looks at a failed one, so each would propose again what diverges.
+Optuna's samplers distinguish running, complete and pruned trials, and lose information: TPE counts
+a running or paused trial among the bad ones, although it has a curve, and ranks any complete trial
+above any stopped one, whatever their values. Genetic samplers, Gaussian processes, and all
+multi-objective samplers ignore stopped trials. No sampler considers failed ones, so each would
+propose diverging configurations again.
 """
 
 import copy
@@ -22,32 +22,32 @@ from hopsearch.study.record.carriers import Carriers, carried
 from hopsearch.study.record.trial import State
 from hopsearch.study.sampling.projection import projected
 
-_HALVING = 10  # trials, as of a prior's chance
+_HALVING = 10  # trials, as for the prior's share
 BLAMED = ("diverged", "out_of_memory")
-"""First words of the reasons for which a trial fails by its own fault."""
+"""Prefixes of failure reasons caused by the configuration."""
 _UNFINISHED = (TrialState.RUNNING, TrialState.PRUNED)
 
 
 class SamplerView(optuna.Study):
-    """Optuna's study, in which a trial that came to a rung is complete, with what it is expected to
-    have at the highest one.
+    """Optuna's study, in which a trial that reached a rung is complete, with its expected value at
+    the highest one.
 
-    So values of different epochs are never compared; see `projection`. A trial that has not come to
-    a rung stays what it is, so that workers asked at the same time do not propose the same point.
+    So values of different epochs are never compared; see `projection`. A trial that has not reached
+    a rung stays unchanged, so that concurrent workers do not get the same point.
 
-    A trial that failed by its own fault (diverged, out of memory, a limit broken) is seen as
-    complete, with the worst value that any trial is seen with, in every objective. One whose
-    machine was lost says nothing of its configuration and is left out.
+    A trial that failed because of its configuration (diverged, out of memory, a limit violated) is
+    shown as complete, with the worst value of all trials in every objective. One whose machine was
+    lost is uninformative and left out.
 
-    Trials taken over from another study are put on one scale among themselves, with the epochs at
-    which they ended for rungs. Each is seen with the value that has the same quantile here as its
-    own has there, since other data have other values (Salinas et al. 2020, A Quantile-based
-    Approach for Hyperparameter Transfer Learning, section 4). Of those trials half as many are seen
-    after every ten of this study: what was best there need not be best here.
+    Trials inherited from another study are put on one scale among themselves, with their final
+    epochs as rungs. Each is shown with the value at the same quantile of this study, since other
+    data have other values (Salinas et al. 2020, A Quantile-based Approach for Hyperparameter
+    Transfer Learning, section 4). The number of inherited trials shown is halved after every ten
+    trials of this study: what was best there need not be best here.
 
     Args:
         study_name, storage: as of Optuna's study.
-        objectives: of ours.
+        objectives: of our study.
         rungs: epochs at which trials are compared, full epochs last.
     """
 
@@ -60,7 +60,7 @@ class SamplerView(optuna.Study):
     ) -> None:
         super().__init__(study_name, storage)
         self._objectives, self._rungs = objectives, rungs
-        # as the storage had them when `_shown` was made; it replaces those that change
+        # the storage's trials when `_shown` was made; changed ones are replaced in it
         self._known: list[FrozenTrial] = []
         self._shown: list[FrozenTrial] = []
         # by number, see `best_by_rung`
@@ -68,7 +68,7 @@ class SamplerView(optuna.Study):
 
     @property
     def objectives(self) -> Sequence[Objective]:
-        """The first is measured after each epoch, the others are costs."""
+        """The objectives: the first is reported every epoch, the others are costs."""
         return self._objectives
 
     def ours(self, theirs: int) -> int:
@@ -82,7 +82,7 @@ class SamplerView(optuna.Study):
         use_cache: bool = False,
     ) -> list[FrozenTrial]:
         stored = super()._get_trials(False, None, use_cache)
-        # A sampler asks several times for one proposal, and between these nothing has changed.
+        # A sampler reads the trials several times per proposal, and nothing changes in between.
         if len(stored) != len(self._known) or any(
             new is not old for new, old in zip(stored, self._known, strict=True)
         ):
@@ -113,7 +113,7 @@ class SamplerView(optuna.Study):
     def _projected(
         self, trials: Sequence[FrozenTrial], rungs: Sequence[int]
     ) -> dict[int, FrozenTrial]:
-        """Those that came to a rung, as complete, by number."""
+        """Trials that reached a rung, as complete, by number."""
         costs = {
             trial.number: self._costs(trial)
             for trial in trials
@@ -140,7 +140,7 @@ class SamplerView(optuna.Study):
         }
 
     def _costs(self, trial: FrozenTrial) -> list[float] | None:
-        """The objectives behind the first; None where one is not measured yet."""
+        """The objectives after the first; None if one is not measured yet."""
         known: Mapping[str, float] = trial.user_attrs.get(COST, {}) | trial.user_attrs.get(
             MEASURED, {}
         )
@@ -181,12 +181,12 @@ class SamplerView(optuna.Study):
 
 
 def best_by_rung(curve: Mapping[int, float], sign: int, rungs: Sequence[int]) -> list[float]:
-    """The best value up to each rung, larger is better; NaN at rungs that the curve has not come
-    to.
+    """The best value up to each rung, larger is better; NaN at rungs that the curve has not
+    reached.
 
     Args:
-        curve: values by epoch; those that are not finite say nothing.
-        sign: 1 where larger values are better, −1 where smaller ones are.
+        curve: values by epoch; non-finite ones are ignored.
+        sign: 1 if larger values are better, −1 if smaller ones are.
         rungs: epochs, ascending.
     """
     epochs = sorted(curve)
@@ -209,7 +209,7 @@ def _complete(trial: FrozenTrial, values: Sequence[float]) -> FrozenTrial:
 
 
 def at_fault(trial: FrozenTrial) -> bool:
-    """Whether a trial failed and its configuration is to blame."""
+    """Whether a trial failed because of its configuration."""
     failure = trial.user_attrs.get(FAILURE)
     if failure is not None:
         return bool(failure["learn"]) and trial.state.is_finished()
@@ -220,12 +220,12 @@ def at_fault(trial: FrozenTrial) -> bool:
 
 
 def inherited(trial: FrozenTrial) -> bool:
-    """Whether a trial was taken over from another study, and has a value."""
+    """Whether a trial was inherited from another study, and has a value."""
     return bool(trial.values) and trial.user_attrs.get(REJECTED) == State.INHERITED
 
 
 def sampler_view(
     study: optuna.Study, objectives: Sequence[Objective], rungs: Sequence[int]
 ) -> SamplerView:
-    """The same study, as a sampler is to see it."""
+    """The study as a sampler should see it."""
     return SamplerView(study.study_name, study._storage, objectives, rungs)

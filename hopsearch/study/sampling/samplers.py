@@ -1,13 +1,13 @@
-"""Samplers by name. `gp` is ours, see `study.sampling.gp`; the others are Optuna's, and a restart
-changes nothing in them.
+"""Samplers by name. `gp` is ours, see `study.sampling.gp`; the others are Optuna's, made
+independent of restarts.
 
-`tpe_gp`, the default, asks one of the two for each proposal, by chance: which of them is better
-differs from problem to problem and is not known before (`benchmarks/results/outside_quality.md`).
+`tpe_gp`, the default, uses one of the two at random for each proposal: which is better depends on
+the problem and is not known in advance (`benchmarks/results/outside_quality.md`).
 
-A sampler is made anew for every trial, seeded by (study seed, trial number), and sees the study's
-records only. So a search that was killed and run again proposes what it would have proposed without
-the interruption. Sobol points (``qmc``) need one seed for the whole sequence; their position in it
-is kept by Optuna in the study. ``grid`` has no randomness at all.
+A new sampler is created for every trial, seeded by (study seed, trial number), and sees only the
+study's records. So a search that was killed and resumed makes the same proposals as without the
+interruption. Sobol points (``qmc``) need one seed for the whole sequence; Optuna stores the
+position in the study. ``grid`` has no randomness at all.
 """
 
 import copy
@@ -44,10 +44,10 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def _tpe(space: Space, seed: int, number: int) -> BaseSampler:
-    # constant_liar: trials that run now count as bad, so workers asked at the same time do not
-    # propose the same point. group: conditional parameters are modelled jointly with those that are
-    # active together with them. prior_weight: the uniform prior counts as five good trials instead
-    # of one. With so many, TPE does not settle on the families that it happened to try first; see
+    # constant_liar: running trials count as bad, so concurrent workers do not get the same point.
+    # group: conditional parameters are modelled jointly with those active at the same time.
+    # prior_weight: the uniform prior counts as five good trials instead of one. With this weight,
+    # TPE does not fixate on the families it happened to try first; see
     # benchmarks/results/search_quality.md.
     return TPESampler(
         seed=derive(seed, "tpe", number),
@@ -65,7 +65,7 @@ def _random(space: Space, seed: int, number: int) -> BaseSampler:
 def _gp(space: Space, seed: int, number: int) -> BaseSampler:
     if number < _GP_FROM:
         return RandomSampler(seed=derive(seed, "gp", number))
-    # here: scipy's optimisers take a third of a second that other searches save
+    # local import: scipy's optimisers take a third of a second, which other samplers do not need
     from hopsearch.study.sampling.gp import RungGP
 
     return RungGP(
@@ -78,7 +78,7 @@ def _gp(space: Space, seed: int, number: int) -> BaseSampler:
 
 
 _GP_FROM = 16
-"""Trials that gp has seen before it proposes other than at random."""
+"""Trials that gp needs before its first non-random proposal."""
 
 
 def _tpe_gp(space: Space, seed: int, number: int) -> BaseSampler:
@@ -95,7 +95,7 @@ def proposer(sampler: str, seed: int, number: int) -> str:
 
 
 class _CmaEs(CmaEsSampler):
-    """Draws by the trial's number; by ours, since Optuna's differs once a search went on after a
+    """Draws by the trial's number; by ours, since Optuna's differs once a search continued after a
     budget had ended it.
     """
 
@@ -148,8 +148,8 @@ SAMPLERS: dict[str, Callable[[Space, int, int], BaseSampler]] = {
 
 
 CONSTRAINED = ("tpe", "tpe_gp")
-"""Samplers that are told of broken constraints in Optuna's way; others warn if they are. gp looks
-at what was refused itself.
+"""Samplers that receive violated constraints in Optuna's way; others would warn. gp looks at what
+was refused itself.
 """
 
 LEARNING = ("tpe_gp", "tpe", "gp")
@@ -157,7 +157,7 @@ LEARNING = ("tpe_gp", "tpe", "gp")
 that they proposed themselves; random, qmc and grid at none."""
 
 GENETIC = ("nsgaii", "nsgaiii")
-"""Samplers that breed from complete trials and look at no others."""
+"""Samplers that breed only from complete trials."""
 
 
 def make_sampler(
@@ -169,24 +169,23 @@ def make_sampler(
         name: one of `SAMPLERS`.
         space: what is searched.
         seed: the study's seed.
-        number: the number that the trial will get.
-        place: first words of an error.
+        number: the trial's future number.
+        place: start of an error message.
 
     Raises:
-        ConfigError: unknown name, or one that knows a single objective only where there are
-            several.
+        ConfigError: unknown name, or a single-objective sampler with several objectives.
     """
     if name not in SAMPLERS:
         raise ConfigError(place, f"unknown sampler {name!r}", choices(name, SAMPLERS))
     if name == "cmaes" and len(space.objectives) > 1:
         raise ConfigError(
-            place, f"cmaes takes one objective, got {space.objective}", "Take sampler=tpe or nsgaii"
+            place, f"cmaes takes one objective, got {space.objective}", "Use sampler=tpe or nsgaii"
         )
     with warnings.catch_warnings():
-        # group= has been in Optuna, as an experiment, since 2.8
+        # group= has been experimental in Optuna since 2.8
         warnings.simplefilter("ignore", ExperimentalWarning)
-        # Optuna 6 will take prior_weight= away without anything in its place; pyproject.toml asks
-        # for 5.
+        # Optuna 6 will remove prior_weight= without a replacement; pyproject.toml requires version
+        # 5.
         warnings.filterwarnings("ignore", "`prior_weight` has been deprecated", FutureWarning)
         return SAMPLERS[name](space, seed, number)
 
@@ -206,7 +205,7 @@ def suggest_value(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
-    """What `suggest_value` tells Optuna of a parameter."""
+    """The Optuna distribution that `suggest_value` uses for a parameter."""
     if isinstance(parameter, Categorical):
         return CategoricalDistribution(parameter.choices)
     if isinstance(parameter, Int):

@@ -1,14 +1,12 @@
-"""What all trials say together about a configuration: a Gaussian process over configurations and
-rungs.
+"""The surrogate model: a Gaussian process over configurations and rungs, fitted to all trials.
 
 A trial's value at a rung is the rung's mean, plus a function of the configuration that differs from
-rung to rung, plus what this training has of its own at all of its rungs, plus noise. How alike the
-function is at two rungs is learned: from each rung to the next it keeps a share of itself. So a
-first rung that says nothing of the later ones is found to say nothing, and one that ranks well
-speaks for all (as the rungs of Hyper-Tune, Li et al. 2022, arXiv 2201.06834, and the tasks of
-Swersky et al. 2013, Multi-Task Bayesian Optimization). Trials that were stopped are missing at the
-higher rungs because of what they had at the lower ones, which the model sees too: nothing is biased
-by whom the search let go on.
+rung to rung, plus an effect of this training common to all its rungs, plus noise. The correlation
+of the function between rungs is learned: from each rung to the next it keeps a share of itself. So
+a first rung that is uninformative about later ones is recognised as such, and one that ranks well
+informs all (as the rungs of Hyper-Tune, Li et al. 2022, arXiv 2201.06834, and the tasks of Swersky
+et al. 2013, Multi-Task Bayesian Optimization). Stopped trials are missing at higher rungs because
+of their values at lower ones, which the model includes, so the selection does not bias it.
 
 Shapes: N observations, Q configurations, F features, R rungs, H hyperparameters.
 """
@@ -24,12 +22,12 @@ Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
 
 _ROOT5 = 5**0.5
-_STEPS = 20  # of the optimiser of the hyperparameters
-_LEARNED_FROM = 120  # observations at most that hyperparameters are fitted to
-# variances of what all rungs have in common, and of each rung's own mean
+_STEPS = 20  # steps of the hyperparameter optimiser
+_LEARNED_FROM = 120  # most observations that hyperparameters are fitted to
+# variances of the common mean of all rungs, and of each rung's own mean
 _MEAN, _RUNG_MEAN = 4.0, 1.0
 _JITTER = 1e-6
-_WIDEST = 5.0  # standard deviations that a hyperparameter may be from what is believed of it
+_WIDEST = 5.0  # most standard deviations of a hyperparameter from its prior mean
 
 
 @dataclass(frozen=True)
@@ -37,10 +35,10 @@ class Observed:
     """Values of trials at rungs.
 
     Attributes:
-        features_NF: of the configurations, as `Encoding` has them.
-        trial_N: which trial each is of.
-        rung_N: at which rung, counted from 0.
-        value_N: on a scale of about mean 0 and variance 1, larger is better.
+        features_NF: of the configurations, see `Encoding`.
+        trial_N: the trial of each.
+        rung_N: the rung of each, counted from 0.
+        value_N: standardised to about mean 0 and variance 1, larger is better.
     """
 
     features_NF: Floats
@@ -49,7 +47,7 @@ class Observed:
     value_N: Floats
 
     def take(self, index_M: Whole) -> "Observed":
-        """Some of them."""
+        """A subset."""
         return Observed(
             self.features_NF[index_M],
             self.trial_N[index_M],
@@ -58,21 +56,21 @@ class Observed:
         )
 
     def followed_by(self, other: "Observed") -> "Observed":
-        """These and others."""
+        """These, followed by others."""
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
         return Observed(*(np.concatenate(pair) for pair in pairs))
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """Of the process.
+    """Hyperparameters of the process.
 
     Attributes:
-        length_F: how far apart two configurations must be, feature by feature, to say little of
-            each other.
+        length_F: length scales: the distance per feature beyond which two configurations are nearly
+            unrelated.
         signal: variance of the function of the configuration.
-        own: variance of what a training has of its own.
-        noise: variance from rung to rung beside it.
+        own: variance of the effect of a single training.
+        noise: remaining variance from rung to rung.
         likeness_RR: correlation of the function at two rungs.
     """
 
@@ -84,10 +82,10 @@ class Hyperparameters:
 
 
 class Surrogate:
-    """The process, fitted.
+    """The fitted process.
 
     Args:
-        observed: what it learns from; at least one.
+        observed: the observations; at least one.
         rungs: R.
     """
 
@@ -98,7 +96,7 @@ class Surrogate:
         self._condition(observed)
 
     def believing(self, observed: Observed) -> "Surrogate":
-        """The same with more observations and the same hyperparameters."""
+        """The process with more observations and the same hyperparameters."""
         other = object.__new__(Surrogate)
         other.rungs, other._rules, other.hyperparameters = (
             self.rungs,
@@ -111,12 +109,13 @@ class Surrogate:
     def at(
         self, features_QF: Floats, rung: int, trial_Q: Whole | None = None
     ) -> tuple[Floats, Floats]:
-        """Mean and standard deviation (Q,) of what configurations have at a rung beside its mean.
+        """Mean and standard deviation (Q,) of configurations at a rung, relative to the rung's
+        mean.
 
         Args:
             features_QF: the configurations.
             rung: counted from 0.
-            trial_Q: their trials, where these are known: then what each has of its own counts too.
+            trial_Q: their trials, if known: then the effect of each training is included.
         """
         given, seen = self.hyperparameters, self._observed
         cross_QN = given.signal * _matern(_squares(features_QF, seen.features_NF, given.length_F))
@@ -128,7 +127,7 @@ class Surrogate:
         return cross_QN @ self._weight_N, np.sqrt(np.maximum(variance_Q, 1e-9))
 
     def expected(self, features_QF: Floats, rung: int) -> Floats:
-        """Values (Q,) that new configurations are expected to have at a rung, its mean included."""
+        """Expected values (Q,) of new configurations at a rung, including its mean."""
         means_N = _MEAN + _RUNG_MEAN * (self._observed.rung_N == rung)
         return self.at(features_QF, rung)[0] + float(means_N @ self._weight_N)
 
@@ -141,11 +140,10 @@ class Surrogate:
 
 
 class _Rules:
-    """What is believed of the hyperparameters before anything is observed: independent normal
-    distributions of their logarithms.
+    """The prior of the hyperparameters: independent normal distributions of their logarithms.
 
-    The lengths grow with the root of the number of features, so that a space of many is not thought
-    to be wilder than one of few (Hvarfner et al. 2024, arXiv 2402.02229).
+    Length scales grow with the square root of the number of features, so that high-dimensional
+    spaces are not assumed to be more complex (Hvarfner et al. 2024, arXiv 2402.02229).
     """
 
     def __init__(self, features: int, rungs: int) -> None:
@@ -157,8 +155,8 @@ class _Rules:
         self._spread_H = np.concatenate([np.ones(features), [0.7, 1.0, 1.0], np.ones(rungs - 1)])
 
     def fitted(self, observed: Observed) -> Hyperparameters:
-        """The most likely ones, by their gradient from what is believed; the same observations
-        always give the same.
+        """The maximum a posteriori hyperparameters, by gradient ascent from the prior;
+        deterministic.
         """
         squares_NNF = (observed.features_NF[:, None] - observed.features_NF[None]) ** 2
         away_H = _WIDEST * self._spread_H
@@ -187,7 +185,7 @@ class _Rules:
     def _loss(
         self, given_H: Floats, observed: Observed, squares_NNF: Floats
     ) -> tuple[float, Floats]:
-        """Negative logarithm of the posterior (but for a constant), and its gradient."""
+        """Negative log posterior (up to a constant), and its gradient."""
         given, rung_N = self.read(given_H), observed.rung_N
         distance_NN = np.sqrt(squares_NNF @ given.length_F**-2)
         decay_NN = np.exp(-_ROOT5 * distance_NN)
@@ -272,8 +270,8 @@ def _matern(squares_QN: Floats) -> Floats:
 
 
 def _spread(observed: Observed) -> Observed:
-    """So many that hyperparameters are fitted quickly: the best third of those, and the others
-    evenly.
+    """A subset small enough for fitting hyperparameters quickly: the best third, and an even sample
+    of the others.
     """
     count = len(observed.value_N)
     if count <= _LEARNED_FROM:

@@ -1,3 +1,1 @@
-"""Early stopping: the rules, what they may look at, and their decisions, which can be made
-again.
-"""
+"""Early stopping: the rules, their evidence, and their reproducible decisions."""

@@ -1,5 +1,5 @@
-"""The rule that looks at its own rungs: whether they rank trials as later ones do is measured as
-trials pass, and decides.
+"""ASHA that checks its own rungs: it measures whether they rank trials as later ones do, and skips
+those that do not.
 """
 
 from collections.abc import Collection
@@ -10,46 +10,47 @@ from hopsearch.study.stopping.rank_agreement import ENOUGH, Tau
 from hopsearch.study.stopping.rule import Verdict
 from hopsearch.study.stopping.rung_values import Arrival, Evidence, Rung
 
-_FIRST = 16  # that go on from the first rung at most before it is judged, without those that fail
-# of a rung that ranks one in so many goes on whatever its value, so that a wrong judgement is found
-# out
+_FIRST = 16  # most witnesses at the first rung before it is judged, not counting failed ones
+# at a rung that ranks, one trial in this many continues whatever its value, so that a wrong
+# judgement is detected
 _SHARE = 16
-_RANKS = 0.1  # what τ less its standard error must be above for trials to be chosen at a rung
-_RANKS_BEST = 0.65  # τ above which a rung ranks even its best
+_RANKS = 0.1  # threshold of τ minus its standard error above which trials are selected at a rung
+_RANKS_BEST = 0.65  # τ above which a rung also ranks its best trials
 
 
 @dataclass(frozen=True)
 class AdaptiveAsha(AshaPromotion):
-    """`AshaPromotion` at rungs that rank, nothing at those that do not, and `DelayedAsha` at those
-    that rank even the best.
+    """`AshaPromotion` at rungs that rank, no selection at those that do not, and `DelayedAsha` at
+    those that rank even the best trials.
 
-    Whether the first rung ranks is measured on witnesses, trials that go on from it whatever their
-    values: the first that come, up to 16, and another for each that fails. Once twelve of them have
-    come to the next rung, all go on from the first one, and it is skipped, unless τ of the two
-    orders is above 0.1 by more than its standard error: τ with the next rung overstates what a rung
-    says of the end. Each that passes makes τ known better, so a rung that ranks is soon compared at
-    again. What waits at a rung that is skipped goes on before new trials are begun. Of those that
-    come to a first rung that ranks, one in 16 goes on whatever its value, in case it was luck.
+    Whether the first rung ranks is measured on witnesses, trials that continue from it whatever
+    their values: the first arrivals, up to 16, and another for each that fails. Once twelve of them
+    have reached the next rung, the first one is skipped (all continue from it), unless τ of the two
+    orders exceeds 0.1 by more than its standard error: τ with the next rung overstates how well a
+    rung predicts the end. Each further trial makes τ more accurate, so a rung that does rank is
+    soon used again. Trials paused at a skipped rung continue before new trials are started. At a
+    first rung that ranks, one in 16 trials continues whatever its value, in case the judgement was
+    luck.
 
-    Later rungs are judged by those that were chosen at them, which costs nothing. These differ less
-    than all would, so their τ is lower: such a rung is skipped where τ of at least twelve is below
-    0.1 by more than its standard error. Where it is above 0.65, the rung ranks even its best, and
-    no more than 1/reduction of its trials are chosen, witnesses aside. Else whoever is among the
-    best 1/reduction is: where the best do not differ more of them have to be trained, and so they
-    have with several objectives, where the best are a whole front. Of a rung to which too few were
-    chosen the one below speaks, and of the first one its witnesses.
+    Later rungs are judged by the trials selected at them, which costs nothing. These differ less
+    than all trials would, so their τ is lower: such a rung is skipped if τ of at least twelve is
+    below 0.1 by more than its standard error. If τ is above 0.65, the rung ranks even its best
+    trials, and no more than 1/reduction of its trials are selected, not counting witnesses.
+    Otherwise every trial that is among the best 1/reduction on arrival is selected: if the best do
+    not differ, more of them must be trained, and likewise with several objectives, where the best
+    are a whole front. A rung with too few selected trials is judged like the one below, and the
+    first one by its witnesses.
 
-    A witness that would not have been chosen may be compared with the others at later rungs. It
-    makes no place for another there where these rank even their best, since it tells that fewer
-    trials are enough.
+    A witness that would not have been selected may be compared with the others at later rungs. If
+    these rank even their best, it does not open a place for another trial there.
 
-    There are no witnesses where the rung after the first is already full epochs.
+    There are no witnesses if the rung after the first is already full epochs.
     """
 
     name: str = "adaptive_asha"
 
     def verdict(self, arrival: Arrival, evidence: Evidence) -> Verdict:
-        """Go on as a witness, or among the best; else pause."""
+        """Continue as a witness, or if among the best; else pause."""
         rung = evidence.of(arrival)
         if not self.ranks(arrival.epoch, evidence) or self._asks_for_a_witness(
             arrival.epoch, rung, evidence
@@ -67,7 +68,7 @@ class AdaptiveAsha(AshaPromotion):
         )
 
     def promotion(self, evidence: Evidence, over: bool) -> tuple[int, int] | None:
-        """The best that waits where it may go on, from the highest rung down."""
+        """The best paused trial that may continue, from the highest rung down."""
         for epoch in reversed(self.fidelity.rungs[:-1]):
             rung = evidence.rung(epoch)
             first = rung.first_waiting()
@@ -81,8 +82,8 @@ class AdaptiveAsha(AshaPromotion):
         return self._last(evidence) if over else None
 
     def tau(self, epoch: int, evidence: Evidence) -> Tau:
-        """How well a rung ranks, by witnesses at the first and where there are enough, else by
-        those chosen there.
+        """How well a rung ranks, by witnesses at the first rung and wherever there are enough, else
+        by the trials selected there.
         """
         upper = self._after(epoch)
         witnesses = evidence.tau(epoch, upper, witnesses=True)
@@ -91,7 +92,9 @@ class AdaptiveAsha(AshaPromotion):
         return evidence.tau(epoch, upper, witnesses=False)
 
     def skipped(self, evidence: Evidence) -> dict[int, bool]:
-        """Whether all go on from a rung, for all whose agreement with the next one is measured."""
+        """Whether a rung is skipped, for all rungs whose agreement with the next one is
+        measured.
+        """
         return {
             epoch: not self.ranks(epoch, evidence)
             for epoch in self.fidelity.rungs[:-1]
@@ -99,7 +102,7 @@ class AdaptiveAsha(AshaPromotion):
         }
 
     def ranks(self, epoch: int, evidence: Evidence) -> bool:
-        """Whether trials are chosen at a rung; True as long as nothing is known."""
+        """Whether trials are selected at a rung; True as long as nothing is known."""
         if not self._measured(epoch):
             return True
         tau, witnesses = (
@@ -113,13 +116,13 @@ class AdaptiveAsha(AshaPromotion):
         )
 
     def ranks_best(self, epoch: int, evidence: Evidence) -> bool:
-        """Whether a rung ranks even its best; where it says too little, as the one below does.
-        Never with several objectives.
+        """Whether a rung ranks even its best trials; with too little data, as the one below. Never
+        with several objectives.
         """
         if evidence.rung(epoch).several:
             return False
         rungs = self.fidelity.rungs
-        # whoever goes on from the last but one trains to the end: that is not waited for
+        # trials that continue from the last but one train to the end: not waited for
         highest = max(0, len(rungs) - 3)
         for place in range(min(rungs.index(epoch), highest), -1, -1):
             chosen = evidence.tau(rungs[place], rungs[place + 1], witnesses=False)
@@ -135,9 +138,7 @@ class AdaptiveAsha(AshaPromotion):
         return rung.came % _SHARE == 0 if judged else len(rung.witnesses) < _FIRST
 
     def _came_by_choice(self, epoch: int, numbers: Collection[int], evidence: Evidence) -> int:
-        """How many of the trials that came to a rung there are places for, of which a share is
-        chosen.
-        """
+        """The number of trials at a rung of which a share is selected."""
         first = self.fidelity.rungs[0]
         if (
             epoch == first
@@ -155,8 +156,8 @@ class AdaptiveAsha(AshaPromotion):
         return chosen < places or not self.ranks_best(epoch, evidence)
 
     def _measured(self, epoch: int) -> bool:
-        # Whoever goes on from the last rung trains to the end: too dear to measure, and then there
-        # is nothing left to choose.
+        # Trials that continue from the last rung train to the end: too expensive to measure, and
+        # nothing is left to select afterwards.
         return self._after(epoch) < self.fidelity.max_epochs
 
     def _after(self, epoch: int) -> int:

@@ -1,6 +1,4 @@
-"""Asynchronous successive halving as it was published: which of those that came to a rung go on,
-stop or wait.
-"""
+"""Asynchronous successive halving as published: which trials at a rung continue, stop or pause."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,8 +12,8 @@ from hopsearch.study.stopping.rung_values import Arrival, Evidence
 class AshaStopping(Rule):
     """Asynchronous successive halving, the stopping variant (Li et al. 2020, arXiv 1810.05934).
 
-    At each rung (min_epochs · reduction^k) a trial goes on if it is among the best 1/reduction of
-    those that have come there so far, itself included, and always if it is the best of them.
+    At each rung (min_epochs · reduction^k) a trial continues if it is among the best 1/reduction of
+    those that have reached it so far, including itself, and always if it is the best of them.
     """
 
     name: str = "asha"
@@ -33,12 +31,12 @@ class AshaStopping(Rule):
 
 @dataclass(frozen=True)
 class Hyperband(AshaStopping):
-    """Asynchronous Hyperband (Li et al. 2018, arXiv 1603.06560; 2020): brackets of ASHA that begin
-    to stop later and later.
+    """Asynchronous Hyperband (Li et al. 2018, arXiv 1603.06560; 2020): brackets of ASHA that start
+    stopping at successively later rungs.
 
-    Bracket s skips the first s rungs. A trial's bracket follows from its number, in Hyperband's
-    proportions n_s ∝ reduction^(s_max − s) / (s_max − s + 1), so each bracket spends about the
-    same.
+    Bracket s skips the first s rungs. A trial's bracket is determined by its number, in Hyperband's
+    proportions n_s ∝ reduction^(s_max − s) / (s_max − s + 1), so that each bracket spends about the
+    same budget.
     """
 
     name: str = "hyperband"
@@ -66,11 +64,11 @@ class AshaPromotion(Rule):
     """Asynchronous successive halving as published, the promotion variant (Li et al. 2020, arXiv
     1810.05934, algorithm 2).
 
-    At each rung a trial waits until it is among the best 1/reduction of those that have come there.
-    Others are begun meanwhile, so the first comers are not trained to the end for want of rivals.
-    When the search is over, the best of the highest rung goes on if nobody has from there, so that
-    there is always one with full epochs. Of equals the first that came is the best: where all are
-    at chance level, no more than 1/reduction of them go on.
+    At each rung a trial waits until it is among the best 1/reduction of those that have reached it.
+    Others are started meanwhile, so the first arrivals are not trained to the end for lack of
+    competitors. When the search is over, the best of the highest rung continues if none has from
+    there, so that there is always one with full epochs. Among equals the first arrival is the best:
+    if all are at chance level, no more than 1/reduction of them continue.
     """
 
     name: str = "asha_promotion"
@@ -87,7 +85,7 @@ class AshaPromotion(Rule):
         return Verdict.GO if among and self._allowed(arrival.epoch, evidence) else Verdict.PAUSE
 
     def promotion(self, evidence: Evidence, over: bool) -> tuple[int, int] | None:
-        """The best that waits where it is among the best 1/reduction, from the highest rung
+        """The best paused trial among the best 1/reduction of its rung, from the highest rung
         down.
         """
         for epoch in reversed(self.fidelity.rungs[:-1]):
@@ -114,12 +112,12 @@ class AshaPromotion(Rule):
 
 @dataclass(frozen=True)
 class DelayedAsha(AshaPromotion):
-    """`AshaPromotion` in which no more than 1/reduction of a rung's trials ever go on (D-ASHA: Li
-    et al. 2022, arXiv 2201.06834).
+    """`AshaPromotion` in which no more than 1/reduction of a rung's trials ever continue (D-ASHA:
+    Li et al. 2022, arXiv 2201.06834).
 
-    A sampler that learns proposes better and better configurations. Each is among the best when it
-    comes, so as published all of them go on at once, and the budget is spent on long trainings of
-    the first good ones. Here a trial waits for its place.
+    A sampler that learns proposes ever better configurations. Each is among the best on arrival, so
+    in the published rule all of them continue immediately, and the budget is spent on long
+    trainings of the first good ones. Here a trial waits for a place.
     """
 
     name: str = "delayed_asha"
@@ -132,7 +130,7 @@ class DelayedAsha(AshaPromotion):
         return Verdict.GO if among and rung.gone < places else Verdict.PAUSE
 
     def promotion(self, evidence: Evidence, over: bool) -> tuple[int, int] | None:
-        """The best that waits, from the highest rung down that has a place left."""
+        """The best paused trial, from the highest rung with a place left."""
         for epoch in reversed(self.fidelity.rungs[:-1]):
             rung = evidence.rung(epoch)
             places, first = len(rung) // self.fidelity.reduction, rung.first_waiting()
@@ -143,16 +141,15 @@ class DelayedAsha(AshaPromotion):
 
 @dataclass(frozen=True)
 class Pasha(AshaPromotion):
-    """Progressive ASHA (Bohdal et al. 2023, arXiv 2207.06940): the longest training grows only
-    while it changes who is best.
+    """Progressive ASHA (Bohdal et al. 2023, arXiv 2207.06940): the maximum length grows only while
+    it changes the ranking.
 
-    Trials go no further than a cap, at first the second rung. While the trials at the cap stand in
-    another order than they did a rung below, the cap is raised by a rung. Soft ranking: two that
-    were closer than ``tolerance`` of the spread below may swap.
+    Trials stop at a cap, initially the second rung. While the order of the trials at the cap
+    differs from that at the rung below, the cap is raised by a rung. Soft ranking: two trials
+    closer than ``tolerance`` of the spread below may swap.
 
     Attributes:
-        tolerance: share of the lower rung's range of values within which two trials count as equal
-            there.
+        tolerance: share of the lower rung's range of values within which two trials count as equal.
     """
 
     name: str = "pasha"
@@ -162,5 +159,5 @@ class Pasha(AshaPromotion):
         rungs = self.fidelity.rungs
         place = rungs.index(epoch)
         if place == 0 or evidence.rung(rungs[place + 1]).came:
-            return True  # below the first cap, or the cap was raised before
+            return True  # below the first cap, or the cap was already raised
         return not evidence.stable(rungs[place - 1], epoch, self.tolerance)

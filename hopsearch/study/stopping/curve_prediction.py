@@ -1,5 +1,5 @@
-"""The rule that predicts: whoever may still end above all others, by how trials before it went on,
-is worth its epochs.
+"""Predictive stopping: a trial continues if, judging by how earlier trials developed, it may still
+end above all others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,39 +13,39 @@ from hopsearch.study.stopping.fronts import Values
 from hopsearch.study.stopping.rule import Verdict
 from hopsearch.study.stopping.rung_values import Arrival, Evidence
 
-# that go on from the first rung whatever their values, so that there is something to predict from
+# trials that continue from the first rung whatever their values, as data for predictions
 _WITNESSES = 8
-_NEARLY = 1e-9  # by how much less a rate is the same: where all are equally probable, all go on
+_NEARLY = 1e-9  # relative tolerance of equal rates: if all are equally probable, all continue
 
 
 @dataclass(frozen=True)
 class Curve(AshaPromotion):
-    """`AshaPromotion` in which more go on from a rung where their values do not tell yet who will
-    be the best.
+    """`AshaPromotion` in which more trials continue from a rung whose values do not yet predict the
+    best.
 
-    At a rung it predicts, from the best so far of each trial that came there, with what probability
-    it ends above the best that is known: by regressions from each rung to the next one, fitted on
-    the trials that came to both, with Student's errors (see `extrapolation`). As many trials go on,
-    the most probable ones first, as make the most of the epochs: the sum of their probabilities
-    divided by what was trained for the rung so far and what these would train from there on is the
-    largest it can be, but never fewer than the best 1/reduction. So at a rung that says nothing,
-    where all are equally probable, all go on; at one that ranks well none does but that share. The
-    others wait, and go on when what was learned since says so.
+    At a rung it predicts, from the best value so far of each trial that reached it, the probability
+    that the trial ends above the best known value: by regressions from each rung to the next,
+    fitted on the trials that reached both, with Student-t errors (see `extrapolation`). The most
+    probable trials continue, in the number that makes best use of the epochs: it maximises the sum
+    of their probabilities divided by the epochs trained for the rung so far plus those these trials
+    would still train, but is never smaller than the best 1/reduction. So at an uninformative rung,
+    where all are equally probable, all continue; at one that ranks well, only that share does. The
+    others wait, and continue if later evidence supports it.
 
-    The first eight that come to the first rung go on whatever their values, and another for each of
-    them that fails. A step needs six trials that came to both of its epochs. The prediction goes as
-    far as there are such steps, and is compared with what is known up to there; at a rung from
-    which there is none yet, the rule is `AshaPromotion`. The end that it predicts is the epoch
-    before the last, the latest at which it is asked.
+    The first eight trials at the first rung continue whatever their values, and another for each of
+    them that fails. A step needs six trials that reached both of its epochs. The prediction extends
+    as far as there are such steps, and is compared with the values known up to there; at a rung
+    without steps, the rule is `AshaPromotion`. The predicted end is the epoch before the last, the
+    latest at which the rule is applied.
 
-    With several objectives a trial is to end above the best first objective among those that are at
-    least as good as it in all the others; one that nobody matches there is sure to.
+    With several objectives, a trial must end above the best first objective among the trials that
+    are at least as good in all the others; one that is unmatched in those always qualifies.
     """
 
     name: str = "curve"
 
     def decides_at(self, epoch: int, number: int) -> bool:
-        """At every rung but the last, and at the epoch before the last, to know how trainings
+        """At every rung but the last, and at the epoch before the last, to learn how trainings
         end.
         """
         return epoch in self._looks()
@@ -55,8 +55,8 @@ class Curve(AshaPromotion):
         return epoch in self.fidelity.rungs[:-1]
 
     def verdict(self, arrival: Arrival, evidence: Evidence) -> Verdict:
-        """Go on as a witness, at the end, or among those that make the most of the epochs; else
-        pause.
+        """Continue as a witness, at the end, or if among those that make best use of the epochs;
+        else pause.
         """
         rungs, rung = self.fidelity.rungs, evidence.of(arrival)
         if arrival.epoch not in rungs[:-1]:
@@ -69,7 +69,7 @@ class Curve(AshaPromotion):
         return Verdict.GO if arrival.number in chosen else Verdict.PAUSE
 
     def promotion(self, evidence: Evidence, over: bool) -> tuple[int, int] | None:
-        """The most probable one that waits where it may go on, from the highest rung down."""
+        """The most probable paused trial that may continue, from the highest rung down."""
         for epoch in reversed(self.fidelity.rungs[:-1]):
             rung = evidence.rung(epoch)
             if not rung.waiting:
@@ -89,8 +89,8 @@ class Curve(AshaPromotion):
     def _chosen(
         self, epoch: int, evidence: Evidence, newest: Arrival | None = None
     ) -> list[int] | None:
-        """Who goes on from a rung, the most probable first; None where nothing can be predicted
-        yet.
+        """The trials that continue from a rung, most probable first; None if nothing can be
+        predicted yet.
         """
         looks = self._looks()
         at = looks.index(epoch)
@@ -107,7 +107,7 @@ class Curve(AshaPromotion):
             [values for known in came[: at + len(chain) + 1] for values in known.values()]
         )
         chance_N = chances(values_NK[:, 0], targets(values_NK, known_MK), chain)
-        order_N = np.lexsort((-values_NK[:, 0], -chance_N))  # the first that came, of equals
+        order_N = np.lexsort((-values_NK[:, 0], -chance_N))  # among equals, the first arrival
         places = max(
             self._places(chance_N[order_N], looks, at, came),
             len(order_N) // self.fidelity.reduction,
@@ -118,12 +118,12 @@ class Curve(AshaPromotion):
     def _places(
         self, chance_N: Floats, looks: Sequence[int], at: int, came: Sequence[Mapping[int, Values]]
     ) -> int:
-        """How many, of chances from the highest, make the most of the epochs."""
+        """How many trials, by decreasing probability, make best use of the epochs."""
         trained = [
             len(known) * (look - before)
             for known, look, before in zip(came, looks, (0, *looks), strict=False)
         ]  # between two looks
-        # epochs that one has trained from here on
+        # epochs that a trial trains from here on
         ahead = sum(trained[at + 1 :]) / len(came[at + 1])
         rate_N = np.cumsum(chance_N) / (
             sum(trained[: at + 1]) + ahead * np.arange(1, len(chance_N) + 1)

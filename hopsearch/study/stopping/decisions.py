@@ -1,5 +1,5 @@
-"""Decisions: how one is made from what the study has recorded, and what it adds to what the next
-ones are made on.
+"""Decisions: how they follow from the study's records, and how they extend the evidence for later
+ones.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,11 +11,11 @@ from hopsearch.study.stopping.rule import Pruner, Verdict
 from hopsearch.study.stopping.rung_values import Arrival, Evidence
 
 Made = Decision | Promotion | Failure
-"""What changes what later decisions are made on."""
+"""An event that changes the evidence for later decisions."""
 
 
 def in_order(records: Iterable[TrialRecord]) -> list[tuple[TrialRecord, Made]]:
-    """All decisions, promotions and failures of a study, in the order in which they were made."""
+    """All decisions, promotions and failures of a study, in order."""
     made: list[tuple[TrialRecord, Made]] = []
     for record in records:
         made += [(record, one) for one in record.made]
@@ -26,7 +26,7 @@ def in_order(records: Iterable[TrialRecord]) -> list[tuple[TrialRecord, Made]]:
 def take_in(
     evidence: Evidence, record: TrialRecord, made: Made, objectives: Sequence[Objective]
 ) -> None:
-    """Add what was decided to what the next decisions are made on."""
+    """Add an event to the evidence for later decisions."""
     if isinstance(made, Decision):
         evidence.add(arrival(record, made.epoch, objectives), made.pause, made.stop, made.witness)
     elif isinstance(made, Failure):
@@ -36,7 +36,7 @@ def take_in(
 
 
 def arrival(record: TrialRecord, epoch: int, objectives: Sequence[Objective]) -> Arrival:
-    """A trial as the rules see it at ``epoch``.
+    """A trial as rules see it at ``epoch``.
 
     Raises:
         StudyError: the trial has no value there, or a cost that is an objective is not known.
@@ -72,7 +72,7 @@ def decide(
     evidence: Evidence,
     order: int,
 ) -> Decision:
-    """One decision, from the trial's curve up to ``epoch`` and the decisions made before it.
+    """Make a decision from the trial's curve up to ``epoch`` and the earlier decisions.
 
     Raises:
         StudyError: the trial has no value at ``epoch``.

@@ -1,13 +1,13 @@
-"""What a trial's value at one epoch says of its value at a later one, with uncertainty: a chain of
+"""Extrapolates a trial's value from one epoch to a later one, with uncertainty: a chain of
 regressions from rung to rung.
 
-Each step is fitted on the trials that came to both of its epochs. These were chosen, but by what
-they had at the lower one, which is what the step starts from; so a chain of steps is not biased by
-the choice. One regression from the first rung to the end would be: it sees only those that did well
-in between. Values are taken as they are: a wild one, as a loss that leaps and comes back, bends a
-line until more have come.
+Each step is fitted on the trials that reached both of its epochs. These were selected, but by their
+values at the lower one, on which the step is conditioned; so a chain of steps is not biased by the
+selection. A single regression from the first rung to the end would be: it only sees trials that did
+well in between. Values are not transformed: an outlier, such as a loss that spikes and recovers,
+distorts a line until there are more trials.
 
-Shapes: N trials, K objectives, M values that are known.
+Shapes: N trials, K objectives, M known values.
 """
 
 import itertools
@@ -20,18 +20,18 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 FEWEST = 6
-"""Trials that a step is fitted on at least."""
+"""Minimum number of trials per step."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """From one epoch to the next: a line, and normal errors around it.
+    """A step from one epoch to the next: a line with normal errors.
 
     Attributes:
-        count: trials that it was fitted on.
-        start, end: means of the values that it starts from and ends at.
-        slope: 0 where the lower epoch says nothing of the upper one; it never says the opposite.
-        spread: standard deviation of the values that it starts from; 1 where they do not differ.
+        count: number of trials it was fitted on.
+        start, end: means of the values at the lower and the upper epoch.
+        slope: 0 if the lower epoch is uninformative; never negative.
+        spread: standard deviation of the values at the lower epoch; 1 if they do not differ.
         noise: standard deviation around the line.
     """
 
@@ -44,7 +44,7 @@ class Step:
 
     @classmethod
     def fitted(cls, below_N: Floats, above_N: Floats) -> "Step":
-        """By least squares; at least three trials."""
+        """Fit by least squares; needs at least three trials."""
         start, end, count = float(below_N.mean()), float(above_N.mean()), len(below_N)
         away_N, rise_N = below_N - start, above_N - end
         square = float(away_N @ away_N)
@@ -54,8 +54,8 @@ class Step:
         return cls(count, start, end, slope, spread, float(left_N @ left_N / (count - 2)) ** 0.5)
 
     def after(self, mean_N: Floats, variance_N: Floats) -> tuple[Floats, Floats]:
-        """Means and variances after it, from those before it; what is not known of the line itself
-        included.
+        """Means and variances after the step, given those before it; includes the uncertainty of
+        the line.
         """
         away_N = mean_N - self.start
         lever_N = (1 + (away_N / self.spread) ** 2) / self.count
@@ -65,10 +65,10 @@ class Step:
 
 
 def steps(values: Sequence[Mapping[int, float]]) -> list[Step]:
-    """Those from the first epoch on for which there are trials enough.
+    """The steps from the first epoch on that have enough trials.
 
     Args:
-        values: by trial, at each epoch from the lowest.
+        values: by trial, at each epoch from the lowest on.
     """
     found: list[Step] = []
     for below, above in itertools.pairwise(values):
@@ -85,12 +85,12 @@ def steps(values: Sequence[Mapping[int, float]]) -> list[Step]:
 
 
 def targets(values_NK: Floats, known_MK: Floats) -> Floats:
-    """What each trial is to beat in the first objective: the best that is at least as good as it in
-    all others, if there is one.
+    """The value each trial must beat in the first objective: the best among those at least as good
+    in all others, if any.
 
     Args:
         values_NK: of the trials; larger is better.
-        known_MK: what there is.
+        known_MK: the known values.
     """
     if values_NK.shape[1] == 1:
         return np.full(len(values_NK), known_MK[:, 0].max())
@@ -99,14 +99,14 @@ def targets(values_NK: Floats, known_MK: Floats) -> Floats:
 
 
 def chances(value_N: Floats, target_N: Floats, chain: Sequence[Step]) -> Floats:
-    """How probable it is that each trial ends above its target, by Student's distribution.
+    """The probability that each trial ends above its target, by Student's t-distribution.
 
     Args:
-        value_N: at the epoch where the chain begins.
-        target_N: −∞ where there is nothing to beat.
+        value_N: at the epoch where the chain starts.
+        target_N: −∞ if there is nothing to beat.
         chain: at least one step.
     """
-    # here: its import takes a third of a second that other searches save
+    # local import: takes a third of a second, which other rules do not need
     from scipy.special import stdtr
 
     mean_N, variance_N = value_N, np.zeros_like(value_N)

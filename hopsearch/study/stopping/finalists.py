@@ -1,10 +1,10 @@
-"""The best use of the end of a search: the trial that is ahead at the rungs trains to full epochs
-while the budget is enough.
+"""Use of the end of a search: the trial that is ahead at the rungs trains to full epochs while the
+budget still suffices.
 
-A new trial that is begun then cannot come to full epochs any more, and the best would wait for
-rivals that cannot either. Only the best goes on: sent on with all workers, those that wait at the
-highest rung took a fifth of the epochs, were hardly ever the winner in the end, and cost the search
-new trials that were (``benchmarks/results/outside_quality.md`` has the figures).
+A new trial started then cannot reach full epochs any more, and the best would wait for competitors
+that cannot either. Only the best continues: when all workers continued the trials paused at the
+highest rung, these took a fifth of the epochs, were hardly ever the winner, and displaced new
+trials that were (``benchmarks/results/outside_quality.md`` has the figures).
 """
 
 import itertools
@@ -15,19 +15,20 @@ from hopsearch.study.stopping.rung_values import Evidence
 
 
 def finalist(evidence: Evidence, fidelity: Fidelity, reach: int) -> tuple[int, int] | None:
-    """The (trial, epoch) that is to go on from its pause to full epochs, if there is one.
+    """The (trial, epoch) that should continue from its pause to full epochs, if any.
 
-    It is better than all that ever came to a rung, by what each had at its highest one below full
-    epochs (what those that are complete had at the end is not compared with what others have before
-    it); with several objectives none beats it. It goes on as soon as nobody could get there any
-    more who is a rung lower, be it a new trial. Not earlier: until then the rule may find a better
-    one. And only if as many have come to its rung as successive halving compares there for one full
-    training: a search with a small budget is not spent on its first trials for want of rivals.
+    It is better than all trials that ever reached a rung, by the value of each at its highest rung
+    below full epochs (final values of complete trials are not compared with intermediate ones);
+    with several objectives none dominates it. It continues as soon as no trial a rung lower, or
+    new, could still reach full epochs; not earlier, since until then the rule may find a better
+    one. And only if as many trials have reached its rung as successive halving compares there for
+    one full training, so that a small budget is not spent on the first trials for lack of
+    competitors.
 
     Args:
-        evidence: all that came.
+        evidence: of all decisions so far.
         fidelity: of the study.
-        reach: epochs that a worker which is free now can still train.
+        reach: epochs that a currently free worker can still train.
     """
     last, best, able = (
         fidelity.max_epochs,

@@ -1,5 +1,4 @@
-"""Ranks by several objectives: non-dominated sorting, and within a front by how much of it would be
-left empty without a trial.
+"""Ranks by several objectives: non-dominated sorting, and crowding distance within a front.
 
 After Deb et al. 2002 (NSGA-II), sections III.A and III.B. Values are oriented so that larger is
 better.
@@ -11,12 +10,12 @@ import operator
 from collections.abc import Iterator, Sequence
 
 Values = tuple[float, ...]
-"""Of a trial at an epoch, one an objective, larger is better."""
+"""Values of a trial at an epoch, one per objective; larger is better."""
 
 _Member = tuple[Values, int]
 # Negated values and a number: sorted, the best in the first objective comes first, and the earlier
-# of two that are equal. In this order only earlier members can dominate later ones. Along a front
-# of two objectives the second rises from member to member.
+# of two equals. In this order only earlier members can dominate later ones. Along a front of two
+# objectives, the second increases from member to member.
 
 
 def dominates(a: Values, b: Values) -> bool:
@@ -25,8 +24,8 @@ def dominates(a: Values, b: Values) -> bool:
 
 
 def fronts(points: Sequence[Values]) -> list[list[int]]:
-    """Indices by non-domination: the first front is dominated by nobody, the second by the first
-    only, and so on.
+    """Indices by non-domination: the first front is not dominated, the second only by the first,
+    and so on.
     """
     found: list[list[_Member]] = []
     for member in sorted((_negated(values), index) for index, values in enumerate(points)):
@@ -38,8 +37,8 @@ def fronts(points: Sequence[Values]) -> list[list[int]]:
 
 
 def crowding_distances(points: Sequence[Values]) -> list[float]:
-    """Of each point of a front, the sides of the box between its neighbours, relative to the
-    front's; ends are infinite.
+    """For each point of a front, the sides of the box between its neighbours, relative to the
+    front's extent; infinite for the ends.
     """
     distances = [0.0] * len(points)
     for axis in range(len(points[0])):
@@ -52,19 +51,19 @@ def crowding_distances(points: Sequence[Values]) -> list[float]:
 
 
 class Fronts:
-    """Trials by fronts, kept as they come (Li et al. 2014, "Efficient non-domination level
+    """Trials by fronts, updated incrementally (Li et al. 2014, "Efficient non-domination level
     update").
 
-    A trial is known by its turn: the first that came has the lowest.
+    A trial is identified by its turn: the first arrival has the lowest.
     """
 
     def __init__(self) -> None:
         self._fronts: list[list[_Member]] = []
-        self._waiting: list[set[int]] = []  # of each front, the turns of those that wait
+        self._waiting: list[set[int]] = []  # per front, the turns of waiting trials
         self._latest = -1  # turn
 
     def add(self, turn: int, values: Values, paused: bool) -> None:
-        """A trial came, and perhaps waits; it moves those that it dominates a front down, and they
+        """Add a trial, which may be waiting; trials that it dominates move a front down, and push
         others.
         """
         new = _negated(values)
@@ -91,13 +90,13 @@ class Fronts:
             coming, waiting, place = going, leaving, place + 1
 
     def leave(self, turn: int) -> None:
-        """A trial waits no longer."""
+        """A trial no longer waits."""
         for waiting in self._waiting:
             waiting.discard(turn)
 
     def rank(self, values: Values, behind: bool) -> int:
-        """Where a trial with these values would stand, 1 for the best; ahead of its equals, or
-        ``behind`` them.
+        """The rank of a trial with these values, 1 for the best; ahead of its equals, or ``behind``
+        them.
         """
         new, turn = _negated(values), self._latest + 1 if behind else -1
         place = _place(self._fronts, new)
@@ -113,7 +112,7 @@ class Fronts:
         return [turn for front in self._fronts for turn in _best_first(front)]
 
     def first_waiting(self) -> tuple[int, int]:
-        """Turn and rank of the best that waits; there must be one."""
+        """Turn and rank of the best waiting trial; there must be one."""
         place = next(place for place, waiting in enumerate(self._waiting) if waiting)
         order = enumerate(_best_first(self._fronts[place]), start=self._before(place) + 1)
         return next((turn, rank) for rank, turn in order if turn in self._waiting[place])
@@ -127,20 +126,20 @@ def _negated(values: Values) -> Values:
 
 
 def _place(ordered: Sequence[list[_Member]], new: Values) -> int:
-    # The first front none of which dominates it: those before have one that does, since they
-    # dominate each the next.
+    # The first front without a dominating member: every earlier front has one, since each front
+    # dominates the next.
     return bisect.bisect_left(ordered, True, key=lambda front: not _dominated(front, new))
 
 
 def _dominated(front: list[_Member], new: Values) -> bool:
     end = bisect.bisect_left(front, (new, -1))
-    # of two objectives the last has the best second
+    # with two objectives, the last has the best second one
     nearest = range(end - 1, -1 if len(new) > 2 else max(-1, end - 2), -1)
     return any(_reaches(front[index][0], new) for index in nearest)
 
 
 def _beaten(front: list[_Member], new: Values) -> Iterator[int]:
-    # Indices of those that it dominates; of two objectives they stand side by side.
+    # Indices of those that it dominates; with two objectives they are adjacent.
     for index in range(bisect.bisect_right(front, (new, math.inf)), len(front)):
         if _reaches(new, front[index][0]):
             yield index

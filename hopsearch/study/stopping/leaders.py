@@ -1,6 +1,4 @@
-"""Who leads a study, kept up to date report by report: a plateau is asked for after each of
-them.
-"""
+"""The leading trials of a study, updated with each report to detect plateaus."""
 
 import bisect
 from collections.abc import Iterable
@@ -9,8 +7,8 @@ from hopsearch.study.stopping.fronts import Values, dominates
 
 
 class Leaders:
-    """The trials that no other beats (of one objective: the best, the first of equals), and when
-    each trial came.
+    """The trials that no other beats (with one objective: the best, the first among equals), and
+    when each trial arrived.
 
     Attributes:
         values: of each leader, by number; larger is better.
@@ -21,11 +19,11 @@ class Leaders:
         self._came: list[int] = []
 
     def come(self, came: int) -> None:
-        """A trial has reported its first epoch, after ``came`` epochs of the whole study."""
+        """Record a trial's first report, after ``came`` epochs of the whole study."""
         bisect.insort(self._came, came)
 
     def rise(self, number: int, values: Values) -> None:
-        """A trial has reported its first value, or one that is better than all before."""
+        """Record a trial's first value, or one that is better than all its earlier ones."""
         others = {other: known for other, known in self.values.items() if other != number}
         if any(dominates(known, values) for known in others.values()):
             return
@@ -41,9 +39,11 @@ class Leaders:
         }
 
     def again(self, leaders: Iterable[tuple[int, Values]]) -> None:
-        """Start anew from these, since one of the leaders has failed."""
+        """Restart from these, since one of the leaders has failed."""
         self.values = dict(leaders)
 
     def came_after(self, epochs: int) -> int:
-        """How many trials reported their first epoch after so many epochs of the whole study."""
+        """The number of trials whose first report came after this many epochs of the whole
+        study.
+        """
         return len(self._came) - bisect.bisect_right(self._came, epochs)

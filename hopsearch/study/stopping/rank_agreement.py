@@ -1,9 +1,9 @@
-"""Whether a rung ranks trials as the next one does: Kendall's τ over those that came to both, with
-its standard error.
+"""Agreement of a rung with the next one: Kendall's τ over the trials that reached both, with its
+standard error.
 
-Two trials that stand the same way round at both rungs agree, and two that stand the other way round
-disagree; equals do neither. τ is the share of pairs that agree less the share that disagree
-(Kendall 1938, τ-a). So it is 0 at a rung at which all have the same value, which ranks nobody.
+A pair of trials is concordant if it has the same order at both rungs, and discordant if reversed;
+ties are neither. τ is the share of concordant pairs minus the share of discordant ones (Kendall
+1938, τ-a). So it is 0 at a rung at which all have the same value.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 ENOUGH = 12
-"""Trials that say whether a rung ranks; fewer say nothing yet."""
+"""Minimum number of trials to judge a rung."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Tau:
     """A rung's agreement with the next one.
 
     Attributes:
-        value: 1 where all stand the same way round, about 0 where one order says nothing of the
-            other, −1 where all are swapped.
-        trials: how many came to both rungs.
+        value: 1 if all pairs have the same order, about 0 if the orders are unrelated, −1 if all
+            are reversed.
+        trials: how many reached both rungs.
     """
 
     value: float = 0.0
@@ -30,9 +30,7 @@ class Tau:
 
     @property
     def error(self) -> float:
-        """Standard error: what it is where two orders have nothing to do with each other, and less
-        the closer they are.
-        """
+        """Standard error: that of unrelated orders, and smaller the closer the agreement."""
         count = self.trials
         if count < 2:
             return 1.0
@@ -44,18 +42,16 @@ class Tau:
 
 
 class RankAgreement:
-    """The trials that came to two rungs, added one by one; each is compared with the others
-    once.
-    """
+    """The trials that reached two rungs, added one by one; each pair is compared once."""
 
     def __init__(self) -> None:
         self._place: dict[int, int] = {}
         self._below_N = np.zeros(0)
         self._above_N = np.zeros(0)
-        self._agreed = 0.0  # pairs that agree less pairs that disagree
+        self._agreed = 0.0  # concordant minus discordant pairs
 
     def add(self, number: int, below: float, above: float) -> None:
-        """A trial came to the upper rung.
+        """Add a trial that reached the upper rung.
 
         Args:
             number: the trial.
@@ -67,7 +63,7 @@ class RankAgreement:
         self._above_N = np.append(self._above_N, above)
 
     def drop(self, number: int) -> None:
-        """A trial has failed, and says nothing any more."""
+        """Remove a trial that has failed."""
         place = self._place.pop(number, None)
         if place is None:
             return
@@ -80,7 +76,7 @@ class RankAgreement:
 
     @property
     def tau(self) -> Tau:
-        """What they say together."""
+        """The agreement of all trials."""
         count = len(self._below_N)
         pairs = count * (count - 1) / 2
         return Tau(float(self._agreed / pairs) if pairs else 0.0, count)

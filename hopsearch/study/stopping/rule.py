@@ -1,12 +1,11 @@
-"""What an early-stopping rule is: a small pure function of what the study has recorded; `pruners`
-has them by name.
+"""The contract of early-stopping rules: small pure functions of the study's records; `pruners` has
+them by name.
 
-A rule looks at one trial at one epoch and at the trials that came to the same epochs before it
-(`Evidence`). It keeps no state of its own, so its decisions survive any restart by construction and
-can be made again from the journal (see `StudyView.audit`). A trial that is stopped has ended; a
-paused one waits, with its checkpoint, until the rule promotes it or the search is over. A trial
-that fails frees its places: it is compared with no longer, so the next one can be promoted in its
-stead.
+A rule judges one trial at one epoch, given the trials that reached the same epochs before it
+(`Evidence`). It is stateless, so its decisions survive any restart by construction and can be
+recomputed from the journal (see `StudyView.audit`). A stopped trial has ended; a paused one waits,
+with its checkpoint, until the rule promotes it or the search is over. A trial that fails frees its
+places: it is no longer compared with, so the next one can be promoted instead.
 """
 
 import enum
@@ -19,12 +18,12 @@ from hopsearch.study.stopping.rung_values import Arrival, Evidence
 
 
 class Verdict(enum.StrEnum):
-    """What becomes of a trial that a rule has looked at."""
+    """The verdict of a rule on a trial."""
 
     GO = "go"
     WITNESS = "witness"
-    """Goes on whatever its value, so that it is known whether this epoch ranks trials as later ones
-    do.
+    """The trial continues whatever its value, to measure whether this epoch ranks trials as later
+    ones do.
     """
     STOP = "stop"
     PAUSE = "pause"
@@ -35,21 +34,17 @@ class Pruner(Protocol):
 
     @property
     def name(self) -> str:
-        """The word for it on the command line and in decisions."""
+        """Its name on the command line and in decisions."""
 
     @property
     def behind(self) -> bool:
-        """Whether a trial stands behind those that came before it with the same values, or ahead of
-        them.
-        """
+        """Whether a trial ranks behind earlier arrivals with the same values, or ahead of them."""
 
     def decides_at(self, epoch: int, number: int) -> bool:
-        """Whether the rule looks at trial ``number`` at ``epoch`` (full epochs are never asked
-        for).
-        """
+        """Whether the rule judges trial ``number`` at ``epoch`` (never called for full epochs)."""
 
     def chooses_at(self, epoch: int, number: int) -> bool:
-        """Whether it may end or pause the trial there; a rule may look at others only to learn from
+        """Whether it may stop or pause the trial there; a rule may judge others only to learn from
         them.
         """
 
@@ -57,18 +52,18 @@ class Pruner(Protocol):
         """Trials compete within a bracket only."""
 
     def verdict(self, arrival: Arrival, evidence: Evidence) -> Verdict:
-        """What becomes of the trial; ``evidence`` is of those before it, without it."""
+        """The verdict on the trial; ``evidence`` is of the trials before it, without itself."""
 
     def promotion(self, evidence: Evidence, over: bool) -> tuple[int, int] | None:
-        """The (trial, epoch) that is to go on from a pause, if any.
+        """The (trial, epoch) that should continue from a pause, if any.
 
         Args:
-            evidence: all that came.
-            over: no new trial will come, and none that runs will be looked at again.
+            evidence: of all decisions so far.
+            over: no new trial will start, and no running one will be judged again.
         """
 
     def skipped(self, evidence: Evidence) -> dict[int, bool]:
-        """Whether all go on from a rung since it does not rank, for those that the rule measures;
+        """Whether a rung is skipped since it does not rank, for the rungs that the rule measures;
         else empty.
         """
 
@@ -78,9 +73,7 @@ class Pruner(Protocol):
 
 @dataclass(frozen=True)
 class Rule:
-    """What most rules share: one bracket, nobody paused, every epoch looked at from ``min_epochs``
-    on.
-    """
+    """Defaults of most rules: one bracket, no pauses, every epoch judged from ``min_epochs`` on."""
 
     fidelity: Fidelity
     behind: ClassVar[bool] = False
@@ -90,7 +83,7 @@ class Rule:
         return self.fidelity.min_epochs <= epoch < self.fidelity.max_epochs
 
     def chooses_at(self, epoch: int, number: int) -> bool:
-        """Wherever it looks."""
+        """Wherever it judges."""
         return self.decides_at(epoch, number)
 
     def bracket(self, number: int) -> int:
@@ -98,11 +91,11 @@ class Rule:
         return 0
 
     def verdict(self, arrival: Arrival, evidence: Evidence) -> Verdict:
-        """Go on."""
+        """Continue."""
         return Verdict.GO
 
     def promotion(self, evidence: Evidence, over: bool) -> tuple[int, int] | None:
-        """Nobody waits."""
+        """None: nothing is paused."""
         return None
 
     def skipped(self, evidence: Evidence) -> dict[int, bool]:

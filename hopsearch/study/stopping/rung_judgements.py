@@ -1,5 +1,5 @@
-"""What a study found out about its rungs, and when: that one does not rank trials, does after all,
-or is no longer measured.
+"""A study's judgements of its rungs over time: a rung does not rank trials, does after all, or is
+no longer measured.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,17 +14,17 @@ from hopsearch.study.stopping.rung_values import Evidence
 
 @dataclass(frozen=True)
 class Judgement:
-    """A change in whether trials are chosen at a rung, or that the study goes on with a rule that
-    does not measure that.
+    """A change of whether trials are selected at a rung, or a switch to a rule that does not
+    measure this.
 
     Attributes:
         epoch: the rung.
-        skipped: whether all go on from it.
-        tau: how its ranks agree with those of the next rung, see `rank_agreement`.
-        trials: how many that was measured on.
-        order: how many decisions the study had made before.
+        skipped: whether all continue from it.
+        tau: agreement of its ranks with those of the next rung, see `rank_agreement`.
+        trials: how many it was measured on.
+        order: number of earlier decisions of the study.
         rule: the pruner that made it.
-        withdrawn: whether what another rule had found, which ``tau`` and ``trials`` are then of, no
+        withdrawn: whether another rule's judgement, to which ``tau`` and ``trials`` then belong, no
             longer applies.
     """
 
@@ -44,17 +44,22 @@ class Judgement:
         """
         tau = Tau(self.tau, self.trials)
         if self.withdrawn:
-            found = f"what was found of epoch {self.epoch} ({tau}) no longer applies"
-            return f"{found}: pruner={self.rule} does not measure whether rungs rank"
+            found = f"the finding about epoch {self.epoch} ({tau}) no longer applies"
+            return (
+                f"{found}: pruner={self.rule} does not measure whether rungs predict the final "
+                f"ranking"
+            )
         if not self.skipped:
-            return f"epoch {self.epoch} ranks after all ({tau}): comparing there again"
+            return (
+                f"epoch {self.epoch} predicts the ranking after all ({tau}): comparing there again"
+            )
         after = next(rung for rung in rungs if rung > self.epoch)
         how = "no better than chance" if tau.value - tau.error <= 0 else "too little to choose by"
-        return f"epoch {self.epoch} ranks {how} ({tau}): all go on to epoch {after}"
+        return f"epoch {self.epoch} ranks {how} ({tau}): all continue to epoch {after}"
 
 
 def latest(judgements: Sequence[Judgement]) -> list[Judgement]:
-    """The newest of each rung, from the lowest."""
+    """The newest judgement per rung, from the lowest."""
     newest = {one.epoch: one for one in judgements}
     return [newest[epoch] for epoch in sorted(newest)]
 
@@ -62,14 +67,14 @@ def latest(judgements: Sequence[Judgement]) -> list[Judgement]:
 def changes(
     known: Sequence[Judgement], rule: Pruner, evidence: Evidence, order: int
 ) -> list[Judgement]:
-    """What is new: rungs that are skipped from now on, those that no longer are, and those that
-    another rule had judged.
+    """New judgements: rungs skipped from now on, rungs no longer skipped, and rungs that another
+    rule had judged.
 
     Args:
-        known: what was found before, in order.
+        known: earlier judgements, in order.
         rule: the study's.
         evidence: of all decisions so far.
-        order: how many these are.
+        order: the number of these.
     """
     before, found = {one.epoch: one for one in latest(known)}, judged(rule, evidence, order)
     measured = {one.epoch for one in found}
@@ -89,7 +94,7 @@ def _differs(judgement: Judgement, before: Judgement | None) -> bool:
 
 
 def judged(rule: Pruner, evidence: Evidence, order: int) -> list[Judgement]:
-    """All that a rule finds about the rungs that it measures; see `changes`."""
+    """All current judgements of the rungs that a rule measures; see `changes`."""
     taus = {
         epoch: (skipped, rule.tau(epoch, evidence))
         for epoch, skipped in rule.skipped(evidence).items()

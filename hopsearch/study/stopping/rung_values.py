@@ -1,8 +1,7 @@
-"""What a stopping rule may look at: with which values trials came to each epoch at which they are
-compared.
+"""The evidence of stopping rules: the values of trials at each epoch at which they are compared.
 
-All of it is kept in order as trials come, since every decision asks for a rank: a decision costs no
-more in a large study than in a small one, but for the logarithm.
+Kept sorted as trials arrive, since every decision needs a rank: the cost of a decision grows only
+logarithmically with the study.
 """
 
 import bisect
@@ -17,13 +16,13 @@ from hopsearch.study.stopping.rank_agreement import RankAgreement, Tau
 
 @dataclass(frozen=True)
 class Arrival:
-    """A trial at an epoch where it is looked at.
+    """A trial at an epoch where it is judged.
 
     Attributes:
         number: the trial.
         epoch: its epoch.
-        values: its best so far.
-        since: epochs since it was last better than ever before.
+        values: its best values so far.
+        since: epochs since its last improvement.
     """
 
     number: int
@@ -33,12 +32,12 @@ class Arrival:
 
 
 class Rung:
-    """The trials of one bracket that came to one epoch.
+    """The trials of one bracket that reached one epoch.
 
     Attributes:
-        values: by number, in the order of their coming; without those that have failed since.
-        waiting: numbers of those that were paused here and have neither gone on nor ended.
-        witnesses: numbers of those that went on whatever their value; without those that have
+        values: by number, in order of arrival; without trials that have failed since.
+        waiting: numbers of trials that were paused here and have neither continued nor ended.
+        witnesses: numbers of trials that continued whatever their value; without those that have
             failed since.
     """
 
@@ -48,18 +47,18 @@ class Rung:
         self.witnesses: set[int] = set()
         self._gone: set[int] = set()
         # By the first objective: (-value, turn), so that the best is first, and the earlier of two
-        # that are equal.
+        # equals.
         self._numbers: list[int] = []
         self._turns: dict[int, int] = {}
         self._places: list[tuple[float, int]] = []
         self._queue: list[tuple[float, int]] = []
-        self._fronts: Fronts | None = None  # where there are several objectives
+        self._fronts: Fronts | None = None  # used with several objectives
 
     def __len__(self) -> int:
         return len(self.values)
 
     def add(self, number: int, values: Values, paused: bool, stopped: bool = False) -> None:
-        """A trial came, and perhaps waits or ends here."""
+        """Add a trial, which may wait or end here."""
         turn = len(self._numbers)
         place = (-values[0], turn)
         self.values[number], self._turns[number] = values, turn
@@ -75,7 +74,7 @@ class Rung:
             self._fronts.add(turn, values, paused)
 
     def leave(self, number: int, ended: bool = False) -> None:
-        """A trial that waited goes on, or has ended."""
+        """A waiting trial continues, or has ended."""
         if number in self.waiting and not ended:
             self._gone.add(number)
         self.waiting.discard(number)
@@ -83,31 +82,31 @@ class Rung:
             self._fronts.leave(self._turns[number])
 
     def drop(self, number: int) -> None:
-        """A trial has failed: those that stood behind it move up."""
+        """Remove a failed trial: those ranked behind it move up."""
         if number not in self.values:
             return
         self.leave(number)
         self._gone.discard(number)
         self.witnesses.discard(number)
         self._places.remove((-self.values.pop(number)[0], self._turns[number]))
-        if self._fronts is not None:  # those that it alone had beaten may move up by several fronts
+        if self._fronts is not None:  # trials dominated only by it may move up by several fronts
             self._fronts = Fronts()
             for other, values in self.values.items():
                 self._fronts.add(self._turns[other], values, other in self.waiting)
 
     @property
     def gone(self) -> int:
-        """How many have gone on from here, of those that have not failed since."""
+        """How many have continued from here, not counting those that failed since."""
         return len(self._gone)
 
     @property
     def came(self) -> int:
-        """How many trials ever came here, those that failed since included."""
+        """How many trials ever reached this epoch, including those that failed since."""
         return len(self._numbers)
 
     def rank(self, values: Values, behind: bool = False) -> int:
-        """Where a trial with these values would stand, 1 for the best; ahead of its equals, or
-        ``behind`` them.
+        """The rank of a trial with these values, 1 for the best; ahead of its equals, or ``behind``
+        them.
         """
         if len(values) > 1:
             return self._fronts.rank(values, behind) if self._fronts is not None else 1
@@ -120,17 +119,17 @@ class Rung:
 
     @property
     def range(self) -> float:
-        """How far the best is from the worst, in the first objective."""
+        """The distance between best and worst, in the first objective."""
         return self._places[-1][0] - self._places[0][0] if self._places else 0.0
 
     @property
     def median(self) -> float:
-        """Of the first objective; there must be a trial."""
+        """The median of the first objective; needs at least one trial."""
         above, below = self._places[(len(self) - 1) // 2][0], self._places[len(self) // 2][0]
         return -above if len(self) % 2 else (-above - below) / 2
 
     def since(self, turn: int) -> list[tuple[int, int]]:
-        """Turns and numbers of those that came after so many others and have not failed."""
+        """Turns and numbers of trials that arrived after this many others and have not failed."""
         later = enumerate(self._numbers[turn:], start=turn)
         return [(place, number) for place, number in later if number in self.values]
 
@@ -144,7 +143,7 @@ class Rung:
         return [self._numbers[turn] for turn in turns]
 
     def first_waiting(self) -> tuple[int, int] | None:
-        """Number and rank of the best that waits, if any does."""
+        """Number and rank of the best waiting trial, if any."""
         if not self.waiting:
             return None
         if self._fronts is not None:
@@ -157,30 +156,28 @@ class Rung:
 
 
 class StableOrder:
-    """Whether trials stand in a rung as they stood in a lower one, by the first objective there.
+    """Whether trials have the same order at a rung as at a lower one, by the first objective.
 
-    The range of values below only grows, and with it what counts as equal. So two that agreed once
-    agree for good, and only those that have come since are compared with the others.
+    The range of values below only grows, and with it the tolerance. So a pair that agreed once
+    agrees for good, and only new arrivals are compared with the others.
     """
 
     def __init__(self, below: Rung, above: Rung) -> None:
         self._below, self._above = below, above
         self._compared, self._held = 0, True
-        # as the rung above has it, of those that were below
+        # order at the rung above, of trials that reached the one below
         self._order: list[tuple[float, int]] = []
         self._firsts: list[float] = []  # their values below
 
     def holds(self, tolerance: float) -> bool:
-        """Whether nobody was worse below, by more than this share of the range there, than one who
-        stands behind it above.
-        """
+        """Whether the two rungs agree on the order, within this share of the range below."""
         slack = tolerance * self._below.range
         if self._above.several and self._compared < self._above.came:
             known = self._below.values
             self._firsts = [
                 known[number][0] for number in self._above.standing() if number in known
             ]
-            self._held = False  # each that comes may change the order of all
+            self._held = False  # each arrival may change the order of all
         elif not self._above.several:
             for turn, number in self._above.since(self._compared):
                 self._held = self._compare(number, turn, slack) and self._held
@@ -207,10 +204,10 @@ class StableOrder:
 
 
 class _Compared:
-    """A rung beside a higher one; those that have come since are compared when somebody asks.
+    """A rung and a higher one; new arrivals are compared lazily.
 
     Attributes:
-        ranks: of the trials that came to both.
+        ranks: of the trials that reached both.
     """
 
     def __init__(self, below: Rung, above: Rung, witnesses: bool) -> None:
@@ -229,10 +226,10 @@ class _Compared:
 
 
 class Evidence:
-    """All rungs of a study, as one rule's brackets divide them.
+    """All rungs of a study, divided by a rule's brackets.
 
     Args:
-        bracket: from a trial's number to its bracket; trials compete within it only.
+        bracket: maps a trial's number to its bracket; trials compete only within it.
     """
 
     def __init__(self, bracket: Callable[[int], int]) -> None:
@@ -242,18 +239,18 @@ class Evidence:
         self._ranks: dict[tuple[int, int, bool], _Compared] = {}
 
     def rung(self, epoch: int, bracket: int = 0) -> Rung:
-        """The rung at ``epoch``; an empty one where nobody has come yet."""
+        """The rung at ``epoch``; an empty one if no trial has reached it yet."""
         return self._rungs.setdefault((epoch, bracket), Rung())
 
     def of(self, arrival: Arrival) -> Rung:
-        """The rung that a trial has come to."""
+        """The rung that a trial has reached."""
         return self.rung(arrival.epoch, self._bracket(arrival.number))
 
     def add(
         self, arrival: Arrival, paused: bool, stopped: bool = False, witness: bool = False
     ) -> None:
-        """A trial came to a rung and was let go on (a witness whatever its value), stopped, or
-        paused.
+        """Add a trial that reached a rung and continued (a witness whatever its value), was
+        stopped, or was paused.
         """
         rung = self.of(arrival)
         rung.add(arrival.number, arrival.values, paused, stopped)
@@ -265,8 +262,8 @@ class Evidence:
 
         Args:
             lower, upper: the two epochs, of the first bracket.
-            witnesses: over those that went on from the lower one whatever their value; else over
-                those that were chosen there, who differ less, so that their τ is lower.
+            witnesses: over those that continued from the lower one whatever their value; else over
+                those selected there, which differ less, so that their τ is lower.
         """
         key = lower, upper, witnesses
         if key not in self._ranks:
@@ -274,13 +271,13 @@ class Evidence:
         return self._ranks[key].tau
 
     def stable(self, lower: int, upper: int, tolerance: float) -> bool:
-        """Whether trials stand at one epoch as they stood at an earlier one, by the first objective
-        there.
+        """Whether trials have the same order at one epoch as at an earlier one, by the first
+        objective.
 
         Args:
             lower, upper: the two epochs, of the first bracket.
-            tolerance: share of the lower rung's range of values within which two trials counted as
-                equal there.
+            tolerance: share of the lower rung's range of values within which two trials count as
+                equal.
         """
         key = lower, upper
         if key not in self._agreements:
@@ -288,14 +285,14 @@ class Evidence:
         return self._agreements[key].holds(tolerance)
 
     def leave(self, number: int, epoch: int, ended: bool = False) -> None:
-        """A trial that was paused at ``epoch`` goes on, or has ended."""
+        """A trial paused at ``epoch`` continues, or has ended."""
         self.rung(epoch, self._bracket(number)).leave(number, ended)
 
     def drop(self, number: int, epochs: Iterable[int]) -> None:
-        """A trial that came to these epochs has failed: it frees its places."""
+        """Remove a failed trial that reached these epochs: it frees its places."""
         for epoch in epochs:
             self.rung(epoch, self._bracket(number)).drop(number)
         for compared in self._ranks.values():
             compared.ranks.drop(number)
-        # the range of values may have shrunk, and with it what counts as equal
+        # the range of values may have shrunk, and with it the tolerance
         self._agreements.clear()

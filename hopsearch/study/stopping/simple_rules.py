@@ -1,4 +1,4 @@
-"""Rules that compare at no rungs: none, the median, patience, and one epoch for all."""
+"""Rules without rungs: none, median, patience, and one epoch for all."""
 
 from dataclasses import dataclass
 
@@ -34,11 +34,11 @@ class OneEpoch(Rule):
         return epoch == self.fidelity.min_epochs < self.fidelity.max_epochs
 
     def verdict(self, arrival: Arrival, evidence: Evidence) -> Verdict:
-        """Wait for all others."""
+        """Pause until all others have arrived."""
         return Verdict.PAUSE
 
     def promotion(self, evidence: Evidence, over: bool) -> tuple[int, int] | None:
-        """The best, once all have come."""
+        """The best, once all have arrived."""
         epoch = self.fidelity.min_epochs
         first = evidence.rung(epoch).first_waiting() if over else None
         return (first[0], epoch) if first and first[1] <= self.keep else None
@@ -49,7 +49,7 @@ class Median(Rule):
     """The median rule (Golovin et al. 2017, Vizier): stop below the median of the best-so-far
     values at the same epoch.
 
-    It looks at every epoch from ``min_epochs`` on, once ``startup`` trials have come there.
+    It judges every epoch from ``min_epochs`` on, once ``startup`` trials have reached it.
     """
 
     name: str = "median"
@@ -71,13 +71,13 @@ class Median(Rule):
 
 @dataclass(frozen=True)
 class Patience(Rule):
-    """Stop a trial whose own curve has not risen for a fifth of the full epochs (and at least
+    """Stop a trial whose curve has not improved for a fifth of the full epochs (and at least
     ``reduction`` of them).
     """
 
     name: str = "patience"
 
     def verdict(self, arrival: Arrival, evidence: Evidence) -> Verdict:
-        """Stop when the best is too long ago."""
+        """Stop if the best value is too long ago."""
         longest = max(self.fidelity.reduction, self.fidelity.max_epochs // 5)
         return Verdict.STOP if arrival.since >= longest else Verdict.GO

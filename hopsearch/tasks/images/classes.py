@@ -1,5 +1,4 @@
-"""What a training does about classes of different sizes: per-class recall, what is confused with
-what, weights for the loss.
+"""Class imbalance in training: per-class recall, confusions, and class weights of the loss.
 
 Shapes: N = images, K = classes.
 """
@@ -12,21 +11,21 @@ import torch
 from hopsearch.tasks.images.evaluation import Evaluation
 
 MOST_CLASSES = 100
-"""Up to so many classes an epoch reports the recall of each, as ``recall/<class>``; above, only
+"""Most classes for which an epoch reports the recall of each, as ``recall/<class>``; above, only
 their mean and the worst.
 """
 
 
 def recall_names(classes: Sequence[str]) -> list[str]:
-    """The names under which an epoch reports the recall of each class; empty where there are too
-    many to be looked at.
+    """The names under which an epoch reports the recall of each class; empty if there are too
+    many.
     """
     return [f"recall/{name}" for name in classes] if len(classes) <= MOST_CLASSES else []
 
 
 def recall_row(validation: Evaluation, classes: Sequence[str]) -> dict[str, float]:
-    """What an epoch reports of its classes: ``val_balanced_acc``, ``val_worst_recall``, and the
-    recall of each.
+    """Per-class metrics of an epoch: ``val_balanced_acc``, ``val_worst_recall``, and the recall of
+    each.
     """
     known = [recall for recall in validation.recalls if recall is not None]
     row = {"val_balanced_acc": validation.balanced_accuracy, "val_worst_recall": min(known)}
@@ -47,8 +46,8 @@ def results_of(part: str, found: Evaluation) -> dict[str, Any]:
 
 
 def confusions(labels_N: torch.Tensor, said_N: torch.Tensor, most: int = 5000) -> list[list[int]]:
-    """Mistakes as (true class, class said, how many images), the commonest first, at most so many
-    kinds.
+    """Confusions as (true class, predicted class, number of images), the most frequent first, up to
+    a limit.
     """
     wrong_M = said_N != labels_N
     pairs, counts = torch.unique(
@@ -59,11 +58,11 @@ def confusions(labels_N: torch.Tensor, said_N: torch.Tensor, most: int = 5000) -
 
 
 def class_weights(labels_N: torch.Tensor, classes: int, rule: str) -> torch.Tensor | None:
-    """A weight for each class in the loss; None where all count alike.
+    """Class weights of the loss; None if all are equal.
 
-    ``balanced``: N / (K · images of the class), so that classes count alike in the sum over an
-    epoch, and the mean weight of an image is 1: the loss of a set in which small classes are
-    repeated until all are of the same size.
+    ``balanced``: N / (K · images of the class), so that classes contribute equally to the sum over
+    an epoch, and the mean weight of an image is 1: equivalent to oversampling small classes to
+    equal sizes.
     """
     if rule == "none":
         return None

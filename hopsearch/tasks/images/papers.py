@@ -1,8 +1,7 @@
-"""Named recipes: what the papers' authors trained with, as settings that lie under a trial's own
-values.
+"""Named recipes: the papers' authors' settings, as defaults below a trial's own values.
 
 A recipe's name is its version: studies record it, so the settings behind a name never change. New
-ones get a new name. What cannot be the same here as in the authors' scripts is listed in
+settings get a new name. Unavoidable differences from the authors' scripts are listed in
 ``docs/recipes.md``.
 """
 
@@ -16,7 +15,7 @@ from hopsearch.data import DataConfig
 PAPER = "paper"
 """Stands for the recipe that a family's own paper used; see `choose_recipe`."""
 
-# What both papers' scripts share (arXiv 2304.13061 and 2406.12220).
+# Settings shared by both papers' scripts (arXiv 2304.13061 and 2406.12220).
 _BOTH: dict[str, Any] = {
     "optim.lr": 5e-4,
     "optim.weight_decay": 0.05,
@@ -37,7 +36,7 @@ _BOTH: dict[str, Any] = {
 }
 _SETTINGS: dict[str, dict[str, Any]] = {
     "default": {},
-    # arXiv 2304.13061: 4 GPUs with 512 images each, the rate as given, 300 epochs and 10 more at
+    # arXiv 2304.13061: 4 GPUs with 512 images each, the rate unscaled, 300 epochs and 10 more at
     # the smallest rate.
     "imixer": _BOTH
     | {
@@ -57,8 +56,8 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     },
 }
 
-# What ``recipe=paper`` meant at first, for the studies that recorded it: no random resized crop, a
-# schedule by the step, and a different batch and rate for each family of a space.
+# The original meaning of ``recipe=paper``, for studies that recorded it: no random resized crop, a
+# per-step schedule, and a different batch and rate per family of a space.
 OLD_PAPER = "paper-v1"
 _OLD_BOTH: dict[str, Any] = {
     "optim.lr": 5e-4,
@@ -86,21 +85,21 @@ _WARMUP, _COOLDOWN = "optim.warmup_epochs", "optim.cooldown_epochs"
 
 
 def paper_of(family: str) -> str:
-    """The recipe that ``family`` was trained with in its own paper; of MLP-Mixer, in the iMixer
+    """The recipe that ``family`` was trained with in its own paper; for MLP-Mixer, in the iMixer
     paper, as its baseline.
     """
     return "imixer" if family in ("imixer", "mlpmixer") else "paramixer"
 
 
 def recipe(name: str, family: str, place: str = "recipe") -> dict[str, Any]:
-    """Dotted settings of a named recipe, to be laid under a trial's own values.
+    """Dotted settings of a named recipe, as defaults below a trial's own values.
 
     Args:
         name: ``default`` (small images, short trainings), ``imixer`` or ``paramixer`` (as the
             authors' scripts run, for any family), ``paper`` (the one of the family's own paper), or
-            ``paper-v1`` (what that meant at first).
-        family: the model's; it matters to the last two alone.
-        place: first words of an error.
+            ``paper-v1`` (the original meaning of ``paper``).
+        family: the model's; only used by the last two.
+        place: start of an error message.
 
     Raises:
         ConfigError: unknown name.
@@ -112,7 +111,7 @@ def recipe(name: str, family: str, place: str = "recipe") -> dict[str, Any]:
 
 
 def require_recipe(name: str, place: str) -> None:
-    """Refuse a name that is no recipe's.
+    """Refuse a name that is not a recipe.
 
     Raises:
         ConfigError: unknown name.
@@ -122,8 +121,8 @@ def require_recipe(name: str, place: str) -> None:
 
 
 def viewed(data: DataConfig, name: str) -> DataConfig:
-    """Data settings with a recipe's below the user's own: how images are viewed in training and
-    evaluation.
+    """Data settings with a recipe's defaults below the user's own: how images are prepared for
+    training and evaluation.
     """
     settings = _DATA if name in ("imixer", "paramixer", PAPER) else {}
     return data.model_copy(
@@ -132,10 +131,10 @@ def viewed(data: DataConfig, name: str) -> DataConfig:
 
 
 def choose_recipe(name: str, families: Iterable[str], place: str) -> tuple[str, str]:
-    """The one recipe of all ``families``, and a sentence that says so where ``paper`` was asked
-    for.
+    """The common recipe of all ``families``, and a sentence about it if ``paper`` was requested.
 
-    Models that are compared are trained alike: families whose papers differ need a recipe by name.
+    Compared models must be trained the same way: families of different papers need an explicit
+    recipe.
 
     Raises:
         ConfigError: an unknown name, or ``paper`` for families of several papers.
@@ -156,29 +155,29 @@ def choose_recipe(name: str, families: Iterable[str], place: str) -> tuple[str, 
         f"{', '.join(names)} with recipe={of}" for of, names in sorted(trained.items())
     )
     rule = (
-        f"families that are compared must be trained alike, got recipe=paper where the papers "
+        f"compared families must use the same recipe, got recipe=paper, with which the papers "
         f"trained {listed}"
     )
     raise ConfigError(
         f"{place}: recipe",
         rule,
-        "Give all of them recipe=imixer or recipe=paramixer, or fix model.family",
+        "Set recipe=imixer or recipe=paramixer for all of them, or fix model.family",
     )
 
 
 def fit_lengths(
     name: str, settings: Mapping[str, Any], values: Mapping[str, Any]
 ) -> tuple[dict[str, Any], str]:
-    """A recipe's warm-up and cooldown in proportion where they would take more than half of a
-    shorter training.
+    """Scale a recipe's warm-up and cooldown down if they would take more than half of a shorter
+    training.
 
     Args:
         name: the recipe's.
         settings: its settings.
-        values: a trial's own, which go before the recipe's.
+        values: a trial's own, which override the recipe's.
 
     Returns:
-        The settings, and a sentence about what was changed, empty where nothing was.
+        The settings, and a sentence about the changes, empty if there are none.
     """
     full, epochs = settings.get("train.epochs"), values.get("train.epochs")
     lengths = {
@@ -199,7 +198,7 @@ def fit_lengths(
     }
     changes = ", ".join(f"{key} {lengths[key]} → {fitted[key]}" for key in lengths)
     said = (
-        f"recipe={name} is made for {full} epochs; for train.epochs={epochs} it is shortened: "
+        f"recipe={name} was designed for {full} epochs; shortened to train.epochs={epochs}: "
         f"{changes}"
     )
     return {**settings, **fitted}, said

@@ -1,8 +1,8 @@
-"""Pictures of a model in training, as PNG, for TensorBoard: how it mixes tokens, what it confuses,
-where it is wrong.
+"""Pictures of a model in training, as PNG, for TensorBoard: token mixing, confusions, misclassified
+images.
 
-Shapes: S = tokens, T = the token MLP's width, h × w = the grid of patches, K = classes, M = images
-looked at.
+Shapes: S = tokens, T = the token MLP's width, h × w = the grid of patches, K = classes, M =
+selected images.
 """
 
 import io
@@ -18,24 +18,24 @@ from hopsearch.models import Mixer
 from hopsearch.models.mlps import Mlp
 from hopsearch.tasks.images.trial import ImageTrialRun
 
-_IMAGES = 2048  # of the validation split at most: a picture is no measurement
-_BLOCKS, _TILES = 3, 8  # the first, middle and last block; at most so many output tokens a side
-_SIDE = 200  # pixels at least that a picture's side is enlarged to
-_MOST_CLASSES = 200  # more than that no confusion matrix can show
+_IMAGES = 2048  # most images of the validation split: a picture is not a measurement
+_BLOCKS, _TILES = 3, 8  # the first, middle and last block; most output tokens per side
+_SIDE = 200  # minimum side of a picture in pixels
+_MOST_CLASSES = 200  # most classes in a confusion matrix
 _WRONG = 12
 
 Pixels = npt.NDArray[np.uint8]
 
 
 def draw(run: ImageTrialRun) -> dict[str, bytes]:
-    """All pictures of where ``run`` stands, by TensorBoard tag; some 5 to 60 kB in all.
+    """All pictures of the state of ``run``, by TensorBoard tag; some 5 to 60 kB in total.
 
-    ``tokens/mixing``: W2 W1 of the token MLPs (of iMixer: without the iteration between the two). A
-    panel for the first, the middle and the last block; in it a tile for each output token, at its
-    place on the grid of patches; in a tile the weights of the input tokens, red positive, blue
-    negative, on the same grid. ``validation/confusion``: rows are the true classes, each summing to
-    one. ``validation/wrong``: the images that the model is most surely wrong about, with the true
-    class and what it said.
+    ``tokens/mixing``: W2 W1 of the token MLPs (for iMixer: without the iteration between the two).
+    One panel each for the first, the middle and the last block; within it, one tile per output
+    token, at its position in the grid of patches; within a tile, the weights of the input tokens,
+    red positive, blue negative, on the same grid. ``validation/confusion``: rows are the true
+    classes, each summing to one. ``validation/wrong``: the misclassified images with the highest
+    confidence, with the true and the predicted class.
     """
     labels_M, logits_MK, index_M = _validation(run)
     pictures = {"tokens/mixing": _png(token_mixing(run.evaluated))}
@@ -68,7 +68,7 @@ def token_mixing(model: Mixer) -> Image.Image:
 
 
 def confusion(labels_M: torch.Tensor, said_M: torch.Tensor, classes: Sequence[str]) -> Image.Image:
-    """See ``validation/confusion`` in `draw`; with names and numbers where there is room."""
+    """See ``validation/confusion`` in `draw`; with names and numbers if there is room."""
     size = len(classes)
     counts_KK = torch.zeros(size, size)
     counts_KK.index_put_((labels_M.cpu(), said_M.cpu()), torch.ones(len(labels_M)), accumulate=True)
@@ -145,7 +145,7 @@ def _mosaic(mixing_SS: npt.NDArray[np.float32]) -> Pixels:
 
 
 def _diverging(values: npt.NDArray[np.floating[Any]]) -> Pixels:
-    # -1 blue, 0 white, 1 red; what is not a number is a grey frame.
+    # -1 blue, 0 white, 1 red; NaN is a grey frame.
     fade = np.clip(1 - np.abs(values), 0, 1)
     red, blue = np.where(values > 0, 1, fade), np.where(values < 0, 1, fade)
     colours = np.stack([red, fade, blue], axis=-1)
@@ -162,7 +162,7 @@ def _enlarged(pixels: Pixels) -> Image.Image:
 
 def _png(picture: Image.Image) -> bytes:
     out, options = io.BytesIO(), dict[str, Any](optimize=False, compress_level=6)
-    # 64 colours are as good as all to the eye, and a third of the bytes.
+    # 64 colours are visually sufficient, at a third of the bytes.
     picture.quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
         out, "PNG", **options
     )

@@ -15,7 +15,7 @@ from hopsearch.training.schedule import rates
 
 
 def require_schedule(trial: ImageTrialConfig, facts: DataFacts, place: str) -> None:
-    """Refuse a schedule that cannot train as it says.
+    """Refuse an inconsistent schedule.
 
     Raises:
         ConfigError: as `hopsearch.training.schedule.require_schedule`, or mixing without a partner.
@@ -34,7 +34,7 @@ def require_schedule(trial: ImageTrialConfig, facts: DataFacts, place: str) -> N
 
 
 def remarks(trial: ImageTrialConfig, facts: DataFacts) -> list[str]:
-    """Sentences about what of a trial's settings acts otherwise than it reads."""
+    """Remarks on settings of a trial that act differently than they read."""
     said = schedule.remarks(trial, facts.n_train)
     return [*said, *filter(None, [about_patches(trial.model)])]
 
@@ -42,14 +42,14 @@ def remarks(trial: ImageTrialConfig, facts: DataFacts) -> list[str]:
 def opening(
     trial: ImageTrialConfig, facts: DataFacts, recipe_name: str | None, values: Mapping[str, Any]
 ) -> list[str]:
-    """What a training says before it starts: recipe, model, learning rate, and what of its settings
-    acts otherwise.
+    """Messages printed before a training starts: recipe, model, learning rate, and remarks on
+    settings.
 
     Args:
-        trial: what is trained.
-        facts: what on.
-        recipe_name: the recipe asked for; None where the trial is another study's.
-        values: settings that go before the recipe's.
+        trial: the trial's config.
+        facts: of the data.
+        recipe_name: the requested recipe; None if the trial is from a study.
+        values: settings that override the recipe's.
     """
     model, said = trial.model, list[str]()
     if recipe_name is not None:

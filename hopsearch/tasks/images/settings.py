@@ -15,11 +15,11 @@ from hopsearch.training.settings import OptimConfig, TrainConfig, TrialConfig, r
 
 
 class ImageTrainConfig(TrainConfig):
-    """Length and machinery of one training of a classifier."""
+    """Length and execution of one training of a classifier."""
 
     class_weights: Literal["none", "balanced"] = "none"
-    """balanced: in the training loss each class counts as much as any other, however few images it
-    has; none: each image does.
+    """balanced: all classes have equal weight in the training loss, however few images they have;
+    none: all images do.
     """
 
 
@@ -31,9 +31,9 @@ class ImageTrialConfig(TrialConfig):
     augment: AugmentConfig = AugmentConfig()
     """Augmentation, mixing and label smoothing."""
     train: ImageTrainConfig = ImageTrainConfig()
-    """Length and machinery."""
+    """Length and execution."""
     seed: int = Field(default=0, ge=0)
-    """Initial weights, order of images, augmentation and drop-path all follow from it."""
+    """Seed of initial weights, order of images, augmentation and drop-path."""
 
 
 SECTIONS: tuple[str, ...] = ("model", "optim", "augment", "train")
@@ -49,7 +49,7 @@ SETTINGS: Sections = {
 """
 
 FROM_DATA = ("image_size", "channels", "classes")
-"""Settings of a model that the data decide."""
+"""Settings of a model that the data determine."""
 
 
 def resolve(
@@ -59,14 +59,14 @@ def resolve(
     recipe_name: str = "default",
     place: str = "config",
 ) -> ImageTrialConfig:
-    """Build a trial's config from dotted values: recipe below, values above, sizes from the data.
+    """Build a trial's config from dotted values: values override the recipe, sizes are the data's.
 
     Args:
         values: dotted names and values; must have ``model.family``.
         facts: the data set's image size, channels and classes fill the model's.
         seed: the trial's seed.
         recipe_name: see `hopsearch.tasks.images.papers.recipe`.
-        place: first words of an error.
+        place: start of an error message.
 
     Raises:
         ConfigError: unknown name, wrong type, or a broken rule.
@@ -81,7 +81,7 @@ def resolve(
     }
     for key, value in sizes.items():
         if tree["model"].get(key, value) != value:
-            rule = f"comes from the data, which have {value}, got {tree['model'][key]!r}"
+            rule = f"is determined by the data, which have {value}, got {tree['model'][key]!r}"
             raise ConfigError(
                 f"{place}: model: {key}", rule, "Leave it out; data.image_size= resizes the images"
             )
