@@ -30,7 +30,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
 from rich.console import Console
 
 from hopsearch.command_line.command import Interrupted, run_as_program
@@ -38,24 +37,20 @@ from hopsearch.command_line.words import read_words
 from hopsearch.core import paths
 from hopsearch.core.config import flatten, parse
 from hopsearch.core.errors import ConfigError, SpaceError, UserError
-from hopsearch.core.study_names import Name, derive_name, slug
-from hopsearch.data import DataConfig, accepted_by_names
+from hopsearch.core.study_names import derive_name, slug
+from hopsearch.data import accepted_by_names
 from hopsearch.orchestration.admission import assess
 from hopsearch.orchestration.budget import (
     ALIASES,
     Budget,
-    BudgetConfig,
-    CostConfig,
     make_budget,
     said_of_aliases,
 )
-from hopsearch.orchestration.checkpoint_files import CheckpointConfig
 from hopsearch.orchestration.dispatcher import Dispatcher
-from hopsearch.orchestration.open_space import FidelityConfig, Later, open_search
+from hopsearch.orchestration.open_space import Later, open_search
 from hopsearch.orchestration.plan import Plan
 from hopsearch.orchestration.preflight import rehearse
-from hopsearch.orchestration.resources import TrialResources
-from hopsearch.orchestration.winner_election import FinishConfig, trainings_again
+from hopsearch.orchestration.winner_election import trainings_again
 from hopsearch.ray_backend.cluster.connection import MOST, connect, slots, this_machine
 from hopsearch.ray_backend.cluster.growth import growth
 from hopsearch.ray_backend.driver import interrupted, run_search
@@ -81,70 +76,7 @@ from hopsearch.study.persistence.database import check_address
 from hopsearch.study.warm_start import learn_from
 from hopsearch.tasks import Task, find_task, task_named_by
 from hopsearch.training import Constraint
-from hopsearch.verb_settings import SearchVerb, of_task
-
-
-class TuneConfig(SearchVerb):
-    """A search."""
-
-    space: str
-    """Search space: a shipped one by name, or the path of a YAML file."""
-    data: DataConfig = DataConfig()
-    """Images; data=<source> is short for data.source=<source>."""
-    objective: str | None = Field(default=None, min_length=1)
-    """Objective, overriding the space's; several for a Pareto search, e.g. val_acc,params. The
-    first is a metric reported every epoch, the others are costs: params, flops, memory, latency.
-    """
-    direction: str | None = None
-    """maximize or minimize, one per objective; costs are always minimized."""
-    trials: int = Field(default=24, gt=0)
-    """Total number of trials; raise it to extend a finished search."""
-    budget: BudgetConfig = BudgetConfig()
-    """When the search ends before all its trials."""
-    cost: CostConfig = CostConfig()
-    """Prices."""
-    fidelity: FidelityConfig = FidelityConfig()
-    """How long trials train, overriding the space's file."""
-    dry_run: bool = False
-    """Print the plan (rungs, expected epochs, time and money, share of infeasible configurations)
-    and start nothing.
-    """
-    sampler: str = "tpe_gp"
-    """tpe_gp, tpe, gp, random, cmaes, qmc, nsgaii, nsgaiii or grid."""
-    pruner: str = "adaptive_asha"
-    """adaptive_asha, asha_promotion, curve, delayed_asha, asha, hyperband, pasha, median, patience,
-    one_epoch or none.
-    """
-    prior: dict[str, Any] = Field(default_factory=dict)
-    """Values expected to be good, by parameter, e.g. prior.optim.lr=2e-3; their weight fades as
-    trials finish.
-    """
-    warm_start: Name | None = None
-    """Name of another study in the same storage whose trials the sampler learns from."""
-    seed: int = Field(default=0, ge=0)
-    """The study's seed, from which all randomness is derived."""
-    recipe: str = "default"
-    """Base recipe below the space's values: default, imixer or paramixer (the authors' settings),
-    or paper (that of the family's paper).
-    """
-    storage: str = "runs"
-    """Folder of the studies, or a storage, e.g. s3://bucket/path, kept in sync with ./runs: for
-    preemptible machines, and for workers on several machines.
-    """
-    study: Name | None = None
-    """Name of the study; by default derived from space and data."""
-    database: str | None = None
-    """Optuna storage URL, e.g. sqlite:///study.db, to use instead of the study's journal."""
-    trial: TrialResources = TrialResources()
-    """The resources of a trial."""
-    constraint: Constraint = Constraint()
-    """Hard limits on a configuration's cost."""
-    checkpoint: CheckpointConfig = CheckpointConfig()
-    """Which checkpoints are kept."""
-    address: str | None = None
-    """Ray cluster to join (auto, or host:port); by default a local one is started."""
-    finish: FinishConfig = FinishConfig()
-    """What is done for the winner."""
+from hopsearch.verb_settings import TuneConfig, of_task
 
 
 @dataclass(frozen=True)

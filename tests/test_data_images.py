@@ -81,7 +81,9 @@ def test_nothing_but_batch_looks_into_a_set():
         for path in files
         if re.search(r"\bimages_NCHW\b(?!\w)", path.read_text()) and path.stem != "pictures"
     ]
-    assert ".images_NCHW" not in (ROOT / "hopsearch" / "training" / "pictures.py").read_text()
+    assert (
+        ".images_NCHW" not in (ROOT / "hopsearch" / "tasks" / "images" / "pictures.py").read_text()
+    )
 
 
 # Training
@@ -163,7 +165,7 @@ def test_a_step_and_an_evaluation_on_a_second_device(folder, mapped, monkeypatch
         Ranks, "sum", lambda self, tensor: torch.zeros(tensor.shape, dtype=tensor.dtype)
     )
     evaluate(run.model, run.val_set, run.augment.normalize, 7, 3, run.ranks)
-    run._first_images(3)
+    run.example(3)
     assert devices
     assert set(devices) == {("meta", "meta")}
 

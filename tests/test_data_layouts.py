@@ -65,7 +65,7 @@ def test_a_layout_gives_the_right_split(name, tmp_path):
         assert LAYOUTS[name].data or not folder or f"({folder}/)" in said(found), (
             f"the summary says where {part} is from"
         )
-    for part, word in (("val", "validation split"), ("test", "test split")):
+    for part, word in (("val", "validation part"), ("test", "test part")):
         whole = (
             "all images"
             if part == "test" and "cut off all images" in said(found)

@@ -39,7 +39,7 @@ WRITTEN = {
         "test_acc": 0.977695,
         "decisions": 9,
         "epochs": 19,
-        "integrity": "journal: 176 lines of an older version, without a chain",
+        "integrity": "journal: 176 lines of an older version, without a hash chain",
     },
     "0.1.0-format-1.0-first": {
         "states": {"complete": 1, "pruned": 6, "failed": 2},
@@ -48,7 +48,7 @@ WRITTEN = {
         "test_acc": 0.959108,
         "decisions": 9,
         "epochs": 17,
-        "integrity": "journal: 172 lines of an older version, without a chain",
+        "integrity": "journal: 172 lines of an older version, without a hash chain",
     },
 }
 
@@ -112,7 +112,7 @@ def test_it_is_reported(folder, known, layout, capsys):
     to = folder / f"to.{layout}"
     words = ["study=small", f"storage={folder.parent}", f"format={layout}", f"to={to}"]
     report.main([*words, "audit=true"])
-    assert f"{known['decisions']} decisions made again, 0 differ" in capsys.readouterr().out
+    assert f"{known['decisions']} decisions recomputed, 0 differ" in capsys.readouterr().out
     text = to.read_text(encoding="utf-8")
     assert f"{known['best']:.4f}" in text or f"{known['best']:.6g}" in text
     if layout == "json":
@@ -139,7 +139,7 @@ def test_the_same_command_is_the_same_study(folder, version, monkeypatch, capsys
     words = ["space=small.yaml", "study=small", f"storage={folder.parent}", "dry_run=true"]
     if version == "0.1.0-format-1.0-first":
         # It knew the digits by another fingerprint: whether they were split alike cannot be told.
-        with pytest.raises(StudyError, match=r"\(requested != saved\) data\.fingerprint: \S+ != "):
+        with pytest.raises(StudyError, match=r"\(requested != saved\): data\.fingerprint: \S+ != "):
             tune.main(words)
     else:
         tune.main(words)

@@ -23,7 +23,7 @@ from hopsearch.orchestration.budget import ALIASES
 from hopsearch.space import list_spaces
 from hopsearch.space.schema import read_parts
 from hopsearch.study import PRUNERS, SAMPLERS
-from hopsearch.training import RECIPES, SETTINGS
+from hopsearch.tasks.images import RECIPES, SETTINGS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -178,7 +178,7 @@ class TestWithoutRay:
         os.kill(work.until("begun")[0], signal.SIGKILL)
         assert work.process.wait(5) == 1
         assert (
-            "ended by SIGKILL, often because the system ran out of memory. Completed epochs are "
+            "was killed by SIGKILL, often because the system ran out of memory. Completed epochs are "
             "saved." in work.log
         )
 

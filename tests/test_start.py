@@ -77,12 +77,13 @@ def test_only_another_optimizer_than_adamw_imports_timm_and_only_where_it_is_bui
     code = """
         import sys, torch
         from hopsearch.models import MlpMixerConfig, build
-        from hopsearch.training import OptimConfig, TrialConfig, estimate_cost
+        from hopsearch.tasks.images import ImageTrialConfig, estimate_cost
+        from hopsearch.training import OptimConfig
         from hopsearch.training.optimizer import build_optimizer
         sizes = MlpMixerConfig(image_size=8, patch_size=2, channels=1, classes=10, depth=1, dim=16)
         build_optimizer(build(sizes), OptimConfig(), torch.device("cpu"))
         muon = OptimConfig(name="muon")
-        estimate_cost(TrialConfig(model=sizes, optim=muon))
+        estimate_cost(ImageTrialConfig(model=sizes, optim=muon))
         assert "timm" not in sys.modules, "imported"
         build_optimizer(build(sizes), muon, torch.device("cpu"))
     """
@@ -93,7 +94,7 @@ def test_a_cost_is_estimated_without_the_compiler_and_the_same_with_it():
     code = """
         import sys
         from hopsearch.models import IMixerConfig
-        from hopsearch.training.cost import _measure
+        from hopsearch.tasks.images.cost import _measure
         sizes = IMixerConfig(image_size=8, patch_size=2, channels=1, classes=10, depth=2, dim=32)
         alone = _measure(sizes, 4, 5, False)
         assert "torch._dynamo" not in sys.modules, "imported"

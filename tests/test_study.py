@@ -253,7 +253,7 @@ def test_another_space_is_refused_with_the_difference(tmp_path):
 
 
 def test_one_writer_at_a_time(tmp_path):
-    with open_study(tmp_path), pytest.raises(StudyError, match=f"beside process {os.getpid()}"):
+    with open_study(tmp_path), pytest.raises(StudyError, match=f"besides process {os.getpid()}"):
         open_study(tmp_path)
     open_study(tmp_path).close()  # given back
 

@@ -14,7 +14,9 @@ from hopsearch.study.sampling.encoding import Encoding
 from hopsearch.study.sampling.surrogate import Observed, Surrogate, _covariance, _Rules
 
 SPACE = Space(
-    {
+    objective="val_acc",
+    direction="maximize",
+    parameters={
         "kind": Categorical(["a", "b", "c"]),
         "width": Categorical([32, 64, 128]),
         "rate": Float(1e-4, 1e-1, log=True),
@@ -23,7 +25,7 @@ SPACE = Space(
         "share": Float(0.0, 1.0, step=0.25),
         "own": Float(-1.0, 1.0, when={"kind": "b"}),
         "inner": Int(1, 3, when={"own": {"min": 0.0}}),
-    }
+    },
 )
 
 

@@ -182,7 +182,7 @@ def test_pictures_survive_a_restart(tmp_path, tiny, digits):
 
 
 def test_a_picture_that_fails_costs_no_trial(tmp_path, tiny, monkeypatch):
-    monkeypatch.setattr("hopsearch.jobs.job.draw", lambda run: 1 / 0)
+    monkeypatch.setattr("hopsearch.tasks.images.task.draw", lambda run: 1 / 0)
     run = JobRun(
         Job(
             number=0,

@@ -14,7 +14,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from hopsearch import train
 from hopsearch.command_line.command import MISTAKE, run_verb
 from hopsearch.data import DataConfig, data_identity, load
-from hopsearch.jobs import job
 from hopsearch.jobs.job import Job, JobRun, Progress, cause
 from hopsearch.ray_backend import long_training
 from hopsearch.ray_backend.workers.hanging_workers import GroupWatch
@@ -328,7 +327,7 @@ class TestFailures:
         def begin(*_):
             raise ZeroDivisionError("of this rank alone")
 
-        monkeypatch.setattr(job, "TrialRun", begin)
+        monkeypatch.setattr(Images, "start", begin)
         told = JobRun(Job(number=0, trial=tiny, data=DataConfig(), folder=str(tmp_path))).advance()
         with pytest.raises(
             RuntimeError,
