@@ -256,13 +256,13 @@ def _search(
     from hopsearch.orchestration.budget import modern
     from hopsearch.ray_backend.cluster import environment
     from hopsearch.tasks import task_named_by
-    from hopsearch.verb_settings import of_task
+    from hopsearch.verb_settings import TuneConfig, of_task
 
     environment.arrange()
     learn_from(settings.items())
     source = {"source": data} if isinstance(data, str) else dict(data)
     values = modern({"space": space, "data": source, "trials": trials, **settings}, "search()")
-    schema = of_task(tune.TuneConfig, task_named_by(space))
+    schema = of_task(TuneConfig, task_named_by(space))
     config = parse(schema, values, "search()")
     if config.dry_run:
         hint = "Print the plan with python -m hopsearch.tune … dry_run=true"

@@ -68,7 +68,7 @@ def test_it_tries_all_there_is_once(tmp_path):
 def test_another_study_is_a_rung_of_its_own(tmp_path):
     with open_study(tmp_path / "old", "random", "asha") as old:
         drive(old, 30)
-    warm = WarmStart(StudyView.open(tmp_path / "old" / "test"), Space.from_dict(SPACE))
+    warm = WarmStart(StudyView.open(tmp_path / "old" / "test"), identity(space=SPACE).space)
     rates = {}
     for name, start in (("warm", warm), ("cold", None)):
         with Study(
@@ -217,7 +217,7 @@ def test_any_values(tmp_path, values):
 def test_a_kill_changes_nothing_after_a_warm_start(tmp_path, sampler):
     with open_study(tmp_path / "old", "random", "asha") as old:
         drive(old, 60)
-    warm = WarmStart(StudyView.open(tmp_path / "old" / "test"), Space.from_dict(SPACE))
+    warm = WarmStart(StudyView.open(tmp_path / "old" / "test"), identity(space=SPACE).space)
 
     def asked(name, kills):
         told = []

@@ -178,8 +178,8 @@ class TestWithoutRay:
         os.kill(work.until("begun")[0], signal.SIGKILL)
         assert work.process.wait(5) == 1
         assert (
-            "was killed by SIGKILL, often because the system ran out of memory. Completed epochs are "
-            "saved." in work.log
+            "was killed by SIGKILL, often because the system ran out of memory. Completed epochs "
+            "are saved." in work.log
         )
 
     def test_a_terminal_that_goes_away(self, tmp_path):

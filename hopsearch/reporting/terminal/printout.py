@@ -116,7 +116,7 @@ def _columns(view: StudyView, rows: Sequence[Row]) -> list[Column]:
     if beside and any(beside.name in row.peak for row in rows):
         known = [row.peak.get(beside.name) for row in rows]
         cells = ["" if value is None else f"{value:.4f}" for value in known]
-        columns.append(Column(beside.short, cells))
+        columns.append(Column(beside.short.removesuffix("_acc"), cells))
     columns.append(Column("epochs", [str(row.epochs) for row in rows]))
     columns.append(
         Column("params", [f"{record.cost.get('params', 0):,}" for record in records], order=1)
