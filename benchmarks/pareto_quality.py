@@ -24,6 +24,7 @@ from shapes import Shape, for_two_objectives
 
 from hopsearch.orchestration.simulation.simulator import Simulation
 from hopsearch.orchestration.simulation.tables import TableLandscape
+from hopsearch.space import read_costs
 from hopsearch.study import MEMORY, Identity, Study
 
 _CHOICES = ("digits_few", "digits", "cifar10", "two_parameters", "thirty_parameters")
@@ -56,12 +57,13 @@ def compromises(problem: Problem) -> list[tuple[float, float]]:
     if isinstance(problem.landscape, TableLandscape):
         rows = [row for repeats in problem.landscape.rows for row in repeats]
         return [
-            (max(row["val_acc"], default=0.0), math.log10(row["cost"]["params"])) for row in rows
+            (max(row["val_acc"], default=0.0), math.log10(read_costs(row["cost"])["n_params"]))
+            for row in rows
         ]
     assert isinstance(problem.landscape, Shape)
     random, shape = Random(0), problem.landscape
     drawn = [problem.space.draw(random) for _ in range(_DRAWN)]
-    return [(shape.quality(config), math.log10(shape.cost(config)["params"])) for config in drawn]
+    return [(shape.quality(config), math.log10(shape.cost(config)["n_params"])) for config in drawn]
 
 
 def search(
@@ -83,7 +85,7 @@ def search(
             for event in Simulation(study, landscape, workers, 10**9).events():
                 if event.value is not None:
                     known = found.get(event.number, (0.0, 0.0))[0]
-                    size = math.log10(study.records[event.number].cost["params"])
+                    size = math.log10(study.records[event.number].cost["n_params"])
                     found[event.number] = (max(known, event.value), size)
                 if event.epochs == epochs // 4:
                     quarter = hypervolume(list(found.values()), largest)

@@ -114,7 +114,7 @@ def points(
             yield (
                 number,
                 config,
-                {"params": cost.params, "flops": cost.flops, "memory": cost.memory},
+                {"n_params": cost.n_params, "flops": cost.flops, "memory": cost.memory},
             )
         number += 1
 

@@ -50,7 +50,7 @@ def thirty_parameters() -> Space:
 
 def for_two_objectives(space: Space) -> Space:
     """The same space, searched for the best models of every size."""
-    return replace(space, objective="val_acc,params", direction="maximize,minimize")
+    return replace(space, objective="val_acc,n_params", direction="maximize,minimize")
 
 
 class Shape:
@@ -75,7 +75,7 @@ class Shape:
     def cost(self, config: dict[str, Any]) -> dict[str, int]:
         """Parameters grow with the square of the width, and differ between families."""
         place = _FAMILIES.index(config.get("model.family", "a"))
-        return {"params": config[_WIDTH] ** 2 * (4 - place)}
+        return {"n_params": config[_WIDTH] ** 2 * (4 - place)}
 
     def train(self, config: dict[str, Any], seed: int) -> Training:
         """A curve with a little noise, which fades towards the end; it stops where the training

@@ -1,7 +1,7 @@
 """Large searches in simulated time: what deciding costs as the study grows.
 
     python benchmarks/simulated_scale.py [--sizes 1000 3000 10000] [--workers 64]
-            [--samplers random] [--pruners asha asha_promotion] [--objective val_acc,params]
+            [--samplers random] [--pruners asha asha_promotion] [--objective val_acc,n_params]
             [--repeats 3]
 
 Nothing is trained: curves are made up (levels by chance), the space is the shipped ``hopfield`` for
@@ -47,7 +47,7 @@ class MadeUp:
 
     def cost(self, config: dict[str, Any]) -> dict[str, int]:
         """Parameters by chance."""
-        return {"params": derive("params", json.dumps(config, sort_keys=True)) % 1_000_000}
+        return {"n_params": derive("params", json.dumps(config, sort_keys=True)) % 1_000_000}
 
     def train(self, config: dict[str, Any], seed: int) -> Training:
         """A level by chance, reached exponentially."""

@@ -42,7 +42,7 @@ SPACE = load_space("imixer").resolve(
         "data.source": "digits",
     }
 )
-ADMISSION = Admission({"params": 1, "flops": 1, "memory": 1})
+ADMISSION = Admission({"n_params": 1, "flops": 1, "memory": 1})
 
 
 def value(number: int, epoch: int) -> float:

@@ -42,7 +42,7 @@ class Best:
         epoch: the epoch of that value.
         params: the searched parameters.
         config: all settings by dotted name.
-        cost: ``params``, ``flops``, ``memory``.
+        cost: ``n_params``, ``flops``, ``memory``.
     """
 
     number: int

@@ -63,8 +63,8 @@ class TuneConfig(SearchVerb):
     data: DataConfig = DataConfig()
     """Images; data=<source> is short for data.source=<source>."""
     objective: str | None = Field(default=None, min_length=1)
-    """Objective, overriding the space's; several for a Pareto search, e.g. val_acc,params. The
-    first is a metric reported every epoch, the others are costs: params, flops, memory, latency.
+    """Objective, overriding the space's; several for a Pareto search, e.g. val_acc,n_params. The
+    first is a metric reported every epoch, the others are costs: n_params, flops, memory, latency.
     """
     direction: str | None = None
     """maximize or minimize, one per objective; costs are always minimized."""

@@ -208,7 +208,7 @@ def open_study(folder: Path, sampler: str = "random", pruner: str = "asha", **wo
 def admit_all(config: dict) -> Admission:
     from hopsearch.study import Admission
 
-    return Admission({"params": 1000 * config["model.depth"], "flops": 1, "memory": 1})
+    return Admission({"n_params": 1000 * config["model.depth"], "flops": 1, "memory": 1})
 
 
 def curve(number: int, epoch: int) -> float:

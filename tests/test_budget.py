@@ -256,7 +256,7 @@ class Level:
     """The best trial is the last."""
 
     def cost(self, config):
-        return {"params": 1, "flops": 1, "memory": 1}
+        return {"n_params": 1, "flops": 1, "memory": 1}
 
     def train(self, config, seed):
         return Training([0.1, 0.2, 0.3], [36.0] * 3)
@@ -582,8 +582,8 @@ def test_a_warm_start_that_comes_too_late(tell):
             ["fidelity.reduction=1"],
             "fidelity.reduction: input should be greater than or equal to 2",
         ),
-        (["objective=val_acc,parms"], "Did you mean params?"),
-        (["objective=val_acc,params", "sampler=cmaes"], "cmaes takes one objective"),
+        (["objective=val_acc,n_parms"], "Did you mean n_params?"),
+        (["objective=val_acc,n_params", "sampler=cmaes"], "cmaes takes one objective"),
     ],
 )
 def test_mistakes(tmp_path, monkeypatch, capsys, words, message):

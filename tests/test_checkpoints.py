@@ -26,7 +26,7 @@ from hopsearch.study import PRUNERS, State, Study, StudyView
 from hopsearch.training import CheckpointFolder
 from tests.conftest import SPACE, admit_all, environment, identity, open_study
 
-BOTH = SPACE | {"objective": "val_acc,params"}
+BOTH = SPACE | {"objective": "val_acc,n_params"}
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +107,7 @@ class Hills:
     """
 
     def cost(self, config):
-        return {"params": 1000 * config["model.depth"], "flops": 1}
+        return {"n_params": 1000 * config["model.depth"], "flops": 1}
 
     def train(self, config, seed):
         level = 1 - abs(config["model.depth"] - 6) / 8 + 10 * config["optim.lr"]
@@ -151,7 +151,7 @@ class TestNothingThatARestartNeedsIsDropped:
     @pytest.mark.parametrize(
         "seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 10))]
     )
-    @pytest.mark.parametrize("objective", ["val_acc", "val_acc,params"])
+    @pytest.mark.parametrize("objective", ["val_acc", "val_acc,n_params"])
     @pytest.mark.parametrize("pruner", sorted(PRUNERS))
     def test_in_searches_with_kills(self, tmp_path, pruner, objective, seed):
         chance = random.Random(f"{pruner} {objective} {seed}")

@@ -15,7 +15,7 @@ from tests.conftest import SPACE, curve, identity
 
 class Level:
     def cost(self, config):
-        return {"params": 1, "flops": 1}
+        return {"n_params": 1, "flops": 1}
 
     def train(self, config, seed):
         return Training([curve(seed, epoch) for epoch in range(1, 10)], [1.0] * 9)

@@ -165,7 +165,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(monkeypatch, tmp_path):
             "command line: objective: must be a metric reported every epoch, got 'val_ac'. Did",
         ),
         (
-            ["space=imixer", "objective=val_acc,parms"],
+            ["space=imixer", "objective=val_acc,n_parms"],
             "command line: objective: after the first must be a cost",
         ),
         (["space=imixer", "direction=up"], "command line: direction: must be maximize or minimize"),

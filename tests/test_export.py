@@ -237,7 +237,7 @@ class TestStudy:
             f"| test | {digits.facts.n_test} | {winner['test_acc']:.4f} |",
             f"| seed of the trial | {record.seed} |",
             f"| fingerprint | {view.identity.data['fingerprint']} |",
-            f"| params | {record.cost['params']} |",
+            f"| n_params | {record.cost['n_params']} |",
             f"| epochs of the search | {view.epochs} |",
             "| optim.lr | ",
             f"| revision | {view.identity.origin['revision']} |",

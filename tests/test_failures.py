@@ -27,7 +27,7 @@ class Cliff:
     """
 
     def cost(self, config):
-        return {"params": 1000 * config["model.depth"], "flops": 1, "memory": 1}
+        return {"n_params": 1000 * config["model.depth"], "flops": 1, "memory": 1}
 
     def train(self, config, seed):
         rate = config["optim.lr"]
@@ -55,7 +55,7 @@ def test_samplers_learn_to_leave_where_trials_diverge(tmp_path, sampler, trials,
         } == {"FAIL"}
 
 
-@pytest.mark.parametrize("objective", ["val_acc", "val_acc,params"])
+@pytest.mark.parametrize("objective", ["val_acc", "val_acc,n_params"])
 def test_what_is_seen_of_a_failed_trial(tmp_path, objective):
     with open_study(tmp_path, space=RATES | {"objective": objective}) as study:
         records = [study.ask(admit_all) for _ in range(6)]
@@ -69,7 +69,7 @@ def test_what_is_seen_of_a_failed_trial(tmp_path, objective):
         seen = {trial.number: trial for trial in view.get_trials()}
         worst = [
             0.2,
-            *([max(r.cost["params"] for r in records[:2])] if "params" in objective else []),
+            *([max(r.cost["n_params"] for r in records[:2])] if "n_params" in objective else []),
         ]
         assert (seen[2].values, seen[4].values) == (worst, worst)
         assert (seen[3].state.name, seen[5].state.name) == ("FAIL", "RUNNING")
@@ -131,7 +131,7 @@ def test_a_rung_without_a_failed_trial_is_one_that_it_never_came_to(objectives):
     ]
 
 
-@pytest.mark.parametrize("objective", ["val_acc", "val_acc,params"])
+@pytest.mark.parametrize("objective", ["val_acc", "val_acc,n_params"])
 def test_a_plateau_without_a_look_at_all_trials_is_the_one_with_it(tmp_path, objective):
     with open_study(
         tmp_path, pruner="asha_promotion", space=RATES | {"objective": objective}

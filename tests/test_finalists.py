@@ -134,7 +134,7 @@ def test_the_best_trains_to_the_end(tmp_path, end):
 
 def test_several_objectives(tmp_path):
     with opened(
-        tmp_path, "one_epoch", space=SPACE | {"objective": "val_acc,params"}, database=MEMORY
+        tmp_path, "one_epoch", space=SPACE | {"objective": "val_acc,n_params"}, database=MEMORY
     ) as study:
         Simulation(study, Hills(), WORKERS, 99, epochs=60).run()
         assert sent_on(study)

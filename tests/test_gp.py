@@ -123,7 +123,7 @@ def test_what_fails_is_worse_at_a_rung_than_all_that_came_there(tmp_path):
 def test_constraints_are_learned(tmp_path):
     def admit(config):
         return Admission(
-            {"params": 1},
+            {"n_params": 1},
             "" if config["x"] <= 0.5 else "x <= 0.5 must hold",
             max(0.0, config["x"] - 0.5),
         )

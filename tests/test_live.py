@@ -36,7 +36,7 @@ class Crossing:
     """
 
     def cost(self, config):
-        return {"params": 1, "flops": 1}
+        return {"n_params": 1, "flops": 1}
 
     def train(self, config, seed):
         level, pace = derive("level", seed) / 2**31, 0.5 + 0.4 * derive("pace", seed) / 2**31
@@ -294,7 +294,7 @@ def test_the_picture_fits_the_terminal(tmp_path, monkeypatch, columns, environme
     assert "…" not in "".join(lines)
     titles = next(line for line in table if line.startswith("trial ")).split()
     assert {"trial", "state", "epoch", "val_acc"} <= set(titles)
-    assert {60: "depth", 80: "n_iter", 120: "drop_path", 200: "params"}[columns] in titles
+    assert {60: "depth", 80: "n_iter", 120: "drop_path", 200: "n_params"}[columns] in titles
 
 
 def test_a_terminal_that_cannot_draw_gets_lines(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from hopsearch.study import MEMORY, Admission, State, Study
 from hopsearch.tasks.images.trial import ImageTrialRun
 from tests.conftest import SPACE, identity
 
-BOTH = SPACE | {"objective": "val_acc,params"}
+BOTH = SPACE | {"objective": "val_acc,n_params"}
 
 
 class Tradeoff:
@@ -31,7 +31,7 @@ class Tradeoff:
     """
 
     def cost(self, config):
-        return {"params": 1000 * config["model.depth"], "flops": 1}
+        return {"n_params": 1000 * config["model.depth"], "flops": 1}
 
     def train(self, config, seed):
         good = config["model.depth"] / 8 - 50 * abs(config["optim.lr"] - 1e-3)
@@ -50,11 +50,11 @@ def open_study(folder, sampler="tpe", pruner="asha", space=BOTH, database=None):
 class TestWords:
     def test_costs_are_minimised(self):
         objectives = Space.from_dict(
-            SPACE | {"objective": ["val_acc", "params", "latency"]}
+            SPACE | {"objective": ["val_acc", "n_params", "latency"]}
         ).objectives
         assert [(objective.name, objective.sign) for objective in objectives] == [
             ("val_acc", 1),
-            ("params", -1),
+            ("n_params", -1),
             ("latency", -1),
         ]
 
@@ -68,20 +68,20 @@ class TestWords:
         ("words", "message"),
         [
             (
-                {"objective": "val_acc,parms"},
+                {"objective": "val_acc,n_parms"},
                 (
-                    r"after the first must be a cost, got \"parms\"\. Did you mean "
-                    r"params\?"
+                    r"after the first must be a cost, got \"n_parms\"\. Did you mean "
+                    r"n_params\?"
                 ),
             ),
-            ({"objective": "params"}, "must start with a metric reported every epoch"),
-            ({"objective": "val_acc,params,params"}, "objective: must differ"),
+            ({"objective": "n_params"}, "must start with a metric reported every epoch"),
+            ({"objective": "val_acc,n_params,n_params"}, "objective: must differ"),
             (
                 {"objective": "val_acc", "direction": "maximize,minimize"},
                 "must be one per objective, got 2 for 1",
             ),
             (
-                {"objective": "val_acc,params", "direction": "up"},
+                {"objective": "val_acc,n_params", "direction": "up"},
                 'must be maximize or minimize, got "up"',
             ),
         ],
@@ -91,7 +91,7 @@ class TestWords:
             Space.from_dict(SPACE | words)
 
     def test_a_sampler_of_one_objective(self, tmp_path):
-        with pytest.raises(ConfigError, match="cmaes takes one objective, got val_acc,params"):
+        with pytest.raises(ConfigError, match="cmaes takes one objective, got val_acc,n_params"):
             open_study(tmp_path, sampler="cmaes")
 
 
@@ -129,7 +129,9 @@ def test_the_front_is_the_same_everywhere(tmp_path, direction, capsys):
     space = SPACE | {"objective": "val_acc,latency", "direction": direction}
     with open_study(tmp_path, "random", "none", space=space) as study:
         for turn in range(7):
-            record = study.ask(lambda config: Admission({"params": 1000, "flops": 1, "memory": 8}))
+            record = study.ask(
+                lambda config: Admission({"n_params": 1000, "flops": 1, "memory": 8})
+            )
             study.measure(record.number, {"latency": 0.001 * (turn % 4 + 1)})
             study.report(record.number, 1, 0.1 * ((turn * 3) % 7 + 1), 1.0)
         front = {record.number for record in study.front()}
@@ -155,7 +157,7 @@ def test_the_front_is_the_same_everywhere(tmp_path, direction, capsys):
         )
         text = write_report(study, "md").read_text()
         head, _, *lines = re.search(r"(?s)## Leaderboard\n\n(.*?)\n\n", text)[1].splitlines()
-        assert head.startswith("| rank | trial | state | val_acc | epochs | params | latency |")
+        assert head.startswith("| rank | trial | state | val_acc | epochs | n_params | latency |")
         cells = [[cell.strip() for cell in line.split("|")] for line in lines]
         assert {int(row[2]) for row in cells if row[1].endswith(" *")} == front
         assert {row[7] for row in cells} == {"0.001", "0.002", "0.003", "0.004"}
@@ -185,10 +187,10 @@ def test_the_front_is_the_same_everywhere(tmp_path, direction, capsys):
 def test_the_front_is_nobodys_inferior(tmp_path):
     with open_study(tmp_path, database=MEMORY) as study:
         Simulation(study, Tradeoff(), 2, 30).run()
-        front = [(study.value(record), record.cost["params"]) for record in study.front()]
+        front = [(study.value(record), record.cost["n_params"]) for record in study.front()]
         assert len(front) > 1
         for record in study.ranked():
-            value, params = study.value(record), record.cost["params"]
+            value, params = study.value(record), record.cost["n_params"]
             assert not any(value > v and params < p for v, p in front)
         # the winner is the most accurate
         assert study.ranked()[0].number == max(study.ranked(), key=study.value).number
@@ -206,7 +208,7 @@ def test_a_small_model_is_not_stopped_for_being_worse(tmp_path):
     with open_study(tmp_path, "random", "asha", database=MEMORY) as study:
         Simulation(study, Tradeoff(), 1, 40).run()
         smallest = min(
-            study.counted(), key=lambda record: (record.cost["params"], -study.value(record))
+            study.counted(), key=lambda record: (record.cost["n_params"], -study.value(record))
         )
         assert smallest.state == State.COMPLETE
 
@@ -216,7 +218,7 @@ def test_an_objective_that_is_not_measured(tmp_path):
         tmp_path, "random", "asha", SPACE | {"objective": "val_acc,latency"}, MEMORY
     ) as study:
         with pytest.raises(
-            StudyError, match=r"objective 'latency' must be measured\. Known: params, flops"
+            StudyError, match=r"objective 'latency' must be measured\. Known: n_params, flops"
         ):
             Simulation(study, Tradeoff(), 1, 2).run()
         record = next(iter(study.records.values()))

@@ -80,7 +80,7 @@ def test_a_search_that_budgets_ended_is_the_same(tmp_path, sampler, pruner):
 
 
 @pytest.mark.parametrize("database", [False, True])
-@pytest.mark.parametrize("objective", ["val_acc", "val_acc,params"])
+@pytest.mark.parametrize("objective", ["val_acc", "val_acc,n_params"])
 def test_what_optuna_sees(tmp_path, database, objective):
     url, space = (
         f"sqlite:///{tmp_path}/study.db" if database else None,

@@ -201,9 +201,9 @@ class TestContract:
             if torch.is_tensor(value)
         )
         cost, usual = estimate_cost(config), estimate_cost(plain)
-        copies = 2 + (cost.memory - usual.memory) / (4 * cost.params)
+        copies = 2 + (cost.memory - usual.memory) / (4 * cost.n_params)
         assert copies == OPTIMIZERS[name].state_copies
-        assert copies <= held / cost.params < copies + 0.5
+        assert copies <= held / cost.n_params < copies + 0.5
 
     def test_is_told_in_the_setting_s_help(self, name):
         assert name in re.findall(r"\w+", OptimConfig.model_fields["name"].description)

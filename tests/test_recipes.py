@@ -21,12 +21,11 @@ from hopsearch.models import FAMILIES
 from hopsearch.orchestration.open_space import open_space
 from hopsearch.space import Fidelity
 from hopsearch.study import Identity
+from hopsearch.tasks.images.opening import opening, require_schedule
 from hopsearch.tasks.images.papers import choose_recipe, recipe, viewed
-from hopsearch.tasks.images.schedule import opening, require_schedule
 from hopsearch.tasks.images.settings import resolve
 from hopsearch.tasks.images.trial import ImageTrialRun
-from hopsearch.training.optimizer import learning_rate
-from hopsearch.training.schedule import after_warmup, rates, settled_after
+from hopsearch.training.schedule import after_warmup, learning_rate, rates, settled_after
 from tests.conftest import identity
 
 CURVES = json.loads((Path(__file__).parent / "assets" / "learning_rates.json").read_text())

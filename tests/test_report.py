@@ -107,7 +107,7 @@ def test_numbers_are_those_of_the_journal(tmp_path):
     assert {int(epoch): count for epoch, count in facts["stops"].items()} == Counter(
         len(journal.curve[t]) for t in stopped
     )
-    params = {trial: journal.attrs[trial]["cost"]["params"] for trial in order}
+    params = {trial: journal.attrs[trial]["cost"]["n_params"] for trial in order}
 
     def beaten(one: int) -> bool:
         as_good = [
@@ -116,7 +116,7 @@ def test_numbers_are_those_of_the_journal(tmp_path):
         return any((best[other], params[other]) != (best[one], params[one]) for other in as_good)
 
     front = [trial for trial in order if not beaten(trial)]
-    assert sorted(facts["fronts"]["params"]) == sorted(front)
+    assert sorted(facts["fronts"]["n_params"]) == sorted(front)
     so_far, top = [], -math.inf
     for spent, (trial, epoch, value) in enumerate(journal.reports, start=1):
         if value > top or value == best[trial] or spent == epochs:
@@ -285,7 +285,7 @@ def test_families_at_equal_parameters_are_told_apart_from_capacity(tmp_path):
 
     def level(record: TrialRecord) -> float:
         sym = record.config["model.family"] == "symmixer"
-        return 0.1 * math.log(record.cost["params"]) + 0.1 * sym
+        return 0.1 * math.log(record.cost["n_params"]) + 0.1 * sym
 
     with simulated(tmp_path, 40, level) as study:
         found = at_equal_parameters(study, 1)
@@ -311,7 +311,7 @@ def simulated(folder: Path, trials: int, level=None) -> Study:
             * config["model.dim"] ** 2
             * (1 if config["model.family"] == "symmixer" else 2)
         )
-        return Admission({"params": params, "flops": 100 * params, "memory": 1})
+        return Admission({"n_params": params, "flops": 100 * params, "memory": 1})
 
     for number in range(trials):
         record = study.ask(admit)

@@ -52,7 +52,7 @@ class Hills:
     """
 
     def cost(self, config):
-        return {"params": 1000 * config["model.depth"], "flops": 1}
+        return {"n_params": 1000 * config["model.depth"], "flops": 1}
 
     def train(self, config, seed):
         good = 1 - abs(config["model.depth"] - 6) / 8 - 0.1 * config["model.n_iter"]
@@ -68,7 +68,7 @@ class Choosy(Simulation):
     def admit(self, config):
         depth = config["model.depth"]
         return Admission(
-            {"params": 1000 * depth},
+            {"n_params": 1000 * depth},
             f"params <= 7000 must hold, got {1000 * depth}" if depth > 7 else "",
             depth / 7 - 1,
         )
@@ -308,7 +308,7 @@ class TestTables:
     def table(self, tmp_path):
         def row(number, repeat, values, **params):
             params = {name.replace("__", "."): value for name, value in params.items()}
-            cost = {"params": 10 * number}
+            cost = {"n_params": 10 * number}
             return {
                 "number": number,
                 "repeat": repeat,
@@ -332,7 +332,7 @@ class TestTables:
     NEAR: ClassVar = {"model.family": "imixer", "model.n_iter": 4, "optim.lr": 2e-3}
 
     def test_the_nearest_row_is_trained(self, table):
-        assert table.cost(self.NEAR) == {"params": 10}
+        assert table.cost(self.NEAR) == {"n_params": 10}
         assert table.train(self.NEAR, 0).values == [0.6, 0.7, 0.8]
         assert table.train({"model.family": "mlpmixer", "optim.lr": 1e-3}, 0).values == [0.2]
 

@@ -72,7 +72,7 @@ class TestEverySampler:
         def small_only(config):
             depth = config["model.depth"]
             return Admission(
-                {"params": depth},
+                {"n_params": depth},
                 "" if depth < 4 else f"params <= 3 must hold, got {depth}",
                 max(0, depth - 3) / 3,
             )

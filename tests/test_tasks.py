@@ -149,7 +149,7 @@ class TestContract:
     def test_its_cost_and_latency_are_known(self, task, data, config):
         cost = task.cost(config)
         run = task.start(config, data)
-        assert cost.params == sum(parameter.numel() for parameter in run.model.parameters())
+        assert cost.n_params == sum(parameter.numel() for parameter in run.model.parameters())
         assert cost.flops > 0
         assert run.measure_latency(repeats=2) > 0
 

@@ -214,7 +214,7 @@ class TestDataOfTheStudy:
 def train_admission():
     from hopsearch.study import Admission
 
-    return Admission({"params": 1, "flops": 1, "memory": 1})
+    return Admission({"n_params": 1, "flops": 1, "memory": 1})
 
 
 @pytest.mark.ray

@@ -25,7 +25,8 @@ from hopsearch.tasks.images.evaluation import Evaluation, evaluate, soft_cross_e
 from hopsearch.tasks.images.settings import resolve
 from hopsearch.tasks.images.trial import ImageTrialRun
 from hopsearch.training import CheckpointFolder, Constraint, OptimConfig, Ranks
-from hopsearch.training.optimizer import build_optimizer, learning_rate
+from hopsearch.training.optimizer import build_optimizer
+from hopsearch.training.schedule import learning_rate
 
 CURVE = ("train_loss", "val_loss", "val_acc", "lr")
 
@@ -196,19 +197,19 @@ def test_cost_is_that_of_the_model(digits, family):
         0,
     )
     cost = estimate_cost(config)
-    assert cost.params == sum(parameter.numel() for parameter in build(config.model).parameters())
+    assert cost.n_params == sum(parameter.numel() for parameter in build(config.model).parameters())
     double = config.model_copy(
         update={"optim": config.optim.model_copy(update={"batch_size": 128})}
     )
     assert estimate_cost(double).flops == cost.flops
-    assert estimate_cost(double).memory > 1.5 * cost.memory - 16 * cost.params
-    broken = Constraint(max_params=cost.params / 2).violation(cost)
+    assert estimate_cost(double).memory > 1.5 * cost.memory - 16 * cost.n_params
+    broken = Constraint(max_params=cost.n_params / 2).violation(cost)
     assert broken is not None
-    assert broken[0].startswith("params <=")
+    assert broken[0].startswith("n_params <=")
     assert (
-        Constraint(max_params=cost.params, max_flops=cost.flops, max_memory=cost.memory).violation(
-            cost
-        )
+        Constraint(
+            max_params=cost.n_params, max_flops=cost.flops, max_memory=cost.memory
+        ).violation(cost)
         is None
     )
 

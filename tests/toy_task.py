@@ -84,4 +84,4 @@ class Line(Task):
 
     def cost(self, config: LineConfig) -> Cost:
         hidden = config.model.hidden
-        return Cost(params=3 * hidden + 1, flops=4 * hidden, memory=12 * (3 * hidden + 1))
+        return Cost(n_params=3 * hidden + 1, flops=4 * hidden, memory=12 * (3 * hidden + 1))

@@ -1,8 +1,8 @@
 """The model card: what a reader of an exported model must know of it, and where it comes from.
 
-Its text is in ``card.md``. Nothing in it is escaped as HTML, unlike in the report's page: in the
-code of a Markdown file ``&lt;`` is shown as it stands, and model hubs take markup out before they
-show a card. What would break a table is escaped by `_cell`.
+Its text is in ``card_template.md``. Nothing in it is escaped as HTML, unlike in the report's page:
+in the code of a Markdown file ``&lt;`` is shown as it stands, and model hubs take markup out before
+they show a card. What would break a table is escaped by `_cell`.
 """
 
 import json
@@ -25,7 +25,7 @@ _SOURCES = {
     "asymmixer": "AsymMixer (arXiv 2406.12220)",
 }
 
-_OF_MODEL = ("params", "flops")
+_OF_MODEL = ("n_params", "flops")
 _CLASSES = 20  # most classes whose recall the card lists
 
 
@@ -41,7 +41,7 @@ class Provenance:
             the weights, ``epochs`` trained.
         data: source, split and fingerprint.
         images: how many there are to train on, to search on, and for the test.
-        cost: of the model: ``params``, ``flops``; of its training: ``seconds``, of the search:
+        cost: of the model: ``n_params``, ``flops``; of its training: ``seconds``, of the search:
             ``search_epochs``, ….
         origin: versions, code revision, command.
         verdicts: what must be said of the results, a sentence each.
@@ -80,7 +80,7 @@ def model_card(provenance: Provenance, about: Mapping[str, Any], onnx: bool = Fa
         keep_trailing_newline=True,
     )
     environment.filters["cell"] = _cell
-    text = (resources.files("hopsearch.artifact") / "card.md").read_text(encoding="utf-8")
+    text = (resources.files("hopsearch.artifact") / "card_template.md").read_text(encoding="utf-8")
     return environment.from_string(text).render(
         study=provenance.study,
         trial=provenance.trial,

@@ -20,5 +20,5 @@ def assess(
     cost = task.cost(trial)
     text, excess = constraint.violation(cost) or ("", 0.0)
     return Admission(
-        {"params": cost.params, "flops": cost.flops, "memory": cost.memory}, text, excess
+        {"n_params": cost.n_params, "flops": cost.flops, "memory": cost.memory}, text, excess
     )

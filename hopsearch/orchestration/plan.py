@@ -42,7 +42,7 @@ class _MadeUp:
         self._epochs = epochs
 
     def cost(self, config: dict[str, Any]) -> dict[str, int]:
-        return {"params": 1, "flops": 1, "memory": 1, "latency": 1}
+        return {"n_params": 1, "flops": 1, "memory": 1, "latency": 1}
 
     def train(self, config: dict[str, Any], seed: int) -> Training:
         level = derive("level", seed) / 2**31
@@ -176,9 +176,8 @@ class Plan:
             with _threads(min(self.resources.threads, os.cpu_count() or 1)):
                 seconds.append(task.start(trial, data).time_epoch(_STEPS))
             spent = f"{amount(seconds[-1]):>5} s per epoch  peak lr {trial.optim.peak_lr:.3g}"
-            cost = (
-                f"{verdict.cost['params']:>12,} params  {verdict.cost['flops']:>14,} flops  {spent}"
-            )
+            sizes = verdict.cost
+            cost = f"{sizes['n_params']:>12,} n_params  {sizes['flops']:>14,} flops  {spent}"
             words = (
                 f"{without_section(name)} {_short(config[name])}"
                 for name in self.identity.space.active(config)

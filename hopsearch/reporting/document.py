@@ -95,7 +95,7 @@ def extra_costs(facts: Facts) -> list[str]:
     return [
         objective["name"]
         for objective in facts.study["objectives"][1:]
-        if objective["name"] != "params"
+        if objective["name"] != "n_params"
     ]
 
 
@@ -195,7 +195,7 @@ def _leaderboard(facts: Facts) -> str:
         facts.study["objectives"][0]["name"],
         *beside,
         "epochs",
-        "params",
+        "n_params",
         *costs,
         *names,
     ]
@@ -210,7 +210,7 @@ def _leaderboard(facts: Facts) -> str:
             value,
             *others,
             row["epochs"],
-            row["params"],
+            row["n_params"],
         ]
         cells += ["" if row[name] is None else _short(row[name]) for name in costs]
         cells += [_short(row["parameters"].get(name, "")) for name in names]

@@ -258,7 +258,7 @@ def at_equal_parameters(view: StudyView, epoch: int) -> dict[str, Adjusted]:
     found = [
         (r, y)
         for r, y in reached(view, epoch)
-        if r.config.get("model.family") in _SYMMETRY and r.cost.get("params")
+        if r.config.get("model.family") in _SYMMETRY and r.cost.get("n_params")
     ]
     by_family = {
         family: [pair for pair in found if pair[0].config["model.family"] == family]
@@ -269,7 +269,7 @@ def at_equal_parameters(view: StudyView, epoch: int) -> dict[str, Adjusted]:
     freedom = len(known) - len(by_family) - 1
     if len(by_family) < 2 or freedom < 1:
         return {}
-    sizes = np.array([math.log(record.cost["params"]) for record, _ in known])
+    sizes = np.array([math.log(record.cost["n_params"]) for record, _ in known])
     middle = float(np.median(sizes))
     indicators = [
         [float(record.config["model.family"] == family) for record, _ in known]

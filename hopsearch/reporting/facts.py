@@ -25,7 +25,7 @@ from hopsearch.study.verdicts import (
 from hopsearch.study.winner_choice import election_words, finishing_cost
 
 COSTS = {
-    "params": "parameters",
+    "n_params": "parameters",
     "flops": "FLOPs of an image",
     "memory": "bytes of memory in training",
     "latency": "latency in seconds",
@@ -238,7 +238,7 @@ def _row(row: Row) -> dict[str, Any]:
         "best_epoch": row.best_epoch,
         "epochs": row.epochs,
         "seconds": row.seconds,
-        "params": record.cost.get("params"),
+        "n_params": record.cost.get("n_params"),
         "flops": record.cost.get("flops"),
         "memory": record.cost.get("memory"),
         "latency": record.cost.get("latency"),

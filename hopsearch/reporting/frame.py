@@ -13,7 +13,7 @@ def trials_frame(view: StudyView) -> pd.DataFrame:
 
     Columns: ``rank`` (missing without a value), ``state``, the objective's name (the best value on
     the curve), ``best_epoch``, ``epochs``, ``seconds``, ``front`` (no other trial beats it in all
-    objectives; with one objective, only the best), ``params``, ``flops``, ``memory``, ``latency``
+    objectives; with one objective, only the best), ``n_params``, ``flops``, ``memory``, ``latency``
     (seconds, missing if not measured), ``seed``, ``source``, ``reason``, ``started`` and ``ended``
     (UTC); then the searched parameters by their dotted names, missing if a trial has no such
     parameter; then other metrics: accuracies, ``val_loss`` and the recall of each class of the
@@ -27,7 +27,7 @@ def trials_frame(view: StudyView) -> pd.DataFrame:
     )
     columns = ["trial", "rank", "state", view.objective, "best_epoch", "epochs", "seconds", "front"]
     columns += [
-        "params",
+        "n_params",
         "flops",
         "memory",
         "latency",
@@ -42,7 +42,7 @@ def trials_frame(view: StudyView) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=columns).set_index("trial")
     for name in ("started", "ended"):
         frame[name] = pd.to_datetime(frame[name], unit="s", utc=True)
-    whole = dict.fromkeys(("rank", "best_epoch", "params", "flops", "memory"), "Int64")
+    whole = dict.fromkeys(("rank", "best_epoch", "n_params", "flops", "memory"), "Int64")
     return frame.astype({**whole, "latency": "float64"})
 
 
@@ -74,7 +74,7 @@ def _row(view: StudyView, entry: Any) -> dict[str, Any]:
         "reason": entry.reason,
         "started": record.started or None,
         "ended": record.ended or None,
-        **{name: record.cost.get(name) for name in ("params", "flops", "memory", "latency")},
+        **{name: record.cost.get(name) for name in ("n_params", "flops", "memory", "latency")},
         **record.params,
         **entry.metrics,
         **entry.peak,

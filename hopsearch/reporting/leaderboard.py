@@ -182,7 +182,7 @@ def write_csv(view: StudyView, path: Path | None = None) -> Path:
                 "best_epoch",
                 "epochs",
                 "seconds",
-                "params",
+                "n_params",
                 "flops",
                 "seed",
                 "reason",
@@ -201,7 +201,7 @@ def write_csv(view: StudyView, path: Path | None = None) -> Path:
 def _cells(row: Row, names: list[str], known: list[str]) -> list[Any]:
     record = row.record
     value = "" if row.value is None else f"{row.value:.6g}"
-    cost = [record.cost.get("params", ""), record.cost.get("flops", "")]
+    cost = [record.cost.get("n_params", ""), record.cost.get("flops", "")]
     facts = [
         row.rank or "",
         record.number,

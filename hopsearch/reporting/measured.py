@@ -30,7 +30,7 @@ def symmetry(view: StudyView, adjusted: dict[str, Adjusted], epoch: int) -> go.F
     for family in adjusted:
         known = [(r, y) for r, y in reached(view, epoch) if r.config.get("model.family") == family]
         colour = FAMILY_COLOURS[family]
-        x, y = [record.cost["params"] for record, _ in known], [value for _, value in known]
+        x, y = [record.cost["n_params"] for record, _ in known], [value for _, value in known]
         text = [about(view, record) for record, _ in known]
         dots = go.Scatter(
             x=x,
@@ -61,7 +61,7 @@ def symmetry(view: StudyView, adjusted: dict[str, Adjusted], epoch: int) -> go.F
         figure.add_trace(point.update(showlegend=False), 1, 2)
     params = next(iter(adjusted.values())).params
     sizes = [
-        r.cost["params"]
+        r.cost["n_params"]
         for r, _ in reached(view, epoch)
         if r.config.get("model.family") in adjusted
     ]

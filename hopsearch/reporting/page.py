@@ -146,7 +146,7 @@ def _head(facts: Facts) -> dict[str, Any]:
 
 def _table(facts: Facts, view: StudyView) -> dict[str, Any]:
     heads = ["rank", "trial", "state", facts.study["objectives"][0]["name"], *beside_of(facts)]
-    heads += ["best epoch", "epochs", "seconds", "params", *extra_costs(facts)]
+    heads += ["best epoch", "epochs", "seconds", "n_params", *extra_costs(facts)]
     folders = {
         int(file.parent.name): file.parent.name for file in view.folder.glob("trials/*/best.pt")
     }
@@ -193,7 +193,7 @@ def _cells(row: dict[str, Any], facts: Facts) -> list[_Cell]:
         *(_measured(row["peak"].get(name)) for name in beside_of(facts)),
         *(_cell(row[name] or "") for name in ("best_epoch", "epochs")),
         _cell(round(row["seconds"], 1)),
-        *(_cell(row[name] or "") for name in ("params", *extra_costs(facts))),
+        *(_cell(row[name] or "") for name in ("n_params", *extra_costs(facts))),
         *(_cell(row["parameters"].get(name, "")) for name in facts.study["parameters"]),
     ]
 

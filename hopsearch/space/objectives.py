@@ -1,5 +1,6 @@
 """What a search is for: one metric, or several between which it looks for the best compromises."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,10 +9,14 @@ from hopsearch.core.errors import SpaceError
 from hopsearch.space.conditions import shown
 from hopsearch.space.yaml_places import Where
 
-COSTS = ("params", "flops", "memory", "latency")
+COSTS = ("n_params", "flops", "memory", "latency")
 """What a configuration costs, whatever its epoch: the first three are computed before it runs,
 ``latency`` (seconds of one image's forward pass) is measured on the trial's own device. All may
 follow the first objective; smaller is better."""
+
+_FORMER = {"params": "n_params"}
+"""What costs were called in journals and commands of hopsearch 0.1: ``params`` are the searched
+values."""
 
 _DIRECTIONS = ("maximize", "minimize")
 
@@ -21,7 +26,7 @@ class Objective:
     """A metric and which way is better.
 
     Attributes:
-        name: ``val_acc``, ``params``, …
+        name: ``val_acc``, ``n_params``, …
         sign: 1 where larger is better, -1 where smaller is.
     """
 
@@ -30,7 +35,7 @@ class Objective:
 
 
 def read_objectives(objective: Any, direction: Any, source: str) -> tuple[Objective, ...]:
-    """Objectives from their words: ``val_acc``, or ``val_acc,params`` with ``maximize`` or
+    """Objectives from their words: ``val_acc``, or ``val_acc,n_params`` with ``maximize`` or
     ``maximize,minimize``.
 
     The first is a metric of every epoch; those after it are `COSTS`, and need no direction.
@@ -45,7 +50,7 @@ def read_objectives(objective: Any, direction: Any, source: str) -> tuple[Object
             f"must be the name of a metric, got {shown(objective)}",
             "Write e.g. val_acc",
         )
-    names = [name.strip() for name in objective.split(",")]
+    names = renamed(objective).split(",")
     directions = read_direction(direction, source)
     if len(directions) > len(names):
         rule = f"must be one per objective, got {len(directions)} for {len(names)}"
@@ -85,3 +90,14 @@ def read_direction(direction: Any, source: str) -> list[str]:
             rule = f"must be maximize or minimize, got {shown(word)}"
             raise SpaceError(Where(source, ("direction",)), rule, "Write one of the two")
     return found
+
+
+def renamed(objective: str) -> str:
+    """An objective's words with the names of today."""
+    words = [word.strip() for word in objective.split(",")]
+    return ",".join(_FORMER.get(word, word) for word in words)
+
+
+def read_costs(costs: Mapping[str, float]) -> dict[str, float]:
+    """Costs as they were stored, with the names of today."""
+    return {_FORMER.get(name, name): value for name, value in costs.items()}

@@ -30,7 +30,7 @@ class Parts:
         fixed: name to value.
         first: (condition on the data, point) pairs.
         task: what trials train: a name, or ``module:Class``.
-        objective: the metric that a trial reports; several as ``val_acc,params``; empty: the
+        objective: the metric that a trial reports; several as ``val_acc,n_params``; empty: the
             task's own.
         direction: ``maximize`` or ``minimize``; several as ``maximize,minimize``; empty: the
             task's own.

@@ -11,7 +11,7 @@ from hopsearch.core.config import did_you_mean, flatten
 from hopsearch.core.errors import SpaceError
 from hopsearch.space.conditions import Value, holds, passes, same, shown
 from hopsearch.space.fidelity import Fidelity
-from hopsearch.space.objectives import Objective, read_objectives
+from hopsearch.space.objectives import Objective, read_objectives, renamed
 from hopsearch.space.parameters import Parameter
 from hopsearch.space.schema import DEFAULT_TASK, read_parts
 from hopsearch.space.structure import count, expand, parents_first, settle
@@ -29,7 +29,7 @@ class Space:
         parameters: dotted name to parameter, in any order.
         fixed: dotted name to value, part of every configuration.
         first: points to try first; each may omit parameters.
-        objective: the metric that a trial reports; several as ``val_acc,params`` (see
+        objective: the metric that a trial reports; several as ``val_acc,n_params`` (see
             `hopsearch.space.objectives`). Empty until the task is known, whose own it is then.
         direction: ``maximize`` or ``minimize``; several as ``maximize,minimize``.
         fidelity: epochs and rungs.
@@ -53,6 +53,7 @@ class Space:
     def __post_init__(self) -> None:
         if self.objective:
             read_objectives(self.objective, self.direction, self.source)
+            object.__setattr__(self, "objective", renamed(self.objective))
         for name in self.parameters:
             if name in self.fixed:
                 raise SpaceError(

@@ -14,7 +14,7 @@ class Cost:
     """Cost of a configuration.
 
     Attributes:
-        params: trainable parameters.
+        n_params: trainable parameters.
         flops: floating-point operations of one item's forward pass, spectral norms folded (a
             multiply-add counts two).
         memory: bytes of a training step at its peak: weights, gradients, the optimizer's state, the
@@ -23,7 +23,7 @@ class Cost:
             it, and autocast's smaller activations are not taken off.
     """
 
-    params: int
+    n_params: int
     flops: int
     memory: int
 
@@ -48,7 +48,7 @@ class Constraint(Settings):
         over); None if all hold.
         """
         for name, limit in (
-            ("params", self.max_params),
+            ("n_params", self.max_params),
             ("flops", self.max_flops),
             ("memory", self.max_memory),
         ):

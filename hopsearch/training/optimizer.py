@@ -2,7 +2,6 @@
 the step.
 """
 
-import math
 from typing import Any
 
 import torch
@@ -71,33 +70,3 @@ def _without_norms(model: nn.Module, group: dict[str, Any]) -> list[dict[str, An
     return [
         {**group, "params": part, **mark} for part, mark in zip(parts, marks, strict=True) if part
     ]
-
-
-def learning_rate(step: int, steps_per_epoch: int, epochs: int, config: OptimConfig) -> float:
-    """Learning rate of optimizer step ``step`` (from 0): see `OptimConfig.schedule`.
-
-    A function of the step alone, so a restored training needs no schedule state.
-    """
-    cosine = epochs - config.cooldown_epochs
-    if config.schedule == "epoch":
-        # timm's CosineLRScheduler as its training script calls it: before each epoch, with the
-        # epoch's number.
-        epoch = step // steps_per_epoch
-        if epoch < config.warmup_epochs:
-            return (
-                config.warmup_lr
-                + (config.peak_lr - config.warmup_lr) * epoch / config.warmup_epochs
-            )
-        return _half_cosine(min(1.0, epoch / max(1, cosine)), config)
-    warmup = round(config.warmup_epochs * steps_per_epoch)
-    if step < warmup:
-        return config.warmup_lr + (config.peak_lr - config.warmup_lr) * (step + 1) / warmup
-    return _half_cosine(
-        min(1.0, (step - warmup) / max(1, cosine * steps_per_epoch - warmup)), config
-    )
-
-
-def _half_cosine(progress: float, config: OptimConfig) -> float:
-    return config.min_lr + (config.peak_lr - config.min_lr) * 0.5 * (
-        1.0 + math.cos(math.pi * progress)
-    )

@@ -7,8 +7,37 @@ from collections.abc import Iterable, Sequence
 
 from hopsearch.core.errors import ConfigError
 from hopsearch.space import Fidelity
-from hopsearch.training.optimizer import learning_rate
-from hopsearch.training.settings import TrialConfig
+from hopsearch.training.settings import OptimConfig, TrialConfig
+
+
+def learning_rate(step: int, steps_per_epoch: int, epochs: int, config: OptimConfig) -> float:
+    """Learning rate of optimizer step ``step`` (from 0): see `OptimConfig.schedule`.
+
+    A function of the step alone, so a restored training needs no schedule state.
+    """
+    cosine = epochs - config.cooldown_epochs
+    if config.schedule == "epoch":
+        # timm's CosineLRScheduler as its training script calls it: before each epoch, with the
+        # epoch's number.
+        epoch = step // steps_per_epoch
+        if epoch < config.warmup_epochs:
+            return (
+                config.warmup_lr
+                + (config.peak_lr - config.warmup_lr) * epoch / config.warmup_epochs
+            )
+        return _half_cosine(min(1.0, epoch / max(1, cosine)), config)
+    warmup = round(config.warmup_epochs * steps_per_epoch)
+    if step < warmup:
+        return config.warmup_lr + (config.peak_lr - config.warmup_lr) * (step + 1) / warmup
+    return _half_cosine(
+        min(1.0, (step - warmup) / max(1, cosine * steps_per_epoch - warmup)), config
+    )
+
+
+def _half_cosine(progress: float, config: OptimConfig) -> float:
+    return config.min_lr + (config.peak_lr - config.min_lr) * 0.5 * (
+        1.0 + math.cos(math.pi * progress)
+    )
 
 
 def require_schedule(trial: TrialConfig, n_train: int, place: str) -> None:

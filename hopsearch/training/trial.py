@@ -20,9 +20,10 @@ from hopsearch.training.average import MovingAverage
 from hopsearch.training.checkpoint import CheckpointFolder
 from hopsearch.training.device import pick_device
 from hopsearch.training.loop import failures, require_finite
-from hopsearch.training.optimizer import build_optimizer, learning_rate
+from hopsearch.training.optimizer import build_optimizer
 from hopsearch.training.precision import Precision
 from hopsearch.training.process_ranks import Ranks
+from hopsearch.training.schedule import learning_rate
 from hopsearch.training.settings import TrialConfig
 
 Row = dict[str, float]

@@ -35,7 +35,7 @@ class Landscape(Protocol):
     """The simulated problem."""
 
     def cost(self, config: dict[str, Any]) -> dict[str, int]:
-        """``params``, ``flops``, … of a configuration."""
+        """``n_params``, ``flops``, … of a configuration."""
 
     def train(self, config: dict[str, Any], seed: int) -> Training:
         """The training of a configuration with a trial's seed; deterministic in both."""

@@ -17,7 +17,7 @@ from hopsearch.core.errors import StudyError
 from hopsearch.core.files import written_whole
 from hopsearch.core.seeds import derive
 from hopsearch.orchestration.simulation.simulator import Training
-from hopsearch.space import Categorical, Float, Int, Parameter, Space
+from hopsearch.space import Categorical, Float, Int, Parameter, Space, read_costs
 
 
 def read_table(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -98,10 +98,9 @@ class TableLandscape:
         gaps_NP[np.isnan(self._codes_NP) & np.isnan(code_P)] = 0.0
         return np.argsort(np.nan_to_num(np.minimum(gaps_NP, 1.0), nan=1.0).sum(1), kind="stable")
 
-    def cost(self, config: Mapping[str, Any]) -> dict[str, int]:
+    def cost(self, config: Mapping[str, Any]) -> dict[str, float]:
         """The cost of the row."""
-        cost: dict[str, int] = self._row(config)[0]["cost"]
-        return cost
+        return read_costs(self._row(config)[0]["cost"])
 
     def train(self, config: Mapping[str, Any], seed: int) -> Training:
         """The curve of the nearest unused row; of the nearest row once all are used."""

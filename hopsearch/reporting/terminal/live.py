@@ -254,7 +254,9 @@ class LiveView:
             Column("epoch", [str(record.epoch) for record in shown]),
             Column("next rung", [self._next_rung(record) for record in shown], order=1),
             Column(self._view.objective, [f"{value[1]:.4f}" if value else "" for value in values]),
-            Column("params", [f"{record.cost.get('params', 0):,}" for record in shown], order=4),
+            Column(
+                "n_params", [f"{record.cost.get('n_params', 0):,}" for record in shown], order=4
+            ),
             Column("seconds", [f"{record.seconds:.1f}" for record in shown], order=3),
             *settings([record.params for record in shown], varied(self._view), order=2),
         ]

@@ -119,9 +119,9 @@ def _columns(view: StudyView, rows: Sequence[Row]) -> list[Column]:
         columns.append(Column(beside.short.removesuffix("_acc"), cells))
     columns.append(Column("epochs", [str(row.epochs) for row in rows]))
     columns.append(
-        Column("params", [f"{record.cost.get('params', 0):,}" for record in records], order=1)
+        Column("n_params", [f"{record.cost.get('n_params', 0):,}" for record in records], order=1)
     )
-    costs = [objective.name for objective in view.objectives[1:] if objective.name != "params"]
+    costs = [objective.name for objective in view.objectives[1:] if objective.name != "n_params"]
     columns += [
         Column(name, [short(record.cost.get(name, "")) for record in records]) for name in costs
     ]

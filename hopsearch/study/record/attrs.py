@@ -32,7 +32,7 @@ SEED = "seed"
 SOURCE = "source"
 """Who proposed it: a sampler, ``first point``, ``prior``, ``random``, ``warm start``."""
 COST = "cost"
-"""Its cost, computed before it ran: ``params``, ``flops``, ``memory``. (Optuna's constraints are
+"""Its cost, computed before it ran: ``n_params``, ``flops``, ``memory``. (Optuna's constraints are
 stored separately.)
 """
 REJECTED = "rejected"

@@ -7,6 +7,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from hopsearch.space import read_costs
 from hopsearch.study.record.attrs import (
     BROKEN,
     CONFIG,
@@ -147,7 +148,7 @@ class TrialRecord:
         params: only the searched ones.
         seed: the trial's seed.
         source: ``sampler name`` or ``first point``.
-        cost: ``params``, ``flops``, ``memory``, computed before the trial ran, and ``latency``,
+        cost: ``n_params``, ``flops``, ``memory``, computed before the trial ran, and ``latency``,
             measured later.
         curve: objective by epoch.
         metrics: the newest epoch's other metrics by name, to five digits: losses, and means of the
@@ -288,7 +289,7 @@ def from_optuna(trial: FrozenTrial, number: int, is_open: bool = False) -> Trial
         params=dict(trial.params),
         seed=int(attrs.get(SEED, 0)),
         source=str(attrs.get(SOURCE, "")),
-        cost=attrs.get(COST, {}) | attrs.get(MEASURED, {}),
+        cost=read_costs(attrs.get(COST, {}) | attrs.get(MEASURED, {})),
         curve={
             int(step): float(value) for step, value in sorted(trial.intermediate_values.items())
         },

@@ -33,7 +33,7 @@ class Admission:
     """The verdict on a proposed configuration, before it is trained.
 
     Attributes:
-        cost: ``params``, ``flops``, ``memory``.
+        cost: ``n_params``, ``flops``, ``memory``.
         broken: the violated rule, empty if all constraints hold.
         excess: relative excess over the limit; 0 if none is violated.
     """

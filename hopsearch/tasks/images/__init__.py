@@ -4,8 +4,8 @@ from hopsearch.tasks.images.classes import MOST_CLASSES, confusions, recall_name
 from hopsearch.tasks.images.cost import estimate_cost
 from hopsearch.tasks.images.evaluation import Evaluation, evaluate
 from hopsearch.tasks.images.metrics import METRICS
+from hopsearch.tasks.images.opening import opening, require_schedule
 from hopsearch.tasks.images.papers import RECIPES, choose_recipe, recipe, viewed
-from hopsearch.tasks.images.schedule import opening, require_schedule
 from hopsearch.tasks.images.settings import (
     FROM_DATA,
     SETTINGS,

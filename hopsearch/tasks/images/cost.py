@@ -48,8 +48,8 @@ def estimate_cost(config: ImageTrialConfig) -> Cost:
         _measure(sizes.model_copy(update={"depth": shallow}), batch_size, copies, False)
         for shallow in (1, 2)
     )
-    block = wholes.memory - whole.memory - (wholes.params - whole.params) * _FLOAT * copies
-    return Cost(cost.params, cost.flops, cost.memory + block)
+    block = wholes.memory - whole.memory - (wholes.n_params - whole.n_params) * _FLOAT * copies
+    return Cost(cost.n_params, cost.flops, cost.memory + block)
 
 
 def _costless(model: ModelConfig) -> dict[str, float]:
@@ -61,7 +61,7 @@ def _costless(model: ModelConfig) -> dict[str, float]:
 
 
 def _fields(cost: Cost) -> tuple[int, int, int]:
-    return cost.params, cost.flops, cost.memory
+    return cost.n_params, cost.flops, cost.memory
 
 
 @functools.lru_cache(maxsize=4096)

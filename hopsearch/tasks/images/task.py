@@ -13,9 +13,9 @@ from hopsearch.tasks.contract import Task
 from hopsearch.tasks.images.classes import recall_names
 from hopsearch.tasks.images.cost import estimate_cost
 from hopsearch.tasks.images.metrics import METRICS
+from hopsearch.tasks.images.opening import remarks, require_schedule
 from hopsearch.tasks.images.papers import RECIPES, choose_recipe, fit_lengths, recipe, viewed
 from hopsearch.tasks.images.pictures import draw
-from hopsearch.tasks.images.schedule import remarks, require_schedule
 from hopsearch.tasks.images.settings import SETTINGS, ImageTrialConfig, resolve
 from hopsearch.tasks.images.trial import ImageTrialRun
 from hopsearch.training import Cost
@@ -121,11 +121,11 @@ class Images(Task):
         return space.override({name: 0}), [uncropped, *said]
 
     def require_schedule(self, trial: ImageTrialConfig, facts: DataFacts, place: str) -> None:
-        """See `hopsearch.tasks.images.schedule.require_schedule`."""
+        """See `hopsearch.tasks.images.opening.require_schedule`."""
         require_schedule(trial, facts, place)
 
     def remarks(self, trial: ImageTrialConfig, facts: DataFacts) -> list[str]:
-        """See `hopsearch.tasks.images.schedule.remarks`."""
+        """See `hopsearch.tasks.images.opening.remarks`."""
         return remarks(trial, facts)
 
 
