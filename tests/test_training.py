@@ -266,7 +266,7 @@ def test_computing_activations_again_changes_memory_alone(tiny, digits):
         )
         for config in (tiny, again)
     ]
-    assert (deep[0].params, deep[0].flops) == (deep[1].params, deep[1].flops)
+    assert (deep[0].n_params, deep[0].flops) == (deep[1].n_params, deep[1].flops)
     assert deep[1].memory < deep[0].memory / 2
 
 
