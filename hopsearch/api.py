@@ -130,14 +130,14 @@ class Study:
         return self
 
     def report(
-        self, to: str | Path | None = None, compare: "Study | None" = None, layout: str = "html"
+        self, to: str | Path | None = None, compare: "Study | None" = None, format: str = "html"
     ) -> Path:
         """Write the report of ``python -m hopsearch.report``, and return its path.
 
         Args:
-            to: the file; by default report.<layout> in the study's folder.
+            to: the file; by default report.<format> in the study's folder.
             compare: another study to compare with.
-            layout: html, csv, json or md.
+            format: html, csv, json or md.
 
         Raises:
             StudyError: the file cannot be written.
@@ -145,13 +145,13 @@ class Study:
         from hopsearch.report import write_report
 
         others = [compare._view] if compare is not None else []
-        return write_report(self._view, layout, Path(to) if to is not None else None, others)
+        return write_report(self._view, format, Path(to) if to is not None else None, others)
 
     def export(
         self,
         to: str | Path,
         trial: int | None = None,
-        layout: Literal["safetensors", "onnx"] = "safetensors",
+        format: Literal["safetensors", "onnx"] = "safetensors",
         origin: bool = False,
     ) -> Path:
         """Write the winner, or another trial's model, as ``python -m hopsearch.export`` does, and
@@ -160,7 +160,7 @@ class Study:
         Args:
             to: the folder: new, empty, or an earlier export.
             trial: a trial to export instead of the winner.
-            layout: safetensors or onnx.
+            format: safetensors or onnx.
             origin: whether the model card includes the search's command line and the data's
                 folders.
 
@@ -169,7 +169,7 @@ class Study:
         """
         from hopsearch.export import write_export
 
-        return write_export(self._view, Path(to), trial, layout, origin=origin)
+        return write_export(self._view, Path(to), trial, format, origin=origin)
 
     def __repr__(self) -> str:
         top = self._best()

@@ -80,7 +80,7 @@ def write_export(
     view: StudyView,
     to: Path,
     number: int | None = None,
-    layout: str = "safetensors",
+    format: str = "safetensors",
     place: Place | None = None,
     origin: bool = False,
 ) -> Path:
@@ -90,7 +90,7 @@ def write_export(
         view: the study.
         to: the folder: new, empty, or of an earlier export.
         number: the trial; None for the winner.
-        layout: safetensors or onnx.
+        format: safetensors or onnx.
         place: where the study's files can be brought from, if they may not be here.
         origin: whether the model card tells the search's command line and the data's folders.
 
@@ -101,7 +101,7 @@ def write_export(
     require_free(target)
     place = place or Place(view.folder)
     if view.identity.space.task != DEFAULT_TASK:
-        return _copy_winner(view, target, number, layout, place)
+        return _copy_winner(view, target, number, format, place)
     model, trial, results = _winner(view, place) if number is None else _trial(view, place, number)
     crop_pct = float(view.identity.origin.get("data", {}).get("crop_pct", 1.0))
     about = config_of(
@@ -110,10 +110,10 @@ def write_export(
     card = model_card(
         _provenance(view, view.records[results["trial"]], results, origin),
         about,
-        onnx=layout == "onnx",
+        onnx=format == "onnx",
     )
     folded = fold(model).eval()
-    if layout == "onnx":
+    if format == "onnx":
         _write_onnx(target, folded, about, card)
     else:
         write_folder(target, folded, about, card)
@@ -121,11 +121,11 @@ def write_export(
 
 
 def _copy_winner(
-    view: StudyView, target: Path, number: int | None, layout: str, place: Place
+    view: StudyView, target: Path, number: int | None, format: str, place: Place
 ) -> Path:
     """What a task of the user's own has published is what is exported."""
-    if number is not None or layout != "safetensors":
-        asked = f"trial={number}" if number is not None else f"format={layout}"
+    if number is not None or format != "safetensors":
+        asked = f"trial={number}" if number is not None else f"format={format}"
         rule = f"task {view.identity.space.task} exports its winner as safetensors, got {asked}"
         raise StudyError(str(view.folder), rule, "Leave it out")
     folder = _winner_folder(view, place)

@@ -64,7 +64,7 @@ def open_view(storage: str, study: str, database: str | None) -> StudyView:
 
 def write_report(
     view: StudyView,
-    layout: str = "html",
+    format: str = "html",
     target: Path | None = None,
     others: Sequence[StudyView] = (),
 ) -> Path:
@@ -72,23 +72,23 @@ def write_report(
 
     Args:
         view: the study.
-        layout: html, csv, json or md.
+        format: html, csv, json or md.
         target: the file; by default in the study's folder.
         others: studies to compare it with.
 
     Raises:
         StudyError: the file cannot be written.
     """
-    if layout == "csv":
+    if format == "csv":
         return write_csv(view, target)
     # plotly takes a second to import
     from hopsearch.reporting import facts_of, write_json, write_markdown, write_page
 
-    file = target or view.folder / f"report.{layout}"
+    file = target or view.folder / f"report.{format}"
     facts, compared = facts_of(view), [facts_of(other) for other in others]
-    if layout == "json":
+    if format == "json":
         return write_json(facts, compared, file)
-    if layout == "md":
+    if format == "md":
         return write_markdown(facts, compared, file)
     return write_page(view, facts, compared, file)
 

@@ -247,7 +247,7 @@ def test_a_workers_words(tmp_path, tiny, monkeypatch):
 
 @pytest.mark.long
 def test_an_onnx_file_names_no_path(tmp_path, searched):
-    export.write_export(StudyView.open(searched), tmp_path / "model", layout="onnx")
+    export.write_export(StudyView.open(searched), tmp_path / "model", format="onnx")
     assert str(Path(__file__).parents[1]).encode() not in everything(tmp_path / "model")
     assert b"site-packages" not in everything(tmp_path / "model")
 
