@@ -8,6 +8,7 @@ from pydantic import Field, create_model
 
 from hopsearch.command_line.words import Sections
 from hopsearch.core.config import Settings
+from hopsearch.core.errors import ConfigError
 from hopsearch.core.study_names import Name
 from hopsearch.data import DataConfig
 from hopsearch.orchestration.budget import BudgetConfig, CostConfig
@@ -15,9 +16,10 @@ from hopsearch.orchestration.checkpoint_files import CheckpointConfig
 from hopsearch.orchestration.open_space import FidelityConfig
 from hopsearch.orchestration.resources import TrialResources
 from hopsearch.orchestration.winner_election import FinishConfig
-from hopsearch.space import DEFAULT_TASK, about_space, list_spaces
+from hopsearch.space import about_space, list_spaces
 from hopsearch.study import PRUNERS, SAMPLERS
 from hopsearch.tasks import Task
+from hopsearch.tasks.checks import has_defaults
 from hopsearch.tasks.images.papers import RECIPES
 from hopsearch.tasks.images.settings import FROM_DATA, SETTINGS
 from hopsearch.training import Constraint
@@ -119,7 +121,16 @@ class TuneConfig(SearchVerb):
 
 
 def of_task(schema: type[Verb], task: Task) -> type[Verb]:
-    """A verb's settings where another task than images is trained: its own below ``data.``."""
-    if task.name == DEFAULT_TASK:
+    """A verb's settings where another task than images is trained: its own below ``data.``.
+
+    Raises:
+        ConfigError: a section of the task's settings is a setting of the verb's own.
+    """
+    taken = {field.alias or name for name, field in schema.model_fields.items()}
+    if clash := sorted(taken & task.sections.keys() - {"model"}):
+        rule = f"{task.config.__name__}.{clash[0]} must not be named like a setting of the command"
+        raise ConfigError(f"task {task.name}", rule, "Rename this section of the task's settings")
+    if task.data is DataConfig:
         return schema
-    return create_model(schema.__name__, __base__=schema, data=(task.data, task.data()))
+    default: Any = task.data() if has_defaults(task.data) else {}
+    return create_model(schema.__name__, __base__=schema, data=(task.data, default))

@@ -10,6 +10,7 @@ from hopsearch.command_line.manual import ASKED
 from hopsearch.command_line.verbosity import verbose, without_flags
 from hopsearch.core.config import Settings
 from hopsearch.core.errors import UserError
+from hopsearch.core.own_code import own_error
 from hopsearch.core.redaction import formatted, guard_process, holds_secret, learn_from, redact
 
 DONE, BUG, MISTAKE, INTERRUPTED = 0, 1, 2, signals.INTERRUPTED
@@ -57,6 +58,12 @@ def run_verb(
         print(f"\nhopsearch: {signals.NOTHING_BEGUN}", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
+        if mistake := own_error(error):
+            if more:
+                print(formatted(error), end="", file=sys.stderr)
+            hint = "" if more else "; -v prints its traceback"
+            print(f"hopsearch: {mistake}{hint}", file=sys.stderr)
+            return MISTAKE
         print(formatted(error), end="", file=sys.stderr)
         print(
             "hopsearch: unexpected error (a bug in hopsearch); completed epochs are saved.",

@@ -7,6 +7,7 @@ HopsearchError
 │   ├── DataError        a data set, an image folder, an image
 │   ├── StudyError       a study's folder, journal or identity
 │   ├── ModelError       a trained model's folder
+│   ├── TaskError        a task of the user's own: its code raises, or breaks the contract
 │   └── ResourceError    a device or an amount that this machine or cluster does not have
 ├── CheckpointError      a checkpoint that cannot be read (the one before it is tried)
 └── TrialFailure         a fact about one trial: reported to the sampler, the search continues
@@ -62,6 +63,12 @@ class StudyError(UserError):
 
 class ModelError(UserError):
     """A trained model's folder is missing, damaged, or of another kind; or it cannot be written."""
+
+
+class TaskError(UserError):
+    """The code of a user's own task raised an error, or returned what the contract does not
+    allow.
+    """
 
 
 class ResourceError(UserError):

@@ -15,13 +15,15 @@ import torch
 from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 
 from hopsearch.core.config import Settings
-from hopsearch.core.errors import CheckpointError, TrialFailure, UserError
+from hopsearch.core.errors import CheckpointError, TaskError, TrialFailure, UserError
+from hopsearch.core.own_code import own_error
 from hopsearch.core.redaction import formatted, redact
 from hopsearch.jobs.journalled import journalled
 from hopsearch.space import DEFAULT_TASK
 from hopsearch.storage.mirror import Mirror
 from hopsearch.storage.storage_lease import Fence
 from hopsearch.tasks import find_task
+from hopsearch.tasks.checks import require_metrics, require_tested, started
 from hopsearch.tasks.contract import Data, Run
 from hopsearch.training import CheckpointFolder, Paused, Ranks, Row, TrialConfig
 
@@ -109,6 +111,8 @@ class Progress(Settings):
     """Whether the rows are what a checkpoint tells: nothing was trained for this word."""
     trace: str = ""
     """The traceback of an error that is nobody's mistake but ours."""
+    place: str = ""
+    """Where it was raised, if in the code of the user's own task."""
     held: int = 0
     """Bytes of the trial's checkpoints, in its storage where it has one."""
     done: bool = False
@@ -127,6 +131,20 @@ def cause(failed: Sequence[Progress]) -> Progress:
     error of one's own.
     """
     return min(failed, key=lambda progress: (progress.others_gone, bool(progress.trace)))
+
+
+def failure_of(progress: Progress) -> Exception:
+    """The error that ends a training or a search after one with a traceback: the user's to correct,
+    if the user's own code raised it.
+    """
+    what = progress.reason.removeprefix("error: ")
+    if progress.place:
+        hint = (
+            "Correct it, or the settings that it was given, then run the same command again; "
+            "error.txt in the trial's folder has the traceback"
+        )
+        return TaskError(progress.place, what, hint)
+    return RuntimeError(f"{progress.reason}\n{progress.trace}")
 
 
 class JobRun:
@@ -172,16 +190,21 @@ class JobRun:
             return self._failed("search", redact(str(error)))
         # a bug of one configuration must not end the search; it is shown with its traceback
         except Exception as error:
+            if mistake := own_error(error):
+                return self._failed("trial", f"error: {mistake.rule}", formatted(error), mistake)
             summary = f"error: {type(error).__name__}: {redact(str(error))}".splitlines()[0]
             return self._failed("trial", summary, formatted(error))
 
-    def _failed(self, what: FailureKind, reason: str, trace: str = "") -> Progress:
+    def _failed(
+        self, what: FailureKind, reason: str, trace: str = "", mistake: TaskError | None = None
+    ) -> Progress:
         begun = self._stepped > 0
         seconds = time.perf_counter() - self._stepped if begun else 0.0
         return Progress(
             failure=what,
             reason=reason,
             trace=trace,
+            place=str(mistake.place) if mistake else "",
             failed_epochs=int(begun),
             failed_seconds=seconds,
         )
@@ -200,7 +223,7 @@ class JobRun:
         times = {}
         for threads in (self.job.threads, most):
             torch.set_num_threads(threads)
-            run = self._task.start(self.job.trial, data)
+            run = started(self._task, self.job.trial, data)
             if run.device.type != "cpu":
                 return self.job.threads
             times[threads] = run.time_epoch(_TIMED_STEPS)
@@ -223,6 +246,7 @@ class JobRun:
 
         Raises:
             CheckpointError: the trial's best checkpoint is gone.
+            TaskError: the task's own code raised an error, or gave no metrics of the test split.
         """
         if self._run is not None and self._run.ranks.world > 1:  # the others have no part in this
             self._run.ranks.leave()
@@ -237,8 +261,12 @@ class JobRun:
             )
         epochs = run.epoch
         run.load_state_dict(best)
-        results = run.results(data)
-        self._task.publish(run, target)
+        try:
+            results = run.results(data)
+            require_tested(self._task, results)
+            self._task.publish(run, target)
+        except Exception as error:  # from another process only a user's error is shown as one
+            raise own_error(error) or error from None
         if mirror:
             Mirror(mirror, self.job.fence).push(target)
         row = run.history[-1]
@@ -273,6 +301,7 @@ class JobRun:
         except Paused:
             self._save(run)
             return Progress(paused=True)
+        require_metrics(self._task, row)
         if self.job.latency and run.epoch == 1:
             row["latency"] = run.measure_latency()
         drawn = self._draw(run)
@@ -327,7 +356,7 @@ class JobRun:
         data = self._task.load(self.job.data)
         if self._run is None:
             torch.set_num_threads(self.job.threads)
-            self._run = self._task.start(self.job.trial, data)
+            self._run = started(self._task, self.job.trial, data)
             if self._run.ranks.rank == 0:
                 self._settle_folder()
             self._run.load_newest(self.folder)

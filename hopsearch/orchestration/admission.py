@@ -4,6 +4,7 @@ from typing import Any
 
 from hopsearch.study import Admission, Identity
 from hopsearch.tasks import task_of
+from hopsearch.tasks.checks import require_cost
 from hopsearch.training import Constraint
 
 
@@ -18,6 +19,7 @@ def assess(
     task = task_of(identity.space)
     trial = task.resolve(config, facts, 0, identity.recipe, f"space {identity.name}")
     cost = task.cost(trial)
+    require_cost(task, cost)
     text, excess = constraint.violation(cost) or ("", 0.0)
     return Admission(
         {"n_params": cost.n_params, "flops": cost.flops, "memory": cost.memory}, text, excess

@@ -15,7 +15,7 @@ from typing import Any
 from hopsearch.core import paths
 from hopsearch.core.config import Settings
 from hopsearch.core.errors import StudyError, UserError
-from hopsearch.jobs.job import Job, Progress
+from hopsearch.jobs.job import Job, Progress, failure_of
 from hopsearch.jobs.journalled import journalled
 from hopsearch.orchestration.admission import assess
 from hopsearch.orchestration.budget import Budget
@@ -340,10 +340,7 @@ class Dispatcher:
                 progress.trace, encoding="utf-8"
             )
         if self._bugs >= _BUGS:
-            self._stop(
-                f"{_BUGS} trials in a row ended in an error",
-                RuntimeError(f"{record.reason}\n{progress.trace}"),
-            )
+            self._stop(f"{_BUGS} trials in a row ended in an error", failure_of(progress))
 
     def _ended(self, record: TrialRecord) -> None:
         self._live.discard(record.number)

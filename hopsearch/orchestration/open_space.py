@@ -14,6 +14,7 @@ from hopsearch.core.config import Settings, choices
 from hopsearch.core.errors import ConfigError, SpaceError
 from hopsearch.space import Fidelity, Space, Where, load_space, read_objectives
 from hopsearch.tasks import Task, find_task, task_of
+from hopsearch.tasks.checks import known_of
 from hopsearch.tasks.setting_errors import names_its_place
 from hopsearch.training import TrialConfig
 from hopsearch.training.known_optimizers import OWN_SETTINGS
@@ -89,7 +90,7 @@ def open_space(name: str, facts: Any, fixed: dict[str, Any], recipe_name: str) -
     """
     file = load_space(name)
     task = find_task(file.parts.task, f"{file.source}: task")
-    space = file.resolve({f"data.{key}": value for key, value in task.about(facts).items()})
+    space = file.resolve({f"data.{key}": value for key, value in known_of(task, facts).items()})
     space = space.with_objective(task.metrics[0].name, task.metrics[0].direction)
     space, families = _with_epochs(task, space, fixed, recipe_name)
     chosen, why = task.choose_recipe(recipe_name, families, "command line")

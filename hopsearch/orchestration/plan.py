@@ -27,6 +27,7 @@ from hopsearch.orchestration.winner_election import FinishConfig, trainings_left
 from hopsearch.space import Space
 from hopsearch.study import MEMORY, Admission, Admit, Identity, Study, StudyView
 from hopsearch.tasks import task_of
+from hopsearch.tasks.checks import started
 
 _DRAWN = 200  # configurations to tell the infeasible share: within 7 points of it, 19 times in 20
 _SHOWN = 5
@@ -174,7 +175,7 @@ class Plan:
                     update={"train": trial.train.model_copy(update={"device": "cpu"})}
                 )
             with _threads(min(self.resources.threads, os.cpu_count() or 1)):
-                seconds.append(task.start(trial, data).time_epoch(_STEPS))
+                seconds.append(started(task, trial, data).time_epoch(_STEPS))
             spent = f"{amount(seconds[-1]):>5} s per epoch  peak lr {trial.optim.peak_lr:.3g}"
             sizes = verdict.cost
             cost = f"{sizes['n_params']:>12,} n_params  {sizes['flops']:>14,} flops  {spent}"

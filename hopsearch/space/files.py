@@ -193,6 +193,6 @@ def _fits(when: When, known: Mapping[str, Any], place: Where) -> bool:
             raise SpaceError(
                 place,
                 f"{fact} must be known to decide its condition, got {given}",
-                "Pass the facts of the data",
+                "Use one of these facts of the data, or remove the condition",
             )
     return holds(asked, known)

@@ -3,11 +3,15 @@ of its loss.
 """
 
 import contextlib
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
+from torch import nn
 
-from hopsearch.core.errors import Diverged, OutOfMemory
+from hopsearch.core.config import brief
+from hopsearch.core.errors import Diverged, OutOfMemory, TaskError
 
 
 @contextlib.contextmanager
@@ -30,6 +34,75 @@ def failures(place: str) -> Iterator[None]:
                 "Set constraint.max_memory",
             ) from error
         raise
+
+
+def require_items(count: Any, owner: str) -> None:
+    """Refuse a count of training items that `TrialRun.prepare` did not set.
+
+    Raises:
+        TaskError: it is no number above 0.
+    """
+    if not isinstance(count, int) or count < 1:
+        rule = f"prepare() must set n_train to the number of training items, got {brief(count)}"
+        raise TaskError(owner, rule, "Write self.n_train = …")
+
+
+def require_model(model: Any, owner: str) -> None:
+    """Refuse a task's new model if it cannot be trained.
+
+    Raises:
+        TaskError: it is no module, or has no parameters.
+    """
+    if not isinstance(model, nn.Module):
+        rule = f"build() must return a torch.nn.Module, got {brief(model)}"
+        raise TaskError(owner, rule, "Return the model")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        rule = "build() must return a model with parameters to train, got one without"
+        raise TaskError(owner, rule, "Return a model with at least one layer that learns")
+
+
+def require_loss(loss: Any, owner: str) -> None:
+    """Refuse what cannot be a batch's loss.
+
+    Raises:
+        TaskError: it is not one number with a gradient.
+    """
+    if not (isinstance(loss, torch.Tensor) and loss.ndim == 0 and loss.requires_grad):
+        got = brief(loss)
+        if isinstance(loss, torch.Tensor):
+            got = f"shape {tuple(loss.shape)}" if loss.ndim else "one without a gradient"
+        rule = f"loss() must return a tensor of one number with a gradient, got {got}"
+        raise TaskError(owner, rule, "Return the mean of the items' losses, e.g. loss.mean()")
+
+
+def numbers(row: Any, owner: str) -> dict[str, float]:
+    """A task's metrics as plain numbers.
+
+    Raises:
+        TaskError: they are no numbers by name.
+    """
+    if not isinstance(row, Mapping):
+        rule = f"must return numbers by name, got {brief(row)}"
+        raise TaskError(owner, rule, 'Return e.g. {"val_error": 0.1}')
+    found = {}
+    for name, value in row.items():
+        try:
+            found[name] = float(value)
+        except (TypeError, ValueError, RuntimeError):
+            rule = f"must return a number for {name}, got {brief(value)}"
+            raise TaskError(owner, rule, f"Return float({name})") from None
+    return found
+
+
+def require_known(row: Mapping[str, float], place: str) -> None:
+    """Refuse an epoch's metrics if one is not a number: what was measured means nothing then.
+
+    Raises:
+        Diverged: the first of them.
+    """
+    for name, value in row.items():
+        if math.isnan(value):
+            raise Diverged(place, f"{name} must be finite, got {value}", "Lower optim.lr")
 
 
 def require_finite(loss: torch.Tensor, step: int) -> None:

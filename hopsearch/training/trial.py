@@ -13,13 +13,13 @@ from typing import Any, Generic, TypeVar, cast
 import torch
 from torch import nn
 
-from hopsearch.core.errors import CheckpointError, Diverged
+from hopsearch.core.errors import CheckpointError
 from hopsearch.core.seeds import derive
 from hopsearch.data import epoch_batches
+from hopsearch.training import loop
 from hopsearch.training.average import MovingAverage
 from hopsearch.training.checkpoint import CheckpointFolder
 from hopsearch.training.device import pick_device
-from hopsearch.training.loop import failures, require_finite
 from hopsearch.training.optimizer import build_optimizer
 from hopsearch.training.precision import Precision
 from hopsearch.training.process_ranks import Ranks
@@ -86,7 +86,9 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
         self.config = config
         self.device = pick_device(config.train.device)
         self.index_device = self.device
+        self._owner = type(self).__name__  # for errors: whose methods are asked
         self.prepare(data)
+        loop.require_items(getattr(self, "n_train", None), self._owner)
         self.ranks = Ranks()
         self.epoch = 0
         self.position = 0
@@ -94,8 +96,10 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
         self._loss_sum = torch.zeros((), device=self.device)
         self.generator = torch.Generator(self.device)
         torch.manual_seed(derive(config.seed, "weights"))
-        with failures("building the model"):
-            self.model: ModelT = self.build().to(self.device)
+        with loop.failures("building the model"):
+            model = self.build()
+            loop.require_model(model, self._owner)
+            self.model: ModelT = model.to(self.device)
             self.optimizer = build_optimizer(self.model, config.optim, self.device)
         compiled = (
             cast(nn.Module, torch.compile(self.model)) if config.train.compile else self.model
@@ -145,7 +149,8 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
         """What is kept of a finished winner, as plain JSON: the metrics of both splits, the test
         split read once.
         """
-        return {**self.validate(), **self.test(data)}
+        validated = loop.numbers(self.validate(), f"{self._owner}.validate()")
+        return validated | loop.numbers(self.test(data), f"{self._owner}.test()")
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The context in which `loss` calls `net`: see ``train.amp``."""
@@ -173,27 +178,21 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
             ``seconds`` (the whole epoch) and what `measure` gives.
 
         Raises:
-            Diverged: a loss is not finite; the trial cannot go on.
+            Diverged: a loss or a metric is not finite; the trial cannot go on.
             OutOfMemory: the batch does not fit.
             Paused: ``stop`` said so.
         """
         started = time.perf_counter()
         begun_at = self.position
-        with failures(f"epoch {self.epoch + 1}"):
+        with loop.failures(f"epoch {self.epoch + 1}"):
             self.net.train()
             train_loss = self._train_epoch(stop)
             if self._ema:
                 self._ema.settle()
             trained = time.perf_counter()
-            validated = self.validate()
-            measures = self.measure()
-        for name, value in validated.items():
-            if value != value:
-                raise Diverged(
-                    f"epoch {self.epoch + 1}",
-                    f"{name} must be finite, got nan",
-                    "Lower optim.lr",
-                )
+            validated = loop.numbers(self.validate(), f"{self._owner}.validate()")
+            measures = loop.numbers(self.measure(), f"{self._owner}.measure()")
+        loop.require_known(validated, f"epoch {self.epoch + 1}")
         items = max(0, self._items - begun_at * self.config.optim.batch_size)
         self.epoch += 1
         self.position = 0
@@ -330,7 +329,7 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
             self._loss_sum += self._train_step(batches[step], step, len(batches))
             self.position = step + 1
             if self.position % check_every == 0:
-                require_finite(self.ranks.sum(self._loss_sum.clone()), step)
+                loop.require_finite(self.ranks.sum(self._loss_sum.clone()), step)
             if (
                 stop
                 and (self.position % _ASK_EVERY == 0 or self.position == len(batches))
@@ -339,7 +338,7 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
                 self._loss_sum = self.ranks.sum(self._loss_sum)
                 raise Paused
         total = self.ranks.sum(self._loss_sum)
-        require_finite(total, self.position)
+        loop.require_finite(total, self.position)
         return float(total) / sum(map(len, batches))
 
     def _batches(self, order: torch.Generator) -> list[torch.Tensor]:
@@ -376,6 +375,7 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
         for part, index_M in enumerate(parts):
             with ranks.apart(self.net) if part < len(parts) - 1 else contextlib.nullcontext():
                 loss = self.loss(index_M, len(index_M) / len(index_B), first=part == 0)
+                loop.require_loss(loss, self._owner)
                 items = len(index_M) if len(mine_B) else 0
                 # ranks are averaged, so that items count alike wherever they are
                 weight = items * ranks.world / len(index_B)

@@ -10,7 +10,7 @@ import ray
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from hopsearch.jobs.job import Job, Progress
+from hopsearch.jobs.job import Job, Progress, failure_of
 from hopsearch.orchestration.failures.hang_watch import Watch
 from hopsearch.orchestration.resources import TrialResources
 from hopsearch.ray_backend.workers.hanging_workers import awaited, to_read
@@ -100,15 +100,14 @@ class Seat:
             record: the trial.
 
         Raises:
+            TaskError: the task's own code raised an error.
             RuntimeError: it ended in an internal error.
             RayActorError, OutOfMemoryError, Leaving: its machine is gone, out of memory, or being
                 preempted.
         """
         progress = Progress.model_validate_json(answer(reference))
         if progress.trace:
-            raise RuntimeError(
-                f"the training of trial {self.job.number} ended in an error:\n{progress.trace}"
-            )
+            raise failure_of(progress)
         self.rows |= {int(row["epoch"]): row for row in progress.rows}
         self._placed = True
         self._watch.heard(record, trained=not progress.history)

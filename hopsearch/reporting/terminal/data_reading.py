@@ -16,6 +16,7 @@ from hopsearch.core.durations import clock
 from hopsearch.data.files.progress import watched_by
 from hopsearch.data.splits import forget
 from hopsearch.tasks import Task
+from hopsearch.tasks.checks import require_data
 from hopsearch.tasks.contract import Data
 
 _QUIET = 0.5  # seconds before anything is shown: cached data takes less
@@ -32,10 +33,12 @@ def read_data(task: Task, config: Settings, console: Console) -> Data:
 
     Raises:
         DataError: see `Task.load`.
+        TaskError: what it returns is no data.
     """
     forget()
     with ReadingView(console) as view, watched_by(view):
         data = task.load(config)
+    require_data(task, data)
     for line in data.facts.summary:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     skipped = getattr(data.facts, "skipped", ())
