@@ -164,7 +164,9 @@ def study_of(config: TrainingConfig) -> StudyView | None:
         )
     place = Place.of(config.storage, config.from_.partition("#")[0])
     place.bring_journal()
-    return StudyView.open(place.folder, config.database)
+    view = StudyView.open(place.folder, config.database)
+    view.identity.require_images(f"from={config.from_}")
+    return view
 
 
 def data_of_study(config: TrainingConfig, view: StudyView) -> DataConfig:

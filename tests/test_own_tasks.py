@@ -6,15 +6,21 @@ import io
 import pytest
 import yaml
 
-from hopsearch import tune
+from hopsearch import train, tune
+from hopsearch.artifact import load_model
 from hopsearch.command_line.command import BUG, MISTAKE, run_verb
-from hopsearch.core import own_code
-from hopsearch.core.errors import ConfigError, TaskError
+from hopsearch.core import own_code, paths
+from hopsearch.core.errors import ConfigError, ModelError, TaskError
 from hopsearch.jobs.job import Job, JobRun, Progress, failure_of
+from hopsearch.orchestration.failures.hang_watch import Watch
+from hopsearch.orchestration.failures.lost_epochs import Booking
+from hopsearch.space import Space
+from hopsearch.study import Admission, Identity, Study
 from hopsearch.tasks import find_task
 from tests.test_tasks import SPACE
 
 BROKEN = "tests.broken_tasks"
+HOW = ("random", "none")
 
 
 @pytest.fixture(autouse=True)
@@ -181,3 +187,51 @@ class TestTraining:
         with pytest.raises(TaskError, match=rule):
             run.finish(tmp_path / "winner")
         assert not (tmp_path / "winner").exists()
+
+
+def finished_line(folder):
+    """The winner's folder of a toy trial."""
+    task = find_task("tests.toy_task:Line")
+    trial = task.resolve({"train.epochs": 1, "optim.warmup_epochs": 0}, None, 1)
+    job = Job(
+        number=0,
+        task="tests.toy_task:Line",
+        trial=trial,
+        data=task.data(),
+        folder=str(folder / "trial"),
+    )
+    run = JobRun(job)
+    run.advance()
+    run.finish(folder / "winner")
+    return folder / "winner"
+
+
+def test_its_model_is_not_read_as_one_of_images(tmp_path):
+    with pytest.raises(ModelError, match="must describe a classifier of images, got a model of"):
+        load_model(finished_line(tmp_path))
+
+
+def test_it_is_not_trained_by_the_verb_for_images(tmp_path, capsys):
+    space = Space.from_dict({**SPACE, "objective": "val_error", "direction": "minimize"})
+    with Study(tmp_path / "line", Identity("line", space, {}, "default", {}, 0), *HOW):
+        pass
+    code = run_verb(
+        train.main, train.TrainingConfig, "", ["from=line", f"storage={tmp_path}", "quiet=true"]
+    )
+    said = capsys.readouterr().err
+    assert code == MISTAKE, said
+    assert "from=line: must be a study of images, got one of task tests.toy_task:Line" in said
+    assert not own_code._NAMED, "a study is read without importing its task"
+
+
+def test_an_epoch_that_ended_the_search_is_counted_once(tmp_path):
+    space = Space.from_dict({**SPACE, "objective": "val_error", "direction": "minimize"})
+    with Study(tmp_path / "line", Identity("line", space, {}, "default", {}, 0), *HOW) as study:
+        record = study.ask(lambda values: Admission({"params": 1, "flops": 1, "memory": 1}, "", 0))
+        folder = study.folder / paths.trial(record.number)
+        folder.mkdir(parents=True)
+        (folder / "epochs.log").write_text("1 here 1\n")
+        booking = Booking(study, Watch(lambda: 0.0))
+        booking.failed(record, 1, 0.5)
+        booking.resumed(record)
+        assert study.wasted_epochs == 1

@@ -66,7 +66,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """What ``config.json`` in a model's folder says.
 
     Raises:
-        ModelError: not there, not readable, or not hopsearch's.
+        ModelError: not there, not readable, not hopsearch's, or of a task of the user's own.
     """
     file = folder / CONFIG
     try:
@@ -81,6 +81,10 @@ def read_config(folder: Path) -> dict[str, Any]:
             "must describe a model written by hopsearch, got another one",
             "Choose an exported folder",
         )
+    if task := about["hopsearch"].get("task"):
+        rule = f"must describe a classifier of images, got a model of task {task}"
+        hint = f"Build it as the task does, and load {WEIGHTS} with safetensors"
+        raise ModelError(str(file), rule, hint)
     return about
 
 

@@ -22,7 +22,7 @@ from hopsearch.jobs.journalled import journalled
 from hopsearch.space import DEFAULT_TASK
 from hopsearch.storage.mirror import Mirror
 from hopsearch.storage.storage_lease import Fence
-from hopsearch.tasks import find_task
+from hopsearch.tasks import TASKS, find_task
 from hopsearch.tasks.checks import require_metrics, require_tested, started
 from hopsearch.tasks.contract import Data, Run
 from hopsearch.training import CheckpointFolder, Paused, Ranks, Row, TrialConfig
@@ -190,7 +190,7 @@ class JobRun:
             return self._failed("search", redact(str(error)))
         # a bug of one configuration must not end the search; it is shown with its traceback
         except Exception as error:
-            if mistake := own_error(error):
+            if self.job.task not in TASKS and (mistake := own_error(error)):
                 return self._failed("trial", f"error: {mistake.rule}", formatted(error), mistake)
             summary = f"error: {type(error).__name__}: {redact(str(error))}".splitlines()[0]
             return self._failed("trial", summary, formatted(error))

@@ -202,7 +202,7 @@ class Dispatcher:
             if progress.pictures:
                 observer.pictures(record, progress.pictures)
         if progress.failure == "search":
-            self.study.waste(number, progress.failed_epochs, progress.failed_seconds)
+            self._booking.failed(record, progress.failed_epochs, progress.failed_seconds)
             self._stop(progress.reason, UserError(f"trial {number}", progress.reason))
         elif progress.failure == "trial" and record.state == State.RUNNING:
             self.study.fail(

@@ -21,7 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hopsearch.command_line import signals
 from hopsearch.core.errors import ResourceError, StudyError
-from hopsearch.jobs.job import Job, JobRun, Progress, cause, failure_of
+from hopsearch.jobs.job import Job, JobRun, Progress, cause
 from hopsearch.orchestration.resources import TrialResources
 from hopsearch.ray_backend.cluster.interface import RanksConfig
 from hopsearch.ray_backend.workers.group import keep_to_assigned_gpus
@@ -206,7 +206,7 @@ class _Run:
     def _fail(self, progress: Progress) -> None:
         self.over = True
         if progress.trace:
-            raise failure_of(progress)
+            raise RuntimeError(f"a rank ended in an error:\n{progress.trace}")
         raise StudyError(
             "training",
             f"the training failed: {progress.reason}",

@@ -220,12 +220,12 @@ def _gap_words(share: Metric, gap: float, chance: float) -> str:
     val, test = share.name, share.of_test
     size = f"(p = {chance:.2g}, two-proportion test)"
     if gap > 0:
-        why = "the test images are easier, or some were in the training data"
+        why = "the test data are easier, or some were in the training data"
         return f"{test} is {gap:.4f} above {val}, more than chance explains {size}: {why}."
     return (
         f"{test} is {-gap:.4f} below {val}, more than chance explains {size}: the search "
-        f"overfitted the validation images, or the test images are of a different kind. Expect "
-        f"{test} on new images, not {val}."
+        f"overfitted the validation data, or the test data are of a different kind. Expect "
+        f"{test} on new data, not {val}."
     )
 
 

@@ -47,6 +47,13 @@ class Booking:
         lost = max(0, begun - known)
         self._study.lose(record.number, 0 if saved else lost, waited if lost else 0.0, begun)
 
+    def failed(self, record: TrialRecord, epochs: int, seconds: float) -> None:
+        """The search stops in the middle of a trial's epoch: record it, so that it is not counted
+        again when the trial is resumed.
+        """
+        begun = self._begun(record) or 0
+        self._study.waste(record.number, epochs, seconds, begun if epochs else 0)
+
     def again(self, number: int, seconds: float) -> None:
         """A known epoch was trained again, since its checkpoint had been lost."""
         self._study.waste(number, 1, seconds)

@@ -9,6 +9,7 @@ from rich.console import Console
 from hopsearch.core.metrics import Kind
 from hopsearch.core.terminal_tables import Column, fitted, settings, short
 from hopsearch.reporting.leaderboard import Row, leaderboard, summary, varied
+from hopsearch.space import DEFAULT_TASK
 from hopsearch.study.reader import StudyView
 from hopsearch.study.record.attrs import ELECTION
 from hopsearch.study.stopping.rung_judgements import latest
@@ -65,10 +66,11 @@ def show(view: StudyView, console: Console, top: int = 10) -> None:
         console.print(words, markup=False)
     if view.dropped:
         kept = ", ".join(map(str, view.kept or ())) or "none"
-        again = f"python -m hopsearch.train from={view.identity.name}#<trial>"
-        console.print(
-            f"weights are kept for trials {kept}; {again} retrains another one", markup=False
-        )
+        again = ""
+        if view.identity.space.task == DEFAULT_TASK:  # the verb trains no other
+            command = f"python -m hopsearch.train from={view.identity.name}#<trial>"
+            again = f"; {command} retrains another one"
+        console.print(f"weights are kept for trials {kept}{again}", markup=False)
     if view.winner:
         _winner(view, view.winner, console)
 

@@ -12,7 +12,7 @@ from hopsearch.core.metrics import Metric, metrics_from
 from hopsearch.core.redaction import redact_all
 from hopsearch.data import DataConfig
 from hopsearch.data.identity import data_difference, kept
-from hopsearch.space import SPACE_KEYS, Space
+from hopsearch.space import DEFAULT_TASK, SPACE_KEYS, Space
 from hopsearch.study.record.format import FORMAT, require_format
 from hopsearch.tasks.images.metrics import METRICS
 
@@ -125,6 +125,17 @@ class Identity:
         if lines := self.difference(begun):
             rule = f"settings differ from the saved study (requested != saved): {'; '.join(lines)}"
             raise StudyError(place, rule, "Use another name, study=<name>, or revert the change")
+
+    def require_images(self, place: str) -> None:
+        """Refuse a study of another task, for a verb that knows images only.
+
+        Raises:
+            StudyError: its trials train another task.
+        """
+        if self.space.task != DEFAULT_TASK:
+            rule = f"must be a study of images, got one of task {self.space.task}"
+            hint = "Train it longer with hopsearch.tune and fidelity.max_epochs, in a new study"
+            raise StudyError(place, rule, hint)
 
     def require_data(self, asked: Mapping[str, Any], place: str) -> None:
         """Refuse different images, or a different split, when a study's trial is retrained or
