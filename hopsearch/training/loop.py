@@ -94,14 +94,14 @@ def numbers(row: Any, owner: str) -> dict[str, float]:
     return found
 
 
-def require_known(row: Mapping[str, float], place: str) -> None:
-    """Refuse an epoch's metrics if one is not a number: what was measured means nothing then.
+def require_all_finite(row: Mapping[str, float], place: str) -> None:
+    """Refuse an epoch's metrics if one is not finite.
 
     Raises:
         Diverged: the first of them.
     """
     for name, value in row.items():
-        if math.isnan(value):
+        if not math.isfinite(value):
             raise Diverged(place, f"{name} must be finite, got {value}", "Lower optim.lr")
 
 

@@ -192,7 +192,7 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
             trained = time.perf_counter()
             validated = loop.numbers(self.validate(), f"{self._owner}.validate()")
             measures = loop.numbers(self.measure(), f"{self._owner}.measure()")
-        loop.require_known(validated, f"epoch {self.epoch + 1}")
+        loop.require_all_finite(validated | measures, f"epoch {self.epoch + 1}")
         items = max(0, self._items - begun_at * self.config.optim.batch_size)
         self.epoch += 1
         self.position = 0
