@@ -233,3 +233,29 @@ def test_latency_is_measured_on_the_trials_device(tiny, digits):
     latency = run.measure_latency()
     assert 0 < latency < 1
     assert run.model.training
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "tpe_gp", "nsgaii"])
+def test_a_study_that_says_params_is_the_same(tmp_path, sampler):
+    """The parameter count was called so in commands; a journal still calls it so."""
+    proposals = {}
+    for word in ("params", "n_params"):
+        space = SPACE | {"objective": f"val_acc,{word}"}
+        folder = tmp_path / word
+        with open_study(folder, sampler, "asha", space=space) as study:
+            Simulation(study, Tradeoff(), 2, 16).run()
+        with open_study(folder, sampler, "asha", space=BOTH) as study:
+            Simulation(study, Tradeoff(), 2, 26).run()
+            proposals[word] = [record.params for record in study.counted()]
+            assert all("n_params" in record.cost for record in study.counted())
+        stored = json.loads(next(iter_identity(folder)))
+        assert stored["space"]["objective"] == "val_acc,params"
+    assert proposals["params"] == proposals["n_params"]
+
+
+def iter_identity(folder):
+    for file in folder.rglob("journal.log"):
+        for line in file.read_text().splitlines():
+            entry = json.loads(line)
+            if "hopsearch" in entry.get("user_attr", {}):
+                yield json.dumps(entry["user_attr"]["hopsearch"])

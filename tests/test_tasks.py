@@ -207,6 +207,12 @@ def on_path(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
 
 
+def test_the_page_on_extending_has_this_task():
+    root = Path(__file__).parents[1]
+    page = (root / "docs" / "extending.md").read_text(encoding="utf-8")
+    assert (root / "tests" / "toy_task.py").read_text(encoding="utf-8") in page
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(600)

@@ -3,7 +3,7 @@ is.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -61,5 +61,11 @@ class Metric:
 
 
 def metrics_from(rows: Sequence[Mapping[str, Any]]) -> tuple[Metric, ...]:
-    """The inverse of `Metric.to_dict`, of several."""
-    return tuple(Metric(**{**row, "kind": Kind(row["kind"])}) for row in rows)
+    """The inverse of `Metric.to_dict`, of several; what a newer version has added is ignored."""
+    names = {field.name for field in fields(Metric)}
+    found = []
+    for row in rows:
+        known = {name: value for name, value in row.items() if name in names}
+        kind = Kind(row["kind"]) if row.get("kind") in set(Kind) else Kind.NUMBER
+        found.append(Metric(**{**known, "kind": kind}))
+    return tuple(found)

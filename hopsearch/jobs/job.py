@@ -133,9 +133,13 @@ def cause(failed: Sequence[Progress]) -> Progress:
     return min(failed, key=lambda progress: (progress.others_gone, bool(progress.trace)))
 
 
-def failure_of(progress: Progress) -> Exception:
+def failure_of(progress: Progress, what_ended: str = "") -> Exception:
     """The error that ends a training or a search after one with a traceback: the user's to correct,
     if the user's own code raised it.
+
+    Args:
+        progress: the failure.
+        what_ended: which training, if there are several.
     """
     what = progress.reason.removeprefix("error: ")
     if progress.place:
@@ -144,7 +148,8 @@ def failure_of(progress: Progress) -> Exception:
             "error.txt in the trial's folder has the traceback"
         )
         return TaskError(progress.place, what, hint)
-    return RuntimeError(f"{progress.reason}\n{progress.trace}")
+    which = f"{what_ended}: " if what_ended else ""
+    return RuntimeError(f"{which}{progress.reason}\n{progress.trace}")
 
 
 class JobRun:

@@ -48,6 +48,8 @@ class CheckpointConfig(Settings):
     @classmethod
     def _in_bytes(cls, value: Any, read: ValidatorFunctionWrapHandler) -> Any:
         try:
+            if isinstance(value, str) and value.rstrip().endswith("bit"):
+                value = "bits"  # a quota is bytes: 20gbit is not 20GB
             return read(value)
         except ValidationError:
             if not isinstance(value, str):

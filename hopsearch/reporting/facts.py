@@ -298,6 +298,8 @@ def _failures(view: StudyView) -> list[dict[str, Any]]:
 
 
 def _kind(reason: str) -> str:
+    if reason.startswith("params <= "):  # as studies said it at first
+        reason = f"n_{reason}"
     return (
         "duplicate"
         if reason.startswith("same configuration")

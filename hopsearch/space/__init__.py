@@ -8,7 +8,14 @@ ask_a_sampler(name, parameter))
 from hopsearch.space.conditions import FACTS, Value
 from hopsearch.space.fidelity import Fidelity
 from hopsearch.space.files import SpaceFile, about_space, list_spaces, load_space
-from hopsearch.space.objectives import COSTS, Objective, read_costs, read_objectives
+from hopsearch.space.objectives import (
+    COSTS,
+    Objective,
+    read_costs,
+    read_objectives,
+    stored,
+    stored_costs,
+)
 from hopsearch.space.parameters import Categorical, Float, Int, Parameter, scaled
 from hopsearch.space.schema import DEFAULT_TASK, SPACE_KEYS
 from hopsearch.space.space import Space, Suggest
@@ -36,4 +43,6 @@ __all__ = [
     "read_costs",
     "read_objectives",
     "scaled",
+    "stored",
+    "stored_costs",
 ]

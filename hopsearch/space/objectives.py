@@ -14,9 +14,11 @@ COSTS = ("n_params", "flops", "memory", "latency")
 ``latency`` (seconds of one image's forward pass) is measured on the trial's own device. All may
 follow the first objective; smaller is better."""
 
-_FORMER = {"params": "n_params"}
-"""What costs were called in journals and commands of hopsearch 0.1: ``params`` are the searched
-values."""
+_STORED = {"params": "n_params"}
+"""What costs are called in a journal, and were called everywhere at first, to what they are called:
+``params`` are the searched values. A journal keeps its words, so that all programs of its format
+read it.
+"""
 
 _DIRECTIONS = ("maximize", "minimize")
 
@@ -93,11 +95,25 @@ def read_direction(direction: Any, source: str) -> list[str]:
 
 
 def renamed(objective: str) -> str:
-    """An objective's words with the names of today."""
+    """An objective's words, read from a journal or as they were at first, with the names of
+    today.
+    """
     words = [word.strip() for word in objective.split(",")]
-    return ",".join(_FORMER.get(word, word) for word in words)
+    return ",".join(_STORED.get(word, word) for word in words)
+
+
+def stored(objective: str) -> str:
+    """The inverse of `renamed`: as a journal has it."""
+    words = {today: word for word, today in _STORED.items()}
+    return ",".join(words.get(word, word) for word in objective.split(","))
+
+
+def stored_costs(costs: Mapping[str, float]) -> dict[str, float]:
+    """The inverse of `read_costs`: as a journal has them."""
+    words = {today: word for word, today in _STORED.items()}
+    return {words.get(name, name): value for name, value in costs.items()}
 
 
 def read_costs(costs: Mapping[str, float]) -> dict[str, float]:
-    """Costs as they were stored, with the names of today."""
-    return {_FORMER.get(name, name): value for name, value in costs.items()}
+    """Costs as a journal has them, with the names of today."""
+    return {_STORED.get(name, name): value for name, value in costs.items()}

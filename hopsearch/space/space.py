@@ -52,6 +52,7 @@ class Space:
 
     def __post_init__(self) -> None:
         if self.objective:
+            object.__setattr__(self, "direction", self.direction or "maximize")
             read_objectives(self.objective, self.direction, self.source)
             object.__setattr__(self, "objective", renamed(self.objective))
         for name in self.parameters:

@@ -7,7 +7,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from hopsearch.core.errors import ConfigError, StudyError
-from hopsearch.space import Space
+from hopsearch.space import Space, stored_costs
 from hopsearch.space.conditions import shown
 from hopsearch.storage.mirror import Place
 from hopsearch.study.reader import StudyView
@@ -129,7 +129,7 @@ class WarmStart:
             REJECTED: State.INHERITED.value,
             REASON: f"trial {record.number} of study {self._view.identity.name}",
             SOURCE: "warm start",
-            COST: record.cost,
+            COST: stored_costs(record.cost),
             CONFIG: params,
         }
         return optuna.create_trial(

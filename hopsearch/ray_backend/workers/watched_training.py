@@ -107,7 +107,7 @@ class Seat:
         """
         progress = Progress.model_validate_json(answer(reference))
         if progress.trace:
-            raise failure_of(progress)
+            raise failure_of(progress, f"training of trial {record.number}")
         self.rows |= {int(row["epoch"]): row for row in progress.rows}
         self._placed = True
         self._watch.heard(record, trained=not progress.history)

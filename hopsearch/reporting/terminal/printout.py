@@ -100,15 +100,14 @@ def _winner(view: StudyView, winner: Mapping[str, Any], console: Console) -> Non
 def _columns(view: StudyView, rows: Sequence[Row]) -> list[Column]:
     records = [row.record for row in rows]
     stars = [" *" if row.front and len(view.objectives) > 1 else "" for row in rows]
-    # one more: the table is wide
-    beside = next(
-        (
-            metric
-            for metric in view.identity.metrics
-            if metric.kind != Kind.NUMBER and metric.name != view.objective
-        ),
-        None,
-    )
+    # One more accuracy, the mean recall if there is one: the table is wide.
+    others = [
+        metric
+        for metric in view.identity.metrics
+        if metric.kind != Kind.NUMBER and metric.name != view.objective
+    ]
+    others.sort(key=lambda metric: metric.kind != Kind.MEAN_RECALL)
+    beside = others[0] if others else None
     columns = [
         Column("rank", [f"{row.rank or '-'}{star}" for row, star in zip(rows, stars, strict=True)]),
         Column("trial", [str(record.number) for record in records]),
@@ -118,7 +117,8 @@ def _columns(view: StudyView, rows: Sequence[Row]) -> list[Column]:
     if beside and any(beside.name in row.peak for row in rows):
         known = [row.peak.get(beside.name) for row in rows]
         cells = ["" if value is None else f"{value:.4f}" for value in known]
-        columns.append(Column(beside.short.removesuffix("_acc"), cells))
+        title = beside.short.removesuffix("_acc")
+        columns.append(Column(title if beside.kind == Kind.MEAN_RECALL else beside.name, cells))
     columns.append(Column("epochs", [str(row.epochs) for row in rows]))
     columns.append(
         Column("n_params", [f"{record.cost.get('n_params', 0):,}" for record in records], order=1)

@@ -32,8 +32,8 @@ SEED = "seed"
 SOURCE = "source"
 """Who proposed it: a sampler, ``first point``, ``prior``, ``random``, ``warm start``."""
 COST = "cost"
-"""Its cost, computed before it ran: ``n_params``, ``flops``, ``memory``. (Optuna's constraints are
-stored separately.)
+"""Its cost, computed before it ran: ``params`` (their number), ``flops``, ``memory``. (Optuna's
+constraints are stored separately.)
 """
 REJECTED = "rejected"
 """``duplicate``, ``infeasible``, or ``inherited`` from another study: not trained and not

@@ -12,7 +12,7 @@ from hopsearch.core.metrics import Metric, metrics_from
 from hopsearch.core.redaction import redact_all
 from hopsearch.data import DataConfig
 from hopsearch.data.identity import data_difference, kept
-from hopsearch.space import DEFAULT_TASK, SPACE_KEYS, Space
+from hopsearch.space import DEFAULT_TASK, SPACE_KEYS, Space, stored
 from hopsearch.study.record.format import FORMAT, require_format
 from hopsearch.tasks.images.metrics import METRICS
 
@@ -62,7 +62,7 @@ class Identity:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values |= {"data": kept(self.data)}
         return values | {
-            "space": self.space.to_dict(),
+            "space": self.space.to_dict() | {"objective": stored(self.space.objective)},
             "origin": redact_all(self.origin),
             "format": list(FORMAT),
         }

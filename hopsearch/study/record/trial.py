@@ -260,6 +260,11 @@ _STATES = {
 }
 
 
+def costs_of(attrs: Mapping[str, Any]) -> dict[str, float]:
+    """A trial's costs, computed and measured."""
+    return read_costs(attrs.get(COST, {}) | attrs.get(MEASURED, {}))
+
+
 def from_optuna(trial: FrozenTrial, number: int, is_open: bool = False) -> TrialRecord:
     """Read a record back from Optuna's trial.
 
@@ -289,7 +294,7 @@ def from_optuna(trial: FrozenTrial, number: int, is_open: bool = False) -> Trial
         params=dict(trial.params),
         seed=int(attrs.get(SEED, 0)),
         source=str(attrs.get(SOURCE, "")),
-        cost=read_costs(attrs.get(COST, {}) | attrs.get(MEASURED, {})),
+        cost=costs_of(attrs),
         curve={
             int(step): float(value) for step, value in sorted(trial.intermediate_values.items())
         },

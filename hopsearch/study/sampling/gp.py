@@ -27,8 +27,8 @@ from threadpoolctl import ThreadpoolController
 
 from hopsearch.core.seeds import derive
 from hopsearch.space import Objective, Space
-from hopsearch.study.record.attrs import COST, MEASURED, REJECTED
-from hopsearch.study.record.trial import State
+from hopsearch.study.record.attrs import REJECTED
+from hopsearch.study.record.trial import State, costs_of
 from hopsearch.study.sampling.encoding import Encoding, Floats
 from hopsearch.study.sampling.rank_values import ranks
 from hopsearch.study.sampling.sampler_view import SamplerView, at_fault, best_by_rung, inherited
@@ -266,7 +266,7 @@ def _scores(
         signs = np.array([objective.sign for objective in objectives], dtype=float)
         return (signs * trial.values)[None], -1
     first, *costs = objectives
-    known = trial.user_attrs.get(COST, {}) | trial.user_attrs.get(MEASURED, {})
+    known = costs_of(trial.user_attrs)
     if any(objective.name not in known for objective in costs):
         return np.zeros((0, len(objectives))), 0
     rest = [objective.sign * known[objective.name] for objective in costs]

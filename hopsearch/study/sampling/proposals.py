@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hopsearch.core.errors import StudyError
 from hopsearch.core.seeds import derive
-from hopsearch.space import Parameter, Suggest
+from hopsearch.space import Parameter, Suggest, stored_costs
 from hopsearch.study.record.attrs import CONFIG, COST, REASON, REJECTED, SEED, SOURCE
 from hopsearch.study.record.carriers import Carriers
 from hopsearch.study.record.identity import Identity
@@ -221,7 +221,10 @@ class Proposals:
             # The sampler learns which region to avoid; Optuna treats a trial without values as the
             # worst.
             self.learn(number, "cost", admission.excess)
-        facts: dict[str, Any] = {SEED: derive(self._identity.seed, number), COST: admission.cost}
+        facts: dict[str, Any] = {
+            SEED: derive(self._identity.seed, number),
+            COST: stored_costs(admission.cost),
+        }
         facts[SOURCE] = trial.user_attrs.get(
             SOURCE, proposer(self._sampler, self._identity.seed, number)
         )

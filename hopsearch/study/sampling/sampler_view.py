@@ -17,9 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hopsearch.core.seeds import derive
 from hopsearch.space import Objective
-from hopsearch.study.record.attrs import BROKEN, COST, FAILURE, MEASURED, REASON, REJECTED
+from hopsearch.study.record.attrs import BROKEN, FAILURE, REASON, REJECTED
 from hopsearch.study.record.carriers import Carriers, carried
-from hopsearch.study.record.trial import State
+from hopsearch.study.record.trial import State, costs_of
 from hopsearch.study.sampling.projection import projected
 
 _HALVING = 10  # trials, as for the prior's share
@@ -141,9 +141,7 @@ class SamplerView(optuna.Study):
 
     def _costs(self, trial: FrozenTrial) -> list[float] | None:
         """The objectives after the first; None if one is not measured yet."""
-        known: Mapping[str, float] = trial.user_attrs.get(COST, {}) | trial.user_attrs.get(
-            MEASURED, {}
-        )
+        known = costs_of(trial.user_attrs)
         names = [objective.name for objective in self._objectives[1:]]
         return [known[name] for name in names] if all(name in known for name in names) else None
 
