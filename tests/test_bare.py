@@ -131,6 +131,7 @@ def test_every_verb_is_imported(bare):
 
 
 @pytest.mark.ray
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_a_search_runs(bare, tmp_path):
     tiny = ["model.depth=1", "model.dim=16", "model.patch_size=4", "train.epochs=1"]

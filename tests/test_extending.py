@@ -71,7 +71,7 @@ def test_every_program_of_the_page_runs(extended):
     assert "16 ('horizontal', 'vertical')" in said
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_the_contract_tests_take_what_was_added(extended):
     """The page's commands in one process."""
