@@ -218,6 +218,7 @@ def test_the_page_on_extending_has_this_task():
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 class TestSearch:
     """A task of a user's own, in real processes."""
