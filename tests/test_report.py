@@ -107,7 +107,7 @@ def test_numbers_are_those_of_the_journal(tmp_path):
     assert {int(epoch): count for epoch, count in facts["stops"].items()} == Counter(
         len(journal.curve[t]) for t in stopped
     )
-    params = {trial: journal.attrs[trial]["cost"]["n_params"] for trial in order}
+    params = {trial: journal.attrs[trial]["cost"]["params"] for trial in order}
 
     def beaten(one: int) -> bool:
         as_good = [
