@@ -1,8 +1,9 @@
 """hopsearch: distributed hyperparameter and architecture search for Hopfield-derived vision mixers.
 
-    study = hopsearch.search(space="imixer", data="digits", trials=12) study =
-    hopsearch.Study.open("imixer-digits")  # a study searched earlier study.best, study.trials model
-    = hopsearch.load(study.folder)
+    study = hopsearch.search(space="imixer", data="digits", trials=12)
+    study = hopsearch.Study.open("imixer-digits")  # a study searched earlier
+    study.best, study.trials
+    model = hopsearch.load(study.folder)
 
 These names are imported on first use, so importing hopsearch alone is fast.
 """

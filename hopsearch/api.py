@@ -204,7 +204,7 @@ class Study:
 
 def search(
     space: str,
-    data: str | Mapping[str, Any] = "digits",
+    data: str | Mapping[str, Any] | None = None,
     trials: int = 24,
     fixed: Mapping[str, Any] | None = None,
     **settings: Any,
@@ -215,7 +215,7 @@ def search(
     Args:
         space: a shipped space by name, or the path of a YAML file.
         data: what to train on, e.g. ``"digits"`` or a folder of images; a mapping for more:
-            ``{"source": …, "image_size": 64}``.
+            ``{"source": …, "image_size": 64}``. By default the task's own: for images the digits.
         trials: trials of the study in all.
         fixed: settings to fix instead of searching them, by dotted name: ``{"model.depth": 4,
             "train.epochs": 9}``.
@@ -245,7 +245,7 @@ def search(
 
 def _search(
     space: str,
-    data: str | Mapping[str, Any],
+    data: str | Mapping[str, Any] | None,
     trials: int,
     fixed: dict[str, Any],
     settings: Mapping[str, Any],
@@ -260,7 +260,7 @@ def _search(
 
     environment.arrange()
     learn_from(settings.items())
-    source = {"source": data} if isinstance(data, str) else dict(data)
+    source = {"source": data} if isinstance(data, str) else dict(data or {})
     values = modern({"space": space, "data": source, "trials": trials, **settings}, "search()")
     schema = of_task(TuneConfig, task_named_by(space))
     config = parse(schema, values, "search()")

@@ -27,7 +27,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import Field, field_validator
 from rich.console import Console
@@ -251,7 +251,7 @@ def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
         console.print(said, markup=False)
     else:
         config = config.model_copy(update={"data": viewed(config.data, config.recipe)})
-    facts = read_data(Images(), config.data, console).facts
+    facts = cast(DataFacts, read_data(Images(), config.data, console).facts)
     try:
         trial = what_to_train(config, facts, fixed)
         require_schedule(trial, facts, "command line")

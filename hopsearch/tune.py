@@ -74,7 +74,7 @@ from hopsearch.study import (
 )
 from hopsearch.study.persistence.database import check_address
 from hopsearch.study.warm_start import learn_from
-from hopsearch.tasks import Task, find_task, task_named_by
+from hopsearch.tasks import FactsLike, Task, find_task, task_named_by
 from hopsearch.training import Constraint
 from hopsearch.verb_settings import TuneConfig, of_task
 
@@ -95,7 +95,7 @@ class _Prepared:
     """
 
     identity: Identity
-    facts: Any
+    facts: FactsLike
     budget: Budget
     place: Place
     begun: StudyView | None
@@ -215,7 +215,7 @@ def _prepare(task: Task, config: TuneConfig, fixed: dict[str, Any], console: Con
 
 def _identity(
     task: Task, config: TuneConfig, fixed: dict[str, Any], console: Console
-) -> tuple[Identity, Any, Later | None]:
+) -> tuple[Identity, FactsLike, Later | None]:
     facts = read_data(task, config.data, console).facts
     given = config.fidelity.into(fixed)
     opened = open_search(

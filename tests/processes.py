@@ -28,6 +28,13 @@ def start(tmp_path: Path, *words: str) -> subprocess.Popen:
         )
 
 
+def output(words: list[str], cwd: Path, env: dict[str, str]) -> str:
+    """What a program prints that must end well."""
+    done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 def begun(folder: Path) -> Counter:
     """How often each (trial, epoch) was begun, by the workers' own logs."""
     logs = folder.glob("trials/*/epochs.log")

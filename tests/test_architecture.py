@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -227,3 +228,17 @@ def test_reading_a_study_needs_no_ray():
         encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_examples_in_docstrings_are_python():
+    """An indented example of a package's docstring; commands are checked by the pages' test."""
+    for path in SOURCES:
+        for block in re.findall(r"(?:^ {4}.+\n?)+", _docstring(path), re.MULTILINE):
+            code = textwrap.dedent(block)
+            if re.match(r"\w+ = |import ", code):
+                ast.parse(code)
+
+
+def _docstring(path: Path) -> str:
+    # as it stands, its blocks indented
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")), clean=True) or ""

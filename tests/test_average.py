@@ -11,8 +11,8 @@ from hopsearch.artifact import load_model
 from hopsearch.data import Augment
 from hopsearch.models import build, fold, measure
 from hopsearch.models.spectral import SpectralLinear
+from hopsearch.tasks.images import Images
 from hopsearch.tasks.images.settings import resolve
-from hopsearch.tasks.images.task import publish
 from hopsearch.tasks.images.trial import ImageTrialRun
 from hopsearch.training import CheckpointFolder
 from hopsearch.training.average import MovingAverage
@@ -52,7 +52,7 @@ def test_the_averages_norms_are_its_own(averaged, digits, tmp_path):
     assert [row["spectral/fc_sn1/max"], row["spectral/fc_sn2/max"]] == pytest.approx(true, rel=1e-5)
     assert max(true) <= 0.9 * (1 + 1e-5)
     assert norms(fold(averaged.evaluated), images) == pytest.approx(true, rel=1e-5)
-    publish(averaged, tmp_path)
+    Images().publish(averaged, tmp_path)
     assert norms(load_model(tmp_path), images) == pytest.approx(true, rel=1e-5)
     assert load_file(tmp_path / "model.safetensors")["blocks.0.mlp_tokens.fc_sn1.weight_sigma"] > 0
 

@@ -11,7 +11,6 @@ there. What this cannot see is a version that is too old, and data files of anot
 import importlib.metadata
 import os
 import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -20,6 +19,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.processes import output
 from tests.test_help import VERBS
 
 ROOT = Path(__file__).parents[1]
@@ -90,16 +90,7 @@ def bare(tmp_path_factory) -> dict[str, str]:
 
 
 def run(bare: dict[str, str], *words: str, cwd: Path = ROOT) -> str:
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=cwd,
-        env=bare,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return output([sys.executable, *words], cwd, bare)
 
 
 def test_what_is_hidden_is_not_found(bare):

@@ -33,8 +33,8 @@ from hopsearch.core.errors import ModelError
 from hopsearch.data import Augment
 from hopsearch.models import FAMILIES, build, fold, parse_model
 from hopsearch.study import StudyView
+from hopsearch.tasks.images import Images
 from hopsearch.tasks.images.settings import resolve
-from hopsearch.tasks.images.task import publish
 from hopsearch.tasks.images.trial import ImageTrialRun
 from tests.conftest import drive, open_study, search_little
 
@@ -157,7 +157,7 @@ def test_a_searchs_own_winner_is_loaded_by_the_same_code(tmp_path, digits, famil
         "train.epochs": 1,
     }
     run = ImageTrialRun(resolve(values, digits.facts, 0), digits)
-    publish(run, tmp_path)
+    Images().publish(run, tmp_path)
     if family == "imixer":
         with pytest.raises(
             ValueError, match="must be an exported folder, got the winner folder of a search"

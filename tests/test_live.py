@@ -304,7 +304,7 @@ def test_a_terminal_that_cannot_draw_gets_lines(tmp_path, monkeypatch):
 
 def test_the_final_table_fits_too(searched, monkeypatch):
     view = StudyView.open(searched)
-    for columns in (60, 80, 130, 200):
+    for columns in (60, 80, 122, 200):
         out = io.StringIO()
         show(
             view,
@@ -322,7 +322,7 @@ def test_the_final_table_fits_too(searched, monkeypatch):
             number for number, line in enumerate(lines) if line.lstrip().startswith("rank")
         )
         assert max(len(line.rstrip()) for line in lines[title : title + 11]) <= columns
-        assert ("columns not shown" in out.getvalue()) == (columns < 130)
+        assert ("columns not shown" in out.getvalue()) == (columns < 122)
     out = io.StringIO()
     show(view, make_console(out))
     assert "symmetry_breaking" in out.getvalue()  # a file has no width

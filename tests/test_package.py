@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import output
 from tests.test_help import VERBS
 
 ROOT = Path(__file__).parents[1]
@@ -86,16 +87,7 @@ def run(installed, tmp_path):
     folder.mkdir()
 
     def run(*words: str) -> str:
-        done = subprocess.run(
-            [str(installed / words[0]), *words[1:]],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return output([str(installed / words[0]), *words[1:]], folder, environment)
 
     return run
 

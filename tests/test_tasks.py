@@ -6,7 +6,6 @@ import html
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from tests.processes import (
     command,
     descendants,
     is_alive,
+    output,
     start,
     wait_for,
     wait_gone,
@@ -192,16 +192,7 @@ def test_what_a_metric_is_called_for_the_test_split():
 
 
 def told(tmp_path: Path, *words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", *words],
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return output([sys.executable, "-m", *words], tmp_path, environment(tmp_path))
 
 
 @pytest.fixture
@@ -237,13 +228,10 @@ class TestSearch:
             if is_alive(pid):
                 os.kill(pid, signal.SIGKILL)
         assert wait_gone(ours)
-        done = subprocess.run(
-            command(tmp_path, *words), env=environment(tmp_path), capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        assert "resuming with" in done.stdout
-        assert "winner: trial" in done.stdout
-        assert "test_error" in done.stdout
+        printed = output(command(tmp_path, *words), tmp_path, environment(tmp_path))
+        assert "resuming with" in printed
+        assert "winner: trial" in printed
+        assert "test_error" in printed
         view = StudyView.open(study)
         check_nothing_lost(study, 6, 1)
         assert view.objective == "val_error"

@@ -240,8 +240,7 @@ class JobRun:
         """Take the best epoch's weights, read the test split once, and write the winner's files.
 
         Args:
-            target: folder of ``model.safetensors`` and ``config.json``, readable by hopsearch and
-                by timm (``timm.create_model("local-dir:<folder>")``).
+            target: folder of what the task publishes: ``model.safetensors`` and ``config.json``.
             mirror: a storage for a copy of them.
 
         Returns:

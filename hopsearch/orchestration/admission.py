@@ -3,13 +3,13 @@
 from typing import Any
 
 from hopsearch.study import Admission, Identity
-from hopsearch.tasks import task_of
+from hopsearch.tasks import FactsLike, task_of
 from hopsearch.tasks.checks import require_cost
 from hopsearch.training import Constraint
 
 
 def assess(
-    config: dict[str, Any], facts: Any, constraint: Constraint, identity: Identity
+    config: dict[str, Any], facts: FactsLike, constraint: Constraint, identity: Identity
 ) -> Admission:
     """Compute the cost of a configuration and check it against the constraints.
 

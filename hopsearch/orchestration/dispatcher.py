@@ -29,7 +29,7 @@ from hopsearch.orchestration.observer import Observer
 from hopsearch.storage.mirror import JournalMirror, Place
 from hopsearch.study import Admission, State, Study, TrialRecord
 from hopsearch.study.record.attrs import SECONDS
-from hopsearch.tasks import task_of
+from hopsearch.tasks import FactsLike, task_of
 from hopsearch.training import Constraint, Row
 
 _NOTE_SECONDS = 5  # minimum time between two records of the search's duration
@@ -58,7 +58,7 @@ class Dispatcher:
 
     study: Study
     data: Settings
-    facts: Any
+    facts: FactsLike
     constraint: Constraint
     budget: Budget
     observers: tuple[Observer, ...] = ()

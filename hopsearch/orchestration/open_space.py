@@ -13,7 +13,7 @@ from pydantic import Field
 from hopsearch.core.config import Settings, choices
 from hopsearch.core.errors import ConfigError, SpaceError
 from hopsearch.space import Fidelity, Space, Where, load_space, read_objectives
-from hopsearch.tasks import Task, find_task, task_of
+from hopsearch.tasks import FactsLike, Task, find_task, task_of
 from hopsearch.tasks.checks import known_of
 from hopsearch.tasks.setting_errors import names_its_place
 from hopsearch.training import TrialConfig
@@ -74,7 +74,7 @@ class Opened:
 
 
 @names_its_place
-def open_space(name: str, facts: Any, fixed: dict[str, Any], recipe_name: str) -> Opened:
+def open_space(name: str, facts: FactsLike, fixed: dict[str, Any], recipe_name: str) -> Opened:
     """The space for this data, with the command line's values fixed, validated against the settings
     classes.
 
@@ -119,7 +119,7 @@ def open_space(name: str, facts: Any, fixed: dict[str, Any], recipe_name: str) -
 
 def open_search(
     name: str,
-    facts: Any,
+    facts: FactsLike,
     fixed: dict[str, Any],
     recipe_name: str,
     objective: str | None,
@@ -211,7 +211,7 @@ def _with_fidelity(before: Fidelity, asked: Mapping[str, int], epochs: int | Non
     return Fidelity(least, most, asked.get("fidelity.reduction", before.reduction))
 
 
-def require_metric(space: Space, facts: Any, recipe_name: str, place: str) -> None:
+def require_metric(space: Space, facts: FactsLike, recipe_name: str, place: str) -> None:
     """Check that every trial of the space reports the objective, as far as known in advance.
 
     Raises:

@@ -36,6 +36,7 @@ from hopsearch.reporting.sections import (
     search_sections,
     winner_sections,
 )
+from hopsearch.space import DEFAULT_TASK
 from hopsearch.study import StudyView
 
 _CHAPTERS = ("The winner", "The search", "The settings", "The models")
@@ -177,10 +178,12 @@ def _note(facts: Facts) -> str:
     )
     note += f" {front_of(facts)}" if front_of(facts) else ""
     if facts.dropped:
-        again = f"python -m hopsearch.train from={facts.study['name']}#<trial>"
+        again = ""
+        if facts.study["task"] == DEFAULT_TASK:  # the verb trains no other
+            again = f"; python -m hopsearch.train from={facts.study['name']}#<trial> retrains one"
         note += (
             f" Checkpoints of trials that finished below the kept ones are deleted "
-            f"(checkpoint.keep); {again} retrains one."
+            f"(checkpoint.keep){again}."
         )
     return note
 

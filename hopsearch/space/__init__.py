@@ -1,8 +1,8 @@
 """Search spaces, defined in readable YAML files.
 
-space = load_space("imixer").resolve({"data.image_size": 32, "data.channels": 3, "data.classes": 10,
-"data.n_train": 42500}) config = space.override({"model.depth": 4}).walk(lambda name, parameter:
-ask_a_sampler(name, parameter))
+about = {"data.image_size": 32, "data.channels": 3, "data.classes": 10, "data.n_train": 42500}
+space = load_space("imixer").resolve(about).override({"model.depth": 4})
+config = space.walk(lambda name, parameter: ask_a_sampler(name, parameter))
 """
 
 from hopsearch.space.conditions import FACTS, Value

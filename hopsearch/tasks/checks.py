@@ -57,12 +57,10 @@ def _require_metrics(found: type[Task], place: str) -> None:
     metrics = getattr(found, "metrics", None)
     where = f"{found.__name__}.metrics"
     if not (isinstance(metrics, tuple) and metrics and _all_metrics(metrics)):
-        rule = (
-            f"{where} must be a tuple of at least one Metric, its kind a Kind, got {brief(metrics)}"
-        )
-        raise ConfigError(
-            place, rule, 'Write e.g. metrics = (Metric("val_error", maximize=False),)'
-        )
+        got = brief(metrics)
+        rule = f"{where} must be a tuple of at least one Metric, each with a Kind, got {got}"
+        hint = 'Write e.g. metrics = (Metric("val_error", maximize=False),)'
+        raise ConfigError(place, rule, hint)
     names = [metric.name for metric in metrics]
     for name in names:
         short = name.removeprefix(VALIDATION)
@@ -74,7 +72,8 @@ def _require_metrics(found: type[Task], place: str) -> None:
         rule = f"{where}: names must differ, got {', '.join(names)}"
         raise ConfigError(place, rule, "Rename or drop one")
     if found.throughput in {*_ROWS, *names}:
-        rule = f"{found.__name__}.throughput must not be another column, got {found.throughput!r}"
+        where = f"{found.__name__}.throughput"
+        rule = f"{where} must differ from the other columns, got {found.throughput!r}"
         raise ConfigError(place, rule, "Write e.g. items_per_s")
 
 

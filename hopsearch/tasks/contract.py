@@ -1,8 +1,9 @@
 """The contract between a search and what its trials train.
 
 A task says what the data are, what a trial's settings are and how one is trained, costed and
-written; all that follows (rungs, kills, resuming, several GPUs, report, export) knows it through
-`Task` and `hopsearch.training.TrialRun` alone.
+written. All that follows (rungs, kills, resuming, several GPUs, report, export) knows it through
+`Task` and `hopsearch.training.TrialRun`; what a report or an export says of classes and images
+beside that, it says of images alone.
 """
 
 import json
@@ -79,8 +80,8 @@ class Data(Protocol):
     """What `Task.load` returns: at least its `facts`; the rest is the task's own business."""
 
     @property
-    def facts(self) -> Any:
-        """See `FactsLike`."""
+    def facts(self) -> FactsLike:
+        """What a search needs to know of it."""
 
 
 class Task(ABC):

@@ -3,6 +3,7 @@ settings.
 """
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -49,7 +50,7 @@ class Identity:
         space = self.space.with_objective(first.name, first.direction)
         object.__setattr__(self, "space", space)
 
-    @property
+    @functools.cached_property
     def metrics(self) -> tuple[Metric, ...]:
         """What the epochs of its trials report, as the study itself has it noted: a study is read
         without its task's code. Those that do not note it are of images.

@@ -13,7 +13,7 @@ from hopsearch.tasks.images.settings import (
     ImageTrialConfig,
     resolve,
 )
-from hopsearch.tasks.images.task import Images, publish
+from hopsearch.tasks.images.task import Images
 from hopsearch.tasks.images.trial import ImageTrialRun
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "estimate_cost",
     "evaluate",
     "opening",
-    "publish",
     "recall_names",
     "recipe",
     "require_schedule",

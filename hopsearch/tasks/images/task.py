@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hopsearch.artifact.folder import config_of, write_config, write_weights
+from hopsearch.artifact.folder import WEIGHTS, config_of, write_config, write_weights
 from hopsearch.data import DataConfig, DataFacts, Splits, data_identity, data_settings, load
 from hopsearch.models import measured
 from hopsearch.space import Space
@@ -65,8 +65,16 @@ class Images(Task):
         return resolve(values, facts, seed, recipe, place)
 
     def publish(self, run: ImageTrialRun, folder: Path) -> None:  # type: ignore[override]
-        """See `publish`."""
-        publish(run, folder)
+        """Write the weights that are evaluated, and the config that builds their model: hopsearch
+        and timm (``timm.create_model("local-dir:<folder>")``) read both.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        write_weights(folder / WEIGHTS, run.evaluated.state_dict())
+        trial = json.loads(run.config.model_dump_json())
+        classes = run.facts.classes
+        crop_pct = run.facts.crop_pct
+        about = config_of(run.config.model, classes, trial, folded=False, crop_pct=crop_pct)
+        write_config(folder, about)
 
     def draw(self, run: ImageTrialRun) -> dict[str, bytes]:  # type: ignore[override]
         """See `hopsearch.tasks.images.pictures.draw`."""
@@ -127,16 +135,3 @@ class Images(Task):
     def remarks(self, trial: ImageTrialConfig, facts: DataFacts) -> list[str]:
         """See `hopsearch.tasks.images.opening.remarks`."""
         return remarks(trial, facts)
-
-
-def publish(run: ImageTrialRun, target: Path) -> None:
-    """Write the weights that are evaluated, and the config that builds their model, into
-    ``target``: hopsearch and timm read both.
-    """
-    target.mkdir(parents=True, exist_ok=True)
-    write_weights(target / "model.safetensors", run.evaluated.state_dict())
-    trial = json.loads(run.config.model_dump_json())
-    about = config_of(
-        run.config.model, run.facts.classes, trial, folded=False, crop_pct=run.facts.crop_pct
-    )
-    write_config(target, about)
