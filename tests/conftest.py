@@ -26,11 +26,22 @@ from hopsearch.tasks.images.trial import ImageTrialRun
 from hopsearch.training import Constraint
 from tests.services import postgresql as postgresql
 from tests.services import s3 as s3
+from tests.turns import not_now, this_turn, turns
 
 if TYPE_CHECKING:
     from hopsearch.study import Admission, Identity, Study
 
 pytest.register_assert_rewrite("tests.processes")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked ``in_turns`` and has its turn on another commit."""
+    if turns() == 1:
+        return
+    left_out = set(not_now(items, turns(), this_turn()))
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
+
 
 SPACE = {
     "fidelity": {"min_epochs": 1, "max_epochs": 9, "reduction": 3},

@@ -567,6 +567,7 @@ RATES = {
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.long
+@pytest.mark.in_turns
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("noisy", [True, False])
 def test_a_real_search_says_that_its_first_rung_is_noise(tmp_path, noisy):

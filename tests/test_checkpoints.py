@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -148,9 +149,11 @@ class TestNothingThatARestartNeedsIsDropped:
 
     TRIALS = 25
 
-    @pytest.mark.parametrize(
-        "seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 5))]
-    )
+    LATER: ClassVar = [
+        pytest.param(seed, marks=(pytest.mark.long, pytest.mark.in_turns)) for seed in range(1, 10)
+    ]
+
+    @pytest.mark.parametrize("seed", [0, *LATER])
     @pytest.mark.parametrize("objective", ["val_acc", "val_acc,n_params"])
     @pytest.mark.parametrize("pruner", sorted(PRUNERS))
     def test_in_searches_with_kills(self, tmp_path, pruner, objective, seed):

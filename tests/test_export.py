@@ -172,6 +172,7 @@ def test_a_searchs_own_winner_is_loaded_by_the_same_code(tmp_path, digits, famil
 
 
 @pytest.mark.long
+@pytest.mark.in_turns
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_in_onnx(tmp_path, family):
     model, _ = trained(family, **({} if family == "mlpmixer" else {"n_iter": 2}))

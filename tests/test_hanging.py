@@ -254,6 +254,7 @@ def epochs_of_running(folder):
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.long
+@pytest.mark.in_turns("a worker that hangs")
 @pytest.mark.timeout(400)
 class TestReal:
     def stop_one(self, tmp_path, process):

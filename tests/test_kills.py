@@ -89,6 +89,7 @@ def kill_all(pid: int) -> None:
     assert wait_gone(family)
 
 
+@pytest.mark.in_turns
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("sampler", "pruner"), PAIRS)
 def test_killed_with_all_its_processes(tmp_path, sampler, pruner):

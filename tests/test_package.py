@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 SHIPPED = {"search_spaces": "hopsearch/search_spaces", "cluster": "hopsearch/cluster"}
 """Folders beside the package that the wheel has inside it."""
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(170)]
+pytestmark = [pytest.mark.ray, pytest.mark.long, pytest.mark.timeout(170)]
 
 
 def files_of(folder: Path) -> set[str]:
@@ -127,7 +127,6 @@ def test_a_shipped_space_is_planned(run):
     assert "rung" in run("hopsearch", "tune", "space=imixer", "dry_run=true")
 
 
-@pytest.mark.ray
 def test_it_searches_reports_exports_and_predicts(run, tmp_path):
     tiny = ["model.depth=1", "model.dim=16", "model.patch_size=4", "train.epochs=1"]
     assert "winner: trial" in run("hopsearch", "tune", "space=imixer", "trials=2", *tiny)

@@ -191,7 +191,10 @@ class TestEverySamplerWithEveryPruner:
         assert study.ranked()
 
 
-LATER = [pytest.param(k, "tpe_gp", "adaptive_asha", marks=pytest.mark.long) for k in range(2, 51)]
+LATER = [
+    pytest.param(k, "tpe_gp", "adaptive_asha", marks=(pytest.mark.long, pytest.mark.in_turns))
+    for k in range(2, 51)
+]
 
 
 @pytest.mark.parametrize(

@@ -384,6 +384,7 @@ def three_nodes(head):
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.long
+@pytest.mark.in_turns("a machine is lost")
 @pytest.mark.timeout(500)
 class TestMachines:
     def test_a_training_survives_a_machine(self, tmp_path, three_nodes):

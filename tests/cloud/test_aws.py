@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 BUCKET = "studies"
 STUDY = "imixer-digits"
-TRIALS, EPOCHS = 3, 20  # the checkpoints of three are kept
+TRIALS, EPOCHS = 3, 16  # the checkpoints of three are kept
 SEARCH = (
     *(
         "python",
