@@ -7,7 +7,7 @@ The images are made here: 400 × 533, quality 90, smoothed noise with detail at 
 kB each. Rivals, all from bytes in memory to a square of uint8 (``torchvision, decoding alone`` to
 the whole image), all with one thread:
 
-* ``ours``: `hopsearch.data.files.view.to_pixels`;
+* ``ours``: `hopsearch.data.files.preprocessing.to_pixels`;
 * ``ours, without simplejpeg``: the same where that package is missing;
 * ``PIL``: open, convert to RGB, bicubic resize of the shorter side, centre crop;
 * ``PIL, draft mode``: the same after ``Image.draft``, which decodes at the smallest scale that is
@@ -39,9 +39,9 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import center_crop, resize
 
-from hopsearch.data.files import view
-from hopsearch.data.files.decode import decode_all
-from hopsearch.data.folders.source import open_folder
+from hopsearch.data.files import preprocessing
+from hopsearch.data.files.decoding import decode_all
+from hopsearch.data.folders.image_folder import open_folder
 
 WIDTH, HEIGHT, QUALITY = 533, 400, 90
 PLAIN = "PIL"
@@ -66,15 +66,15 @@ def photograph(seed: int) -> bytes:
 
 def ours(file: bytes, size: int) -> np.ndarray:
     with Image.open(io.BytesIO(file)) as image:
-        return view.to_pixels(image, size, 3)
+        return preprocessing.to_pixels(image, size, 3)
 
 
 def ours_without(file: bytes, size: int) -> np.ndarray:
-    found, view._simplejpeg = view._simplejpeg, lambda: None
+    found, preprocessing._simplejpeg = preprocessing._simplejpeg, lambda: None
     try:
         return ours(file, size)
     finally:
-        view._simplejpeg = found
+        preprocessing._simplejpeg = found
 
 
 def pil(file: bytes, size: int, draft: bool = False) -> np.ndarray:
@@ -161,7 +161,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     files = [photograph(seed) for seed in range(options.images)]
-    fast = view._simplejpeg()
+    fast = preprocessing._simplejpeg()
     versions = (
         f"torchvision {torchvision.__version__}, Pillow {Image.__version__}, simplejpeg "
         f"{getattr(fast, '__version__', 'none')}"

@@ -33,7 +33,7 @@ from hopsearch.jobs.job import Job, JobRun, Progress
 from hopsearch.orchestration.resources import TrialResources
 from hopsearch.ray_backend.cluster.connection import connect
 from hopsearch.ray_backend.long_training import run_training
-from hopsearch.tasks.images.settings import ImageTrialConfig, resolve
+from hopsearch.tasks.images.classifier_config import ImageTrialConfig, resolve
 
 
 def config(options: argparse.Namespace) -> ImageTrialConfig:

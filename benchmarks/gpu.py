@@ -37,8 +37,8 @@ from torch import nn
 from hopsearch.data import Augment, DataConfig, ImageSet, epoch_batches, load
 from hopsearch.data.augmentation.augment import PAPER_AUGMENT
 from hopsearch.models import IMixerConfig, MlpMixerConfig, build
-from hopsearch.tasks.images.cost import estimate_cost
-from hopsearch.tasks.images.settings import resolve
+from hopsearch.tasks.images.classifier_config import resolve
+from hopsearch.tasks.images.cost_estimate import estimate_cost
 
 KNOBS = {"h_ratio": 2.0, "n_iter": 2, "n_power": 8}
 S16 = IMixerConfig(classes=10, **KNOBS)

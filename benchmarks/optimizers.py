@@ -22,8 +22,8 @@ from machine import machine
 from record_tables import Plan, subset
 
 from hopsearch.data import DataConfig, ImageSet, Splits, load
-from hopsearch.tasks.images.settings import resolve
-from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.tasks.images.classifier_config import resolve
+from hopsearch.tasks.images.classifier_run import ImageTrialRun
 
 BASELINE = "adamw"
 NAMES = ["adamw", "nadamw", "adoptw", "lion", "muon", "nadamuon"]

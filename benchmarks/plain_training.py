@@ -14,8 +14,8 @@ import torch
 from hopsearch.data import DataConfig, load
 from hopsearch.space import Categorical, Float, Int, Space
 from hopsearch.space.parameters import Parameter
-from hopsearch.tasks.images.settings import resolve
-from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.tasks.images.classifier_config import resolve
+from hopsearch.tasks.images.classifier_run import ImageTrialRun
 
 
 @dataclass(frozen=True)

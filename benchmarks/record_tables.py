@@ -32,9 +32,9 @@ from hopsearch.core.seeds import derive
 from hopsearch.data import DataConfig, ImageSet, Splits, load
 from hopsearch.orchestration.simulation.tables import read_table, write_table
 from hopsearch.space import Space, load_space
-from hopsearch.tasks.images.cost import estimate_cost
-from hopsearch.tasks.images.settings import resolve
-from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.tasks.images.classifier_config import resolve
+from hopsearch.tasks.images.classifier_run import ImageTrialRun
+from hopsearch.tasks.images.cost_estimate import estimate_cost
 
 TABLES = Path(__file__).parent / "tables"
 SECOND_SEED_EVERY = 8

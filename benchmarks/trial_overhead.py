@@ -33,6 +33,7 @@ from machine import machine
 
 from hopsearch.data import DataConfig, load
 from hopsearch.orchestration.dispatcher import Budget, Dispatcher
+from hopsearch.orchestration.open_space import open_space
 from hopsearch.orchestration.resources import TrialResources
 from hopsearch.ray_backend.cluster.connection import connect, slots
 from hopsearch.ray_backend.driver import run_search
@@ -40,10 +41,9 @@ from hopsearch.reporting.tensorboard import Board
 from hopsearch.space import Space
 from hopsearch.study import Identity, Study, StudyView, TrialRecord
 from hopsearch.study.sampling.samplers import suggest_value
-from hopsearch.tasks.images.settings import resolve
-from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.tasks.images.classifier_config import resolve
+from hopsearch.tasks.images.classifier_run import ImageTrialRun
 from hopsearch.training import Constraint, Row
-from hopsearch.tune import open_space
 
 RESOURCES = TrialResources()
 

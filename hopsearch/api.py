@@ -17,7 +17,7 @@ from hopsearch.artifact import load_model as load
 from hopsearch.core.errors import ConfigError, StudyError
 from hopsearch.core.redaction import learn, learn_from
 from hopsearch.core.study_names import require_name
-from hopsearch.reporting.frame import curves_frame, trials_frame
+from hopsearch.reporting.data_frames import curves_frame, trials_frame
 from hopsearch.reporting.leaderboard import Row, leaderboard
 from hopsearch.study import StudyView
 
@@ -109,7 +109,9 @@ class Study:
 
     @property
     def trials(self) -> "pd.DataFrame":
-        """All trials, best first; see `hopsearch.reporting.frame.trials_frame` for the columns."""
+        """All trials, best first; see `hopsearch.reporting.data_frames.trials_frame` for the
+        columns.
+        """
         return trials_frame(self._view)
 
     @property

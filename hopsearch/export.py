@@ -11,7 +11,7 @@ into the weights.
 
 from hopsearch.command_line import manual, utf8
 from hopsearch.core import paths
-from hopsearch.core.files import filled_whole
+from hopsearch.core.atomic_writes import filled_whole
 
 if __name__ == "__main__":
     utf8.start()
@@ -45,11 +45,11 @@ from hopsearch.reporting.terminal.console import make_console
 from hopsearch.space import DEFAULT_TASK
 from hopsearch.storage.mirror import Mirror, Place
 from hopsearch.study import StudyView, TrialRecord
-from hopsearch.study.record.attrs import ELECTION
+from hopsearch.study.record.journal_keys import ELECTION
 from hopsearch.study.verdicts import winner_verdicts
 from hopsearch.study.winner_choice import election_words
-from hopsearch.tasks.images.metrics import ACCURACY, BALANCED_ACCURACY, LOSS
-from hopsearch.tasks.images.settings import ImageTrialConfig
+from hopsearch.tasks.images.classification_metrics import ACCURACY, BALANCED_ACCURACY, LOSS
+from hopsearch.tasks.images.classifier_config import ImageTrialConfig
 from hopsearch.training import CheckpointFolder
 
 

@@ -39,18 +39,18 @@ from hopsearch.core.config import flatten, parse
 from hopsearch.core.errors import ConfigError, ResourceError, StudyError
 from hopsearch.core.study_names import Name, check_name, derive_name
 from hopsearch.data import DataConfig, DataFacts, accepted_by_names, data_difference, data_identity
-from hopsearch.data.identity import kept
+from hopsearch.data.comparison import kept
 from hopsearch.jobs.job import Job
 from hopsearch.models import preset, require_size
 from hopsearch.orchestration.resources import TrialResources
 from hopsearch.ray_backend.cluster.connection import connect, places
 from hopsearch.ray_backend.cluster.growth import growth
-from hopsearch.ray_backend.evaluation import finish_training
 from hopsearch.ray_backend.long_training import run_training
+from hopsearch.ray_backend.long_training_end import finish_training
 from hopsearch.reporting.terminal.console import make_console
 from hopsearch.reporting.terminal.data_reading import read_data
 from hopsearch.reporting.terminal.printout import plain
-from hopsearch.reporting.terminal.progress import Curve
+from hopsearch.reporting.terminal.training_progress import Curve
 from hopsearch.storage.mirror import Place
 from hopsearch.study import StudyLock, StudyView
 from hopsearch.study.verdicts import winner_values, winner_verdicts
@@ -64,7 +64,7 @@ from hopsearch.tasks.images import (
     resolve,
     viewed,
 )
-from hopsearch.tasks.images.metrics import ACCURACY
+from hopsearch.tasks.images.classification_metrics import ACCURACY
 from hopsearch.tasks.setting_errors import on_command_line
 from hopsearch.verb_settings import TrainingVerb
 

@@ -12,16 +12,16 @@ from hopsearch.core.errors import ConfigError
 from hopsearch.core.study_names import Name
 from hopsearch.data import DataConfig
 from hopsearch.orchestration.budget import BudgetConfig, CostConfig
-from hopsearch.orchestration.checkpoint_files import CheckpointConfig
+from hopsearch.orchestration.checkpoint_cleanup import CheckpointConfig
 from hopsearch.orchestration.open_space import FidelityConfig
 from hopsearch.orchestration.resources import TrialResources
-from hopsearch.orchestration.winner_election import FinishConfig
+from hopsearch.orchestration.tie_break import FinishConfig
 from hopsearch.space import about_space, list_spaces
 from hopsearch.study import PRUNERS, SAMPLERS
 from hopsearch.tasks import Task
-from hopsearch.tasks.checks import has_defaults
-from hopsearch.tasks.images.papers import RECIPES
-from hopsearch.tasks.images.settings import FROM_DATA, SETTINGS
+from hopsearch.tasks.contract_checks import has_defaults
+from hopsearch.tasks.images.classifier_config import FROM_DATA, SETTINGS
+from hopsearch.tasks.images.recipes import RECIPES
 from hopsearch.training import Constraint
 
 Verb = TypeVar("Verb", bound="TrainingVerb")

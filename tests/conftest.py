@@ -21,8 +21,8 @@ from hopsearch.core.seeds import derive
 from hopsearch.data import DataConfig, load
 from hopsearch.space import Space
 from hopsearch.tasks.images import Images
-from hopsearch.tasks.images.settings import ImageTrialConfig, resolve
-from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.tasks.images.classifier_config import ImageTrialConfig, resolve
+from hopsearch.tasks.images.classifier_run import ImageTrialRun
 from hopsearch.training import Constraint
 from tests.services import postgresql as postgresql
 from tests.services import s3 as s3

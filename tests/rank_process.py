@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 
 from hopsearch.data import DataConfig, load
-from hopsearch.tasks.images.settings import ImageTrialConfig, resolve
-from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.tasks.images.classifier_config import ImageTrialConfig, resolve
+from hopsearch.tasks.images.classifier_run import ImageTrialRun
 from hopsearch.training import Ranks
 
 WORLDS = (4, 2)

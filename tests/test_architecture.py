@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from docs import architecture
-from hopsearch.study.record import attrs
+from hopsearch.study.record import journal_keys
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "hopsearch").rglob("*.py"))
@@ -146,6 +146,21 @@ def test_folders_stay_small():
         )
 
 
+def test_no_two_files_have_the_same_name():
+    """A file is named alone in a traceback, an editor's tab and a search: there, too, it must say
+    which it is.
+    """
+    by_name: dict[str, list[str]] = {}
+    for path in SOURCES:
+        if path.name != "__init__.py":
+            by_name.setdefault(path.name, []).append(str(path.relative_to(ROOT)))
+    for name, paths in by_name.items():
+        assert len(paths) == 1, (
+            f"{' and '.join(paths)} are both {name}: give the newer one the name of what only it "
+            f"holds, as training/trial_run.py beside study/record/trial.py"
+        )
+
+
 def test_a_packages_folders_are_below_its_files_or_above_them():
     for path in SOURCES:
         package, *rest = path.relative_to(ROOT / "hopsearch").with_suffix("").parts
@@ -177,7 +192,7 @@ def test_every_path_that_a_page_names_is_there():
 
 def test_the_page_on_the_format_names_every_attribute():
     page = (ROOT / "docs" / "study-format.md").read_text(encoding="utf-8")
-    for name, value in vars(attrs).items():
+    for name, value in vars(journal_keys).items():
         if name.isupper():
             assert re.search(rf"`{re.escape(value)}[\d`]", page), (
                 f"docs/study-format.md must tell what {value!r} holds"

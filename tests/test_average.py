@@ -12,8 +12,8 @@ from hopsearch.data import Augment
 from hopsearch.models import build, fold, measure
 from hopsearch.models.spectral import SpectralLinear
 from hopsearch.tasks.images import Images
-from hopsearch.tasks.images.settings import resolve
-from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.tasks.images.classifier_config import resolve
+from hopsearch.tasks.images.classifier_run import ImageTrialRun
 from hopsearch.training import CheckpointFolder
 from hopsearch.training.average import MovingAverage
 from tests.conftest import search_little

@@ -19,8 +19,8 @@ from hopsearch.reporting.terminal.console import make_console
 from hopsearch.space import Space
 from hopsearch.study import State, StudyView
 from hopsearch.tasks import find_task
-from hopsearch.tasks.images.settings import SETTINGS
-from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.tasks.images.classifier_config import SETTINGS
+from hopsearch.tasks.images.classifier_run import ImageTrialRun
 from tests.conftest import SPACE, admit_all, open_study
 
 

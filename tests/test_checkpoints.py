@@ -16,7 +16,7 @@ import pytest
 from hopsearch import export, report
 from hopsearch.core.config import parse
 from hopsearch.core.errors import ConfigError, ResourceError, StudyError
-from hopsearch.orchestration.checkpoint_files import CheckpointConfig, Checkpoints, in_words
+from hopsearch.orchestration.checkpoint_cleanup import CheckpointConfig, Checkpoints, in_words
 from hopsearch.orchestration.checkpoint_retention import Retention, retain
 from hopsearch.orchestration.simulation.simulator import Faults, Simulation, Training
 from hopsearch.reporting.terminal.console import make_console
@@ -263,7 +263,7 @@ class TestCheckpoints:
                 save(study, value)
         program = (
             "import os, signal, sys; from pathlib import Path\n"
-            "from hopsearch.orchestration.checkpoint_files import CheckpointConfig, "
+            "from hopsearch.orchestration.checkpoint_cleanup import CheckpointConfig, "
             "CheckpointFolder, Checkpoints, Place, Study\n"
             "from hopsearch.study import StudyView\n"
             "CheckpointFolder.remove = lambda folder: os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from hopsearch.study import PRUNERS, Study
-from hopsearch.study.persistence.journal import Journal as JournalFile
+from hopsearch.study.persistence.journal_file import Journal as JournalFile
 from tests.conftest import identity
 from tests.test_simulator import TINY, Choosy, Hills, facts
 

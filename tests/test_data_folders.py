@@ -12,7 +12,7 @@ from PIL import Image
 from hopsearch import predict
 from hopsearch.core.errors import DataError
 from hopsearch.data import DataConfig, load, splits
-from hopsearch.data.files.originals import Originals
+from hopsearch.data.files.original_sizes import Originals
 from tests.layouts import photographs
 
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from hopsearch.data import DataConfig, ImageSet, epoch_batches, load
+from hopsearch.tasks.images.classifier_config import resolve
+from hopsearch.tasks.images.classifier_run import ImageTrialRun
 from hopsearch.tasks.images.evaluation import evaluate
 from hopsearch.tasks.images.pictures import draw
-from hopsearch.tasks.images.settings import resolve
-from hopsearch.tasks.images.trial import ImageTrialRun
 from hopsearch.training import Ranks
 from tests.conftest import folder_of_images
 

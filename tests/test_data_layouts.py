@@ -15,8 +15,8 @@ from PIL import Image
 from hopsearch.core.errors import DataError
 from hopsearch.data import DataConfig, Splits, load, splits
 from hopsearch.data.files.listed_parts import FilePart
-from hopsearch.data.files.progress import watched_by
-from hopsearch.data.folders.folder_names import read_name
+from hopsearch.data.files.reading_progress import watched_by
+from hopsearch.data.folders.split_names import read_name
 from tests.layouts import CLASSES, LAYOUTS, photographs, write_layout
 
 UNDERSTOOD = [name for name, layout in LAYOUTS.items() if not layout.refused]

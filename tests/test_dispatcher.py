@@ -7,9 +7,9 @@ import pytest
 from hopsearch.core.errors import StudyError
 from hopsearch.data import DataConfig
 from hopsearch.jobs.job import Progress
-from hopsearch.orchestration.checkpoint_files import CheckpointConfig
+from hopsearch.orchestration.checkpoint_cleanup import CheckpointConfig
 from hopsearch.orchestration.dispatcher import Budget, Dispatcher
-from hopsearch.orchestration.failures.loss_causes import Cause, Death
+from hopsearch.orchestration.failures.death_causes import Cause, Death
 from hopsearch.study import State, Study, StudyView
 from hopsearch.training import Constraint
 from tests.conftest import identity

@@ -34,8 +34,8 @@ from hopsearch.data import Augment
 from hopsearch.models import FAMILIES, build, fold, parse_model
 from hopsearch.study import StudyView
 from hopsearch.tasks.images import Images
-from hopsearch.tasks.images.settings import resolve
-from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.tasks.images.classifier_config import resolve
+from hopsearch.tasks.images.classifier_run import ImageTrialRun
 from tests.conftest import drive, open_study, search_little
 
 ELSEWHERE = """

@@ -14,8 +14,8 @@ from hopsearch.core.config import flatten
 from hopsearch.models import FAMILIES
 from hopsearch.space import list_spaces
 from hopsearch.study import PRUNERS, SAMPLERS
-from hopsearch.tasks.images.papers import RECIPES
-from hopsearch.tasks.images.settings import SETTINGS, ImageTrialConfig
+from hopsearch.tasks.images.classifier_config import SETTINGS, ImageTrialConfig
+from hopsearch.tasks.images.recipes import RECIPES
 
 VERBS = {
     "tune": (tune, tune.TuneConfig),

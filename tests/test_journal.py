@@ -17,9 +17,9 @@ from optuna.storages.journal import JournalFileBackend
 from hopsearch import report
 from hopsearch.core.errors import StudyError
 from hopsearch.study import Identity, StudyView
-from hopsearch.study.persistence import journal as journal_file
-from hopsearch.study.persistence.journal import read_journal
-from hopsearch.study.record.format import FORMAT
+from hopsearch.study.persistence import journal_file
+from hopsearch.study.persistence.journal_file import read_journal
+from hopsearch.study.record.format_version import FORMAT
 from tests.conftest import admit_all, drive, identity, open_study
 
 

@@ -24,8 +24,8 @@ from hopsearch.study import MEMORY, PRUNERS, Study, StudyView
 from hopsearch.study.stopping.rung_judgements import Judgement
 from hopsearch.training import Constraint
 from tests.conftest import SPACE, identity
-from tests.test_adaptive import SPACE as RUNGS
-from tests.test_adaptive import Noisy
+from tests.test_adaptive_asha import SPACE as RUNGS
+from tests.test_adaptive_asha import Noisy
 
 OURS = SPACE | {"first": []}
 

@@ -99,7 +99,9 @@ def test_v_shows_what_is_opened_and_decided(tmp_path, capsys, logger, flag):
     assert run_verb(report.main, report.ReportConfig, "about", words) == DONE
     shown = capsys.readouterr()
     assert f"hopsearch.study.reader: opened study {tmp_path / 'test'}: 3 trials" in shown.err
-    assert f"hopsearch.core.files: wrote {tmp_path / 'test' / 'leaderboard.csv'}" in shown.err
+    assert (
+        f"hopsearch.core.atomic_writes: wrote {tmp_path / 'test' / 'leaderboard.csv'}" in shown.err
+    )
     # what the terminal shows is not said again
     assert "study test: " in shown.out
     assert "study test: " not in shown.err

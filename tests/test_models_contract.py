@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hopsearch.core.config import parse
 from hopsearch.core.errors import ConfigError
 from hopsearch.models import FAMILIES, build, fold, parse_model
-from hopsearch.models.families import MapNormConfig
+from hopsearch.models.family_configs import MapNormConfig
 
 TINY = {"image_size": 8, "patch_size": 2, "channels": 1, "classes": 10, "depth": 2, "dim": 16}
 

@@ -8,7 +8,7 @@ import timm
 import torch
 
 from hopsearch.core.errors import ConfigError
-from hopsearch.models import FAMILIES, IMixerConfig, parse_model, preset, registry
+from hopsearch.models import FAMILIES, IMixerConfig, parse_model, preset, timm_registry
 
 
 def refused(values):
@@ -105,7 +105,7 @@ class TestTimm:
     def test_reimport_does_not_warn(self):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            importlib.reload(registry)
+            importlib.reload(timm_registry)
 
     def test_a_name_taken_by_someone_else_is_told(self, monkeypatch):
         def imixer_s16_224():
@@ -114,7 +114,7 @@ class TestTimm:
         theirs = importlib.import_module("timm.models._registry")
         monkeypatch.setitem(theirs._model_entrypoints, "imixer_s16_224", imixer_s16_224)
         with pytest.warns(UserWarning, match="Overwriting imixer_s16_224"):
-            importlib.reload(registry)
+            importlib.reload(timm_registry)
         assert (
             timm.create_model(
                 "imixer_s16_224", img_size=16, num_blocks=1, embed_dim=8

@@ -13,13 +13,13 @@ from hopsearch.core.errors import ConfigError, SpaceError, StudyError
 from hopsearch.orchestration.simulation.simulator import Faults, Simulation, Training
 from hopsearch.report import write_report
 from hopsearch.reporting import facts_of
-from hopsearch.reporting.frame import trials_frame
+from hopsearch.reporting.data_frames import trials_frame
 from hopsearch.reporting.leaderboard import leaderboard, write_csv
 from hopsearch.reporting.terminal.console import make_console
 from hopsearch.reporting.terminal.printout import show
 from hopsearch.space import Space
 from hopsearch.study import MEMORY, Admission, State, Study
-from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.tasks.images.classifier_run import ImageTrialRun
 from tests.conftest import SPACE, identity
 
 BOTH = SPACE | {"objective": "val_acc,n_params"}

@@ -17,8 +17,8 @@ from hopsearch import report, tune
 from hopsearch.core.errors import StudyError
 from hopsearch.reporting.leaderboard import leaderboard, summary
 from hopsearch.study import Study, StudyView
-from hopsearch.study.persistence.journal import read_journal
-from hopsearch.study.record.format import FORMAT
+from hopsearch.study.persistence.journal_file import read_journal
+from hopsearch.study.record.format_version import FORMAT
 from tests.conftest import drive
 
 ASSETS = Path(__file__).parent / "assets" / "journals"

@@ -18,9 +18,9 @@ from hopsearch.core.errors import CheckpointError, ConfigError, UserError
 from hopsearch.core.terminal_tables import settings
 from hopsearch.models import build
 from hopsearch.orchestration.open_space import open_space
-from hopsearch.tasks.images.cost import estimate_cost
-from hopsearch.tasks.images.settings import ImageTrainConfig, ImageTrialConfig, resolve
-from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.tasks.images.classifier_config import ImageTrainConfig, ImageTrialConfig, resolve
+from hopsearch.tasks.images.classifier_run import ImageTrialRun
+from hopsearch.tasks.images.cost_estimate import estimate_cost
 from hopsearch.training import CheckpointFolder, OptimConfig, Paused
 from hopsearch.training.known_optimizers import ADAMW, OPTIMIZERS
 from hopsearch.training.optimizer import build_optimizer

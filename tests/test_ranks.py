@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hopsearch.data import DataConfig, load
-from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.tasks.images.classifier_run import ImageTrialRun
 from hopsearch.training import CheckpointFolder, Paused, Ranks
 from tests import rank_process
 from tests.conftest import environment

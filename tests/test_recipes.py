@@ -21,10 +21,10 @@ from hopsearch.models import FAMILIES
 from hopsearch.orchestration.open_space import open_space
 from hopsearch.space import Fidelity
 from hopsearch.study import Identity
+from hopsearch.tasks.images.classifier_config import resolve
+from hopsearch.tasks.images.classifier_run import ImageTrialRun
 from hopsearch.tasks.images.opening import opening, require_schedule
-from hopsearch.tasks.images.papers import choose_recipe, recipe, viewed
-from hopsearch.tasks.images.settings import resolve
-from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.tasks.images.recipes import choose_recipe, recipe, viewed
 from hopsearch.training.schedule import after_warmup, learning_rate, rates, settled_after
 from tests.conftest import identity
 

@@ -13,7 +13,7 @@ from hopsearch.models import FAMILIES
 from hopsearch.orchestration.open_space import open_space
 from hopsearch.space import Space, load_space
 from hopsearch.space.files import list_spaces
-from hopsearch.tasks.images.settings import resolve
+from hopsearch.tasks.images.classifier_config import resolve
 from tests.conftest import SPACE
 
 FAMILY_SPACES = {"imixer", "paramixer", "symmixer", "asymmixer", "mixer", "hopfield"}

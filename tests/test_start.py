@@ -58,7 +58,7 @@ def test_weight_decay_is_that_of_timm(decay):
 
 def test_a_worker_imports_neither_timm_nor_the_compiler():
     found = modules_of("import hopsearch.jobs.job", HOPSEARCH_TIMM="0")
-    assert "hopsearch.training.trial" in found
+    assert "hopsearch.training.trial_run" in found
     assert (
         not {
             "timm",
@@ -94,7 +94,7 @@ def test_a_cost_is_estimated_without_the_compiler_and_the_same_with_it():
     code = """
         import sys
         from hopsearch.models import IMixerConfig
-        from hopsearch.tasks.images.cost import _measure
+        from hopsearch.tasks.images.cost_estimate import _measure
         sizes = IMixerConfig(image_size=8, patch_size=2, channels=1, classes=10, depth=2, dim=32)
         alone = _measure(sizes, 4, 5, False)
         assert "torch._dynamo" not in sys.modules, "imported"

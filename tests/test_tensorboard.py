@@ -21,8 +21,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from hopsearch.jobs.job import Job, JobRun
 from hopsearch.reporting.tensorboard import Board
 from hopsearch.study import StudyView
+from hopsearch.tasks.images.classifier_run import ImageTrialRun
 from hopsearch.tasks.images.pictures import confusion, draw, token_mixing
-from hopsearch.tasks.images.trial import ImageTrialRun
 from tests.conftest import admit_all, finish, open_study
 
 

@@ -14,16 +14,16 @@ from hopsearch.data import ImageSet, Splits
 from hopsearch.data.augmentation.mixing import soft_targets
 from hopsearch.models import build, measured
 from hopsearch.tasks.images import Images
-from hopsearch.tasks.images.classes import (
+from hopsearch.tasks.images.class_imbalance import (
     MOST_CLASSES,
     class_weights,
     confusions,
     recall_row,
 )
-from hopsearch.tasks.images.cost import estimate_cost
+from hopsearch.tasks.images.classifier_config import resolve
+from hopsearch.tasks.images.classifier_run import ImageTrialRun
+from hopsearch.tasks.images.cost_estimate import estimate_cost
 from hopsearch.tasks.images.evaluation import Evaluation, evaluate, soft_cross_entropy
-from hopsearch.tasks.images.settings import resolve
-from hopsearch.tasks.images.trial import ImageTrialRun
 from hopsearch.training import CheckpointFolder, Constraint, OptimConfig, Ranks
 from hopsearch.training.optimizer import build_optimizer
 from hopsearch.training.schedule import learning_rate

@@ -15,11 +15,11 @@ from hopsearch.jobs.job import JobRun
 from hopsearch.orchestration.budget import Budget
 from hopsearch.orchestration.closing import conclude
 from hopsearch.orchestration.dispatcher import Dispatcher
+from hopsearch.reporting.data_frames import trials_frame
 from hopsearch.reporting.facts import facts_of
-from hopsearch.reporting.frame import trials_frame
 from hopsearch.reporting.tensorboard import Board
 from hopsearch.study import State, Study, StudyView
-from hopsearch.study.record.attrs import ELECTION
+from hopsearch.study.record.journal_keys import ELECTION
 from hopsearch.training import CheckpointFolder, Constraint
 from tests.conftest import identity
 

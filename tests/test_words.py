@@ -16,7 +16,7 @@ from hopsearch.core.yaml_reader import read_yaml, scalar
 from hopsearch.predict import PredictConfig
 from hopsearch.report import ReportConfig
 from hopsearch.space import load_space
-from hopsearch.tasks.images.settings import SETTINGS
+from hopsearch.tasks.images.classifier_config import SETTINGS
 from hopsearch.tune import TuneConfig
 
 AS_IT_STANDS = [

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save
 
 from hopsearch.artifact import modeling
 from hopsearch.core import paths
+from hopsearch.core.atomic_writes import filled_whole
 from hopsearch.core.errors import ModelError
-from hopsearch.core.files import filled_whole
 from hopsearch.models import Mixer, ModelConfig, build, parse_model, to_timm
 
 CONFIG, WEIGHTS, CARD, CODE = "config.json", "model.safetensors", "README.md", "modeling.py"

@@ -11,7 +11,7 @@ from PIL import Image
 
 from hopsearch.artifact.runtime import Classifier, TorchClassifier
 from hopsearch.core.errors import DataError
-from hopsearch.data.files.view import UNREADABLE, Pixels, pil_quiet, reason_of, to_pixels
+from hopsearch.data.files.preprocessing import UNREADABLE, Pixels, pil_quiet, reason_of, to_pixels
 from hopsearch.models import Mixer
 
 _BATCH = 64

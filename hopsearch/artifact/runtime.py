@@ -12,7 +12,7 @@ import torch
 from hopsearch.artifact.folder import GRAPH, WEIGHTS, find_model, load_model, read_config
 from hopsearch.core.errors import ModelError
 from hopsearch.data import Augment
-from hopsearch.data.files.view import Pixels
+from hopsearch.data.files.preprocessing import Pixels
 from hopsearch.models import Mixer
 
 Logits = npt.NDArray[np.float32]

@@ -2,7 +2,7 @@
 
 Paths are relative to that folder, and the same in its copy in a storage:
 
-    runs/<study>/journal.log                    every fact; see `hopsearch.study.record.attrs`
+    runs/<study>/journal.log                    every fact; see `study.record.journal_keys`
                  leaderboard.csv                one row per trial
                  trials/0007/epoch_0009.pt      checkpoints of trial 7
                  finishing/7_2/                 its second training with a fresh seed

@@ -6,16 +6,22 @@
     for index_B in epoch_batches(len(splits.train), 64, generator, device=device):
         x_BCHW, targets_BK = augment(*splits.train.batch(index_B), generator)
 
-``config`` has settings and facts; ``sources`` and ``folders`` list images, ``split`` orders them,
-``view``, ``decode`` and ``cache`` turn them into arrays, ``splits`` combines them into ``images``.
+``dataset_config`` has settings and facts; ``sources`` and ``folders`` list images,
+``stratified_split`` orders them, ``decoding``, ``preprocessing`` and ``cache`` turn them into
+arrays, ``splits`` combines them into ``images``.
 ``augment`` combines ``geometry``, ``randaugment`` over ``pixel_ops``, and ``mixing``. The test
 split is only read by `Splits.read_test`.
 """
 
 from hopsearch.data.augmentation.augment import PAPER_AUGMENT, Augment, AugmentConfig
 from hopsearch.data.batches import epoch_batches, ordered_batches
-from hopsearch.data.files.config import DataConfig, DataFacts
-from hopsearch.data.identity import accepted_by_names, data_difference, data_identity, data_settings
+from hopsearch.data.comparison import (
+    accepted_by_names,
+    data_difference,
+    data_identity,
+    data_settings,
+)
+from hopsearch.data.files.dataset_config import DataConfig, DataFacts
 from hopsearch.data.images import ImageSet
 from hopsearch.data.splits import Splits, load
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from hopsearch.data.comparison import BY_CONTENTS
 from hopsearch.data.files.cache import cache_folder
-from hopsearch.data.files.config import DataConfig
-from hopsearch.data.files.contents import Listed, sums_of, twice, two_classes
+from hopsearch.data.files.content_hashes import Listed, sums_of, twice, two_classes
+from hopsearch.data.files.dataset_config import DataConfig
 from hopsearch.data.files.listed_parts import FilePart, HeldOut, Part, Source, digest
 from hopsearch.data.files.stratified_split import Indices
-from hopsearch.data.identity import BY_CONTENTS
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Prints:
         return BY_CONTENTS + digest([shape, pool, held_out])
 
     def names(self) -> str:
-        """The fingerprint of names and file sizes, used by studies older than `contents`."""
+        """The fingerprint of names and file sizes, used by studies older than `content_hashes`."""
         return self._before() if self.source.found.as_before else ""
 
     def _before(self) -> str:

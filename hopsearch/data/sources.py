@@ -15,7 +15,7 @@ from filelock import FileLock
 from hopsearch.core.config import choices
 from hopsearch.core.errors import DataError
 from hopsearch.data.files.listed_parts import ArrayPart, FilePart, HeldOut, Source
-from hopsearch.data.folders.source import open_folder
+from hopsearch.data.folders.image_folder import open_folder
 
 
 def open_source(

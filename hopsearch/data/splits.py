@@ -13,17 +13,17 @@ import numpy as np
 import torch
 
 from hopsearch.data.files.cache import Decoded, cache_folder, cached_format, part_key, read_part
-from hopsearch.data.files.config import DataConfig, DataFacts
-from hopsearch.data.files.decode import natural_format, own_size
+from hopsearch.data.files.dataset_config import DataConfig, DataFacts
+from hopsearch.data.files.decoding import natural_format, own_size
 from hopsearch.data.files.listed_parts import ArrayPart, FilePart, HeldOut, Part, Source, digest
-from hopsearch.data.files.originals import Originals
+from hopsearch.data.files.original_sizes import Originals
+from hopsearch.data.files.preprocessing import Pixels
 from hopsearch.data.files.stratified_split import (
     Indices,
     prefix_length,
     require_per_class,
     stratified_order,
 )
-from hopsearch.data.files.view import Pixels
 from hopsearch.data.fingerprint import Prints
 from hopsearch.data.images import ImageSet
 from hopsearch.data.sources import open_source

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from hopsearch.data.files.config import DataConfig, DataFacts
+from hopsearch.data.files.dataset_config import DataConfig, DataFacts
 from hopsearch.data.files.listed_parts import Source
-from hopsearch.data.folders.folder_names import normal
+from hopsearch.data.folders.split_names import normal
 
 _SHOWN = 8  # class names
 

@@ -21,10 +21,10 @@ from hopsearch.core.redaction import formatted, redact
 from hopsearch.jobs.journalled import journalled
 from hopsearch.space import DEFAULT_TASK
 from hopsearch.storage.mirror import Mirror
-from hopsearch.storage.storage_lease import Fence
+from hopsearch.storage.mirror_lease import Fence
 from hopsearch.tasks import TASKS, find_task
-from hopsearch.tasks.checks import require_metrics, require_tested, started
 from hopsearch.tasks.contract import Data, Run
+from hopsearch.tasks.contract_checks import require_metrics, require_tested, started
 from hopsearch.training import CheckpointFolder, Paused, Ranks, Row, TrialConfig
 
 FailureKind = Literal["trial", "search"]

@@ -5,7 +5,7 @@ with timm.
 import os
 
 from hopsearch.models.build import build, fold
-from hopsearch.models.families import (
+from hopsearch.models.family_configs import (
     FAMILIES,
     AsymMixerConfig,
     IMixerConfig,
@@ -23,7 +23,7 @@ from hopsearch.models.presets import about_patches, preset, require_size, to_tim
 
 # hopsearch itself trains without timm: its import takes seconds in every worker
 if os.environ.get("HOPSEARCH_TIMM") != "0":
-    from hopsearch.models import registry
+    from hopsearch.models import timm_registry
 
 __all__ = [
     "FAMILIES",
@@ -43,7 +43,7 @@ __all__ = [
     "measured",
     "parse_model",
     "preset",
-    "registry",
     "require_size",
+    "timm_registry",
     "to_timm",
 ]

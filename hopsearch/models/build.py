@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from hopsearch.models.blocks import MapNorm, ParallelBlock, SerialBlock
-from hopsearch.models.families import (
+from hopsearch.models.family_configs import (
     AsymMixerConfig,
     IMixerConfig,
     MapNormConfig,

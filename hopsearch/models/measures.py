@@ -25,7 +25,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from hopsearch.models.families import AsymMixerConfig, IMixerConfig, ModelConfig
+from hopsearch.models.family_configs import AsymMixerConfig, IMixerConfig, ModelConfig
 from hopsearch.models.mixer import Mixer
 from hopsearch.models.mlps import AsymmetricMlp, IteratedMlp, Mlp
 from hopsearch.models.spectral import spectral_norm

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from hopsearch.core.errors import ConfigError
-from hopsearch.models.families import AsymMixerConfig, IMixerConfig, MixerConfig
+from hopsearch.models.family_configs import AsymMixerConfig, IMixerConfig, MixerConfig
 from hopsearch.models.mlps import AsymmetricMlp, IteratedMlp
 from hopsearch.models.spectral import SpectralLinear, normalized_weights, settle
 

@@ -1,4 +1,4 @@
-"""The papers' S, B and L sizes by name; `registry` registers them in timm.
+"""The papers' S, B and L sizes by name; `timm_registry` registers them in timm.
 
 The names are those of the authors' repositories, without values of other settings, which are
 keywords.
@@ -8,7 +8,7 @@ from typing import Any
 
 from hopsearch.core.config import did_you_mean
 from hopsearch.core.errors import ConfigError
-from hopsearch.models.families import FAMILIES, MixerConfig, ModelConfig
+from hopsearch.models.family_configs import FAMILIES, MixerConfig, ModelConfig
 
 SIZES: dict[str, dict[str, int]] = {
     "s": {"depth": 8, "dim": 512},

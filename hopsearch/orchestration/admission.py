@@ -4,7 +4,7 @@ from typing import Any
 
 from hopsearch.study import Admission, Identity
 from hopsearch.tasks import FactsLike, task_of
-from hopsearch.tasks.checks import require_cost
+from hopsearch.tasks.contract_checks import require_cost
 from hopsearch.training import Constraint
 
 

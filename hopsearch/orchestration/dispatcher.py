@@ -19,16 +19,16 @@ from hopsearch.jobs.job import Job, Progress, failure_of
 from hopsearch.jobs.journalled import journalled
 from hopsearch.orchestration.admission import assess
 from hopsearch.orchestration.budget import Budget
-from hopsearch.orchestration.checkpoint_files import CheckpointConfig, Checkpoints
+from hopsearch.orchestration.checkpoint_cleanup import CheckpointConfig, Checkpoints
+from hopsearch.orchestration.failures.death_causes import CRASH, Cause, Death
 from hopsearch.orchestration.failures.hang_watch import Watch
-from hopsearch.orchestration.failures.loss_causes import CRASH, Cause, Death
 from hopsearch.orchestration.failures.lost_epochs import Booking
 from hopsearch.orchestration.failures.lost_workers import Losses
 from hopsearch.orchestration.next_trial import Ending
 from hopsearch.orchestration.observer import Observer
 from hopsearch.storage.mirror import JournalMirror, Place
 from hopsearch.study import Admission, State, Study, TrialRecord
-from hopsearch.study.record.attrs import SECONDS
+from hopsearch.study.record.journal_keys import SECONDS
 from hopsearch.tasks import FactsLike, task_of
 from hopsearch.training import Constraint, Row
 

@@ -14,7 +14,7 @@ from hopsearch.core.config import Settings, choices
 from hopsearch.core.errors import ConfigError, SpaceError
 from hopsearch.space import Fidelity, Space, Where, load_space, read_objectives
 from hopsearch.tasks import FactsLike, Task, find_task, task_of
-from hopsearch.tasks.checks import known_of
+from hopsearch.tasks.contract_checks import known_of
 from hopsearch.tasks.setting_errors import names_its_place
 from hopsearch.training import TrialConfig
 from hopsearch.training.known_optimizers import OWN_SETTINGS

@@ -23,11 +23,11 @@ from hopsearch.core.terminal_tables import without_section
 from hopsearch.orchestration.budget import Budget, budget_epochs
 from hopsearch.orchestration.resources import TrialResources
 from hopsearch.orchestration.simulation.simulator import Simulation, Training
-from hopsearch.orchestration.winner_election import FinishConfig, trainings_left
+from hopsearch.orchestration.tie_break import FinishConfig, trainings_left
 from hopsearch.space import Space
 from hopsearch.study import MEMORY, Admission, Admit, Identity, Study, StudyView
 from hopsearch.tasks import task_of
-from hopsearch.tasks.checks import started
+from hopsearch.tasks.contract_checks import started
 
 _DRAWN = 200  # configurations to tell the infeasible share: within 7 points of it, 19 times in 20
 _SHOWN = 5

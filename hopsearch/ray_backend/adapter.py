@@ -19,9 +19,9 @@ from ray.tune.search import Searcher, SearchGenerator
 from hopsearch.jobs.job import Progress
 from hopsearch.orchestration.dispatcher import Dispatcher
 from hopsearch.orchestration.resources import TrialResources
+from hopsearch.ray_backend.workers.ray_errors import death_of
 from hopsearch.ray_backend.workers.sealed_job import seal
 from hopsearch.ray_backend.workers.worker import CPUS, GPUS, JOB, PROGRESS
-from hopsearch.ray_backend.workers.worker_deaths import death_of
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]  # Ray has no types

@@ -15,12 +15,12 @@ from hopsearch.command_line import signals
 from hopsearch.core.errors import UserError
 from hopsearch.orchestration.closing import conclude, leave
 from hopsearch.orchestration.dispatcher import Dispatcher
-from hopsearch.orchestration.failures.loss_causes import Cause
+from hopsearch.orchestration.failures.death_causes import Cause
 from hopsearch.orchestration.resources import TrialResources
 from hopsearch.ray_backend.adapter import StudyScheduler, StudySearch, StudySearcher, plain_actors
 from hopsearch.ray_backend.worker_overseer import Overseer
+from hopsearch.ray_backend.workers.ray_errors import death_of
 from hopsearch.ray_backend.workers.worker import TrialWorker
-from hopsearch.ray_backend.workers.worker_deaths import death_of
 from hopsearch.study import Study
 
 _RESTARTS = 3  # restarts of Tune in a row without a new epoch

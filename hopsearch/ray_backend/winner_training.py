@@ -14,14 +14,14 @@ from hopsearch.core.durations import clock
 from hopsearch.core.errors import StudyError
 from hopsearch.jobs.job import Progress
 from hopsearch.orchestration.dispatcher import Dispatcher
-from hopsearch.orchestration.failures.loss_causes import Cause
+from hopsearch.orchestration.failures.death_causes import Cause
 from hopsearch.orchestration.resources import TrialResources
-from hopsearch.orchestration.winner_election import Election, FinishConfig
+from hopsearch.orchestration.tie_break import Election, FinishConfig
 from hopsearch.ray_backend.workers.hanging_workers import LOOK_EVERY, awaited
+from hopsearch.ray_backend.workers.ray_errors import LOST, death_of
 from hopsearch.ray_backend.workers.watched_training import Seat
-from hopsearch.ray_backend.workers.worker_deaths import LOST, death_of
 from hopsearch.study import TrialRecord
-from hopsearch.study.record.attrs import WINNER
+from hopsearch.study.record.journal_keys import WINNER
 
 __all__ = ["finish_winner"]
 

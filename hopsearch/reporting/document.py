@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hopsearch.core.atomic_writes import written_whole
 from hopsearch.core.errors import StudyError
-from hopsearch.core.files import written_whole
 from hopsearch.core.metrics import Metric, metrics_from
 from hopsearch.reporting.facts import Facts
 

@@ -12,7 +12,7 @@ from hopsearch.core.intervals import wilson
 from hopsearch.reporting.leaderboard import Row, leaderboard, summary
 from hopsearch.reporting.pareto import pareto_front
 from hopsearch.study import State, StudyView, chronicle
-from hopsearch.study.record.attrs import ELECTION
+from hopsearch.study.record.journal_keys import ELECTION
 from hopsearch.study.stopping.rung_judgements import latest
 from hopsearch.study.verdicts import (
     baseline,

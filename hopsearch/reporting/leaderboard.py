@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from hopsearch.core import paths
-from hopsearch.core.files import written_whole
+from hopsearch.core.atomic_writes import written_whole
 from hopsearch.study.reader import StudyView
 from hopsearch.study.record.trial import State, TrialRecord
-from hopsearch.tasks.images.metrics import WORST_RECALL
+from hopsearch.tasks.images.classification_metrics import WORST_RECALL
 
 
 @dataclass(frozen=True)

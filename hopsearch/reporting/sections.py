@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from hopsearch.reporting import classes, effects, figures, measured
+from hopsearch.reporting import effects, figures, measured, per_class
 from hopsearch.reporting.facts import Facts
 from hopsearch.study import StudyView
 from hopsearch.study.importances import importances
@@ -43,20 +43,20 @@ def winner_sections(view: StudyView, facts: Facts) -> Iterator[Section]:
     """
     if not facts.winner or "by_class" not in facts.winner:
         return
-    mistakes = "; ".join(classes.most_confused(facts, view))
+    mistakes = "; ".join(per_class.most_confused(facts, view))
     yield Section(
         "confusion",
         "Confusions of the winner",
         "Images of the test split: one row per true class, one column per predicted class. "
         + (f"Most often: {mistakes}." if mistakes else "It makes no mistakes there."),
-        classes.confusion(view, facts),
+        per_class.confusion(view, facts),
     )
     yield Section(
         "recalls",
         "Recall by class",
         "The share of each class's test images that the winner classifies correctly, worst classes "
         "first. Classes with few images have wide intervals.",
-        classes.recalls(facts),
+        per_class.recalls(facts),
     )
 
 
@@ -66,7 +66,7 @@ def search_sections(view: StudyView, facts: Facts, others: Sequence[Facts]) -> I
         "history",
         "Best so far",
         ("The line is the best value so far; each dot is a trial at the time of its best report."),
-        classes.mark_baseline(figures.history(facts, others), facts, 2),
+        per_class.mark_baseline(figures.history(facts, others), facts, 2),
         "No trial has a value yet.",
     )
     yield Section(
@@ -74,7 +74,7 @@ def search_sections(view: StudyView, facts: Facts, others: Sequence[Facts]) -> I
         "Learning curves",
         "A cross is a trial stopped early; a dot is one that was trained to the end, is still "
         "training or is open. Training after the search, to finish the winner, is not shown.",
-        classes.mark_baseline(figures.curves(view), facts),
+        per_class.mark_baseline(figures.curves(view), facts),
     )
     yield Section(
         "stops",

@@ -13,11 +13,11 @@ from urllib.parse import quote
 import pyarrow.fs
 
 from hopsearch.core import paths
+from hopsearch.core.atomic_writes import written_whole
 from hopsearch.core.errors import HopsearchError, ResourceError, StudyError
-from hopsearch.core.files import written_whole
 from hopsearch.core.study_names import require_name
 from hopsearch.storage.lease import LostLease
-from hopsearch.storage.storage_lease import Fence, StorageLease, below
+from hopsearch.storage.mirror_lease import Fence, StorageLease, below
 
 _BLOCK = 1 << 22
 _SOON = 2.0  # most seconds of data that a lost machine costs

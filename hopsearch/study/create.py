@@ -8,8 +8,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from hopsearch.study.reader import load_study
-from hopsearch.study.record.attrs import IDENTITY, SOURCE
 from hopsearch.study.record.identity import Identity
+from hopsearch.study.record.journal_keys import IDENTITY, SOURCE
 
 _DIRECTIONS = {1: StudyDirection.MAXIMIZE, -1: StudyDirection.MINIMIZE}
 

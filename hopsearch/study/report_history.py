@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from hopsearch.study.persistence.journal import read_journal
+from hopsearch.study.persistence.journal_file import read_journal
 from hopsearch.study.persistence.stores import JOURNAL
 from hopsearch.study.reader import StudyView
-from hopsearch.study.record.attrs import CONTINUES, PROGRESS
+from hopsearch.study.record.journal_keys import CONTINUES, PROGRESS
 from hopsearch.study.record.trial import Decision, Promotion, State, TrialRecord
 from hopsearch.study.stopping.decisions import in_order
 

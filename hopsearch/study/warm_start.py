@@ -11,7 +11,7 @@ from hopsearch.space import Space, stored_costs
 from hopsearch.space.conditions import shown
 from hopsearch.storage.mirror import Place
 from hopsearch.study.reader import StudyView
-from hopsearch.study.record.attrs import CONFIG, COST, REASON, REJECTED, SOURCE
+from hopsearch.study.record.journal_keys import CONFIG, COST, REASON, REJECTED, SOURCE
 from hopsearch.study.record.trial import State, TrialRecord
 from hopsearch.study.sampling.samplers import LEARNING, SAMPLERS, distribution
 

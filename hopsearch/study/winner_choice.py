@@ -6,7 +6,7 @@ from typing import Any
 
 from hopsearch.core.intervals import plus_minus
 from hopsearch.study.reader import StudyView
-from hopsearch.study.record.attrs import REPEATS
+from hopsearch.study.record.journal_keys import REPEATS
 from hopsearch.study.record.trial import TrialRecord
 from hopsearch.study.verdicts import images_behind
 

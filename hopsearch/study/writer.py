@@ -12,7 +12,7 @@ from hopsearch.study.create import load_or_create
 from hopsearch.study.persistence.database import engine_of
 from hopsearch.study.persistence.database_lease import DatabaseLease
 from hopsearch.study.persistence.stores import MEMORY, StudyLock, open_storage
-from hopsearch.study.record.attrs import BROKEN, DECISION, FAILURE, JUDGEMENTS, PROGRESS, PROMOTION
+from hopsearch.study.record import journal_keys
 from hopsearch.study.record.identity import Identity
 from hopsearch.study.record.trial import Failure, Promotion, State, TrialRecord
 from hopsearch.study.sampling.priors import Prior
@@ -269,7 +269,7 @@ class Study(Writer):
         }
         self._set(
             number,
-            PROGRESS,
+            journal_keys.PROGRESS,
             progress | ({"metrics": kept} if kept else {}) | ({"peak": top} if top else {}),
         )
         self._storage.set_trial_intermediate_value(self._id(number), epoch, value)
@@ -307,7 +307,7 @@ class Study(Writer):
             Failure(reason, self._made, learn, epochs, round(seconds, 4)),
         )
         # first: if it is cut off after this, `resume` ends the trial
-        self._set(number, FAILURE, asdict(made))
+        self._set(number, journal_keys.FAILURE, asdict(made))
         record.reason, record.failure = reason, made
         self._take_in(record, made)
         self._book(epochs, seconds)
@@ -337,7 +337,7 @@ class Study(Writer):
         """
         self._id(number)  # a closed one is reopened first
         self._proposals.learn(number, name, excess)
-        self._set(number, BROKEN, excess)
+        self._set(number, journal_keys.BROKEN, excess)
         self.records[number].broken = excess
         return self.fail(number, reason, epochs=epochs, seconds=seconds)
 
@@ -353,7 +353,7 @@ class Study(Writer):
             return
         if epoch not in record.decisions and self._pruner.decides_at(epoch, record.number):
             made = decide(self._pruner, record, epoch, self.objectives, self._evidence, self._made)
-            self._set(record.number, f"{DECISION}{epoch}", asdict(made))
+            self._set(record.number, f"{journal_keys.DECISION}{epoch}", asdict(made))
             record.decisions[epoch] = made
             _LOG.debug("trial %d: %s", record.number, made)
             self._take_in(record, made)
@@ -371,7 +371,7 @@ class Study(Writer):
         )
 
     def _note_promotion(self, record: TrialRecord, made: Promotion) -> None:
-        self._set(record.number, f"{PROMOTION}{made.epoch}", asdict(made))
+        self._set(record.number, f"{journal_keys.PROMOTION}{made.epoch}", asdict(made))
         record.promotions[made.epoch] = made
         self._take_in(record, made)
 
@@ -383,7 +383,7 @@ class Study(Writer):
     def _judge(self) -> None:
         if new := changes(self._judgements, self._pruner, self._evidence, self._made):
             self._judgements = [*self._judgements, *new]
-            self.note(JUDGEMENTS, stored(self._judgements))
+            self.note(journal_keys.JUDGEMENTS, stored(self._judgements))
 
 
 def _short(metrics: Mapping[str, float] | None) -> dict[str, float]:

@@ -23,7 +23,7 @@ from hopsearch.core.metrics import Metric
 from hopsearch.space import Space
 from hopsearch.training import Cost, TrialConfig, TrialRun
 from hopsearch.training import schedule as schedules
-from hopsearch.training.settings import read_sections, sections_of
+from hopsearch.training.trial_config import read_sections, sections_of
 
 EVERY_EPOCH = ("train_loss", "lr", "peak_lr", "seconds")
 """What every epoch of every task reports beside its metrics; see `TrialRun.step`."""

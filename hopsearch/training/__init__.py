@@ -4,8 +4,8 @@ from hopsearch.training.checkpoint import CheckpointFolder, load_checkpoint
 from hopsearch.training.cost import Constraint, Cost
 from hopsearch.training.device import pick_device
 from hopsearch.training.process_ranks import Ranks
-from hopsearch.training.settings import OptimConfig, TrainConfig, TrialConfig
-from hopsearch.training.trial import Paused, Row, TrialRun
+from hopsearch.training.trial_config import OptimConfig, TrainConfig, TrialConfig
+from hopsearch.training.trial_run import Paused, Row, TrialRun
 
 __all__ = [
     "CheckpointFolder",

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from hopsearch.core.atomic_writes import written_whole
 from hopsearch.core.errors import CheckpointError
-from hopsearch.core.files import written_whole
 
 _NAME = re.compile(r"epoch_(\d+)\.pt")
 KEEP = 2

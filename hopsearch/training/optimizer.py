@@ -1,6 +1,4 @@
-"""A trial's optimizer with timm's weight-decay rule, and the learning rate as a pure function of
-the step.
-"""
+"""A trial's optimizer, with timm's weight-decay rule."""
 
 from typing import Any
 
@@ -8,7 +6,7 @@ import torch
 from torch import nn
 
 from hopsearch.training.known_optimizers import ADAMW, OPTIMIZERS
-from hopsearch.training.settings import OptimConfig
+from hopsearch.training.trial_config import OptimConfig
 
 
 def build_optimizer(

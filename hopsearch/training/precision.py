@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from hopsearch.training.settings import TrainConfig
+from hopsearch.training.trial_config import TrainConfig
 
 
 class Precision:

@@ -1,5 +1,5 @@
-"""Validates a trial's schedule against its data and length, and describes the resulting learning
-rates.
+"""The learning-rate schedule: the rate of each step, its check against the data and the training's
+length, and its description.
 """
 
 import math
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from hopsearch.core.errors import ConfigError
 from hopsearch.space import Fidelity
-from hopsearch.training.settings import OptimConfig, TrialConfig
+from hopsearch.training.trial_config import OptimConfig, TrialConfig
 
 
 def learning_rate(step: int, steps_per_epoch: int, epochs: int, config: OptimConfig) -> float:

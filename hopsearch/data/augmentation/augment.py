@@ -15,7 +15,7 @@ from hopsearch.core.config import Settings
 from hopsearch.data.augmentation.geometry import padded_crop, random_flip, resized_crop, stretch
 from hopsearch.data.augmentation.mixing import Mix, erase, soft_targets
 from hopsearch.data.augmentation.randaugment import RandAugment, parse_policy
-from hopsearch.data.files.config import DataFacts
+from hopsearch.data.files.dataset_config import DataFacts
 
 
 class AugmentConfig(Settings):

@@ -19,14 +19,14 @@ from typing import IO
 import numpy as np
 from filelock import FileLock
 
+from hopsearch.core.atomic_writes import written_whole
 from hopsearch.core.errors import ConfigError, DataError
-from hopsearch.core.files import written_whole
-from hopsearch.data.files.contents import keep_sums
-from hopsearch.data.files.decode import decode_all, refuse_corrupt
+from hopsearch.data.files.content_hashes import keep_sums
+from hopsearch.data.files.decoding import decode_all, refuse_corrupt
 from hopsearch.data.files.listed_parts import FilePart, Part, digest
-from hopsearch.data.files.originals import Originals
-from hopsearch.data.files.progress import counted
-from hopsearch.data.files.view import Pixels
+from hopsearch.data.files.original_sizes import Originals
+from hopsearch.data.files.preprocessing import Pixels
+from hopsearch.data.files.reading_progress import counted
 
 _LAYOUT_VERSION = 2  # part of every key: change it when the format of the files changes
 

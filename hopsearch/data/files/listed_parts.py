@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from hopsearch.data.files.preprocessing import Pixels
 from hopsearch.data.files.stratified_split import Indices
-from hopsearch.data.files.view import Pixels
 
 SUM = 16
 """Bytes of a hash of a file's contents."""

@@ -4,7 +4,7 @@ many trials may run at once.
 
 from collections.abc import Callable
 
-from hopsearch.orchestration.failures.loss_causes import Cause, Death
+from hopsearch.orchestration.failures.death_causes import Cause, Death
 
 # workers lost in a row without a new epoch before a trial is given up: it probably causes the
 # crashes

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hopsearch.core.atomic_writes import written_whole
 from hopsearch.core.config import did_you_mean
 from hopsearch.core.errors import StudyError
-from hopsearch.core.files import written_whole
 from hopsearch.core.seeds import derive
 from hopsearch.orchestration.simulation.simulator import Training
 from hopsearch.space import Categorical, Float, Int, Parameter, Space, read_costs

@@ -13,11 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from hopsearch.core.config import Settings
 from hopsearch.core.durations import clock
-from hopsearch.data.files.progress import watched_by
+from hopsearch.data.files.reading_progress import watched_by
 from hopsearch.data.splits import forget
 from hopsearch.tasks import Task
-from hopsearch.tasks.checks import require_data
 from hopsearch.tasks.contract import Data
+from hopsearch.tasks.contract_checks import require_data
 
 _QUIET = 0.5  # seconds before anything is shown: cached data takes less
 _REDRAWN = 0.2
@@ -53,7 +53,7 @@ def read_data(task: Task, config: Settings, console: Console) -> Data:
 
 
 class ReadingView:
-    """A progress display, observing `hopsearch.data.files.progress`; a context manager.
+    """A progress display, observing `hopsearch.data.files.reading_progress`; a context manager.
 
     Args:
         console: a terminal gets a bar, a notebook an updated line, anything else a line every ten

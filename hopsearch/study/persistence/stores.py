@@ -18,7 +18,7 @@ from hopsearch.core.config import choices
 from hopsearch.core.errors import StudyError
 from hopsearch.storage.lease import Holder
 from hopsearch.study.persistence.database import open_database
-from hopsearch.study.persistence.journal import Journal, drop_torn_line
+from hopsearch.study.persistence.journal_file import Journal, drop_torn_line
 
 JOURNAL = paths.JOURNAL.name
 MEMORY = "memory:"

@@ -13,7 +13,14 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from hopsearch.study.record.attrs import CONTINUES, DECISION, FAILURE, OPEN, PROMOTION, STARTED
+from hopsearch.study.record.journal_keys import (
+    CONTINUES,
+    DECISION,
+    FAILURE,
+    OPEN,
+    PROMOTION,
+    STARTED,
+)
 from hopsearch.study.record.trial import TrialRecord
 
 

@@ -12,10 +12,10 @@ from hopsearch.core.errors import StudyError
 from hopsearch.core.metrics import Metric, metrics_from
 from hopsearch.core.redaction import redact_all
 from hopsearch.data import DataConfig
-from hopsearch.data.identity import data_difference, kept
+from hopsearch.data.comparison import data_difference, kept
 from hopsearch.space import DEFAULT_TASK, SPACE_KEYS, Space, stored
-from hopsearch.study.record.format import FORMAT, require_format
-from hopsearch.tasks.images.metrics import METRICS
+from hopsearch.study.record.format_version import FORMAT, require_format
+from hopsearch.tasks.images.classification_metrics import METRICS
 
 # studies record the recipe's own name; its original meaning has a separate name since
 _RENAMED = {"paper": "paper-v1"}
@@ -143,7 +143,7 @@ class Identity:
         measured again.
 
         Args:
-            asked: as of `hopsearch.data.identity.data_identity`.
+            asked: as of `hopsearch.data.comparison.data_identity`.
             place: the start of the error message.
 
         Raises:

@@ -8,7 +8,8 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from hopsearch.space import read_costs
-from hopsearch.study.record.attrs import (
+from hopsearch.study.record.format_version import known_fields
+from hopsearch.study.record.journal_keys import (
     BROKEN,
     CONFIG,
     COST,
@@ -25,7 +26,6 @@ from hopsearch.study.record.attrs import (
     SOURCE,
     STARTED,
 )
-from hopsearch.study.record.format import known_fields
 
 
 class State(enum.StrEnum):

@@ -27,7 +27,7 @@ from threadpoolctl import ThreadpoolController
 
 from hopsearch.core.seeds import derive
 from hopsearch.space import Objective, Space
-from hopsearch.study.record.attrs import REJECTED
+from hopsearch.study.record.journal_keys import REJECTED
 from hopsearch.study.record.trial import State, costs_of
 from hopsearch.study.sampling.encoding import Encoding, Floats
 from hopsearch.study.sampling.rank_values import ranks

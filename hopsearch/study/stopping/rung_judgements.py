@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from hopsearch.study.record.format import known_fields
+from hopsearch.study.record.format_version import known_fields
 from hopsearch.study.stopping.rank_agreement import Tau
 from hopsearch.study.stopping.rule import Pruner
 from hopsearch.study.stopping.rung_values import Evidence

@@ -8,8 +8,8 @@ from typing import Any
 from hopsearch.core.errors import ConfigError
 from hopsearch.data import DataFacts
 from hopsearch.models import about_patches
-from hopsearch.tasks.images.papers import choose_recipe, fit_lengths, recipe
-from hopsearch.tasks.images.settings import ImageTrialConfig
+from hopsearch.tasks.images.classifier_config import ImageTrialConfig
+from hopsearch.tasks.images.recipes import choose_recipe, fit_lengths, recipe
 from hopsearch.training import schedule
 from hopsearch.training.schedule import rates
 

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from hopsearch.models import Mixer
 from hopsearch.models.mlps import Mlp
-from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.tasks.images.classifier_run import ImageTrialRun
 
 _IMAGES = 2048  # most images of the validation split: a picture is not a measurement
 _BLOCKS, _TILES = 3, 8  # the first, middle and last block; most output tokens per side

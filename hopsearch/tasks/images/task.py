@@ -10,14 +10,14 @@ from hopsearch.data import DataConfig, DataFacts, Splits, data_identity, data_se
 from hopsearch.models import measured
 from hopsearch.space import Space
 from hopsearch.tasks.contract import Task
-from hopsearch.tasks.images.classes import recall_names
-from hopsearch.tasks.images.cost import estimate_cost
-from hopsearch.tasks.images.metrics import METRICS
+from hopsearch.tasks.images.class_imbalance import recall_names
+from hopsearch.tasks.images.classification_metrics import METRICS
+from hopsearch.tasks.images.classifier_config import SETTINGS, ImageTrialConfig, resolve
+from hopsearch.tasks.images.classifier_run import ImageTrialRun
+from hopsearch.tasks.images.cost_estimate import estimate_cost
 from hopsearch.tasks.images.opening import remarks, require_schedule
-from hopsearch.tasks.images.papers import RECIPES, choose_recipe, fit_lengths, recipe, viewed
 from hopsearch.tasks.images.pictures import draw
-from hopsearch.tasks.images.settings import SETTINGS, ImageTrialConfig, resolve
-from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.tasks.images.recipes import RECIPES, choose_recipe, fit_lengths, recipe, viewed
 from hopsearch.training import Cost
 
 
@@ -61,7 +61,7 @@ class Images(Task):
         recipe: str = "default",
         place: str = "config",
     ) -> ImageTrialConfig:
-        """See `hopsearch.tasks.images.settings.resolve`."""
+        """See `hopsearch.tasks.images.classifier_config.resolve`."""
         return resolve(values, facts, seed, recipe, place)
 
     def publish(self, run: ImageTrialRun, folder: Path) -> None:  # type: ignore[override]
@@ -103,15 +103,15 @@ class Images(Task):
         }
 
     def viewed(self, data: DataConfig, recipe: str) -> DataConfig:
-        """See `hopsearch.tasks.images.papers.viewed`."""
+        """See `hopsearch.tasks.images.recipes.viewed`."""
         return viewed(data, recipe)
 
     def recipe(self, name: str, family: str) -> dict[str, Any]:
-        """See `hopsearch.tasks.images.papers.recipe`."""
+        """See `hopsearch.tasks.images.recipes.recipe`."""
         return recipe(name, family)
 
     def choose_recipe(self, name: str, families: Iterable[str], place: str) -> tuple[str, str]:
-        """See `hopsearch.tasks.images.papers.choose_recipe`."""
+        """See `hopsearch.tasks.images.recipes.choose_recipe`."""
         return choose_recipe(name, families, place)
 
     def adapt(self, space: Space, recipe: str) -> tuple[Space, list[str]]:

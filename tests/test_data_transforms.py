@@ -8,10 +8,10 @@ from timm.data import create_transform
 
 from hopsearch.data import PAPER_AUGMENT, Augment, AugmentConfig, DataConfig, load
 from hopsearch.data.augmentation.geometry import resample, resized_crop, stretch
-from hopsearch.data.files.view import to_pixels
-from hopsearch.tasks.images.papers import viewed
-from hopsearch.tasks.images.settings import resolve
-from hopsearch.tasks.images.trial import ImageTrialRun
+from hopsearch.data.files.preprocessing import to_pixels
+from hopsearch.tasks.images.classifier_config import resolve
+from hopsearch.tasks.images.classifier_run import ImageTrialRun
+from hopsearch.tasks.images.recipes import viewed
 
 
 def picture(width, height, seed=0):
@@ -155,7 +155,7 @@ def test_images_of_several_sizes_are_kept_at_the_models(tmp_path):
 
 
 def test_another_view_is_another_study(squares):
-    from hopsearch.data.identity import data_difference, data_identity
+    from hopsearch.data.comparison import data_difference, data_identity
 
     plain = DataConfig(source=squares, image_size=64)
     config = viewed(plain, "imixer")

@@ -1,5 +1,5 @@
-"""Chooses the winner: trials that do not differ significantly are retrained, and the best mean
-wins.
+"""Breaks ties for the winner: trials that do not differ significantly are retrained, and the best
+mean wins.
 
 Independent of Ray: it lists the missing trainings, and takes in their results. Every result is
 stored in the study immediately, so an interrupted election resumes where it stopped.
@@ -20,7 +20,7 @@ from hopsearch.jobs.job import Job
 from hopsearch.orchestration.dispatcher import Dispatcher
 from hopsearch.storage.mirror import Mirror
 from hopsearch.study import StudyView, TrialRecord
-from hopsearch.study.record.attrs import ELECTION, REPEATS
+from hopsearch.study.record.journal_keys import ELECTION, REPEATS
 from hopsearch.study.verdicts import candidates
 from hopsearch.study.winner_choice import elect
 from hopsearch.training import Row

@@ -14,7 +14,7 @@ from hopsearch.data import DataConfig
 from hopsearch.jobs.job import Job, JobRun
 from hopsearch.orchestration.budget import Budget
 from hopsearch.orchestration.dispatcher import Dispatcher
-from hopsearch.orchestration.winner_election import Election, FinishConfig
+from hopsearch.orchestration.tie_break import Election, FinishConfig
 from hopsearch.reporting import facts_of
 from hopsearch.reporting.document import winner_of
 from hopsearch.study import State, Study, StudyView, TrialRecord

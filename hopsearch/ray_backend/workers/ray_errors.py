@@ -6,7 +6,7 @@ import re
 
 from ray.exceptions import ActorUnschedulableError, OutOfMemoryError, RayActorError
 
-from hopsearch.orchestration.failures.loss_causes import Cause, Death
+from hopsearch.orchestration.failures.death_causes import Cause, Death
 from hopsearch.ray_backend.workers.group import Leaving
 
 LOST = (RayActorError, ActorUnschedulableError, OutOfMemoryError, Leaving)

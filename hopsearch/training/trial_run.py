@@ -16,7 +16,7 @@ from torch import nn
 from hopsearch.core.errors import CheckpointError
 from hopsearch.core.seeds import derive
 from hopsearch.data import epoch_batches
-from hopsearch.training import loop
+from hopsearch.training import run_checks
 from hopsearch.training.average import MovingAverage
 from hopsearch.training.checkpoint import CheckpointFolder
 from hopsearch.training.device import pick_device
@@ -24,7 +24,7 @@ from hopsearch.training.optimizer import build_optimizer
 from hopsearch.training.precision import Precision
 from hopsearch.training.process_ranks import Ranks
 from hopsearch.training.schedule import learning_rate
-from hopsearch.training.settings import TrialConfig
+from hopsearch.training.trial_config import TrialConfig
 
 Row = dict[str, float]
 """The metrics of one epoch by name; ``epoch`` counts from 1."""
@@ -88,7 +88,7 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
         self.index_device = self.device
         self._owner = type(self).__name__  # for errors: whose methods are asked
         self.prepare(data)
-        loop.require_items(getattr(self, "n_train", None), self._owner)
+        run_checks.require_items(getattr(self, "n_train", None), self._owner)
         self.ranks = Ranks()
         self.epoch = 0
         self.position = 0
@@ -96,9 +96,9 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
         self._loss_sum = torch.zeros((), device=self.device)
         self.generator = torch.Generator(self.device)
         torch.manual_seed(derive(config.seed, "weights"))
-        with loop.failures("building the model"):
+        with run_checks.failures("building the model"):
             model = self.build()
-            loop.require_model(model, self._owner)
+            run_checks.require_model(model, self._owner)
             self.model: ModelT = model.to(self.device)
             self.optimizer = build_optimizer(self.model, config.optim, self.device)
         compiled = (
@@ -149,8 +149,8 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
         """What is kept of a finished winner, as plain JSON: the metrics of both splits, the test
         split read once.
         """
-        validated = loop.numbers(self.validate(), f"{self._owner}.validate()")
-        return validated | loop.numbers(self.test(data), f"{self._owner}.test()")
+        validated = run_checks.numbers(self.validate(), f"{self._owner}.validate()")
+        return validated | run_checks.numbers(self.test(data), f"{self._owner}.test()")
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The context in which `loss` calls `net`: see ``train.amp``."""
@@ -184,15 +184,15 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
         """
         started = time.perf_counter()
         begun_at = self.position
-        with loop.failures(f"epoch {self.epoch + 1}"):
+        with run_checks.failures(f"epoch {self.epoch + 1}"):
             self.net.train()
             train_loss = self._train_epoch(stop)
             if self._ema:
                 self._ema.settle()
             trained = time.perf_counter()
-            validated = loop.numbers(self.validate(), f"{self._owner}.validate()")
-            measures = loop.numbers(self.measure(), f"{self._owner}.measure()")
-        loop.require_all_finite(validated | measures, f"epoch {self.epoch + 1}")
+            validated = run_checks.numbers(self.validate(), f"{self._owner}.validate()")
+            measures = run_checks.numbers(self.measure(), f"{self._owner}.measure()")
+        run_checks.require_all_finite(validated | measures, f"epoch {self.epoch + 1}")
         items = max(0, self._items - begun_at * self.config.optim.batch_size)
         self.epoch += 1
         self.position = 0
@@ -329,7 +329,7 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
             self._loss_sum += self._train_step(batches[step], step, len(batches))
             self.position = step + 1
             if self.position % check_every == 0:
-                loop.require_finite(self.ranks.sum(self._loss_sum.clone()), step)
+                run_checks.require_finite(self.ranks.sum(self._loss_sum.clone()), step)
             if (
                 stop
                 and (self.position % _ASK_EVERY == 0 or self.position == len(batches))
@@ -338,7 +338,7 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
                 self._loss_sum = self.ranks.sum(self._loss_sum)
                 raise Paused
         total = self.ranks.sum(self._loss_sum)
-        loop.require_finite(total, self.position)
+        run_checks.require_finite(total, self.position)
         return float(total) / sum(map(len, batches))
 
     def _batches(self, order: torch.Generator) -> list[torch.Tensor]:
@@ -375,7 +375,7 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
         for part, index_M in enumerate(parts):
             with ranks.apart(self.net) if part < len(parts) - 1 else contextlib.nullcontext():
                 loss = self.loss(index_M, len(index_M) / len(index_B), first=part == 0)
-                loop.require_loss(loss, self._owner)
+                run_checks.require_loss(loss, self._owner)
                 items = len(index_M) if len(mine_B) else 0
                 # ranks are averaged, so that items count alike wherever they are
                 weight = items * ranks.world / len(index_B)

@@ -1,5 +1,5 @@
-"""The lease on a study's or a training's copy in a storage: a marker file, checked before every
-write.
+"""The lease on a mirror, a study's or a training's copy in a storage: a marker file, checked before
+every write.
 
 Object stores have no locks, and not all support conditional writes from every client. So a claim is
 written, and read again after a moment: of several concurrent claims the last one wins, and the

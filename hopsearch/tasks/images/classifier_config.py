@@ -10,8 +10,8 @@ from hopsearch.core.config import parse
 from hopsearch.core.errors import ConfigError
 from hopsearch.data import AugmentConfig, DataFacts
 from hopsearch.models import FAMILIES, ModelConfig, parse_model
-from hopsearch.tasks.images.papers import fit_lengths, recipe
-from hopsearch.training.settings import OptimConfig, TrainConfig, TrialConfig, read_sections
+from hopsearch.tasks.images.recipes import fit_lengths, recipe
+from hopsearch.training.trial_config import OptimConfig, TrainConfig, TrialConfig, read_sections
 
 
 class ImageTrainConfig(TrainConfig):
@@ -65,7 +65,7 @@ def resolve(
         values: dotted names and values; must have ``model.family``.
         facts: the data set's image size, channels and classes fill the model's.
         seed: the trial's seed.
-        recipe_name: see `hopsearch.tasks.images.papers.recipe`.
+        recipe_name: see `hopsearch.tasks.images.recipes.recipe`.
         place: start of an error message.
 
     Raises:

@@ -1,5 +1,4 @@
-"""Limits a study's checkpoints: asks `retain` which to delete, records that, and only then deletes
-them.
+"""Deletes a study's checkpoints: asks `retain` which, records that, and only then deletes them.
 
 A deletion needs no separate record: if the process is killed between decision and deletion, the
 next run finds the leftovers and decides again.

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from hopsearch.core.files import filled_whole, written_whole
+from hopsearch.core.atomic_writes import filled_whole, written_whole
 
 
 def test_a_file_is_replaced_when_the_block_ends(tmp_path):
@@ -33,7 +33,7 @@ def test_after_an_error_nothing_is_left(tmp_path, error):
 def test_a_killed_writer_leaves_the_old_file(tmp_path):
     program = (
         "import os, signal, sys, pathlib\n"
-        "from hopsearch.core.files import written_whole\n"
+        "from hopsearch.core.atomic_writes import written_whole\n"
         "with written_whole(pathlib.Path(sys.argv[1])) as scratch:\n"
         "    scratch.write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

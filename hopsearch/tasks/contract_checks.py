@@ -16,7 +16,7 @@ from hopsearch.core.metrics import TEST, VALIDATION, Kind, Metric
 from hopsearch.space.objectives import COSTS
 from hopsearch.tasks.contract import EVERY_EPOCH, Run, Task
 from hopsearch.training import Cost, TrialConfig, TrialRun
-from hopsearch.training.settings import sections_of
+from hopsearch.training.trial_config import sections_of
 
 _ROWS = {*EVERY_EPOCH, "epoch", *COSTS}  # names that an epoch's row has of its own
 _WORD = re.compile(r"[A-Za-z0-9_.@-]+")
@@ -35,7 +35,7 @@ def require_class(found: type[Task], place: str) -> None:
     for name, kind in (("data", Settings), ("config", TrialConfig)):
         value = getattr(found, name, None)
         if not (isinstance(value, type) and issubclass(value, kind)):
-            module = kind.__module__.removesuffix(".settings")
+            module = kind.__module__.removesuffix(".trial_config")
             rule = (
                 f"{found.__name__}.{name} must be a subclass of {module}.{kind.__name__}, "
                 f"got {brief(value)}"

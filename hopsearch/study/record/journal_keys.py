@@ -1,8 +1,8 @@
-"""The journal's schema: the attributes of Optuna's study and trials in which hopsearch stores its
+"""The journal's keys: the attributes of Optuna's study and trials in which hopsearch stores its
 data.
 
 Searched values, curves, states and times are Optuna's own. ``docs/study-format.md`` shows each
-attribute with its content; `hopsearch.study.record.format` describes compatibility between
+attribute with its content; `hopsearch.study.record.format_version` describes compatibility between
 versions.
 """
 

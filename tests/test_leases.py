@@ -17,7 +17,7 @@ import pytest
 from hopsearch.core.errors import StudyError
 from hopsearch.storage.lease import Holder, LostLease
 from hopsearch.storage.mirror import Mirror, Place
-from hopsearch.storage.storage_lease import Fence, Marks, StorageLease
+from hopsearch.storage.mirror_lease import Fence, Marks, StorageLease
 from hopsearch.study import Study, StudyView
 from tests.conftest import environment, identity
 from tests.lone_driver import opened, search

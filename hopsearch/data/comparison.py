@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hopsearch.data.files.config import DataConfig, DataFacts
+from hopsearch.data.files.dataset_config import DataConfig, DataFacts
 
 BY_CONTENTS = "2:"
 """Prefix of fingerprints of image files' contents; those of names and file sizes have none."""

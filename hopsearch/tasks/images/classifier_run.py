@@ -10,10 +10,10 @@ import torch
 
 from hopsearch.data import Augment, ImageSet, Splits
 from hopsearch.models import Mixer, build, measure
-from hopsearch.tasks.images.classes import class_weights, confusions, recall_row, results_of
+from hopsearch.tasks.images.class_imbalance import class_weights, confusions, recall_row, results_of
+from hopsearch.tasks.images.classifier_config import ImageTrialConfig
 from hopsearch.tasks.images.evaluation import Evaluation, evaluate, soft_cross_entropy
-from hopsearch.tasks.images.settings import ImageTrialConfig
-from hopsearch.training.trial import Row, TrialRun
+from hopsearch.training.trial_run import Row, TrialRun
 
 # a fixed slice of the validation split is enough for the measures and costs one small forward pass
 _MEASURED_IMAGES = 64

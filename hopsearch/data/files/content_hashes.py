@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from hopsearch.core.atomic_writes import written_whole
 from hopsearch.core.errors import DataError
-from hopsearch.core.files import written_whole
-from hopsearch.data.files.decode import in_threads
+from hopsearch.data.files.decoding import in_threads
 from hopsearch.data.files.listed_parts import SUM, FilePart, digest
-from hopsearch.data.files.progress import counted
+from hopsearch.data.files.reading_progress import counted
 from hopsearch.data.files.stratified_split import Indices
 
 Sums = npt.NDArray[np.uint8]

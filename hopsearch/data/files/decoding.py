@@ -18,10 +18,9 @@ from typing import TypeVar
 from PIL import Image
 
 from hopsearch.core.errors import DataError
-from hopsearch.data.files.config import MOST_PIXELS
+from hopsearch.data.files.dataset_config import MOST_PIXELS
 from hopsearch.data.files.listed_parts import ArrayPart, FilePart, Part
-from hopsearch.data.files.progress import counted
-from hopsearch.data.files.view import (
+from hopsearch.data.files.preprocessing import (
     UNREADABLE,
     Pixels,
     pil_quiet,
@@ -29,6 +28,7 @@ from hopsearch.data.files.view import (
     to_pixels,
     upright_size,
 )
+from hopsearch.data.files.reading_progress import counted
 
 T = TypeVar("T")
 FALLBACK_SIZE = 224

@@ -7,8 +7,8 @@ from typing import Any
 from hopsearch.core.errors import StudyError
 from hopsearch.jobs.job import Job
 from hopsearch.orchestration.resources import TrialResources
+from hopsearch.ray_backend.workers.ray_errors import LOST, death_of
 from hopsearch.ray_backend.workers.watched_training import Seat
-from hopsearch.ray_backend.workers.worker_deaths import LOST, death_of
 from hopsearch.study import State, TrialRecord
 
 _TRIES = 3

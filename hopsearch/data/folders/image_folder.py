@@ -1,7 +1,7 @@
 """Image folders as a `Source`: lists splits, classes and images; no image is opened.
 
 Any folder of class folders, with or without ``train/``, ``val/`` and ``test/`` above them; see
-`train_val_test`.
+`layout_recognition`.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ import numpy as np
 
 from hopsearch.core.errors import DataError
 from hopsearch.data.files.listed_parts import FilePart, Found, HeldOut, Source
-from hopsearch.data.folders.folder_names import normal, read_name
+from hopsearch.data.folders.layout_recognition import ADVICE, Layout, find_layout
 from hopsearch.data.folders.listing import (
     IMAGE_SUFFIXES,
     PassedOver,
@@ -22,7 +22,7 @@ from hopsearch.data.folders.listing import (
     images_in,
     walk,
 )
-from hopsearch.data.folders.train_val_test import ADVICE, Layout, find_layout
+from hopsearch.data.folders.split_names import normal, read_name
 
 __all__ = ["IMAGE_SUFFIXES", "open_folder"]
 _NONE = "none"

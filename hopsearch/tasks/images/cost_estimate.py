@@ -9,8 +9,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from hopsearch.models import ModelConfig, build
+from hopsearch.tasks.images.classifier_config import ImageTrialConfig
 from hopsearch.tasks.images.evaluation import soft_cross_entropy
-from hopsearch.tasks.images.settings import ImageTrialConfig
 from hopsearch.training.cost import Cost
 from hopsearch.training.known_optimizers import OPTIMIZERS
 from hopsearch.training.uncompiled import uncompiled

@@ -19,8 +19,8 @@ from PIL import Image, ImageOps
 
 from hopsearch.core.errors import DataError
 from hopsearch.data import DataConfig, load
-from hopsearch.data.files import decode, view
-from hopsearch.data.files.progress import watched_by
+from hopsearch.data.files import decoding, preprocessing
+from hopsearch.data.files.reading_progress import watched_by
 from tests.test_data_sources import fill, picture
 
 
@@ -45,7 +45,7 @@ def encoded(image: Image.Image, form: str = "JPEG", **options) -> bytes:
 
 def seen(file: bytes, size: int, channels: int = 3, crop_pct: float = 1.0) -> np.ndarray:
     with Image.open(io.BytesIO(file)) as image:
-        return view.to_pixels(image, size, channels, crop_pct).astype(int)
+        return preprocessing.to_pixels(image, size, channels, crop_pct).astype(int)
 
 
 def plain(file: bytes, size: int, crop_pct: float = 1.0) -> np.ndarray:
@@ -110,14 +110,14 @@ def test_without_the_fast_decoder_the_pixels_are_the_same(kind, sides, size, mon
     for channels in (3, 1):
         fast = seen(file, size, channels)
         with monkeypatch.context() as patch:
-            patch.setattr(view, "_simplejpeg", lambda: None)
+            patch.setattr(preprocessing, "_simplejpeg", lambda: None)
             assert np.abs(seen(file, size, channels) - fast).max() <= 1
 
 
 def test_the_fast_decoder_is_used():
     pytest.importorskip("simplejpeg")
     with Image.open(io.BytesIO(encoded(photograph()))) as image:
-        assert view._decode_jpeg(image, "RGB", 2).shape == (200, 267, 3)
+        assert preprocessing._decode_jpeg(image, "RGB", 2).shape == (200, 267, 3)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -176,7 +176,7 @@ def test_huge_palettes_and_wide_samples():
     palette = (b"PLTE", bytes(range(256)) * 3)
     assert seen(png(30, 20, 8, 3, palette), 8).shape == (3, 8, 8)
     assert seen(png(30, 20, 16, 2), 8).max() == 0
-    with pytest.raises(view.UNREADABLE):
+    with pytest.raises(preprocessing.UNREADABLE):
         seen(png(30, 20, 8, 3, (b"PLTE", bytes(3 * 200_000)), rows=b"\0"), 8)
 
 
@@ -184,18 +184,18 @@ def test_a_photograph_of_many_pixels_is_read_without_a_word():
     wide = png(12_000, 9_000, 1, 0)  # PIL warns from 90 million pixels on
     folder_of = [wide, wide]
     part = _Files(folder_of)
-    assert [found.max() for found in decode.decode_all(part, 8, 1)] == [0, 0]
+    assert [found.max() for found in decoding.decode_all(part, 8, 1)] == [0, 0]
 
 
 def test_above_pils_limit_an_image_is_unreadable():
-    (reason,) = decode.decode_all(_Files([png(20_000, 20_000, 1, 0, rows=b"")]), 8, 1)
+    (reason,) = decoding.decode_all(_Files([png(20_000, 20_000, 1, 0, rows=b"")]), 8, 1)
     assert "exceeds limit of 178956970 pixels" in reason
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP"])
 def test_a_truncated_file_is_unreadable(form):
     file = encoded(photograph(), form)
-    reasons = list(decode.decode_all(_Files([file[: len(file) // 2], b"", file[:30]]), 32, 3))
+    reasons = list(decoding.decode_all(_Files([file[: len(file) // 2], b"", file[:30]]), 32, 3))
     assert all(isinstance(reason, str) and reason for reason in reasons)
 
 
@@ -237,8 +237,8 @@ SCARCE = """
 import resource, sys
 from pathlib import Path
 import numpy
-from hopsearch.data.files.decode import decode_all
-from hopsearch.data.folders.source import open_folder
+from hopsearch.data.files.decoding import decode_all
+from hopsearch.data.folders.image_folder import open_folder
 part = open_folder(Path(sys.argv[1])).train
 list(decode_all(part.take(numpy.array([0, 1])), 9, 1))  # all modules and threads are there
 size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -293,31 +293,31 @@ def test_the_number_of_threads_changes_no_pixel(monkeypatch):
     files = [encoded(photograph(100 + 7 * n, 90, seed=n), quality=80) for n in range(80)]
     found = []
     for cores in (1, 7):
-        monkeypatch.setattr(decode, "_cores", lambda cores=cores: cores)
-        found.append(np.stack(list(decode.decode_all(_Files(files), 32, 3))))
+        monkeypatch.setattr(decoding, "_cores", lambda cores=cores: cores)
+        found.append(np.stack(list(decoding.decode_all(_Files(files), 32, 3))))
     assert np.array_equal(*found)
 
 
 def test_all_cores_decode(monkeypatch):
-    monkeypatch.setattr(decode, "_cores", lambda: 6)
+    monkeypatch.setattr(decoding, "_cores", lambda: 6)
     together = threading.Barrier(6, timeout=10)
-    assert sum(decode.in_threads(lambda index: bool(together.wait() + 1), 6)) == 6
+    assert sum(decoding.in_threads(lambda index: bool(together.wait() + 1), 6)) == 6
 
 
 def test_slow_images_are_handed_over_one_by_one_and_fast_ones_together():
     took: dict[str, list[range]] = {}
-    real = decode._run
+    real = decoding._run
     for name, seconds in (("slow", 0.15), ("fast", 0.0)):
         took[name] = []
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(
-                decode,
+                decoding,
                 "_run",
                 lambda task, run, stop, seen=took[name]: seen.append(run) or real(task, run, stop),
             )
             count = 8 if name == "slow" else 2000
             assert list(
-                decode.in_threads(lambda index, wait=seconds: time.sleep(wait) or index, count)
+                decoding.in_threads(lambda index, wait=seconds: time.sleep(wait) or index, count)
             ) == list(range(count))
     assert {len(run) for run in took["slow"]} == {1}
     assert max(len(run) for run in took["fast"]) == 32
@@ -331,7 +331,7 @@ def test_ctrl_c_ends_decoding_at_once():
         time.sleep(0.05)
         return index
 
-    results = decode.in_threads(slow, 100_000)
+    results = decoding.in_threads(slow, 100_000)
     # a shell's background job ignores it
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -342,13 +342,13 @@ def test_ctrl_c_ends_decoding_at_once():
         signal.signal(signal.SIGINT, before)
     started = len(count)
     time.sleep(0.3)
-    assert len(count) <= started + decode._cores()
-    assert len(count) < 50 * decode._cores()
+    assert len(count) <= started + decoding._cores()
+    assert len(count) < 50 * decoding._cores()
 
 
 def test_an_error_elsewhere_stops_the_threads_too(tmp_path, monkeypatch):
     decoded = []
-    real = decode.to_pixels
+    real = decoding.to_pixels
 
     def slow(*words):
         decoded.append(1)
@@ -358,12 +358,12 @@ def test_an_error_elsewhere_stops_the_threads_too(tmp_path, monkeypatch):
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(decode, "to_pixels", slow)
+    monkeypatch.setattr(decoding, "to_pixels", slow)
     fill(tmp_path / "images", {"a": 300, "b": 300})
     with watched_by(stopped), pytest.raises(KeyboardInterrupt) as caught:
         load(DataConfig(source=str(tmp_path / "images")))
     count = len(decoded)
     time.sleep(0.3)
-    assert len(decoded) <= count + decode._cores()
+    assert len(decoded) <= count + decoding._cores()
     # which holds the frames: nothing but closing them stops the threads
     assert caught.value.__traceback__ is not None

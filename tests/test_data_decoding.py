@@ -13,7 +13,7 @@ from PIL import Image
 
 from hopsearch.core.errors import DataError
 from hopsearch.data import DataConfig, load, splits
-from hopsearch.data.files import cache, decode, view
+from hopsearch.data.files import cache, decoding, preprocessing
 from tests.test_data_sources import fill, picture
 
 RAMP = np.linspace(0, 255, 64).astype(np.uint8).reshape(8, 8)
@@ -22,7 +22,7 @@ RAMP = np.linspace(0, 255, 64).astype(np.uint8).reshape(8, 8)
 def pixels(image: Image.Image, path: Path, channels: int = 3, size: int = 8) -> np.ndarray:
     image.save(path)
     with Image.open(path) as opened:
-        return view.to_pixels(opened, size, channels)
+        return preprocessing.to_pixels(opened, size, channels)
 
 
 # Kinds of images
@@ -64,7 +64,7 @@ def test_photos_are_turned_upright(tmp_path):
     exif[0x0112] = 6  # the camera was held sideways
     image.save(tmp_path / "a.png", exif=exif)
     with Image.open(tmp_path / "a.png") as opened:
-        turned = view.to_pixels(opened, 8, 1)[0]
+        turned = preprocessing.to_pixels(opened, 8, 1)[0]
     assert np.array_equal(turned, np.rot90(RAMP, -1))
 
 
@@ -263,10 +263,10 @@ def test_threads_that_were_started_do_not_wait_for_one_that_could_not_be(monkeyp
             raise RuntimeError("can't start new thread")
         start(thread)
 
-    monkeypatch.setattr(decode, "_cores", lambda: 3)
+    monkeypatch.setattr(decoding, "_cores", lambda: 3)
     monkeypatch.setattr(threading.Thread, "start", limited)
     with pytest.raises(RuntimeError, match="can't start new thread"):
-        list(decode.in_threads(str, 9))
+        list(decoding.in_threads(str, 9))
     left = [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
     for thread in left:
         thread.join(timeout=20)

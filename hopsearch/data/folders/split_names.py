@@ -1,4 +1,4 @@
-"""Interprets a folder's name: a split (train, val, test), or nothing."""
+"""The names of splits: whether a folder's name means train, val, test, or nothing."""
 
 import re
 import unicodedata

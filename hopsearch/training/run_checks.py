@@ -1,5 +1,5 @@
-"""The parts of a training loop that are the same whatever is trained: its failures, and the check
-of its loss.
+"""Checks of a trial's run, the same whatever is trained: what the task gives it, whether its
+numbers are finite, and whether it ran out of memory.
 """
 
 import contextlib

@@ -13,7 +13,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from hopsearch.core.config import did_you_mean
 from hopsearch.core.errors import ConfigError
 from hopsearch.models.build import build
-from hopsearch.models.families import FAMILIES, parse_model
+from hopsearch.models.family_configs import FAMILIES, parse_model
 from hopsearch.models.mixer import Mixer
 from hopsearch.models.presets import PRESETS
 
@@ -100,7 +100,7 @@ def _entry_point(name: str, fields: dict[str, Any]) -> Callable[..., Mixer]:
         return model
 
     entry_point.__name__ = entry_point.__qualname__ = name
-    entry_point.__doc__ = f"{name}: {fields}; source in hopsearch.models.families."
+    entry_point.__doc__ = f"{name}: {fields}; source in hopsearch.models.family_configs."
     return entry_point
 
 

@@ -24,7 +24,7 @@ from hopsearch.reporting.terminal.live import LiveView
 from hopsearch.reporting.terminal.printout import show
 from hopsearch.space import Fidelity
 from hopsearch.study import MEMORY, PRUNERS, Study, StudyView, Verdict, make_pruner
-from hopsearch.study.record.attrs import JUDGEMENTS
+from hopsearch.study.record.journal_keys import JUDGEMENTS
 from hopsearch.study.stopping.rank_agreement import RankAgreement, Tau
 from hopsearch.study.stopping.rung_judgements import Judgement, stored
 from hopsearch.study.stopping.rung_values import Arrival, Evidence

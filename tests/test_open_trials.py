@@ -18,8 +18,8 @@ from hopsearch.orchestration.budget import Budget
 from hopsearch.orchestration.closing import conclude, leave
 from hopsearch.orchestration.dispatcher import Dispatcher
 from hopsearch.orchestration.simulation.simulator import Faults, Simulation
+from hopsearch.reporting.data_frames import trials_frame
 from hopsearch.reporting.facts import facts_of
-from hopsearch.reporting.frame import trials_frame
 from hopsearch.reporting.leaderboard import leaderboard, summary
 from hopsearch.reporting.tensorboard import Board
 from hopsearch.study import MEMORY, PRUNERS, SAMPLERS, State, Study, StudyView, chronicle

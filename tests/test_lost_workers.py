@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from hopsearch.jobs.job import Progress
+from hopsearch.orchestration.failures.death_causes import Cause, Death
 from hopsearch.orchestration.failures.hang_watch import Watch
-from hopsearch.orchestration.failures.loss_causes import Cause, Death
 from hopsearch.orchestration.failures.lost_workers import Losses
 from hopsearch.ray_backend.workers.hanging_workers import GroupWatch
 from hopsearch.study import State, StudyView, TrialRecord
-from hopsearch.study.record.attrs import REPEATS
+from hopsearch.study.record.journal_keys import REPEATS
 from tests.conftest import environment, hear_interrupts
 from tests.processes import begun, start, trainers, wait_for, wait_gone
 
@@ -118,7 +118,7 @@ class TestWatch:
 
 class TestDeaths:
     def test_causes(self):
-        from hopsearch.ray_backend.workers.worker_deaths import death_of
+        from hopsearch.ray_backend.workers.ray_errors import death_of
 
         assert death_of(MEMORY) == Death(
             Cause.MEMORY,

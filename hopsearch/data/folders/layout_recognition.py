@@ -1,6 +1,6 @@
-"""Finds the training, validation and test images of a folder: `find_layout`.
+"""Recognises the layout of a folder, its training, validation and test images: `find_layout`.
 
-A folder is a split by its name (`data.folders.names`) and because it contains class folders. What
+A folder is a split by its name (`split_names`) and because it contains class folders. What
 looks like a split but is ambiguous is refused: a wrong guess would tune on the wrong images.
 """
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hopsearch.core.errors import DataError
-from hopsearch.data.folders.folder_names import Reading, Role, normal, read_name
 from hopsearch.data.folders.listing import (
     PassedOver,
     folders_in,
@@ -18,6 +17,7 @@ from hopsearch.data.folders.listing import (
     walk,
 )
 from hopsearch.data.folders.object_detection import refuse_detection
+from hopsearch.data.folders.split_names import Reading, Role, normal, read_name
 
 ADVICE = (
     "Arrange the images as <folder>/<class>/<image>, or <folder>/train/<class>/<image> with val/ "
