@@ -67,7 +67,7 @@ def read_objectives(objective: Any, direction: Any, source: str) -> tuple[Object
         raise SpaceError(
             Where(source, ("objective",)),
             rule,
-            f"Write val_acc,{names[0]}; a cost alone needs no training",
+            f"Put a metric first, e.g. val_acc,{names[0]}; a cost alone needs no training",
         )
     if len(set(names)) < len(names):
         raise SpaceError(

@@ -87,8 +87,7 @@ def _aims(data: Mapping[str, Any], source: str) -> tuple[str, str]:
     if isinstance(objective, list) and all(isinstance(name, str) for name in objective):
         objective = ",".join(objective)
     if "objective" in data:
-        direction = data.get("direction", "maximize")
-        read_objectives(objective, direction, source)
+        read_objectives(objective, data.get("direction", "maximize"), source)
     elif "direction" in data:
         read_direction(direction, source)
     return objective, direction

@@ -186,6 +186,13 @@ class Task(ABC):
         """What the epochs of this configuration report beside that."""
         return ()
 
+    def direction(self, metric: str) -> str:
+        """Which way is better of what an epoch reports, ``maximize`` or ``minimize``; empty where
+        only who searches for it can say.
+        """
+        known = {each.name: each.direction for each in self.metrics}
+        return known.get(metric, "minimize" if metric.endswith("loss") else "")
+
     def identify(self, data: Any, facts: Any) -> dict[str, Any]:
         """What a study is asked to train on: two studies with different ones are not the same."""
         return {**data.model_dump(mode="json"), "fingerprint": facts.fingerprint}

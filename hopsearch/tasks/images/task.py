@@ -10,7 +10,7 @@ from hopsearch.data import DataConfig, DataFacts, Splits, data_identity, data_se
 from hopsearch.models import measured
 from hopsearch.space import Space
 from hopsearch.tasks.contract import Task
-from hopsearch.tasks.images.classes import recall_names
+from hopsearch.tasks.images.classes import RECALL, recall_names
 from hopsearch.tasks.images.cost import estimate_cost
 from hopsearch.tasks.images.metrics import METRICS
 from hopsearch.tasks.images.opening import remarks, require_schedule
@@ -87,6 +87,10 @@ class Images(Task):
     def measured(self, trial: ImageTrialConfig) -> tuple[str, ...]:
         """What the model's family measures of itself."""
         return tuple(measured(trial.model))
+
+    def direction(self, metric: str) -> str:
+        """A class's recall is better the higher it is; a measure of the model has no direction."""
+        return "maximize" if metric.startswith(RECALL) else super().direction(metric)
 
     def identify(self, data: DataConfig, facts: DataFacts) -> dict[str, Any]:
         """See `hopsearch.data.data_identity`."""
