@@ -340,8 +340,6 @@ def _run(
 def main(words: Sequence[str]) -> None:
     """Read the command line and search."""
     signals.begin()
-    for sentence in said_of_aliases(words):
-        print(sentence)
     shorthand = ALIASES | {"data": "data.source", "finish": "finish.enabled"}
     task = find_task(DEFAULT_TASK)
     # Which settings there are, the space's task says.
@@ -351,7 +349,11 @@ def main(words: Sequence[str]) -> None:
     schema = of_task(TuneConfig, task)
     values = read_words(words, schema, task.sections, shorthand)
     fixed = flatten({name: values.pop(name) for name in task.sections if name in values})
-    search(parse(schema, values, "command line", beside=task.sections), fixed)
+    config = parse(schema, values, "command line", beside=task.sections)
+    console = make_console(name=__name__, quiet=config.quiet)
+    for sentence in said_of_aliases(words):
+        console.print(sentence, markup=False)
+    search(config, fixed)
 
 
 if __name__ == "__main__":
