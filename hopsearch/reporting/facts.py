@@ -228,24 +228,11 @@ def _cost(view: StudyView, epochs: int, full: int) -> dict[str, float]:
 
 
 def _row(row: Row) -> dict[str, Any]:
-    record = row.record
+    flat = row.flat()
+    del flat["started"], flat["ended"]
     return {
-        "rank": row.rank,
-        "front": bool(row.front),
-        "trial": record.number,
-        "state": row.state,
-        "value": row.value,
-        "best_epoch": row.best_epoch,
-        "epochs": row.epochs,
-        "seconds": row.seconds,
-        "n_params": record.cost.get("n_params"),
-        "flops": record.cost.get("flops"),
-        "memory": record.cost.get("memory"),
-        "latency": record.cost.get("latency"),
-        "seed": record.seed,
-        "source": record.source,
-        "reason": row.reason,
-        "parameters": record.params,
+        **flat,
+        "parameters": row.record.params,
         "metrics": dict(row.metrics),
         "peak": dict(row.peak),
     }
