@@ -226,12 +226,12 @@ def _identity(
     identity = Identity(
         name=name,
         space=opened.space,
-        data=task.identify(config.data, facts),
+        data=task.data_identity(config.data, facts),
         recipe=opened.recipe,
         constraint=config.constraint.model_dump(exclude_none=True),
         seed=config.seed,
         origin=origin()
-        | task.describe(config.data, facts)
+        | task.data_description(config.data, facts)
         | {
             "learning_rate": opened.rates,
             "metrics": [metric.to_dict() for metric in task.metrics],

@@ -226,20 +226,21 @@ def require_metric(space: Space, facts: FactsLike, recipe_name: str, place: str)
     """
     wanted, here = space.objectives[0].name, Where(place, ("objective",))
     task = task_of(space)
-    every = task.reported(facts)
     if wanted in (*_UNLEARNT, task.throughput):
         rule = f"must measure what a trial has learnt, got {wanted!r}, which needs no learning"
         best = task.metrics[0].name
         raise SpaceError(here, rule, f"Write {best}, or {best},latency for fast models")
-    if wanted in every:
+    if wanted in task.reported(facts):
         return
     trials = [task.resolve(point, facts, 0, recipe_name, space.source) for point in _corners(space)]
-    without = [trial for trial in trials if wanted not in task.measured(trial)]
+    columns = [task.reported(facts, trial) for trial in trials]
+    without = [trial for trial, names in zip(trials, columns, strict=True) if wanted not in names]
     if not without:
         return
     if len(without) < len(trials):
         one: Any = without[0].model
-        about = f"{one.family} with n_iter {one.n_iter}" if hasattr(one, "n_iter") else one.family
+        family = _family({}, without[0], task)
+        about = f"{family} with n_iter {one.n_iter}" if hasattr(one, "n_iter") else family
         rule = f"must be reported by every trial, got {wanted!r}, which {about} has not"
         raise SpaceError(
             Where(place, ("objective",)),
@@ -247,9 +248,9 @@ def require_metric(space: Space, facts: FactsLike, recipe_name: str, place: str)
             f"Use one of {', '.join(each.name for each in task.metrics)}, or fix the model "
             f"settings that determine it",
         )
-    known = [*every, *(name for trial in trials for name in task.measured(trial))]
+    known = {name for names in columns for name in names}
     raise SpaceError(
-        here, f"must be a metric reported every epoch, got {wanted!r}", choices(wanted, set(known))
+        here, f"must be a metric reported every epoch, got {wanted!r}", choices(wanted, known)
     )
 
 

@@ -18,6 +18,7 @@ from hopsearch.data.splits import forget
 from hopsearch.tasks import Task
 from hopsearch.tasks.checks import require_data
 from hopsearch.tasks.contract import Data
+from hopsearch.tasks.loading import forget_data, load_data
 
 _QUIET = 0.5  # seconds before anything is shown: cached data takes less
 _REDRAWN = 0.2
@@ -36,8 +37,9 @@ def read_data(task: Task, config: Settings, console: Console) -> Data:
         TaskError: what it returns is no data.
     """
     forget()
+    forget_data()
     with ReadingView(console) as view, watched_by(view):
-        data = task.load(config)
+        data = load_data(task, config)
     require_data(task, data)
     for line in data.facts.summary:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
