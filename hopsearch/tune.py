@@ -105,7 +105,8 @@ class _Prepared:
 
     def admit(self, values: dict[str, Any]) -> Admission:
         """As `Dispatcher.admit`."""
-        return assess(values, self.facts, Constraint(**self.identity.constraint), self.identity)
+        limits = Constraint(**self.identity.constraint)
+        return assess(values, self.facts, limits, self.identity)[0]
 
 
 def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:

@@ -151,7 +151,8 @@ class Task(ABC):
         Args:
             values: dotted names and values.
             facts: of the data.
-            seed: the trial's seed.
+            seed: the trial's seed. Nothing but the config's own ``seed`` may depend on it: a
+                proposal is resolved before it has one.
             recipe: one of `recipes`.
             place: first words of an error.
 
