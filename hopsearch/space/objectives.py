@@ -11,7 +11,7 @@ from hopsearch.space.yaml_places import Where
 
 COSTS = ("n_params", "flops", "memory", "latency")
 """What a configuration costs, whatever its epoch: the first three are computed before it runs,
-``latency`` (seconds of one image's forward pass) is measured on the trial's own device. All may
+``latency`` (seconds of one item's forward pass) is measured on the trial's own device. All may
 follow the first objective; smaller is better."""
 
 _STORED = {"params": "n_params"}

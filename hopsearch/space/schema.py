@@ -16,6 +16,15 @@ from hopsearch.space.yaml_places import Where
 
 SPACE_KEYS = ("task", "objective", "direction", "fidelity", "fixed", "parameters", "first")
 DEFAULT_TASK = "images"
+
+
+def items_of(task: str) -> str:
+    """What a task's data are called in sentences. A study that is read knows its task by name
+    alone.
+    """
+    return "images" if task == DEFAULT_TASK else "items"
+
+
 """What the trials of a space train that names no task."""
 
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")

@@ -15,6 +15,7 @@ from hopsearch.core.config import Settings
 from hopsearch.core.durations import clock
 from hopsearch.data.files.progress import watched_by
 from hopsearch.data.splits import forget
+from hopsearch.space import items_of
 from hopsearch.tasks import Task
 from hopsearch.tasks.checks import require_data
 from hopsearch.tasks.contract import Data
@@ -47,7 +48,8 @@ def read_data(task: Task, config: Settings, console: Console) -> Data:
     if skipped:
         more = " …" if len(skipped) > 3 else ""
         console.print(
-            f"  skipped {len(skipped)} unreadable images: {', '.join(skipped[:3])}{more}",
+            f"  skipped {len(skipped)} unreadable {items_of(task.name)}: "
+            f"{', '.join(skipped[:3])}{more}",
             markup=False,
             soft_wrap=True,
         )
