@@ -270,7 +270,7 @@ def _provenance(
         }
     verdicts = _verdicts(view, results, images) if ACCURACY.of_test in results else []
     if ACCURACY.of_test in results and (
-        how := election_words(view.optuna.user_attrs.get(ELECTION))
+        how := election_words(view.optuna.user_attrs.get(ELECTION), view.identity.items)
     ):
         verdicts.insert(0, how)
     return Provenance(

@@ -105,7 +105,8 @@ class _Prepared:
 
     def admit(self, values: dict[str, Any]) -> Admission:
         """As `Dispatcher.admit`."""
-        return assess(values, self.facts, Constraint(**self.identity.constraint), self.identity)
+        limits = Constraint(**self.identity.constraint)
+        return assess(values, self.facts, limits, self.identity)[0]
 
 
 def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
@@ -226,12 +227,12 @@ def _identity(
     identity = Identity(
         name=name,
         space=opened.space,
-        data=task.identify(config.data, facts),
+        data=task.data_identity(config.data, facts),
         recipe=opened.recipe,
         constraint=config.constraint.model_dump(exclude_none=True),
         seed=config.seed,
         origin=origin()
-        | task.describe(config.data, facts)
+        | task.data_description(config.data, facts)
         | {
             "learning_rate": opened.rates,
             "metrics": [metric.to_dict() for metric in task.metrics],
@@ -340,8 +341,6 @@ def _run(
 def main(words: Sequence[str]) -> None:
     """Read the command line and search."""
     signals.begin()
-    for sentence in said_of_aliases(words):
-        print(sentence)
     shorthand = ALIASES | {"data": "data.source", "finish": "finish.enabled"}
     task = find_task(DEFAULT_TASK)
     # Which settings there are, the space's task says.
@@ -351,7 +350,11 @@ def main(words: Sequence[str]) -> None:
     schema = of_task(TuneConfig, task)
     values = read_words(words, schema, task.sections, shorthand)
     fixed = flatten({name: values.pop(name) for name in task.sections if name in values})
-    search(parse(schema, values, "command line", beside=task.sections), fixed)
+    config = parse(schema, values, "command line", beside=task.sections)
+    console = make_console(name=__name__, quiet=config.quiet)
+    for sentence in said_of_aliases(words):
+        console.print(sentence, markup=False)
+    search(config, fixed)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from hopsearch.core.config import Settings
-from hopsearch.core.metrics import Metric
-from hopsearch.tasks import Facts, Task
-from hopsearch.training import TrialConfig
+from hopsearch.tasks import Cost, Facts, Metric, Settings, Task, TrialConfig
 from tests.toy_task import Line, LineConfig, LineRun, Points
 
 
@@ -115,10 +112,17 @@ class Costless(Line):
         return 3
 
 
+class Miscounting(Line):
+    """Its cost is of another model."""
+
+    def cost(self, config):
+        return Cost(n_params=1, flops=1, memory=1)
+
+
 class Unknowing(Line):
     """Its facts are none."""
 
-    def about(self, facts):
+    def condition_facts(self, facts):
         return None
 
 

@@ -171,7 +171,7 @@ def search_little(
     from hopsearch.study import Identity, Study
 
     config, facts = config or DataConfig(), splits.facts
-    origin = tune.origin() | Images().describe(config, facts)
+    origin = tune.origin() | Images().data_description(config, facts)
     data = {
         "source": config.source,
         "image_size": facts.image_size,

@@ -168,6 +168,20 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(monkeypatch, tmp_path):
             ["space=imixer", "objective=val_acc,n_parms"],
             "command line: objective: after the first must be a cost",
         ),
+        (
+            ["space=imixer", "objective=seconds"],
+            "command line: objective: must measure what a trial has learnt, got 'seconds', which "
+            "needs no learning. Write val_acc, or val_acc,latency for fast models",
+        ),
+        (
+            ["space=imixer", "objective=latency"],
+            "Put a metric first, e.g. val_acc,latency; a cost alone needs no training",
+        ),
+        (
+            ["space=imixer", "objective=asymmetry/tokens/mean"],
+            "command line: direction: must be given for 'asymmetry/tokens/mean', of which neither "
+            "way is better by itself. Set it to maximize or minimize",
+        ),
         (["space=imixer", "direction=up"], "command line: direction: must be maximize or minimize"),
         (["space=imixer", "prior.optim.lrr=1"], "prior: optim.lrr: unknown parameter"),
         (

@@ -11,6 +11,7 @@ from hopsearch.orchestration.checkpoint_cleanup import CheckpointConfig
 from hopsearch.orchestration.dispatcher import Budget, Dispatcher
 from hopsearch.orchestration.failures.death_causes import Cause, Death
 from hopsearch.study import State, Study, StudyView
+from hopsearch.tasks.images import Images
 from hopsearch.training import Constraint
 from tests.conftest import identity
 
@@ -44,6 +45,27 @@ def test_all_trials_come_and_go(desk):
         work(desk, job)
     assert desk.finished
     assert [record.state for record in desk.study.counted()] == [State.COMPLETE] * 3
+
+
+def test_a_new_trials_settings_are_resolved_once(desk, digits, monkeypatch):
+    resolve, seeds = Images.resolve, []
+
+    def counted(task, values, facts, seed, *how):
+        seeds.append(seed)
+        return resolve(task, values, facts, seed, *how)
+
+    monkeypatch.setattr(Images, "resolve", counted)
+    jobs = []
+    while job := desk.next_job():
+        jobs.append(job)
+        work(desk, job)
+    assert len(jobs) == 3
+    assert seeds == [0] * len(desk.study.records), "each proposal once, duplicates too"
+    for job in jobs:
+        record = desk.study.records[job.number]
+        assert record.seed > 0
+        assert job.trial == resolve(Images(), record.config, digits.facts, record.seed)
+        assert desk.job(record) == job.model_copy(update={"fresh": False})
 
 
 def test_an_epochs_metrics_are_kept_but_for_those_of_single_blocks(desk):

@@ -57,6 +57,17 @@ def test_a_program_captures_them(caplog, capsys, tmp_path):
     assert {record.name for record in caplog.records} >= {"hopsearch.tune"}
 
 
+def test_a_remark_on_an_old_name_is_a_sentence_like_any(caplog, capsys, tmp_path):
+    remark = "time= is the old name of budget.time= and still accepted"
+    words = [*PLAN, "time=2h", f"storage={tmp_path}"]
+    with caplog.at_level(logging.INFO, "hopsearch"):
+        tune.main([*words, "quiet=true"])
+        assert capsys.readouterr().out == ""
+        assert sentences(caplog)[0] == remark
+        tune.main(words)
+    assert capsys.readouterr().out.splitlines()[0] == remark
+
+
 def test_what_is_captured_is_what_is_shown(caplog, capsys, tmp_path):
     with caplog.at_level(logging.INFO, "hopsearch"):
         tune.main([*PLAN, f"storage={tmp_path}"])

@@ -8,8 +8,10 @@ import os
 import re
 
 import pytest
+import yaml
 
 from hopsearch.core.errors import ConfigError, SpaceError, StudyError
+from hopsearch.orchestration.open_space import open_search
 from hopsearch.orchestration.simulation.simulator import Faults, Simulation, Training
 from hopsearch.report import write_report
 from hopsearch.reporting import facts_of
@@ -18,7 +20,7 @@ from hopsearch.reporting.leaderboard import leaderboard, write_csv
 from hopsearch.reporting.terminal.console import make_console
 from hopsearch.reporting.terminal.printout import show
 from hopsearch.space import Space
-from hopsearch.study import MEMORY, Admission, State, Study
+from hopsearch.study import MEMORY, Admission, State, Study, StudyView
 from hopsearch.tasks.images.classifier_run import ImageTrialRun
 from tests.conftest import SPACE, identity
 
@@ -93,6 +95,55 @@ class TestWords:
     def test_a_sampler_of_one_objective(self, tmp_path):
         with pytest.raises(ConfigError, match="cmaes takes one objective, got val_acc,n_params"):
             open_study(tmp_path, sampler="cmaes")
+
+
+class TestNaturalDirection:
+    """Which way is better, where neither the space nor the command line says so."""
+
+    @pytest.mark.parametrize(
+        ("objective", "direction"),
+        [
+            ("val_acc", "maximize"),
+            ("val_worst_recall", "maximize"),
+            ("recall/3", "maximize"),
+            ("val_loss", "minimize"),
+            ("train_loss", "minimize"),
+            ("val_loss,n_params", "minimize"),
+        ],
+    )
+    def test_of_a_metric(self, digits, tmp_path, objective, direction):
+        file = tmp_path / "space.yaml"
+        fixed = SPACE["fixed"] | {"model.patch_size": 4}
+        file.write_text(yaml.safe_dump(SPACE | {"fixed": fixed, "objective": objective}))
+        in_file = open_search(str(file), digits.facts, {}, "default", None, None).space
+        on_line = open_search("imixer", digits.facts, {}, "default", objective, None).space
+        for space in (in_file, on_line):
+            assert (space.objective, space.direction) == (objective, direction)
+        other = "minimize" if direction == "maximize" else "maximize"
+        asked = open_search(str(file), digits.facts, {}, "default", None, other).space
+        assert asked.direction == other
+
+    @pytest.mark.parametrize("objective", ["seconds", "images_per_s", "lr", "peak_lr"])
+    @pytest.mark.parametrize("direction", [None, "maximize", "minimize"])
+    def test_what_needs_no_learning_is_no_objective(self, digits, objective, direction):
+        with pytest.raises(SpaceError, match="must measure what a trial has learnt"):
+            open_search("imixer", digits.facts, {}, "default", objective, direction)
+
+    def test_a_measure_of_the_model_needs_a_direction(self, digits):
+        words = ("imixer", digits.facts, {}, "default", "cosine/tokens/mean")
+        with pytest.raises(SpaceError, match="direction: must be given for 'cosine/tokens/mean'"):
+            open_search(*words, None)
+        assert open_search(*words, "minimize").space.objectives[0].sign == -1
+
+    def test_a_study_of_an_older_version_is_opened_as_it_was(self, tmp_path):
+        with open_study(tmp_path, "random", "asha", SPACE | {"objective": "seconds"}) as study:
+            for _ in range(3):
+                record = study.ask(lambda config: Admission())
+                study.report(record.number, 1, float(record.number), 1.0)
+        view = StudyView.open(tmp_path / "test")
+        assert (view.objective, view.sign) == ("seconds", 1)
+        assert [record.number for record in view.ranked()] == [2, 1, 0]
+        assert view.audit() == []
 
 
 @pytest.mark.parametrize(

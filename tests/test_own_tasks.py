@@ -2,13 +2,14 @@
 
 import contextlib
 import io
+import re
 
 import pytest
 import yaml
 
 from hopsearch import train, tune
 from hopsearch.artifact import load_model
-from hopsearch.command_line.command import BUG, MISTAKE, run_verb
+from hopsearch.command_line.command import BUG, DONE, MISTAKE, run_verb
 from hopsearch.core import own_code, paths
 from hopsearch.core.errors import ConfigError, ModelError, TaskError
 from hopsearch.jobs.job import Job, JobRun, Progress, failure_of
@@ -47,13 +48,22 @@ def plan(folder, task, *words, **more):
     return code, error.getvalue()
 
 
+def test_a_plan_says_that_a_cost_is_of_another_model(tmp_path, capsys):
+    assert plan(tmp_path, f"{BROKEN}:Miscounting") == (DONE, "")
+    said = capsys.readouterr().out
+    found = re.search(r"task line: cost\(\) says n_params=1, but the model has (\d+) param", said)
+    assert int(found[1]) % 3 == 1
+    assert plan(tmp_path, "tests.toy_task:Line") == (DONE, "")
+    assert "but the model has" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("task", "rule"),
     [
         ("NoMetrics", "NoMetrics.metrics must be a tuple of at least one Metric"),
         ("OtherSplit", "a name must be val_ and a word, got 'error'"),
         ("Twice", "names must differ, got val_error, val_error"),
-        ("Plain", "Plain.data must be a subclass of hopsearch.core.config.Settings"),
+        ("Plain", "Plain.data must be a subclass of hopsearch.tasks.Settings"),
         ("Sourceless", "must have a setting source"),
         ("Single", "config.depth must be a group of settings"),
         ("Unfinished", "Unfinished must define cost, load, start"),
@@ -64,8 +74,8 @@ def plan(folder, task, *words, **more):
         ("Factless", "load() must return an object with facts"),
         ("Empty", "facts.n_val must be at least 1, got 0"),
         ("Costless", "cost() must return a Cost of three numbers, got 3"),
-        ("Unknowing", "about() must return values by name, got None"),
-        ("Idle", "start() must return a hopsearch.training.TrialRun, got None"),
+        ("Unknowing", "condition_facts() must return values by name, got None"),
+        ("Idle", "start() must return a hopsearch.tasks.TrialRun, got None"),
         ("UncountedTask", "prepare() must set n_train"),
         ("NoModelTask", "NoModel: build() must return a torch.nn.Module, got None"),
         ("NothingToLearnTask", "build() must return a model with parameters to train"),

@@ -20,7 +20,9 @@ from hopsearch import report
 from hopsearch.command_line.command import MISTAKE, run_verb
 from hopsearch.core.errors import StudyError
 from hopsearch.reporting import facts_of, pareto_front
+from hopsearch.reporting.data_frames import trials_frame
 from hopsearch.reporting.effects import at_equal_parameters, effect, mean_of
+from hopsearch.reporting.leaderboard import leaderboard, write_csv
 from hopsearch.reporting.measured import symmetry
 from hopsearch.space import load_space
 from hopsearch.study import Admission, State, Study, StudyView, TrialRecord
@@ -126,6 +128,41 @@ def test_numbers_are_those_of_the_journal(tmp_path):
     assert [tuple(point[key] for key in keys) for point in facts["history"]] == so_far
     assert {point["trial"] for point in facts["history"] if point["peak"]} == set(order)
     assert facts["failures"] == [{"reason": "diverged: too hot", "trials": [counted[-1]]}]
+
+
+def test_all_tables_have_the_same_row_of_a_trial(tmp_path):
+    with open_study(tmp_path) as study:
+        drive(study, 12)
+        study.fail(study.ask(admit_all).number, "diverged: too hot")
+        rows = leaderboard(study)
+        with write_csv(study).open(encoding="utf-8") as file:
+            heads, *lines = list(csv.reader(file))
+        in_frame, in_facts = trials_frame(study), facts_of(study).leaderboard
+    assert ",".join(heads[:14]) == (
+        "rank,trial,state,val_acc,best_epoch,epochs,seconds,n_params,flops,seed,reason,front,"
+        "latency,memory"
+    )
+    assert len(rows) == len(lines) == len(in_frame) == len(in_facts) == 13
+    for row, line, fact in zip(rows, lines, in_facts, strict=True):
+        flat = row.flat()
+        of_frame = in_frame.loc[flat["trial"]]
+        assert list(fact) == [*list(flat)[:-2], "parameters", "metrics", "peak"]
+        assert {name: fact[name] for name in list(flat)[:-2]} == {
+            name: flat[name] for name in list(flat)[:-2]
+        }
+        cells = dict(zip(heads, line, strict=True))
+        assert cells["trial"] == str(flat["trial"])
+        for name in ("state", "epochs", "n_params", "flops", "seed", "reason"):
+            assert cells[name] == str(flat[name])
+            assert of_frame[name] == flat[name]
+        for name in ("rank", "best_epoch", "front", "latency"):
+            assert cells[name] == str(int(flat[name]) if flat[name] else "")
+        assert of_frame["front"] == flat["front"]
+        assert cells["seconds"] == f"{flat['seconds']:.2f}"
+        if flat["value"] is not None:
+            assert cells["val_acc"] == f"{flat['value']:.6g}"
+            assert of_frame["val_acc"] == flat["value"]
+    assert lines[-1][:1] + lines[-1][3:5] == ["", "", ""]
 
 
 class TestStates:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 
@@ -18,9 +19,12 @@ from hopsearch.command_line.command import run_verb
 from hopsearch.core.errors import ConfigError, SpaceError
 from hopsearch.core.metrics import Kind, Metric, metrics_from
 from hopsearch.jobs.job import Job, JobRun
+from hopsearch.reporting.terminal.console import make_console
+from hopsearch.reporting.terminal.data_reading import read_data
 from hopsearch.space import Space, load_space
 from hopsearch.study import State, StudyView
 from hopsearch.tasks import TASKS, find_task, task_of
+from hopsearch.tasks.loading import forget_data, load_data
 from hopsearch.training import CheckpointFolder, TrialConfig
 from tests.conftest import environment
 from tests.processes import (
@@ -96,8 +100,9 @@ class TestContract:
     def test_every_epoch_reports_what_the_task_says(self, task, data, config):
         run = task.start(config, data)
         row = run.step()
-        assert set(task.reported(data.facts)) | set(task.measured(config)) >= row.keys() - {"epoch"}
-        assert set(task.reported(data.facts)) <= row.keys()
+        always, then = set(task.reported(data.facts)), set(task.reported(data.facts, config))
+        assert always <= then & row.keys()
+        assert then >= row.keys() - {"epoch"}
         assert all(metric.name in row for metric in task.metrics)
         assert run.epoch == 1
         assert not run.done
@@ -149,12 +154,57 @@ class TestContract:
             weights.keys() == task.start(config, task.load(task.data())).model.state_dict().keys()
         )
 
+    @pytest.mark.parametrize("decay", [None, 0.9])
+    def test_it_is_in_evaluation_mode_where_it_is_evaluated(
+        self, task, data, config, decay, monkeypatch, tmp_path
+    ):
+        name = next(name for name in SMALL if find_task(name) is task)
+        train = config.train.model_copy(update={"ema_decay": decay, "epochs": 1})
+        trial = config.model_copy(update={"train": train})
+        modes = []
+
+        def watched(method):
+            def called(run, *data):
+                training = (run.model.training, run.evaluated.training)
+                modes.append((method.__name__, *training, torch.is_grad_enabled()))
+                return method(run, *data)
+
+            return called
+
+        kind = type(task.start(trial, data))
+        for method in (kind.validate, kind.measure, kind.results):
+            monkeypatch.setattr(kind, method.__name__, watched(method))
+        run = JobRun(Job(number=0, task=name, trial=trial, data=task.data(), folder=str(tmp_path)))
+        assert run.advance().done
+        run.finish(tmp_path / "winner")
+        assert {found for found, *_ in modes} == {"validate", "measure", "results"}
+        assert {tuple(rest) for _, *rest in modes} == {(False, False, True)}
+        assert run._run.model.training
+
     def test_its_cost_and_latency_are_known(self, task, data, config):
         cost = task.cost(config)
         run = task.start(config, data)
         assert cost.n_params == sum(parameter.numel() for parameter in run.model.parameters())
         assert cost.flops > 0
         assert run.measure_latency(repeats=2) > 0
+
+
+def test_data_are_read_once_a_process(tmp_path, monkeypatch):
+    task, reads = find_task(LINE), []
+    load = type(task).load
+    monkeypatch.setattr(type(task), "load", lambda own, data: reads.append(1) or load(own, data))
+    forget_data()
+    config = task.resolve(SMALL[LINE], load_data(task, task.data()).facts, 1)
+    for number in range(2):
+        folder = str(tmp_path / str(number))
+        run = JobRun(Job(number=number, task=LINE, trial=config, data=task.data(), folder=folder))
+        while not run.advance().done:
+            pass
+    assert len(reads) == 1
+    load_data(task, task.data(count=64))
+    assert len(reads) == 2
+    read_data(task, task.data(), make_console(quiet=True))  # a verb reads them again
+    assert len(reads) == 3
 
 
 def test_names():

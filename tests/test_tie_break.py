@@ -21,7 +21,7 @@ from hopsearch.study import State, Study, StudyView, TrialRecord
 from hopsearch.study.verdicts import tied
 from hopsearch.study.winner_choice import elect, election_words
 from hopsearch.training import Constraint
-from tests.conftest import identity, open_study
+from tests.conftest import SPACE, identity, open_study
 from tests.test_report import written
 
 THRICE = FinishConfig(repeats=3)
@@ -50,6 +50,15 @@ def train(job: Job, epochs: int | None = None) -> list:
         if progress.done:
             break
     return list(rows.values())
+
+
+def test_a_tie_is_told_in_the_words_of_the_task():
+    election = {"first": 0, "tied": [0, 1], "values": {}, "metric": "val_hits", "images": 96.0}
+    for task, items in (("images", "images"), ("tests.toy_task:Line", "items")):
+        study = identity(space=SPACE | {"task": task})
+        assert study.items == items
+        words = election_words(election, study.items)
+        assert f"by no more than chance (val_hits, 96 {items}). " in words
 
 
 def test_once_by_default_and_a_tie_is_told(copied, digits):

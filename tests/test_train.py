@@ -164,7 +164,7 @@ class TestDataOfTheStudy:
             "default",
             {},
             0,
-            Images().describe(splits, facts),
+            Images().data_description(splits, facts),
         )
         with Study(tmp_path / "seven", about, "random", "asha") as study:
             finish(study, study.ask(lambda config: train_admission()).number)

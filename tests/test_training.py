@@ -12,7 +12,7 @@ import torch
 from hopsearch.core.errors import CheckpointError, ConfigError, Diverged, ResourceError
 from hopsearch.data import ImageSet, Splits
 from hopsearch.data.augmentation.mixing import soft_targets
-from hopsearch.models import build, measured
+from hopsearch.models import build
 from hopsearch.tasks.images import Images
 from hopsearch.tasks.images.class_imbalance import (
     MOST_CLASSES,
@@ -61,8 +61,7 @@ def test_save_load_continue_is_bit_for_bit(tiny, digits, tmp_path, ema):
 def test_what_an_epoch_reports_is_known_before(trial):
     assert set(trial.step()) == {
         "epoch",
-        *Images().reported(trial.facts),
-        *measured(trial.config.model),
+        *Images().reported(trial.facts, trial.config),
     }
 
 

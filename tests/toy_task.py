@@ -3,10 +3,7 @@
 import torch
 from torch import nn
 
-from hopsearch.core.config import Settings
-from hopsearch.core.metrics import Metric
-from hopsearch.tasks import Facts, Task
-from hopsearch.training import Cost, TrialConfig, TrialRun
+from hopsearch.tasks import Cost, Facts, Metric, Settings, Task, TrialConfig, TrialRun
 
 
 class Points(Settings):

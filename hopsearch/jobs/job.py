@@ -25,6 +25,7 @@ from hopsearch.storage.mirror_lease import Fence
 from hopsearch.tasks import TASKS, find_task
 from hopsearch.tasks.contract import Data, Run
 from hopsearch.tasks.contract_checks import require_metrics, require_tested, started
+from hopsearch.tasks.loading import load_data
 from hopsearch.training import CheckpointFolder, Paused, Ranks, Row, TrialConfig
 
 FailureKind = Literal["trial", "search"]
@@ -224,7 +225,7 @@ class JobRun:
         Returns:
             The number of threads.
         """
-        data = self._task.load(self.job.data)
+        data = load_data(self._task, self.job.data)
         times = {}
         for threads in (self.job.threads, most):
             torch.set_num_threads(threads)
@@ -266,7 +267,8 @@ class JobRun:
         epochs = run.epoch
         run.load_state_dict(best)
         try:
-            results = run.results(data)
+            with run.evaluating():
+                results = run.results(data)
             require_tested(self._task, results)
             self._task.publish(run, target)
         except Exception as error:  # from another process only a user's error is shown as one
@@ -357,7 +359,7 @@ class JobRun:
 
     def _built(self) -> tuple[Run, Data]:
         # remembered by the process: only the first trial of a worker waits for it
-        data = self._task.load(self.job.data)
+        data = load_data(self._task, self.job.data)
         if self._run is None:
             torch.set_num_threads(self.job.threads)
             self._run = started(self._task, self.job.trial, data)

@@ -5,13 +5,14 @@ from typing import Any
 from hopsearch.study import Admission, Identity
 from hopsearch.tasks import FactsLike, task_of
 from hopsearch.tasks.contract_checks import require_cost
-from hopsearch.training import Constraint
+from hopsearch.training import Constraint, TrialConfig
 
 
 def assess(
     config: dict[str, Any], facts: FactsLike, constraint: Constraint, identity: Identity
-) -> Admission:
-    """Compute the cost of a configuration and check it against the constraints.
+) -> tuple[Admission, TrialConfig]:
+    """Compute the cost of a configuration and check it against the constraints; also returns the
+    trial's settings, whose seed is not drawn yet and 0.
 
     Raises:
         ConfigError: a setting is invalid for any trial.
@@ -21,6 +22,7 @@ def assess(
     cost = task.cost(trial)
     require_cost(task, cost)
     text, excess = constraint.violation(cost) or ("", 0.0)
-    return Admission(
+    admission = Admission(
         {"n_params": cost.n_params, "flops": cost.flops, "memory": cost.memory}, text, excess
     )
+    return admission, trial

@@ -30,7 +30,7 @@ from hopsearch.storage.mirror import JournalMirror, Place
 from hopsearch.study import Admission, State, Study, TrialRecord
 from hopsearch.study.record.journal_keys import SECONDS
 from hopsearch.tasks import FactsLike, task_of
-from hopsearch.training import Constraint, Row
+from hopsearch.training import Constraint, Row, TrialConfig
 
 _NOTE_SECONDS = 5  # minimum time between two records of the search's duration
 _BUGS = 3  # consecutive trials that end in an internal error before the search gives up
@@ -72,6 +72,7 @@ class Dispatcher:
     error: Exception | None = None
     _queue: list[int] = field(default_factory=list)
     _live: set[int] = field(default_factory=set)
+    _admitted: tuple[dict[str, Any], TrialConfig | None] = field(default_factory=lambda: ({}, None))
     _bugs: int = 0
     _noted: float = 0.0  # seconds, as recorded in the study
     _until: float | None = None  # when the search was over, by the clock
@@ -121,7 +122,10 @@ class Dispatcher:
         """The cost of a proposed configuration, and whether it satisfies the constraints; an
         invalid setting is a user error.
         """
-        return assess(config, self.facts, self.constraint, self.study.identity)
+        identity = self.study.identity
+        admission, trial = assess(config, self.facts, self.constraint, identity)
+        self._admitted = (dict(config), trial)
+        return admission
 
     def next_job(self) -> Job | None:
         """The next trial to train: interrupted ones before new ones. None: nothing now."""
@@ -281,9 +285,7 @@ class Dispatcher:
         return Job(
             number=record.number,
             task=identity.space.task,
-            trial=task_of(identity.space).resolve(
-                record.config, self.facts, record.seed, identity.recipe
-            ),
+            trial=self._trial(record),
             data=self.data,
             folder=str(self.checkpoints.folder(record.number).resolve()),
             mirror=self.place.below(str(paths.trial(record.number))),
@@ -298,6 +300,15 @@ class Dispatcher:
             threads=self.threads,
             pictures=self.study.identity.space.fidelity.rungs[1:],  # most trials end at the first
         )
+
+    def _trial(self, record: TrialRecord) -> TrialConfig:
+        # A new trial's settings were resolved to admit it, before it had a seed.
+        values, trial = self._admitted
+        if trial is not None and values == record.config:
+            return trial.model_copy(update={"seed": record.seed})
+        identity = self.study.identity
+        task = task_of(identity.space)
+        return task.resolve(record.config, self.facts, record.seed, identity.recipe)
 
     def _report(self, record: TrialRecord, row: Row) -> None:
         value = row.get(self.study.objective)

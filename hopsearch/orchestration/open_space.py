@@ -20,6 +20,10 @@ from hopsearch.training import TrialConfig
 from hopsearch.training.known_optimizers import OWN_SETTINGS
 from hopsearch.training.schedule import after_warmup, rates
 
+# What an epoch reports of how it trains: the best trial by one of these is merely the cheapest, or
+# the one with the most extreme setting.
+_UNLEARNT = ("seconds", "lr", "peak_lr")
+
 
 class FidelityConfig(Settings):
     """How long trials train and when they are compared, overriding the space's file."""
@@ -129,16 +133,23 @@ def open_search(
     None.
 
     Raises:
-        UserError: as `open_space`, or a metric that not every trial reports.
+        UserError: as `open_space`, a metric that not every trial reports or that says nothing of
+            what a trial has learnt, or one without a direction.
     """
     opened = open_space(name, facts, fixed, recipe_name)
     space = opened.space
+    place = "command line" if objective else space.source
+    wanted = objective or space.objective
+    first = wanted.partition(",")[0].strip()
+    given = direction or ("" if objective else load_space(name).parts.direction)
+    better = given or task_of(space).direction(first)
     if objective or direction:
-        wanted = objective or space.objective
-        guess = _direction(task_of(space), wanted.partition(",")[0])
-        read_objectives(wanted, direction or guess, "command line")
-        space = replace(space, objective=wanted, direction=direction or guess)
-    require_metric(space, facts, opened.recipe, "command line" if objective else space.source)
+        read_objectives(wanted, better or "maximize", "command line")
+    space = replace(space, objective=wanted, direction=better or "maximize")
+    require_metric(space, facts, opened.recipe, place)
+    if not better:
+        rule = f"must be given for {first!r}, of which neither way is better by itself"
+        raise SpaceError(Where(place, ("direction",)), rule, "Set it to maximize or minimize")
     return replace(opened, space=space)
 
 
@@ -150,11 +161,6 @@ def _told(of_family: dict[str, str]) -> list[str]:
         f"learning rate of {', '.join(families)}: {sentence}"
         for sentence, families in together.items()
     ]
-
-
-def _direction(task: Task, metric: str) -> str:
-    known = {each.name: each.direction for each in task.metrics}
-    return known.get(metric, "minimize" if metric.endswith("loss") else "maximize")
 
 
 def _family(point: Mapping[str, Any], trial: TrialConfig, task: Task) -> str:
@@ -215,20 +221,26 @@ def require_metric(space: Space, facts: FactsLike, recipe_name: str, place: str)
     """Check that every trial of the space reports the objective, as far as known in advance.
 
     Raises:
-        SpaceError: a metric that not every trial reports; its place starts with ``place``.
+        SpaceError: a metric that not every trial reports, or one that a trial need not learn
+            anything for; its place starts with ``place``.
     """
     wanted, here = space.objectives[0].name, Where(place, ("objective",))
     task = task_of(space)
-    every = task.reported(facts)
-    if wanted in every:
+    if wanted in (*_UNLEARNT, task.throughput):
+        rule = f"must measure what a trial has learnt, got {wanted!r}, which needs no learning"
+        best = task.metrics[0].name
+        raise SpaceError(here, rule, f"Write {best}, or {best},latency for fast models")
+    if wanted in task.reported(facts):
         return
     trials = [task.resolve(point, facts, 0, recipe_name, space.source) for point in _corners(space)]
-    without = [trial for trial in trials if wanted not in task.measured(trial)]
+    columns = [task.reported(facts, trial) for trial in trials]
+    without = [trial for trial, names in zip(trials, columns, strict=True) if wanted not in names]
     if not without:
         return
     if len(without) < len(trials):
         one: Any = without[0].model
-        about = f"{one.family} with n_iter {one.n_iter}" if hasattr(one, "n_iter") else one.family
+        family = _family({}, without[0], task)
+        about = f"{family} with n_iter {one.n_iter}" if hasattr(one, "n_iter") else family
         rule = f"must be reported by every trial, got {wanted!r}, which {about} has not"
         raise SpaceError(
             Where(place, ("objective",)),
@@ -236,9 +248,9 @@ def require_metric(space: Space, facts: FactsLike, recipe_name: str, place: str)
             f"Use one of {', '.join(each.name for each in task.metrics)}, or fix the model "
             f"settings that determine it",
         )
-    known = [*every, *(name for trial in trials for name in task.measured(trial))]
+    known = {name for names in columns for name in names}
     raise SpaceError(
-        here, f"must be a metric reported every epoch, got {wanted!r}", choices(wanted, set(known))
+        here, f"must be a metric reported every epoch, got {wanted!r}", choices(wanted, known)
     )
 
 

@@ -27,7 +27,8 @@ from hopsearch.orchestration.tie_break import FinishConfig, trainings_left
 from hopsearch.space import Space
 from hopsearch.study import MEMORY, Admission, Admit, Identity, Study, StudyView
 from hopsearch.tasks import task_of
-from hopsearch.tasks.contract_checks import started
+from hopsearch.tasks.contract_checks import miscounted, started
+from hopsearch.tasks.loading import load_data
 
 _DRAWN = 200  # configurations to tell the infeasible share: within 7 points of it, 19 times in 20
 _SHOWN = 5
@@ -165,8 +166,9 @@ class Plan:
         each.
         """
         task = task_of(self.identity.space)
-        data = task.load(self.data)
+        data = load_data(task, self.data)
         seconds: list[float] = []
+        remarks: dict[str, None] = {}
         for config, verdict in samples:
             trial = task.resolve(config, data.facts, 0, self.identity.recipe)
             # Ray shows such a trial no GPU
@@ -175,7 +177,9 @@ class Plan:
                     update={"train": trial.train.model_copy(update={"device": "cpu"})}
                 )
             with _threads(min(self.resources.threads, os.cpu_count() or 1)):
-                seconds.append(started(task, trial, data).time_epoch(_STEPS))
+                run = started(task, trial, data)
+                seconds.append(run.time_epoch(_STEPS))
+            remarks[miscounted(task, verdict.cost["n_params"], run)] = None
             spent = f"{amount(seconds[-1]):>5} s per epoch  peak lr {trial.optim.peak_lr:.3g}"
             sizes = verdict.cost
             cost = f"{sizes['n_params']:>12,} n_params  {sizes['flops']:>14,} flops  {spent}"
@@ -184,6 +188,8 @@ class Plan:
                 for name in self.identity.space.active(config)
             )
             console.print(f"{cost}  {', '.join(words)}", markup=False)
+        for remark in filter(None, remarks):
+            console.print(remark, markup=False)
         return seconds
 
     def _finishing(self, seconds: float | None) -> str:

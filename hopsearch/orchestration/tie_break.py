@@ -32,7 +32,7 @@ class FinishConfig(Settings):
     """
 
     enabled: bool = True
-    """Train the winner to full epochs and read its test accuracy; finish=false is short for
+    """Train the winner to full epochs and test it once; finish=false is short for
     finish.enabled=false.
     """
     repeats: int = Field(default=1, ge=1)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from hopsearch.reporting.leaderboard import leaderboard, varied
+from hopsearch.reporting.leaderboard import Row, leaderboard, varied
 from hopsearch.study.reader import StudyView
 
 
@@ -58,24 +58,14 @@ def curves_frame(view: StudyView) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["trial", "epoch", view.objective])
 
 
-def _row(view: StudyView, entry: Any) -> dict[str, Any]:
-    record = entry.record
+def _row(view: StudyView, entry: Row) -> dict[str, Any]:
+    flat = entry.flat()
+    missing = {name: flat[name] or None for name in ("rank", "best_epoch", "started", "ended")}
     return {
-        "trial": record.number,
-        "rank": entry.rank or None,
-        "state": entry.state,
-        view.objective: entry.value,
-        "best_epoch": entry.best_epoch or None,
-        "epochs": entry.epochs,
-        "seconds": entry.seconds,
-        "front": bool(entry.front),
-        "seed": record.seed,
-        "source": record.source,
-        "reason": entry.reason,
-        "started": record.started or None,
-        "ended": record.ended or None,
-        **{name: record.cost.get(name) for name in ("n_params", "flops", "memory", "latency")},
-        **record.params,
+        view.objective: flat.pop("value"),
+        **flat,
+        **missing,
+        **entry.record.params,
         **entry.metrics,
         **entry.peak,
     }

@@ -26,7 +26,7 @@ from hopsearch.study.winner_choice import election_words, finishing_cost
 
 COSTS = {
     "n_params": "parameters",
-    "flops": "FLOPs of an image",
+    "flops": "FLOPs of a forward pass",
     "memory": "bytes of memory in training",
     "latency": "latency in seconds",
 }
@@ -150,7 +150,7 @@ def _winner(view: StudyView) -> dict[str, Any] | None:
         for metric in view.identity.metrics
     }
     intervals = {name: [known.low, known.high] for name, known in found.items() if known}
-    how = election_words(view.optuna.user_attrs.get(ELECTION))
+    how = election_words(view.optuna.user_attrs.get(ELECTION), view.identity.items)
     more: dict[str, Any] = {"election": view.optuna.user_attrs.get(ELECTION), "chosen": how}
     more |= {
         "verdicts": winner_verdicts(winner, images, classes, view.identity.metrics),
@@ -228,24 +228,11 @@ def _cost(view: StudyView, epochs: int, full: int) -> dict[str, float]:
 
 
 def _row(row: Row) -> dict[str, Any]:
-    record = row.record
+    flat = row.flat()
+    del flat["started"], flat["ended"]
     return {
-        "rank": row.rank,
-        "front": bool(row.front),
-        "trial": record.number,
-        "state": row.state,
-        "value": row.value,
-        "best_epoch": row.best_epoch,
-        "epochs": row.epochs,
-        "seconds": row.seconds,
-        "n_params": record.cost.get("n_params"),
-        "flops": record.cost.get("flops"),
-        "memory": record.cost.get("memory"),
-        "latency": record.cost.get("latency"),
-        "seed": record.seed,
-        "source": record.source,
-        "reason": row.reason,
-        "parameters": record.params,
+        **flat,
+        "parameters": row.record.params,
         "metrics": dict(row.metrics),
         "peak": dict(row.peak),
     }

@@ -48,6 +48,34 @@ class Row:
     seconds: float
     reason: str
 
+    def flat(self) -> dict[str, Any]:
+        """The row's single values by name, of which every table of a study shows some: not the
+        parameters and metrics, which differ from study to study. A cost that is not known is None.
+        """
+        record = self.record
+        return {
+            "rank": self.rank,
+            "front": bool(self.front),
+            "trial": record.number,
+            "state": self.state,
+            "value": self.value,
+            "best_epoch": self.best_epoch,
+            "epochs": self.epochs,
+            "seconds": self.seconds,
+            **{name: record.cost.get(name) for name in ("n_params", "flops", "memory", "latency")},
+            "seed": record.seed,
+            "source": record.source,
+            "reason": self.reason,
+            "started": record.started,
+            "ended": record.ended,
+        }
+
+
+_COLUMNS = (
+    *("rank", "trial", "state", "value", "best_epoch", "epochs", "seconds"),
+    *("n_params", "flops", "seed", "reason", "front", "latency", "memory"),
+)  # of leaderboard.csv, where the value is named after the objective
+
 
 def leaderboard(view: StudyView) -> list[Row]:
     """All counted trials: those with a value first, best first, then the failed and the untrained,
@@ -173,53 +201,26 @@ def write_csv(view: StudyView, path: Path | None = None) -> Path:
     names, known = varied(view), accuracies(view)
     with written_whole(target) as scratch, scratch.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
-        out.writerow(
-            [
-                "rank",
-                "trial",
-                "state",
-                view.objective,
-                "best_epoch",
-                "epochs",
-                "seconds",
-                "n_params",
-                "flops",
-                "seed",
-                "reason",
-                "front",
-                "latency",
-                "memory",
-                *known,
-                *names,
-            ]
-        )
+        heads = [view.objective if name == "value" else name for name in _COLUMNS]
+        out.writerow([*heads, *known, *names])
         for row in leaderboard(view):
             out.writerow(_cells(row, names, known))
     return target
 
 
 def _cells(row: Row, names: list[str], known: list[str]) -> list[Any]:
-    record = row.record
-    value = "" if row.value is None else f"{row.value:.6g}"
-    cost = [record.cost.get("n_params", ""), record.cost.get("flops", "")]
-    facts = [
-        row.rank or "",
-        record.number,
-        row.state,
-        value,
-        row.best_epoch or "",
-        row.epochs,
-        f"{row.seconds:.2f}",
-    ]
-    more = [row.front or "", record.cost.get("latency", ""), record.cost.get("memory", "")]
-    more += [row.peak.get(name, "") for name in known]
+    # The file has an empty cell for None.
+    shown = row.flat() | {
+        "rank": row.rank or None,
+        "value": None if row.value is None else f"{row.value:.6g}",
+        "best_epoch": row.best_epoch or None,
+        "seconds": f"{row.seconds:.2f}",
+        "front": row.front or None,
+    }
     return [
-        *facts,
-        *cost,
-        record.seed,
-        row.reason,
-        *more,
-        *(record.params.get(name, "") for name in names),
+        *(shown[name] for name in _COLUMNS),
+        *(row.peak.get(name) for name in known),
+        *(row.record.params.get(name) for name in names),
     ]
 
 

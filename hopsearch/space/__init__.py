@@ -17,7 +17,7 @@ from hopsearch.space.objectives import (
     stored_costs,
 )
 from hopsearch.space.parameters import Categorical, Float, Int, Parameter, scaled
-from hopsearch.space.schema import DEFAULT_TASK, SPACE_KEYS
+from hopsearch.space.schema import DEFAULT_TASK, SPACE_KEYS, items_of
 from hopsearch.space.space import Space, Suggest
 from hopsearch.space.yaml_places import Where
 
@@ -38,6 +38,7 @@ __all__ = [
     "Value",
     "Where",
     "about_space",
+    "items_of",
     "list_spaces",
     "load_space",
     "read_costs",

@@ -11,7 +11,7 @@ from hopsearch.space.yaml_places import Where
 
 COSTS = ("n_params", "flops", "memory", "latency")
 """What a configuration costs, whatever its epoch: the first three are computed before it runs,
-``latency`` (seconds of one image's forward pass) is measured on the trial's own device. All may
+``latency`` (seconds of one item's forward pass) is measured on the trial's own device. All may
 follow the first objective; smaller is better."""
 
 _STORED = {"params": "n_params"}
@@ -67,7 +67,7 @@ def read_objectives(objective: Any, direction: Any, source: str) -> tuple[Object
         raise SpaceError(
             Where(source, ("objective",)),
             rule,
-            f"Write val_acc,{names[0]}; a cost alone needs no training",
+            f"Put a metric first, e.g. val_acc,{names[0]}; a cost alone needs no training",
         )
     if len(set(names)) < len(names):
         raise SpaceError(

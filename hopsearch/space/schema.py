@@ -16,6 +16,15 @@ from hopsearch.space.yaml_places import Where
 
 SPACE_KEYS = ("task", "objective", "direction", "fidelity", "fixed", "parameters", "first")
 DEFAULT_TASK = "images"
+
+
+def items_of(task: str) -> str:
+    """What a task's data are called in sentences. A study that is read knows its task by name
+    alone.
+    """
+    return "images" if task == DEFAULT_TASK else "items"
+
+
 """What the trials of a space train that names no task."""
 
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -87,8 +96,7 @@ def _aims(data: Mapping[str, Any], source: str) -> tuple[str, str]:
     if isinstance(objective, list) and all(isinstance(name, str) for name in objective):
         objective = ",".join(objective)
     if "objective" in data:
-        direction = data.get("direction", "maximize")
-        read_objectives(objective, direction, source)
+        read_objectives(objective, data.get("direction", "maximize"), source)
     elif "direction" in data:
         read_direction(direction, source)
     return objective, direction

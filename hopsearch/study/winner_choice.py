@@ -46,9 +46,13 @@ def elect(
     }
 
 
-def election_words(election: Mapping[str, Any] | None) -> str:
+def election_words(election: Mapping[str, Any] | None, items: str = "images") -> str:
     """How the winner was chosen, in sentences; empty if one trial was clearly ahead, or for an
     older study.
+
+    Args:
+        election: see `elect`.
+        items: what the data are called.
     """
     if not election:
         return ""
@@ -57,7 +61,7 @@ def election_words(election: Mapping[str, Any] | None) -> str:
         [number for number in election["tied"] if number != election["first"]],
     )
     if not election["values"]:
-        return _tie_words(first, others, election) if others else ""
+        return _tie_words(first, others, election, items) if others else ""
     why = (
         "did not differ significantly"
         if election["images"]
@@ -90,11 +94,11 @@ def finishing_cost(view: StudyView) -> dict[str, float]:
     }
 
 
-def _tie_words(first: int, others: list[int], election: Mapping[str, Any]) -> str:
+def _tie_words(first: int, others: list[int], election: Mapping[str, Any], items: str) -> str:
     many = f"trials {_listed(others)}" if len(others) > 1 else f"trial {others[0]}"
     return (
         f"Trial {first} is ahead of {many} by no more than chance ({election['metric']}, "
-        f"{election['images']:g} images). "
+        f"{election['images']:g} {items}). "
         "finish.repeats=3 retrains the best of them with fresh seeds and picks the best mean."
     )
 

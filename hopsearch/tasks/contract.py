@@ -115,7 +115,8 @@ class Task(ABC):
 
     @abstractmethod
     def load(self, data: Any) -> Data:
-        """Read the training and validation data; a second call in a process should be quick.
+        """Read the training and validation data: once in a process for the same settings, and all
+        its trials share them, so that none may change them.
 
         Raises:
             DataError: the data cannot be read.
@@ -131,8 +132,10 @@ class Task(ABC):
 
     # What most tasks need not say.
 
-    def about(self, facts: Any) -> dict[str, Any]:
-        """What the conditions of a space may know of the data: ``n_train``, …."""
+    def condition_facts(self, facts: Any) -> dict[str, Any]:
+        """What conditions of a space may ask about the data: with ``{"n_train": 96}`` a parameter
+        can be searched ``when: {data.n_train: {min: 50}}``.
+        """
         return {"n_train": facts.n_train}
 
     def resolve(
@@ -148,7 +151,8 @@ class Task(ABC):
         Args:
             values: dotted names and values.
             facts: of the data.
-            seed: the trial's seed.
+            seed: the trial's seed. Nothing but the config's own ``seed`` may depend on it: a
+                proposal is resolved before it has one.
             recipe: one of `recipes`.
             place: first words of an error.
 
@@ -178,21 +182,30 @@ class Task(ABC):
         """Pictures of where a trial stands, as PNG by TensorBoard tag."""
         return {}
 
-    def reported(self, facts: Any) -> list[str]:
-        """What every epoch reports, by name."""
+    def reported(self, facts: Any, trial: Any = None) -> list[str]:
+        """Names of what an epoch reports, which can be searched for: what it reports in every
+        trial, such as ``val_error``; with a ``trial``, also what only such a configuration's model
+        gives (`TrialRun.measure`), such as ``fixed_point/residual/mean``.
+        """
         return [*(metric.name for metric in self.metrics), *EVERY_EPOCH, self.throughput]
 
-    def measured(self, trial: Any) -> tuple[str, ...]:
-        """What the epochs of this configuration report beside that."""
-        return ()
+    def direction(self, metric: str) -> str:
+        """Which way is better of what an epoch reports, ``maximize`` or ``minimize``; empty where
+        only who searches for it can say.
+        """
+        known = {each.name: each.direction for each in self.metrics}
+        return known.get(metric, "minimize" if metric.endswith("loss") else "")
 
-    def identify(self, data: Any, facts: Any) -> dict[str, Any]:
-        """What a study is asked to train on: two studies with different ones are not the same."""
+    def data_identity(self, data: Any, facts: Any) -> dict[str, Any]:
+        """What a study knows its data by, such as ``{"source": "points", "fingerprint": "9f3a"}``:
+        it is continued only on data that have the same.
+        """
         return {**data.model_dump(mode="json"), "fingerprint": facts.fingerprint}
 
-    def describe(self, data: Any, facts: Any) -> dict[str, Any]:
-        """What a report says of the data, where they may not be at hand: ``data``, the settings,
-        and ``images``, how many items each split has.
+    def data_description(self, data: Any, facts: Any) -> dict[str, Any]:
+        """What a study's reports say of its data, which may not be at hand then; nothing is
+        compared with it. ``data``: the settings; ``images``: how many items each split has, such
+        as ``{"train": 96, "val": 32, "test": 32}``.
         """
         items = {"train": facts.n_train, "val": facts.n_val, "test": facts.n_test}
         return {"data": data.model_dump(mode="json"), "images": items}

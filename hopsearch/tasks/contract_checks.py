@@ -35,9 +35,8 @@ def require_class(found: type[Task], place: str) -> None:
     for name, kind in (("data", Settings), ("config", TrialConfig)):
         value = getattr(found, name, None)
         if not (isinstance(value, type) and issubclass(value, kind)):
-            module = kind.__module__.removesuffix(".trial_config")
             rule = (
-                f"{found.__name__}.{name} must be a subclass of {module}.{kind.__name__}, "
+                f"{found.__name__}.{name} must be a subclass of hopsearch.tasks.{kind.__name__}, "
                 f"got {brief(value)}"
             )
             raise ConfigError(place, rule, f"Set {name} = <the class> in the task")
@@ -87,7 +86,7 @@ def _require_sections(found: type[Task], place: str) -> None:
         if not (isinstance(kind, type) and issubclass(kind, Settings)):
             rule = (
                 f"{found.config.__name__}.{section} must be a group of settings, a subclass of "
-                f"hopsearch.core.config.Settings, got {brief(kind)}"
+                f"hopsearch.tasks.Settings, got {brief(kind)}"
             )
             hint = f"Put single settings into a group of their own, e.g. model.{section}"
             raise ConfigError(place, rule, hint)
@@ -120,16 +119,16 @@ def require_data(task: Task, data: Any) -> None:
 
 
 def known_of(task: Task, facts: Any) -> Mapping[str, Any]:
-    """`Task.about`.
+    """`Task.condition_facts`.
 
     Raises:
         TaskError: it is no mapping.
     """
-    about = task.about(facts)
-    if not isinstance(about, Mapping):
-        rule = f"about() must return values by name, got {brief(about)}"
-        raise TaskError(f"task {task.name}", rule, "Return super().about(facts) | {…}")
-    return about
+    known = task.condition_facts(facts)
+    if not isinstance(known, Mapping):
+        rule = f"condition_facts() must return values by name, got {brief(known)}"
+        raise TaskError(f"task {task.name}", rule, "Return super().condition_facts(facts) | {…}")
+    return known
 
 
 def started(task: Task, config: Any, data: Any) -> Run:
@@ -140,7 +139,7 @@ def started(task: Task, config: Any, data: Any) -> Run:
     """
     run = task.start(config, data)
     if not isinstance(run, TrialRun):
-        rule = f"start() must return a hopsearch.training.TrialRun, got {brief(run)}"
+        rule = f"start() must return a hopsearch.tasks.TrialRun, got {brief(run)}"
         raise TaskError(f"task {task.name}", rule, "Return the run")
     return run
 
@@ -156,6 +155,17 @@ def require_cost(task: Task, cost: Any) -> None:
     ):
         rule = f"cost() must return a Cost of three numbers, got {brief(cost)}"
         raise TaskError(f"task {task.name}", rule, "Write Cost(n_params=…, flops=…, memory=…)")
+
+
+def miscounted(task: Task, n_params: int, run: Run) -> str:
+    """A sentence, if `Task.cost` counts other parameters than the built model has; else empty."""
+    built = sum(parameter.numel() for parameter in run.model.parameters())
+    if n_params == built:
+        return ""
+    return (
+        f"task {task.name}: cost() says n_params={n_params:,}, but the model has {built:,} "
+        f"parameters; constraints and Pareto fronts go by what cost() says"
+    )
 
 
 def require_metrics(task: Task, row: Mapping[str, Any]) -> None:

@@ -1,9 +1,9 @@
 """The processes that train one model together. A single process is the special case without
 communication.
 
-Every rank draws the same order of images, takes its share of each batch, and averages gradients
+Every rank draws the same order of items, takes its share of each batch, and averages gradients
 with the others, so training over ranks is equivalent to training in one process with the same
-batch. There are no batch statistics to synchronise: mixers normalise image by image (LayerNorm).
+batch. Batch statistics are not synchronised; mixers have none, since they normalise item by item.
 The running vectors of iMixer's power iteration are equal on all ranks, since they depend only on
 the weights.
 """

@@ -36,6 +36,23 @@ def failures(place: str) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Modules in evaluation mode, without dropout and with fixed batch statistics; afterwards as
+    they were.
+
+    Gradients stay as they are outside: a model may need them to evaluate, e.g. of its energy.
+    """
+    before = [module.training for module in modules]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module, training in zip(modules, before, strict=True):
+            module.train(training)
+
+
 def require_items(count: Any, owner: str) -> None:
     """Refuse a count of training items that `TrialRun.prepare` did not set.
 

@@ -49,7 +49,7 @@ class OptimConfig(Settings):
     none.
     """
     batch_size: int = Field(default=64, gt=0)
-    """Images per optimizer step."""
+    """Items per optimizer step."""
     clip_grad: float | None = Field(default=None, gt=0)
     """Largest gradient norm; none: no clipping."""
     warmup_epochs: float = Field(default=1.0, ge=0)
@@ -146,7 +146,7 @@ class TrainConfig(Settings):
     after t steps it is at most (1 + t) / (10 + t).
     """
     micro_batch: int | None = Field(default=None, gt=0)
-    """Maximum number of images per forward pass of a process; gradients of a larger batch are
+    """Maximum number of items per forward pass of a process; gradients of a larger batch are
     accumulated. None: no limit.
     """
     grad_checkpointing: bool = False
@@ -154,7 +154,7 @@ class TrainConfig(Settings):
     memory, more time.
     """
     eval_batch_size: int = Field(default=512, gt=0)
-    """Images per forward pass in evaluation."""
+    """Items per forward pass in evaluation."""
 
 
 class TrialConfig(Settings):

@@ -130,7 +130,9 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
     @abstractmethod
     def validate(self) -> Row:
         """The task's metrics of `evaluated` on the validation split, by name (``val_…``); other
-        numbers of the same pass may stand beside them.
+        numbers of the same pass may stand beside them. The model is in evaluation mode; gradients
+        are on, for a model that needs them to evaluate: others save memory with
+        ``@torch.inference_mode()``.
         """
 
     @abstractmethod
@@ -147,10 +149,14 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
 
     def results(self, data: DataT) -> dict[str, Any]:
         """What is kept of a finished winner, as plain JSON: the metrics of both splits, the test
-        split read once.
+        split read once. Called in `evaluating`.
         """
         validated = run_checks.numbers(self.validate(), f"{self._owner}.validate()")
         return validated | run_checks.numbers(self.test(data), f"{self._owner}.test()")
+
+    def evaluating(self) -> contextlib.AbstractContextManager[None]:
+        """The context in which a trial is evaluated: see `run_checks.evaluating`."""
+        return run_checks.evaluating(self.net, self.evaluated)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The context in which `loss` calls `net`: see ``train.amp``."""
@@ -190,8 +196,9 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
             if self._ema:
                 self._ema.settle()
             trained = time.perf_counter()
-            validated = run_checks.numbers(self.validate(), f"{self._owner}.validate()")
-            measures = run_checks.numbers(self.measure(), f"{self._owner}.measure()")
+            with self.evaluating():
+                validated = run_checks.numbers(self.validate(), f"{self._owner}.validate()")
+                measures = run_checks.numbers(self.measure(), f"{self._owner}.measure()")
         run_checks.require_all_finite(validated | measures, f"epoch {self.epoch + 1}")
         items = max(0, self._items - begun_at * self.config.optim.batch_size)
         self.epoch += 1
@@ -351,11 +358,9 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
 
     def _agreed(self, stop: bool) -> bool:
         # One rank knows by itself: nothing to wait for, no word from the device.
-        return (
-            stop
-            if self.ranks.world == 1
-            else bool(self.ranks.sum(torch.tensor(float(stop), device=self.device)))
-        )
+        if self.ranks.world == 1:
+            return stop
+        return bool(self.ranks.sum(torch.tensor(float(stop), device=self.device)))
 
     def _train_step(self, index_B: torch.Tensor, step: int, steps: int) -> torch.Tensor:
         # Returns the sum of the loss over this rank's items.

@@ -124,7 +124,7 @@ class Seat:
         self._watch.handed_out(record.number)
         awaited(
             reference,
-            lambda: self.kill_if_it_hangs(record, say, to_read(images), "test accuracy", then),
+            lambda: self.kill_if_it_hangs(record, say, to_read(images), "test result", then),
         )
         facts: dict[str, Any] = answer(reference)
         return facts

@@ -15,9 +15,11 @@ from hopsearch.core.config import Settings
 from hopsearch.core.durations import clock
 from hopsearch.data.files.reading_progress import watched_by
 from hopsearch.data.splits import forget
+from hopsearch.space import items_of
 from hopsearch.tasks import Task
 from hopsearch.tasks.contract import Data
 from hopsearch.tasks.contract_checks import require_data
+from hopsearch.tasks.loading import forget_data, load_data
 
 _QUIET = 0.5  # seconds before anything is shown: cached data takes less
 _REDRAWN = 0.2
@@ -36,8 +38,9 @@ def read_data(task: Task, config: Settings, console: Console) -> Data:
         TaskError: what it returns is no data.
     """
     forget()
+    forget_data()
     with ReadingView(console) as view, watched_by(view):
-        data = task.load(config)
+        data = load_data(task, config)
     require_data(task, data)
     for line in data.facts.summary:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -45,7 +48,8 @@ def read_data(task: Task, config: Settings, console: Console) -> Data:
     if skipped:
         more = " …" if len(skipped) > 3 else ""
         console.print(
-            f"  skipped {len(skipped)} unreadable images: {', '.join(skipped[:3])}{more}",
+            f"  skipped {len(skipped)} unreadable {items_of(task.name)}: "
+            f"{', '.join(skipped[:3])}{more}",
             markup=False,
             soft_wrap=True,
         )

@@ -91,7 +91,7 @@ def _winner(view: StudyView, winner: Mapping[str, Any], console: Console) -> Non
         f"winner: trial {winner['trial']}, {values} {reads}; {weights}",
         markup=False,
     )
-    if how := election_words(view.optuna.user_attrs.get(ELECTION)):
+    if how := election_words(view.optuna.user_attrs.get(ELECTION), view.identity.items):
         console.print(f"winner: {how}", markup=False)
     for sentence in winner_verdicts(winner, images, classes, metrics):
         console.print(f"winner: {sentence}", markup=False)

@@ -13,7 +13,7 @@ from hopsearch.core.metrics import Metric, metrics_from
 from hopsearch.core.redaction import redact_all
 from hopsearch.data import DataConfig
 from hopsearch.data.comparison import data_difference, kept
-from hopsearch.space import DEFAULT_TASK, SPACE_KEYS, Space, stored
+from hopsearch.space import DEFAULT_TASK, SPACE_KEYS, Space, items_of, stored
 from hopsearch.study.record.format_version import FORMAT, require_format
 from hopsearch.tasks.images.classification_metrics import METRICS
 
@@ -57,6 +57,11 @@ class Identity:
         """
         noted = self.origin.get("metrics")
         return metrics_from(noted) if noted else METRICS
+
+    @property
+    def items(self) -> str:
+        """What its data are called in sentences."""
+        return items_of(self.space.task)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON, without passwords of the command line."""

@@ -10,6 +10,8 @@ import torch
 
 from hopsearch.tasks.images.evaluation import Evaluation
 
+RECALL = "recall/"
+"""What the name of a class's recall begins with."""
 MOST_CLASSES = 100
 """Most classes for which an epoch reports the recall of each, as ``recall/<class>``; above, only
 their mean and the worst.
@@ -20,7 +22,7 @@ def recall_names(classes: Sequence[str]) -> list[str]:
     """The names under which an epoch reports the recall of each class; empty if there are too
     many.
     """
-    return [f"recall/{name}" for name in classes] if len(classes) <= MOST_CLASSES else []
+    return [f"{RECALL}{name}" for name in classes] if len(classes) <= MOST_CLASSES else []
 
 
 def recall_row(validation: Evaluation, classes: Sequence[str]) -> dict[str, float]:

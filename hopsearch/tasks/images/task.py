@@ -10,7 +10,7 @@ from hopsearch.data import DataConfig, DataFacts, Splits, data_identity, data_se
 from hopsearch.models import measured
 from hopsearch.space import Space
 from hopsearch.tasks.contract import Task
-from hopsearch.tasks.images.class_imbalance import recall_names
+from hopsearch.tasks.images.class_imbalance import RECALL, recall_names
 from hopsearch.tasks.images.classification_metrics import METRICS
 from hopsearch.tasks.images.classifier_config import SETTINGS, ImageTrialConfig, resolve
 from hopsearch.tasks.images.classifier_run import ImageTrialRun
@@ -44,7 +44,7 @@ class Images(Task):
         """See `estimate_cost`."""
         return estimate_cost(config)
 
-    def about(self, facts: DataFacts) -> dict[str, Any]:
+    def condition_facts(self, facts: DataFacts) -> dict[str, Any]:
         """Size, channels, classes, and how many images there are to train on."""
         return {
             "image_size": facts.image_size,
@@ -80,21 +80,24 @@ class Images(Task):
         """See `hopsearch.tasks.images.pictures.draw`."""
         return draw(run)
 
-    def reported(self, facts: DataFacts) -> list[str]:
-        """Of every epoch; the recalls where the classes are few enough."""
-        return [*super().reported(facts), *recall_names(facts.classes)]
+    def reported(self, facts: DataFacts, trial: ImageTrialConfig | None = None) -> list[str]:
+        """The recalls where the classes are few enough, and what a trial's family measures of
+        itself.
+        """
+        of_the_model = measured(trial.model) if trial else ()
+        return [*super().reported(facts), *recall_names(facts.classes), *of_the_model]
 
-    def measured(self, trial: ImageTrialConfig) -> tuple[str, ...]:
-        """What the model's family measures of itself."""
-        return tuple(measured(trial.model))
+    def direction(self, metric: str) -> str:
+        """A class's recall is better the higher it is; a measure of the model has no direction."""
+        return "maximize" if metric.startswith(RECALL) else super().direction(metric)
 
-    def identify(self, data: DataConfig, facts: DataFacts) -> dict[str, Any]:
+    def data_identity(self, data: DataConfig, facts: DataFacts) -> dict[str, Any]:
         """See `hopsearch.data.data_identity`."""
         return data_identity(data, facts)
 
-    def describe(self, data: DataConfig, facts: DataFacts) -> dict[str, Any]:
+    def data_description(self, data: DataConfig, facts: DataFacts) -> dict[str, Any]:
         """The settings, how many images each split has, and the classes."""
-        about = super().describe(data, facts)
+        about = super().data_description(data, facts)
         return {
             "data": {**data_settings(data), **facts.parts},
             "images": about["images"],
