@@ -79,7 +79,7 @@ class Job(Settings):
 
     @field_validator("trial", "data", mode="before")
     @classmethod
-    def _of_the_task(cls, value: Any, known: ValidationInfo) -> Any:
+    def _of_the_task(cls, value: object, known: ValidationInfo) -> Any:
         # From JSON: which settings there are, the task says.
         if not isinstance(value, Mapping):
             return value
@@ -280,7 +280,8 @@ class JobRun:
             "epoch": run.epoch,
             "epochs": epochs,
             # with other threads a sum may round otherwise: the journal's value stands
-            **(results | noted),
+            **results,
+            **noted,
             "metrics": journalled(row, self._objective, metrics)[0],
         }
 

@@ -93,7 +93,7 @@ def _require_sections(found: type[Task], place: str) -> None:
             raise ConfigError(place, rule, hint)
 
 
-def require_data(task: Task, data: Any) -> None:
+def require_data(task: Task, data: object) -> None:
     """Refuse data whose facts are missing or cannot be.
 
     Raises:
@@ -119,7 +119,7 @@ def require_data(task: Task, data: Any) -> None:
         raise TaskError(f"task {task.name}", rule, "Write () for none")
 
 
-def known_of(task: Task, facts: Any) -> Mapping[str, Any]:
+def known_of(task: Task, facts: object) -> Mapping[str, object]:
     """`Task.about`.
 
     Raises:
@@ -132,7 +132,7 @@ def known_of(task: Task, facts: Any) -> Mapping[str, Any]:
     return about
 
 
-def started(task: Task, config: Any, data: Any) -> Run:
+def started(task: Task, config: object, data: object) -> Run:
     """`Task.start`.
 
     Raises:
@@ -145,7 +145,7 @@ def started(task: Task, config: Any, data: Any) -> Run:
     return run
 
 
-def require_cost(task: Task, cost: Any) -> None:
+def require_cost(task: Task, cost: object) -> None:
     """Refuse a cost that is none.
 
     Raises:
@@ -158,7 +158,7 @@ def require_cost(task: Task, cost: Any) -> None:
         raise TaskError(f"task {task.name}", rule, "Write Cost(n_params=…, flops=…, memory=…)")
 
 
-def require_metrics(task: Task, row: Mapping[str, Any]) -> None:
+def require_metrics(task: Task, row: Mapping[str, object]) -> None:
     """Refuse an epoch in which a metric of the task is missing.
 
     Raises:
@@ -169,7 +169,7 @@ def require_metrics(task: Task, row: Mapping[str, Any]) -> None:
             raise _missing(task, "validate", metric.name, row)
 
 
-def require_tested(task: Task, results: Mapping[str, Any]) -> None:
+def require_tested(task: Task, results: Mapping[str, object]) -> None:
     """Refuse the results of a finished winner, if they have a metric of the validation split alone,
     or none.
 
@@ -183,7 +183,7 @@ def require_tested(task: Task, results: Mapping[str, Any]) -> None:
             raise _missing(task, "test", metric.of_test, results)
 
 
-def _missing(task: Task, method: str, name: str, row: Mapping[str, Any]) -> TaskError:
+def _missing(task: Task, method: str, name: str, row: Mapping[str, object]) -> TaskError:
     got = f"{brief(row[name])}" if name in row else f"only {', '.join(row) or 'none'}"
     rule = f"{method}() must return a finite number for {name}, got {got}"
     hint = "Return every metric that the task names, or take it out of its metrics"

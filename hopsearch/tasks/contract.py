@@ -11,9 +11,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Generic, Protocol
 
 from torch import nn
+from typing_extensions import TypeVar
 
 from hopsearch.artifact.folder import CONFIG, WEIGHTS, write_weights
 from hopsearch.command_line.words import Sections
@@ -28,7 +29,7 @@ from hopsearch.training.settings import read_sections, sections_of
 EVERY_EPOCH = ("train_loss", "lr", "peak_lr", "seconds")
 """What every epoch of every task reports beside its metrics; see `TrialRun.step`."""
 
-Run = TrialRun[Any, Any, Any]
+Run = TrialRun[TrialConfig, nn.Module, Any]
 """A trial of any task."""
 
 
@@ -84,12 +85,25 @@ class Data(Protocol):
         """What a search needs to know of it."""
 
 
-class Task(ABC):
+# Any by default: what holds some task hands back to it only what came from it, which no other type
+# says; and a task that does not name its types may still annotate its methods.
+SettingsT = TypeVar("SettingsT", bound=Settings, default=Any)
+DataT = TypeVar("DataT", bound=Data, default=Any)
+ConfigT = TypeVar("ConfigT", bound=TrialConfig, default=Any)
+FactsT = TypeVar("FactsT", bound=FactsLike, default=Any)
+RunT = TypeVar("RunT", bound=Run, default=Any)
+
+
+class Task(ABC, Generic[SettingsT, DataT, ConfigT, FactsT, RunT]):
     """What a trial trains.
 
     A task gives its metrics and settings as class attributes, and five methods: `load`, `start`,
     `cost`, and where its trials need more than their own settings, `resolve` and `publish`. It has
     no state: an instance is made wherever it is needed.
+
+    Its types, for a type checker, are those of the data's settings, of the data and of a trial's
+    settings: ``Task[Points, Splits, LineConfig]``. Where its methods use more of the data's facts
+    or of a trial than every task has, the types of these follow. All may be left out.
     """
 
     name: ClassVar[str]
@@ -114,7 +128,7 @@ class Task(ABC):
     # What every task must say.
 
     @abstractmethod
-    def load(self, data: Any) -> Data:
+    def load(self, data: SettingsT) -> DataT:
         """Read the training and validation data; a second call in a process should be quick.
 
         Raises:
@@ -122,23 +136,23 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def start(self, config: Any, data: Any) -> Run:
+    def start(self, config: ConfigT, data: DataT) -> RunT:
         """A trial, nothing of it trained."""
 
     @abstractmethod
-    def cost(self, config: Any) -> Cost:
+    def cost(self, config: ConfigT) -> Cost:
         """What a configuration costs, found out without training it."""
 
     # What most tasks need not say.
 
-    def about(self, facts: Any) -> dict[str, Any]:
+    def about(self, facts: FactsT) -> dict[str, object]:
         """What the conditions of a space may know of the data: ``n_train``, …."""
         return {"n_train": facts.n_train}
 
     def resolve(
         self,
-        values: Mapping[str, Any],
-        facts: Any,
+        values: Mapping[str, object],
+        facts: FactsT,
         seed: int,
         recipe: str = "default",
         place: str = "config",
@@ -163,45 +177,44 @@ class Task(ABC):
         }
         return parse(self.config, parts | {"seed": seed}, place)
 
-    def publish(self, run: Run, folder: Path) -> None:
+    def publish(self, run: RunT, folder: Path) -> None:
         """Write a finished winner's model for others: weights as safetensors, and a config.json
         with the whole trial.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        model: nn.Module = run.evaluated
-        write_weights(folder / WEIGHTS, model.state_dict())
+        write_weights(folder / WEIGHTS, run.evaluated.state_dict())
         trial = json.loads(run.config.model_dump_json())
         about = {"hopsearch": {"task": self.name, "trial": trial}}
         (folder / CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
-    def draw(self, run: Run) -> dict[str, bytes]:
+    def draw(self, run: RunT) -> dict[str, bytes]:
         """Pictures of where a trial stands, as PNG by TensorBoard tag."""
         return {}
 
-    def reported(self, facts: Any) -> list[str]:
+    def reported(self, facts: FactsT) -> list[str]:
         """What every epoch reports, by name."""
         return [*(metric.name for metric in self.metrics), *EVERY_EPOCH, self.throughput]
 
-    def measured(self, trial: Any) -> tuple[str, ...]:
+    def measured(self, trial: ConfigT) -> tuple[str, ...]:
         """What the epochs of this configuration report beside that."""
         return ()
 
-    def identify(self, data: Any, facts: Any) -> dict[str, Any]:
+    def identify(self, data: SettingsT, facts: FactsT) -> dict[str, object]:
         """What a study is asked to train on: two studies with different ones are not the same."""
         return {**data.model_dump(mode="json"), "fingerprint": facts.fingerprint}
 
-    def describe(self, data: Any, facts: Any) -> dict[str, Any]:
+    def describe(self, data: SettingsT, facts: FactsT) -> dict[str, object]:
         """What a report says of the data, where they may not be at hand: ``data``, the settings,
         and ``images``, how many items each split has.
         """
         items = {"train": facts.n_train, "val": facts.n_val, "test": facts.n_test}
         return {"data": data.model_dump(mode="json"), "images": items}
 
-    def viewed(self, data: Any, recipe: str) -> Any:
+    def viewed(self, data: SettingsT, recipe: str) -> SettingsT:
         """Data settings with what a recipe says of them below the user's own."""
         return data
 
-    def recipe(self, name: str, family: str) -> dict[str, Any]:
+    def recipe(self, name: str, family: str) -> dict[str, object]:
         """The dotted settings of a recipe.
 
         Raises:
@@ -229,7 +242,7 @@ class Task(ABC):
         """
         return space, []
 
-    def require_schedule(self, trial: Any, facts: Any, place: str) -> None:
+    def require_schedule(self, trial: ConfigT, facts: FactsT, place: str) -> None:
         """Refuse a schedule that cannot train as it says.
 
         Raises:
@@ -237,7 +250,7 @@ class Task(ABC):
         """
         schedules.require_schedule(trial, facts.n_train, place)
 
-    def remarks(self, trial: Any, facts: Any) -> list[str]:
+    def remarks(self, trial: ConfigT, facts: FactsT) -> list[str]:
         """Sentences about what of a trial's settings acts otherwise than it reads."""
         return schedules.remarks(trial, facts.n_train)
 

@@ -6,7 +6,7 @@ import contextlib
 import statistics
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -29,9 +29,10 @@ from hopsearch.training.settings import TrialConfig
 Row = dict[str, float]
 """The metrics of one epoch by name; ``epoch`` counts from 1."""
 
-ConfigT = TypeVar("ConfigT", bound=TrialConfig)
-ModelT = TypeVar("ModelT", bound=nn.Module)
-DataT = TypeVar("DataT")
+# What a trial of some kind gives may be of a narrower kind, what it takes of a wider one.
+ConfigT = TypeVar("ConfigT", bound=TrialConfig, covariant=True)
+ModelT = TypeVar("ModelT", bound=nn.Module, covariant=True)
+DataT = TypeVar("DataT", contravariant=True)
 
 # Reading a loss waits for the device, and for the other ranks: look at every step only where that
 # is free.
@@ -145,7 +146,7 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
         """What else an epoch reports of `evaluated`: nothing, unless a task says so."""
         return {}
 
-    def results(self, data: DataT) -> dict[str, Any]:
+    def results(self, data: DataT) -> Mapping[str, object]:
         """What is kept of a finished winner, as plain JSON: the metrics of both splits, the test
         split read once.
         """

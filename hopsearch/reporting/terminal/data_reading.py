@@ -37,7 +37,7 @@ def read_data(task: Task, config: Settings, console: Console) -> Data:
     """
     forget()
     with ReadingView(console) as view, watched_by(view):
-        data = task.load(config)
+        data: Data = task.load(config)
     require_data(task, data)
     for line in data.facts.summary:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
