@@ -128,7 +128,7 @@ class TrainingConfig(TrainingVerb):
 
     @field_validator("workers", mode="before")
     @classmethod
-    def _range(cls, value: Any) -> Any:
+    def _range(cls, value: object) -> Any:
         match = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", str(value))
         if isinstance(value, tuple):
             return value
@@ -335,7 +335,7 @@ def _run(
         console.print(sentence, markup=False)
 
 
-def require_same(file: Path, trial: ImageTrialConfig, data: Mapping[str, Any]) -> str:
+def require_same(file: Path, trial: ImageTrialConfig, data: Mapping[str, object]) -> str:
     """Record the training's settings in ``file``, and refuse a different training in the same
     folder.
 

@@ -157,7 +157,7 @@ def _below(schema: type[BaseModel], path: Sequence[str]) -> Sequence[FieldInfo] 
     return schema
 
 
-def _add(given: dict[str, Any], key: str, value: Any, place: str) -> None:
+def _add(given: dict[str, Any], key: str, value: object, place: str) -> None:
     if key in given:
         raise ConfigError(
             place, f"{key} must be given only once, got it twice", "Drop one of the two"

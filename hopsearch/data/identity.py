@@ -31,7 +31,7 @@ def data_identity(config: DataConfig, facts: DataFacts) -> dict[str, Any]:
     return known | {_FORMER: facts.former_fingerprint}
 
 
-def kept(data: Mapping[str, Any]) -> dict[str, Any]:
+def kept(data: Mapping[str, object]) -> dict[str, Any]:
     """The stored part of a `data_identity`: everything except the fingerprint used only to compare
     with older studies.
     """
@@ -43,7 +43,7 @@ def data_settings(config: DataConfig) -> dict[str, Any]:
     return config.model_dump(exclude=set(_NOT_SPLITTING))
 
 
-def data_difference(asked: Mapping[str, Any], begun: Mapping[str, Any]) -> list[str]:
+def data_difference(asked: Mapping[str, object], begun: Mapping[str, object]) -> list[str]:
     """One line per difference between ``asked`` and ``begun``; empty for the same images and
     split.
 
@@ -68,7 +68,7 @@ def data_difference(asked: Mapping[str, Any], begun: Mapping[str, Any]) -> list[
     return lines
 
 
-def accepted_by_names(asked: Mapping[str, Any], begun: Mapping[str, Any]) -> str:
+def accepted_by_names(asked: Mapping[str, object], begun: Mapping[str, object]) -> str:
     """A sentence if the images are only compared by names and file sizes; empty otherwise."""
     by_contents = [
         str(data.get("fingerprint", "")).startswith(BY_CONTENTS) for data in (asked, begun)
@@ -81,7 +81,7 @@ def accepted_by_names(asked: Mapping[str, Any], begun: Mapping[str, Any]) -> str
     )
 
 
-def _said(data: Mapping[str, Any], key: str) -> Any:
+def _said(data: Mapping[str, object], key: str) -> Any:
     """A value, or the default if it was omitted for being the default."""
     field = DataConfig.model_fields.get(key)
     return data.get(key, field.default if field else None)

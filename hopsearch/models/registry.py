@@ -77,13 +77,13 @@ def _cfg(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _entry_point(name: str, fields: dict[str, Any]) -> Callable[..., Mixer]:
     # the norms of an exported iMixer are folded into its weights
-    def make(folded: bool = False, **keywords: Any) -> Mixer:
+    def make(folded: bool = False, **keywords: object) -> Mixer:
         config = parse_model(
             {**fields, **_translate(fields["family"], keywords)}, f"timm.create_model({name})"
         )
         return build(config, folded)
 
-    def entry_point(pretrained: bool = False, **keywords: Any) -> Mixer:
+    def entry_point(pretrained: bool = False, **keywords: object) -> Mixer:
         # An exported folder (timm's local-dir:) provides its weights in pretrained_cfg; a name
         # alone has none.
         cfg = keywords.get("pretrained_cfg")

@@ -3,7 +3,7 @@ metrics.
 """
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, NamedTuple
@@ -12,7 +12,16 @@ from pydantic import Field
 
 from hopsearch.core.config import Settings, choices
 from hopsearch.core.errors import ConfigError, SpaceError
-from hopsearch.space import Fidelity, Space, Where, load_space, read_objectives
+from hopsearch.space import (
+    Fidelity,
+    Float,
+    Parameter,
+    Space,
+    Value,
+    Where,
+    load_space,
+    read_objectives,
+)
 from hopsearch.tasks import FactsLike, Task, find_task, task_of
 from hopsearch.tasks.checks import known_of
 from hopsearch.tasks.setting_errors import names_its_place
@@ -31,7 +40,7 @@ class FidelityConfig(Settings):
     reduction: int | None = Field(default=None, ge=2)
     """The factor η: one trial in η continues from a rung, and the next rung is η times higher."""
 
-    def into(self, fixed: Mapping[str, Any]) -> dict[str, Any]:
+    def into(self, fixed: Mapping[str, object]) -> dict[str, Any]:
         """The given settings, with these added.
 
         Raises:
@@ -157,7 +166,7 @@ def _direction(task: Task, metric: str) -> str:
     return known.get(metric, "minimize" if metric.endswith("loss") else "maximize")
 
 
-def _family(point: Mapping[str, Any], trial: TrialConfig, task: Task) -> str:
+def _family(point: Mapping[str, object], trial: TrialConfig, task: Task) -> str:
     """What a kind of model is called: its family, where the task has several, else the task."""
     return str(getattr(trial.model, "family", point.get("model.family", task.name)))
 
@@ -175,7 +184,9 @@ def _with_epochs(
     }
     space = space.override(fixed)
     found = space.parameters.get("model.family")
-    values = (found.values() if found else None) or [space.fixed.get("model.family", "imixer")]
+    values: Sequence[object] = (found.values() if found else None) or [
+        space.fixed.get("model.family", "imixer")
+    ]
     families = [str(family) for family in values]
     chosen, _ = task.choose_recipe(recipe_name, families, "command line")
     epochs = fixed.get("train.epochs", task.recipe(chosen, families[0]).get("train.epochs"))
@@ -253,9 +264,12 @@ def _corners(space: Space) -> list[dict[str, Any]]:
     ]
 
     def pick(turn: int, end: str) -> dict[str, Any]:
-        def value(name: str, parameter: Any) -> Any:
+        def value(name: str, parameter: Parameter) -> Value:
             values = parameter.values()
-            return getattr(parameter, end) if values is None else values[turn % len(values)]
+            if values is not None:
+                return values[turn % len(values)]
+            assert isinstance(parameter, Float)
+            return parameter.low if end == "low" else parameter.high
 
         return space.walk(value)
 
@@ -275,7 +289,7 @@ def _with_each_optimizer(space: Space) -> Iterator[dict[str, Any]]:
     searched = space.parameters.get("optim.name") if own else None
     random = Random(0)
 
-    def value(word: Any, name: str, parameter: Any) -> Any:
+    def value(word: Value, name: str, parameter: Parameter) -> Value:
         return word if name == "optim.name" else parameter.draw(random)
 
     for word in (searched.values() if searched else None) or ():
@@ -283,6 +297,9 @@ def _with_each_optimizer(space: Space) -> Iterator[dict[str, Any]]:
             yield space.walk(functools.partial(value, word))
 
 
-def _last(parameter: Any) -> Any:
+def _last(parameter: Parameter) -> Value:
     values = parameter.values()
-    return parameter.high if values is None else values[-1]
+    if values is not None:
+        return values[-1]
+    assert isinstance(parameter, Float)
+    return parameter.high

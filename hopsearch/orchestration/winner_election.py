@@ -44,7 +44,7 @@ class FinishConfig(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _short(cls, value: Any) -> Any:
+    def _short(cls, value: object) -> Any:
         # the form used before finish had settings
         return {"enabled": value} if isinstance(value, bool) else value
 
@@ -74,7 +74,7 @@ def _again(tied: list[TrialRecord], config: FinishConfig) -> list[TrialRecord]:
 
 
 def _missing(
-    again: Sequence[TrialRecord], config: FinishConfig, known: Mapping[str, Any]
+    again: Sequence[TrialRecord], config: FinishConfig, known: Mapping[str, object]
 ) -> list[tuple[TrialRecord, int]]:
     if len(again) < 2:
         return []

@@ -100,15 +100,17 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
         super().__init__()
         self._searcher, self._dispatcher = searcher, dispatcher
 
-    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+    def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         """Report, decide."""
         return self._take(trial, result)
 
-    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+    def on_trial_complete(
+        self, tune_controller: object, trial: Trial, result: dict[str, Any]
+    ) -> None:
         """Tune sends a trial's last result here and not to `on_trial_result`."""
         self._take(trial, result)
 
-    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+    def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
         """Tune calls this first, then tells the searcher that there was an error; only the trial's
         file says which.
         """

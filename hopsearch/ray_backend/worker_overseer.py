@@ -33,7 +33,7 @@ class Overseer(Callback):  # type: ignore[misc]  # Ray has no types
         self._running: set[str] = set()
         self._killed: set[str] = set()
 
-    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
         """Check the workers periodically."""
         now = time.monotonic()
         if now - self._looked < _EVERY:

@@ -5,7 +5,6 @@ asked for.
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from hopsearch.core.errors import StudyError
 from hopsearch.core.files import written_whole
@@ -105,7 +104,7 @@ def beside_of(facts: Facts) -> list[str]:
     return [name for name in names if any(name in row["peak"] for row in facts.leaderboard)]
 
 
-def ranked(row: Mapping[str, Any], facts: Facts) -> str:
+def ranked(row: Mapping[str, object], facts: Facts) -> str:
     """A row's rank, with a star on the Pareto front of several objectives; empty without a
     value.
     """

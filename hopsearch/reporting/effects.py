@@ -292,9 +292,9 @@ def at_equal_parameters(view: StudyView, epoch: int) -> dict[str, Adjusted]:
     }
 
 
-def _level(value: Any) -> tuple[bool, Any]:
+def _level(value: object) -> tuple[bool, Any]:
     return (isinstance(value, str), value)
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -27,7 +27,7 @@ ABSENT = "none"
 """The label of a parameter that a trial does not have."""
 
 
-def layout(figure: go.Figure, height: int = 420, **more: Any) -> go.Figure:
+def layout(figure: go.Figure, height: int = 420, **more: object) -> go.Figure:
     """The common layout of all figures."""
     below = {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"}
     figure.update_layout(

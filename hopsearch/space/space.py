@@ -42,7 +42,7 @@ class Space:
     """
 
     parameters: Mapping[str, Parameter]
-    fixed: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Mapping[str, object] = field(default_factory=dict)
     first: Sequence[Mapping[str, Value]] = ()
     objective: str = ""
     direction: str = ""
@@ -137,7 +137,7 @@ class Space:
                 )
         return expand(list(self.parameters.items()), self.fixed)
 
-    def active(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+    def active(self, config: Mapping[str, object]) -> tuple[str, ...]:
         """Names of the parameters that matter in ``config``, parents first; a child of an inactive
         parent is inactive.
         """
@@ -150,7 +150,7 @@ class Space:
         return tuple(names)
 
     def check(
-        self, point: Mapping[str, Any], complete: bool = True, place: Where | None = None
+        self, point: Mapping[str, object], complete: bool = True, place: Where | None = None
     ) -> None:
         """Check that a configuration, or a point to try first, is inside the space.
 
@@ -176,7 +176,7 @@ class Space:
             if complete and not blocker and name not in point:
                 raise SpaceError(place / name, "is required", f"Set {parameter.describe()}")
 
-    def override(self, values: Mapping[str, Any]) -> "Space":
+    def override(self, values: Mapping[str, object]) -> "Space":
         """Fix values, as the command line does.
 
         A parameter with a given value is no longer searched; if it has a condition, the value is
@@ -203,7 +203,7 @@ class Space:
                 points.append(left)
         return replace(space, first=points)
 
-    def canonical(self, config: Mapping[str, Any]) -> str:
+    def canonical(self, config: Mapping[str, object]) -> str:
         """A stable JSON text of the active parameters' values: equal for identical trials."""
         values = {
             name: self.parameters[name].normalise(config[name]) for name in self.active(config)
@@ -227,7 +227,7 @@ class Space:
         return {**self._identity(), "first": [dict(point) for point in self.first]}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], source: str = "space") -> "Space":
+    def from_dict(cls, data: Mapping[str, object], source: str = "space") -> "Space":
         """The inverse of `to_dict`.
 
         Raises:
@@ -281,7 +281,7 @@ class Space:
     def _where(self, name: str) -> Where:
         return Where(self.source, ("parameters", name))
 
-    def _check_value(self, place: Where, name: str, value: Any) -> None:
+    def _check_value(self, place: Where, name: str, value: object) -> None:
         if name in self.parameters:
             parameter = self.parameters[name]
             if not parameter.contains(value):
@@ -301,7 +301,7 @@ class Space:
                 "Leave it out of the point",
             )
 
-    def _blocker(self, name: str, point: Mapping[str, Any], complete: bool) -> str | None:
+    def _blocker(self, name: str, point: Mapping[str, object], complete: bool) -> str | None:
         """The parent that keeps ``name`` inactive in ``point``; in a partial point, an omitted
         parent may still get any value.
         """

@@ -17,7 +17,7 @@ Items = Sequence[tuple[str, Parameter]]
 
 
 def parents_first(
-    parameters: Parameters, known: Mapping[str, Any], source: str
+    parameters: Parameters, known: Mapping[str, object], source: str
 ) -> dict[str, Parameter]:
     """Sort so that a condition's parents precede the parameter; otherwise keep the given order.
 
@@ -56,7 +56,7 @@ def parents_first(
 
 
 def settle(
-    parameters: Parameters, known: Mapping[str, Any], given: Mapping[str, Any]
+    parameters: Parameters, known: Mapping[str, object], given: Mapping[str, Any]
 ) -> tuple[dict[str, Parameter], dict[str, Any]]:
     """Simplify a space by known values.
 
@@ -90,7 +90,7 @@ def settle(
     return left, values
 
 
-def count(items: Items, config: Mapping[str, Any]) -> int | None:
+def count(items: Items, config: Mapping[str, object]) -> int | None:
     """The number of configurations of ``items`` (parents first), or None if infinite."""
     if not items:
         return 1
@@ -115,7 +115,7 @@ def count(items: Items, config: Mapping[str, Any]) -> int | None:
     return total
 
 
-def expand(items: Items, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def expand(items: Items, config: Mapping[str, object]) -> Iterator[dict[str, Any]]:
     """All configurations of ``items`` (parents first); every parameter must have a finite list of
     values.
     """
@@ -130,7 +130,7 @@ def expand(items: Items, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield from expand(rest, {**config, name: value})
 
 
-def _possible(test: Any, parent: str, settled: Mapping[str, Any], left: Parameters) -> bool:
+def _possible(test: object, parent: str, settled: Mapping[str, object], left: Parameters) -> bool:
     if parent in settled:
         return passes(test, settled[parent])
     return parent in left and left[parent].can_pass(test)

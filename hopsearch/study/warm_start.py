@@ -125,7 +125,7 @@ class WarmStart:
         params = self._within(record.params)
         if not params:
             return None
-        facts: Mapping[str, Any] = {
+        facts: Mapping[str, object] = {
             REJECTED: State.INHERITED.value,
             REASON: f"trial {record.number} of study {self._view.identity.name}",
             SOURCE: "warm start",
@@ -140,7 +140,7 @@ class WarmStart:
             intermediate_values=record.curve,
         )
 
-    def _within(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def _within(self, params: Mapping[str, object]) -> dict[str, Any]:
         parameters = self._space.parameters
         known = {
             name: params[name]
@@ -155,7 +155,7 @@ class WarmStart:
         }
 
 
-def _fixed(values: Mapping[str, Any], name: str) -> str:
+def _fixed(values: Mapping[str, object], name: str) -> str:
     value = values.get(name, "default")
     return value if isinstance(value, str) else shown(value)
 

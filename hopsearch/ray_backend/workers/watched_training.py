@@ -92,7 +92,7 @@ class Seat:
             say(f"{self._who}: {why}; its worker is killed, {then}")
             self.kill()
 
-    def take(self, reference: Any, record: TrialRecord) -> Progress:
+    def take(self, reference: object, record: TrialRecord) -> Progress:
         """The result of an epoch.
 
         Args:

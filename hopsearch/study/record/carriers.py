@@ -73,7 +73,7 @@ def carried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 def is_open(trial: FrozenTrial) -> bool:
     """Whether it was closed only because its search ended."""
-    mark: Mapping[str, Any] | None = trial.user_attrs.get(OPEN)
+    mark: Mapping[str, object] | None = trial.user_attrs.get(OPEN)
     if mark is None or not trial.state.is_finished() or FAILURE in trial.user_attrs:
         return False
     made = sum(key.startswith((DECISION, PROMOTION)) for key in trial.user_attrs)

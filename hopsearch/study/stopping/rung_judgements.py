@@ -110,6 +110,6 @@ def stored(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
     return [asdict(one) for one in judgements]
 
 
-def read(values: Sequence[Mapping[str, Any]]) -> list[Judgement]:
+def read(values: Sequence[Mapping[str, object]]) -> list[Judgement]:
     """The inverse of `stored`."""
     return [known_fields(Judgement, value) for value in values]
