@@ -186,7 +186,7 @@ def data_of_study(config: TrainingConfig, view: StudyView) -> DataConfig:
 
 
 def what_to_train(
-    config: TrainingConfig, facts: DataFacts, fixed: dict[str, Any]
+    config: TrainingConfig, facts: DataFacts, fixed: dict[str, object]
 ) -> ImageTrialConfig:
     """The trial that the command line refers to.
 
@@ -228,7 +228,7 @@ def what_to_train(
     )
 
 
-def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
+def train(config: TrainingConfig, fixed: dict[str, object]) -> None:
     """Run the training that ``config`` describes to its end, and write the model.
 
     Raises:

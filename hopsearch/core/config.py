@@ -70,9 +70,9 @@ def parse(
         raise _explain(error, schema, place, below, list(beside)) from None
 
 
-def flatten(tree: Mapping[str, object], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """Nested mapping to dotted keys: ``{"optim": {"lr": 1}}`` to ``{"optim.lr": 1}``."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
             flat.update(flatten(value, f"{prefix}{key}."))

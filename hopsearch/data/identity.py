@@ -12,7 +12,7 @@ _NOT_SPLITTING = frozenset({"cache", "memory_limit"})
 """Settings that change where images are or how they are stored, not which they are."""
 
 
-def data_identity(config: DataConfig, facts: DataFacts) -> dict[str, Any]:
+def data_identity(config: DataConfig, facts: DataFacts) -> dict[str, object]:
     """The identity of requested data, to be compared with `data_difference`; its `kept` part is
     stored.
     """
@@ -31,14 +31,14 @@ def data_identity(config: DataConfig, facts: DataFacts) -> dict[str, Any]:
     return known | {_FORMER: facts.former_fingerprint}
 
 
-def kept(data: Mapping[str, object]) -> dict[str, Any]:
+def kept(data: Mapping[str, object]) -> dict[str, object]:
     """The stored part of a `data_identity`: everything except the fingerprint used only to compare
     with older studies.
     """
     return {key: value for key, value in data.items() if key != _FORMER}
 
 
-def data_settings(config: DataConfig) -> dict[str, Any]:
+def data_settings(config: DataConfig) -> dict[str, object]:
     """All settings that determine the images and their split, as plain JSON."""
     return config.model_dump(exclude=set(_NOT_SPLITTING))
 

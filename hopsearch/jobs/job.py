@@ -236,7 +236,7 @@ class JobRun:
             self.job = self.job.model_copy(update={"threads": most})
         return self.job.threads
 
-    def finish(self, target: Path, mirror: str = "") -> dict[str, Any]:
+    def finish(self, target: Path, mirror: str = "") -> dict[str, object]:
         """Take the best epoch's weights, read the test split once, and write the winner's files.
 
         Args:

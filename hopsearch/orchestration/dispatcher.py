@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from hopsearch.core import paths
 from hopsearch.core.config import Settings
@@ -117,7 +116,7 @@ class Dispatcher:
         """The remainder of the budgets, in words."""
         return self.budget.left(self.study, self.seconds)
 
-    def admit(self, config: dict[str, Any]) -> Admission:
+    def admit(self, config: dict[str, object]) -> Admission:
         """The cost of a proposed configuration, and whether it satisfies the constraints; an
         invalid setting is a user error.
         """

@@ -40,7 +40,7 @@ class FidelityConfig(Settings):
     reduction: int | None = Field(default=None, ge=2)
     """The factor η: one trial in η continues from a rung, and the next rung is η times higher."""
 
-    def into(self, fixed: Mapping[str, object]) -> dict[str, Any]:
+    def into(self, fixed: Mapping[str, object]) -> dict[str, object]:
         """The given settings, with these added.
 
         Raises:
@@ -83,7 +83,7 @@ class Opened:
 
 
 @names_its_place
-def open_space(name: str, facts: FactsLike, fixed: dict[str, Any], recipe_name: str) -> Opened:
+def open_space(name: str, facts: FactsLike, fixed: dict[str, object], recipe_name: str) -> Opened:
     """The space for this data, with the command line's values fixed, validated against the settings
     classes.
 
@@ -129,7 +129,7 @@ def open_space(name: str, facts: FactsLike, fixed: dict[str, Any], recipe_name: 
 def open_search(
     name: str,
     facts: FactsLike,
-    fixed: dict[str, Any],
+    fixed: dict[str, object],
     recipe_name: str,
     objective: str | None,
     direction: str | None,
@@ -253,7 +253,7 @@ def require_metric(space: Space, facts: FactsLike, recipe_name: str, place: str)
     )
 
 
-def _corners(space: Space) -> list[dict[str, Any]]:
+def _corners(space: Space) -> list[dict[str, object]]:
     """One configuration per value of a discrete parameter: enough to cover every family and every
     bound once.
     """
@@ -263,7 +263,7 @@ def _corners(space: Space) -> list[dict[str, Any]]:
         if (values := parameter.values()) is not None
     ]
 
-    def pick(turn: int, end: str) -> dict[str, Any]:
+    def pick(turn: int, end: str) -> dict[str, object]:
         def value(name: str, parameter: Parameter) -> Value:
             values = parameter.values()
             if values is not None:
@@ -279,7 +279,7 @@ def _corners(space: Space) -> list[dict[str, Any]]:
     ]
 
 
-def _with_each_optimizer(space: Space) -> Iterator[dict[str, Any]]:
+def _with_each_optimizer(space: Space) -> Iterator[dict[str, object]]:
     """Configurations of each searched optimizer, with random values of settings that some
     optimizers lack.
 

@@ -121,7 +121,7 @@ def _grouped(
 def _points_and_means(
     view: StudyView,
     by_value: dict[Any, list[tuple[TrialRecord, float]]],
-    levels: list[Any],
+    levels: list[object],
     family: str,
     colour: str,
     legend: bool,

@@ -58,7 +58,7 @@ def curves_frame(view: StudyView) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["trial", "epoch", view.objective])
 
 
-def _row(view: StudyView, entry: Any) -> dict[str, Any]:
+def _row(view: StudyView, entry: Any) -> dict[str, object]:
     record = entry.record
     return {
         "trial": record.number,

@@ -61,7 +61,7 @@ def same(a: object, b: object) -> bool:
     return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)
 
 
-def read_when(when: object, place: str) -> dict[str, Any]:
+def read_when(when: object, place: str) -> dict[str, object]:
     """Validate the form of a condition and return it as plain dicts and lists.
 
     Raises:
@@ -114,7 +114,7 @@ def _read_test(name: str, test: object, place: str) -> Any:
     return test
 
 
-def _read_bounds(name: str, test: Mapping[Any, Any], place: str) -> dict[str, Any]:
+def _read_bounds(name: str, test: Mapping[Any, Any], place: str) -> dict[str, object]:
     if not test:
         raise SpaceError(
             place, f"when {name} must have a bound, got {{}}", f"Write when: {{{name}: {{min: 1}}}}"

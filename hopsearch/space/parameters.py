@@ -52,7 +52,7 @@ class Parameter(ABC):
         """The allowed values in words: ``a whole number from 2 to 8``."""
 
     @abstractmethod
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain data, as in the YAML file."""
 
     def draw(self, random: Random) -> Value:
@@ -63,7 +63,7 @@ class Parameter(ABC):
         )  # only a `Float` may have infinitely many, and overrides this method
         return random.choice(values)
 
-    def _dict(self, **keys: object) -> dict[str, Any]:
+    def _dict(self, **keys: object) -> dict[str, object]:
         data = {"type": self.kind, **keys, "when": dict(self.when)}
         return {
             key: value
@@ -139,7 +139,7 @@ class Float(Parameter):
         """In words, with the bounds."""
         return _describe(self, "a number")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain data, as in the YAML file."""
         return self._dict(low=self.low, high=self.high, log=self.log, step=self.step)
 
@@ -193,7 +193,7 @@ class Int(Parameter):
         """In words, with the bounds."""
         return _describe(self, "a whole number")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain data, as in the YAML file."""
         return self._dict(low=self.low, high=self.high, log=self.log, step=self.step)
 
@@ -235,7 +235,7 @@ class Categorical(Parameter):
         """In words, with all choices."""
         return f"one of {', '.join(shown(choice) for choice in self.choices)}"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain data, as in the YAML file."""
         return self._dict(choices=list(self.choices))
 

@@ -38,8 +38,8 @@ class Parts:
     """
 
     parameters: dict[str, tuple[Parameter, ...]]
-    fixed: dict[str, Any]
-    first: tuple[tuple[dict[str, Any], dict[str, Value]], ...]
+    fixed: dict[str, object]
+    first: tuple[tuple[dict[str, object], dict[str, Value]], ...]
     task: str
     objective: str
     direction: str
@@ -147,7 +147,7 @@ def _parameter(spec: object, place: Where) -> Parameter:
         return kind(**{key: value for key, value in spec.items() if key != "type"})
 
 
-def _fixed(data: object, place: Where) -> dict[str, Any]:
+def _fixed(data: object, place: Where) -> dict[str, object]:
     if data is None:
         return {}
     if not isinstance(data, Mapping):
@@ -159,7 +159,7 @@ def _fixed(data: object, place: Where) -> dict[str, Any]:
     return flatten({_name(name, place): value for name, value in data.items()})
 
 
-def _first(data: object, place: Where) -> tuple[tuple[dict[str, Any], dict[str, Value]], ...]:
+def _first(data: object, place: Where) -> tuple[tuple[dict[str, object], dict[str, Value]], ...]:
     if data is None:
         return ()
     if not isinstance(data, list):

@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any
 
 from hopsearch.core.config import did_you_mean, flatten
 from hopsearch.core.errors import SpaceError
@@ -97,7 +96,7 @@ class Space:
         text = json.dumps(self._identity(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def walk(self, suggest: Suggest) -> dict[str, Any]:
+    def walk(self, suggest: Suggest) -> dict[str, object]:
         """Build a configuration by calling ``suggest`` for each active parameter, parents first.
 
         Args:
@@ -117,13 +116,13 @@ class Space:
                 config[name] = parameter.normalise(value)
         return config
 
-    def draw(self, random: Random) -> dict[str, Any]:
+    def draw(self, random: Random) -> dict[str, object]:
         """A random configuration: each active parameter is drawn uniformly, in the logarithm with
         ``log``.
         """
         return self.walk(lambda _, parameter: parameter.draw(random))
 
-    def grid(self) -> Iterator[dict[str, Any]]:
+    def grid(self) -> Iterator[dict[str, object]]:
         """All configurations, including fixed values, in the order of the file.
 
         Raises:
@@ -222,7 +221,7 @@ class Space:
             if mine.get(name) != theirs.get(name)
         ]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain JSON data, in the form of a space's YAML file; `from_dict` reads it."""
         return {**self._identity(), "first": [dict(point) for point in self.first]}
 
@@ -254,7 +253,7 @@ class Space:
             source=source,
         )
 
-    def _identity(self) -> dict[str, Any]:
+    def _identity(self) -> dict[str, object]:
         # Not said of images: studies that were begun before there were tasks do not say it.
         task = {} if self.task == DEFAULT_TASK else {"task": self.task}
         aims = {"objective": self.objective, "direction": self.direction}

@@ -57,7 +57,7 @@ def parents_first(
 
 def settle(
     parameters: Parameters, known: Mapping[str, object], given: Mapping[str, Any]
-) -> tuple[dict[str, Parameter], dict[str, Any]]:
+) -> tuple[dict[str, Parameter], dict[str, object]]:
     """Simplify a space by known values.
 
     Tests on known values are evaluated: a parameter that can never be active is dropped, together
@@ -103,7 +103,7 @@ def count(items: Items, config: Mapping[str, object]) -> int | None:
     # Values that are equivalent for all later conditions are counted once and multiplied, so that a
     # space of 10^12 is counted instantly.
     tests = [other.when[name] for _, other in rest if name in other.when]
-    alike: dict[tuple[bool, ...], list[Any]] = {}
+    alike: dict[tuple[bool, ...], list[object]] = {}
     for value in values if tests else values[:1]:
         alike.setdefault(tuple(passes(test, value) for test in tests), []).append(value)
     total = 0
@@ -115,7 +115,7 @@ def count(items: Items, config: Mapping[str, object]) -> int | None:
     return total
 
 
-def expand(items: Items, config: Mapping[str, object]) -> Iterator[dict[str, Any]]:
+def expand(items: Items, config: Mapping[str, object]) -> Iterator[dict[str, object]]:
     """All configurations of ``items`` (parents first); every parameter must have a finite list of
     values.
     """

@@ -1,7 +1,6 @@
 """Warm start: what a study can learn from an earlier one."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -140,7 +139,7 @@ class WarmStart:
             intermediate_values=record.curve,
         )
 
-    def _within(self, params: Mapping[str, object]) -> dict[str, Any]:
+    def _within(self, params: Mapping[str, object]) -> dict[str, object]:
         parameters = self._space.parameters
         known = {
             name: params[name]

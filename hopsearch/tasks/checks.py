@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Mapping
 from numbers import Real
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -77,7 +76,7 @@ def _require_metrics(found: type[Task], place: str) -> None:
         raise ConfigError(place, rule, "Write e.g. items_per_s")
 
 
-def _all_metrics(metrics: tuple[Any, ...]) -> bool:
+def _all_metrics(metrics: tuple[object, ...]) -> bool:
     return all(isinstance(metric, Metric) and isinstance(metric.kind, Kind) for metric in metrics)
 
 

@@ -14,7 +14,7 @@ from hopsearch.training import TrainConfig
 
 T = TypeVar("T")
 _DIVIDE = "patch_size must divide image_size"
-Opens = Callable[[str, Any, dict[str, Any], str], T]
+Opens = Callable[[str, Any, dict[str, object], str], T]
 
 
 def names_its_place(opens: Opens[T]) -> Opens[T]:
@@ -25,7 +25,7 @@ def names_its_place(opens: Opens[T]) -> Opens[T]:
     """
 
     @functools.wraps(opens)
-    def wrapped(name: str, facts: object, fixed: dict[str, Any], recipe_name: str) -> T:
+    def wrapped(name: str, facts: object, fixed: dict[str, object], recipe_name: str) -> T:
         given = dict(fixed)
         if "train.epochs" in given:  # it determines the rungs, before any trial is built
             parse(TrainConfig, {"epochs": given["train.epochs"]}, "command line", below="train.")

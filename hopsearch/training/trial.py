@@ -18,7 +18,7 @@ from hopsearch.core.seeds import derive
 from hopsearch.data import epoch_batches
 from hopsearch.training import loop
 from hopsearch.training.average import MovingAverage
-from hopsearch.training.checkpoint import CheckpointFolder
+from hopsearch.training.checkpoint import CheckpointFolder, TrialState
 from hopsearch.training.device import pick_device
 from hopsearch.training.optimizer import build_optimizer
 from hopsearch.training.precision import Precision
@@ -232,7 +232,7 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
         )
         return folder.save(self.state_dict(), self.epoch, best)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> TrialState:
         """All that a continuation needs, in types that load without pickle."""
         return {
             "epoch": self.epoch,
@@ -246,7 +246,7 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
             "scaler": self._precision.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: TrialState) -> None:
         """Continue from a checkpoint of the same trial.
 
         Raises:

@@ -9,7 +9,6 @@ numbers: they count only those of Optuna's trials that do not carry another.
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -82,7 +81,7 @@ def is_open(trial: FrozenTrial) -> bool:
     return bool(mark["epoch"] == max(trial.intermediate_values, default=0) and mark["made"] == made)
 
 
-def mark_of(record: TrialRecord, why: str) -> dict[str, Any]:
+def mark_of(record: TrialRecord, why: str) -> dict[str, object]:
     """The attribute that marks a trial as open; see `is_open`."""
     return {"why": why, "epoch": record.epoch, "made": len(record.made)}
 

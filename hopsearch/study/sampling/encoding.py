@@ -64,8 +64,8 @@ class Encoding:
         )
         # clipped to the range again: a configuration's numbers are rounded
         return {
-            name: self._axes[name].within(config[name])
-            for name in self._space.parameters
+            name: self._axes[name].within(parameter.normalise(config[name]))
+            for name, parameter in self._space.parameters.items()
             if name in config
         }
 
