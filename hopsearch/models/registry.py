@@ -83,7 +83,7 @@ def _entry_point(name: str, fields: dict[str, Any]) -> Callable[..., Mixer]:
         )
         return build(config, folded)
 
-    def entry_point(pretrained: bool = False, **keywords: object) -> Mixer:
+    def entry_point(pretrained: bool = False, **keywords: Any) -> Mixer:
         # An exported folder (timm's local-dir:) provides its weights in pretrained_cfg; a name
         # alone has none.
         cfg = keywords.get("pretrained_cfg")
