@@ -206,10 +206,10 @@ class Study:
 
 def search(
     space: str,
-    data: str | Mapping[str, Any] | None = None,
+    data: str | Mapping[str, object] | None = None,
     trials: int = 24,
-    fixed: Mapping[str, Any] | None = None,
-    **settings: Any,
+    fixed: Mapping[str, object] | None = None,
+    **settings: object,
 ) -> Study:
     """Search a space, or resume where the same call stopped, as ``python -m hopsearch.tune`` does;
     see its --help.
@@ -247,10 +247,10 @@ def search(
 
 def _search(
     space: str,
-    data: str | Mapping[str, Any] | None,
+    data: str | Mapping[str, object] | None,
     trials: int,
     fixed: dict[str, Any],
-    settings: Mapping[str, Any],
+    settings: Mapping[str, object],
 ) -> Study:
     from hopsearch import tune  # imports Ray, which read-only use does not need
     from hopsearch.command_line.command import Interrupted

@@ -33,7 +33,7 @@ from hopsearch.artifact import (
     write_folder,
     write_onnx,
 )
-from hopsearch.artifact.folder import CARD, CONFIG, GRAPH, require_free, write_config
+from hopsearch.artifact.folder import CARD, CONFIG, GRAPH, ModelFile, require_free, write_config
 from hopsearch.artifact.graph import require_onnx
 from hopsearch.command_line.command import run_as_program
 from hopsearch.command_line.words import read_words
@@ -300,7 +300,7 @@ def name_of(text: str) -> str:
     return name if colon and "/" not in name and os.sep not in name else Path(text).name
 
 
-def _write_onnx(target: Path, model: Mixer, about: dict[str, Any], card: str) -> None:
+def _write_onnx(target: Path, model: Mixer, about: ModelFile, card: str) -> None:
     require_onnx()
     with filled_whole(target) as scratch:
         write_onnx(model, scratch / GRAPH, about)

@@ -128,7 +128,7 @@ class TrainingConfig(TrainingVerb):
 
     @field_validator("workers", mode="before")
     @classmethod
-    def _range(cls, value: Any) -> Any:
+    def _range(cls, value: object) -> Any:
         match = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", str(value))
         if isinstance(value, tuple):
             return value
@@ -186,7 +186,7 @@ def data_of_study(config: TrainingConfig, view: StudyView) -> DataConfig:
 
 
 def what_to_train(
-    config: TrainingConfig, facts: DataFacts, fixed: dict[str, Any]
+    config: TrainingConfig, facts: DataFacts, fixed: dict[str, object]
 ) -> ImageTrialConfig:
     """The trial that the command line refers to.
 
@@ -228,7 +228,7 @@ def what_to_train(
     )
 
 
-def train(config: TrainingConfig, fixed: dict[str, Any]) -> None:
+def train(config: TrainingConfig, fixed: dict[str, object]) -> None:
     """Run the training that ``config`` describes to its end, and write the model.
 
     Raises:
@@ -335,7 +335,7 @@ def _run(
         console.print(sentence, markup=False)
 
 
-def require_same(file: Path, trial: ImageTrialConfig, data: Mapping[str, Any]) -> str:
+def require_same(file: Path, trial: ImageTrialConfig, data: Mapping[str, object]) -> str:
     """Record the training's settings in ``file``, and refuse a different training in the same
     folder.
 

@@ -28,7 +28,6 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -101,15 +100,15 @@ class _Prepared:
     begun: StudyView | None
     prior: Prior
     warm: WarmStart | None
-    first: dict[str, Any]
+    first: dict[str, object]
 
-    def admit(self, values: dict[str, Any]) -> Admission:
+    def admit(self, values: dict[str, object]) -> Admission:
         """As `Dispatcher.admit`."""
         limits = Constraint(**self.identity.constraint)
         return assess(values, self.facts, limits, self.identity)[0]
 
 
-def search(config: TuneConfig, fixed: dict[str, Any]) -> Path:
+def search(config: TuneConfig, fixed: dict[str, object]) -> Path:
     """Run the search that ``config`` describes to its end, print what it found, and return the
     study's folder.
 
@@ -167,7 +166,9 @@ def _open_study(
     )
 
 
-def _prepare(task: Task, config: TuneConfig, fixed: dict[str, Any], console: Console) -> _Prepared:
+def _prepare(
+    task: Task, config: TuneConfig, fixed: dict[str, object], console: Console
+) -> _Prepared:
     identity, facts, later = _identity(task, config, fixed, console)
     again = trainings_again(config.finish)
     budget = make_budget(
@@ -215,7 +216,7 @@ def _prepare(task: Task, config: TuneConfig, fixed: dict[str, Any], console: Con
 
 
 def _identity(
-    task: Task, config: TuneConfig, fixed: dict[str, Any], console: Console
+    task: Task, config: TuneConfig, fixed: dict[str, object], console: Console
 ) -> tuple[Identity, FactsLike, Later | None]:
     facts = read_data(task, config.data, console).facts
     given = config.fidelity.into(fixed)

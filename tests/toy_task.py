@@ -65,7 +65,7 @@ class LineRun(TrialRun[LineConfig, nn.Module, Splits]):
         return float((self.evaluated(self.x_SN1[split]) - self.y_SN1[split]).abs().mean())
 
 
-class Line(Task):
+class Line(Task[Points, Splits, LineConfig]):
     """The task."""
 
     name = "line"

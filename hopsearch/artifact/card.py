@@ -13,6 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from hopsearch.artifact.folder import ModelFile
 from hopsearch.core.config import flatten
 from hopsearch.core.intervals import mean_recall_interval, wilson
 
@@ -51,14 +52,14 @@ class Provenance:
     trial: int
     seed: int
     results: Mapping[str, Any] = field(default_factory=dict)
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, object] = field(default_factory=dict)
     images: Mapping[str, int] = field(default_factory=dict)
-    cost: Mapping[str, Any] = field(default_factory=dict)
-    origin: Mapping[str, Any] = field(default_factory=dict)
+    cost: Mapping[str, object] = field(default_factory=dict)
+    origin: Mapping[str, object] = field(default_factory=dict)
     verdicts: Sequence[str] = ()
 
 
-def model_card(provenance: Provenance, about: Mapping[str, Any], onnx: bool = False) -> str:
+def model_card(provenance: Provenance, about: ModelFile, onnx: bool = False) -> str:
     """The card in Markdown, with the header that model hubs read.
 
     Args:
@@ -84,7 +85,7 @@ def model_card(provenance: Provenance, about: Mapping[str, Any], onnx: bool = Fa
     return environment.from_string(text).render(
         study=provenance.study,
         trial=provenance.trial,
-        family=_SOURCES[model["family"]],
+        family=_SOURCES[str(model["family"])],
         version=provenance.origin.get("hopsearch", ""),
         results=[_result(provenance, *part) for part in (("validation", "val"), ("test", "test"))],
         test_read="test_acc" in provenance.results,
@@ -105,7 +106,7 @@ def model_card(provenance: Provenance, about: Mapping[str, Any], onnx: bool = Fa
     )
 
 
-def _result(provenance: Provenance, name: str, part: str) -> list[Any]:
+def _result(provenance: Provenance, name: str, part: str) -> list[object]:
     """A row of the table of accuracies."""
     results, known = provenance.results, provenance.results.get("by_class", {}).get(part)
     accuracy, balanced, loss = (
@@ -125,7 +126,7 @@ def _result(provenance: Provenance, name: str, part: str) -> list[Any]:
     ]
 
 
-def _recalls(provenance: Provenance, classes: Sequence[str]) -> list[tuple[Any, ...]]:
+def _recalls(provenance: Provenance, classes: Sequence[str]) -> list[tuple[object, ...]]:
     """Recall, images, name and interval of each class of the test split, the worst first."""
     test = provenance.results.get("by_class", {}).get("test")
     if not test:
@@ -138,7 +139,7 @@ def _recalls(provenance: Provenance, classes: Sequence[str]) -> list[tuple[Any, 
     return [(*row, wilson(row[0], row[1])) for row in rows]
 
 
-def _history(provenance: Provenance, trial: Mapping[str, Any]) -> dict[str, Any]:
+def _history(provenance: Provenance, trial: Mapping[str, object]) -> dict[str, object]:
     seeds = {"seed of the study": provenance.seed, "seed of the trial": trial["seed"]}
     trained = {
         f"{name} {what}": provenance.results[key]
@@ -152,6 +153,6 @@ def _history(provenance: Provenance, trial: Mapping[str, Any]) -> dict[str, Any]
     return seeds | trained | cost | dict(provenance.origin)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text.replace("|", "\\|").replace("\n", " ")

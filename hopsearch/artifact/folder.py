@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from safetensors import SafetensorError
@@ -22,6 +22,44 @@ from hopsearch.models import Mixer, ModelConfig, build, parse_model, to_timm
 CONFIG, WEIGHTS, CARD, CODE = "config.json", "model.safetensors", "README.md", "modeling.py"
 GRAPH = "model.onnx"
 _INSIDE = ("", paths.WINNER, paths.MODEL)  # of a study's folder, of a training's
+
+
+class Preparation(TypedDict):
+    """``pretrained_cfg`` of a ``config.json``: the classes and how images are prepared, in timm's
+    words.
+    """
+
+    num_classes: int
+    input_size: list[int]
+    fixed_input_size: bool
+    mean: list[float]
+    std: list[float]
+    crop_pct: float
+    interpolation: str
+    first_conv: str
+    classifier: str
+    label_names: list[str]
+
+
+class Training(TypedDict):
+    """``hopsearch`` of a ``config.json``: what was trained, and whether the spectral norms are in
+    the weights. Where a task of a user's own was trained there are ``task`` and ``trial`` alone.
+    """
+
+    model: dict[str, object]
+    folded: bool
+    trial: dict[str, Any]
+    task: NotRequired[str]
+
+
+class ModelFile(TypedDict):
+    """The ``config.json`` of a model, see `config_of`."""
+
+    architecture: str
+    num_classes: int
+    model_args: dict[str, object]
+    pretrained_cfg: Preparation
+    hopsearch: Training
 
 
 def load_model(path: str | Path) -> Mixer:
@@ -62,7 +100,7 @@ def load_model(path: str | Path) -> Mixer:
     return model.eval()
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> ModelFile:
     """What ``config.json`` in a model's folder says.
 
     Raises:
@@ -70,7 +108,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     file = folder / CONFIG
     try:
-        about: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        about: ModelFile = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(
             str(file), f"must be readable JSON, got: {error}", "Export the model again"
@@ -91,10 +129,10 @@ def read_config(folder: Path) -> dict[str, Any]:
 def config_of(
     config: ModelConfig,
     classes: Sequence[str],
-    trial: Mapping[str, Any],
+    trial: Mapping[str, object],
     folded: bool = True,
     crop_pct: float = 1.0,
-) -> dict[str, Any]:
+) -> ModelFile:
     """The ``config.json`` of a model, for timm, for `load_model` and for ``modeling.py``.
 
     Args:
@@ -126,7 +164,7 @@ def config_of(
     }
 
 
-def write_folder(target: Path, model: Mixer, about: Mapping[str, Any], card: str) -> None:
+def write_folder(target: Path, model: Mixer, about: ModelFile, card: str) -> None:
     """Write an exported folder; each file is replaced whole or not at all.
 
     Args:
@@ -153,7 +191,7 @@ def write_folder(target: Path, model: Mixer, about: Mapping[str, Any], card: str
         ) from error
 
 
-def write_config(folder: Path, about: Mapping[str, Any]) -> None:
+def write_config(folder: Path, about: ModelFile) -> None:
     """Write ``config.json``; see `config_of`."""
     (folder / CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 

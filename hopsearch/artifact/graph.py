@@ -8,12 +8,12 @@ import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from hopsearch.artifact import modeling
+from hopsearch.artifact.folder import ModelFile
 from hopsearch.core.errors import ModelError
 from hopsearch.models import Mixer
 
@@ -37,7 +37,7 @@ def require_onnx() -> None:
         )
 
 
-def write_onnx(model: Mixer, file: Path, about: Mapping[str, Any] | None = None) -> float:
+def write_onnx(model: Mixer, file: Path, about: ModelFile | None = None) -> float:
     """Write a folded model as one ONNX file with any batch size: input ``images`` (B, C, H, W),
     output ``logits`` (B, K).
 
@@ -90,7 +90,7 @@ def write_onnx(model: Mixer, file: Path, about: Mapping[str, Any] | None = None)
     return difference
 
 
-def metadata(about: Mapping[str, Any]) -> dict[str, str]:
+def metadata(about: ModelFile) -> dict[str, str]:
     """What an ONNX file says of itself, as JSON texts: ``classes`` in the order of the logits, and
     ``preprocessing``.
     """

@@ -99,8 +99,7 @@ class OnnxClassifier:
             prepared = json.loads(stored["preprocessing"])
             return {**prepared, "label_names": json.loads(stored["classes"])}
         # exported before the file itself held them
-        about: dict[str, Any] = read_config(file.parent)["pretrained_cfg"]
-        return about
+        return {**read_config(file.parent)["pretrained_cfg"]}
 
     def logits(self, pixels_BCHW: Pixels) -> Logits:
         """Logits (B, K) of images."""

@@ -6,7 +6,6 @@ import ipaddress
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 from hopsearch.cluster_check.file import ClusterFile, Finding
 
@@ -161,14 +160,14 @@ def visitors(file: ClusterFile) -> Iterator[Finding]:
                 )
 
 
-def _network(address: Any) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+def _network(address: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
     try:
         return ipaddress.ip_network(str(address), strict=False)
     except ValueError:
         return None
 
 
-def _is_example(address: Any) -> bool:
+def _is_example(address: object) -> bool:
     network = _network(address)
     return network is not None and any(
         network.version == example.version and network.subnet_of(example)  # type: ignore[arg-type]  # the versions are equal

@@ -85,12 +85,12 @@ PROVIDER = "hopsearch.ray_backend.cluster.aws_provider.SpotPool"
 _MOVED = "hopsearch.distributed.spot_pool.SpotPool"
 
 
-def mapping(value: Any) -> dict[str, Any]:
+def mapping(value: object) -> dict[str, Any]:
     """A value that should be a mapping; empty if it is not one."""
     return value if isinstance(value, dict) else {}
 
 
-def listed(value: Any) -> list[Any]:
+def listed(value: object) -> list[Any]:
     """A value that should be a list; empty if it is not one."""
     return value if isinstance(value, list) else []
 
@@ -133,7 +133,7 @@ def read_cluster_file(path: Path, trial: tuple[float, float]) -> ClusterFile:
     return ClusterFile(path, contents, trial, tuple(_repeated(node, "", set())))
 
 
-def _repeated(node: Any, place: str, seen: set[int]) -> Iterator[Finding]:
+def _repeated(node: object, place: str, seen: set[int]) -> Iterator[Finding]:
     if id(node) in seen:
         return  # an alias: the same part of the file again
     seen.add(id(node))

@@ -32,7 +32,7 @@ def read_words(
     sections: Sections | None = None,
     shorthand: Mapping[str, str] | None = None,
     place: str = "command line",
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Read ``key=value`` words with dotted keys into a nested dict.
 
     Args:
@@ -46,7 +46,7 @@ def read_words(
         ConfigError: a word that is not key=value, a key without a value, a duplicate key, or a
             value that cannot be parsed.
     """
-    given: dict[str, Any] = {}
+    given: dict[str, object] = {}
     for word in words:
         key, text = _split(word, place)
         key = (shorthand or {}).get(key, key)
@@ -157,7 +157,7 @@ def _below(schema: type[BaseModel], path: Sequence[str]) -> Sequence[FieldInfo] 
     return schema
 
 
-def _add(given: dict[str, Any], key: str, value: Any, place: str) -> None:
+def _add(given: dict[str, object], key: str, value: object, place: str) -> None:
     if key in given:
         raise ConfigError(
             place, f"{key} must be given only once, got it twice", "Drop one of the two"

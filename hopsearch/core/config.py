@@ -46,7 +46,7 @@ S = TypeVar("S", bound=Settings)
 
 def parse(
     schema: type[S],
-    values: Mapping[str, Any],
+    values: Mapping[str, object],
     place: str,
     below: str = "",
     beside: Iterable[str] = (),
@@ -70,9 +70,9 @@ def parse(
         raise _explain(error, schema, place, below, list(beside)) from None
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """Nested mapping to dotted keys: ``{"optim": {"lr": 1}}`` to ``{"optim.lr": 1}``."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
             flat.update(flatten(value, f"{prefix}{key}."))
@@ -81,7 +81,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+def unflatten(flat: Mapping[str, object]) -> dict[str, Any]:
     """Dotted keys to a nested mapping, the inverse of `flatten`."""
     tree: dict[str, Any] = {}
     for key, value in flat.items():
@@ -115,13 +115,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return names[near[0]] if near else ""
 
 
-def brief(value: Any) -> str:
+def brief(value: object) -> str:
     """A value shortened for a message."""
     text = redact(repr(value))  # first: half a URL is not recognised as one
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 
-def settings_in(annotation: Any) -> type[BaseModel] | None:
+def settings_in(annotation: object) -> type[BaseModel] | None:
     """The settings class of a field that is a group of settings."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
@@ -133,7 +133,7 @@ def settings_in(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def kinds_of(annotation: Any) -> set[type]:
+def kinds_of(annotation: object) -> set[type]:
     """The plain types a setting may have, except ``None``; for a Literal those of its values;
     ``object`` for anything else.
     """

@@ -3,9 +3,9 @@ is.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict
 
 VALIDATION = "val_"
 TEST = "test_"
@@ -20,6 +20,16 @@ class Kind(StrEnum):
     """A share of the split's items, such as an accuracy: a binomial proportion."""
     MEAN_RECALL = "mean_recall"
     """The mean over the classes of such a share within each."""
+
+
+class StoredMetric(TypedDict):
+    """A `Metric` as plain JSON."""
+
+    name: str
+    maximize: bool
+    unit: str
+    kind: str
+    shown: bool
 
 
 @dataclass(frozen=True)
@@ -55,9 +65,15 @@ class Metric:
         """``maximize`` or ``minimize``."""
         return "maximize" if self.maximize else "minimize"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> StoredMetric:
         """Plain JSON."""
-        return asdict(self)
+        return {
+            "name": self.name,
+            "maximize": self.maximize,
+            "unit": self.unit,
+            "kind": self.kind,
+            "shown": self.shown,
+        }
 
 
 def metrics_from(rows: Sequence[Mapping[str, Any]]) -> tuple[Metric, ...]:

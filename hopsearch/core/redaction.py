@@ -66,7 +66,7 @@ def learn_from(settings: Iterable[tuple[str, Any]]) -> None:
             learn(value)
 
 
-def redact_all(value: Any) -> Any:
+def redact_all(value: object) -> Any:
     """The same for every text in plain JSON."""
     if isinstance(value, str):
         return redact(value)

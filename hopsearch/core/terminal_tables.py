@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.cells import cell_len
 from rich.table import Table
@@ -58,7 +57,9 @@ def fitted(columns: Sequence[Column], width: int, header_style: str) -> tuple[Ta
     return table, [column.title for number, column in enumerate(columns) if number not in shown]
 
 
-def settings(params: Sequence[Mapping[str, Any]], names: Sequence[str], order: int) -> list[Column]:
+def settings(
+    params: Sequence[Mapping[str, object]], names: Sequence[str], order: int
+) -> list[Column]:
     """One column per searched parameter; those in which the rows differ come first.
 
     Args:

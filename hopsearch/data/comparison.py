@@ -12,7 +12,7 @@ _NOT_SPLITTING = frozenset({"cache", "memory_limit"})
 """Settings that change where images are or how they are stored, not which they are."""
 
 
-def data_identity(config: DataConfig, facts: DataFacts) -> dict[str, Any]:
+def data_identity(config: DataConfig, facts: DataFacts) -> dict[str, object]:
     """The identity of requested data, to be compared with `data_difference`; its `kept` part is
     stored.
     """
@@ -31,19 +31,19 @@ def data_identity(config: DataConfig, facts: DataFacts) -> dict[str, Any]:
     return known | {_FORMER: facts.former_fingerprint}
 
 
-def kept(data: Mapping[str, Any]) -> dict[str, Any]:
+def kept(data: Mapping[str, object]) -> dict[str, object]:
     """The stored part of a `data_identity`: everything except the fingerprint used only to compare
     with older studies.
     """
     return {key: value for key, value in data.items() if key != _FORMER}
 
 
-def data_settings(config: DataConfig) -> dict[str, Any]:
+def data_settings(config: DataConfig) -> dict[str, object]:
     """All settings that determine the images and their split, as plain JSON."""
     return config.model_dump(exclude=set(_NOT_SPLITTING))
 
 
-def data_difference(asked: Mapping[str, Any], begun: Mapping[str, Any]) -> list[str]:
+def data_difference(asked: Mapping[str, object], begun: Mapping[str, object]) -> list[str]:
     """One line per difference between ``asked`` and ``begun``; empty for the same images and
     split.
 
@@ -68,7 +68,7 @@ def data_difference(asked: Mapping[str, Any], begun: Mapping[str, Any]) -> list[
     return lines
 
 
-def accepted_by_names(asked: Mapping[str, Any], begun: Mapping[str, Any]) -> str:
+def accepted_by_names(asked: Mapping[str, object], begun: Mapping[str, object]) -> str:
     """A sentence if the images are only compared by names and file sizes; empty otherwise."""
     by_contents = [
         str(data.get("fingerprint", "")).startswith(BY_CONTENTS) for data in (asked, begun)
@@ -81,7 +81,7 @@ def accepted_by_names(asked: Mapping[str, Any], begun: Mapping[str, Any]) -> str
     )
 
 
-def _said(data: Mapping[str, Any], key: str) -> Any:
+def _said(data: Mapping[str, object], key: str) -> Any:
     """A value, or the default if it was omitted for being the default."""
     field = DataConfig.model_fields.get(key)
     return data.get(key, field.default if field else None)

@@ -80,7 +80,7 @@ class Job(Settings):
 
     @field_validator("trial", "data", mode="before")
     @classmethod
-    def _of_the_task(cls, value: Any, known: ValidationInfo) -> Any:
+    def _of_the_task(cls, value: object, known: ValidationInfo) -> Any:
         # From JSON: which settings there are, the task says.
         if not isinstance(value, Mapping):
             return value
@@ -237,7 +237,7 @@ class JobRun:
             self.job = self.job.model_copy(update={"threads": most})
         return self.job.threads
 
-    def finish(self, target: Path, mirror: str = "") -> dict[str, Any]:
+    def finish(self, target: Path, mirror: str = "") -> dict[str, object]:
         """Take the best epoch's weights, read the test split once, and write the winner's files.
 
         Args:
@@ -282,7 +282,8 @@ class JobRun:
             "epoch": run.epoch,
             "epochs": epochs,
             # with other threads a sum may round otherwise: the journal's value stands
-            **(results | noted),
+            **results,
+            **noted,
             "metrics": journalled(row, self._objective, metrics)[0],
         }
 

@@ -6,7 +6,7 @@ AsymMixer (arXiv 2406.12220).
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -228,7 +228,7 @@ def _all(names: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def parse_model(values: Mapping[str, Any], place: str) -> ModelConfig:
+def parse_model(values: Mapping[str, object], place: str) -> ModelConfig:
     """Validate ``values`` as the config of the family that they name.
 
     Args:

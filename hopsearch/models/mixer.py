@@ -5,6 +5,7 @@ P = C·patch², h × w = the grid of patches.
 """
 
 import math
+from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -65,7 +66,11 @@ class Mixer(nn.Module):
         norms_held: whether forward passes in training leave the estimates of spectral norms
             unchanged, as required for all but the first of an optimizer step, so that all its
             images see the same weights.
+        pretrained_cfg: where the model is from a folder or from timm: its classes and how images
+            are prepared, in timm's words.
     """
+
+    pretrained_cfg: Mapping[str, object]
 
     def __init__(self, config: MixerConfig, blocks: list[nn.Module]) -> None:
         super().__init__()

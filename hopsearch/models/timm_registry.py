@@ -77,7 +77,7 @@ def _cfg(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _entry_point(name: str, fields: dict[str, Any]) -> Callable[..., Mixer]:
     # the norms of an exported iMixer are folded into its weights
-    def make(folded: bool = False, **keywords: Any) -> Mixer:
+    def make(folded: bool = False, **keywords: object) -> Mixer:
         config = parse_model(
             {**fields, **_translate(fields["family"], keywords)}, f"timm.create_model({name})"
         )

@@ -1,7 +1,5 @@
 """The cost of a configuration, and whether it satisfies the constraints."""
 
-from typing import Any
-
 from hopsearch.study import Admission, Identity
 from hopsearch.tasks import FactsLike, task_of
 from hopsearch.tasks.contract_checks import require_cost
@@ -9,7 +7,7 @@ from hopsearch.training import Constraint, TrialConfig
 
 
 def assess(
-    config: dict[str, Any], facts: FactsLike, constraint: Constraint, identity: Identity
+    config: dict[str, object], facts: FactsLike, constraint: Constraint, identity: Identity
 ) -> tuple[Admission, TrialConfig]:
     """Compute the cost of a configuration and check it against the constraints; also returns the
     trial's settings, whose seed is not drawn yet and 0.

@@ -45,7 +45,7 @@ class CheckpointConfig(Settings):
 
     @field_validator("quota", mode="wrap")
     @classmethod
-    def _in_bytes(cls, value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    def _in_bytes(cls, value: object, read: ValidatorFunctionWrapHandler) -> Any:
         try:
             if isinstance(value, str) and value.rstrip().endswith("bit"):
                 value = "bits"  # a quota is bytes: 20gbit is not 20GB

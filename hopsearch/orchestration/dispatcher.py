@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from hopsearch.core import paths
 from hopsearch.core.config import Settings
@@ -72,7 +71,9 @@ class Dispatcher:
     error: Exception | None = None
     _queue: list[int] = field(default_factory=list)
     _live: set[int] = field(default_factory=set)
-    _admitted: tuple[dict[str, Any], TrialConfig | None] = field(default_factory=lambda: ({}, None))
+    _admitted: tuple[dict[str, object], TrialConfig | None] = field(
+        default_factory=lambda: ({}, None)
+    )
     _bugs: int = 0
     _noted: float = 0.0  # seconds, as recorded in the study
     _until: float | None = None  # when the search was over, by the clock
@@ -118,7 +119,7 @@ class Dispatcher:
         """The remainder of the budgets, in words."""
         return self.budget.left(self.study, self.seconds)
 
-    def admit(self, config: dict[str, Any]) -> Admission:
+    def admit(self, config: dict[str, object]) -> Admission:
         """The cost of a proposed configuration, and whether it satisfies the constraints; an
         invalid setting is a user error.
         """

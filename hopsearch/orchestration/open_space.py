@@ -3,7 +3,7 @@ metrics.
 """
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, NamedTuple
@@ -12,7 +12,16 @@ from pydantic import Field
 
 from hopsearch.core.config import Settings, choices
 from hopsearch.core.errors import ConfigError, SpaceError
-from hopsearch.space import Fidelity, Space, Where, load_space, read_objectives
+from hopsearch.space import (
+    Fidelity,
+    Float,
+    Parameter,
+    Space,
+    Value,
+    Where,
+    load_space,
+    read_objectives,
+)
 from hopsearch.tasks import FactsLike, Task, find_task, task_of
 from hopsearch.tasks.contract_checks import known_of
 from hopsearch.tasks.setting_errors import names_its_place
@@ -35,7 +44,7 @@ class FidelityConfig(Settings):
     reduction: int | None = Field(default=None, ge=2)
     """The factor η: one trial in η continues from a rung, and the next rung is η times higher."""
 
-    def into(self, fixed: Mapping[str, Any]) -> dict[str, Any]:
+    def into(self, fixed: Mapping[str, object]) -> dict[str, object]:
         """The given settings, with these added.
 
         Raises:
@@ -78,7 +87,7 @@ class Opened:
 
 
 @names_its_place
-def open_space(name: str, facts: FactsLike, fixed: dict[str, Any], recipe_name: str) -> Opened:
+def open_space(name: str, facts: FactsLike, fixed: dict[str, object], recipe_name: str) -> Opened:
     """The space for this data, with the command line's values fixed, validated against the settings
     classes.
 
@@ -124,7 +133,7 @@ def open_space(name: str, facts: FactsLike, fixed: dict[str, Any], recipe_name: 
 def open_search(
     name: str,
     facts: FactsLike,
-    fixed: dict[str, Any],
+    fixed: dict[str, object],
     recipe_name: str,
     objective: str | None,
     direction: str | None,
@@ -163,7 +172,7 @@ def _told(of_family: dict[str, str]) -> list[str]:
     ]
 
 
-def _family(point: Mapping[str, Any], trial: TrialConfig, task: Task) -> str:
+def _family(point: Mapping[str, object], trial: TrialConfig, task: Task) -> str:
     """What a kind of model is called: its family, where the task has several, else the task."""
     return str(getattr(trial.model, "family", point.get("model.family", task.name)))
 
@@ -181,7 +190,9 @@ def _with_epochs(
     }
     space = space.override(fixed)
     found = space.parameters.get("model.family")
-    values = (found.values() if found else None) or [space.fixed.get("model.family", "imixer")]
+    values: Sequence[object] = (found.values() if found else None) or [
+        space.fixed.get("model.family", "imixer")
+    ]
     families = [str(family) for family in values]
     chosen, _ = task.choose_recipe(recipe_name, families, "command line")
     epochs = fixed.get("train.epochs", task.recipe(chosen, families[0]).get("train.epochs"))
@@ -254,7 +265,7 @@ def require_metric(space: Space, facts: FactsLike, recipe_name: str, place: str)
     )
 
 
-def _corners(space: Space) -> list[dict[str, Any]]:
+def _corners(space: Space) -> list[dict[str, object]]:
     """One configuration per value of a discrete parameter: enough to cover every family and every
     bound once.
     """
@@ -264,10 +275,13 @@ def _corners(space: Space) -> list[dict[str, Any]]:
         if (values := parameter.values()) is not None
     ]
 
-    def pick(turn: int, end: str) -> dict[str, Any]:
-        def value(name: str, parameter: Any) -> Any:
+    def pick(turn: int, end: str) -> dict[str, object]:
+        def value(name: str, parameter: Parameter) -> Value:
             values = parameter.values()
-            return getattr(parameter, end) if values is None else values[turn % len(values)]
+            if values is not None:
+                return values[turn % len(values)]
+            assert isinstance(parameter, Float)
+            return parameter.low if end == "low" else parameter.high
 
         return space.walk(value)
 
@@ -277,7 +291,7 @@ def _corners(space: Space) -> list[dict[str, Any]]:
     ]
 
 
-def _with_each_optimizer(space: Space) -> Iterator[dict[str, Any]]:
+def _with_each_optimizer(space: Space) -> Iterator[dict[str, object]]:
     """Configurations of each searched optimizer, with random values of settings that some
     optimizers lack.
 
@@ -287,7 +301,7 @@ def _with_each_optimizer(space: Space) -> Iterator[dict[str, Any]]:
     searched = space.parameters.get("optim.name") if own else None
     random = Random(0)
 
-    def value(word: Any, name: str, parameter: Any) -> Any:
+    def value(word: Value, name: str, parameter: Parameter) -> Value:
         return word if name == "optim.name" else parameter.draw(random)
 
     for word in (searched.values() if searched else None) or ():
@@ -295,6 +309,9 @@ def _with_each_optimizer(space: Space) -> Iterator[dict[str, Any]]:
             yield space.walk(functools.partial(value, word))
 
 
-def _last(parameter: Any) -> Any:
+def _last(parameter: Parameter) -> Value:
     values = parameter.values()
-    return parameter.high if values is None else values[-1]
+    if values is not None:
+        return values[-1]
+    assert isinstance(parameter, Float)
+    return parameter.high

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -43,10 +42,10 @@ class _MadeUp:
     def __init__(self, epochs: int) -> None:
         self._epochs = epochs
 
-    def cost(self, config: dict[str, Any]) -> dict[str, int]:
+    def cost(self, config: dict[str, object]) -> dict[str, int]:
         return {"n_params": 1, "flops": 1, "memory": 1, "latency": 1}
 
-    def train(self, config: dict[str, Any], seed: int) -> Training:
+    def train(self, config: dict[str, object], seed: int) -> Training:
         level = derive("level", seed) / 2**31
         return Training(
             [level * (1 - 0.7**epoch) for epoch in range(1, self._epochs + 1)], [1.0] * self._epochs
@@ -91,7 +90,7 @@ class Plan:
     finish: FinishConfig
     begun: StudyView | None = None
 
-    def show(self, admit: Admit, first: dict[str, Any], console: Console) -> None:
+    def show(self, admit: Admit, first: dict[str, object], console: Console) -> None:
         """Print it.
 
         Args:
@@ -160,7 +159,7 @@ class Plan:
         return left
 
     def _show_samples(
-        self, samples: Sequence[tuple[dict[str, Any], Admission]], console: Console
+        self, samples: Sequence[tuple[dict[str, object], Admission]], console: Console
     ) -> list[float]:
         """Print some configurations with what they cost; returns the seconds of an epoch of
         each.
@@ -276,5 +275,5 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)

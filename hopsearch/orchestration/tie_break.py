@@ -8,7 +8,7 @@ stored in the study immediately, so an interrupted election resumes where it sto
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from pydantic import Field, model_validator
 
@@ -44,7 +44,7 @@ class FinishConfig(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _short(cls, value: Any) -> Any:
+    def _short(cls, value: object) -> Any:
         # the form used before finish had settings
         return {"enabled": value} if isinstance(value, bool) else value
 
@@ -74,7 +74,7 @@ def _again(tied: list[TrialRecord], config: FinishConfig) -> list[TrialRecord]:
 
 
 def _missing(
-    again: Sequence[TrialRecord], config: FinishConfig, known: Mapping[str, Any]
+    again: Sequence[TrialRecord], config: FinishConfig, known: Mapping[str, object]
 ) -> list[tuple[TrialRecord, int]]:
     if len(again) < 2:
         return []
@@ -83,6 +83,17 @@ def _missing(
     return [
         (record, repeat) for record, repeat in pairs if f"{record.number}:{repeat}" not in known
     ]
+
+
+class Retraining(TypedDict):
+    """What the study keeps of a training with a fresh seed: its best value, None if it failed, and
+    why.
+    """
+
+    value: float | None
+    epochs: int
+    seconds: float
+    reason: NotRequired[str]
 
 
 class Election:
@@ -108,9 +119,7 @@ class Election:
             )
         self.tied = candidates(self._study, 1 if config.repeats == 1 else config.candidates)
         self.candidates = _again(self.tied, config)
-        self._known: dict[str, dict[str, Any]] = dict(
-            self._study.optuna.user_attrs.get(REPEATS, {})
-        )
+        self._known: dict[str, Retraining] = dict(self._study.optuna.user_attrs.get(REPEATS, {}))
 
     def missing(self) -> list[Job]:
         """The trainings still to do; none if the gap to the second is clear, or if only one is
@@ -141,9 +150,9 @@ class Election:
             else self._study.sign * max(self._study.sign * value for value in values)
         )
         seconds = round(sum(row["seconds"] for row in rows), 2)
-        self._known[key] = {"value": best, "epochs": len(rows), "seconds": seconds} | (
-            {"reason": reason} if reason else {}
-        )
+        self._known[key] = {"value": best, "epochs": len(rows), "seconds": seconds}
+        if reason:
+            self._known[key]["reason"] = reason
         self._study.note(REPEATS, self._known)
         shutil.rmtree(job.folder, ignore_errors=True)
         if job.mirror:

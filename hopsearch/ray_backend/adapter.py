@@ -38,7 +38,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray has no types
         self._dispatcher, self._resources, self._slots = dispatcher, resources, slots
         self._numbers: dict[str, int] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, object] | str | None:
         """A job; None if there is none now; FINISHED if no more can come."""
         if self._dispatcher.finished:
             return str(Searcher.FINISHED)
@@ -55,7 +55,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray has no types
         return self._numbers[trial_id]
 
     def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+        self, trial_id: str, result: dict[str, object] | None = None, error: bool = False
     ) -> None:
         """Only errors matter: workers report everything else in their progress; an error is a lost
         worker.
@@ -72,7 +72,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray has no types
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Nothing: the study is the truth."""
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {}
 
 
@@ -100,15 +100,19 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
         super().__init__()
         self._searcher, self._dispatcher = searcher, dispatcher
 
-    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+    def on_trial_result(
+        self, tune_controller: object, trial: Trial, result: dict[str, object]
+    ) -> str:
         """Report, decide."""
         return self._take(trial, result)
 
-    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+    def on_trial_complete(
+        self, tune_controller: object, trial: Trial, result: dict[str, object]
+    ) -> None:
         """Tune sends a trial's last result here and not to `on_trial_result`."""
         self._take(trial, result)
 
-    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+    def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
         """Tune calls this first, then tells the searcher that there was an error; only the trial's
         file says which.
         """
@@ -122,7 +126,7 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
         goes_on = self._dispatcher.take(number, Progress.model_validate_json(result[PROGRESS]))
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {}
 
 

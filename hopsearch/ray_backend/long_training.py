@@ -62,7 +62,7 @@ class Mailbox:
         """
         return self._told[since:], self.begun, self.world
 
-    def actors(self) -> list[Any]:
+    def actors(self) -> list[object]:
         """The processes of the newest group's ranks."""
         return [actor for rank, actor in self.ranks.items() if rank < self.world]
 

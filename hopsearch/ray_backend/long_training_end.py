@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from hopsearch.core.errors import StudyError
 from hopsearch.jobs.job import Job
@@ -21,7 +20,7 @@ def finish_training(
     mirror: str,
     images: int,
     say: Callable[[str], None],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Write the best epoch's model into ``target``, and a copy into ``mirror``, with its test
     accuracy; see `JobRun.finish`.
 

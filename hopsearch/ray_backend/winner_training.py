@@ -35,7 +35,7 @@ def finish_winner(
     config: FinishConfig,
     slots: int,
     say: Callable[[str], None],
-) -> dict[str, Any] | None:
+) -> dict[str, object] | None:
     """Choose the winner, train it to full epochs if it has fewer, read its test accuracy once, and
     write its files.
 
@@ -169,7 +169,7 @@ def _over(seat: Seat, progress: Progress) -> bool:
 
 def _finish(
     dispatcher: Dispatcher, resources: TrialResources, best: TrialRecord, say: Callable[[str], None]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     seat = Seat(dispatcher.job(best), resources, "winner", whole=True)
     try:
         _train_to_the_end(seat, dispatcher, best, say)

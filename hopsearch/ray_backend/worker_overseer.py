@@ -3,7 +3,6 @@ hanging workers.
 """
 
 import time
-from typing import Any
 
 import ray
 from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_put
@@ -33,7 +32,7 @@ class Overseer(Callback):  # type: ignore[misc]  # Ray has no types
         self._running: set[str] = set()
         self._killed: set[str] = set()
 
-    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
         """Check the workers periodically."""
         now = time.monotonic()
         if now - self._looked < _EVERY:
@@ -80,5 +79,5 @@ class Overseer(Callback):  # type: ignore[misc]  # Ray has no types
         if self._asked is not None:
             _internal_kv_del(leave_key())
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {}

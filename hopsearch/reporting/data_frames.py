@@ -1,7 +1,5 @@
 """The study as data frames, for notebooks and for figures."""
 
-from typing import Any
-
 import pandas as pd
 
 from hopsearch.reporting.leaderboard import Row, leaderboard, varied
@@ -58,14 +56,17 @@ def curves_frame(view: StudyView) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["trial", "epoch", view.objective])
 
 
-def _row(view: StudyView, entry: Row) -> dict[str, Any]:
-    flat = entry.flat()
-    missing = {name: flat[name] or None for name in ("rank", "best_epoch", "started", "ended")}
+def _row(view: StudyView, entry: Row) -> dict[str, object]:
+    record = entry.record
+    flat: dict[str, object] = {**entry.flat()}
     return {
         view.objective: flat.pop("value"),
         **flat,
-        **missing,
-        **entry.record.params,
+        "rank": entry.rank or None,
+        "best_epoch": entry.best_epoch or None,
+        "started": record.started or None,
+        "ended": record.ended or None,
+        **record.params,
         **entry.metrics,
         **entry.peak,
     }

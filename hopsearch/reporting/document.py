@@ -3,14 +3,13 @@ asked for.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from hopsearch.core.atomic_writes import written_whole
 from hopsearch.core.errors import StudyError
 from hopsearch.core.metrics import Metric, metrics_from
-from hopsearch.reporting.facts import Facts
+from hopsearch.reporting.facts import Facts, TrialFacts
 
 _TOP = 10
 
@@ -105,7 +104,7 @@ def beside_of(facts: Facts) -> list[str]:
     return [name for name in names if any(name in row["peak"] for row in facts.leaderboard)]
 
 
-def ranked(row: Mapping[str, Any], facts: Facts) -> str:
+def ranked(row: TrialFacts, facts: Facts) -> str:
     """A row's rank, with a star on the Pareto front of several objectives; empty without a
     value.
     """
@@ -203,7 +202,7 @@ def _leaderboard(facts: Facts) -> str:
     for row in rows:
         value = "" if row["value"] is None else f"{row['value']:.4f}"
         others = [f"{row['peak'][name]:.4f}" if name in row["peak"] else "" for name in beside]
-        cells = [
+        cells: list[object] = [
             ranked(row, facts) or "-",
             row["trial"],
             row["state"],
@@ -212,7 +211,7 @@ def _leaderboard(facts: Facts) -> str:
             row["epochs"],
             row["n_params"],
         ]
-        cells += ["" if row[name] is None else _short(row[name]) for name in costs]
+        cells += ["" if row.get(name) is None else _short(row.get(name)) for name in costs]
         cells += [_short(row["parameters"].get(name, "")) for name in names]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n\n".join(

@@ -121,7 +121,7 @@ def _grouped(
 def _points_and_means(
     view: StudyView,
     by_value: dict[Any, list[tuple[TrialRecord, float]]],
-    levels: list[Any],
+    levels: list[object],
     family: str,
     colour: str,
     legend: bool,
@@ -292,9 +292,9 @@ def at_equal_parameters(view: StudyView, epoch: int) -> dict[str, Adjusted]:
     }
 
 
-def _level(value: Any) -> tuple[bool, Any]:
+def _level(value: object) -> tuple[bool, Any]:
     return (isinstance(value, str), value)
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -6,11 +6,13 @@ import datetime
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from hopsearch.core.intervals import wilson
-from hopsearch.reporting.leaderboard import Row, leaderboard, summary
+from hopsearch.core.metrics import StoredMetric
+from hopsearch.reporting.leaderboard import FlatTrial, Row, leaderboard, summary
 from hopsearch.reporting.pareto import pareto_front
+from hopsearch.space import Value
 from hopsearch.study import State, StudyView, chronicle
 from hopsearch.study.record.journal_keys import ELECTION
 from hopsearch.study.stopping.rung_judgements import latest
@@ -33,6 +35,53 @@ COSTS = {
 """Costs plotted against quality in the Pareto fronts, if known (memory: only if it is an
 objective).
 """
+
+
+class StudyFacts(TypedDict):
+    """What is known of a study without its trials."""
+
+    name: str
+    objective: str
+    direction: str
+    objectives: list[dict[str, str]]
+    task: str
+    metrics: list[StoredMetric]
+    full_epochs: int
+    rungs: list[int]
+    parameters: list[str]
+    data: dict[str, object]
+    images: dict[str, int]
+    recipe: str
+    constraint: dict[str, object]
+    seed: int
+    origin: dict[str, object]
+
+
+class TrialFacts(FlatTrial):
+    """A row of the leaderboard, see `hopsearch.reporting.leaderboard.Row`."""
+
+    parameters: dict[str, Value]
+    metrics: dict[str, float]
+    peak: dict[str, float]
+
+
+class ReportFacts(TypedDict):
+    """One report of a trial, with where the whole search was."""
+
+    trial: int
+    epoch: int
+    epochs: int
+    seconds: float
+    value: float | None
+    peak: bool
+    best: float | None
+
+
+class FailureFacts(TypedDict):
+    """A reason, and the trials that failed for it."""
+
+    reason: str
+    trials: list[int]
 
 
 @dataclass(frozen=True)
@@ -73,23 +122,23 @@ class Facts:
         dropped: ended trials whose weights were deleted.
     """
 
-    study: dict[str, Any]
+    study: StudyFacts
     written: str
     counts: dict[str, int]
     cost: dict[str, float]
-    leaderboard: list[dict[str, Any]]
-    history: list[dict[str, Any]]
+    leaderboard: list[TrialFacts]
+    history: list[ReportFacts]
     stops: dict[int, int]
     judgements: list[dict[str, Any]]
     fronts: dict[str, list[int]]
-    failures: list[dict[str, Any]]
+    failures: list[FailureFacts]
     refused: dict[str, int]
     baseline: dict[str, Any] | None
     winner: dict[str, Any] | None
     kept: list[int] | None
     dropped: list[int]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain JSON."""
         return asdict(self)
 
@@ -182,7 +231,7 @@ def recalls_of(winner: dict[str, Any], classes: list[str]) -> list[dict[str, Any
     return sorted(rows, key=lambda row: row["recall"])
 
 
-def _about(view: StudyView) -> dict[str, Any]:
+def _about(view: StudyView) -> StudyFacts:
     identity, fidelity = view.identity, view.identity.space.fidelity
     origin = {
         name: value
@@ -227,18 +276,16 @@ def _cost(view: StudyView, epochs: int, full: int) -> dict[str, float]:
     }
 
 
-def _row(row: Row) -> dict[str, Any]:
-    flat = row.flat()
-    del flat["started"], flat["ended"]
+def _row(row: Row) -> TrialFacts:
     return {
-        **flat,
+        **row.flat(),
         "parameters": row.record.params,
         "metrics": dict(row.metrics),
         "peak": dict(row.peak),
     }
 
 
-def _history(view: StudyView) -> Iterable[dict[str, Any]]:
+def _history(view: StudyView) -> Iterable[ReportFacts]:
     # Results of a failed trial do not count, but its epochs were trained.
     peaks = {record.number: top[0] for record in view.ranked() if (top := record.best(view.sign))}
     reports = chronicle(view)
@@ -249,13 +296,15 @@ def _history(view: StudyView) -> Iterable[dict[str, Any]]:
         best = value if rises else best
         peak = peaks.get(report.number) == report.epoch
         if rises or peak or report is reports[-1]:
-            at = {
+            yield {
                 "trial": report.number,
                 "epoch": report.epoch,
                 "epochs": report.epochs,
                 "seconds": report.seconds,
+                "value": value,
+                "peak": peak,
+                "best": best,
             }
-            yield at | {"value": value, "peak": peak, "best": best}
 
 
 def _costs(view: StudyView) -> list[str]:
@@ -273,7 +322,7 @@ def _front(view: StudyView, cost: str) -> list[int]:
     return sorted(front, key=lambda number: (view.records[number].cost[cost], number))
 
 
-def _failures(view: StudyView) -> list[dict[str, Any]]:
+def _failures(view: StudyView) -> list[FailureFacts]:
     by_reason = defaultdict[str, list[int]](list)
     for record in view.counted():
         if record.state == State.FAILED:

@@ -4,6 +4,7 @@ nothing to show.
 
 import math
 from collections.abc import Iterable
+from typing import Literal
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -23,6 +24,9 @@ from hopsearch.space import Categorical, Parameter
 from hopsearch.study import State, StudyView, TrialRecord
 from hopsearch.study.importances import Importance
 
+_Axis = tuple[Literal["epochs", "seconds"], float]
+_AXES: tuple[_Axis, _Axis] = (("epochs", 1.0), ("seconds", 1 / 60))  # each with its scale
+
 
 def history(facts: Facts, others: Iterable[Facts] = ()) -> go.Figure | None:
     """The best value so far, against epochs trained and against time, with other studies for
@@ -32,7 +36,7 @@ def history(facts: Facts, others: Iterable[Facts] = ()) -> go.Figure | None:
     for index, one in enumerate((facts, *others)):
         points = [point for point in one.history if point["best"] is not None]
         colour = [OTHER_COLOUR, "#d35400", "#16a085"][index % 3]
-        for column, (key, scale) in enumerate((("epochs", 1.0), ("seconds", 1 / 60)), start=1):
+        for column, (key, scale) in enumerate(_AXES, start=1):
             at, name = [point[key] * scale for point in points], one.study["name"]
             best = go.Scatter(
                 x=at,

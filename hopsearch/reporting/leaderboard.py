@@ -7,13 +7,33 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from hopsearch.core import paths
 from hopsearch.core.atomic_writes import written_whole
 from hopsearch.study.reader import StudyView
 from hopsearch.study.record.trial import State, TrialRecord
 from hopsearch.tasks.images.classification_metrics import WORST_RECALL
+
+
+class FlatTrial(TypedDict):
+    """A trial's single values, see `Row`."""
+
+    rank: int
+    front: bool
+    trial: int
+    state: str
+    value: float | None
+    best_epoch: int
+    epochs: int
+    seconds: float
+    n_params: float | None
+    flops: float | None
+    memory: float | None
+    latency: float | None
+    seed: int
+    source: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -48,7 +68,7 @@ class Row:
     seconds: float
     reason: str
 
-    def flat(self) -> dict[str, Any]:
+    def flat(self) -> FlatTrial:
         """The row's single values by name, of which every table of a study shows some: not the
         parameters and metrics, which differ from study to study. A cost that is not known is None.
         """
@@ -62,12 +82,13 @@ class Row:
             "best_epoch": self.best_epoch,
             "epochs": self.epochs,
             "seconds": self.seconds,
-            **{name: record.cost.get(name) for name in ("n_params", "flops", "memory", "latency")},
+            "n_params": record.cost.get("n_params"),
+            "flops": record.cost.get("flops"),
+            "memory": record.cost.get("memory"),
+            "latency": record.cost.get("latency"),
             "seed": record.seed,
             "source": record.source,
             "reason": self.reason,
-            "started": record.started,
-            "ended": record.ended,
         }
 
 

@@ -4,6 +4,7 @@ convergence of iterations.
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -11,6 +12,7 @@ from plotly.subplots import make_subplots
 from hopsearch.core.intervals import plus_minus
 from hopsearch.reporting.effects import Adjusted, reached
 from hopsearch.reporting.style import FAMILY_COLOURS, OTHER_COLOUR, about, layout, log_axis
+from hopsearch.space.conditions import is_number
 from hopsearch.study import State, StudyView, TrialRecord
 
 _UNRELATED = 1 / math.sqrt(
@@ -97,11 +99,15 @@ def asymmetry(view: StudyView) -> go.Figure | None:
 def breaking(view: StudyView) -> go.Figure | None:
     """‖W̃‖ / ‖W1‖ of AsymMixers against the strength λ of their penalty."""
     records = [
-        r for r in _measured(view, "breaking/tokens/mean") if "model.symmetry_breaking" in r.params
+        r
+        for r in _measured(view, "breaking/tokens/mean")
+        if is_number(r.params.get("model.symmetry_breaking"))
     ]
     if not records:
         return None
-    levels = sorted({record.params["model.symmetry_breaking"] for record in records})
+    levels: Sequence[object] = sorted(
+        filter(is_number, {record.params["model.symmetry_breaking"] for record in records})
+    )
     figure = go.Figure()
     for where, colour in (("tokens", "#e07a1f"), ("channels", "#2f5d8a")):
         x = [levels.index(record.params["model.symmetry_breaking"]) for record in records]
@@ -168,7 +174,7 @@ def _by_family(
 ) -> None:
     families = defaultdict[str, list[TrialRecord]](list)
     for record in records:
-        families[record.config["model.family"]].append(record)
+        families[str(record.config["model.family"])].append(record)
     for family, own in families.items():
         marker = {"size": 8, "color": FAMILY_COLOURS.get(family, OTHER_COLOUR), "opacity": 0.75}
         x, y = [record.epoch for record in own], [record.metrics[metric] for record in own]

@@ -28,7 +28,7 @@ from hopsearch.reporting.document import (
     winner_of,
     write_whole,
 )
-from hopsearch.reporting.facts import Facts
+from hopsearch.reporting.facts import Facts, TrialFacts
 from hopsearch.reporting.sections import (
     Section,
     parameter_sections,
@@ -117,7 +117,7 @@ def _figures(chapters: Sequence[Sequence[Section]]) -> str:
     return "{" + ",".join(pairs) + "}"
 
 
-def _head(facts: Facts) -> dict[str, Any]:
+def _head(facts: Facts) -> dict[str, object]:
     study = facts.study
     best = next((row for row in facts.leaderboard if row["value"] is not None), None)
     known = facts.winner or {}
@@ -145,7 +145,7 @@ def _head(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _table(facts: Facts, view: StudyView) -> dict[str, Any]:
+def _table(facts: Facts, view: StudyView) -> dict[str, object]:
     heads = ["rank", "trial", "state", facts.study["objectives"][0]["name"], *beside_of(facts)]
     heads += ["best epoch", "epochs", "seconds", "n_params", *extra_costs(facts)]
     folders = {
@@ -188,15 +188,15 @@ def _note(facts: Facts) -> str:
     return note
 
 
-def _cells(row: dict[str, Any], facts: Facts) -> list[_Cell]:
+def _cells(row: TrialFacts, facts: Facts) -> list[_Cell]:
     value = row["value"]
     return [
         _cell(row["state"]),
         _Cell("", "") if value is None else _Cell(f"{value:.4f}", value),
         *(_measured(row["peak"].get(name)) for name in beside_of(facts)),
-        *(_cell(row[name] or "") for name in ("best_epoch", "epochs")),
+        *(_cell(row.get(name) or "") for name in ("best_epoch", "epochs")),
         _cell(round(row["seconds"], 1)),
-        *(_cell(row[name] or "") for name in ("n_params", *extra_costs(facts))),
+        *(_cell(row.get(name) or "") for name in ("n_params", *extra_costs(facts))),
         *(_cell(row["parameters"].get(name, "")) for name in facts.study["parameters"]),
     ]
 

@@ -27,7 +27,7 @@ ABSENT = "none"
 """The label of a parameter that a trial does not have."""
 
 
-def layout(figure: go.Figure, height: int = 420, **more: Any) -> go.Figure:
+def layout(figure: go.Figure, height: int = 420, **more: object) -> go.Figure:
     """The common layout of all figures."""
     below = {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"}
     figure.update_layout(
@@ -41,7 +41,7 @@ def layout(figure: go.Figure, height: int = 420, **more: Any) -> go.Figure:
     )
 
 
-def log_axis(values: Sequence[float]) -> dict[str, Any]:
+def log_axis(values: Sequence[float]) -> dict[str, object]:
     """A logarithmic axis with a tick at every 1, 2 and 5 of the decades that ``values`` span."""
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
     ticks = [step * 10.0**decade for decade in range(low, high + 1) for step in (1, 2, 5)]

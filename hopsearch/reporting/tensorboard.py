@@ -13,7 +13,6 @@ import struct
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -278,7 +277,7 @@ def _name(record: TrialRecord) -> str:
     return f"trial_{record.number:04d}"
 
 
-def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(params: Mapping[str, object]) -> dict[str, object]:
     # The HParams tab supports numbers, booleans and words; an inactive parameter is omitted and
     # appears as an empty cell.
     return {
@@ -287,7 +286,7 @@ def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _as_text(values: Mapping[str, Any]) -> str:
+def _as_text(values: Mapping[str, object]) -> str:
     return "```\n" + json.dumps(values, indent=2, default=str) + "\n```"
 
 

@@ -14,7 +14,7 @@ the search starts. All facts begin with ``data.``; which there are, the task say
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from hopsearch.core.config import did_you_mean
 from hopsearch.core.errors import SpaceError
@@ -22,7 +22,7 @@ from hopsearch.core.errors import SpaceError
 Value = str | int | float | bool | None
 """The value of a parameter: a YAML (and JSON) scalar."""
 
-When = Mapping[str, Any]
+When = Mapping[str, object]
 """A condition: name to test. Empty: always."""
 
 FACTS = ("data.image_size", "data.channels", "data.classes", "data.n_train")
@@ -39,7 +39,7 @@ def is_fact(name: str) -> bool:
     return name.startswith(_DATA)
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value in YAML notation: ``true``, ``0.1``, ``"word"``; for messages."""
     try:
         return json.dumps(value, ensure_ascii=False)
@@ -47,7 +47,7 @@ def shown(value: Any) -> str:
         return repr(value)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
     """Whether ``value`` is a finite number; booleans do not count, although they are ints in
     Python.
     """
@@ -56,12 +56,12 @@ def is_number(value: Any) -> bool:
     )
 
 
-def same(a: Any, b: Any) -> bool:
+def same(a: object, b: object) -> bool:
     """Equality that distinguishes ``True`` from ``1``; ``1`` and ``1.0`` are equal."""
     return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)
 
 
-def read_when(when: Any, place: str) -> dict[str, Any]:
+def read_when(when: object, place: str) -> dict[str, object]:
     """Validate the form of a condition and return it as plain dicts and lists.
 
     Raises:
@@ -76,12 +76,12 @@ def read_when(when: Any, place: str) -> dict[str, Any]:
     return {str(name): _read_test(str(name), test, place) for name, test in when.items()}
 
 
-def holds(when: When, config: Mapping[str, Any]) -> bool:
+def holds(when: When, config: Mapping[str, object]) -> bool:
     """Whether every test of ``when`` passes; a name missing from ``config`` fails its test."""
     return all(name in config and passes(test, config[name]) for name, test in when.items())
 
 
-def passes(test: Any, value: Any) -> bool:
+def passes(test: object, value: object) -> bool:
     """Whether ``value`` passes one test of a condition."""
     if isinstance(test, Mapping):
         return (
@@ -94,7 +94,7 @@ def passes(test: Any, value: Any) -> bool:
     return same(test, value)
 
 
-def _read_test(name: str, test: Any, place: str) -> Any:
+def _read_test(name: str, test: object, place: str) -> Any:
     if isinstance(test, Mapping):
         return _read_bounds(name, test, place)
     if isinstance(test, list | tuple):
@@ -114,7 +114,7 @@ def _read_test(name: str, test: Any, place: str) -> Any:
     return test
 
 
-def _read_bounds(name: str, test: Mapping[Any, Any], place: str) -> dict[str, Any]:
+def _read_bounds(name: str, test: Mapping[Any, Any], place: str) -> dict[str, object]:
     if not test:
         raise SpaceError(
             place, f"when {name} must have a bound, got {{}}", f"Write when: {{{name}: {{min: 1}}}}"

@@ -1,7 +1,6 @@
 """Fidelity: how long a trial trains, and at which epochs it is compared with the others."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from hopsearch.core.errors import SpaceError
 from hopsearch.space.conditions import shown
@@ -47,6 +46,6 @@ class Fidelity:
             epochs *= self.reduction
         return (*rungs, self.max_epochs)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain data, as in the YAML file."""
         return asdict(self)

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hopsearch.core.config import brief, choices, did_you_mean, flatten
 from hopsearch.core.errors import SpaceError
@@ -36,7 +35,7 @@ class SpaceFile:
     source: str
     parts: Parts
 
-    def resolve(self, facts: Mapping[str, Any]) -> Space:
+    def resolve(self, facts: Mapping[str, object]) -> Space:
         """The space for one data set: chooses alternatives and drops parameters whose condition on
         the data fails.
 
@@ -75,7 +74,7 @@ class SpaceFile:
         )
 
     def _points(
-        self, known: Mapping[str, Any], parameters: Mapping[str, Parameter]
+        self, known: Mapping[str, object], parameters: Mapping[str, Parameter]
     ) -> list[dict[str, Value]]:
         dropped = self.parts.parameters.keys() - parameters.keys()
         points = []
@@ -160,7 +159,7 @@ def _may_be_known(fact: str, task: str) -> bool:
     return fact in FACTS if task == DEFAULT_TASK else is_fact(fact)
 
 
-def _refuse_impossible(parent: str, test: Any, parts: Parts, place: Where) -> None:
+def _refuse_impossible(parent: str, test: object, parts: Parts, place: Where) -> None:
     """A condition that no value of its parent satisfies is a typo."""
     alternatives = parts.parameters.get(parent, ())
     for one in test if isinstance(test, list) else [test]:
@@ -184,7 +183,7 @@ def _refuse_unused(taken: When, other: When, place: Where) -> None:
         )
 
 
-def _fits(when: When, known: Mapping[str, Any], place: Where) -> bool:
+def _fits(when: When, known: Mapping[str, object], place: Where) -> bool:
     """Whether the tests of a condition on the data pass."""
     asked = {fact: test for fact, test in when.items() if fact in known or fact in FACTS}
     for fact in asked:

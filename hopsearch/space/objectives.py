@@ -36,7 +36,7 @@ class Objective:
     sign: int
 
 
-def read_objectives(objective: Any, direction: Any, source: str) -> tuple[Objective, ...]:
+def read_objectives(objective: object, direction: object, source: str) -> tuple[Objective, ...]:
     """Objectives from their words: ``val_acc``, or ``val_acc,n_params`` with ``maximize`` or
     ``maximize,minimize``.
 

@@ -30,7 +30,7 @@ class Parameter(ABC):
         object.__setattr__(self, "when", read_when(self.when, self.kind))
 
     @abstractmethod
-    def contains(self, value: Any) -> bool:
+    def contains(self, value: object) -> bool:
         """Whether ``value`` may be suggested."""
 
     @abstractmethod
@@ -44,7 +44,7 @@ class Parameter(ABC):
         """All values, or None if there are infinitely many."""
 
     @abstractmethod
-    def can_pass(self, test: Any) -> bool:
+    def can_pass(self, test: object) -> bool:
         """Whether any value passes this test of a condition; used to detect misspelt conditions."""
 
     @abstractmethod
@@ -52,7 +52,7 @@ class Parameter(ABC):
         """The allowed values in words: ``a whole number from 2 to 8``."""
 
     @abstractmethod
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain data, as in the YAML file."""
 
     def draw(self, random: Random) -> Value:
@@ -63,7 +63,7 @@ class Parameter(ABC):
         )  # only a `Float` may have infinitely many, and overrides this method
         return random.choice(values)
 
-    def _dict(self, **keys: Any) -> dict[str, Any]:
+    def _dict(self, **keys: object) -> dict[str, object]:
         data = {"type": self.kind, **keys, "when": dict(self.when)}
         return {
             key: value
@@ -96,7 +96,7 @@ class Float(Parameter):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else float(value))
 
-    def contains(self, value: Any) -> bool:
+    def contains(self, value: object) -> bool:
         """Whether ``value`` is a number in the range and on the step."""
         if not is_number(value):
             return False
@@ -131,7 +131,7 @@ class Float(Parameter):
             max(self.low, math.exp(random.uniform(math.log(self.low), math.log(self.high)))),
         )
 
-    def can_pass(self, test: Any) -> bool:
+    def can_pass(self, test: object) -> bool:
         """Whether any value passes ``test``."""
         return _range_can_pass(self, test)
 
@@ -139,7 +139,7 @@ class Float(Parameter):
         """In words, with the bounds."""
         return _describe(self, "a number")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain data, as in the YAML file."""
         return self._dict(low=self.low, high=self.high, log=self.log, step=self.step)
 
@@ -173,7 +173,7 @@ class Int(Parameter):
                 )
         _check_range(self)
 
-    def contains(self, value: Any) -> bool:
+    def contains(self, value: object) -> bool:
         """Whether ``value`` is a whole number in the range and on the step; 4.0 counts as 4."""
         return is_number(value) and value == int(value) and int(value) in self.values()
 
@@ -185,7 +185,7 @@ class Int(Parameter):
         """The whole numbers, as a lazy range."""
         return range(self.low, self.high + 1, self.step or 1)
 
-    def can_pass(self, test: Any) -> bool:
+    def can_pass(self, test: object) -> bool:
         """Whether any value passes ``test``."""
         return _range_can_pass(self, test)
 
@@ -193,7 +193,7 @@ class Int(Parameter):
         """In words, with the bounds."""
         return _describe(self, "a whole number")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain data, as in the YAML file."""
         return self._dict(low=self.low, high=self.high, log=self.log, step=self.step)
 
@@ -215,7 +215,7 @@ class Categorical(Parameter):
         _check_choices(self.choices)
         object.__setattr__(self, "choices", tuple(self.choices))
 
-    def contains(self, value: Any) -> bool:
+    def contains(self, value: object) -> bool:
         """Whether ``value`` is one of the choices."""
         return any(same(choice, value) for choice in self.choices)
 
@@ -227,7 +227,7 @@ class Categorical(Parameter):
         """The choices."""
         return self.choices
 
-    def can_pass(self, test: Any) -> bool:
+    def can_pass(self, test: object) -> bool:
         """Whether any choice passes ``test``."""
         return any(passes(test, choice) for choice in self.choices)
 
@@ -235,7 +235,7 @@ class Categorical(Parameter):
         """In words, with all choices."""
         return f"one of {', '.join(shown(choice) for choice in self.choices)}"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain data, as in the YAML file."""
         return self._dict(choices=list(self.choices))
 
@@ -293,7 +293,7 @@ def _check_range(parameter: Float | Int) -> None:
         raise SpaceError(kind, rule, f"Write high: {last:.12g}")
 
 
-def _check_choices(choices: Any) -> None:
+def _check_choices(choices: object) -> None:
     kind = Categorical.kind
     if not isinstance(choices, list | tuple):
         raise SpaceError(
@@ -332,7 +332,7 @@ def _on_step(value: float, low: float, step: float) -> bool:
     return abs(steps - round(steps)) <= _TOLERANCE * max(1.0, abs(steps), abs(low / step))
 
 
-def _range_can_pass(parameter: Float | Int, test: Any) -> bool:
+def _range_can_pass(parameter: Float | Int, test: object) -> bool:
     # Bounds are compared as intervals: exact for a Float; for an Int except for `multiple_of`,
     # which would need enumeration.
     if isinstance(test, dict):

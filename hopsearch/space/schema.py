@@ -47,15 +47,15 @@ class Parts:
     """
 
     parameters: dict[str, tuple[Parameter, ...]]
-    fixed: dict[str, Any]
-    first: tuple[tuple[dict[str, Any], dict[str, Value]], ...]
+    fixed: dict[str, object]
+    first: tuple[tuple[dict[str, object], dict[str, Value]], ...]
     task: str
     objective: str
     direction: str
     fidelity: Fidelity
 
 
-def read_parts(data: Any, source: str) -> Parts:
+def read_parts(data: object, source: str) -> Parts:
     """Parse the plain data of a space.
 
     Raises:
@@ -102,14 +102,14 @@ def _aims(data: Mapping[str, Any], source: str) -> tuple[str, str]:
     return objective, direction
 
 
-def _task(name: Any, place: Where) -> str:
+def _task(name: object, place: Where) -> str:
     if not isinstance(name, str) or not name:
         rule = f"must be the name of a task, got {noun(name)}"
         raise SpaceError(place, rule, "Write images, or your own as <module>:<class>")
     return name
 
 
-def _alternatives(spec: Any, place: Where) -> tuple[Parameter, ...]:
+def _alternatives(spec: object, place: Where) -> tuple[Parameter, ...]:
     if isinstance(spec, list):
         if not spec:
             raise SpaceError(
@@ -121,7 +121,7 @@ def _alternatives(spec: Any, place: Where) -> tuple[Parameter, ...]:
     return (_parameter(spec, place),)
 
 
-def _parameter(spec: Any, place: Where) -> Parameter:
+def _parameter(spec: object, place: Where) -> Parameter:
     if not isinstance(spec, Mapping):
         raise SpaceError(
             place,
@@ -155,7 +155,7 @@ def _parameter(spec: Any, place: Where) -> Parameter:
         return kind(**{key: value for key, value in spec.items() if key != "type"})
 
 
-def _fixed(data: Any, place: Where) -> dict[str, Any]:
+def _fixed(data: object, place: Where) -> dict[str, object]:
     if data is None:
         return {}
     if not isinstance(data, Mapping):
@@ -167,7 +167,7 @@ def _fixed(data: Any, place: Where) -> dict[str, Any]:
     return flatten({_name(name, place): value for name, value in data.items()})
 
 
-def _first(data: Any, place: Where) -> tuple[tuple[dict[str, Any], dict[str, Value]], ...]:
+def _first(data: object, place: Where) -> tuple[tuple[dict[str, object], dict[str, Value]], ...]:
     if data is None:
         return ()
     if not isinstance(data, list):
@@ -189,7 +189,7 @@ def _first(data: Any, place: Where) -> tuple[tuple[dict[str, Any], dict[str, Val
     return tuple(points)
 
 
-def _fidelity(data: Any, place: Where) -> Fidelity:
+def _fidelity(data: object, place: Where) -> Fidelity:
     if data is None:
         return Fidelity()
     if not isinstance(data, Mapping):
@@ -216,7 +216,7 @@ def _refuse_unknown(data: Mapping[Any, Any], known: tuple[str, ...], place: Wher
             )
 
 
-def noun(data: Any) -> str:
+def noun(data: object) -> str:
     """A short description of an unexpected value."""
     if data is None:
         return "nothing"

@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any
 
 from hopsearch.core.config import did_you_mean, flatten
 from hopsearch.core.errors import SpaceError
@@ -42,7 +41,7 @@ class Space:
     """
 
     parameters: Mapping[str, Parameter]
-    fixed: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Mapping[str, object] = field(default_factory=dict)
     first: Sequence[Mapping[str, Value]] = ()
     objective: str = ""
     direction: str = ""
@@ -97,7 +96,7 @@ class Space:
         text = json.dumps(self._identity(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def walk(self, suggest: Suggest) -> dict[str, Any]:
+    def walk(self, suggest: Suggest) -> dict[str, object]:
         """Build a configuration by calling ``suggest`` for each active parameter, parents first.
 
         Args:
@@ -117,13 +116,13 @@ class Space:
                 config[name] = parameter.normalise(value)
         return config
 
-    def draw(self, random: Random) -> dict[str, Any]:
+    def draw(self, random: Random) -> dict[str, object]:
         """A random configuration: each active parameter is drawn uniformly, in the logarithm with
         ``log``.
         """
         return self.walk(lambda _, parameter: parameter.draw(random))
 
-    def grid(self) -> Iterator[dict[str, Any]]:
+    def grid(self) -> Iterator[dict[str, object]]:
         """All configurations, including fixed values, in the order of the file.
 
         Raises:
@@ -137,7 +136,7 @@ class Space:
                 )
         return expand(list(self.parameters.items()), self.fixed)
 
-    def active(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+    def active(self, config: Mapping[str, object]) -> tuple[str, ...]:
         """Names of the parameters that matter in ``config``, parents first; a child of an inactive
         parent is inactive.
         """
@@ -150,7 +149,7 @@ class Space:
         return tuple(names)
 
     def check(
-        self, point: Mapping[str, Any], complete: bool = True, place: Where | None = None
+        self, point: Mapping[str, object], complete: bool = True, place: Where | None = None
     ) -> None:
         """Check that a configuration, or a point to try first, is inside the space.
 
@@ -176,7 +175,7 @@ class Space:
             if complete and not blocker and name not in point:
                 raise SpaceError(place / name, "is required", f"Set {parameter.describe()}")
 
-    def override(self, values: Mapping[str, Any]) -> "Space":
+    def override(self, values: Mapping[str, object]) -> "Space":
         """Fix values, as the command line does.
 
         A parameter with a given value is no longer searched; if it has a condition, the value is
@@ -203,7 +202,7 @@ class Space:
                 points.append(left)
         return replace(space, first=points)
 
-    def canonical(self, config: Mapping[str, Any]) -> str:
+    def canonical(self, config: Mapping[str, object]) -> str:
         """A stable JSON text of the active parameters' values: equal for identical trials."""
         values = {
             name: self.parameters[name].normalise(config[name]) for name in self.active(config)
@@ -222,12 +221,12 @@ class Space:
             if mine.get(name) != theirs.get(name)
         ]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain JSON data, in the form of a space's YAML file; `from_dict` reads it."""
         return {**self._identity(), "first": [dict(point) for point in self.first]}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], source: str = "space") -> "Space":
+    def from_dict(cls, data: Mapping[str, object], source: str = "space") -> "Space":
         """The inverse of `to_dict`.
 
         Raises:
@@ -254,7 +253,7 @@ class Space:
             source=source,
         )
 
-    def _identity(self) -> dict[str, Any]:
+    def _identity(self) -> dict[str, object]:
         # Not said of images: studies that were begun before there were tasks do not say it.
         task = {} if self.task == DEFAULT_TASK else {"task": self.task}
         aims = {"objective": self.objective, "direction": self.direction}
@@ -281,7 +280,7 @@ class Space:
     def _where(self, name: str) -> Where:
         return Where(self.source, ("parameters", name))
 
-    def _check_value(self, place: Where, name: str, value: Any) -> None:
+    def _check_value(self, place: Where, name: str, value: object) -> None:
         if name in self.parameters:
             parameter = self.parameters[name]
             if not parameter.contains(value):
@@ -301,7 +300,7 @@ class Space:
                 "Leave it out of the point",
             )
 
-    def _blocker(self, name: str, point: Mapping[str, Any], complete: bool) -> str | None:
+    def _blocker(self, name: str, point: Mapping[str, object], complete: bool) -> str | None:
         """The parent that keeps ``name`` inactive in ``point``; in a partial point, an omitted
         parent may still get any value.
         """

@@ -17,7 +17,7 @@ Items = Sequence[tuple[str, Parameter]]
 
 
 def parents_first(
-    parameters: Parameters, known: Mapping[str, Any], source: str
+    parameters: Parameters, known: Mapping[str, object], source: str
 ) -> dict[str, Parameter]:
     """Sort so that a condition's parents precede the parameter; otherwise keep the given order.
 
@@ -56,8 +56,8 @@ def parents_first(
 
 
 def settle(
-    parameters: Parameters, known: Mapping[str, Any], given: Mapping[str, Any]
-) -> tuple[dict[str, Parameter], dict[str, Any]]:
+    parameters: Parameters, known: Mapping[str, object], given: Mapping[str, Any]
+) -> tuple[dict[str, Parameter], dict[str, object]]:
     """Simplify a space by known values.
 
     Tests on known values are evaluated: a parameter that can never be active is dropped, together
@@ -90,7 +90,7 @@ def settle(
     return left, values
 
 
-def count(items: Items, config: Mapping[str, Any]) -> int | None:
+def count(items: Items, config: Mapping[str, object]) -> int | None:
     """The number of configurations of ``items`` (parents first), or None if infinite."""
     if not items:
         return 1
@@ -103,7 +103,7 @@ def count(items: Items, config: Mapping[str, Any]) -> int | None:
     # Values that are equivalent for all later conditions are counted once and multiplied, so that a
     # space of 10^12 is counted instantly.
     tests = [other.when[name] for _, other in rest if name in other.when]
-    alike: dict[tuple[bool, ...], list[Any]] = {}
+    alike: dict[tuple[bool, ...], list[object]] = {}
     for value in values if tests else values[:1]:
         alike.setdefault(tuple(passes(test, value) for test in tests), []).append(value)
     total = 0
@@ -115,7 +115,7 @@ def count(items: Items, config: Mapping[str, Any]) -> int | None:
     return total
 
 
-def expand(items: Items, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def expand(items: Items, config: Mapping[str, object]) -> Iterator[dict[str, object]]:
     """All configurations of ``items`` (parents first); every parameter must have a finite list of
     values.
     """
@@ -130,7 +130,7 @@ def expand(items: Items, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield from expand(rest, {**config, name: value})
 
 
-def _possible(test: Any, parent: str, settled: Mapping[str, Any], left: Parameters) -> bool:
+def _possible(test: object, parent: str, settled: Mapping[str, object], left: Parameters) -> bool:
     if parent in settled:
         return passes(test, settled[parent])
     return parent in left and left[parent].can_pass(test)

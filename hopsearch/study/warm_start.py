@@ -1,7 +1,6 @@
 """Warm start: what a study can learn from an earlier one."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -125,7 +124,7 @@ class WarmStart:
         params = self._within(record.params)
         if not params:
             return None
-        facts: Mapping[str, Any] = {
+        facts: Mapping[str, object] = {
             REJECTED: State.INHERITED.value,
             REASON: f"trial {record.number} of study {self._view.identity.name}",
             SOURCE: "warm start",
@@ -140,7 +139,7 @@ class WarmStart:
             intermediate_values=record.curve,
         )
 
-    def _within(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def _within(self, params: Mapping[str, object]) -> dict[str, object]:
         parameters = self._space.parameters
         known = {
             name: params[name]
@@ -155,7 +154,7 @@ class WarmStart:
         }
 
 
-def _fixed(values: Mapping[str, Any], name: str) -> str:
+def _fixed(values: Mapping[str, object], name: str) -> str:
     value = values.get(name, "default")
     return value if isinstance(value, str) else shown(value)
 

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 from hopsearch.core.intervals import plus_minus
 from hopsearch.study.reader import StudyView
@@ -13,9 +13,19 @@ from hopsearch.study.verdicts import images_behind
 Values = Sequence[float | None]
 
 
-def elect(
-    view: StudyView, tied: Sequence[TrialRecord], values: Mapping[int, Values]
-) -> dict[str, Any]:
+class Election(TypedDict):
+    """How a winner was chosen, see `elect`."""
+
+    chosen: int
+    first: int
+    tied: list[int]
+    values: dict[str, list[float | None]]
+    metric: str
+    images: float | None
+    sign: int
+
+
+def elect(view: StudyView, tied: Sequence[TrialRecord], values: Mapping[int, Values]) -> Election:
     """Choose the winner, and describe how, as plain JSON for the study.
 
     Args:
@@ -46,7 +56,7 @@ def elect(
     }
 
 
-def election_words(election: Mapping[str, Any] | None, items: str = "images") -> str:
+def election_words(election: Election | None, items: str = "images") -> str:
     """How the winner was chosen, in sentences; empty if one trial was clearly ahead, or for an
     older study.
 
@@ -94,7 +104,7 @@ def finishing_cost(view: StudyView) -> dict[str, float]:
     }
 
 
-def _tie_words(first: int, others: list[int], election: Mapping[str, Any], items: str) -> str:
+def _tie_words(first: int, others: list[int], election: Election, items: str) -> str:
     many = f"trials {_listed(others)}" if len(others) > 1 else f"trial {others[0]}"
     return (
         f"Trial {first} is ahead of {many} by no more than chance ({election['metric']}, "
@@ -103,7 +113,7 @@ def _tie_words(first: int, others: list[int], election: Mapping[str, Any], items
     )
 
 
-def _single_words(election: Mapping[str, Any], repeats: int) -> str:
+def _single_words(election: Election, repeats: int) -> str:
     # How reliable a choice after one training is: which candidate each single round would have
     # chosen.
     rounds = [
@@ -126,7 +136,7 @@ def _standing(values: Values, sign: int) -> tuple[int, float]:
     return len(values) - len(known), -sign * statistics.fmean(known) if known else 0.0
 
 
-def _best_first(election: Mapping[str, Any]) -> list[tuple[str, Values]]:
+def _best_first(election: Election) -> list[tuple[str, Values]]:
     return sorted(election["values"].items(), key=lambda item: _standing(item[1], election["sign"]))
 
 

@@ -5,7 +5,6 @@ operations.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.trial import TrialState
@@ -115,11 +114,11 @@ class Writer(StudyView):
         self._set(number, LOSSES, lost | dict(zip(("epoch", "begun"), record.lost_at, strict=True)))
         self._book(epochs, seconds)
 
-    def note(self, key: str, value: Any) -> None:
+    def note(self, key: str, value: object) -> None:
         """Store a fact about the whole study: its winner, the seconds it took."""
         self.optuna.set_user_attr(key, value)
 
-    def keep(self, numbers: Sequence[int], rule: Mapping[str, Any]) -> None:
+    def keep(self, numbers: Sequence[int], rule: Mapping[str, object]) -> None:
         """Record for which ended trials the weights are kept, best first, and by which rule; others
         may be deleted from then on.
         """
@@ -222,5 +221,5 @@ class Writer(StudyView):
             self._study_id, self.carriers.theirs(number)
         )
 
-    def _set(self, number: int, key: str, value: Any) -> None:
+    def _set(self, number: int, key: str, value: object) -> None:
         self._storage.set_trial_user_attr(self._id(number), key, value)

@@ -11,9 +11,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Generic, Protocol
 
 from torch import nn
+from typing_extensions import TypeVar
 
 from hopsearch.artifact.folder import CONFIG, WEIGHTS, write_weights
 from hopsearch.command_line.words import Sections
@@ -28,7 +29,7 @@ from hopsearch.training.trial_config import read_sections, sections_of
 EVERY_EPOCH = ("train_loss", "lr", "peak_lr", "seconds")
 """What every epoch of every task reports beside its metrics; see `TrialRun.step`."""
 
-Run = TrialRun[Any, Any, Any]
+Run = TrialRun[TrialConfig, nn.Module, Any]
 """A trial of any task."""
 
 
@@ -84,12 +85,25 @@ class Data(Protocol):
         """What a search needs to know of it."""
 
 
-class Task(ABC):
+# Any by default: what holds some task hands back to it only what came from it, which no other type
+# says; and a task that does not name its types may still annotate its methods.
+SettingsT = TypeVar("SettingsT", bound=Settings, default=Any)
+DataT = TypeVar("DataT", bound=Data, default=Any)
+ConfigT = TypeVar("ConfigT", bound=TrialConfig, default=Any)
+FactsT = TypeVar("FactsT", bound=FactsLike, default=Any)
+RunT = TypeVar("RunT", bound=Run, default=Any)
+
+
+class Task(ABC, Generic[SettingsT, DataT, ConfigT, FactsT, RunT]):
     """What a trial trains.
 
     A task gives its metrics and settings as class attributes, and five methods: `load`, `start`,
     `cost`, and where its trials need more than their own settings, `resolve` and `publish`. It has
     no state: an instance is made wherever it is needed.
+
+    Its types, for a type checker, are those of the data's settings, of the data and of a trial's
+    settings: ``Task[Points, Splits, LineConfig]``. Where its methods use more of the data's facts
+    or of a trial than every task has, the types of these follow. All may be left out.
     """
 
     name: ClassVar[str]
@@ -114,7 +128,7 @@ class Task(ABC):
     # What every task must say.
 
     @abstractmethod
-    def load(self, data: Any) -> Data:
+    def load(self, data: SettingsT) -> DataT:
         """Read the training and validation data: once in a process for the same settings, and all
         its trials share them, so that none may change them.
 
@@ -123,16 +137,16 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def start(self, config: Any, data: Any) -> Run:
+    def start(self, config: ConfigT, data: DataT) -> RunT:
         """A trial, nothing of it trained."""
 
     @abstractmethod
-    def cost(self, config: Any) -> Cost:
+    def cost(self, config: ConfigT) -> Cost:
         """What a configuration costs, found out without training it."""
 
     # What most tasks need not say.
 
-    def condition_facts(self, facts: Any) -> dict[str, Any]:
+    def condition_facts(self, facts: FactsT) -> dict[str, object]:
         """What conditions of a space may ask about the data: with ``{"n_train": 96}`` a parameter
         can be searched ``when: {data.n_train: {min: 50}}``.
         """
@@ -140,8 +154,8 @@ class Task(ABC):
 
     def resolve(
         self,
-        values: Mapping[str, Any],
-        facts: Any,
+        values: Mapping[str, object],
+        facts: FactsT,
         seed: int,
         recipe: str = "default",
         place: str = "config",
@@ -167,22 +181,21 @@ class Task(ABC):
         }
         return parse(self.config, parts | {"seed": seed}, place)
 
-    def publish(self, run: Run, folder: Path) -> None:
+    def publish(self, run: RunT, folder: Path) -> None:
         """Write a finished winner's model for others: weights as safetensors, and a config.json
         with the whole trial.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        model: nn.Module = run.evaluated
-        write_weights(folder / WEIGHTS, model.state_dict())
+        write_weights(folder / WEIGHTS, run.evaluated.state_dict())
         trial = json.loads(run.config.model_dump_json())
         about = {"hopsearch": {"task": self.name, "trial": trial}}
         (folder / CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
-    def draw(self, run: Run) -> dict[str, bytes]:
+    def draw(self, run: RunT) -> dict[str, bytes]:
         """Pictures of where a trial stands, as PNG by TensorBoard tag."""
         return {}
 
-    def reported(self, facts: Any, trial: Any = None) -> list[str]:
+    def reported(self, facts: FactsT, trial: ConfigT | None = None) -> list[str]:
         """Names of what an epoch reports, which can be searched for: what it reports in every
         trial, such as ``val_error``; with a ``trial``, also what only such a configuration's model
         gives (`TrialRun.measure`), such as ``fixed_point/residual/mean``.
@@ -196,13 +209,13 @@ class Task(ABC):
         known = {each.name: each.direction for each in self.metrics}
         return known.get(metric, "minimize" if metric.endswith("loss") else "")
 
-    def data_identity(self, data: Any, facts: Any) -> dict[str, Any]:
+    def data_identity(self, data: SettingsT, facts: FactsT) -> dict[str, object]:
         """What a study knows its data by, such as ``{"source": "points", "fingerprint": "9f3a"}``:
         it is continued only on data that have the same.
         """
         return {**data.model_dump(mode="json"), "fingerprint": facts.fingerprint}
 
-    def data_description(self, data: Any, facts: Any) -> dict[str, Any]:
+    def data_description(self, data: SettingsT, facts: FactsT) -> dict[str, object]:
         """What a study's reports say of its data, which may not be at hand then; nothing is
         compared with it. ``data``: the settings; ``images``: how many items each split has, such
         as ``{"train": 96, "val": 32, "test": 32}``.
@@ -210,11 +223,11 @@ class Task(ABC):
         items = {"train": facts.n_train, "val": facts.n_val, "test": facts.n_test}
         return {"data": data.model_dump(mode="json"), "images": items}
 
-    def viewed(self, data: Any, recipe: str) -> Any:
+    def viewed(self, data: SettingsT, recipe: str) -> SettingsT:
         """Data settings with what a recipe says of them below the user's own."""
         return data
 
-    def recipe(self, name: str, family: str) -> dict[str, Any]:
+    def recipe(self, name: str, family: str) -> dict[str, object]:
         """The dotted settings of a recipe.
 
         Raises:
@@ -242,7 +255,7 @@ class Task(ABC):
         """
         return space, []
 
-    def require_schedule(self, trial: Any, facts: Any, place: str) -> None:
+    def require_schedule(self, trial: ConfigT, facts: FactsT, place: str) -> None:
         """Refuse a schedule that cannot train as it says.
 
         Raises:
@@ -250,7 +263,7 @@ class Task(ABC):
         """
         schedules.require_schedule(trial, facts.n_train, place)
 
-    def remarks(self, trial: Any, facts: Any) -> list[str]:
+    def remarks(self, trial: ConfigT, facts: FactsT) -> list[str]:
         """Sentences about what of a trial's settings acts otherwise than it reads."""
         return schedules.remarks(trial, facts.n_train)
 

@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Mapping
 from numbers import Real
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -76,7 +75,7 @@ def _require_metrics(found: type[Task], place: str) -> None:
         raise ConfigError(place, rule, "Write e.g. items_per_s")
 
 
-def _all_metrics(metrics: tuple[Any, ...]) -> bool:
+def _all_metrics(metrics: tuple[object, ...]) -> bool:
     return all(isinstance(metric, Metric) and isinstance(metric.kind, Kind) for metric in metrics)
 
 
@@ -92,7 +91,7 @@ def _require_sections(found: type[Task], place: str) -> None:
             raise ConfigError(place, rule, hint)
 
 
-def require_data(task: Task, data: Any) -> None:
+def require_data(task: Task, data: object) -> None:
     """Refuse data whose facts are missing or cannot be.
 
     Raises:
@@ -118,7 +117,7 @@ def require_data(task: Task, data: Any) -> None:
         raise TaskError(f"task {task.name}", rule, "Write () for none")
 
 
-def known_of(task: Task, facts: Any) -> Mapping[str, Any]:
+def known_of(task: Task, facts: object) -> Mapping[str, object]:
     """`Task.condition_facts`.
 
     Raises:
@@ -131,7 +130,7 @@ def known_of(task: Task, facts: Any) -> Mapping[str, Any]:
     return known
 
 
-def started(task: Task, config: Any, data: Any) -> Run:
+def started(task: Task, config: object, data: object) -> Run:
     """`Task.start`.
 
     Raises:
@@ -144,7 +143,7 @@ def started(task: Task, config: Any, data: Any) -> Run:
     return run
 
 
-def require_cost(task: Task, cost: Any) -> None:
+def require_cost(task: Task, cost: object) -> None:
     """Refuse a cost that is none.
 
     Raises:
@@ -168,7 +167,7 @@ def miscounted(task: Task, n_params: int, run: Run) -> str:
     )
 
 
-def require_metrics(task: Task, row: Mapping[str, Any]) -> None:
+def require_metrics(task: Task, row: Mapping[str, object]) -> None:
     """Refuse an epoch in which a metric of the task is missing.
 
     Raises:
@@ -179,7 +178,7 @@ def require_metrics(task: Task, row: Mapping[str, Any]) -> None:
             raise _missing(task, "validate", metric.name, row)
 
 
-def require_tested(task: Task, results: Mapping[str, Any]) -> None:
+def require_tested(task: Task, results: Mapping[str, object]) -> None:
     """Refuse the results of a finished winner, if they have a metric of the validation split alone,
     or none.
 
@@ -193,7 +192,7 @@ def require_tested(task: Task, results: Mapping[str, Any]) -> None:
             raise _missing(task, "test", metric.of_test, results)
 
 
-def _missing(task: Task, method: str, name: str, row: Mapping[str, Any]) -> TaskError:
+def _missing(task: Task, method: str, name: str, row: Mapping[str, object]) -> TaskError:
     got = f"{brief(row[name])}" if name in row else f"only {', '.join(row) or 'none'}"
     rule = f"{method}() must return a finite number for {name}, got {got}"
     hint = "Return every metric that the task names, or take it out of its metrics"

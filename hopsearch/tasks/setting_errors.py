@@ -14,7 +14,7 @@ from hopsearch.training import TrainConfig
 
 T = TypeVar("T")
 _DIVIDE = "patch_size must divide image_size"
-Opens = Callable[[str, Any, dict[str, Any], str], T]
+Opens = Callable[[str, Any, dict[str, object], str], T]
 
 
 def names_its_place(opens: Opens[T]) -> Opens[T]:
@@ -25,7 +25,7 @@ def names_its_place(opens: Opens[T]) -> Opens[T]:
     """
 
     @functools.wraps(opens)
-    def wrapped(name: str, facts: Any, fixed: dict[str, Any], recipe_name: str) -> T:
+    def wrapped(name: str, facts: object, fixed: dict[str, object], recipe_name: str) -> T:
         given = dict(fixed)
         if "train.epochs" in given:  # it determines the rungs, before any trial is built
             parse(TrainConfig, {"epochs": given["train.epochs"]}, "command line", below="train.")
@@ -37,12 +37,14 @@ def names_its_place(opens: Opens[T]) -> Opens[T]:
     return wrapped
 
 
-def on_command_line(error: ConfigError, given: Mapping[str, Any]) -> UserError:
+def on_command_line(error: ConfigError, given: Mapping[str, object]) -> UserError:
     """The error, with the command line as its place if it is about one of the given values."""
     return _placed(error, given, "", None)
 
 
-def _placed(error: ConfigError, given: Mapping[str, Any], source: str, facts: Any) -> UserError:
+def _placed(
+    error: ConfigError, given: Mapping[str, object], source: str, facts: object
+) -> UserError:
     head, *keys = error.place.split(": ")
     key, flat, marks = ".".join(keys), flatten(given), getattr(source, "marks", {})
     if "unknown section" in error.rule:
@@ -76,7 +78,7 @@ def _named(rule: str, section: str) -> list[str]:
     return [word if "." in word else f"{section}.{word}" for word in words]
 
 
-def _why(name: str, section: str, rule: str, facts: Any) -> str:
+def _why(name: str, section: str, rule: str, facts: object) -> str:
     if name == "model.patch_size" and section == "parameters" and facts and _DIVIDE in rule:
         return (
             f"{rule} (either set for these images, or the default if none of its "
@@ -85,7 +87,7 @@ def _why(name: str, section: str, rule: str, facts: Any) -> str:
     return rule
 
 
-def _other_family(name: str, given: Mapping[str, Any]) -> str:
+def _other_family(name: str, given: Mapping[str, object]) -> str:
     """The remedy if a space's value suits its own family, but another family was given."""
     family = given.get("model.family")
     if family is None or not name.startswith("model."):

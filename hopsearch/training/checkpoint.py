@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import torch
 
@@ -16,6 +16,20 @@ from hopsearch.core.errors import CheckpointError
 
 _NAME = re.compile(r"epoch_(\d+)\.pt")
 KEEP = 2
+
+
+class TrialState(TypedDict):
+    """All that a continuation of a trial needs, see `TrialRun.state_dict`."""
+
+    epoch: int
+    position: int
+    loss_sum: float
+    history: list[dict[str, float]]
+    config: str
+    model: dict[str, torch.Tensor]
+    optimizer: dict[str, object]
+    ema: dict[str, torch.Tensor] | None
+    scaler: NotRequired[dict[str, float]]
 
 
 class CheckpointFolder:
@@ -28,7 +42,7 @@ class CheckpointFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def save(self, state: dict[str, Any], epoch: int, best: bool) -> Path:
+    def save(self, state: TrialState, epoch: int, best: bool) -> Path:
         """Write ``state`` as the checkpoint of ``epoch``, atomically, then delete those no longer
         needed.
 
@@ -60,11 +74,11 @@ class CheckpointFolder:
             old.unlink(missing_ok=True)
         return target
 
-    def load_newest(self) -> dict[str, Any] | None:
+    def load_newest(self) -> TrialState | None:
         """The newest readable checkpoint, or None; unreadable ones are skipped, not deleted."""
         return next(self._readable(self._newest_first()), None)
 
-    def load_best(self) -> dict[str, Any] | None:
+    def load_best(self) -> TrialState | None:
         """The checkpoint of the best epoch, or None if none is readable."""
         return next(self._readable([self.path / "best.pt"]), None)
 
@@ -76,7 +90,7 @@ class CheckpointFolder:
             linked: count ``best.pt`` and the epoch it is hard-linked to only once, as on this disk;
                 a copy has both.
         """
-        found: dict[Any, int] = {}
+        found: dict[int | str, int] = {}
         for file in (*self.path.glob("*.pt"), *self._scratch()):
             with contextlib.suppress(FileNotFoundError):
                 facts = file.stat()
@@ -110,7 +124,7 @@ class CheckpointFolder:
         ]
         return [file for _, file in sorted(found, reverse=True)]
 
-    def _readable(self, files: list[Path]) -> Iterator[dict[str, Any]]:
+    def _readable(self, files: list[Path]) -> Iterator[TrialState]:
         for file in files:
             try:
                 yield load_checkpoint(file)
@@ -118,14 +132,14 @@ class CheckpointFolder:
                 continue
 
 
-def load_checkpoint(file: Path) -> dict[str, Any]:
+def load_checkpoint(file: Path) -> TrialState:
     """Read one checkpoint onto the CPU.
 
     Raises:
         CheckpointError: missing, truncated, or not written by hopsearch.
     """
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        state: TrialState = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises a dozen unrelated types on a damaged file
         raise CheckpointError(
             str(file), f"must be a readable checkpoint, got: {error}", "The previous one is used"

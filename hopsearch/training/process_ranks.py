@@ -11,12 +11,13 @@ the weights.
 import contextlib
 import io
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+
+from hopsearch.training.checkpoint import TrialState
 
 
 class Ranks:
@@ -67,9 +68,7 @@ class Ranks:
         ):
             yield
 
-    def from_first(
-        self, state: dict[str, Any] | None, device: torch.device
-    ) -> dict[str, Any] | None:
+    def from_first(self, state: TrialState | None, device: torch.device) -> TrialState | None:
         """Rank 0's ``state`` on all ranks, so that only rank 0 needs to reach the checkpoints.
 
         Args:
@@ -95,7 +94,7 @@ class Ranks:
         dist.broadcast(data, 0)
         if self.rank == 0:
             return state
-        loaded: dict[str, Any] = torch.load(
+        loaded: TrialState = torch.load(
             io.BytesIO(data.cpu().numpy().tobytes()), map_location="cpu", weights_only=True
         )
         return loaded

@@ -5,7 +5,6 @@ numbers are finite, and whether it ran out of memory.
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import torch
 from torch import nn
@@ -53,7 +52,7 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
             module.train(training)
 
 
-def require_items(count: Any, owner: str) -> None:
+def require_items(count: object, owner: str) -> None:
     """Refuse a count of training items that `TrialRun.prepare` did not set.
 
     Raises:
@@ -64,7 +63,7 @@ def require_items(count: Any, owner: str) -> None:
         raise TaskError(owner, rule, "Write self.n_train = …")
 
 
-def require_model(model: Any, owner: str) -> None:
+def require_model(model: object, owner: str) -> None:
     """Refuse a task's new model if it cannot be trained.
 
     Raises:
@@ -78,7 +77,7 @@ def require_model(model: Any, owner: str) -> None:
         raise TaskError(owner, rule, "Return a model with at least one layer that learns")
 
 
-def require_loss(loss: Any, owner: str) -> None:
+def require_loss(loss: object, owner: str) -> None:
     """Refuse what cannot be a batch's loss.
 
     Raises:
@@ -92,7 +91,7 @@ def require_loss(loss: Any, owner: str) -> None:
         raise TaskError(owner, rule, "Return the mean of the items' losses, e.g. loss.mean()")
 
 
-def numbers(row: Any, owner: str) -> dict[str, float]:
+def numbers(row: object, owner: str) -> dict[str, float]:
     """A task's metrics as plain numbers.
 
     Raises:

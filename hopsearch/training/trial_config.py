@@ -189,7 +189,7 @@ def sections_of(config: type[TrialConfig]) -> tuple[str, ...]:
 
 def read_sections(
     values: Mapping[str, Any], sections: Sequence[str], place: str
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, dict[str, object]]:
     """Dotted values by section.
 
     Raises:
@@ -209,7 +209,7 @@ def read_sections(
                 "unknown key",
                 f"{section}.{rest[0]} takes a single value, without settings below it",
             )
-    tree: dict[str, dict[str, Any]] = unflatten(values)
+    tree: dict[str, dict[str, object]] = unflatten(values)
     for section in tree:
         if section not in sections:
             raise ConfigError(

@@ -6,7 +6,7 @@ import contextlib
 import statistics
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -18,7 +18,7 @@ from hopsearch.core.seeds import derive
 from hopsearch.data import epoch_batches
 from hopsearch.training import run_checks
 from hopsearch.training.average import MovingAverage
-from hopsearch.training.checkpoint import CheckpointFolder
+from hopsearch.training.checkpoint import CheckpointFolder, TrialState
 from hopsearch.training.device import pick_device
 from hopsearch.training.optimizer import build_optimizer
 from hopsearch.training.precision import Precision
@@ -29,9 +29,10 @@ from hopsearch.training.trial_config import TrialConfig
 Row = dict[str, float]
 """The metrics of one epoch by name; ``epoch`` counts from 1."""
 
-ConfigT = TypeVar("ConfigT", bound=TrialConfig)
-ModelT = TypeVar("ModelT", bound=nn.Module)
-DataT = TypeVar("DataT")
+# What a trial of some kind gives may be of a narrower kind, what it takes of a wider one.
+ConfigT = TypeVar("ConfigT", bound=TrialConfig, covariant=True)
+ModelT = TypeVar("ModelT", bound=nn.Module, covariant=True)
+DataT = TypeVar("DataT", contravariant=True)
 
 # Reading a loss waits for the device, and for the other ranks: look at every step only where that
 # is free.
@@ -147,7 +148,7 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
         """What else an epoch reports of `evaluated`: nothing, unless a task says so."""
         return {}
 
-    def results(self, data: DataT) -> dict[str, Any]:
+    def results(self, data: DataT) -> Mapping[str, object]:
         """What is kept of a finished winner, as plain JSON: the metrics of both splits, the test
         split read once. Called in `evaluating`.
         """
@@ -238,7 +239,7 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
         )
         return folder.save(self.state_dict(), self.epoch, best)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> TrialState:
         """All that a continuation needs, in types that load without pickle."""
         return {
             "epoch": self.epoch,
@@ -252,7 +253,7 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
             "scaler": self._precision.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: TrialState) -> None:
         """Continue from a checkpoint of the same trial.
 
         Raises:

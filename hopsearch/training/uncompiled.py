@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from types import FunctionType
-from typing import Any
 
 from torch._compile import _disable_dynamo
 
@@ -40,7 +39,7 @@ def uncompiled() -> Iterator[None]:
 
 
 @cache
-def _kept_out() -> list[Any]:
+def _kept_out() -> list[object]:
     code = _disable_dynamo(lambda: None).__code__
     if "fn" not in code.co_freevars:
         return []  # a different torch version; only slower

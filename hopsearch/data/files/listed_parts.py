@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -200,6 +199,6 @@ class Source:
     found: Found = Found()
 
 
-def digest(value: Any) -> str:
+def digest(value: object) -> str:
     """Short hash of plain values, the same in every process."""
     return hashlib.sha256(repr(value).encode()).hexdigest()[:24]

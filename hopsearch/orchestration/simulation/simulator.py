@@ -9,7 +9,7 @@ over many seeds, and every kind of interruption can be tested. What the trials r
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from hopsearch.core.seeds import derive
 from hopsearch.study.record.trial import State, TrialRecord
@@ -34,10 +34,10 @@ class Training:
 class Landscape(Protocol):
     """The simulated problem."""
 
-    def cost(self, config: dict[str, Any]) -> dict[str, int]:
+    def cost(self, config: dict[str, object]) -> dict[str, int]:
         """``n_params``, ``flops``, … of a configuration."""
 
-    def train(self, config: dict[str, Any], seed: int) -> Training:
+    def train(self, config: dict[str, object], seed: int) -> Training:
         """The training of a configuration with a trial's seed; deterministic in both."""
 
 
@@ -113,7 +113,7 @@ class Simulation:
         self._interrupted: list[int] = [record.number for record in study.resume(self.admit)]
         self._trainings: dict[int, Training] = {}
 
-    def admit(self, config: dict[str, Any]) -> Admission:
+    def admit(self, config: dict[str, object]) -> Admission:
         """Admit every configuration, with its cost."""
         return Admission(self._landscape.cost(config))
 

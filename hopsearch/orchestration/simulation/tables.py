@@ -36,7 +36,9 @@ def read_table(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return head, rows
 
 
-def write_table(file: Path, head: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+def write_table(
+    file: Path, head: Mapping[str, object], rows: Sequence[Mapping[str, object]]
+) -> None:
     """Write a table atomically; the same table gives the same bytes."""
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in (head, *rows))
     with written_whole(file) as scratch:
@@ -90,7 +92,7 @@ class TableLandscape:
         other._taken, other._used = {}, set()
         return other
 
-    def nearest(self, config: Mapping[str, Any]) -> npt.NDArray[np.int64]:
+    def nearest(self, config: Mapping[str, object]) -> npt.NDArray[np.int64]:
         """Indices of all rows, nearest to ``config`` first."""
         code_P = self.encode({name: config[name] for name in self.space.active(config)})
         gaps_NP = np.abs(self._codes_NP - code_P)
@@ -98,17 +100,17 @@ class TableLandscape:
         gaps_NP[np.isnan(self._codes_NP) & np.isnan(code_P)] = 0.0
         return np.argsort(np.nan_to_num(np.minimum(gaps_NP, 1.0), nan=1.0).sum(1), kind="stable")
 
-    def cost(self, config: Mapping[str, Any]) -> dict[str, float]:
+    def cost(self, config: Mapping[str, object]) -> dict[str, float]:
         """The cost of the row."""
         return read_costs(self._row(config)[0]["cost"])
 
-    def train(self, config: Mapping[str, Any], seed: int) -> Training:
+    def train(self, config: Mapping[str, object], seed: int) -> Training:
         """The curve of the nearest unused row; of the nearest row once all are used."""
         repeats = self._row(config)
         row = repeats[derive(seed) % len(repeats)]
         return Training(row[self._metric], row["seconds"] or [1.0])
 
-    def _row(self, config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def _row(self, config: Mapping[str, object]) -> list[dict[str, Any]]:
         key = self.space.canonical(config)
         if key not in self._taken:
             order = [int(index) for index in self.nearest(config)]
@@ -116,7 +118,7 @@ class TableLandscape:
             self._used.add(self._taken[key])
         return self.rows[self._taken[key]]
 
-    def encode(self, params: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+    def encode(self, params: Mapping[str, object]) -> npt.NDArray[np.float64]:
         """The values of a configuration's active parameters as numbers, on scales from 0 to 1; NaN
         for inactive ones.
         """

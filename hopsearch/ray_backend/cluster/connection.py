@@ -6,7 +6,6 @@ import socket
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import ray
 from ray._private.accelerators import get_accelerator_manager_for_resource
@@ -134,7 +133,7 @@ class _Keeper(threading.Thread):
         self.join(_PATIENCE)
 
     def _init(self) -> None:
-        quiet: dict[str, Any] = {
+        quiet: dict[str, object] = {
             "log_to_driver": False,
             "logging_level": logging.ERROR,
             "configure_logging": True,

@@ -12,7 +12,6 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import ray
 from ray._private import ray_constants
@@ -34,7 +33,7 @@ _PLACES = (tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm")
 
 
 class _Head(Node):  # type: ignore[misc]  # Ray has no types
-    def start_api_server(self, **_: Any) -> None:
+    def start_api_server(self, **_: object) -> None:
         """Nothing: it is not used."""
 
 
@@ -48,7 +47,7 @@ class Head:
         init: further arguments of ``ray.init``.
     """
 
-    def __init__(self, memory: int, forked: bool, **init: Any) -> None:
+    def __init__(self, memory: int, forked: bool, **init: object) -> None:
         self._node: Node | None = None
         self._server: ForkServer | None = None
         try:
@@ -57,7 +56,7 @@ class Head:
             self.end()
             raise
 
-    def _start(self, memory: int, forked: bool, **init: Any) -> None:
+    def _start(self, memory: int, forked: bool, **init: object) -> None:
         folder = ray_folder()
         ensure_token_if_auth_enabled({}, create_token_if_missing=True)
         self._server = ForkServer() if forked else None

@@ -8,7 +8,6 @@ is formed again.
 import datetime
 import os
 from pathlib import Path
-from typing import Any
 
 import ray
 import torch
@@ -114,7 +113,7 @@ class RankGroup:
         assert self._work is not None, "start comes first"
         return self._work.settle_threads(most)
 
-    def finish(self, target: Path, mirror: str) -> dict[str, Any]:
+    def finish(self, target: Path, mirror: str) -> dict[str, object]:
         """See `JobRun.finish`; only rank 0 does it."""
         assert self._work is not None, "start comes first"
         self._whole = False

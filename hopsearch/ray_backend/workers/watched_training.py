@@ -92,7 +92,7 @@ class Seat:
             say(f"{self._who}: {why}; its worker is killed, {then}")
             self.kill()
 
-    def take(self, reference: Any, record: TrialRecord) -> Progress:
+    def take(self, reference: object, record: TrialRecord) -> Progress:
         """The result of an epoch.
 
         Args:
@@ -115,7 +115,7 @@ class Seat:
 
     def finish(
         self, target: str, mirror: str, record: TrialRecord, images: int, say: Callable[[str], None]
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """See `JobRun.finish`; ``images`` is the number of images it may have to decode."""
         reference, then = (
             self._actor.finish.remote(target, mirror),
@@ -126,7 +126,7 @@ class Seat:
             reference,
             lambda: self.kill_if_it_hangs(record, say, to_read(images), "test result", then),
         )
-        facts: dict[str, Any] = answer(reference)
+        facts: dict[str, object] = answer(reference)
         return facts
 
     def kill(self) -> None:

@@ -49,11 +49,11 @@ class TrialWorker(Trainable):  # type: ignore[misc]  # Ray has no types
         folder is temporary.
         """
 
-    def load_checkpoint(self, checkpoint: Any) -> None:
+    def load_checkpoint(self, checkpoint: object) -> None:
         """Nothing, as for `save_checkpoint`."""
 
 
-def answer(reference: Any) -> Any:
+def answer(reference: object) -> Any:
     """The result of a `Finisher`; its errors are converted to local ones.
 
     Raises:

@@ -40,7 +40,7 @@ def read_data(task: Task, config: Settings, console: Console) -> Data:
     forget()
     forget_data()
     with ReadingView(console) as view, watched_by(view):
-        data = load_data(task, config)
+        data: Data = load_data(task, config)
     require_data(task, data)
     for line in data.facts.summary:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -99,7 +99,7 @@ def open_database(database: str, writer: bool) -> BaseStorage:
                 "absolute one"
             ),
         )
-    pool: dict[str, Any] = {} if writer or file else {"poolclass": NullPool}
+    pool: dict[str, object] = {} if writer or file else {"poolclass": NullPool}
     try:
         storage = get_storage(RDBStorage(database, engine_kwargs=pool))
     except SQLAlchemyError as error:

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
 
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
@@ -70,7 +69,7 @@ class Journal(JournalFileBackend):
         self._path, self._guard = file, guard
         self.chain = Chain(str(file))
 
-    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, object], None, None]:
         """As in Optuna: an incomplete last line is ignored."""
         offsets = self._log_number_offset
         number = log_number_from if log_number_from in offsets else 0
@@ -89,7 +88,7 @@ class Journal(JournalFileBackend):
                 if number > log_number_from:
                     yield log
 
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+    def append_logs(self, logs: list[dict[str, object]]) -> None:
         """As in Optuna, each line with its link."""
         if self._guard:
             self._guard()
@@ -102,7 +101,7 @@ class Journal(JournalFileBackend):
             finally:
                 self._lock.release()
 
-    def _append(self, logs: list[dict[str, Any]]) -> None:
+    def _append(self, logs: list[dict[str, object]]) -> None:
         if self._path.stat().st_size > self._log_number_offset.get(self.chain.count, 0):
             # from another program: the chain includes its lines too
             for _ in self.read_logs(self.chain.count):
@@ -128,11 +127,11 @@ class Journal(JournalFileBackend):
             self._log_number_offset[number] = end
         self.chain = chain
 
-    def _parsed(self, line: bytes, number: int, last: bool) -> dict[str, Any] | None:
+    def _parsed(self, line: bytes, number: int, last: bool) -> dict[str, object] | None:
         try:
             if not line.endswith(b"\n"):
                 raise ValueError("no end of line")
-            log: dict[str, Any] = json.loads(line)
+            log: dict[str, object] = json.loads(line)
         except ValueError as error:
             if last:
                 return None
@@ -145,7 +144,7 @@ class Journal(JournalFileBackend):
         return log
 
 
-def read_journal(journal: Path) -> list[dict[str, Any]]:
+def read_journal(journal: Path) -> list[dict[str, object]]:
     """The journal's lines in order; an incomplete last line is ignored."""
     return list(Journal(journal).read_logs(0))
 

@@ -9,7 +9,6 @@ numbers: they count only those of Optuna's trials that do not carry another.
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -80,7 +79,7 @@ def carried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 def is_open(trial: FrozenTrial) -> bool:
     """Whether it was closed only because its search ended."""
-    mark: Mapping[str, Any] | None = trial.user_attrs.get(OPEN)
+    mark: Mapping[str, object] | None = trial.user_attrs.get(OPEN)
     if mark is None or not trial.state.is_finished() or FAILURE in trial.user_attrs:
         return False
     made = sum(key.startswith((DECISION, PROMOTION)) for key in trial.user_attrs)
@@ -89,7 +88,7 @@ def is_open(trial: FrozenTrial) -> bool:
     return bool(mark["epoch"] == max(trial.intermediate_values, default=0) and mark["made"] == made)
 
 
-def mark_of(record: TrialRecord, why: str) -> dict[str, Any]:
+def mark_of(record: TrialRecord, why: str) -> dict[str, object]:
     """The attribute that marks a trial as open; see `is_open`."""
     return {"why": why, "epoch": record.epoch, "made": len(record.made)}
 

@@ -32,7 +32,7 @@ def require_format(values: Mapping[str, Any], place: str) -> None:
         raise StudyError(place, rule, "Upgrade: pip install --upgrade hopsearch")
 
 
-def known_fields(schema: type[T], values: Mapping[str, Any]) -> T:
+def known_fields(schema: type[T], values: Mapping[str, object]) -> T:
     """A dataclass from stored values, ignoring fields of newer versions."""
     names = {field.name for field in dataclasses.fields(schema)}  # type: ignore[arg-type]
     return schema(**{name: value for name, value in values.items() if name in names})

@@ -5,13 +5,12 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import hopsearch
 from hopsearch.core.redaction import redacted_words
 
 
-def origin() -> dict[str, Any]:
+def origin() -> dict[str, object]:
     """Provenance: versions, code revision, command. Informational, not compared."""
     packages = {
         name: importlib.metadata.version(name) for name in ("ray", "optuna", "torch", "timm")

@@ -7,7 +7,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from hopsearch.space import read_costs
+from hopsearch.space import Value, read_costs
 from hopsearch.study.record.format_version import known_fields
 from hopsearch.study.record.journal_keys import (
     BROKEN,
@@ -174,8 +174,8 @@ class TrialRecord:
 
     number: int
     state: State
-    config: dict[str, Any] = field(default_factory=dict)
-    params: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, object] = field(default_factory=dict)
+    params: dict[str, Value] = field(default_factory=dict)
     seed: int = 0
     source: str = ""
     cost: dict[str, float] = field(default_factory=dict)

@@ -41,7 +41,7 @@ class Encoding:
         self._place = {name: place for place, name in enumerate(space.parameters)}
         self.parameters = len(self._axes)
 
-    def cube(self, params: Mapping[str, Any]) -> Floats:
+    def cube(self, params: Mapping[str, object]) -> Floats:
         """The point (P,) of a configuration; 0.5 where a parameter has no value."""
         return np.array(
             [
@@ -50,7 +50,7 @@ class Encoding:
             ]
         )
 
-    def moved(self, point_P: Floats, params: Mapping[str, Any]) -> Floats:
+    def moved(self, point_P: Floats, params: Mapping[str, object]) -> Floats:
         """The point with the given parameters' values replaced."""
         point_P = point_P.copy()
         for name in params.keys() & self._axes.keys():
@@ -64,8 +64,8 @@ class Encoding:
         )
         # clipped to the range again: a configuration's numbers are rounded
         return {
-            name: self._axes[name].within(config[name])
-            for name in self._space.parameters
+            name: self._axes[name].within(parameter.normalise(config[name]))
+            for name, parameter in self._space.parameters.items()
             if name in config
         }
 
@@ -115,7 +115,7 @@ class _Axis(ABC):
         """The value, clipped to the range against rounding errors."""
         return value
 
-    def passes(self, test: Any, place_Q: Floats) -> Mask:
+    def passes(self, test: object, place_Q: Floats) -> Mask:
         """Where the value passes a condition's test."""
         return np.array([passes(test, self.value(float(place))) for place in place_Q], dtype=bool)
 
@@ -156,7 +156,7 @@ class _Discrete(_Axis):
     def __init__(self, count: int) -> None:
         self._count = count
 
-    def passes(self, test: Any, place_Q: Floats) -> Mask:
+    def passes(self, test: object, place_Q: Floats) -> Mask:
         """See `_Axis`."""
         if self._count > _LISTED:
             return super().passes(test, place_Q)

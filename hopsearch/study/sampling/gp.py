@@ -26,7 +26,7 @@ from scipy.special import ndtr, ndtri
 from threadpoolctl import ThreadpoolController
 
 from hopsearch.core.seeds import derive
-from hopsearch.space import Objective, Space
+from hopsearch.space import Objective, Space, Value
 from hopsearch.study.record.journal_keys import REJECTED
 from hopsearch.study.record.trial import State, costs_of
 from hopsearch.study.sampling.encoding import Encoding, Floats
@@ -102,7 +102,7 @@ class RungGP(BaseSampler):
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
+    ) -> dict[str, Value]:
         """A configuration: one value per active parameter, given those already fixed for this
         trial.
         """

@@ -29,7 +29,7 @@ class Prior:
         values: dotted name to the believed value.
     """
 
-    values: Mapping[str, Value] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     def check(self, space: Space) -> None:
         """Reject a belief that no configuration can satisfy.
@@ -52,7 +52,7 @@ class Prior:
         """
         return _FIRST * 0.5 ** (trials / _HALVES) if self.values else 0.0
 
-    def draw(self, space: Space, seed: int, number: int, trials: int) -> dict[str, Any] | None:
+    def draw(self, space: Space, seed: int, number: int, trials: int) -> dict[str, object] | None:
         """The searched values of trial ``number``, or None if it is the sampler's turn; determined
         by the study's seed.
         """

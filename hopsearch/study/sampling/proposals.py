@@ -43,7 +43,7 @@ class Admission:
     excess: float = 0.0
 
 
-Admit = Callable[[dict[str, Any]], Admission]
+Admit = Callable[[dict[str, object]], Admission]
 """Maps a configuration by dotted names to its admission."""
 
 
@@ -161,7 +161,7 @@ class Proposals:
             self._optuna._study_id, theirs
         )
 
-    def _believed(self) -> dict[str, Any] | None:
+    def _believed(self) -> dict[str, object] | None:
         if not self._prior.values or self._given():
             return None
         return self._prior.draw(
@@ -175,7 +175,7 @@ class Proposals:
             sampler._search_space = self._common
         return sampler
 
-    def _draw(self, admit: Admit) -> dict[str, Any] | None:
+    def _draw(self, admit: Admit) -> dict[str, object] | None:
         # Rejected proposals should not consume trial numbers: draw until one is new and admissible.
         if self._drawn_in_vain == len(self._records):
             return None  # nothing has changed since the last failure
@@ -221,7 +221,7 @@ class Proposals:
             # The sampler learns which region to avoid; Optuna treats a trial without values as the
             # worst.
             self.learn(number, "cost", admission.excess)
-        facts: dict[str, Any] = {
+        facts: dict[str, object] = {
             SEED: derive(self._identity.seed, number),
             COST: stored_costs(admission.cost),
         }

@@ -101,7 +101,7 @@ class _CmaEs(CmaEsSampler):
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """As in Optuna."""
         if isinstance(study, SamplerView):
             trial = copy.copy(trial)

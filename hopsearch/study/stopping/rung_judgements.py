@@ -4,7 +4,6 @@ no longer measured.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from hopsearch.study.record.format_version import known_fields
 from hopsearch.study.stopping.rank_agreement import Tau
@@ -105,11 +104,11 @@ def judged(rule: Pruner, evidence: Evidence, order: int) -> list[Judgement]:
     ]
 
 
-def stored(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
+def stored(judgements: Sequence[Judgement]) -> list[dict[str, object]]:
     """As plain JSON."""
     return [asdict(one) for one in judgements]
 
 
-def read(values: Sequence[Mapping[str, Any]]) -> list[Judgement]:
+def read(values: Sequence[Mapping[str, object]]) -> list[Judgement]:
     """The inverse of `stored`."""
     return [known_fields(Judgement, value) for value in values]

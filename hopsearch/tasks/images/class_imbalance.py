@@ -4,7 +4,6 @@ Shapes: N = images, K = classes.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
@@ -35,7 +34,7 @@ def recall_row(validation: Evaluation, classes: Sequence[str]) -> dict[str, floa
     return row | {name: recall for name, recall in named if recall is not None}
 
 
-def results_of(part: str, found: Evaluation) -> dict[str, Any]:
+def results_of(part: str, found: Evaluation) -> dict[str, float]:
     """An evaluation as plain JSON: ``<part>_acc``, ``<part>_balanced_acc``, ``<part>_loss``."""
     names = ("acc", "balanced_acc", "loss")
     return dict(

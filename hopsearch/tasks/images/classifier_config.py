@@ -1,7 +1,7 @@
 """A trial's config where images are classified: all about a training that is not the data."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, SerializeAsAny
 
@@ -53,7 +53,7 @@ FROM_DATA = ("image_size", "channels", "classes")
 
 
 def resolve(
-    values: Mapping[str, Any],
+    values: Mapping[str, object],
     facts: DataFacts,
     seed: int,
     recipe_name: str = "default",

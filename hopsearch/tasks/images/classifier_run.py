@@ -4,8 +4,6 @@ Shapes: B = batch, M = images taken through the model at once, C = colour channe
 width, K = classes.
 """
 
-from typing import Any
-
 import torch
 
 from hopsearch.data import Augment, ImageSet, Splits
@@ -76,7 +74,7 @@ class ImageTrialRun(TrialRun[ImageTrialConfig, Mixer, Splits]):
         """``test_acc``, ``test_balanced_acc``, ``test_loss``."""
         return results_of("test", self.evaluate_test(data.read_test()))
 
-    def results(self, data: Splits) -> dict[str, Any]:
+    def results(self, data: Splits) -> dict[str, object]:
         """Accuracies and losses of both splits, ``by_class`` (``hits`` and ``images`` of each, a
         number per class) and ``confusions`` of the test split (true class, predicted class,
         images).

@@ -3,7 +3,6 @@ be.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from hopsearch.core.errors import ConfigError
 from hopsearch.data import DataFacts
@@ -40,7 +39,7 @@ def remarks(trial: ImageTrialConfig, facts: DataFacts) -> list[str]:
 
 
 def opening(
-    trial: ImageTrialConfig, facts: DataFacts, recipe_name: str | None, values: Mapping[str, Any]
+    trial: ImageTrialConfig, facts: DataFacts, recipe_name: str | None, values: Mapping[str, object]
 ) -> list[str]:
     """Messages printed before a training starts: recipe, model, learning rate, and remarks on
     settings.

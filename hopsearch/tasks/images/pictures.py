@@ -161,7 +161,7 @@ def _enlarged(pixels: Pixels) -> Image.Image:
 
 
 def _png(picture: Image.Image) -> bytes:
-    out, options = io.BytesIO(), dict[str, Any](optimize=False, compress_level=6)
+    out, options = io.BytesIO(), dict[str, object](optimize=False, compress_level=6)
     # 64 colours are visually sufficient, at a third of the bytes.
     picture.quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
         out, "PNG", **options

@@ -16,7 +16,7 @@ PAPER = "paper"
 """Stands for the recipe that a family's own paper used; see `choose_recipe`."""
 
 # Settings shared by both papers' scripts (arXiv 2304.13061 and 2406.12220).
-_BOTH: dict[str, Any] = {
+_BOTH: dict[str, object] = {
     "optim.lr": 5e-4,
     "optim.weight_decay": 0.05,
     "optim.schedule": "epoch",
@@ -34,7 +34,7 @@ _BOTH: dict[str, Any] = {
     "augment.cutmix": 1.0,
     "augment.mix_groups": 4,
 }
-_SETTINGS: dict[str, dict[str, Any]] = {
+_SETTINGS: dict[str, dict[str, object]] = {
     "default": {},
     # arXiv 2304.13061: 4 GPUs with 512 images each, the rate unscaled, 300 epochs and 10 more at
     # the smallest rate.
@@ -59,7 +59,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 # The original meaning of ``recipe=paper``, for studies that recorded it: no random resized crop, a
 # per-step schedule, and a different batch and rate per family of a space.
 OLD_PAPER = "paper-v1"
-_OLD_BOTH: dict[str, Any] = {
+_OLD_BOTH: dict[str, object] = {
     "optim.lr": 5e-4,
     "optim.weight_decay": 0.05,
     "optim.warmup_epochs": 20,
@@ -72,15 +72,15 @@ _OLD_BOTH: dict[str, Any] = {
     "augment.mixup": 0.8,
     "augment.cutmix": 1.0,
 }
-_OLD_IMIXER: dict[str, Any] = {"optim.batch_size": 2048, "optim.min_lr": 1e-6}
-_OLD_MIXERS: dict[str, Any] = {
+_OLD_IMIXER: dict[str, object] = {"optim.batch_size": 2048, "optim.min_lr": 1e-6}
+_OLD_MIXERS: dict[str, object] = {
     "optim.batch_size": 384,
     "optim.lr_base_batch": 512,
     "optim.min_lr": 0.0,
 }
 
 RECIPES: tuple[str, ...] = (*_SETTINGS, PAPER, OLD_PAPER)
-_DATA: dict[str, Any] = {"crop_pct": 0.875, "keep_original": True}
+_DATA: dict[str, object] = {"crop_pct": 0.875, "keep_original": True}
 _WARMUP, _COOLDOWN = "optim.warmup_epochs", "optim.cooldown_epochs"
 
 
@@ -91,7 +91,7 @@ def paper_of(family: str) -> str:
     return "imixer" if family in ("imixer", "mlpmixer") else "paramixer"
 
 
-def recipe(name: str, family: str, place: str = "recipe") -> dict[str, Any]:
+def recipe(name: str, family: str, place: str = "recipe") -> dict[str, object]:
     """Dotted settings of a named recipe, as defaults below a trial's own values.
 
     Args:
@@ -167,7 +167,7 @@ def choose_recipe(name: str, families: Iterable[str], place: str) -> tuple[str, 
 
 def fit_lengths(
     name: str, settings: Mapping[str, Any], values: Mapping[str, Any]
-) -> tuple[dict[str, Any], str]:
+) -> tuple[dict[str, object], str]:
     """Scale a recipe's warm-up and cooldown down if they would take more than half of a shorter
     training.
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from hopsearch.artifact.folder import WEIGHTS, config_of, write_config, write_weights
 from hopsearch.data import DataConfig, DataFacts, Splits, data_identity, data_settings, load
@@ -21,7 +20,7 @@ from hopsearch.tasks.images.recipes import RECIPES, choose_recipe, fit_lengths, 
 from hopsearch.training import Cost
 
 
-class Images(Task):
+class Images(Task[DataConfig, Splits, ImageTrialConfig, DataFacts, ImageTrialRun]):
     """Mixers learn to tell the classes of images apart."""
 
     name = "images"
@@ -44,7 +43,7 @@ class Images(Task):
         """See `estimate_cost`."""
         return estimate_cost(config)
 
-    def condition_facts(self, facts: DataFacts) -> dict[str, Any]:
+    def condition_facts(self, facts: DataFacts) -> dict[str, object]:
         """Size, channels, classes, and how many images there are to train on."""
         return {
             "image_size": facts.image_size,
@@ -55,7 +54,7 @@ class Images(Task):
 
     def resolve(
         self,
-        values: Mapping[str, Any],
+        values: Mapping[str, object],
         facts: DataFacts,
         seed: int,
         recipe: str = "default",
@@ -64,7 +63,7 @@ class Images(Task):
         """See `hopsearch.tasks.images.classifier_config.resolve`."""
         return resolve(values, facts, seed, recipe, place)
 
-    def publish(self, run: ImageTrialRun, folder: Path) -> None:  # type: ignore[override]
+    def publish(self, run: ImageTrialRun, folder: Path) -> None:
         """Write the weights that are evaluated, and the config that builds their model: hopsearch
         and timm (``timm.create_model("local-dir:<folder>")``) read both.
         """
@@ -76,7 +75,7 @@ class Images(Task):
         about = config_of(run.config.model, classes, trial, folded=False, crop_pct=crop_pct)
         write_config(folder, about)
 
-    def draw(self, run: ImageTrialRun) -> dict[str, bytes]:  # type: ignore[override]
+    def draw(self, run: ImageTrialRun) -> dict[str, bytes]:
         """See `hopsearch.tasks.images.pictures.draw`."""
         return draw(run)
 
@@ -91,11 +90,11 @@ class Images(Task):
         """A class's recall is better the higher it is; a measure of the model has no direction."""
         return "maximize" if metric.startswith(RECALL) else super().direction(metric)
 
-    def data_identity(self, data: DataConfig, facts: DataFacts) -> dict[str, Any]:
+    def data_identity(self, data: DataConfig, facts: DataFacts) -> dict[str, object]:
         """See `hopsearch.data.data_identity`."""
         return data_identity(data, facts)
 
-    def data_description(self, data: DataConfig, facts: DataFacts) -> dict[str, Any]:
+    def data_description(self, data: DataConfig, facts: DataFacts) -> dict[str, object]:
         """The settings, how many images each split has, and the classes."""
         about = super().data_description(data, facts)
         return {
@@ -109,7 +108,7 @@ class Images(Task):
         """See `hopsearch.tasks.images.recipes.viewed`."""
         return viewed(data, recipe)
 
-    def recipe(self, name: str, family: str) -> dict[str, Any]:
+    def recipe(self, name: str, family: str) -> dict[str, object]:
         """See `hopsearch.tasks.images.recipes.recipe`."""
         return recipe(name, family)
 
