@@ -174,10 +174,15 @@ class TestContract:
         kind = type(task.start(trial, data))
         for method in (kind.validate, kind.measure, kind.results):
             monkeypatch.setattr(kind, method.__name__, watched(method))
-        run = JobRun(Job(number=0, task=name, trial=trial, data=task.data(), folder=str(tmp_path)))
+        draw = watched(lambda run: type(task).draw(task, run))
+        monkeypatch.setattr(task, "draw", draw, raising=False)
+        job = Job(
+            number=0, task=name, trial=trial, data=task.data(), folder=str(tmp_path), pictures=(1,)
+        )
+        run = JobRun(job)
         assert run.advance().done
         run.finish(tmp_path / "winner")
-        assert {found for found, *_ in modes} == {"validate", "measure", "results"}
+        assert {found for found, *_ in modes} == {"validate", "measure", "results", "<lambda>"}
         assert {tuple(rest) for _, *rest in modes} == {(False, False, True)}
         assert run._run.model.training
 

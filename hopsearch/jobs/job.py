@@ -329,11 +329,9 @@ class JobRun:
             return {}
         self.folder.path.mkdir(parents=True, exist_ok=True)
         try:
-            drawn = {
-                run.epoch: {
-                    tag: base64.b64encode(png).decode() for tag, png in self._task.draw(run).items()
-                }
-            }
+            with run.evaluating():
+                found = self._task.draw(run)
+            drawn = {run.epoch: {tag: base64.b64encode(png).decode() for tag, png in found.items()}}
         except Exception as error:  # no picture is worth a trial
             (self.folder.path / "pictures.error.txt").write_text(formatted(error), encoding="utf-8")
             return {}
