@@ -317,12 +317,12 @@ def _run(
             say=live.say,
         )
         live.budgets = lambda: dispatcher.left
-        live.lasts = lambda: budget.lasts(study, dispatcher.seconds, dispatcher.live)
+        live.lasts = lambda: budget.lasts(study, dispatcher.seconds, len(dispatcher.queue.out))
         try:
             with live:
                 run_search(dispatcher, config.trial, places, forked=not config.address)
-            if dispatcher.stopped:
-                console.print(f"stopped: {dispatcher.stopped}")
+            if dispatcher.queue.stopped:
+                console.print(f"stopped: {dispatcher.queue.stopped}")
             finish_winner(dispatcher, config.trial, config.finish, places, console.print)
             dispatcher.checkpoints.settle()
         finally:

@@ -42,7 +42,7 @@ def work(desk, job):
 def test_all_trials_come_and_go(desk):
     while job := desk.next_job():
         work(desk, job)
-    assert desk.finished
+    assert desk.queue.finished
     assert [record.state for record in desk.study.counted()] == [State.COMPLETE] * 3
 
 
@@ -92,7 +92,7 @@ def test_an_observer_that_cannot_write_ends_the_search(desk):
 
     desk.observers = (Full(),)
     assert desk.next_job() is None
-    assert desk.finished
+    assert desk.queue.finished
     assert "cannot write to the study folder: No space left on device" in str(desk.error)
 
 
@@ -178,7 +178,7 @@ def test_a_mistake_of_the_users_ends_the_search(desk):
     assert not desk.take(
         job.number, Progress(failure="search", reason="the image folder does not exist")
     )
-    assert desk.finished
+    assert desk.queue.finished
     assert "the image folder does not exist" in str(desk.error)
     assert desk.study.records[job.number].state == State.RUNNING  # to be continued
 
@@ -210,7 +210,7 @@ def test_a_full_disk_ends_the_search_and_loses_nothing(desk, tmp_path, digits):
         "the journal must be writable, got: File too large. Free some space and run the same "
         "command again" in str(desk.error)
     )
-    assert desk.finished
+    assert desk.queue.finished
     desk.study.close()
     # half a line is dropped
     with Study(tmp_path / "test", identity(space=SPACE), "random", "none") as study:
@@ -233,7 +233,7 @@ class TestBooking:
             )
             while job := desk.next_job():
                 desk.take(job.number, Progress(rows=(row(1) | {"latency": 1.0},)))
-            assert desk.stopped == "the budget of 3 epochs is used up"
+            assert desk.queue.stopped == "the budget of 3 epochs is used up"
             assert (study.epochs, study.wasted_epochs, study.trained_seconds) == (3, 3, 3.0)
         view = StudyView.open(tmp_path / "test")
         assert (view.epochs, view.wasted_epochs, view.trained_seconds) == (3, 3, 3.0)
