@@ -48,8 +48,8 @@ from hopsearch.orchestration.budget import (
 )
 from hopsearch.orchestration.dispatcher import Dispatcher
 from hopsearch.orchestration.open_space import Later, open_search
-from hopsearch.orchestration.plan import Plan
 from hopsearch.orchestration.preflight import rehearse
+from hopsearch.orchestration.simulation.plan import Plan
 from hopsearch.orchestration.winner_election import trainings_again
 from hopsearch.ray_backend.cluster.connection import MOST, connect, slots, this_machine
 from hopsearch.ray_backend.cluster.growth import growth
