@@ -47,8 +47,8 @@ from hopsearch.orchestration.budget import (
 )
 from hopsearch.orchestration.dispatcher import Dispatcher
 from hopsearch.orchestration.open_space import Later, open_search
-from hopsearch.orchestration.plan import Plan
 from hopsearch.orchestration.preflight import rehearse
+from hopsearch.orchestration.simulation.plan import Plan
 from hopsearch.orchestration.tie_break import trainings_again
 from hopsearch.ray_backend.cluster.connection import MOST, connect, slots, this_machine
 from hopsearch.ray_backend.cluster.growth import growth
@@ -319,12 +319,12 @@ def _run(
             say=live.say,
         )
         live.budgets = lambda: dispatcher.left
-        live.lasts = lambda: budget.lasts(study, dispatcher.seconds, dispatcher.live)
+        live.lasts = lambda: budget.lasts(study, dispatcher.seconds, len(dispatcher.queue.out))
         try:
             with live:
                 run_search(dispatcher, config.trial, places, forked=not config.address)
-            if dispatcher.stopped:
-                console.print(f"stopped: {dispatcher.stopped}")
+            if dispatcher.queue.stopped:
+                console.print(f"stopped: {dispatcher.queue.stopped}")
             finish_winner(dispatcher, config.trial, config.finish, places, console.print)
             dispatcher.checkpoints.settle()
         finally:

@@ -29,7 +29,10 @@ from tests.services import s3 as s3
 from tests.turns import not_now, this_turn, turns
 
 if TYPE_CHECKING:
-    from hopsearch.study import Admission, Identity, Study
+    from collections.abc import Callable
+
+    from hopsearch.orchestration.dispatcher import Dispatcher
+    from hopsearch.study import Admission, Identity, Study, TrialRecord
 
 pytest.register_assert_rewrite("tests.processes")
 
@@ -77,6 +80,12 @@ def at_home(tmp_path_factory, monkeypatch):
     (home / ".ssh" / "id_ed25519").touch(mode=0o600)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.chdir(Path(__file__).parents[1])
+
+
+@pytest.fixture
+def _no_waiting_for_the_disk(monkeypatch):
+    """For simulated searches, during which nobody pulls a plug."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -243,6 +252,21 @@ def finish(study: Study, number: int) -> None:
     while record.state.value == "running":
         epoch = record.epoch + 1
         study.report(number, epoch, curve(number, epoch), seconds=float(epoch))
+
+
+def work(desk: Dispatcher, row: Callable[[TrialRecord], dict], workers: int = 1) -> None:
+    """Search with a dispatcher and made-up epochs, in turn for each worker's trial."""
+    from hopsearch.jobs.job import Progress
+
+    out: list[TrialRecord] = []
+    while True:
+        while len(out) < workers and (job := desk.next_job()):
+            out.append(desk.study.records[job.number])
+        if not out:
+            return
+        record = out.pop(0)
+        if desk.take(record.number, Progress(rows=(row(record),))):
+            out.append(record)
 
 
 def hear_interrupts() -> None:

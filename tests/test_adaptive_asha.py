@@ -4,7 +4,6 @@ follows from it.
 
 import io
 import json
-import os
 import re
 from dataclasses import replace
 from itertools import combinations
@@ -272,11 +271,6 @@ class Noisy:
         good = 1 - abs(config["optim.lr"] - 0.3)
         first = Random(seed).random() / 10 if self._noisy else good / 10
         return Training([first, *(good * (1 - 0.8**epoch) for epoch in range(2, 28))], [1.0] * 27)
-
-
-@pytest.fixture
-def _no_waiting_for_the_disk(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
 @pytest.mark.usefixtures("_no_waiting_for_the_disk")

@@ -11,8 +11,8 @@ from hopsearch.command_line.words import read_words
 from hopsearch.core.config import flatten, parse
 from hopsearch.core.errors import ConfigError, ResourceError
 from hopsearch.orchestration.budget import Budget, budget_epochs, modern
-from hopsearch.orchestration.plan import expected_epochs
 from hopsearch.orchestration.resources import TrialResources
+from hopsearch.orchestration.simulation.plan import expected_epochs
 from hopsearch.orchestration.simulation.simulator import Simulation, Training
 from hopsearch.ray_backend.cluster.connection import slots
 from hopsearch.reporting.terminal.console import make_console

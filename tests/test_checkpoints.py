@@ -2,7 +2,6 @@
 its reason is safe.
 """
 
-import os
 import random
 import signal
 import subprocess
@@ -27,12 +26,9 @@ from hopsearch.study import PRUNERS, State, Study, StudyView
 from hopsearch.training import CheckpointFolder
 from tests.conftest import SPACE, admit_all, environment, identity, open_study
 
+pytestmark = pytest.mark.usefixtures("_no_waiting_for_the_disk")
+
 BOTH = SPACE | {"objective": "val_acc,n_params"}
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda file: None)  # nobody pulls a plug here
 
 
 @pytest.fixture

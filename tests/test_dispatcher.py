@@ -13,7 +13,7 @@ from hopsearch.orchestration.failures.death_causes import Cause, Death
 from hopsearch.study import State, Study, StudyView
 from hopsearch.tasks.images import Images
 from hopsearch.training import Constraint
-from tests.conftest import identity
+from tests.conftest import identity, work
 
 SPACE = {
     "fidelity": {"min_epochs": 1, "max_epochs": 3, "reduction": 3},
@@ -32,18 +32,9 @@ def row(epoch, value=0.5):
     return {"epoch": epoch, "val_acc": value, "seconds": 1.0}
 
 
-def work(desk, job):
-    epoch = 0
-    goes_on = True
-    while goes_on:
-        epoch += 1
-        goes_on = desk.take(job.number, Progress(rows=(row(epoch),), done=epoch == 3))
-
-
 def test_all_trials_come_and_go(desk):
-    while job := desk.next_job():
-        work(desk, job)
-    assert desk.finished
+    work(desk, lambda record: row(record.epoch + 1))
+    assert desk.queue.finished
     assert [record.state for record in desk.study.counted()] == [State.COMPLETE] * 3
 
 
@@ -114,7 +105,7 @@ def test_an_observer_that_cannot_write_ends_the_search(desk):
 
     desk.observers = (Full(),)
     assert desk.next_job() is None
-    assert desk.finished
+    assert desk.queue.finished
     assert "cannot write to the study folder: No space left on device" in str(desk.error)
 
 
@@ -142,19 +133,14 @@ def test_a_limit_on_what_is_measured_ends_trials_and_the_sampler_is_told(tmp_pat
     with Study(tmp_path / "test", identity(space=space), "tpe", "asha_promotion") as study:
         limit = Constraint(max_latency=0.02)
         desk = Dispatcher(study, DataConfig(), digits.facts, limit, Budget(trials=18))
-        while job := desk.next_job():
-            assert job.latency
-            depth, epoch, goes_on = (
-                study.records[job.number].config["model.depth"],
-                study.records[job.number].epoch,
-                True,
-            )
-            while goes_on:
-                epoch += 1
-                more = {"latency": depth / 1000} if epoch == 1 else {}
-                goes_on = desk.take(
-                    job.number, Progress(rows=(row(epoch, depth / 50) | more,), done=epoch == 3)
-                )
+
+        def measured(record):
+            assert desk.job(record).latency
+            depth = record.config["model.depth"]
+            more = {} if record.epoch else {"latency": depth / 1000}
+            return row(record.epoch + 1, depth / 50) | more
+
+        work(desk, measured)
     view = StudyView.open(tmp_path / "test")
     slow = [record for record in view.counted() if record.config["model.depth"] > 20]
     assert len(view.counted()) == 18
@@ -200,7 +186,7 @@ def test_a_mistake_of_the_users_ends_the_search(desk):
     assert not desk.take(
         job.number, Progress(failure="search", reason="the image folder does not exist")
     )
-    assert desk.finished
+    assert desk.queue.finished
     assert "the image folder does not exist" in str(desk.error)
     assert desk.study.records[job.number].state == State.RUNNING  # to be continued
 
@@ -232,7 +218,7 @@ def test_a_full_disk_ends_the_search_and_loses_nothing(desk, tmp_path, digits):
         "the journal must be writable, got: File too large. Free some space and run the same "
         "command again" in str(desk.error)
     )
-    assert desk.finished
+    assert desk.queue.finished
     desk.study.close()
     # half a line is dropped
     with Study(tmp_path / "test", identity(space=SPACE), "random", "none") as study:
@@ -253,9 +239,8 @@ class TestBooking:
                 Constraint(max_latency=1e-9),
                 Budget(trials=9, epochs=3),
             )
-            while job := desk.next_job():
-                desk.take(job.number, Progress(rows=(row(1) | {"latency": 1.0},)))
-            assert desk.stopped == "the budget of 3 epochs is used up"
+            work(desk, lambda record: row(1) | {"latency": 1.0})
+            assert desk.queue.stopped == "the budget of 3 epochs is used up"
             assert (study.epochs, study.wasted_epochs, study.trained_seconds) == (3, 3, 3.0)
         view = StudyView.open(tmp_path / "test")
         assert (view.epochs, view.wasted_epochs, view.trained_seconds) == (3, 3, 3.0)

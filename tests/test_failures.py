@@ -1,7 +1,5 @@
 """Trials that fail: what samplers learn from them, and that nobody waits behind them."""
 
-import os
-
 import pytest
 
 from hopsearch.orchestration.simulation.simulator import Simulation, Training
@@ -9,6 +7,8 @@ from hopsearch.study import MEMORY, State, Study, StudyView
 from hopsearch.study.sampling.sampler_view import sampler_view
 from hopsearch.study.stopping.rung_values import Rung
 from tests.conftest import admit_all, identity, open_study
+
+pytestmark = pytest.mark.usefixtures("_no_waiting_for_the_disk")
 
 RATES = {
     "fidelity": {"min_epochs": 1, "max_epochs": 9, "reduction": 3},
@@ -33,11 +33,6 @@ class Cliff:
         rate = config["optim.lr"]
         values = [(0.5 + rate / LIMIT / 2) * (1 - 0.7**epoch) for epoch in range(1, 10)]
         return Training([] if rate > LIMIT else values, [1.0] * 9)
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,11 @@
 interrupts it.
 """
 
-import os
 from dataclasses import asdict, replace
 
 import pytest
 
 from hopsearch.data import DataConfig
-from hopsearch.jobs.job import Progress
 from hopsearch.orchestration.budget import Budget
 from hopsearch.orchestration.dispatcher import Dispatcher
 from hopsearch.orchestration.simulation.simulator import Faults, Simulation
@@ -17,18 +15,15 @@ from hopsearch.study import MEMORY, PRUNERS, State, Study, StudyView
 from hopsearch.study.stopping.finalists import finalist
 from hopsearch.study.stopping.rung_values import Arrival, Evidence
 from hopsearch.training import Constraint
-from tests.conftest import SPACE, admit_all, identity
+from tests.conftest import SPACE, admit_all, identity, work
 from tests.test_simulator import Choosy, Hills, facts
+
+pytestmark = pytest.mark.usefixtures("_no_waiting_for_the_disk")
 
 LAST, BUDGET, WORKERS = 9, 48, 3
 PAUSING = ["adaptive_asha", "asha_promotion", "delayed_asha", "one_epoch", "pasha"]
 LONG = SPACE | {"fidelity": {"min_epochs": 1, "max_epochs": 27, "reduction": 3}}
 FAULTS = Faults(failure=0.02, preemption=0.1, away=2.0, seed=1)
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
 def opened(folder, pruner="asha_promotion", sampler="random", space=None, database=None):
@@ -306,19 +301,15 @@ class TestDesk:
                 say=said.append,
                 clock=lambda: seconds[0],
             )
-            out: list[int] = []
-            while True:
-                while len(out) < workers and (job := desk.next_job()):
-                    out.append(job.number)
-                if not out:
-                    return study, said
-                number = out.pop(0)
-                record = study.records[number]
+
+            def row(record):
                 seconds[0] += 1 / workers
                 epoch = record.epoch + 1
-                row = {"epoch": epoch, "val_acc": 0.05 * epoch + 0.001 * number, "seconds": 1.0}
-                if desk.take(number, Progress(rows=(row,), done=epoch == LAST)):
-                    out.append(number)
+                value = 0.05 * epoch + 0.001 * record.number
+                return {"epoch": epoch, "val_acc": value, "seconds": 1.0}
+
+            work(desk, row, workers)
+            return study, said
 
     @pytest.mark.parametrize(
         ("name", "budget"),

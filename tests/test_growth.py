@@ -170,7 +170,7 @@ def test_tune_keeps_no_worker_for_trials_that_will_not_come(tmp_path, digits):
                 ),
             )
         assert search.is_finished()
-        assert desk.finished
+        assert desk.queue.finished
 
 
 ELSEWHERE = """

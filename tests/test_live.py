@@ -2,7 +2,6 @@
 
 import io
 import math
-import os
 import re
 import statistics
 
@@ -12,7 +11,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from hopsearch.core.seeds import derive
 from hopsearch.data import DataConfig
-from hopsearch.jobs.job import Progress
 from hopsearch.orchestration.dispatcher import Budget, Dispatcher
 from hopsearch.orchestration.simulation.simulator import Simulation, Training
 from hopsearch.reporting.tensorboard import Board
@@ -23,9 +21,11 @@ from hopsearch.reporting.terminal.printout import show
 from hopsearch.study import MEMORY, PRUNERS, Study, StudyView
 from hopsearch.study.stopping.rung_judgements import Judgement
 from hopsearch.training import Constraint
-from tests.conftest import SPACE, identity
+from tests.conftest import SPACE, identity, work
 from tests.test_adaptive_asha import SPACE as RUNGS
 from tests.test_adaptive_asha import Noisy
+
+pytestmark = pytest.mark.usefixtures("_no_waiting_for_the_disk")
 
 OURS = SPACE | {"first": []}
 
@@ -44,11 +44,6 @@ class Crossing:
         return Training(
             [level * (1 - pace**epoch) + noise[epoch - 1] for epoch in range(1, 10)], [1.0] * 9
         )
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
 class Watched:
@@ -160,15 +155,14 @@ def test_the_waiting_ones_end_in_one_line(tmp_path, digits):
         desk = Dispatcher(
             study, DataConfig(), digits.facts, Constraint(), Budget(9), (view,), say=view.say
         )
-        while job := desk.next_job():
-            goes_on = True
-            while goes_on:
-                row = {
-                    "epoch": study.records[job.number].epoch + 1,
-                    "val_acc": 0.1 * job.number,
-                    "seconds": 1.0,
-                }
-                goes_on = desk.take(job.number, Progress(rows=(row,)))
+        work(
+            desk,
+            lambda record: {
+                "epoch": record.epoch + 1,
+                "val_acc": 0.1 * record.number,
+                "seconds": 1.0,
+            },
+        )
         retired = sum(record.state == "pruned" for record in study.counted())
     lines = out.getvalue().splitlines()
     assert retired > 1

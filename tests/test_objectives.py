@@ -4,7 +4,6 @@ them.
 
 import csv
 import json
-import os
 import re
 
 import pytest
@@ -24,6 +23,8 @@ from hopsearch.study import MEMORY, Admission, State, Study, StudyView
 from hopsearch.tasks.images.classifier_run import ImageTrialRun
 from tests.conftest import SPACE, identity
 
+pytestmark = pytest.mark.usefixtures("_no_waiting_for_the_disk")
+
 BOTH = SPACE | {"objective": "val_acc,n_params"}
 
 
@@ -38,11 +39,6 @@ class Tradeoff:
     def train(self, config, seed):
         good = config["model.depth"] / 8 - 50 * abs(config["optim.lr"] - 1e-3)
         return Training([good * (1 - 0.7**epoch) for epoch in range(1, 10)], [1.0] * 9)
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
 def open_study(folder, sampler="tpe", pruner="asha", space=BOTH, database=None):

@@ -28,12 +28,9 @@ from hopsearch.training import Constraint
 from tests.conftest import SPACE, admit_all, identity
 from tests.test_simulator import GRID, Hills, facts
 
+pytestmark = pytest.mark.usefixtures("_no_waiting_for_the_disk")
+
 WHY = "stopped: the time budget of 1m is used up"
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
 def opened(folder, sampler="random", pruner="asha_promotion", space=None, database=None):

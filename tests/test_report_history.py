@@ -1,7 +1,6 @@
 """What a study learned when: the order of reports, the epochs and the time until each."""
 
 import json
-import os
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -19,11 +18,6 @@ class Level:
 
     def train(self, config, seed):
         return Training([curve(seed, epoch) for epoch in range(1, 10)], [1.0] * 9)
-
-
-@pytest.fixture
-def _no_waiting_for_the_disk(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
 @pytest.mark.parametrize("pruner", ["asha_promotion", "asha", "none"])

@@ -3,7 +3,6 @@ depends on who was running.
 """
 
 import json
-import os
 import time
 from typing import ClassVar
 
@@ -16,6 +15,8 @@ from hopsearch.space import Space
 from hopsearch.study import MEMORY, PRUNERS, SAMPLERS, Admission, State, Study, StudyView
 from hopsearch.study.sampling.samplers import proposer
 from tests.conftest import SPACE, identity
+
+pytestmark = pytest.mark.usefixtures("_no_waiting_for_the_disk")
 
 GRID = SPACE | {
     "parameters": {name: spec for name, spec in SPACE["parameters"].items() if name != "optim.lr"},
@@ -72,11 +73,6 @@ class Choosy(Simulation):
             f"params <= 7000 must hold, got {1000 * depth}" if depth > 7 else "",
             depth / 7 - 1,
         )
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda file: None)  # nobody pulls a plug here
 
 
 def words(sampler):

@@ -1,7 +1,5 @@
 """What a study begins with: beliefs that fade, and another study's trials."""
 
-import os
-
 import pytest
 
 from hopsearch.core.errors import SpaceError, StudyError
@@ -9,6 +7,8 @@ from hopsearch.orchestration.simulation.simulator import Simulation
 from hopsearch.study import MEMORY, Prior, State, Study, StudyView, WarmStart
 from tests.conftest import SPACE, admit_all, drive, identity, open_study
 from tests.test_simulator import Hills
+
+pytestmark = pytest.mark.usefixtures("_no_waiting_for_the_disk")
 
 WIDER = {
     **SPACE,
@@ -19,11 +19,6 @@ WIDER = {
         "model.dim": {"type": "categorical", "choices": [32, 64]},
     },
 }
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
 class TestPriors:

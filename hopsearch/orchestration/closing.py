@@ -15,7 +15,11 @@ def conclude(dispatcher: Dispatcher) -> None:
     dispatcher.stop_clock()
     study = dispatcher.study
     dispatcher.note_seconds()
-    left = _leave_open(dispatcher, f"stopped: {dispatcher.stopped}") if dispatcher.stopped else 0
+    left = (
+        _leave_open(dispatcher, f"stopped: {dispatcher.queue.stopped}")
+        if dispatcher.queue.stopped
+        else 0
+    )
     if left:
         raised = dispatcher.budget.remedy(study, dispatcher.seconds) or "the budget"
         dispatcher.say(f"open trials: {left}; raise {raised} in the same command to continue them")

@@ -23,8 +23,8 @@ from hopsearch.orchestration.failures.death_causes import CRASH, Cause, Death
 from hopsearch.orchestration.failures.hang_watch import Watch
 from hopsearch.orchestration.failures.lost_epochs import Booking
 from hopsearch.orchestration.failures.lost_workers import Losses
-from hopsearch.orchestration.next_trial import Ending
 from hopsearch.orchestration.observer import Observer
+from hopsearch.orchestration.trial_queue import TrialQueue
 from hopsearch.storage.mirror import JournalMirror, Place
 from hopsearch.study import Admission, State, Study, TrialRecord
 from hopsearch.study.record.journal_keys import SECONDS
@@ -51,7 +51,6 @@ class Dispatcher:
         journal: the copy of its journal, if it has one.
         keeping: which checkpoints are kept.
         say: prints a message to the user.
-        stopped: why no more work is handed out; empty while there is work.
         error: the user error that ended the search, if any.
     """
 
@@ -67,10 +66,7 @@ class Dispatcher:
     keeping: CheckpointConfig = field(default_factory=CheckpointConfig)
     say: Callable[[str], None] = _LOG.info
     clock: Callable[[], float] = time.monotonic
-    stopped: str = ""
     error: Exception | None = None
-    _queue: list[int] = field(default_factory=list)
-    _live: set[int] = field(default_factory=set)
     _admitted: tuple[dict[str, object], TrialConfig | None] = field(
         default_factory=lambda: ({}, None)
     )
@@ -82,37 +78,16 @@ class Dispatcher:
         self._began, self._before = self.clock(), self.study.seconds
         self._noted, self._until = self._before, None
         self.watch, self.losses = Watch(self.clock), Losses(self.say)
-        self._booking, self._ending = (
-            Booking(self.study, self.watch),
-            Ending(self.study, self.budget, self.say),
-        )
-        again = self.study.resume(self.admit)
-        for record in again:
-            self._booking.resumed(record)
-        self._queue = [record.number for record in again]
+        self._booking = Booking(self.study, self.watch)
+        self.queue = TrialQueue(self.study, self.budget, self.admit, lambda: self.seconds, self.say)
+        for number in self.queue.interrupted:
+            self._booking.resumed(self.study.records[number])
         self.checkpoints = Checkpoints(self.study, self.place, self.keeping, self.journal, self.say)
-
-    @property
-    def live(self) -> int:
-        """Trials handed out and not yet returned."""
-        return len(self._live)
 
     @property
     def seconds(self) -> float:
         """Wall-clock seconds of this and all earlier runs of the search."""
         return self._before + (self.clock() if self._until is None else self._until) - self._began
-
-    @property
-    def finished(self) -> bool:
-        """Whether there is nothing to hand out now and nothing out that may return."""
-        return not self._live and not self.waiting
-
-    @property
-    def waiting(self) -> bool:
-        """Whether there is something to hand out, now or after others have returned."""
-        return not self.why_stop() and (
-            bool(self._queue) or not self._full() or bool(self.study.waiting())
-        )
 
     @property
     def left(self) -> list[str]:
@@ -130,11 +105,22 @@ class Dispatcher:
 
     def next_job(self) -> Job | None:
         """The next trial to train: interrupted ones before new ones. None: nothing now."""
+        again, record = bool(self.queue.interrupted), None
         try:
-            return self._next_job()
+            record = self.queue.next()
+            if record is None:
+                self._over()
+                return None
+            for observer in self.observers:
+                observer.begin(record)
+            job = self.job(record, fresh=not again and not record.curve)
         except (UserError, OSError) as error:
             self._give_up(error)
+            if record is not None:
+                self.queue.out.discard(record.number)
             return None
+        self.watch.handed_out(record.number)
+        return job
 
     def take(self, number: int, progress: Progress) -> bool:
         """Take in a worker's progress; returns whether the trial continues."""
@@ -142,7 +128,7 @@ class Dispatcher:
             return self._take(number, progress)
         except (UserError, OSError) as error:
             self._give_up(error)
-            self._live.discard(number)
+            self.queue.out.discard(number)
             return False
 
     def _give_up(self, error: Exception) -> None:
@@ -156,39 +142,21 @@ class Dispatcher:
             )
         self._stop(str(error), error)
 
-    def _next_job(self) -> Job | None:
-        if self.why_stop():
-            return None
-        again = bool(self._queue)
-        record = (
-            self.study.records[self._queue.pop(0)]
-            if again
-            else self._ending.next(self.admit, self.seconds, self.live + 1)
-        )
-        if record is None:
-            if not self._live:
-                self._over()
-            return None
-        for observer in self.observers:
-            observer.begin(record)
-        job = self.job(record, fresh=not again and not record.curve)
-        self._live.add(record.number)
-        self.watch.handed_out(record.number)
-        return job
-
     def _over(self) -> None:
+        if self.queue.stopped or self.queue.out:
+            return
         retired = self.study.retire()
         for record in retired:
             self._ended(record)
         if retired:
             self.say(f"paused trials that were not promoted: {len(retired)}")
-        if not self._full():
+        if not self.queue.full:
             self._stop(
                 "every configuration of the space has been tried or violates the constraints"
             )
 
     def _take(self, number: int, progress: Progress) -> bool:
-        if number not in self._live:
+        if number not in self.queue.out:
             return False  # Tune reports a trial's end once more
         record = self.study.records[number]
         known = record.epoch
@@ -202,10 +170,7 @@ class Dispatcher:
             self.losses.new_epoch(number)
         if progress.rows:
             self.checkpoints.saved(number, progress.held)
-        for observer in self.observers:
-            observer.rows(record, progress.rows)
-            if progress.pictures:
-                observer.pictures(record, progress.pictures)
+        self.show(record, progress)
         if progress.failure == "search":
             self._booking.failed(record, progress.failed_epochs, progress.failed_seconds)
             self._stop(progress.reason, UserError(f"trial {number}", progress.reason))
@@ -223,11 +188,18 @@ class Dispatcher:
         elif record.state == State.PAUSED:
             self.checkpoints.sweep()
         self._note_time()
-        goes_on = record.state == State.RUNNING and not self.why_stop()
+        goes_on = self.queue.goes_on(record)
         if not goes_on:
-            self._live.discard(number)
+            self.queue.out.discard(number)
             self.watch.gone(number)
         return goes_on
+
+    def show(self, record: TrialRecord, progress: Progress) -> None:
+        """Tell the observers of progress."""
+        for observer in self.observers:
+            observer.rows(record, progress.rows)
+            if progress.pictures:
+                observer.pictures(record, progress.pictures)
 
     @property
     def out_of_time(self) -> bool:
@@ -243,8 +215,8 @@ class Dispatcher:
             death: why the worker is gone.
         """
         try:
-            if number in self._live:
-                self._live.discard(number)
+            if number in self.queue.out:
+                self.queue.out.discard(number)
                 self._lose(self.study.records[number], death)
         except (UserError, OSError) as error:
             self._give_up(error)
@@ -253,11 +225,15 @@ class Dispatcher:
         self._booking.lost(record, saved=death.cause == Cause.LEFT)
         self.watch.gone(record.number)
         # At the end of a search, workers that do not respond are killed.
-        reason = "" if self.stopped else self.losses.verdict(record.number, death, len(self._live))
+        reason = (
+            ""
+            if self.queue.stopped
+            else self.losses.verdict(record.number, death, len(self.queue.out))
+        )
         if reason:
             self._ended(self.study.fail(record.number, reason, learn=death.cause == Cause.MEMORY))
         else:
-            self._queue.append(record.number)
+            self.queue.put_back(record.number)
 
     def stop_clock(self) -> None:
         """Stop the search's clock; what follows, such as the winner's training, is not charged to
@@ -272,13 +248,12 @@ class Dispatcher:
         Args:
             death: why one of the workers was lost, if that ended the run.
         """
-        if death is not None and death.cause == Cause.MEMORY and self._live:
-            self.lose(max(self._live), death)  # the youngest: Ray's monitor kills that one
-        for number in sorted(self._live):
+        if death is not None and death.cause == Cause.MEMORY and self.queue.out:
+            self.lose(max(self.queue.out), death)  # the youngest: Ray's monitor kills that one
+        for number in sorted(self.queue.out):
             self._booking.lost(self.study.records[number], saved=False)
             self.watch.gone(number)
-            self._queue.append(number)
-        self._live.clear()
+            self.queue.put_back(number)
 
     def job(self, record: TrialRecord, fresh: bool = False) -> Job:
         """The job that trains a record's configuration; see `Job.fresh`."""
@@ -355,7 +330,7 @@ class Dispatcher:
             self._stop(f"{_BUGS} trials in a row ended in an error", failure_of(progress))
 
     def _ended(self, record: TrialRecord) -> None:
-        self._live.discard(record.number)
+        self.queue.out.discard(record.number)
         for observer in self.observers:
             observer.end(record)
         self.checkpoints.sweep()
@@ -371,15 +346,6 @@ class Dispatcher:
             self._noted = self.seconds
             self.note_seconds()
 
-    def _full(self) -> bool:
-        return self.study.count >= self.budget.trials
-
-    def why_stop(self) -> str:
-        """Why no more work is handed out; empty while there is work."""
-        if not self.stopped and (why := self.budget.over(self.study, self.seconds)):
-            self._stop(why)
-        return self.stopped
-
     def _stop(self, why: str, error: Exception | None = None) -> None:
-        self.stopped = self.stopped or why
+        self.queue.stop(why)
         self.error = self.error or error

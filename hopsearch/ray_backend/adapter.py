@@ -40,13 +40,15 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray has no types
 
     def suggest(self, trial_id: str) -> dict[str, object] | str | None:
         """A job; None if there is none now; FINISHED if no more can come."""
-        if self._dispatcher.finished:
+        if self._dispatcher.queue.finished:
             return str(Searcher.FINISHED)
-        if self._dispatcher.live >= min(self._slots, self._dispatcher.losses.room or self._slots):
+        if len(self._dispatcher.queue.out) >= min(
+            self._slots, self._dispatcher.losses.room or self._slots
+        ):
             return None
         job = self._dispatcher.next_job()
         if job is None:
-            return str(Searcher.FINISHED) if self._dispatcher.finished else None
+            return str(Searcher.FINISHED) if self._dispatcher.queue.finished else None
         self._numbers[trial_id] = job.number
         return {JOB: seal(job), CPUS: self._resources.cpus, GPUS: self._resources.gpus}
 
@@ -90,7 +92,7 @@ class StudySearch(SearchGenerator):  # type: ignore[misc]  # Ray has no types
 
     def is_finished(self) -> bool:
         """Whether no trial is waiting for a worker."""
-        return not self._dispatcher.waiting
+        return not self._dispatcher.queue.waiting
 
 
 class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray has no types

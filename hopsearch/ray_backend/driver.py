@@ -64,7 +64,7 @@ def _run_to_the_end(
     dispatcher: Dispatcher, resources: TrialResources, slots: int, forked: bool
 ) -> None:
     idle = 0
-    while not dispatcher.finished:
+    while not dispatcher.queue.finished:
         before = dispatcher.study.epochs
         failure: Exception | None = None
         try:
@@ -77,7 +77,7 @@ def _run_to_the_end(
         if death is not None and death.cause == Cause.MEMORY:
             continue  # with fewer concurrent trials, until one does not fit alone
         idle = 0 if dispatcher.study.epochs > before else idle + 1
-        if idle >= _RESTARTS and not dispatcher.finished:
+        if idle >= _RESTARTS and not dispatcher.queue.finished:
             raise RuntimeError(
                 f"Ray Tune stopped {_RESTARTS} times in a row without an epoch"
             ) from failure

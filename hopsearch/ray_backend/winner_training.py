@@ -206,10 +206,7 @@ def _train_to_the_end(
                 f"its training failed before its last epoch: {progress.reason}",
                 "Run the command again",
             )
-        for observer in dispatcher.observers:
-            observer.rows(record, progress.rows)
-            if progress.pictures:
-                observer.pictures(record, progress.pictures)
+        dispatcher.show(record, progress)
         if progress.done:
             break
         row, now = progress.rows[-1], time.monotonic()

@@ -53,7 +53,9 @@ class Overseer(Callback):  # type: ignore[misc]  # Ray has no types
         for name, trial in live.items():
             number = self._searcher.number_of(name)
             record = self._dispatcher.study.records[number]
-            why = late or self._dispatcher.watch.hangs(record, last=bool(self._dispatcher.stopped))
+            why = late or self._dispatcher.watch.hangs(
+                record, last=bool(self._dispatcher.queue.stopped)
+            )
             if why:
                 self._dispatcher.say(
                     f"trial {number}: {why}; its worker is killed and the trial resumes from its "
@@ -63,7 +65,7 @@ class Overseer(Callback):  # type: ignore[misc]  # Ray has no types
                 ray.kill(trial.temporary_state.ray_actor)
 
     def _late(self, now: float) -> str:
-        if not self._dispatcher.why_stop() or not self._dispatcher.out_of_time:
+        if not self._dispatcher.queue.why_stop() or not self._dispatcher.out_of_time:
             return ""
         if self._asked is None:
             self._asked = now

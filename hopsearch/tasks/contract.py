@@ -192,7 +192,7 @@ class Task(ABC, Generic[SettingsT, DataT, ConfigT, FactsT, RunT]):
         (folder / CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
     def draw(self, run: RunT) -> dict[str, bytes]:
-        """Pictures of where a trial stands, as PNG by TensorBoard tag."""
+        """Pictures of where a trial stands, in evaluation mode, as PNG by TensorBoard tag."""
         return {}
 
     def reported(self, facts: FactsT, trial: ConfigT | None = None) -> list[str]:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hopsearch.core.seeds import derive
-from hopsearch.study.record.trial import State, TrialRecord
+from hopsearch.orchestration.budget import Budget
+from hopsearch.orchestration.trial_queue import TrialQueue
+from hopsearch.study.record.trial import TrialRecord
 from hopsearch.study.sampling.proposals import Admission
 from hopsearch.study.writer import Study
 
@@ -104,14 +106,23 @@ class Simulation:
         faults: Faults | None = None,
         epochs: int | None = None,
     ) -> None:
-        self.study, self.trials, self.epochs = study, trials, epochs
         self._landscape, self._faults = landscape, faults or Faults()
         self._clock, self._epochs, self._turn = 0.0, 0, 0
+        budget = Budget(trials, epochs=epochs)
+        self._queue = TrialQueue(study, budget, self.admit, lambda: self._clock)
         self._idle = list(range(workers))
         # time, turn (to order equals), worker, its trial
         self._due: list[tuple[float, int, int, int | None]] = []
-        self._interrupted: list[int] = [record.number for record in study.resume(self.admit)]
         self._trainings: dict[int, Training] = {}
+
+    @property
+    def study(self) -> Study:
+        """Makes the decisions."""
+        return self._queue.study
+
+    @study.setter
+    def study(self, reopened: Study) -> None:
+        self._queue.study = reopened
 
     def admit(self, config: dict[str, object]) -> Admission:
         """Admit every configuration, with its cost."""
@@ -135,26 +146,12 @@ class Simulation:
                     del self._trainings[number]
                 yield event
             self._hand_out()
-        if not self._spent:
+        if not self._queue.why_stop():
             self.study.retire()
 
-    @property
-    def _spent(self) -> bool:
-        return self.epochs is not None and self.study.epochs >= self.epochs
-
     def _hand_out(self) -> None:
-        while self._idle and not self._spent:
-            again = self.study.records[self._interrupted.pop(0)] if self._interrupted else None
-            record = again or self.study.next(self.admit, self.trials, self._reach())
-            if record is None:
-                return
+        while self._idle and (record := self._queue.next()) is not None:
             self._begin_epoch(self._idle.pop(0), record)
-
-    def _reach(self) -> int | None:
-        if self.epochs is None:
-            return None
-        busy = sum(number is not None for _, _, _, number in self._due)
-        return (self.epochs - self.study.epochs) // (busy + 1)
 
     def _begin_epoch(self, worker: int, record: TrialRecord) -> None:
         self._plan(self._seconds(record), worker, record.number)
@@ -174,28 +171,28 @@ class Simulation:
         return self._trainings[record.number]
 
     def _hear_of(self, worker: int, record: TrialRecord) -> Event:
-        training, epoch = self._training(record), record.epoch + 1
+        number, epoch, training = record.number, record.epoch + 1, self._training(record)
+        seconds = self._seconds(record)
         self._epochs += 1
         if self._faults.strikes(
-            self._faults.preemption, "preemption", record.number, epoch, record.losses
+            self._faults.preemption, "preemption", number, epoch, record.losses
         ):
-            self.study.lose(record.number, epochs=1, seconds=self._seconds(record))
-            self._interrupted.append(record.number)
+            self.study.lose(number, epochs=1, seconds=seconds)
+            self._queue.put_back(number)
             self._plan(self._faults.away, worker, None)
-            return Event(self._clock, self._epochs, record.number, 0, None)
+            return Event(self._clock, self._epochs, number, 0, None)
+        value = None
         if epoch > len(training.values) or self._faults.strikes(
-            self._faults.failure, "failure", record.number, epoch
+            self._faults.failure, "failure", number, epoch
         ):
-            self.study.fail(
-                record.number, "diverged: simulated", epochs=1, seconds=self._seconds(record)
-            )
-            self._idle.append(worker)
-            return Event(self._clock, self._epochs, record.number, 0, None)
-        value = training.values[epoch - 1]
-        seconds = record.seconds + training.seconds[epoch - 1]
-        self.study.report(record.number, epoch, value, seconds, f"epoch_{epoch:04d}.pt")
-        if record.state == State.RUNNING and not self._spent:
+            self.study.fail(number, "diverged: simulated", epochs=1, seconds=seconds)
+        else:
+            value = training.values[epoch - 1]
+            spent = record.seconds + seconds
+            self.study.report(number, epoch, value, spent, f"epoch_{epoch:04d}.pt")
+        if self._queue.goes_on(record):
             self._begin_epoch(worker, record)
         else:
+            self._queue.out.discard(number)
             self._idle.append(worker)
-        return Event(self._clock, self._epochs, record.number, epoch, value)
+        return Event(self._clock, self._epochs, number, 0 if value is None else epoch, value)
