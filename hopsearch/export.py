@@ -249,7 +249,8 @@ def _provenance(
     view: StudyView, record: TrialRecord, results: dict[str, Any], paths: bool
 ) -> Provenance:
     origin = dict(view.identity.origin)
-    asked, images = origin.pop("data", {}), origin.pop("images", {})
+    asked = origin.pop("data", {})
+    images = origin.pop("images", {})
     for name in ("classes", "val_by_class", "metrics"):
         origin.pop(name, None)
     cost = {

@@ -135,7 +135,8 @@ def main(words: Sequence[str]) -> None:
             "at least one image is required, got none",
             "Add their paths: model=<folder> photo.png …",
         )
-    passed, left_out = PassedOver(), list[Path]()
+    passed = PassedOver()
+    left_out = list[Path]()
 
     def skip(path: Path, reason: str) -> None:
         left_out.append(path)

@@ -85,7 +85,8 @@ def write_report(
     from hopsearch.reporting import facts_of, write_json, write_markdown, write_page
 
     file = target or view.folder / f"report.{format}"
-    facts, compared = facts_of(view), [facts_of(other) for other in others]
+    facts = facts_of(view)
+    compared = [facts_of(other) for other in others]
     if format == "json":
         return write_json(facts, compared, file)
     if format == "md":

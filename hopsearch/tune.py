@@ -174,7 +174,8 @@ def _prepare(
     budget = make_budget(
         config.trials, config.budget, config.cost, config.trial.gpus * config.trial.workers, again
     )
-    place, prior = Place.of(config.storage, identity.name), Prior(flatten(config.prior))
+    place = Place.of(config.storage, identity.name)
+    prior = Prior(flatten(config.prior))
     if not config.address:
         slots(config.trial, alone=this_machine())
     if prior.values and config.sampler == "grid":
@@ -279,7 +280,8 @@ def _run(
     journal: JournalMirror | None,
     console: Console,
 ) -> None:
-    place, budget = ready.place, ready.budget
+    place = ready.place
+    budget = ready.budget
     known = len(study.counted())
     console.print(
         f"study {study.folder}: "

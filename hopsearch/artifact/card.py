@@ -108,7 +108,8 @@ def model_card(provenance: Provenance, about: ModelFile, onnx: bool = False) -> 
 
 def _result(provenance: Provenance, name: str, part: str) -> list[object]:
     """A row of the table of accuracies."""
-    results, known = provenance.results, provenance.results.get("by_class", {}).get(part)
+    results = provenance.results
+    known = provenance.results.get("by_class", {}).get(part)
     accuracy, balanced, loss = (
         results.get(f"{part}_{metric}") for metric in ("acc", "balanced_acc", "loss")
     )

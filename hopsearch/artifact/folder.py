@@ -19,7 +19,10 @@ from hopsearch.core.atomic_writes import filled_whole
 from hopsearch.core.errors import ModelError
 from hopsearch.models import Mixer, ModelConfig, build, parse_model, to_timm
 
-CONFIG, WEIGHTS, CARD, CODE = "config.json", "model.safetensors", "README.md", "modeling.py"
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+CARD = "README.md"
+CODE = "modeling.py"
 GRAPH = "model.onnx"
 _INSIDE = ("", paths.WINNER, paths.MODEL)  # of a study's folder, of a training's
 

@@ -31,7 +31,8 @@ class Mlp(nn.Module):
         self, family: str, features: int, hidden: int, inner: int = 0, n_iter: int = 0
     ) -> None:
         super().__init__()
-        self.family, self.n_iter = family, n_iter
+        self.family = family
+        self.n_iter = n_iter
         bias = family in ("mlpmixer", "imixer")
         if family == "symmixer":
             self.fc2 = nn.Linear(features, hidden, bias=False)
@@ -39,7 +40,8 @@ class Mlp(nn.Module):
         self.fc1 = nn.Linear(features, hidden, bias=bias)
         self.fc2 = nn.Linear(hidden, features, bias=bias)
         if n_iter:
-            self.fc_sn1, self.fc_sn2 = nn.Linear(hidden, inner), nn.Linear(inner, hidden)
+            self.fc_sn1 = nn.Linear(hidden, inner)
+            self.fc_sn2 = nn.Linear(inner, hidden)
 
     def forward(self, x: Tensor) -> Tensor:
         """SymMixer: Wᵀ σ(W x). AsymMixer: (W1ᵀ + W̃) σ(W1 x). iMixer's tokens: y ← z + F(y), n_iter
@@ -70,8 +72,10 @@ class Block(nn.Module):
         if self.parallel:
             self.norm = nn.LayerNorm(normed, eps=1e-6)
         else:
-            self.norm1, self.norm2 = nn.LayerNorm(normed, eps=1e-6), nn.LayerNorm(normed, eps=1e-6)
-        self.mlp_tokens, self.mlp_channels = token_mlp, channel_mlp
+            self.norm1 = nn.LayerNorm(normed, eps=1e-6)
+            self.norm2 = nn.LayerNorm(normed, eps=1e-6)
+        self.mlp_tokens = token_mlp
+        self.mlp_channels = channel_mlp
 
     def forward(self, x_BSD: Tensor) -> Tensor:
         """Apply the block."""
@@ -135,12 +139,11 @@ class Mixer(nn.Module):
         h_ratio: float = 1.0,
     ) -> None:
         super().__init__()
-        self.num_classes, self.num_features = classes, dim
-        tokens, tokens_dim, channels_dim = (
-            (image_size // patch_size) ** 2,
-            int(token_ratio * dim),
-            int(channel_ratio * dim),
-        )
+        self.num_classes = classes
+        self.num_features = dim
+        tokens = (image_size // patch_size) ** 2
+        tokens_dim = int(token_ratio * dim)
+        channels_dim = int(channel_ratio * dim)
         inner, steps = (int(h_ratio * tokens_dim), n_iter) if family == "imixer" else (0, 0)
         repeats = 1 if family in ("mlpmixer", "imixer") else n_iter
         self.stem = Stem(patch_size, channels, dim)

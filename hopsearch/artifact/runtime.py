@@ -38,11 +38,9 @@ class TorchClassifier:
     def __init__(self, model: Mixer) -> None:
         self._model = model.eval()
         about: dict[str, Any] = getattr(model, "pretrained_cfg", {})
-        self.size, self.channels, self.crop_pct = (
-            model.config.image_size,
-            model.config.channels,
-            float(about.get("crop_pct", 1.0)),
-        )
+        self.size = model.config.image_size
+        self.channels = model.config.channels
+        self.crop_pct = float(about.get("crop_pct", 1.0))
         self.names = about.get("label_names") or [
             str(label) for label in range(model.config.classes)
         ]
@@ -91,7 +89,8 @@ class OnnxClassifier:
             ) from error
         about = self._about(file)
         self.channels, self.size, _ = about["input_size"]
-        self.crop_pct, self.names = float(about["crop_pct"]), list(about["label_names"])
+        self.crop_pct = float(about["crop_pct"])
+        self.names = list(about["label_names"])
 
     def _about(self, file: Path) -> dict[str, Any]:
         stored = self._session.get_modelmeta().custom_metadata_map

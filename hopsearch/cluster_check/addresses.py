@@ -54,7 +54,8 @@ def name(file: ClusterFile) -> Iterator[Finding]:
 def zones(file: ClusterFile) -> Iterator[Finding]:
     """A region is set, and the zones belong to it."""
     provider = file.contents["provider"]
-    region, given = provider.get("region"), provider.get("availability_zone")
+    region = provider.get("region")
+    given = provider.get("availability_zone")
     if not region:
         yield Finding(
             "provider.region",
@@ -93,7 +94,8 @@ def machines(file: ClusterFile) -> Iterator[Finding]:
     all.
     """
     provider = file.contents["provider"]
-    head, workers = provider.get("head_ip"), provider.get("worker_ips")
+    head = provider.get("head_ip")
+    workers = provider.get("worker_ips")
     if not head or not isinstance(workers, list):
         return  # Ray refuses it, or a coordinator assigns the machines
     if head in workers:

@@ -144,7 +144,8 @@ def _repeated(node: object, place: str, seen: set[int]) -> Iterator[Finding]:
         return
     lines = dict[str, int]()
     for key, value in node.value:
-        name, line = str(key.value), key.start_mark.line + 1
+        name = str(key.value)
+        line = key.start_mark.line + 1
         here = f"{place}.{name}".removeprefix(".")
         if isinstance(key, yaml.ScalarNode) and name in lines:
             rule = (

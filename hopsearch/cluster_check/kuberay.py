@@ -125,7 +125,8 @@ def names(file: ClusterFile) -> Iterator[Finding]:
 
 def fields(file: ClusterFile) -> Iterator[Finding]:
     """The object's kind is supported, and there are no unknown fields."""
-    version, kind = file.contents.get("apiVersion"), file.contents.get("kind")
+    version = file.contents.get("apiVersion")
+    kind = file.contents.get("kind")
     if version != "ray.io/v1":
         yield Finding("apiVersion", f"must be ray.io/v1, got {version}", "Set ray.io/v1")
     if kind not in ("RayJob", "RayCluster"):
@@ -255,7 +256,8 @@ def groups(file: ClusterFile) -> Iterator[Finding]:
             "Set groupName",
         )
     for place, group in named:
-        least, most = group.get("minReplicas") or 0, group.get("maxReplicas")
+        least = group.get("minReplicas") or 0
+        most = group.get("maxReplicas")
         if not isinstance(most, int):
             rule = "the number of pods must be limited, got no limit"
             yield Finding(f"{place}.maxReplicas", rule, "Set the most you are willing to pay for")
@@ -292,7 +294,8 @@ def groups(file: ClusterFile) -> Iterator[Finding]:
 
 
 def _promises(place: str, group: dict[str, Any]) -> Iterator[Finding]:
-    params, size = mapping(group.get("rayStartParams")), _size(group)
+    params = mapping(group.get("rayStartParams"))
+    size = _size(group)
     for key, most in (("num-cpus", size[0]), ("num-gpus", size[1])):
         given = _cores(str(params.get(key, 0)))
         if given is not None and given > most:

@@ -32,7 +32,8 @@ def most_per_hour(file: ClusterFile) -> tuple[float, list[str]]:
     """
     head = file.contents.get("head_node_type")
     left = int(file.contents.get("max_workers", 0))
-    total, unknown = 0.0, list[str]()
+    total = 0.0
+    unknown = list[str]()
     for name, node in sorted(file.node_types.items(), key=lambda pair: -_dearest(pair[1], [])):
         price = _dearest(node, unknown)
         count = 1 if name == head else min(left, int(node.get("max_workers", left)))

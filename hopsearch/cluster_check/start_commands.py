@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from hopsearch.cluster_check.file import ClusterFile, Finding
 
 _PORT = 6379
-_HEAD, _WORKER = "head_start_ray_commands", "worker_start_ray_commands"
+_HEAD = "head_start_ray_commands"
+_WORKER = "worker_start_ray_commands"
 
 
 def starts(file: ClusterFile) -> Iterator[Finding]:
@@ -55,7 +56,8 @@ def _worker(starts: list[list[str]], port: str | int) -> Iterator[Finding]:
     for words in joined:
         host, colon, found = (_option(words, "--address") or "").rpartition(":")
         if not colon:
-            host, found = found, str(_PORT)
+            host = found
+            found = str(_PORT)
         if "RAY_HEAD_IP" not in host:
             yield Finding(
                 _WORKER,

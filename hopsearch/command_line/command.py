@@ -13,7 +13,10 @@ from hopsearch.core.errors import UserError
 from hopsearch.core.own_code import own_error
 from hopsearch.core.redaction import formatted, guard_process, holds_secret, learn_from, redact
 
-DONE, BUG, MISTAKE, INTERRUPTED = 0, 1, 2, signals.INTERRUPTED
+DONE = 0
+BUG = 1
+MISTAKE = 2
+INTERRUPTED = signals.INTERRUPTED
 _EXPOSED = (
     "a password or key on the command line is visible to every user of this machine (ps); it is "
     "not stored. Leave it out and pass it as PGPASSWORD, in ~/.pgpass or ~/.my.cnf, or as "

@@ -83,7 +83,8 @@ def entries(schema: type[BaseModel], prefix: str = "") -> list[Entry]:
     """All settings of a class, groups written out."""
     found: list[Entry] = []
     for python_name, field in schema.model_fields.items():
-        key, inner = f"{prefix}{field.alias or python_name}", settings_in(field.annotation)
+        key = f"{prefix}{field.alias or python_name}"
+        inner = settings_in(field.annotation)
         if inner is not None:
             found += entries(inner, f"{key}.")
         else:
@@ -108,9 +109,12 @@ def section_entries(section: str, classes: Sequence[type[BaseModel]]) -> list[En
             _family(one): one.model_fields[name] for one in classes if name in one.model_fields
         }
         first = next(iter(fields.values()))
-        kind, default, text = kind_of(first), default_of(first), clean(first.description)
+        kind = kind_of(first)
+        default = default_of(first)
+        text = clean(first.description)
         if name == "family":
-            kind, default = "|".join(fields), ""
+            kind = "|".join(fields)
+            default = ""
         else:
             default = _by_owner(
                 {family: default_of(field) for family, field in fields.items()}, "", ", "

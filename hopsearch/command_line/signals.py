@@ -32,7 +32,9 @@ NOTHING_BEGUN = (
     "interrupted before anything started; nothing to save. Run the same command to start."
 )
 _AGAIN = 5  # seconds after which a child that has not reacted is signalled again
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # Linux
+# Linux
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 _GONE = (errno.EPIPE, errno.EIO)  # a pipe without a reader, a closed terminal
 
 

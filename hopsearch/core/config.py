@@ -137,7 +137,8 @@ def kinds_of(annotation: object) -> set[type]:
     """The plain types a setting may have, except ``None``; for a Literal those of its values;
     ``object`` for anything else.
     """
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    origin = typing.get_origin(annotation)
+    arguments = typing.get_args(annotation)
     if origin is typing.Annotated:
         return kinds_of(arguments[0])
     if origin in (typing.Union, types.UnionType):

@@ -32,7 +32,9 @@ class HopsearchError(Exception):
     """
 
     def __init__(self, place: object, rule: str, hint: str = "") -> None:
-        self.place, self.rule, self.hint = redact(str(place)), redact(rule), redact(hint)
+        self.place = redact(str(place))
+        self.rule = redact(rule)
+        self.hint = redact(hint)
         # all arguments, so that the error survives pickling between processes
         super().__init__(self.place, self.rule, self.hint)
 

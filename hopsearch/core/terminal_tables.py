@@ -41,7 +41,9 @@ def fitted(columns: Sequence[Column], width: int, header_style: str) -> tuple[Ta
         width: of the terminal.
         header_style: of the titles.
     """
-    shown, room = set(), width + _GAP  # no gap before the first
+    # no gap before the first
+    shown = set()
+    room = width + _GAP
     for number, column in sorted(enumerate(columns), key=lambda pair: pair[1].order):
         if column.order == 0 or column.width <= room:
             shown.add(number)

@@ -195,10 +195,8 @@ class _Loader(yaml.SafeLoader):
             return _convert(node.tag, node.value)
         except ValueError:
             shown = node.value if len(node.value) <= 30 else f"{node.value[:30]}…"
-            rule, note = (
-                f"must be a {node.tag.removeprefix(_TAG)}, got {shown}",
-                "Quote it if it is a word",
-            )
+            rule = f"must be a {node.tag.removeprefix(_TAG)}, got {shown}"
+            note = "Quote it if it is a word"
             raise _Refused(problem=rule, problem_mark=node.start_mark, note=note) from None
 
 
@@ -288,7 +286,8 @@ def _marks(node: yaml.Node, path: Path_) -> Iterator[tuple[Path_, tuple[int, int
 def _explain(error: yaml.YAMLError, text: str, source: str) -> SpaceError:
     if isinstance(error, yaml.reader.ReaderError):
         before = text[: error.position]
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        line = before.count("\n") + 1
+        column = len(before) - before.rfind("\n")
         rule = f"must be YAML, got the character U+{ord(text[error.position]):04X}"
         return SpaceError(
             f"{source}:{line}:{column}", rule, "Drop it, or write it in quotes as an escape"

@@ -50,7 +50,8 @@ def data_difference(asked: Mapping[str, object], begun: Mapping[str, object]) ->
     If the fingerprints agree, the spelling of the source does not matter. A study that was started
     with a fingerprint of names and file sizes is compared by those, see `accepted_by_names`.
     """
-    ours, theirs = kept(asked), kept(begun)
+    ours = kept(asked)
+    theirs = kept(begun)
     keys = sorted(set(ours) | set(theirs))
     if ours.get("fingerprint") == theirs.get("fingerprint") or accepted_by_names(asked, begun):
         keys = [key for key in keys if key not in ("source", "fingerprint")]

@@ -60,7 +60,8 @@ class Prints:
         return self._before() if self.source.found.as_before else ""
 
     def _before(self) -> str:
-        config, source = self.config, self.source
+        config = self.config
+        source = self.source
         test = config.test_fraction if source.test is None else source.test.identity
         split = [config.val_fraction, config.split_seed, test]
         return digest(

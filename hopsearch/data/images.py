@@ -77,7 +77,8 @@ class ImageSet:
         if self.images_NCHW[0].numel() < _LARGE_ROW:
             return torch.index_select(self.images_NCHW, 0, index_B.to("cpu"), out=images_BCHW)
         wanted = index_B.tolist()
-        source, target = self.images_NCHW.numpy(), images_BCHW.numpy()
+        source = self.images_NCHW.numpy()
+        target = images_BCHW.numpy()
         for place in sorted(range(len(wanted)), key=wanted.__getitem__):
             target[place] = source[wanted[place]]
         return images_BCHW

@@ -116,10 +116,8 @@ def _imagenet(folder: Path) -> Source:
         stats = [os.stat(path) for path, _ in found.samples]
         names = tuple(Path(path).relative_to(folder).as_posix() for path, _ in found.samples)
         labels_N = np.array(found.targets, dtype=np.int64)
-        sizes, mtimes = (
-            tuple(stat.st_size for stat in stats),
-            tuple(stat.st_mtime_ns for stat in stats),
-        )
+        sizes = tuple(stat.st_size for stat in stats)
+        mtimes = tuple(stat.st_mtime_ns for stat in stats)
         return FilePart(folder, names, sizes, mtimes, labels_N), tuple(
             words[0] for words in found.classes
         )

@@ -38,8 +38,12 @@ class Splits:
     def __init__(
         self, facts: DataFacts, train: ImageSet, val: ImageSet, open_test: Callable[[], ImageSet]
     ) -> None:
-        self.facts, self.train, self.val = facts, train, val
-        self._open_test, self._test, self._lock = open_test, None, threading.Lock()
+        self.facts = facts
+        self.train = train
+        self.val = val
+        self._open_test = open_test
+        self._test = None
+        self._lock = threading.Lock()
 
     _test: ImageSet | None
 
@@ -140,7 +144,8 @@ def _hold_out(source: Source, config: DataConfig) -> tuple[Part, HeldOut]:
     # Each class needs one image for training, and another if the validation images are also split
     # off.
     end = prefix_length(labels_N, config.test_fraction)
-    test_M, pool_M = np.sort(order_N[:end]), np.sort(order_N[end:])
+    test_M = np.sort(order_N[:end])
+    pool_M = np.sort(order_N[end:])
     least = 1 if source.val else 2
     require_per_class(
         labels_N[pool_M],
@@ -169,7 +174,8 @@ def _by_class(labels_N: Indices, source: Source) -> tuple[int, ...]:
 
 def _decode_to_train(part: Part, config: DataConfig) -> tuple[int, int, Decoded]:
     """A split's pixels as stored for training, with the size and channels of a model's input."""
-    folder, key = cache_folder(config.cache), part_key(part, config.image_size, config.on_corrupt)
+    folder = cache_folder(config.cache)
+    key = part_key(part, config.image_size, config.on_corrupt)
     if not config.keep_original:
         size, channels = cached_format(folder, key) or natural_format(part, config.image_size)
         return size, channels, _decode(part, config, key, (size, channels, 1.0))

@@ -56,8 +56,10 @@ class SerialBlock(nn.Module):
         n_iter: int,
     ) -> None:
         super().__init__()
-        self.norm1, self.mlp_tokens = norm1, mlp_tokens
-        self.norm2, self.mlp_channels = norm2, mlp_channels
+        self.norm1 = norm1
+        self.mlp_tokens = mlp_tokens
+        self.norm2 = norm2
+        self.mlp_channels = mlp_channels
         self.drop_path = DropPath(drop_path)
         self.n_iter = n_iter
 
@@ -84,7 +86,9 @@ class ParallelBlock(nn.Module):
         n_iter: int,
     ) -> None:
         super().__init__()
-        self.norm, self.mlp_tokens, self.mlp_channels = norm, mlp_tokens, mlp_channels
+        self.norm = norm
+        self.mlp_tokens = mlp_tokens
+        self.mlp_channels = mlp_channels
         self.drop_path = DropPath(drop_path)
         self.n_iter = n_iter
 

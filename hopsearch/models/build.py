@@ -61,7 +61,8 @@ def _plain_linear(weight_OI: torch.Tensor, bias_O: nn.Parameter) -> nn.Linear:
 
 
 def _block(config: MixerConfig) -> nn.Module:
-    tokens, channels = _token_mlp(config), _mlp(config, "channels", config.dim, config.channels_dim)
+    tokens = _token_mlp(config)
+    channels = _mlp(config, "channels", config.dim, config.channels_dim)
     if not isinstance(config, MapNormConfig):
         norms = [nn.LayerNorm(config.dim, eps=1e-6) for _ in range(2)]
         return SerialBlock(norms[0], tokens, norms[1], channels, config.drop_path, n_iter=1)

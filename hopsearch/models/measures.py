@@ -118,7 +118,8 @@ def _summarize(found: dict[str, list[Tensor]], per_block: bool) -> dict[str, flo
     summary: dict[str, float] = {}
     for name, values in found.items():
         numbers = [next(flat) for _ in values]
-        summary[f"{name}/mean"], summary[f"{name}/max"] = sum(numbers) / len(numbers), max(numbers)
+        summary[f"{name}/mean"] = sum(numbers) / len(numbers)
+        summary[f"{name}/max"] = max(numbers)
         if per_block:
             summary.update({f"{name}/block{index}": number for index, number in enumerate(numbers)})
     return summary

@@ -28,7 +28,8 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, image_size: int, patch_size: int, channels: int, dim: int) -> None:
         super().__init__()
-        self.image_size, self.patch_size = image_size, patch_size
+        self.image_size = image_size
+        self.patch_size = patch_size
         self.proj = nn.Conv2d(channels, dim, kernel_size=patch_size, stride=patch_size)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -76,9 +77,11 @@ class Mixer(nn.Module):
         super().__init__()
         self.config = config
         self.folded = self.norms_held = self.grad_checkpointing = False
-        self.num_classes, self.num_features = config.classes, config.dim
+        self.num_classes = config.classes
+        self.num_features = config.dim
         self.head_hidden_size = self.embed_dim = config.dim
-        self.in_chans, self.global_pool = config.channels, "avg"
+        self.in_chans = config.channels
+        self.global_pool = "avg"
         self.stem = PatchEmbed(config.image_size, config.patch_size, config.channels, config.dim)
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(config.dim, eps=1e-6)

@@ -151,7 +151,8 @@ class IteratedMlp(PlainMlp):
         shifted_TN = z_TN + self.fc_sn2.bias[:, None]
         for _ in range(self.n_iter):
             hidden_HN = F.gelu(mix_tokens(F.gelu(y_TN), weight1_HT, self.fc_sn1.bias))
-            previous_TN, y_TN = y_TN, torch.addmm(shifted_TN, weight2_TH, hidden_HN)
+            previous_TN = y_TN
+            y_TN = torch.addmm(shifted_TN, weight2_TH, hidden_HN)
         return y_TN, previous_TN
 
     def forward(self, x_SBD: Tensor, weight1_HT: Tensor, weight2_TH: Tensor) -> Tensor:  # type: ignore[override]

@@ -52,7 +52,8 @@ def require_size(name: str, image_size: int) -> None:
         ConfigError: the images are smaller than the preset's, and have fewer than 16 patches.
     """
     fields = preset(name)
-    family, patch = fields["family"], fields["patch_size"]
+    family = fields["family"]
+    patch = fields["patch_size"]
     tokens = (image_size // patch) ** 2
     if _is_large(family, patch, image_size):
         made_for = _made_for(family)
@@ -65,7 +66,9 @@ def require_size(name: str, image_size: int) -> None:
 
 def about_patches(config: ModelConfig) -> str:
     """A warning if a model uses few large patches, as in a preset, on small images; else empty."""
-    family, patch, size = config.family, config.patch_size, config.image_size
+    family = config.family
+    patch = config.patch_size
+    size = config.image_size
     if patch < min(_PATCH_SIZES) or not _is_large(family, patch, size):
         return ""
     made_for = _made_for(family)

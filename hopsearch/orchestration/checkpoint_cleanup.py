@@ -82,8 +82,12 @@ class Checkpoints:
         journal: JournalMirror | None = None,
         say: Callable[[str], None] = _LOG.info,
     ) -> None:
-        self._study, self._place, self._config = study, place, config or CheckpointConfig()
-        self._journal, self._say, self._warned = journal, say, False
+        self._study = study
+        self._place = place
+        self._config = config or CheckpointConfig()
+        self._journal = journal
+        self._say = say
+        self._warned = False
         self._noted: list[int] | None = study.kept
         self._due: list[tuple[int, int]] = []  # size of the journal at the decision, trial
         self._trouble: Exception | None = None
@@ -171,7 +175,8 @@ class Checkpoints:
             del self._due[0]
 
     def _over(self, verdict: Retention, quota: float) -> str:
-        records, sizes = self._study.records, self._sizes
+        records = self._study.records
+        sizes = self._sizes
         by_state = {
             state: sum(
                 sizes[number]

@@ -75,9 +75,12 @@ class Dispatcher:
     _until: float | None = None  # when the search was over, by the clock
 
     def __post_init__(self) -> None:
-        self._began, self._before = self.clock(), self.study.seconds
-        self._noted, self._until = self._before, None
-        self.watch, self.losses = Watch(self.clock), Losses(self.say)
+        self._began = self.clock()
+        self._before = self.study.seconds
+        self._noted = self._before
+        self._until = None
+        self.watch = Watch(self.clock)
+        self.losses = Losses(self.say)
         self._booking = Booking(self.study, self.watch)
         self.queue = TrialQueue(self.study, self.budget, self.admit, lambda: self.seconds, self.say)
         for number in self.queue.interrupted:
@@ -105,7 +108,8 @@ class Dispatcher:
 
     def next_job(self) -> Job | None:
         """The next trial to train: interrupted ones before new ones. None: nothing now."""
-        again, record = bool(self.queue.interrupted), None
+        again = bool(self.queue.interrupted)
+        record = None
         try:
             record = self.queue.next()
             if record is None:

@@ -53,7 +53,8 @@ class FidelityConfig(Settings):
         asked = {
             f"fidelity.{name}": value for name, value in self.model_dump(exclude_none=True).items()
         }
-        most, epochs = asked.pop("fidelity.max_epochs", None), fixed.get("train.epochs")
+        most = asked.pop("fidelity.max_epochs", None)
+        epochs = fixed.get("train.epochs")
         if most is not None and epochs not in (None, most):
             rule = f"fidelity.max_epochs and train.epochs must agree, got {most} and {epochs}"
             raise ConfigError("command line", rule, "Set one of the two")
@@ -235,7 +236,8 @@ def require_metric(space: Space, facts: FactsLike, recipe_name: str, place: str)
         SpaceError: a metric that not every trial reports, or one that a trial need not learn
             anything for; its place starts with ``place``.
     """
-    wanted, here = space.objectives[0].name, Where(place, ("objective",))
+    wanted = space.objectives[0].name
+    here = Where(place, ("objective",))
     task = task_of(space)
     if wanted in (*_UNLEARNT, task.throughput):
         rule = f"must measure what a trial has learnt, got {wanted!r}, which needs no learning"

@@ -109,7 +109,9 @@ class Election:
     """
 
     def __init__(self, dispatcher: Dispatcher, config: FinishConfig) -> None:
-        self._dispatcher, self._study, self._config = dispatcher, dispatcher.study, config
+        self._dispatcher = dispatcher
+        self._study = dispatcher.study
+        self._config = config
         if not self._study.ranked():
             hint = (
                 f"For the reasons, see python -m hopsearch.report study={self._study.identity.name}"

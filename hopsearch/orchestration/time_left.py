@@ -66,7 +66,9 @@ class _Continuation:
     """
 
     def __init__(self, view: StudyView, rule: Pruner, fresh: int, slots: int, seed: int) -> None:
-        self._rule, self._free, self._random = rule, slots, Random(seed)
+        self._rule = rule
+        self._free = slots
+        self._random = Random(seed)
         self._last = view.identity.space.fidelity.max_epochs
         first = max(view.records, default=-1) + 1
         self._fresh = list(reversed(range(first, first + fresh)))
@@ -74,7 +76,9 @@ class _Continuation:
         self._sent_on = {record.number for record in view.counted() if record.sent_on(self._last)}
         self._standing: dict[int, float] = {}
         self._evidence = self._seen(view)
-        self._epochs, self._clock, self._turn = 0, 0, 0
+        self._epochs = 0
+        self._clock = 0
+        self._turn = 0
         # time, turn (to order equals), trial, its epoch then
         self._due: list[tuple[int, int, int, int]] = []
         for record in view.counted():
@@ -129,7 +133,8 @@ class _Continuation:
             standing += self._random.gauss(
                 0, _SWAPPING * math.log(epoch / self._epoch[number], 3) ** 0.5
             )
-        self._standing[number], self._epoch[number] = standing, epoch
+        self._standing[number] = standing
+        self._epoch[number] = epoch
         came = Arrival(number, epoch, (standing,), 0)
         verdict = (
             Verdict.GO if number in self._sent_on else self._rule.verdict(came, self._evidence)

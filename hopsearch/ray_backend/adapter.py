@@ -35,7 +35,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray has no types
 
     def __init__(self, dispatcher: Dispatcher, resources: TrialResources, slots: int) -> None:
         super().__init__(metric=PROGRESS, mode="max")
-        self._dispatcher, self._resources, self._slots = dispatcher, resources, slots
+        self._dispatcher = dispatcher
+        self._resources = resources
+        self._slots = slots
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, object] | str | None:
@@ -100,7 +102,8 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
 
     def __init__(self, searcher: StudySearcher, dispatcher: Dispatcher) -> None:
         super().__init__()
-        self._searcher, self._dispatcher = searcher, dispatcher
+        self._searcher = searcher
+        self._dispatcher = dispatcher
 
     def on_trial_result(
         self, tune_controller: object, trial: Trial, result: dict[str, object]

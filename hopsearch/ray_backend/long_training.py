@@ -44,12 +44,14 @@ class Mailbox:
     def __init__(self) -> None:
         self._told: list[str] = []
         self._stop = False
-        self.begun, self.world = 0, 1
+        self.begun = 0
+        self.world = 1
         self.ranks: dict[int, Any] = {}
 
     def begin(self, rank: int, world: int, actor: Any) -> None:
         """A rank's process, ``actor``, has started; with the first one, the group has formed."""
-        self.ranks[rank], self.world = actor, world
+        self.ranks[rank] = actor
+        self.world = world
         self.begun += rank == 0
 
     def tell(self, progress: str) -> None:
@@ -125,7 +127,10 @@ class _Run:
         workers: tuple[int, int],
         watch: GroupWatch,
     ) -> None:
-        self._mailbox, self._take, self._say, self._workers = mailbox, take, say, workers
+        self._mailbox = mailbox
+        self._take = take
+        self._say = say
+        self._workers = workers
         self._read = self._begun = self._idle = self._epoch = 0
         self._heard = time.monotonic()
         self._watch = watch
@@ -153,7 +158,8 @@ class _Run:
         self._read += len(texts)
         if begun > self._begun:
             self._idle += begun - self._begun
-            self._begun, self._heard = begun, time.monotonic()
+            self._begun = begun
+            self._heard = time.monotonic()
             self._watch.begun(world)
         told = [Progress.model_validate_json(text) for text in texts]
         for progress in told:
@@ -195,7 +201,8 @@ class _Run:
 
     def _one(self, progress: Progress) -> None:
         if progress.rows and int(progress.rows[-1]["epoch"]) > self._epoch:
-            self._epoch, self._idle = int(progress.rows[-1]["epoch"]), 0
+            self._epoch = int(progress.rows[-1]["epoch"])
+            self._idle = 0
         if not progress.failure:
             self._take(progress)
         self.over = self.over or progress.done

@@ -34,7 +34,8 @@ def finish_training(
     Raises:
         StudyError: its worker was lost repeatedly.
     """
-    record, detail = TrialRecord(0, State.RUNNING), ""
+    record = TrialRecord(0, State.RUNNING)
+    detail = ""
     for _ in range(_TRIES):
         seat = Seat(job, resources.model_copy(update={"workers": 1}), "training")
         try:

@@ -90,7 +90,9 @@ def finish_winner(
 def _train_again(
     election: Election, resources: TrialResources, slots: int, say: Callable[[str], None]
 ) -> None:
-    waiting, running, lost = election.missing(), dict[Any, Seat](), Counter[str]()
+    waiting = election.missing()
+    running = dict[Any, Seat]()
+    lost = Counter[str]()
     if waiting:
         numbers = ", ".join(str(record.number) for record in election.candidates)
         say(
@@ -173,10 +175,8 @@ def _finish(
     seat = Seat(dispatcher.job(best), resources, "winner", whole=True)
     try:
         _train_to_the_end(seat, dispatcher, best, say)
-        target, mirror = (
-            str((dispatcher.study.folder / paths.WINNER).resolve()),
-            dispatcher.place.below(str(paths.WINNER)),
-        )
+        target = str((dispatcher.study.folder / paths.WINNER).resolve())
+        mirror = dispatcher.place.below(str(paths.WINNER))
         images = dispatcher.facts.n_train + dispatcher.facts.n_val + dispatcher.facts.n_test
         facts = seat.finish(target, mirror, best, images, say)
     finally:
@@ -189,7 +189,9 @@ def _train_to_the_end(
     seat: Seat, dispatcher: Dispatcher, record: TrialRecord, say: Callable[[str], None]
 ) -> None:
     last = dispatcher.study.identity.space.fidelity.max_epochs
-    first, began, said = record.epoch, time.monotonic(), 0.0
+    first = record.epoch
+    began = time.monotonic()
+    said = 0.0
     if first < last:
         threads = seat.settle_threads(record, say)
         on = f" on {threads} threads" if threads > 1 else ""
@@ -209,9 +211,11 @@ def _train_to_the_end(
         dispatcher.show(record, progress)
         if progress.done:
             break
-        row, now = progress.rows[-1], time.monotonic()
+        row = progress.rows[-1]
+        now = time.monotonic()
         if row["epoch"] > first and now - said > _SAY_EVERY:
-            said, value = now, row[dispatcher.study.objective]
+            said = now
+            value = row[dispatcher.study.objective]
             left = clock((now - began) / (row["epoch"] - first) * (last - row["epoch"]))
             say(
                 f"winner: epoch {row['epoch']:g} of {last}, {dispatcher.study.objective} "

@@ -26,7 +26,8 @@ class Overseer(Callback):  # type: ignore[misc]  # Ray has no types
     """
 
     def __init__(self, searcher: StudySearcher, dispatcher: Dispatcher) -> None:
-        self._searcher, self._dispatcher = searcher, dispatcher
+        self._searcher = searcher
+        self._dispatcher = dispatcher
         self._looked = 0.0
         self._asked: float | None = None  # time at which workers were asked to leave
         self._running: set[str] = set()

@@ -36,7 +36,8 @@ def write_markdown(facts: Facts, others: Sequence[Facts], target: Path) -> Path:
 
 def summary_of(facts: Facts) -> str:
     """What the study is and cost, in a few sentences."""
-    counts, cost = facts.counts, facts.cost
+    counts = facts.counts
+    cost = facts.cost
     refused = ("infeasible", "duplicate")
     states = ", ".join(
         f"{count} {name}" for name, count in counts.items() if count and name not in refused
@@ -114,7 +115,8 @@ def ranked(row: TrialFacts, facts: Facts) -> str:
 
 def front_of(facts: Facts) -> str:
     """What the star means; empty where there is one objective or no trial with a value."""
-    objectives, front = facts.study["objectives"], sum(row["front"] for row in facts.leaderboard)
+    objectives = facts.study["objectives"]
+    front = sum(row["front"] for row in facts.leaderboard)
     if len(objectives) == 1 or not front:
         return ""
     words = ", ".join(

@@ -135,11 +135,9 @@ def _points_and_means(
         for record, y in known
     ]
     marker = {"size": 5, "color": colour, "opacity": 0.4}
-    x, y, text = (
-        [at for at, _, _ in pairs],
-        [value for _, _, value in pairs],
-        [about(view, record) for _, record, _ in pairs],
-    )
+    x = [at for at, _, _ in pairs]
+    y = [value for _, _, value in pairs]
+    text = [about(view, record) for _, record, _ in pairs]
     dots = go.Scatter(
         x=x,
         y=y,
@@ -165,7 +163,8 @@ def _points_and_means(
         f"{family}: {mean.mean:.4f}{plus_minus(mean.margin)}, {mean.trials} trials"
         for mean in means.values()
     ]
-    x, y = list(means), [mean.mean for mean in means.values()]
+    x = list(means)
+    y = [mean.mean for mean in means.values()]
     line = go.Scatter(
         x=x,
         y=y,

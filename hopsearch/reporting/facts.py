@@ -190,7 +190,8 @@ def _baseline(view: StudyView) -> dict[str, Any] | None:
 
 
 def _winner(view: StudyView) -> dict[str, Any] | None:
-    winner, classes = view.winner, view.identity.origin.get("classes", [])
+    winner = view.winner
+    classes = view.identity.origin.get("classes", [])
     if winner is None:
         return None
     images = view.identity.origin.get("images", {})
@@ -232,7 +233,8 @@ def recalls_of(winner: dict[str, Any], classes: list[str]) -> list[dict[str, Any
 
 
 def _about(view: StudyView) -> StudyFacts:
-    identity, fidelity = view.identity, view.identity.space.fidelity
+    identity = view.identity
+    fidelity = view.identity.space.fidelity
     origin = {
         name: value
         for name, value in identity.origin.items()

@@ -37,7 +37,8 @@ def history(facts: Facts, others: Iterable[Facts] = ()) -> go.Figure | None:
         points = [point for point in one.history if point["best"] is not None]
         colour = [OTHER_COLOUR, "#d35400", "#16a085"][index % 3]
         for column, (key, scale) in enumerate(_AXES, start=1):
-            at, name = [point[key] * scale for point in points], one.study["name"]
+            at = [point[key] * scale for point in points]
+            name = one.study["name"]
             best = go.Scatter(
                 x=at,
                 y=[p["best"] for p in points],
@@ -50,7 +51,8 @@ def history(facts: Facts, others: Iterable[Facts] = ()) -> go.Figure | None:
             valued = [point for point in one.history if point["peak"]]
             dots = {"size": 5, "color": colour, "opacity": 0.45}
             text = [f"trial {point['trial']}: {point['value']:.4f}" for point in valued]
-            x, y = [point[key] * scale for point in valued], [point["value"] for point in valued]
+            x = [point[key] * scale for point in valued]
+            y = [point["value"] for point in valued]
             figure.add_trace(
                 go.Scatter(
                     x=x,
@@ -126,7 +128,8 @@ def _ends(view: StudyView, records: list[TrialRecord], state: State) -> go.Scatt
         "color": colour_of(state),
         "line": {"width": 1.5, "color": colour_of(state)},
     }
-    x, y = [record.epoch for record in records], [record.curve[record.epoch] for record in records]
+    x = [record.epoch for record in records]
+    y = [record.curve[record.epoch] for record in records]
     text = [about(view, record) for record in records]
     return go.Scatter(
         x=x,
@@ -153,7 +156,8 @@ def stops(facts: Facts) -> go.Figure | None:
             for epoch in at
         ]
         if any(counts):
-            colour, labels = {"color": colour_of(state)}, [str(epoch) for epoch in at]
+            colour = {"color": colour_of(state)}
+            labels = [str(epoch) for epoch in at]
             figure.add_trace(
                 go.Bar(
                     x=labels, y=counts, marker=colour, name=state.value, legendgroup=state.value
@@ -267,7 +271,8 @@ def slices(view: StudyView) -> go.Figure | None:
         marker["line"] = {"width": 0.5, "color": "#555"}
         # A thousand trials have a dozen parameters each, so text is abbreviated.
         text = [f"trial {record.number}, {record.epoch} epochs" for record in having]
-        at, y = [round(x, 5) for x in at], [round(view.value(record), 5) for record in having]
+        at = [round(x, 5) for x in at]
+        y = [round(view.value(record), 5) for record in having]
         dots = go.Scatter(x=at, y=y, mode="markers", marker=marker, text=text, hoverinfo="text+y")
         row, column = divmod(index, columns)
         figure.add_trace(dots, row + 1, column + 1)
@@ -296,7 +301,8 @@ def fronts(view: StudyView, facts: Facts) -> go.Figure | None:
         for family in families:
             own = [record for record in records if record.config.get("model.family") == family]
             marker = {"size": 7, "color": FAMILY_COLOURS.get(family, OTHER_COLOUR), "opacity": 0.8}
-            x, y = [record.cost[cost] for record in own], [view.value(record) for record in own]
+            x = [record.cost[cost] for record in own]
+            y = [view.value(record) for record in own]
             dots = go.Scatter(
                 x=x,
                 y=y,
@@ -314,7 +320,8 @@ def fronts(view: StudyView, facts: Facts) -> go.Figure | None:
         front = [view.records[number] for number in facts.fronts[cost]]
         larger = any(objective.name == cost and objective.sign > 0 for objective in view.objectives)
         line = {"shape": "vh" if larger else "hv", "color": "#222", "width": 1.5}
-        x, y = [record.cost[cost] for record in front], [view.value(record) for record in front]
+        x = [record.cost[cost] for record in front]
+        y = [view.value(record) for record in front]
         best = go.Scatter(
             x=x,
             y=y,

@@ -131,9 +131,11 @@ def _row(
             record.seconds,
             record.reason,
         )
-    top, others = _winner_peak(view, winner, record), _winner_metrics(winner)
+    top = _winner_peak(view, winner, record)
+    others = _winner_metrics(winner)
     seconds = record.seconds + winner.get("finish_seconds", 0.0)
-    state, value = State.COMPLETE.value, winner[view.objective]
+    state = State.COMPLETE.value
+    value = winner[view.objective]
     return Row(
         rank,
         record,
@@ -219,7 +221,8 @@ def write_csv(view: StudyView, path: Path | None = None) -> Path:
     returns where.
     """
     target = path or view.folder / paths.LEADERBOARD
-    names, known = varied(view), accuracies(view)
+    names = varied(view)
+    known = accuracies(view)
     with written_whole(target) as scratch, scratch.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
         heads = [view.objective if name == "value" else name for name in _COLUMNS]

@@ -32,7 +32,8 @@ def symmetry(view: StudyView, adjusted: dict[str, Adjusted], epoch: int) -> go.F
     for family in adjusted:
         known = [(r, y) for r, y in reached(view, epoch) if r.config.get("model.family") == family]
         colour = FAMILY_COLOURS[family]
-        x, y = [record.cost["n_params"] for record, _ in known], [value for _, value in known]
+        x = [record.cost["n_params"] for record, _ in known]
+        y = [value for _, value in known]
         text = [about(view, record) for record, _ in known]
         dots = go.Scatter(
             x=x,
@@ -177,7 +178,8 @@ def _by_family(
         families[str(record.config["model.family"])].append(record)
     for family, own in families.items():
         marker = {"size": 8, "color": FAMILY_COLOURS.get(family, OTHER_COLOUR), "opacity": 0.75}
-        x, y = [record.epoch for record in own], [record.metrics[metric] for record in own]
+        x = [record.epoch for record in own]
+        y = [record.metrics[metric] for record in own]
         dots = go.Scatter(
             x=x,
             y=y,

@@ -13,7 +13,9 @@ from hopsearch.reporting.facts import Facts
 from hopsearch.reporting.style import layout
 from hopsearch.study import StudyView
 
-_WITH_NUMBERS, _MOST, _SHOWN = 20, 100, 40
+_WITH_NUMBERS = 20
+_MOST = 100
+_SHOWN = 40
 _NAME = 24  # displayed letters of a class name
 
 
@@ -24,10 +26,12 @@ def confusion(view: StudyView, facts: Facts) -> go.Figure | None:
     With more than 100 classes, only the 40 with the most errors are shown; shares of other classes
     are then omitted from the rows.
     """
-    winner, names = facts.winner or {}, view.identity.origin.get("classes", [])
+    winner = facts.winner or {}
+    names = view.identity.origin.get("classes", [])
     if "confusions" not in winner or not names:
         return None
-    test, shown = winner["by_class"]["test"], _shown(winner["confusions"], len(names))
+    test = winner["by_class"]["test"]
+    shown = _shown(winner["confusions"], len(names))
     place = {label: at for at, label in enumerate(shown)}
     counts = [[0] * len(shown) for _ in shown]
     for label, at in place.items():
@@ -97,7 +101,8 @@ def recalls(facts: Facts) -> go.Figure | None:
     rows = (facts.winner or {}).get("recalls", [])[:_SHOWN]
     if not rows:
         return None
-    x, y = [row["recall"] for row in rows], list(range(len(rows)))
+    x = [row["recall"] for row in rows]
+    y = list(range(len(rows)))
     bars = {
         "type": "data",
         "symmetric": False,

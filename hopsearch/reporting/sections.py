@@ -136,7 +136,8 @@ def parameter_sections(view: StudyView) -> Iterator[Section]:
 
 def research_sections(view: StudyView) -> Iterator[Section]:
     """Analyses of the models; sections of settings that the space does not search are omitted."""
-    epochs, space = effects.epochs_to_compare(view), view.identity.space
+    epochs = effects.epochs_to_compare(view)
+    space = view.identity.space
     few = "Too few trials."
     for name, title, text in (
         (

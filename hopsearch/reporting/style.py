@@ -43,7 +43,8 @@ def layout(figure: go.Figure, height: int = 420, **more: object) -> go.Figure:
 
 def log_axis(values: Sequence[float]) -> dict[str, object]:
     """A logarithmic axis with a tick at every 1, 2 and 5 of the decades that ``values`` span."""
-    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    low = math.floor(math.log10(min(values)))
+    high = math.ceil(math.log10(max(values)))
     ticks = [step * 10.0**decade for decade in range(low, high + 1) for step in (1, 2, 5)]
     inside = [tick for tick in ticks if min(values) / 2 <= tick <= max(values) * 2]
     return {"type": "log", "tickvals": inside, "tickformat": "~s"}
@@ -80,15 +81,15 @@ def positions(values: Sequence[Any], log: bool) -> tuple[list[float], list[float
     else:
         order = sorted(set(known)) if numeric else sorted(set(known), key=str)
         place = {value: float(index) for index, value in enumerate(order)}
-    low, high = min(place.values(), default=0.0), max(place.values(), default=1.0)
+    low = min(place.values(), default=0.0)
+    high = max(place.values(), default=1.0)
     below = low - 0.15 * ((high - low) or 1.0)
     marks = sorted(set(place.items()), key=lambda item: item[1])
     if len(marks) > 8:
         marks = [marks[round(index * (len(marks) - 1) / 3)] for index in range(4)]
-    ticks, labels = (
-        [at for _, at in marks],
-        [f"{value:.2g}" if isinstance(value, float) else str(value) for value, _ in marks],
-    )
+    ticks = [at for _, at in marks]
+    labels = [f"{value:.2g}" if isinstance(value, float) else str(value) for value, _ in marks]
     if None in values:
-        ticks, labels = [below, *ticks], [ABSENT, *labels]
+        ticks = [below, *ticks]
+        labels = [ABSENT, *labels]
     return [below if value is None else place[value] for value in values], ticks, labels

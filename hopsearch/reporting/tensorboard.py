@@ -70,7 +70,8 @@ class Board:
     """
 
     def __init__(self, view: StudyView) -> None:
-        self._view, self._folder = view, view.folder / paths.TENSORBOARD
+        self._view = view
+        self._folder = view.folder / paths.TENSORBOARD
         self._runs: dict[int, EventFile] = {}
         self._written: dict[int, int] = {}
         self._later: dict[int, float] = {}  # the best value of each trial after the search
@@ -103,7 +104,8 @@ class Board:
         if record.number in self._runs:
             self._runs.pop(record.number).close()
         run = self._runs[record.number] = self._fresh(_name(record))
-        self._written[record.number], self._drawn[record.number] = 0, set()
+        self._written[record.number] = 0
+        self._drawn[record.number] = set()
         self._later.pop(record.number, None)
         started = record.started or time.time()
         run.summary(

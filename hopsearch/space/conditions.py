@@ -130,7 +130,8 @@ def _read_bounds(name: str, test: Mapping[Any, Any], place: str) -> dict[str, ob
             raise SpaceError(
                 place, f"when {name} {key} must be a number, got {shown(bound)}", "Write a number"
             )
-    low, high = test.get("min"), test.get("max")
+    low = test.get("min")
+    high = test.get("max")
     if low is not None and high is not None and low > high:
         raise SpaceError(
             place, f"when {name} must have min <= max, got min={low}, max={high}", "Swap them"

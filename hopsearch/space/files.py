@@ -129,7 +129,8 @@ def _shipped() -> Path:
 def _read(path: Path, name: str) -> SpaceFile:
     data, source = read_source(path, name)
     _LOG.debug("read search space %s", path)
-    parts, top = read_parts(data, source), Where(source)
+    parts = read_parts(data, source)
+    top = Where(source)
     if not parts.parameters:
         rule = "must name at least one parameter, got none"
         raise SpaceError(

@@ -250,13 +250,11 @@ KINDS: dict[str, type[Parameter]] = {kind.kind: kind for kind in (Float, Int, Ca
 
 
 def _check_range(parameter: Float | Int) -> None:
-    kind, low, high, log, step = (
-        parameter.kind,
-        parameter.low,
-        parameter.high,
-        parameter.log,
-        parameter.step,
-    )
+    kind = parameter.kind
+    low = parameter.low
+    high = parameter.high
+    log = parameter.log
+    step = parameter.step
     for name, value in (("low", low), ("high", high), ("step", step)):
         if not is_number(value) and not (name == "step" and value is None):
             raise SpaceError(

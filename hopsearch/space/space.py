@@ -140,7 +140,8 @@ class Space:
         """Names of the parameters that matter in ``config``, parents first; a child of an inactive
         parent is inactive.
         """
-        known, names = dict(self.fixed), []
+        known = dict(self.fixed)
+        names = []
         for name, parameter in self.parameters.items():
             if holds(parameter.when, known):
                 names.append(name)
@@ -213,7 +214,8 @@ class Space:
         """The differences between two spaces, one line per name; empty if the fingerprints
         agree.
         """
-        mine, theirs = self._labels(), other._labels()
+        mine = self._labels()
+        theirs = other._labels()
         names = [*mine, *(name for name in theirs if name not in mine)]
         return [
             f"{name}: {mine.get(name, 'not there')}, in the other {theirs.get(name, 'not there')}"

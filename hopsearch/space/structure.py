@@ -94,7 +94,8 @@ def count(items: Items, config: Mapping[str, object]) -> int | None:
     """The number of configurations of ``items`` (parents first), or None if infinite."""
     if not items:
         return 1
-    (name, parameter), rest = items[0], items[1:]
+    name, parameter = items[0]
+    rest = items[1:]
     if not holds(parameter.when, config):
         return count(rest, config)
     values = parameter.values()
@@ -122,7 +123,8 @@ def expand(items: Items, config: Mapping[str, object]) -> Iterator[dict[str, obj
     if not items:
         yield dict(config)
         return
-    (name, parameter), rest = items[0], items[1:]
+    name, parameter = items[0]
+    rest = items[1:]
     if not holds(parameter.when, config):
         yield from expand(rest, config)
         return

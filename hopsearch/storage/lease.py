@@ -147,10 +147,13 @@ class Lease(abc.ABC):
 
     def __init__(self, place: str, say: Callable[[str], None]) -> None:
         self.me = Holder.me()
-        self._place, self._say = redact(place), say
+        self._place = redact(place)
+        self._say = say
         self._seconds = expiry()
-        self._confirmed, self._lost = 0.0, False
-        self._over, self._beating = threading.Event(), threading.Lock()
+        self._confirmed = 0.0
+        self._lost = False
+        self._over = threading.Event()
+        self._beating = threading.Lock()
         self._thread = threading.Thread(target=self._keep, daemon=True)
 
     def acquire(self) -> None:
@@ -163,7 +166,8 @@ class Lease(abc.ABC):
         first: Seen | None = None
         until = time.monotonic() + self._seconds
         while True:
-            seen, asked = self._look(), _now()
+            seen = self._look()
+            asked = _now()
             dead = seen.holder is not None and self._dead(seen, first, until)
             if (seen.holder is None or dead) and self._take(seen):
                 break

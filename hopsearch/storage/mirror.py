@@ -127,7 +127,8 @@ class Mirror:
     """
 
     def __init__(self, uri: str, fence: Fence | None = None) -> None:
-        self._uri, self._fence = uri, fence
+        self._uri = uri
+        self._fence = fence
         try:
             self._files, self._root = pyarrow.fs.FileSystem.from_uri(uri)
         except (OSError, ValueError, pyarrow.ArrowException) as error:
@@ -297,8 +298,11 @@ class JournalMirror:
 
     def __init__(self, journal: Path, uri: str, fence: Fence | None = None) -> None:
         bring_journal(journal, uri)
-        self._journal, self._mirror, self._size = journal, Mirror(uri, fence), -1
-        self._over, self._copying = threading.Event(), threading.Lock()
+        self._journal = journal
+        self._mirror = Mirror(uri, fence)
+        self._size = -1
+        self._over = threading.Event()
+        self._copying = threading.Lock()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
 

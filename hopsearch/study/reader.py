@@ -40,7 +40,9 @@ class StudyView:
     """
 
     def __init__(self, folder: Path, study: optuna.Study, identity: Identity) -> None:
-        self.folder, self.identity, self.optuna = folder, identity, study
+        self.folder = folder
+        self.identity = identity
+        self.optuna = study
         self.records: dict[int, TrialRecord] = {}
         self.refresh()
         _LOG.debug("opened study %s: %d trials", folder, len(self.records))

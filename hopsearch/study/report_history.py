@@ -122,7 +122,8 @@ def _times(lines: Sequence[_Line]) -> list[float]:
     known = [(turn, line.time) for turn, line in enumerate(lines) if line.time is not None]
     if not known:
         return trained
-    (first, began), (last, ended) = known[0], known[-1]
+    first, began = known[0]
+    last, ended = known[-1]
     whole = trained[last] - trained[first]
     pace = (ended - began) / whole if whole > 0 else 1.0
     times = [began - pace * (trained[first] - at) for at in trained[:first]]

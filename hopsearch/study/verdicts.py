@@ -49,7 +49,8 @@ def baseline(view: StudyView) -> Baseline | None:
     """What a constant answer gives in the objective, or in the task's accuracy where that is none;
     None where it is not known, or the task has no classes.
     """
-    images, classes = val_by_class(view), view.identity.origin.get("classes", [])
+    images = val_by_class(view)
+    classes = view.identity.origin.get("classes", [])
     if not images or len(images) != len(classes):
         return None
     label = classes[max(range(len(images)), key=images.__getitem__)]
@@ -72,7 +73,8 @@ def images_behind(view: StudyView, metric: str) -> float | None:
     """On how many validation images a metric's value was measured, for a test; None of one that is
     no accuracy.
     """
-    images, classes = val_by_class(view), view.identity.origin.get("classes", [])
+    images = val_by_class(view)
+    classes = view.identity.origin.get("classes", [])
     kind = _kind(view, metric)
     if kind == Kind.SHARE:
         return sum(images) or view.identity.origin.get("images", {}).get("val")
@@ -100,7 +102,8 @@ def no_better(view: StudyView) -> list[TrialRecord]:
 
 def no_better_words(view: StudyView) -> str:
     """`no_better` in a sentence; empty where all trials are better."""
-    found, constant = no_better(view), baseline(view)
+    found = no_better(view)
+    constant = baseline(view)
     if not found or constant is None:
         return ""
     numbers = ", ".join(str(record.number) for record in found[:_SHOWN]) + (
@@ -192,7 +195,8 @@ def winner_verdicts(
     share = first_share(metrics)
     if share is None:
         return []
-    val, test = share.name, share.of_test
+    val = share.name
+    test = share.of_test
     known = winner.get("by_class", {})
     counts = {
         part: sum(known[part]["images"]) if part in known else images.get(part)
@@ -217,7 +221,8 @@ def winner_verdicts(
 
 
 def _gap_words(share: Metric, gap: float, chance: float) -> str:
-    val, test = share.name, share.of_test
+    val = share.name
+    test = share.of_test
     size = f"(p = {chance:.2g}, two-proportion test)"
     if gap > 0:
         why = "the test data are easier, or some were in the training data"

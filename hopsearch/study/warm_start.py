@@ -37,7 +37,8 @@ class WarmStart:
     """
 
     def __init__(self, view: StudyView, space: Space) -> None:
-        theirs, place = view.identity.space, f"warm_start={view.identity.name}"
+        theirs = view.identity.space
+        place = f"warm_start={view.identity.name}"
         if theirs.objectives != space.objectives:
             rule = (
                 f"must have the objective {space.objective} ({space.direction}), got "
@@ -48,13 +49,15 @@ class WarmStart:
         self.missing = [name for name in space.parameters if name not in theirs.parameters]
         self.dropped = [name for name in theirs.parameters if name not in space.parameters]
         if not self.shared:
-            ours, others = ", ".join(space.parameters), ", ".join(theirs.parameters)
+            ours = ", ".join(space.parameters)
+            others = ", ".join(theirs.parameters)
             raise StudyError(
                 place,
                 f"must share a parameter with {ours}, got {others}",
                 "Choose a study of a similar space",
             )
-        self._view, self._space = view, space
+        self._view = view
+        self._space = space
 
     def trials(self) -> list[FrozenTrial]:
         """For Optuna, in order of their numbers."""
@@ -63,8 +66,10 @@ class WarmStart:
         ]
 
     def __str__(self) -> str:
-        identity, taken = self._view.identity, len(self.trials())
-        theirs, ours = identity.space.fixed, self._space.fixed
+        identity = self._view.identity
+        taken = len(self.trials())
+        theirs = identity.space.fixed
+        ours = self._space.fixed
         searched = {*self._space.parameters, *identity.space.parameters}
         other = [
             name
@@ -109,7 +114,8 @@ class WarmStart:
 
     def _outside(self) -> dict[str, str]:
         """By parameter, the number of trials whose value cannot be inherited, in words."""
-        parameters, params = self._space.parameters, [record.params for record in self._valued()]
+        parameters = self._space.parameters
+        params = [record.params for record in self._valued()]
         counts = {
             name: sum(name in each and not parameters[name].contains(each[name]) for each in params)
             for name in self.shared

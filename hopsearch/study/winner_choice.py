@@ -66,10 +66,8 @@ def election_words(election: Election | None, items: str = "images") -> str:
     """
     if not election:
         return ""
-    first, others = (
-        election["first"],
-        [number for number in election["tied"] if number != election["first"]],
-    )
+    first = election["first"]
+    others = [number for number in election["tied"] if number != election["first"]]
     if not election["values"]:
         return _tie_words(first, others, election, items) if others else ""
     why = (

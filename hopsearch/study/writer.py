@@ -81,7 +81,8 @@ class Study(Writer):
             self._proposals = Proposals(
                 seen, identity, sampler, self.records, self.carriers, str(folder), prior or Prior()
             )
-            self._evidence, self._made = Evidence(self._pruner.bracket), 0
+            self._evidence = Evidence(self._pruner.bracket)
+            self._made = 0
             for record, made in in_order(self.records.values()):
                 take_in(self._evidence, record, made, self.objectives)
                 self._made = made.order + 1
@@ -254,13 +255,12 @@ class Study(Writer):
         if record.state != State.RUNNING or epoch <= record.epoch:
             return record
         kept = _short(metrics)
-        spent, best = self._epochs + epoch - record.epoch, record.best(self.sign)
+        spent = self._epochs + epoch - record.epoch
+        best = record.best(self.sign)
         rises = best is None or self.sign * (value - best[1]) > 0
-        came, rose, top = (
-            record.came or spent,
-            spent if rises else record.rose,
-            _short(peak) if rises else record.peak,
-        )
+        came = record.came or spent
+        rose = spent if rises else record.rose
+        top = _short(peak) if rises else record.peak
         progress = {
             "seconds": round(seconds, 4),
             "checkpoint": checkpoint,
@@ -274,13 +274,13 @@ class Study(Writer):
         )
         self._storage.set_trial_intermediate_value(self._id(number), epoch, value)
         self._trained += seconds - record.seconds
-        self._epochs, record.rose, record.peak = spent, rose, top
-        record.curve[epoch], record.seconds, record.checkpoint, record.metrics = (
-            value,
-            seconds,
-            checkpoint,
-            kept,
-        )
+        self._epochs = spent
+        record.rose = rose
+        record.peak = top
+        record.curve[epoch] = value
+        record.seconds = seconds
+        record.checkpoint = checkpoint
+        record.metrics = kept
         if not record.came:
             record.came = came
             self._leaders.come(came)
@@ -302,13 +302,12 @@ class Study(Writer):
             epochs: trained or started since the last report; they count in every budget.
             seconds: what these took.
         """
-        record, made = (
-            self.records[number],
-            Failure(reason, self._made, learn, epochs, round(seconds, 4)),
-        )
+        record = self.records[number]
+        made = Failure(reason, self._made, learn, epochs, round(seconds, 4))
         # first: if it is cut off after this, `resume` ends the trial
         self._set(number, journal_keys.FAILURE, asdict(made))
-        record.reason, record.failure = reason, made
+        record.reason = reason
+        record.failure = made
         self._take_in(record, made)
         self._book(epochs, seconds)
         self._end(record, State.FAILED)

@@ -26,18 +26,17 @@ class Writer(StudyView):
 
     def __init__(self, folder: Path, study: optuna.Study, identity: Identity) -> None:
         super().__init__(folder, study, identity)
-        self._storage, self._study_id = study._storage, study._study_id
+        self._storage = study._storage
+        self._study_id = study._study_id
         self._open: dict[State, set[int]] = {State.RUNNING: set(), State.PAUSED: set()}
         self._closed = {
             record.number for record in self.records.values() if record.state == State.OPEN
         }
         for record in self.records.values():
             self._enter(record, self._reopened(record))
-        self._epochs, self._wasted, self._trained = (
-            super().epochs,
-            super().wasted_epochs,
-            super().trained_seconds,
-        )
+        self._epochs = super().epochs
+        self._wasted = super().wasted_epochs
+        self._trained = super().trained_seconds
         self._leaders = Leaders()
         for record in self.counted():
             if record.came:

@@ -46,7 +46,9 @@ def _placed(
     error: ConfigError, given: Mapping[str, object], source: str, facts: object
 ) -> UserError:
     head, *keys = error.place.split(": ")
-    key, flat, marks = ".".join(keys), flatten(given), getattr(source, "marks", {})
+    key = ".".join(keys)
+    flat = flatten(given)
+    marks = getattr(source, "marks", {})
     if "unknown section" in error.rule:
         every = [*flat, *(str(path[1]) for path in marks if len(path) == 2)]
         names = [name for name in every if name == key or name.startswith(f"{key}.")]
@@ -58,10 +60,8 @@ def _placed(
     for name in names:
         for section in ("fixed", "parameters"):
             if (section, name) in marks:
-                rule, hint = (
-                    _why(name, section, error.rule, facts),
-                    error.hint or _other_family(name, flat),
-                )
+                rule = _why(name, section, error.rule, facts)
+                hint = error.hint or _other_family(name, flat)
                 return ConfigError(Where(source, (section, name)), rule, hint)
     # the space uses the family's default patches
     if facts and error.rule.startswith(_DIVIDE):

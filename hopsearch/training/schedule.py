@@ -47,8 +47,10 @@ def require_schedule(trial: TrialConfig, n_train: int, place: str) -> None:
         ConfigError: warm-up and cooldown that leave no epoch between them, a warm-up that falls, or
             a batch larger than the data with drop_last.
     """
-    optim, epochs = trial.optim, trial.train.epochs
-    warmup, cooldown = optim.warmup_epochs, optim.cooldown_epochs
+    optim = trial.optim
+    epochs = trial.train.epochs
+    warmup = optim.warmup_epochs
+    cooldown = optim.cooldown_epochs
     # one epoch, rising to the peak
     alone = epochs == 1 and cooldown == 0 and warmup == 1 and optim.schedule == "step"
     if warmup + cooldown >= epochs and (warmup or cooldown) and not alone:
@@ -116,10 +118,8 @@ def rates(trials: Sequence[TrialConfig]) -> str:
         for trial in trials
     }
     source = f" ({scaled.pop()})" if len(scaled) == 1 else ""
-    warmups, lows = (
-        {trial.optim.warmup_epochs for trial in trials},
-        {trial.optim.min_lr for trial in trials},
-    )
+    warmups = {trial.optim.warmup_epochs for trial in trials}
+    lows = {trial.optim.min_lr for trial in trials}
     epochs = "epoch" if warmups == {1} else "epochs"
     rise = (
         f"from {optim.warmup_lr:g} over {_span(warmups)} {epochs}"
@@ -133,14 +133,16 @@ def rates(trials: Sequence[TrialConfig]) -> str:
 
 def _reached(trial: TrialConfig) -> str:
     # The cosine also runs during the warm-up, so no epoch has exactly the peak rate.
-    optim, epochs = trial.optim, trial.train.epochs
+    optim = trial.optim
+    epochs = trial.train.epochs
     share = max(learning_rate(epoch, 1, epochs, optim) for epoch in range(epochs)) / optim.peak_lr
     return f", at most {share:.0%} of the peak" if share < 0.995 else ""
 
 
 def remarks(trial: TrialConfig, n_train: int) -> list[str]:
     """Remarks on settings of a trial that act differently than they read."""
-    optim, said = trial.optim, list[str]()
+    optim = trial.optim
+    said = list[str]()
     if optim.batch_size > n_train:
         said.append(
             f"optim.batch_size={optim.batch_size} exceeds the {n_train} training items: "

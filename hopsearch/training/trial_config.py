@@ -176,7 +176,8 @@ class TrialConfig(Settings):
     @model_validator(mode="after")
     def _schedule_fits(self) -> "TrialConfig":
         if self.optim.min_lr > self.optim.peak_lr:
-            low, peak = self.optim.min_lr, self.optim.peak_lr
+            low = self.optim.min_lr
+            peak = self.optim.peak_lr
             rule = f"optim.min_lr <= peak learning rate must hold, got {low} > {peak:g} of optim.lr"
             raise ValueError(f"{rule}; Lower optim.min_lr, or raise optim.lr")
         return self

@@ -102,10 +102,10 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
             run_checks.require_model(model, self._owner)
             self.model: ModelT = model.to(self.device)
             self.optimizer = build_optimizer(self.model, config.optim, self.device)
-        compiled = (
-            cast(nn.Module, torch.compile(self.model)) if config.train.compile else self.model
-        )
-        self.net = self.ranks.wrap(compiled)
+        called: nn.Module = self.model
+        if config.train.compile:
+            called = cast(nn.Module, torch.compile(self.model))
+        self.net = self.ranks.wrap(called)
         decay = config.train.ema_decay
         self._ema = MovingAverage(self.model, decay) if decay else None
         self._precision = Precision(config.train, self.device)
@@ -149,8 +149,8 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
         return {}
 
     def results(self, data: DataT) -> Mapping[str, object]:
-        """What is kept of a finished winner, as plain JSON: the metrics of both splits, the test
-        split read once. Called in `evaluating`.
+        """What is kept of a finished winner, as plain JSON; called in `evaluating`, and only once,
+        for it reads the test split.
         """
         validated = run_checks.numbers(self.validate(), f"{self._owner}.validate()")
         return validated | run_checks.numbers(self.test(data), f"{self._owner}.test()")
@@ -276,7 +276,8 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
             # checkpoints of earlier versions have the live model's singular vectors here
             self._ema.settle()
         self._precision.load_state_dict(state.get("scaler", {}))
-        self.epoch, self.history = int(state["epoch"]), list(state["history"])
+        self.epoch = int(state["epoch"])
+        self.history = list(state["history"])
         self.position = int(state["position"])
         self._loss_sum = torch.tensor(
             float(state["loss_sum"]) / self.ranks.world, device=self.device
@@ -301,15 +302,14 @@ class TrialRun(ABC, Generic[ConfigT, ModelT, DataT]):
         """
         net = self.evaluated
         inputs = self.example(1)
-        net.eval()
         times = []
-        for _ in range(repeats + 2):
-            started = time.perf_counter()
-            net(inputs)
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-            times.append(time.perf_counter() - started)
-        net.train()
+        with self.evaluating():
+            for _ in range(repeats + 2):
+                started = time.perf_counter()
+                net(inputs)
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize(self.device)
+                times.append(time.perf_counter() - started)
         return statistics.median(times[2:])
 
     def time_epoch(self, steps: int) -> float:

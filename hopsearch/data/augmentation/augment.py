@@ -91,7 +91,8 @@ class Augment:
 
     def __init__(self, config: AugmentConfig, facts: DataFacts) -> None:
         self._config = config
-        self._classes, self._size = len(facts.classes), facts.image_size
+        self._classes = len(facts.classes)
+        self._size = facts.image_size
         self._flip = facts.flip if config.flip is None else config.flip
         self._randaugment = (
             RandAugment(parse_policy(config.randaugment)) if config.randaugment else None

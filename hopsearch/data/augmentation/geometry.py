@@ -31,7 +31,8 @@ def warp(x_BCHW: torch.Tensor, matrix_B23: torch.Tensor, fill: float) -> torch.T
         uint8, rounded, of the same shape.
     """
     height, width = x_BCHW.shape[-2:]
-    column_W, row_H = _centres(width, x_BCHW.device), _centres(height, x_BCHW.device)
+    column_W = _centres(width, x_BCHW.device)
+    row_H = _centres(height, x_BCHW.device)
     positions = []
     for along_B, across_B, shift_B in (row_B3.unbind(1) for row_B3 in matrix_B23.unbind(1)):
         line_BH = torch.addcmul(shift_B[:, None], across_B[:, None], row_H)
@@ -63,12 +64,15 @@ def resized_crop(
         interpolation: ``bilinear``, ``bicubic``, or ``random``: one of the two per image, as in
             timm.
     """
-    own, count, device = x_BCHW.shape[-1], len(x_BCHW), x_BCHW.device
+    own = x_BCHW.shape[-1]
+    count = len(x_BCHW)
+    device = x_BCHW.device
     size = size or own
     draw_2AB = torch.rand(2, ATTEMPTS, count, generator=generator, device=device)
     area_AB = (least_area + (1 - least_area) * draw_2AB[0]) * own**2
     ratio_AB = torch.exp((2 * draw_2AB[1] - 1) * _LOG_RATIO)
-    width_AB, height_AB = (area_AB * ratio_AB).sqrt().round(), (area_AB / ratio_AB).sqrt().round()
+    width_AB = (area_AB * ratio_AB).sqrt().round()
+    height_AB = (area_AB / ratio_AB).sqrt().round()
     width_B, height_B = first_fitting(width_AB, height_AB, own, own)
     place_3B = torch.rand(3, count, generator=generator, device=device)
     mirror_B = place_3B[2] < (0.5 if flip else 0.0)
@@ -89,7 +93,8 @@ def resized_crop(
 def stretch(x_BCHW: torch.Tensor, size: int) -> torch.Tensor:
     """Resize each whole (square) image, bicubic."""
     start_B = torch.zeros(len(x_BCHW), device=x_BCHW.device)
-    whole, yes_B = (start_B, start_B + x_BCHW.shape[-1]), start_B == 0
+    whole = (start_B, start_B + x_BCHW.shape[-1])
+    yes_B = start_B == 0
     return resample(x_BCHW, size, whole, whole, yes_B, ~yes_B)
 
 
@@ -216,7 +221,8 @@ def padded_crop(x_BCHW: torch.Tensor, pad: int, generator: torch.Generator) -> t
     """Pad each image with ``pad`` black pixels and crop to its size at a random position (He et
     al., arXiv 1512.03385).
     """
-    count, height, width = len(x_BCHW), *x_BCHW.shape[-2:]
+    count = len(x_BCHW)
+    height, width = x_BCHW.shape[-2:]
     windows = F.pad(x_BCHW, (pad, pad, pad, pad)).unfold(2, height, 1).unfold(3, width, 1)
     top_B, left_B = torch.randint(
         2 * pad + 1, (2, count), generator=generator, device=x_BCHW.device

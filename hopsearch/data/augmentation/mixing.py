@@ -30,7 +30,8 @@ class Mix:
     """
 
     def __init__(self, mixup: float, cutmix: float) -> None:
-        self._mixup, self._cutmix = mixup, cutmix
+        self._mixup = mixup
+        self._cutmix = cutmix
         self._tables = {alpha: _beta_quantiles(alpha) for alpha in (mixup, cutmix) if alpha > 0}
 
     def __call__(
@@ -92,7 +93,8 @@ def erase(x_BCHW: torch.Tensor, probability: float, generator: torch.Generator) 
     erased with exactly ``probability``, while noise is generated for the candidates only and no
     synchronisation is needed to count them.
     """
-    (count, channels, height, width), device = x_BCHW.shape, x_BCHW.device
+    count, channels, height, width = x_BCHW.shape
+    device = x_BCHW.device
     candidates = math.ceil(probability * count)
     index_E = torch.randperm(count, generator=generator, device=device)[:candidates]
     inside_EHW = _boxes(candidates, height, width, generator, device)
@@ -116,7 +118,8 @@ def _boxes(
     low, high = _ERASED_AREA
     area_AE = (low + (high - low) * draw_2AE[0]) * (height * width)
     ratio_AE = torch.exp((2 * draw_2AE[1] - 1) * _LOG_RATIO)
-    tall_AE, wide_AE = (area_AE * ratio_AE).sqrt().round(), (area_AE / ratio_AE).sqrt().round()
+    tall_AE = (area_AE * ratio_AE).sqrt().round()
+    wide_AE = (area_AE / ratio_AE).sqrt().round()
     wide_E, tall_E = first_fitting(wide_AE, tall_AE, min(height, width) - 1, 0)
     place_2E = torch.rand(2, count, generator=generator, device=device)
     top_E = (place_2E[0] * (height - tall_E + 1)).floor()

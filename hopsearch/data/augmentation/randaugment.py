@@ -113,13 +113,16 @@ class RandAugment:
         return x_RCHW[:count]
 
     def _layer(self, x_RCHW: torch.Tensor, each: int, generator: torch.Generator) -> torch.Tensor:
-        rows, slots, device = len(x_RCHW), self._ops * each, x_RCHW.device
+        rows = len(x_RCHW)
+        slots = self._ops * each
+        device = x_RCHW.device
         index_S = torch.randperm(rows, generator=generator, device=device)[:slots]
         used_S = (
             torch.rand(slots, generator=generator, device=device)
             < self._policy.probability * rows / slots
         )
-        level_S, sign_S = self._levels(slots, generator, device), _signs(slots, generator, device)
+        level_S = self._levels(slots, generator, device)
+        sign_S = _signs(slots, generator, device)
         changed_SCHW = self._apply(x_RCHW.index_select(0, index_S), level_S, sign_S, each)
         # Source of each row: itself, or the changed images at the end. Gathering is far faster than
         # scattering.
@@ -164,12 +167,14 @@ def affine_matrices(level_S: torch.Tensor, sign_S: torch.Tensor, size: int) -> t
     """
     value_5C = (level_S * sign_S).view(len(_AFFINE_OPS), -1)
     angle_C, shear_x_C, shear_y_C, shift_x_C, shift_y_C = value_5C
-    cosine_C, sine_C = torch.cos(angle_C * math.radians(30)), torch.sin(angle_C * math.radians(30))
+    cosine_C = torch.cos(angle_C * math.radians(30))
+    sine_C = torch.sin(angle_C * math.radians(30))
     matrix_5C23 = torch.zeros(*value_5C.shape, 2, 3, device=level_S.device)
     matrix_5C23[..., 0, 0] = matrix_5C23[..., 1, 1] = 1
     middle = size / 2  # the fixed point of a rotation
     matrix_5C23[0, :, 0, 0] = matrix_5C23[0, :, 1, 1] = cosine_C
-    matrix_5C23[0, :, 0, 1], matrix_5C23[0, :, 1, 0] = -sine_C, sine_C
+    matrix_5C23[0, :, 0, 1] = -sine_C
+    matrix_5C23[0, :, 1, 0] = sine_C
     matrix_5C23[0, :, 0, 2] = middle * (1 - cosine_C + sine_C)
     matrix_5C23[0, :, 1, 2] = middle * (1 - cosine_C - sine_C)
     matrix_5C23[1, :, 0, 1] = 0.3 * shear_x_C

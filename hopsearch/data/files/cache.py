@@ -212,13 +212,18 @@ def _write(
     most = len(part)
     folder.mkdir(parents=True, exist_ok=True)
     with written_whole(folder / f"{key}.npy", durable=True) as scratch, scratch.open("xb") as file:
-        shape, crc, rows, header = (0,), 0, 0, 0
+        shape = (0,)
+        crc = 0
+        rows = 0
+        header = 0
         for block in blocks:
             block = np.ascontiguousarray(block)
             if not header:
                 header = _write_header(file, (most, *block.shape[1:]))
             file.write(block.data)
-            crc, rows, shape = zlib.crc32(block.data, crc), rows + len(block), block.shape[1:]
+            crc = zlib.crc32(block.data, crc)
+            rows = rows + len(block)
+            shape = block.shape[1:]
         if rows == 0:
             raise DataError(
                 str(folder / key),

@@ -95,7 +95,8 @@ class Listed:
 
 def twice(first: Listed, second: Listed) -> str:
     """A sentence about images of ``second`` that are also in ``first``; empty if there are none."""
-    ours, theirs = first.keys(), second.keys()
+    ours = first.keys()
+    theirs = second.keys()
     found = np.flatnonzero(np.isin(theirs, ours))
     if not len(found):
         return ""

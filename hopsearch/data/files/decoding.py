@@ -36,7 +36,8 @@ FALLBACK_SIZE = 224
 _GREY_MODES = ("1", "L", "I", "I;16", "I;16B", "I;16L", "I;16N")
 _MOST_THREADS = 32  # more threads would wait for the GIL, which is held while opening a file
 # images per task: handing over small ones one by one would cost more
-_MOST_AT_ONCE, _SECONDS_AT_ONCE = 32, 0.1
+_MOST_AT_ONCE = 32
+_SECONDS_AT_ONCE = 0.1
 
 
 def natural_format(part: Part, image_size: int | None) -> tuple[int, int]:
@@ -49,7 +50,9 @@ def natural_format(part: Part, image_size: int | None) -> tuple[int, int]:
         height, width = part.pixels.shape[1:3]
         own = height if height == width else FALLBACK_SIZE
         return image_size or own, 1 if part.pixels.ndim == 3 else 3
-    size, own_sizes, channels = image_size, set(), 1
+    size = image_size
+    own_sizes = set()
+    channels = 1
     with contextlib.closing(in_threads(functools.partial(_peek, part), len(part))) as peeked:
         for found in counted("looking at", peeked, len(part)):
             if found:
@@ -134,13 +137,12 @@ def in_threads(task: Callable[[int], T], count: int) -> Generator[T, None, None]
     are not waited for.
     """
     threads = max(1, min(_MOST_THREADS, _cores(), count))
-    stop, pool, all_there = (
-        threading.Event(),
-        ThreadPoolExecutor(threads, "decode"),
-        threading.Barrier(threads),
-    )
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(threads, "decode")
+    all_there = threading.Barrier(threads)
     ahead: deque[Future[tuple[list[T], float]]] = deque()
-    taken, at_once = 0, 1
+    taken = 0
+    at_once = 1
     with pil_quiet():  # raised here and not in the threads
         try:
             # started now: a thread without memory to start would be waited for forever

@@ -37,7 +37,8 @@ UNREADABLE = (
 )
 """PIL's exceptions for images that are damaged or too large to decode."""
 _FILE_SHOWN = re.compile(r" (<_io\.\w+( object at 0x[0-9a-f]+| name=.*)>)$")
-EXIF_ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
+EXIF_ORIENTATION = 0x0112
+SIDEWAYS = (5, 6, 7, 8)
 # pixels: above it a process decodes one image at a time, since each takes 100 MB and more
 _LARGE = 2**25
 _ELONGATED = 4  # largest size of a whole resized image, as a multiple of the result
@@ -99,10 +100,8 @@ def to_pixels(image: Image.Image, size: int, channels: int, crop_pct: float = 1.
         OSError, ValueError, …: see `UNREADABLE`.
     """
     upright_width, upright_height = upright_size(image)
-    view, mode = (
-        View.of(upright_width, upright_height, size, crop_pct),
-        "L" if channels == 1 else "RGB",
-    )
+    view = View.of(upright_width, upright_height, size, crop_pct)
+    mode = "L" if channels == 1 else "RGB"
     exact = crop_pct < 1
     scale = 1 if exact else _jpeg_scale(image, view)
     large = image.width * image.height > _LARGE * scale**2
@@ -258,8 +257,10 @@ def _cut_out(image: Image.Image | Pixels, view: View, large: bool, exact: bool) 
 
 def _cut_out_with_pil(image: Image.Image, view: View) -> Pixels:
     """The same, using only the region of the image that the square shows."""
-    across, down = image.width / view.width, image.height / view.height
-    right, bottom = (view.left + view.size) * across, (view.top + view.size) * down
+    across = image.width / view.width
+    down = image.height / view.height
+    right = (view.left + view.size) * across
+    bottom = (view.top + view.size) * down
     box = (view.left * across, view.top * down, min(right, image.width), min(bottom, image.height))
     pixels = np.asarray(
         image.resize((view.size, view.size), Image.Resampling.BICUBIC, box=box), dtype=np.uint8

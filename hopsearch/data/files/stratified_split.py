@@ -60,5 +60,6 @@ def _positions(count: int) -> npt.NDArray[np.float64]:
     # The first image of a class is always inside a prefix and the last always outside, however
     # small the class.
     position = (np.arange(count) + 0.5) / count
-    position[0], position[-1] = 0.0, 1.0
+    position[0] = 0.0
+    position[-1] = 1.0
     return position

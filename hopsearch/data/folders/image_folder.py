@@ -229,7 +229,8 @@ def _without_images(class_folder: Path) -> DataError:
 def _other_classes(
     folder: Path, wanted: tuple[str, ...], got: tuple[str, ...], part: str
 ) -> DataError:
-    missing, extra = sorted(set(wanted) - set(got)), sorted(set(got) - set(wanted))
+    missing = sorted(set(wanted) - set(got))
+    extra = sorted(set(got) - set(wanted))
     told = [f"missing {', '.join(missing[:5])}"] * bool(missing) + [
         f"not in train/: {', '.join(extra[:5])}"
     ] * bool(extra)

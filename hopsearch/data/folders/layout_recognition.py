@@ -67,12 +67,11 @@ def find_layout(root: Path, elsewhere: dict[str, Path | None], passed: PassedOve
     else:
         _refuse_flat_parts(folders, elsewhere, layout)
         _refuse_unknown_parts(place, folders)
-    val, test = elsewhere.get("val") or layout.val, elsewhere.get("test") or layout.test
-    layout.train, layout.val, layout.test = (
-        _go_down(layout.train),
-        val and _go_down(val),
-        test and _go_down(test),
-    )
+    val = elsewhere.get("val") or layout.val
+    test = elsewhere.get("test") or layout.test
+    layout.train = _go_down(layout.train)
+    layout.val = val and _go_down(val)
+    layout.test = test and _go_down(test)
     refuse_detection([path for path in (layout.train, layout.val, layout.test) if path])
     _count_on_the_way(root, elsewhere, layout, passed)
     return layout
@@ -254,7 +253,8 @@ def _refuse_unknown_parts(place: Path, folders: list[Path]) -> None:
     }
     unclear = [folder for folder in below if below[folder] and read_name(folder.name).several]
     if len(below) > 1 and not unclear:
-        common, every = set.intersection(*below.values()), set.union(*below.values())
+        common = set.intersection(*below.values())
+        every = set.union(*below.values())
         unclear = list(below) if len(common) > 1 and 2 * len(common) >= len(every) else []
     if unclear:
         rule = f"{_listed(unclear[:5])} look like splits, but are not named train, val or test"

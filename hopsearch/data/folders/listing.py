@@ -243,7 +243,8 @@ def each_once(rows: Sequence[Row], passed: PassedOver) -> list[Row]:
     real = {
         (row.stat.st_dev, row.stat.st_ino) for row in rows if not row.linked and row.stat.st_ino
     }
-    kept, seen = [], set()
+    kept = []
+    seen = set()
     for row in rows:
         file = row.stat.st_dev, row.stat.st_ino
         if file[1] and ((row.linked and file in real) or (file, row.part, row.label) in seen):

@@ -45,7 +45,8 @@ class Watch:
             record: the trial.
             trained: an epoch; False for the history of a trial that resumes.
         """
-        number, now = record.number, self._clock()
+        number = record.number
+        now = self._clock()
         waited = now - self._since.get(number, now)
         if trained and number in self._heard:
             self._epochs[number] = max(waited, self._epochs.get(number, 0.0))
@@ -69,7 +70,8 @@ class Watch:
 
     def allowed(self, record: TrialRecord) -> float | None:
         """How long a trial's worker may be silent; None if there is no reference."""
-        number, before = record.number, record.seconds / record.epoch if record.epoch else 0.0
+        number = record.number
+        before = record.seconds / record.epoch if record.epoch else 0.0
         if number in self._heard:
             longest = self._epochs.get(number) or max(
                 (before, *(seconds for seconds, _ in self._starts))
@@ -103,7 +105,8 @@ class Watch:
             slower: factor by which an epoch may take longer than known ones.
             what: what is waited for.
         """
-        allowed, silent = self.allowed(record), self.silent(record.number)
+        allowed = self.allowed(record)
+        silent = self.silent(record.number)
         if allowed is None:
             allowed = _LEAST_AT_FIRST if last else math.inf
         allowed = max(least, allowed * slower)

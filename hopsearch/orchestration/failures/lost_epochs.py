@@ -22,13 +22,15 @@ class Booking:
     """
 
     def __init__(self, study: Study, watch: Watch) -> None:
-        self._study, self._watch = study, watch
+        self._study = study
+        self._watch = watch
 
     def resumed(self, record: TrialRecord) -> None:
         """A trial that was running when the search was interrupted continues: its current epoch is
         lost, unless saved.
         """
-        begun, known = self._begun(record) or 0, self._known(record)
+        begun = self._begun(record) or 0
+        known = self._known(record)
         if begun > known and self._saved(record) <= record.epoch:
             self._study.waste(record.number, begun - known, 0.0, begun)
 
@@ -41,7 +43,8 @@ class Booking:
             saved: the worker left by itself, with all progress saved.
         """
         waited = self._watch.silent(record.number)
-        begun, known = self._begun(record), self._known(record)
+        begun = self._begun(record)
+        known = self._known(record)
         if begun is None:
             begun = known + int(self._watch.was_heard(record.number))
         lost = max(0, begun - known)

@@ -98,11 +98,9 @@ class Plan:
             first: a configuration that meets them.
             console: where to.
         """
-        space, budget, say = (
-            self.identity.space,
-            self.budget,
-            functools.partial(console.print, markup=False),
-        )
+        space = self.identity.space
+        budget = self.budget
+        say = functools.partial(console.print, markup=False)
         configs = [
             space.draw(Random(derive(self.identity.seed, "plan", number)))
             for number in range(_DRAWN)
@@ -125,10 +123,8 @@ class Plan:
         epochs = expected_epochs(
             space, self.pruner, budget.trials, self.at_once, self.identity.seed
         )
-        full, rungs = (
-            budget.trials * space.fidelity.max_epochs,
-            ", ".join(map(str, space.fidelity.rungs)),
-        )
+        full = budget.trials * space.fidelity.max_epochs
+        rungs = ", ".join(map(str, space.fidelity.rungs))
         say(
             f"rungs: {rungs} epochs; {self.pruner} would train about {epochs} epochs, "
             f"{epochs / full:.0%} of the {full} in all"
@@ -195,14 +191,16 @@ class Plan:
         """What is trained after the search, in a sentence; with the time it takes where an epoch's
         is known.
         """
-        finish, full = self.finish, self.identity.space.fidelity.max_epochs
+        finish = self.finish
+        full = self.identity.space.fidelity.max_epochs
         if not finish.enabled:
             return "finishing: off (finish=false), so nothing is tested"
         trainings = (
             f"{finish.repeats} × {finish.candidates} × {full} epochs (repeats × "
             f"candidates × epochs)"
         )
-        most, parts = finish.repeats * finish.candidates, []
+        most = finish.repeats * finish.candidates
+        parts = []
         if seconds is None and self.begun:  # the search is over: it is known which trials tie
             most = trainings_left(self.begun, finish)
             trainings = f"{most} × {full} epochs (trainings × epochs)"
@@ -233,11 +231,13 @@ class Plan:
         return f"finishing: {'; '.join(parts)}"
 
     def _show_time(self, left: int, seconds: float, say: Callable[[str], None]) -> None:
-        budget, hours = self.budget, seconds / 3600
+        budget = self.budget
+        hours = seconds / 3600
         costs = [f"{expected(seconds * left / self.at_once)} with {self.at_once} at once"]
         costs += [expected(seconds * left * budget.gpus, "GPU-")] if budget.gpus else []
         costs += [f"a cost of {amount(hours * left * budget.per_hour)}"] if budget.per_hour else []
-        threads, cores = self.resources.threads, os.cpu_count() or 1
+        threads = self.resources.threads
+        cores = os.cpu_count() or 1
         slower = f" with {cores} threads of a trial's {threads}" if threads > cores else ""
         slower += " without a GPU" if self.resources.gpus and not torch.cuda.is_available() else ""
         slower += (

@@ -106,8 +106,11 @@ class Simulation:
         faults: Faults | None = None,
         epochs: int | None = None,
     ) -> None:
-        self._landscape, self._faults = landscape, faults or Faults()
-        self._clock, self._epochs, self._turn = 0.0, 0, 0
+        self._landscape = landscape
+        self._faults = faults or Faults()
+        self._clock = 0.0
+        self._epochs = 0
+        self._turn = 0
         budget = Budget(trials, epochs=epochs)
         self._queue = TrialQueue(study, budget, self.admit, lambda: self._clock)
         self._idle = list(range(workers))
@@ -171,7 +174,9 @@ class Simulation:
         return self._trainings[record.number]
 
     def _hear_of(self, worker: int, record: TrialRecord) -> Event:
-        number, epoch, training = record.number, record.epoch + 1, self._training(record)
+        number = record.number
+        epoch = record.epoch + 1
+        training = self._training(record)
         seconds = self._seconds(record)
         self._epochs += 1
         if self._faults.strikes(

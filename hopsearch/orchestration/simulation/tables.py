@@ -89,7 +89,8 @@ class TableLandscape:
     def fresh(self) -> "TableLandscape":
         """A fresh copy of the table for another search."""
         other = copy.copy(self)
-        other._taken, other._used = {}, set()
+        other._taken = {}
+        other._used = set()
         return other
 
     def nearest(self, config: Mapping[str, object]) -> npt.NDArray[np.int64]:

@@ -86,7 +86,8 @@ def set_doors(ec2: Any, group: str, wanted: list[dict[str, Any]]) -> None:
         wanted: ``IpPermissions`` with ``IpRanges``.
     """
     there = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["IpPermissions"]
-    has, should = _doors(there), _doors(wanted)
+    has = _doors(there)
+    should = _doors(wanted)
     if new := should - has:
         ec2.authorize_security_group_ingress(
             GroupId=group, IpPermissions=[_permission(*door) for door in sorted(new)]

@@ -86,10 +86,13 @@ class _Keeper(threading.Thread):
 
     def __init__(self, address: str | None, memory: int, forked: bool) -> None:
         super().__init__(name="ray", daemon=True)
-        self._address, self._memory, self._forked = address, memory, forked
+        self._address = address
+        self._memory = memory
+        self._forked = forked
         self._error: BaseException | None = None
         self._head: Head | None = None
-        self._up, self._leave = threading.Event(), threading.Event()
+        self._up = threading.Event()
+        self._leave = threading.Event()
         self.start()
 
     def run(self) -> None:

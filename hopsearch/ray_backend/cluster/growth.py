@@ -77,10 +77,12 @@ class Growth:
 
     def fit(self, each: Iterable[int]) -> int:
         """How many items fit when fully grown, given how many fit on a machine of each type."""
-        left, total = self.most, 0
+        left = self.most
+        total = 0
         for holds, node in sorted(zip(each, self.types, strict=True), key=lambda pair: -pair[0]):
             count = min(left, node.most)
-            left, total = left - count, total + count * holds
+            left = left - count
+            total = total + count * holds
         return total
 
     def __str__(self) -> str:

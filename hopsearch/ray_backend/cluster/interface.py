@@ -58,7 +58,8 @@ def hosted_store(host: str, port: int, world: int, patience: datetime.timedelta)
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     door = socket.create_server((host, port), family=family)
-    port, handle = door.getsockname()[1], door.detach()
+    port = door.getsockname()[1]
+    handle = door.detach()
     return TCPStore(
         host,
         port,

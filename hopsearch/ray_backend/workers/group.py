@@ -152,5 +152,6 @@ def keep_to_assigned_gpus(gpus: float) -> None:
 
 
 def _notice() -> Notice:
-    node, key = this_node(), leave_key()
+    node = this_node()
+    key = leave_key()
     return Notice(lambda: draining(node) or told_to_leave(key))

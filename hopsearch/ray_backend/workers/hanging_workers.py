@@ -58,12 +58,18 @@ class GroupWatch:
     """
 
     def __init__(self, images: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._watch, self._record = Watch(clock), TrialRecord(0, State.RUNNING)
-        self._least, self._world, self._largest, self._runs = to_read(images), 1, 1, False
+        self._watch = Watch(clock)
+        self._record = TrialRecord(0, State.RUNNING)
+        self._least = to_read(images)
+        self._world = 1
+        self._largest = 1
+        self._runs = False
 
     def begun(self, world: int) -> None:
         """A group of this many ranks has formed."""
-        self._world, self._largest, self._runs = world, max(world, self._largest), True
+        self._world = world
+        self._largest = max(world, self._largest)
+        self._runs = True
         self._watch.handed_out(0)
 
     def heard(self, progress: Progress) -> None:

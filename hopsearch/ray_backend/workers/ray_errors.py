@@ -53,7 +53,8 @@ def death_of(error: BaseException | str) -> Death:
 
 
 def _of_memory(text: str) -> str:
-    node, used = _NODE.search(text), _USED.search(text)
+    node = _NODE.search(text)
+    used = _USED.search(text)
     words = (
         f"{node[2]} of {node[3]} GB were in use on {node[1]}"
         if node

@@ -11,7 +11,8 @@ from ray.experimental import internal_kv
 from hopsearch.core.redaction import holds_secret
 from hopsearch.jobs.job import Job
 
-_SCHEME, _NAMESPACE = "sealed://", b"hopsearch"
+_SCHEME = "sealed://"
+_NAMESPACE = b"hopsearch"
 
 
 def seal(job: Job) -> str:

@@ -21,7 +21,8 @@ class Notice:
     """
 
     def __init__(self, ask: Callable[[], bool]) -> None:
-        self._ask, self._given = ask, False
+        self._ask = ask
+        self._given = False
         threading.Thread(target=self._watch, daemon=True).start()
 
     def __call__(self) -> bool:

@@ -33,7 +33,10 @@ class Seat:
     """
 
     def __init__(self, job: Job, resources: TrialResources, who: str, whole: bool = False) -> None:
-        self.job, self.rows, self._who, self._placed = job, dict[int, Row](), who, False
+        self.job = job
+        self.rows = dict[int, Row]()
+        self._who = who
+        self._placed = False
         self._watch = Watch(time.monotonic)
         self._place, given = _room(resources, whole)
         strategy = PlacementGroupSchedulingStrategy(
@@ -51,7 +54,8 @@ class Seat:
         Returns:
             As `advance`, for its first epoch.
         """
-        self.job, self.rows = job, {}
+        self.job = job
+        self.rows = {}
         self._watch.handed_out(job.number)
         return self._actor.start.remote(job.model_dump_json())
 
@@ -117,10 +121,8 @@ class Seat:
         self, target: str, mirror: str, record: TrialRecord, images: int, say: Callable[[str], None]
     ) -> dict[str, object]:
         """See `JobRun.finish`; ``images`` is the number of images it may have to decode."""
-        reference, then = (
-            self._actor.finish.remote(target, mirror),
-            "another one evaluates the model",
-        )
+        reference = self._actor.finish.remote(target, mirror)
+        then = "another one evaluates the model"
         self._watch.handed_out(record.number)
         awaited(
             reference,

@@ -12,7 +12,10 @@ from ray.tune.result import DONE
 from hopsearch.core.errors import CheckpointError, StudyError, UserError
 from hopsearch.ray_backend.workers.group import RankGroup
 
-JOB, PROGRESS, CPUS, GPUS = "job", "progress", "cpus", "gpus"
+JOB = "job"
+PROGRESS = "progress"
+CPUS = "cpus"
+GPUS = "gpus"
 
 
 class TrialWorker(Trainable):  # type: ignore[misc]  # Ray has no types

@@ -66,8 +66,12 @@ class ReadingView:
     """
 
     def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
-        self._console, self._now = console, now
-        self._what, self._began, self._drawn, self._done = "", now(), now(), 0
+        self._console = console
+        self._now = now
+        self._what = ""
+        self._began = now()
+        self._drawn = now()
+        self._done = 0
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._cell: Any = None
@@ -88,7 +92,9 @@ class ReadingView:
         now = self._now()
         if what != self._what or done < self._done:
             self._close()
-            self._what, self._began, self._drawn = what, now, now
+            self._what = what
+            self._began = now
+            self._drawn = now
         self._done = done
         live = self._console.is_terminal or self._console.is_jupyter
         shown = self._bar is not None or self._cell is not None

@@ -64,13 +64,11 @@ class LiveView:
         now: Callable[[], float] = time.monotonic,
         quiet: bool = False,
     ) -> None:
-        self._view, self._trials, self._slots, self._pruner, self._now = (
-            view,
-            trials,
-            slots,
-            pruner,
-            now,
-        )
+        self._view = view
+        self._trials = trials
+        self._slots = slots
+        self._pruner = pruner
+        self._now = now
         self._rule = make_pruner(pruner, view.identity.space.fidelity)
         self._console = Terminal(__name__, quiet, file=out or sys.stdout, soft_wrap=True)
         # a dumb terminal cannot redraw
@@ -79,12 +77,14 @@ class LiveView:
         self._live = Live(console=self._console, auto_refresh=False) if lively else None
         self.budgets: Callable[[], list[str]] = list
         self.lasts: Callable[[], float | None] = lambda: None
-        self._began, self._epochs_before = now(), view.epochs
+        self._began = now()
+        self._epochs_before = view.epochs
         self._drawn = self._began
         # a worker may repeat its epochs
         self._told = {record.number: record.epoch for record in view.counted()}
         self._judged = len(view.judgements)
-        self._looked, self._busy = self._began, 0.0
+        self._looked = self._began
+        self._busy = 0.0
         # epochs at the first report: until then workers were starting
         self._first: int | None = None
         self._over = False  # the winner's training is reported elsewhere
@@ -120,8 +120,11 @@ class LiveView:
     def rows(self, record: TrialRecord, rows: Sequence[Row]) -> None:
         """Epochs were reported."""
         if self._first is None and rows:
-            self._first, self._busy, self._looked = self._view.epochs, 0.0, self._now()
-        known, self._told[record.number] = self._told.get(record.number, 0), record.epoch
+            self._first = self._view.epochs
+            self._busy = 0.0
+            self._looked = self._now()
+        known = self._told.get(record.number, 0)
+        self._told[record.number] = record.epoch
         rungs = self._view.identity.space.fidelity.rungs
         come = record.state == State.PAUSED or any(known < rung <= record.epoch for rung in rungs)
         if not self._live and record.epoch > known and come and not record.state.ended:
@@ -220,10 +223,8 @@ class LiveView:
         """Estimated seconds until its trials or a budget end the search; None before the second
         epoch and after the last.
         """
-        counted, epochs = (
-            self._view.counted(),
-            0 if self._first is None else self._view.epochs - self._first,
-        )
+        counted = self._view.counted()
+        epochs = 0 if self._first is None else self._view.epochs - self._first
         if not epochs or (
             len(counted) >= self._trials and all(record.state.ended for record in counted)
         ):

@@ -76,10 +76,8 @@ def show(view: StudyView, console: Console, top: int = 10) -> None:
 
 
 def _winner(view: StudyView, winner: Mapping[str, Any], console: Console) -> None:
-    images, classes = (
-        view.identity.origin.get("images", {}),
-        view.identity.origin.get("classes", []),
-    )
+    images = view.identity.origin.get("images", {})
+    classes = view.identity.origin.get("classes", [])
     part = view.identity.origin.get("data", {}).get("test part")
     reads = f"(test split read for {winner['test_reads']} winner(s)" + (
         f"; it is {part})" if part else ")"

@@ -29,11 +29,13 @@ class Curve:
 
     def __init__(self, folder: Path, trial: TrialConfig, metric: Metric, console: Console) -> None:
         shutil.rmtree(folder, ignore_errors=True)
-        self._file, self._console = EventFile(folder), console
+        self._file = EventFile(folder)
+        self._console = console
         self._epochs = trial.train.epochs
         self._metric = metric
         self._rows: list[Row] = []
-        self._began, self._first = time.monotonic(), 0
+        self._began = time.monotonic()
+        self._first = 0
 
     def __enter__(self) -> "Curve":
         return self
@@ -68,7 +70,8 @@ class Curve:
         name = self._metric.name
         sign = 1 if self._metric.maximize else -1
         best = max(self._rows, key=lambda known: sign * known[name])
-        done, seconds = int(row["epoch"]), time.monotonic() - self._began
+        done = int(row["epoch"])
+        seconds = time.monotonic() - self._began
         left = ""
         if done > self._first:
             left = f", about {clock(seconds / (done - self._first) * (self._epochs - done))} left"

@@ -88,7 +88,8 @@ def open_database(database: str, writer: bool) -> BaseStorage:
         StudyError: the database does not answer, is not a database, or is of another version of
             Optuna.
     """
-    place, file = f"database={database}", sqlite_file(database)
+    place = f"database={database}"
+    file = sqlite_file(database)
     if file and not writer and not file.exists():
         rule = f"must contain a study, got no file {file}"
         raise StudyError(
@@ -110,10 +111,8 @@ def open_database(database: str, writer: bool) -> BaseStorage:
         )
         raise StudyError(place, f"the database must answer, got: {_plain(error)}", hint) from None
     except RuntimeError as error:  # the tables of another version
-        rule, hint = (
-            f"the database must have the schema of this version, got: {_plain(error)}",
-            "Upgrade it, or start a new study",
-        )
+        rule = f"the database must have the schema of this version, got: {_plain(error)}"
+        hint = "Upgrade it, or start a new study"
         raise StudyError(place, rule, hint) from None
     except (KeyError, IndexError, ValueError) as error:
         rule = f"braces in an address are reserved by Optuna, got {_plain(error)}"

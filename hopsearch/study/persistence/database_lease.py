@@ -47,7 +47,9 @@ class DatabaseLease(Lease):
 
     def __init__(self, engine: Engine, study: str, place: str, say: Callable[[str], None]) -> None:
         super().__init__(f"study {study} in {place}", say)
-        self._engine, self._study, self._token = engine, study, 0
+        self._engine = engine
+        self._study = study
+        self._token = 0
         self._clock = _CLOCKS.get(engine.dialect.name)
         event.listen(engine, "connect", self._bound)
         engine.dispose()  # earlier connections have no timeout yet

@@ -27,9 +27,11 @@ class Chain:
     """
 
     def __init__(self, place: str) -> None:
-        self.count, self.begins = 0, 0
+        self.count = 0
+        self.begins = 0
         self.foreign: list[int] = []
-        self._place, self._hash = place, b""
+        self._place = place
+        self._hash = b""
 
     def link(self, line: bytes) -> bytes:
         """A new line, a JSON object, with its link."""
@@ -45,7 +47,8 @@ class Chain:
             StudyError: it does not follow the one before it; the message names the line and the
                 problem.
         """
-        number, match = self.count + 1, _LINK.search(line)
+        number = self.count + 1
+        match = _LINK.search(line)
         hashed = _hashed(self._hash, line[: match.start()] + b"}" if match else line)
         if match and int(match[1]) != number:
             raise self._broken(
@@ -58,17 +61,16 @@ class Chain:
             self.begins = self.begins or number
         elif self.begins:
             self.foreign.append(number)
-        self.count, self._hash = number, hashed
+        self.count = number
+        self._hash = hashed
 
     def copy(self) -> "Chain":
         """An independent copy."""
         other = Chain(self._place)
-        other.count, other.begins, other.foreign, other._hash = (
-            self.count,
-            self.begins,
-            list(self.foreign),
-            self._hash,
-        )
+        other.count = self.count
+        other.begins = self.begins
+        other.foreign = list(self.foreign)
+        other._hash = self._hash
         return other
 
     def __str__(self) -> str:

@@ -66,14 +66,16 @@ class Journal(JournalFileBackend):
 
     def __init__(self, file: Path, guard: Callable[[], None] | None = None) -> None:
         super().__init__(str(file), lock_obj=_Turn(file))
-        self._path, self._guard = file, guard
+        self._path = file
+        self._guard = guard
         self.chain = Chain(str(file))
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, object], None, None]:
         """As in Optuna: an incomplete last line is ignored."""
         offsets = self._log_number_offset
         number = log_number_from if log_number_from in offsets else 0
-        end, size = offsets[number], self._path.stat().st_size
+        end = offsets[number]
+        size = self._path.stat().st_size
         with self._path.open("rb") as file:
             file.seek(end)
             for line in file:
@@ -106,7 +108,8 @@ class Journal(JournalFileBackend):
             # from another program: the chain includes its lines too
             for _ in self.read_logs(self.chain.count):
                 pass
-        chain, end = self.chain.copy(), self._log_number_offset[self.chain.count]
+        chain = self.chain.copy()
+        end = self._log_number_offset[self.chain.count]
         lines = [
             chain.link(json.dumps(log, separators=(",", ":")).encode()) + b"\n" for log in logs
         ]

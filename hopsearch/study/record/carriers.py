@@ -68,11 +68,13 @@ def carried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         if continues is not None or is_open(trial):
             shown = copy.copy(trial)
         if is_open(trial):
-            shown.state, shown.values = TrialState.RUNNING, None
+            shown.state = TrialState.RUNNING
+            shown.values = None
         if continues is None:
             seen.append(shown)
         else:
-            shown.number, shown._trial_id = seen[continues].number, seen[continues]._trial_id
+            shown.number = seen[continues].number
+            shown._trial_id = seen[continues]._trial_id
             seen[continues] = shown
     return seen
 

@@ -101,7 +101,8 @@ class Identity:
         """One line per difference from ``other``; empty if both are the same study."""
         lines = self.space.difference(other.space)
         lines += data_difference(self.data, other.data)
-        ours, theirs = self.constraint, other.constraint
+        ours = self.constraint
+        theirs = other.constraint
         keys = sorted(set(ours) | set(theirs))
         lines += [
             f"constraint.{key}: {ours.get(key)} != {theirs.get(key)}"

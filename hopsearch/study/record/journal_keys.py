@@ -59,7 +59,8 @@ FAILURE = "failure"
 """How it failed, see `Failure`. Written before Optuna's state changes, so that an interrupted end
 can be completed.
 """
-DECISION, PROMOTION = "decision:", "promotion:"
+DECISION = "decision:"
+PROMOTION = "promotion:"
 """Prefixes of decisions about it at an epoch, e.g. ``decision:3``; see `Decision` and
 `Promotion`.
 """

@@ -326,7 +326,9 @@ def from_optuna(trial: FrozenTrial, number: int, is_open: bool = False) -> Trial
         ended=trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0,
     )
     if is_open:
-        record.state, record.reason, record.ended = State.OPEN, str(attrs[OPEN]["why"]), 0.0
+        record.state = State.OPEN
+        record.reason = str(attrs[OPEN]["why"])
+        record.ended = 0.0
     elif state == State.PRUNED and record.broken:
         record.state = State.FAILED
     elif state == State.RUNNING and record.waits:

@@ -71,7 +71,8 @@ class Encoding:
 
     def features_of(self, point_QP: Floats) -> Floats:
         """The features of points: (Q, F)."""
-        columns, active = [np.zeros((len(point_QP), 0))], dict[str, Mask]()
+        columns = [np.zeros((len(point_QP), 0))]
+        active = dict[str, Mask]()
         for (name, axis), place_Q in zip(self._axes.items(), point_QP.T, strict=True):
             active[name] = self._active(self._space.parameters[name], active, point_QP)
             columns.append(axis.features(place_Q, active[name]))
@@ -189,7 +190,8 @@ class _Steps(_Discrete):
     """A number in steps, on its scale."""
 
     def __init__(self, parameter: Float | Int) -> None:
-        self._parameter, self._step = parameter, float(parameter.step or 1)
+        self._parameter = parameter
+        self._step = float(parameter.step or 1)
         super().__init__(1 + math.floor((parameter.high - parameter.low) / self._step + 1e-9))
         self._low, high = (
             scaled(parameter, end) for end in (parameter.low, self._number(self._count - 1))

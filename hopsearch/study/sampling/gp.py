@@ -38,11 +38,14 @@ from hopsearch.study.sampling.surrogate import Observed, Surrogate
 _CHANCE = 1 / 3
 _RUNG = 4  # trials needed at a rung before improvement is maximised there
 _MOST = 360  # most observations that the process is conditioned on
-_DRAWN, _NEAR = 400, 40  # random candidates, and candidates per step width around each of the best
+# random candidates, and candidates per step width around each of the best
+_DRAWN = 400
+_NEAR = 40
 _WIDTHS = (0.02, 0.07, 0.2)  # step widths, as shares of a parameter's range
 _MOVED = 0.5  # chance that a step changes a parameter
 # points around which candidates are searched, and rounds of refinement of the best candidates
-_BEST, _ROUNDS = 5, 3
+_BEST = 5
+_ROUNDS = 3
 _AUGMENTED = 0.05  # weight of the objectives' sum relative to the worst of them
 
 
@@ -85,12 +88,10 @@ class RungGP(BaseSampler):
         distributions: dict[str, BaseDistribution],
         startup: int,
     ) -> None:
-        self._space, self._distributions, self._encoding, self._startup = (
-            space,
-            distributions,
-            Encoding(space),
-            startup,
-        )
+        self._space = space
+        self._distributions = distributions
+        self._encoding = Encoding(space)
+        self._startup = startup
         self._random = np.random.default_rng(derive(seed, "gp", number))
         self._independent = RandomSampler(seed=derive(seed, "gp", number))
 
@@ -282,7 +283,8 @@ def _kept(value_N: Floats) -> npt.NDArray[np.int64]:
     """The observations used if there are too many: the best third, the newest third, and an even
     sample of the others.
     """
-    count, third = len(value_N), _MOST // 3
+    count = len(value_N)
+    third = _MOST // 3
     if count <= _MOST:
         return np.arange(count)
     chosen = np.union1d(

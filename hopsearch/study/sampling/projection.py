@@ -67,7 +67,8 @@ def _scores(value_M: Floats) -> Floats:
 
 
 def _correlation(one_M: Floats, other_M: Floats) -> float:
-    one_M, other_M = one_M - one_M.mean(), other_M - other_M.mean()
+    one_M = one_M - one_M.mean()
+    other_M = other_M - other_M.mean()
     return _ratio(float(one_M @ other_M), float(np.sqrt((one_M @ one_M) * (other_M @ other_M))))
 
 

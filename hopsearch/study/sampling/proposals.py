@@ -72,13 +72,11 @@ class Proposals:
     ) -> None:
         prior.check(identity.space)
         self._prior = prior
-        self._optuna, self._identity, self._sampler, self._records, self._place = (
-            study,
-            identity,
-            sampler,
-            records,
-            place,
-        )
+        self._optuna = study
+        self._identity = identity
+        self._sampler = sampler
+        self._records = records
+        self._place = place
         self._carriers = carriers
         counted = (record for record in records.values() if record.config and record.state.counted)
         self._seen = {identity.space.canonical(record.config): record.number for record in counted}
@@ -132,7 +130,8 @@ class Proposals:
     def _given(self) -> bool:
         # Whether an enqueued point is waiting: first points come first, and so does a prior or
         # random point whose process ended before it was used. Optuna's own check scans all trials
-        storage, study_id = self._optuna._storage, self._optuna._study_id
+        storage = self._optuna._storage
+        study_id = self._optuna._study_id
         return bool(storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,)))
 
     def cut_off(self, record: TrialRecord) -> bool:
@@ -179,10 +178,8 @@ class Proposals:
         # Rejected proposals should not consume trial numbers: draw until one is new and admissible.
         if self._drawn_in_vain == len(self._records):
             return None  # nothing has changed since the last failure
-        space, random = (
-            self._identity.space,
-            Random(derive(self._identity.seed, "draw", len(self._records))),
-        )
+        space = self._identity.space
+        random = Random(derive(self._identity.seed, "draw", len(self._records)))
         broken = ""
         for _ in range(_DRAWS) if self._grid is None else iter(int, 1):
             if self._grid is not None:
@@ -213,11 +210,14 @@ class Proposals:
         key = self._identity.space.canonical(config)
         twin = self._seen.get(key)
         admission = admit(config)
-        state, reason = State.RUNNING, ""
+        state = State.RUNNING
+        reason = ""
         if twin is not None:
-            state, reason = State.DUPLICATE, f"same configuration as trial {twin}"
+            state = State.DUPLICATE
+            reason = f"same configuration as trial {twin}"
         elif admission.broken:
-            state, reason = State.INFEASIBLE, admission.broken
+            state = State.INFEASIBLE
+            reason = admission.broken
             # The sampler learns which region to avoid; Optuna treats a trial without values as the
             # worst.
             self.learn(number, "cost", admission.excess)

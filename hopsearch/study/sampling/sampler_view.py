@@ -59,7 +59,8 @@ class SamplerView(optuna.Study):
         rungs: Sequence[int],
     ) -> None:
         super().__init__(study_name, storage)
-        self._objectives, self._rungs = objectives, rungs
+        self._objectives = objectives
+        self._rungs = rungs
         # the storage's trials when `_shown` was made; changed ones are replaced in it
         self._known: list[FrozenTrial] = []
         self._shown: list[FrozenTrial] = []
@@ -86,7 +87,8 @@ class SamplerView(optuna.Study):
         if len(stored) != len(self._known) or any(
             new is not old for new, old in zip(stored, self._known, strict=True)
         ):
-            self._known, self._shown = stored, self._as_seen(carried(stored))
+            self._known = stored
+            self._shown = self._as_seen(carried(stored))
         seen = [trial for trial in self._shown if states is None or trial.state in states]
         return copy.deepcopy(seen) if deepcopy else seen
 
@@ -188,7 +190,9 @@ def best_by_rung(curve: Mapping[int, float], sign: int, rungs: Sequence[int]) ->
         rungs: epochs, ascending.
     """
     epochs = sorted(curve)
-    found, best, place = [], -math.inf, 0
+    found = []
+    best = -math.inf
+    place = 0
     for rung in rungs:
         while place < len(epochs) and epochs[place] <= rung:
             value = sign * curve[epochs[place]]

@@ -25,7 +25,8 @@ _ROOT5 = 5**0.5
 _STEPS = 20  # steps of the hyperparameter optimiser
 _LEARNED_FROM = 120  # most observations that hyperparameters are fitted to
 # variances of the common mean of all rungs, and of each rung's own mean
-_MEAN, _RUNG_MEAN = 4.0, 1.0
+_MEAN = 4.0
+_RUNG_MEAN = 1.0
 _JITTER = 1e-6
 _WIDEST = 5.0  # most standard deviations of a hyperparameter from its prior mean
 
@@ -98,11 +99,9 @@ class Surrogate:
     def believing(self, observed: Observed) -> "Surrogate":
         """The process with more observations and the same hyperparameters."""
         other = object.__new__(Surrogate)
-        other.rungs, other._rules, other.hyperparameters = (
-            self.rungs,
-            self._rules,
-            self.hyperparameters,
-        )
+        other.rungs = self.rungs
+        other._rules = self._rules
+        other.hyperparameters = self.hyperparameters
         other._condition(self._observed.followed_by(observed))
         return other
 
@@ -117,7 +116,8 @@ class Surrogate:
             rung: counted from 0.
             trial_Q: their trials, if known: then the effect of each training is included.
         """
-        given, seen = self.hyperparameters, self._observed
+        given = self.hyperparameters
+        seen = self._observed
         cross_QN = given.signal * _matern(_squares(features_QF, seen.features_NF, given.length_F))
         if trial_Q is not None:
             cross_QN = cross_QN + given.own * (trial_Q[:, None] == seen.trial_N[None])
@@ -186,7 +186,8 @@ class _Rules:
         self, given_H: Floats, observed: Observed, squares_NNF: Floats
     ) -> tuple[float, Floats]:
         """Negative log posterior (up to a constant), and its gradient."""
-        given, rung_N = self.read(given_H), observed.rung_N
+        given = self.read(given_H)
+        rung_N = observed.rung_N
         distance_NN = np.sqrt(squares_NNF @ given.length_F**-2)
         decay_NN = np.exp(-_ROOT5 * distance_NN)
         likeness_NN = given.likeness_RR[rung_N[:, None], rung_N[None]]
@@ -217,16 +218,12 @@ class _Rules:
             pull_NN * (5 / 3 * given.signal) * likeness_NN * (1 + _ROOT5 * distance_NN) * decay_NN
         )
         by_length_F = np.tensordot(by_length_NN, squares_NNF, axes=2) * given.length_F**-2
-        by_signal, by_own, by_noise = (
-            (pull_NN * config_NN).sum(),
-            (pull_NN * own_NN).sum(),
-            given.noise * np.trace(pull_NN),
-        )
+        by_signal = (pull_NN * config_NN).sum()
+        by_own = (pull_NN * own_NN).sum()
+        by_noise = given.noise * np.trace(pull_NN)
         alike_NN = pull_NN * (config_NN + own_NN)
-        low_NN, high_NN = (
-            np.minimum(rung_N[:, None], rung_N[None]),
-            np.maximum(rung_N[:, None], rung_N[None]),
-        )
+        low_NN = np.minimum(rung_N[:, None], rung_N[None])
+        high_NN = np.maximum(rung_N[:, None], rung_N[None])
         steps = np.exp(given_H[self._features + 3 :])
         by_step = [
             -step * alike_NN[(low_NN <= rung) & (high_NN > rung)].sum()
@@ -252,7 +249,8 @@ def _means(rung_N: Whole) -> Floats:
 
 
 def _squares(left_QF: Floats, right_NF: Floats, length_F: Floats) -> Floats:
-    left_QF, right_NF = left_QF / length_F, right_NF / length_F
+    left_QF = left_QF / length_F
+    right_NF = right_NF / length_F
     squares_QN = (
         (left_QF**2).sum(axis=1)[:, None]
         + (right_NF**2).sum(axis=1)[None]

@@ -105,10 +105,8 @@ class AdaptiveAsha(AshaPromotion):
         """Whether trials are selected at a rung; True as long as nothing is known."""
         if not self._measured(epoch):
             return True
-        tau, witnesses = (
-            self.tau(epoch, evidence),
-            evidence.tau(epoch, self._after(epoch), witnesses=True),
-        )
+        tau = self.tau(epoch, evidence)
+        witnesses = evidence.tau(epoch, self._after(epoch), witnesses=True)
         if witnesses.trials >= ENOUGH:
             return tau.value - tau.error > _RANKS
         return (

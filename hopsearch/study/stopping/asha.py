@@ -133,7 +133,8 @@ class DelayedAsha(AshaPromotion):
         """The best paused trial, from the highest rung with a place left."""
         for epoch in reversed(self.fidelity.rungs[:-1]):
             rung = evidence.rung(epoch)
-            places, first = len(rung) // self.fidelity.reduction, rung.first_waiting()
+            places = len(rung) // self.fidelity.reduction
+            first = rung.first_waiting()
             if first and first[1] <= places and rung.gone < places:
                 return first[0], epoch
         return self._last(evidence) if over else None

@@ -58,7 +58,8 @@ class Curve(AshaPromotion):
         """Continue as a witness, at the end, or if among those that make best use of the epochs;
         else pause.
         """
-        rungs, rung = self.fidelity.rungs, evidence.of(arrival)
+        rungs = self.fidelity.rungs
+        rung = evidence.of(arrival)
         if arrival.epoch not in rungs[:-1]:
             return Verdict.GO
         if arrival.epoch == rungs[0] and len(rungs) > 2 and len(rung.witnesses) < _WITNESSES:
@@ -83,7 +84,8 @@ class Curve(AshaPromotion):
         return self._last(evidence) if over else None
 
     def _looks(self) -> tuple[int, ...]:
-        rungs, end = self.fidelity.rungs[:-1], self.fidelity.max_epochs - 1
+        rungs = self.fidelity.rungs[:-1]
+        end = self.fidelity.max_epochs - 1
         return (*rungs, end) if rungs and end > rungs[-1] else tuple(rungs)
 
     def _chosen(

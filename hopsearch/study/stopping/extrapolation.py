@@ -45,8 +45,11 @@ class Step:
     @classmethod
     def fitted(cls, below_N: Floats, above_N: Floats) -> "Step":
         """Fit by least squares; needs at least three trials."""
-        start, end, count = float(below_N.mean()), float(above_N.mean()), len(below_N)
-        away_N, rise_N = below_N - start, above_N - end
+        start = float(below_N.mean())
+        end = float(above_N.mean())
+        count = len(below_N)
+        away_N = below_N - start
+        rise_N = above_N - end
         square = float(away_N @ away_N)
         slope = max(0.0, float(away_N @ rise_N) / square) if square > 0 else 0.0
         left_N = rise_N - slope * away_N
@@ -109,7 +112,8 @@ def chances(value_N: Floats, target_N: Floats, chain: Sequence[Step]) -> Floats:
     # local import: takes a third of a second, which other rules do not need
     from scipy.special import stdtr
 
-    mean_N, variance_N = value_N, np.zeros_like(value_N)
+    mean_N = value_N
+    variance_N = np.zeros_like(value_N)
     for step in chain:
         mean_N, variance_N = step.after(mean_N, variance_N)
     error_N = np.sqrt(np.maximum(variance_N, np.finfo(np.float64).tiny))

@@ -30,11 +30,9 @@ def finalist(evidence: Evidence, fidelity: Fidelity, reach: int) -> tuple[int, i
         fidelity: of the study.
         reach: epochs that a currently free worker can still train.
     """
-    last, best, able = (
-        fidelity.max_epochs,
-        dict[int, Values](),
-        list[tuple[Values, int, int, int]](),
-    )
+    last = fidelity.max_epochs
+    best = dict[int, Values]()
+    able = list[tuple[Values, int, int, int]]()
     if reach >= last:
         return None
     for below, epoch in itertools.pairwise([0, *fidelity.rungs[:-1]]):
@@ -47,5 +45,6 @@ def finalist(evidence: Evidence, fidelity: Fidelity, reach: int) -> tuple[int, i
     if not leading:
         return None
     _, epoch, below, number = max(leading)
-    due, compared = reach < last - below, len(evidence.rung(epoch)) * epoch >= last
+    due = reach < last - below
+    compared = len(evidence.rung(epoch)) * epoch >= last
     return (number, epoch) if due and compared else None

@@ -68,11 +68,9 @@ class Fronts:
         """
         new = _negated(values)
         self._latest = max(self._latest, turn)
-        coming, waiting, place = (
-            [(new, turn)],
-            {turn} if paused else set(),
-            _place(self._fronts, new),
-        )
+        coming = [(new, turn)]
+        waiting = {turn} if paused else set()
+        place = _place(self._fronts, new)
         while coming:
             if place == len(self._fronts):
                 self._fronts.append([])
@@ -87,7 +85,9 @@ class Fronts:
             leaving = self._waiting[place].intersection(turn for _, turn in going)
             self._waiting[place] -= leaving
             self._waiting[place] |= waiting
-            coming, waiting, place = going, leaving, place + 1
+            coming = going
+            waiting = leaving
+            place = place + 1
 
     def leave(self, turn: int) -> None:
         """A trial no longer waits."""
@@ -98,7 +98,8 @@ class Fronts:
         """The rank of a trial with these values, 1 for the best; ahead of its equals, or ``behind``
         them.
         """
-        new, turn = _negated(values), self._latest + 1 if behind else -1
+        new = _negated(values)
+        turn = self._latest + 1 if behind else -1
         place = _place(self._fronts, new)
         front = self._fronts[place] if place < len(self._fronts) else []
         beaten = set(_beaten(front, new))

@@ -68,10 +68,8 @@ class RankAgreement:
         if place is None:
             return
         self._agreed -= self._agreement(self._below_N[place], self._above_N[place]).sum()
-        self._below_N, self._above_N = (
-            np.delete(self._below_N, place),
-            np.delete(self._above_N, place),
-        )
+        self._below_N = np.delete(self._below_N, place)
+        self._above_N = np.delete(self._above_N, place)
         self._place = {other: at - (at > place) for other, at in self._place.items()}
 
     @property

@@ -75,7 +75,8 @@ def changes(
         evidence: of all decisions so far.
         order: the number of these.
     """
-    before, found = {one.epoch: one for one in latest(known)}, judged(rule, evidence, order)
+    before = {one.epoch: one for one in latest(known)}
+    found = judged(rule, evidence, order)
     measured = {one.epoch for one in found}
     lost = [one for one in before.values() if one.epoch not in measured and not one.withdrawn]
     gone = [

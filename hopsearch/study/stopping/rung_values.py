@@ -61,7 +61,8 @@ class Rung:
         """Add a trial, which may wait or end here."""
         turn = len(self._numbers)
         place = (-values[0], turn)
-        self.values[number], self._turns[number] = values, turn
+        self.values[number] = values
+        self._turns[number] = turn
         self._numbers.append(number)
         bisect.insort(self._places, place)
         if not paused and not stopped:
@@ -125,7 +126,8 @@ class Rung:
     @property
     def median(self) -> float:
         """The median of the first objective; needs at least one trial."""
-        above, below = self._places[(len(self) - 1) // 2][0], self._places[len(self) // 2][0]
+        above = self._places[(len(self) - 1) // 2][0]
+        below = self._places[len(self) // 2][0]
         return -above if len(self) % 2 else (-above - below) / 2
 
     def since(self, turn: int) -> list[tuple[int, int]]:
@@ -163,8 +165,10 @@ class StableOrder:
     """
 
     def __init__(self, below: Rung, above: Rung) -> None:
-        self._below, self._above = below, above
-        self._compared, self._held = 0, True
+        self._below = below
+        self._above = above
+        self._compared = 0
+        self._held = True
         # order at the rung above, of trials that reached the one below
         self._order: list[tuple[float, int]] = []
         self._firsts: list[float] = []  # their values below
@@ -193,9 +197,11 @@ class StableOrder:
     def _compare(self, number: int, turn: int, slack: float) -> bool:
         if number not in self._below.values:
             return True
-        first, place = self._below.values[number][0], (-self._above.values[number][0], turn)
+        first = self._below.values[number][0]
+        place = (-self._above.values[number][0], turn)
         index = bisect.bisect(self._order, place)
-        better, worse = self._firsts[:index], self._firsts[index:]
+        better = self._firsts[:index]
+        worse = self._firsts[index:]
         self._order.insert(index, place)
         self._firsts.insert(index, first)
         return min(better, default=math.inf) + slack >= first and first + slack >= max(
@@ -211,7 +217,9 @@ class _Compared:
     """
 
     def __init__(self, below: Rung, above: Rung, witnesses: bool) -> None:
-        self._below, self._above, self._witnesses = below, above, witnesses
+        self._below = below
+        self._above = above
+        self._witnesses = witnesses
         self._seen = 0
         self.ranks = RankAgreement()
 

@@ -30,10 +30,8 @@ def estimate_cost(config: ImageTrialConfig) -> Cost:
         + OPTIMIZERS[config.optim.name].state_copies
         + int(config.train.ema_decay is not None)
     )
-    sizes, again = (
-        config.model.model_copy(update=_costless(config.model)),
-        config.train.grad_checkpointing,
-    )
+    sizes = config.model.model_copy(update=_costless(config.model))
+    again = config.train.grad_checkpointing
     one, two = (
         _measure(sizes.model_copy(update={"depth": shallow}), batch_size, copies, again)
         for shallow in (1, 2)

@@ -77,18 +77,18 @@ def evaluate(
     """
     was_training = net.training
     net.eval()
-    device, part = data.device, ranks.share(len(data))
-    loss, said = (
-        torch.zeros((), device=device, dtype=torch.float64),
-        [torch.empty(0, device=device, dtype=torch.long)],
-    )
+    device = data.device
+    part = ranks.share(len(data))
+    loss = torch.zeros((), device=device, dtype=torch.float64)
+    said = [torch.empty(0, device=device, dtype=torch.long)]
     for start in range(part.start, part.stop, batch_size):
         images_BCHW, labels_B = data.batch(slice(start, min(start + batch_size, part.stop)))
         logits_BK = net(normalize(images_BCHW)).float()
         loss += F.cross_entropy(logits_BK, labels_B, reduction="sum")
         said.append(logits_BK.argmax(1))
     net.train(was_training)
-    said_N, labels_N = torch.cat(said), data.labels_N[part]
+    said_N = torch.cat(said)
+    labels_N = data.labels_N[part]
     # Whole numbers: their sums over ranks are exact, and no order of adding matters.
     counts_2K = torch.zeros(2, classes, device=device, dtype=torch.long)
     counts_2K[0].index_add_(0, labels_N, (said_N == labels_N).long())

@@ -50,7 +50,8 @@ def opening(
         recipe_name: the requested recipe; None if the trial is from a study.
         values: settings that override the recipe's.
     """
-    model, said = trial.model, list[str]()
+    model = trial.model
+    said = list[str]()
     if recipe_name is not None:
         chosen, why = choose_recipe(recipe_name, [model.family], "command line")
         length = {**values, "train.epochs": trial.train.epochs}

@@ -19,7 +19,9 @@ from hopsearch.models.mlps import Mlp
 from hopsearch.tasks.images.classifier_run import ImageTrialRun
 
 _IMAGES = 2048  # most images of the validation split: a picture is not a measurement
-_BLOCKS, _TILES = 3, 8  # the first, middle and last block; most output tokens per side
+# the first, middle and last block; most output tokens per side
+_BLOCKS = 3
+_TILES = 8
 _SIDE = 200  # minimum side of a picture in pixels
 _MOST_CLASSES = 200  # most classes in a confusion matrix
 _WRONG = 12
@@ -97,12 +99,14 @@ def confusion(labels_M: torch.Tensor, said_M: torch.Tensor, classes: Sequence[st
 
 def contact_sheet(images_NCHW: Pixels, captions: Sequence[str]) -> Image.Image:
     """Images side by side, four in a row, each with a line below."""
-    side, columns = 96, 4
+    side = 96
+    columns = 4
     rows = -(-len(images_NCHW) // columns)
     sheet = Image.new("RGB", (columns * (side + 8), rows * (side + 22)), "white")
     pen = ImageDraw.Draw(sheet)
     for index, (pixels_CHW, caption) in enumerate(zip(images_NCHW, captions, strict=True)):
-        left, top = index % columns * (side + 8) + 4, index // columns * (side + 22) + 4
+        left = index % columns * (side + 8) + 4
+        top = index // columns * (side + 22) + 4
         flat = pixels_CHW[0] if pixels_CHW.shape[0] == 1 else pixels_CHW.transpose(1, 2, 0)
         sheet.paste(
             Image.fromarray(flat).convert("RGB").resize((side, side), Image.Resampling.NEAREST),
@@ -147,7 +151,8 @@ def _mosaic(mixing_SS: npt.NDArray[np.float32]) -> Pixels:
 def _diverging(values: npt.NDArray[np.floating[Any]]) -> Pixels:
     # -1 blue, 0 white, 1 red; NaN is a grey frame.
     fade = np.clip(1 - np.abs(values), 0, 1)
-    red, blue = np.where(values > 0, 1, fade), np.where(values < 0, 1, fade)
+    red = np.where(values > 0, 1, fade)
+    blue = np.where(values < 0, 1, fade)
     colours = np.stack([red, fade, blue], axis=-1)
     return cast(
         Pixels,
@@ -161,7 +166,8 @@ def _enlarged(pixels: Pixels) -> Image.Image:
 
 
 def _png(picture: Image.Image) -> bytes:
-    out, options = io.BytesIO(), dict[str, object](optimize=False, compress_level=6)
+    out = io.BytesIO()
+    options = dict[str, object](optimize=False, compress_level=6)
     # 64 colours are visually sufficient, at a third of the bytes.
     picture.quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
         out, "PNG", **options

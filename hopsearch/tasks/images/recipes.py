@@ -81,7 +81,8 @@ _OLD_MIXERS: dict[str, object] = {
 
 RECIPES: tuple[str, ...] = (*_SETTINGS, PAPER, OLD_PAPER)
 _DATA: dict[str, object] = {"crop_pct": 0.875, "keep_original": True}
-_WARMUP, _COOLDOWN = "optim.warmup_epochs", "optim.cooldown_epochs"
+_WARMUP = "optim.warmup_epochs"
+_COOLDOWN = "optim.cooldown_epochs"
 
 
 def paper_of(family: str) -> str:
@@ -179,7 +180,8 @@ def fit_lengths(
     Returns:
         The settings, and a sentence about the changes, empty if there are none.
     """
-    full, epochs = settings.get("train.epochs"), values.get("train.epochs")
+    full = settings.get("train.epochs")
+    epochs = values.get("train.epochs")
     lengths = {
         key: settings[key] for key in (_WARMUP, _COOLDOWN) if key in settings and key not in values
     }

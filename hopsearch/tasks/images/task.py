@@ -123,7 +123,8 @@ class Images(Task[DataConfig, Splits, ImageTrialConfig, DataFacts, ImageTrialRun
         settings = self.recipe(recipe, "")
         given = {**dict.fromkeys(space.parameters), **space.fixed}
         said = list(filter(None, [fit_lengths(recipe, settings, given)[1]]))
-        name, other = "augment.crop_pad", "augment.resized_crop"
+        name = "augment.crop_pad"
+        other = "augment.resized_crop"
         crop = {**settings, **space.fixed}.get(other)
         if name not in space.parameters or crop in (None, "null"):
             return space, said
