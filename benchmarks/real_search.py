@@ -42,7 +42,7 @@ from real_contestants import OURS, Value, require_known, search
 from recorded import Line, append, read
 
 from hopsearch.data import DataConfig, load
-from hopsearch.orchestration.open_space import open_space
+from hopsearch.orchestration.space_preparation import open_space
 
 LINES = Path(__file__).parent / "results" / "real_search.jsonl"
 CONTESTANTS = (OURS, "optuna", "ray")

@@ -33,8 +33,8 @@ from machine import machine
 
 from hopsearch.data import DataConfig, load
 from hopsearch.orchestration.dispatcher import Budget, Dispatcher
-from hopsearch.orchestration.open_space import open_space
 from hopsearch.orchestration.resources import TrialResources
+from hopsearch.orchestration.space_preparation import open_space
 from hopsearch.ray_backend.cluster.connection import connect, slots
 from hopsearch.ray_backend.driver import run_search
 from hopsearch.reporting.tensorboard import Board

@@ -19,10 +19,10 @@ from matplotlib.axes import Axes
 from hopsearch.core.intervals import wilson
 from hopsearch.study import State, StudyView
 from hopsearch.study.sampling.sampler_view import best_by_rung, sampler_view
+from hopsearch.study.significance import images_behind
 from hopsearch.study.stopping.decisions import in_order, take_in
 from hopsearch.study.stopping.pruners import make_pruner
 from hopsearch.study.stopping.rung_values import Evidence
-from hopsearch.study.verdicts import images_behind
 
 matplotlib.use("svg")
 DOCS = Path(__file__).parent

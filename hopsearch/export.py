@@ -46,7 +46,7 @@ from hopsearch.space import DEFAULT_TASK
 from hopsearch.storage.mirror import Mirror, Place
 from hopsearch.study import StudyView, TrialRecord
 from hopsearch.study.record.journal_keys import ELECTION
-from hopsearch.study.verdicts import winner_verdicts
+from hopsearch.study.significance import winner_verdicts
 from hopsearch.study.winner_choice import election_words
 from hopsearch.tasks.images.classification_metrics import ACCURACY, BALANCED_ACCURACY, LOSS
 from hopsearch.tasks.images.classifier_config import ImageTrialConfig

@@ -53,7 +53,7 @@ from hopsearch.reporting.terminal.printout import plain
 from hopsearch.reporting.terminal.training_progress import Curve
 from hopsearch.storage.mirror import Place
 from hopsearch.study import StudyLock, StudyView
-from hopsearch.study.verdicts import winner_values, winner_verdicts
+from hopsearch.study.significance import winner_values, winner_verdicts
 from hopsearch.tasks.images import (
     METRICS,
     SETTINGS,

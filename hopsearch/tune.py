@@ -46,9 +46,9 @@ from hopsearch.orchestration.budget import (
     said_of_aliases,
 )
 from hopsearch.orchestration.dispatcher import Dispatcher
-from hopsearch.orchestration.open_space import Later, open_search
 from hopsearch.orchestration.preflight import rehearse
 from hopsearch.orchestration.simulation.plan import Plan
+from hopsearch.orchestration.space_preparation import Later, open_search
 from hopsearch.orchestration.tie_break import trainings_again
 from hopsearch.ray_backend.cluster.connection import MOST, connect, slots, this_machine
 from hopsearch.ray_backend.cluster.growth import growth

@@ -13,8 +13,8 @@ from hopsearch.core.study_names import Name
 from hopsearch.data import DataConfig
 from hopsearch.orchestration.budget import BudgetConfig, CostConfig
 from hopsearch.orchestration.checkpoint_cleanup import CheckpointConfig
-from hopsearch.orchestration.open_space import FidelityConfig
 from hopsearch.orchestration.resources import TrialResources
+from hopsearch.orchestration.space_preparation import FidelityConfig
 from hopsearch.orchestration.tie_break import FinishConfig
 from hopsearch.space import about_space, list_spaces
 from hopsearch.study import PRUNERS, SAMPLERS

@@ -15,7 +15,7 @@ from hopsearch.data import DataConfig, ImageSet, epoch_batches, load
 from hopsearch.tasks.images.classifier_config import resolve
 from hopsearch.tasks.images.classifier_run import ImageTrialRun
 from hopsearch.tasks.images.evaluation import evaluate
-from hopsearch.tasks.images.pictures import draw
+from hopsearch.tasks.images.training_pictures import draw
 from hopsearch.training import Ranks
 from tests.conftest import folder_of_images
 
@@ -82,7 +82,8 @@ def test_nothing_but_batch_looks_into_a_set():
         if re.search(r"\bimages_NCHW\b(?!\w)", path.read_text()) and path.stem != "pictures"
     ]
     assert (
-        ".images_NCHW" not in (ROOT / "hopsearch" / "tasks" / "images" / "pictures.py").read_text()
+        ".images_NCHW"
+        not in (ROOT / "hopsearch" / "tasks" / "images" / "training_pictures.py").read_text()
     )
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from hopsearch.data import DataConfig, load
 from hopsearch.tasks.images.classifier_config import resolve
 from hopsearch.tasks.images.classifier_run import ImageTrialRun
-from hopsearch.tasks.images.pictures import draw
+from hopsearch.tasks.images.training_pictures import draw
 from hopsearch.training import CheckpointFolder
 from hopsearch.training.known_optimizers import OPTIMIZERS
 

@@ -14,7 +14,7 @@ from hopsearch import report
 from hopsearch.data import DataConfig, load
 from hopsearch.export import write_export
 from hopsearch.study import StudyView
-from hopsearch.study.verdicts import baseline, images_behind, no_better, tied, winner_verdicts
+from hopsearch.study.significance import baseline, images_behind, no_better, tied, winner_verdicts
 from hopsearch.tasks.images import METRICS
 from tests.conftest import search_little
 from tests.test_report import facts_in, figures_in, written

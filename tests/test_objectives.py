@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from hopsearch.core.errors import ConfigError, SpaceError, StudyError
-from hopsearch.orchestration.open_space import open_search
 from hopsearch.orchestration.simulation.simulator import Faults, Simulation, Training
+from hopsearch.orchestration.space_preparation import open_search
 from hopsearch.report import write_report
 from hopsearch.reporting import facts_of
 from hopsearch.reporting.data_frames import trials_frame

@@ -23,7 +23,7 @@ from hopsearch.reporting.facts import facts_of
 from hopsearch.reporting.leaderboard import leaderboard, summary
 from hopsearch.reporting.tensorboard import Board
 from hopsearch.study import MEMORY, PRUNERS, SAMPLERS, State, Study, StudyView, chronicle
-from hopsearch.study.verdicts import no_better
+from hopsearch.study.significance import no_better
 from hopsearch.training import Constraint
 from tests.conftest import SPACE, admit_all, identity
 from tests.test_simulator import GRID, Hills, facts

@@ -17,7 +17,7 @@ from hopsearch import export, report
 from hopsearch.core.errors import CheckpointError, ConfigError, UserError
 from hopsearch.core.terminal_tables import settings
 from hopsearch.models import build
-from hopsearch.orchestration.open_space import open_space
+from hopsearch.orchestration.space_preparation import open_space
 from hopsearch.tasks.images.classifier_config import ImageTrainConfig, ImageTrialConfig, resolve
 from hopsearch.tasks.images.classifier_run import ImageTrialRun
 from hopsearch.tasks.images.cost_estimate import estimate_cost

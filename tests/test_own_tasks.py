@@ -10,7 +10,7 @@ import yaml
 from hopsearch import train, tune
 from hopsearch.artifact import load_model
 from hopsearch.command_line.command import BUG, DONE, MISTAKE, run_verb
-from hopsearch.core import own_code, paths
+from hopsearch.core import paths, user_code
 from hopsearch.core.errors import ConfigError, ModelError, TaskError
 from hopsearch.jobs.job import Job, JobRun, Progress, failure_of
 from hopsearch.orchestration.failures.hang_watch import Watch
@@ -27,7 +27,7 @@ HOW = ("random", "none")
 @pytest.fixture(autouse=True)
 def named(monkeypatch):
     # What one test names must not make another one's errors the user's.
-    monkeypatch.setattr(own_code, "_NAMED", {})
+    monkeypatch.setattr(user_code, "_NAMED", {})
     find_task.cache_clear()
     yield
     find_task.cache_clear()
@@ -231,7 +231,7 @@ def test_it_is_not_trained_by_the_verb_for_images(tmp_path, capsys):
     said = capsys.readouterr().err
     assert code == MISTAKE, said
     assert "from=line: must be a study of images, got one of task tests.toy_task:Line" in said
-    assert not own_code._NAMED, "a study is read without importing its task"
+    assert not user_code._NAMED, "a study is read without importing its task"
 
 
 def test_an_epoch_that_ended_the_search_is_counted_once(tmp_path):

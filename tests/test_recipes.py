@@ -18,13 +18,13 @@ from hopsearch.data import Augment, DataConfig, DataFacts
 from hopsearch.data.augmentation import geometry, mixing, randaugment
 from hopsearch.data.augmentation.randaugment import RandAugment, parse_policy
 from hopsearch.models import FAMILIES
-from hopsearch.orchestration.open_space import open_space
+from hopsearch.orchestration.space_preparation import open_space
 from hopsearch.space import Fidelity
 from hopsearch.study import Identity
 from hopsearch.tasks.images.classifier_config import resolve
 from hopsearch.tasks.images.classifier_run import ImageTrialRun
-from hopsearch.tasks.images.opening import opening, require_schedule
 from hopsearch.tasks.images.recipes import choose_recipe, recipe, viewed
+from hopsearch.tasks.images.training_remarks import opening, require_schedule
 from hopsearch.training.schedule import after_warmup, learning_rate, rates, settled_after
 from tests.conftest import identity
 

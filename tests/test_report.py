@@ -23,7 +23,7 @@ from hopsearch.reporting import facts_of, pareto_front
 from hopsearch.reporting.data_frames import trials_frame
 from hopsearch.reporting.effects import at_equal_parameters, effect, mean_of
 from hopsearch.reporting.leaderboard import leaderboard, write_csv
-from hopsearch.reporting.measured import symmetry
+from hopsearch.reporting.measure_figures import symmetry
 from hopsearch.space import load_space
 from hopsearch.study import Admission, State, Study, StudyView, TrialRecord
 from tests.browser import Browser

@@ -10,7 +10,7 @@ import pytest
 from hopsearch.core.errors import ConfigError, SpaceError, UserError
 from hopsearch.data import DataConfig, load
 from hopsearch.models import FAMILIES
-from hopsearch.orchestration.open_space import open_space
+from hopsearch.orchestration.space_preparation import open_space
 from hopsearch.space import Space, load_space
 from hopsearch.space.files import list_spaces
 from hopsearch.tasks.images.classifier_config import resolve

@@ -22,7 +22,7 @@ from hopsearch.jobs.job import Job, JobRun
 from hopsearch.reporting.tensorboard import Board
 from hopsearch.study import StudyView
 from hopsearch.tasks.images.classifier_run import ImageTrialRun
-from hopsearch.tasks.images.pictures import confusion, draw, token_mixing
+from hopsearch.tasks.images.training_pictures import confusion, draw, token_mixing
 from tests.conftest import admit_all, finish, open_study
 
 

@@ -18,7 +18,7 @@ from hopsearch.orchestration.tie_break import Election, FinishConfig
 from hopsearch.reporting import facts_of
 from hopsearch.reporting.document import winner_of
 from hopsearch.study import State, Study, StudyView, TrialRecord
-from hopsearch.study.verdicts import tied
+from hopsearch.study.significance import tied
 from hopsearch.study.winner_choice import elect, election_words
 from hopsearch.training import Constraint
 from tests.conftest import SPACE, identity, open_study

@@ -10,8 +10,8 @@ from hopsearch.command_line.manual import ASKED
 from hopsearch.command_line.verbosity import verbose, without_flags
 from hopsearch.core.config import Settings
 from hopsearch.core.errors import UserError
-from hopsearch.core.own_code import own_error
 from hopsearch.core.redaction import formatted, guard_process, holds_secret, learn_from, redact
+from hopsearch.core.user_code import own_error
 
 DONE = 0
 BUG = 1

@@ -16,9 +16,9 @@ from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 
 from hopsearch.core.config import Settings
 from hopsearch.core.errors import CheckpointError, TaskError, TrialFailure, UserError
-from hopsearch.core.own_code import own_error
 from hopsearch.core.redaction import formatted, redact
-from hopsearch.jobs.journalled import journalled
+from hopsearch.core.user_code import own_error
+from hopsearch.jobs.kept_metrics import journalled
 from hopsearch.space import DEFAULT_TASK
 from hopsearch.storage.mirror import Mirror
 from hopsearch.storage.mirror_lease import Fence

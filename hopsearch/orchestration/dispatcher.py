@@ -15,7 +15,7 @@ from hopsearch.core import paths
 from hopsearch.core.config import Settings
 from hopsearch.core.errors import StudyError, UserError
 from hopsearch.jobs.job import Job, Progress, failure_of
-from hopsearch.jobs.journalled import journalled
+from hopsearch.jobs.kept_metrics import journalled
 from hopsearch.orchestration.admission import assess
 from hopsearch.orchestration.budget import Budget
 from hopsearch.orchestration.checkpoint_cleanup import CheckpointConfig, Checkpoints

@@ -21,7 +21,7 @@ from hopsearch.orchestration.dispatcher import Dispatcher
 from hopsearch.storage.mirror import Mirror
 from hopsearch.study import StudyView, TrialRecord
 from hopsearch.study.record.journal_keys import ELECTION, REPEATS
-from hopsearch.study.verdicts import candidates
+from hopsearch.study.significance import candidates
 from hopsearch.study.winner_choice import elect
 from hopsearch.training import Row
 

@@ -23,7 +23,7 @@ from hopsearch.command_line import signals
 from hopsearch.core.errors import ResourceError, StudyError
 from hopsearch.jobs.job import Job, JobRun, Progress, cause
 from hopsearch.orchestration.resources import TrialResources
-from hopsearch.ray_backend.cluster.interface import RanksConfig
+from hopsearch.ray_backend.cluster.network_interface import RanksConfig
 from hopsearch.ray_backend.workers.group import keep_to_assigned_gpus
 from hopsearch.ray_backend.workers.hanging_workers import GroupWatch, is_there
 from hopsearch.ray_backend.workers.spot_notice import Notice, draining, this_node

@@ -15,8 +15,7 @@ from hopsearch.reporting.pareto import pareto_front
 from hopsearch.space import Value
 from hopsearch.study import State, StudyView, chronicle
 from hopsearch.study.record.journal_keys import ELECTION
-from hopsearch.study.stopping.rung_judgements import latest
-from hopsearch.study.verdicts import (
+from hopsearch.study.significance import (
     baseline,
     interval_of,
     no_better,
@@ -24,6 +23,7 @@ from hopsearch.study.verdicts import (
     winner_values,
     winner_verdicts,
 )
+from hopsearch.study.stopping.rung_judgements import latest
 from hopsearch.study.winner_choice import election_words, finishing_cost
 
 COSTS = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from hopsearch.reporting import effects, figures, measured, per_class
+from hopsearch.reporting import effects, figures, measure_figures, per_class
 from hopsearch.reporting.facts import Facts
 from hopsearch.study import StudyView
 from hopsearch.study.importances import importances
@@ -170,7 +170,7 @@ def research_sections(view: StudyView) -> Iterator[Section]:
             f"SymMixer has about half the parameters of the others. Right: each family at the same "
             f"number of parameters, from one fitted line per family with a common slope in "
             f"log(parameters), with 95 % intervals. {_CONFOUNDED}",
-            measured.symmetry(view, adjusted, epochs[0]) if epochs else None,
+            measure_figures.symmetry(view, adjusted, epochs[0]) if epochs else None,
             few,
         )
     yield Section(
@@ -178,7 +178,7 @@ def research_sections(view: StudyView) -> Iterator[Section]:
         "Emergent asymmetry",
         "‖W2 − W1ᵀ‖ / (‖W1‖ + ‖W2‖) after the last epoch: 0 means symmetric, the dotted line "
         "(0.707) two unrelated matrices. SymMixer is 0 by construction and not shown.",
-        measured.asymmetry(view),
+        measure_figures.asymmetry(view),
         "No trial has reported these metrics.",
     )
     if "model.symmetry_breaking" in space.parameters:
@@ -186,7 +186,7 @@ def research_sections(view: StudyView) -> Iterator[Section]:
             "How much of W̃ remains: a large λ approaches SymMixer. Means over blocks; larger dots "
             "were trained longer."
         )
-        yield Section("breaking", "Effect of λ on W̃", text, measured.breaking(view), few)
+        yield Section("breaking", "Effect of λ on W̃", text, measure_figures.breaking(view), few)
     if "imixer" in families:
         text = (
             "Relative size of the last step of iMixer's iteration: small values are near the fixed "
@@ -196,7 +196,7 @@ def research_sections(view: StudyView) -> Iterator[Section]:
             "residuals",
             "Fixed-point residuals",
             text,
-            measured.residuals(view),
+            measure_figures.residuals(view),
             "No iMixer has reported these metrics.",
         )
 

@@ -22,7 +22,7 @@ from torch.utils.tensorboard.summary import custom_scalars
 from torch.utils.tensorboard.summary import text as text_summary
 
 from hopsearch.core import paths
-from hopsearch.space import Categorical, Float, Int, Parameter, Space
+from hopsearch.space import DEFAULT_TASK, Categorical, Float, Int, Parameter, Space
 from hopsearch.study.reader import StudyView
 from hopsearch.study.record.trial import State, TrialRecord
 from hopsearch.study.report_history import chronicle
@@ -79,7 +79,7 @@ class Board:
         self._study = self._fresh("study")
         self._study.summary(_experiment(view.identity.space, view.objective))
         about = {key: value for key, value in view.identity.to_dict().items() if key != "space"}
-        self._study.summary(_layout(view.objective))
+        self._study.summary(_layout(view.objective, view.identity.space.task == DEFAULT_TASK))
         self._study.summary(text_summary("study", _as_text(about)))
         self._study.summary(text_summary("space", _as_text(view.identity.space.to_dict())))
         self._best: float | None = None  # of the trials that have ended
@@ -300,31 +300,35 @@ def _experiment(space: Space, objective: str) -> Summary:
     return summary_v2.hparams_config_pb(columns, metrics)
 
 
-def _layout(objective: str) -> Summary:
+_OF_CLASSES = {
+    "balanced accuracy": [
+        "Multiline",
+        ["validation/val_balanced_acc", "validation/val_worst_recall"],
+    ],
+    "recall by class": ["Multiline", ["recall/.*"]],
+}
+_OF_MIXERS = {
+    "symmetry": {
+        "asymmetry": ["Multiline", ["asymmetry/(tokens|channels)/mean"]],
+        "cosine of W1ᵀ and W2": ["Multiline", ["cosine/(tokens|channels)/mean"]],
+        "symmetry breaking": ["Multiline", ["breaking/(tokens|channels)/mean"]],
+    },
+    "iteration": {
+        "fixed-point residual": ["Multiline", ["fixed_point/residual/(mean|max)"]],
+        "spectral norms": ["Multiline", ["spectral/fc_sn[12]/max"]],
+    },
+}
+
+
+def _layout(objective: str, of_images: bool) -> Summary:
     # The Custom Scalars tab: related metrics in one chart, with all trials.
-    summary: Summary = custom_scalars(
-        {
-            "search": {
-                objective: ["Multiline", [tag_of(objective)]],
-                f"best {objective}": ["Multiline", [f"best/{objective}"]],
-                "balanced accuracy": [
-                    "Multiline",
-                    ["validation/val_balanced_acc", "validation/val_worst_recall"],
-                ],
-                "recall by class": ["Multiline", ["recall/.*"]],
-                "loss": ["Multiline", ["train/train_loss", "validation/val_loss"]],
-            },
-            "symmetry": {
-                "asymmetry": ["Multiline", ["asymmetry/(tokens|channels)/mean"]],
-                "cosine of W1ᵀ and W2": ["Multiline", ["cosine/(tokens|channels)/mean"]],
-                "symmetry breaking": ["Multiline", ["breaking/(tokens|channels)/mean"]],
-            },
-            "iteration": {
-                "fixed-point residual": ["Multiline", ["fixed_point/residual/(mean|max)"]],
-                "spectral norms": ["Multiline", ["spectral/fc_sn[12]/max"]],
-            },
-        }
-    )
+    search = {
+        objective: ["Multiline", [tag_of(objective)]],
+        f"best {objective}": ["Multiline", [f"best/{objective}"]],
+        **(_OF_CLASSES if of_images else {}),
+        "loss": ["Multiline", ["train/train_loss", "validation/val_loss"]],
+    }
+    summary: Summary = custom_scalars({"search": search, **(_OF_MIXERS if of_images else {})})
     return summary
 
 

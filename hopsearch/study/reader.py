@@ -14,9 +14,9 @@ from hopsearch.space import Objective
 from hopsearch.study.audit import audit
 from hopsearch.study.persistence.database import sqlite_file
 from hopsearch.study.persistence.stores import JOURNAL, integrity, open_storage, studies_beside
-from hopsearch.study.record.carriers import Carriers, is_open
 from hopsearch.study.record.identity import Identity
 from hopsearch.study.record.journal_keys import CHECKPOINTS, IDENTITY, JUDGEMENTS, SECONDS, WINNER
+from hopsearch.study.record.optuna_trials import Carriers, is_open
 from hopsearch.study.record.trial import State, TrialRecord, from_optuna
 from hopsearch.study.stopping.decisions import arrival
 from hopsearch.study.stopping.fronts import Values, fronts

@@ -8,7 +8,7 @@ from hopsearch.core.intervals import plus_minus
 from hopsearch.study.reader import StudyView
 from hopsearch.study.record.journal_keys import REPEATS
 from hopsearch.study.record.trial import TrialRecord
-from hopsearch.study.verdicts import images_behind
+from hopsearch.study.significance import images_behind
 
 Values = Sequence[float | None]
 

@@ -10,9 +10,9 @@ import optuna
 from optuna.trial import TrialState
 
 from hopsearch.study.reader import StudyView
-from hopsearch.study.record.carriers import carrier_of, mark_of
 from hopsearch.study.record.identity import Identity
 from hopsearch.study.record.journal_keys import BROKEN, CHECKPOINTS, FAILURE, LOSSES, MEASURED, OPEN
+from hopsearch.study.record.optuna_trials import carrier_of, mark_of
 from hopsearch.study.record.trial import State, TrialRecord, from_optuna
 from hopsearch.study.stopping.leaders import Leaders
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hopsearch.core.config import choices
 from hopsearch.core.errors import ConfigError
-from hopsearch.core.own_code import name_module, own_error
+from hopsearch.core.user_code import name_module, own_error
 from hopsearch.space import DEFAULT_TASK, Space, load_space
 from hopsearch.tasks.contract import Task
 from hopsearch.tasks.contract_checks import require_class

@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not in __all__
 
 from hopsearch.jobs.job import JobRun, Progress, cause
-from hopsearch.ray_backend.cluster.interface import hosted_store, meet_where_ray_does
+from hopsearch.ray_backend.cluster.network_interface import hosted_store, meet_where_ray_does
 from hopsearch.ray_backend.workers.sealed_job import unseal
 from hopsearch.ray_backend.workers.spot_notice import (
     Notice,

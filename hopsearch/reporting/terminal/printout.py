@@ -12,8 +12,8 @@ from hopsearch.reporting.leaderboard import Row, leaderboard, summary, varied
 from hopsearch.space import DEFAULT_TASK
 from hopsearch.study.reader import StudyView
 from hopsearch.study.record.journal_keys import ELECTION
+from hopsearch.study.significance import no_better_words, winner_values, winner_verdicts
 from hopsearch.study.stopping.rung_judgements import latest
-from hopsearch.study.verdicts import no_better_words, winner_values, winner_verdicts
 from hopsearch.study.winner_choice import election_words
 
 

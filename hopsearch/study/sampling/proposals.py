@@ -15,9 +15,9 @@ from optuna.trial import FrozenTrial, TrialState
 from hopsearch.core.errors import StudyError
 from hopsearch.core.seeds import derive
 from hopsearch.space import Parameter, Suggest, stored_costs
-from hopsearch.study.record.carriers import Carriers
 from hopsearch.study.record.identity import Identity
 from hopsearch.study.record.journal_keys import CONFIG, COST, REASON, REJECTED, SEED, SOURCE
+from hopsearch.study.record.optuna_trials import Carriers
 from hopsearch.study.record.trial import State, TrialRecord, from_optuna
 from hopsearch.study.sampling.priors import Prior
 from hopsearch.study.sampling.samplers import CONSTRAINED, make_sampler, proposer, suggest_value

@@ -17,8 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hopsearch.core.seeds import derive
 from hopsearch.space import Objective
-from hopsearch.study.record.carriers import Carriers, carried
 from hopsearch.study.record.journal_keys import BROKEN, FAILURE, REASON, REJECTED
+from hopsearch.study.record.optuna_trials import Carriers, carried
 from hopsearch.study.record.trial import State, costs_of
 from hopsearch.study.sampling.projection import projected
 

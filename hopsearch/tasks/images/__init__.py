@@ -17,9 +17,9 @@ from hopsearch.tasks.images.classifier_config import (
 from hopsearch.tasks.images.classifier_run import ImageTrialRun
 from hopsearch.tasks.images.cost_estimate import estimate_cost
 from hopsearch.tasks.images.evaluation import Evaluation, evaluate
-from hopsearch.tasks.images.opening import opening, require_schedule
 from hopsearch.tasks.images.recipes import RECIPES, choose_recipe, recipe, viewed
 from hopsearch.tasks.images.task import Images
+from hopsearch.tasks.images.training_remarks import opening, require_schedule
 
 __all__ = [
     "FROM_DATA",

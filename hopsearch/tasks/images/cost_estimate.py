@@ -13,7 +13,7 @@ from hopsearch.tasks.images.classifier_config import ImageTrialConfig
 from hopsearch.tasks.images.evaluation import soft_cross_entropy
 from hopsearch.training.cost import Cost
 from hopsearch.training.known_optimizers import OPTIMIZERS
-from hopsearch.training.uncompiled import uncompiled
+from hopsearch.training.lazy_compiler import uncompiled
 
 _FLOAT = 4  # bytes of a float32
 _COPIES = 2  # weight and gradient

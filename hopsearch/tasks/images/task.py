@@ -14,9 +14,9 @@ from hopsearch.tasks.images.classification_metrics import METRICS
 from hopsearch.tasks.images.classifier_config import SETTINGS, ImageTrialConfig, resolve
 from hopsearch.tasks.images.classifier_run import ImageTrialRun
 from hopsearch.tasks.images.cost_estimate import estimate_cost
-from hopsearch.tasks.images.opening import remarks, require_schedule
-from hopsearch.tasks.images.pictures import draw
 from hopsearch.tasks.images.recipes import RECIPES, choose_recipe, fit_lengths, recipe, viewed
+from hopsearch.tasks.images.training_pictures import draw
+from hopsearch.tasks.images.training_remarks import remarks, require_schedule
 from hopsearch.training import Cost
 
 
@@ -76,7 +76,7 @@ class Images(Task[DataConfig, Splits, ImageTrialConfig, DataFacts, ImageTrialRun
         write_config(folder, about)
 
     def draw(self, run: ImageTrialRun) -> dict[str, bytes]:
-        """See `hopsearch.tasks.images.pictures.draw`."""
+        """See `hopsearch.tasks.images.training_pictures.draw`."""
         return draw(run)
 
     def reported(self, facts: DataFacts, trial: ImageTrialConfig | None = None) -> list[str]:
@@ -132,9 +132,9 @@ class Images(Task[DataConfig, Splits, ImageTrialConfig, DataFacts, ImageTrialRun
         return space.override({name: 0}), [uncropped, *said]
 
     def require_schedule(self, trial: ImageTrialConfig, facts: DataFacts, place: str) -> None:
-        """See `hopsearch.tasks.images.opening.require_schedule`."""
+        """See `hopsearch.tasks.images.training_remarks.require_schedule`."""
         require_schedule(trial, facts, place)
 
     def remarks(self, trial: ImageTrialConfig, facts: DataFacts) -> list[str]:
-        """See `hopsearch.tasks.images.opening.remarks`."""
+        """See `hopsearch.tasks.images.training_remarks.remarks`."""
         return remarks(trial, facts)

@@ -4,8 +4,6 @@ import socket
 
 import pytest
 
-from hopsearch.ray_backend.cluster import interface
-
 
 def test_the_interface_of_an_address():
     names = {name for _, name in socket.if_nameindex()}
