@@ -50,7 +50,7 @@ HOME = {
     "boto3": ("ray_backend", "cluster_check"),
     "botocore": ("ray_backend", "cluster_check"),
 }
-ABOVE = {"reporting": ("terminal",), "tasks": ("images",)}
+ABOVE = {"reporting": ("terminal",), "tasks": ("density", "images")}
 """Folders in a package that import from its files; all others are imported by these."""
 TOP = {"tasks/registry.py"}
 """Files that name what lies in the folders above their siblings."""
