@@ -60,15 +60,16 @@ class AttnBM(nn.Module):
         """
         energy_B = 0.5 * (v_BV - self.bias_V).square().sum(1)
         field_BH = torch.addmm(self.bias_H, v_BV, self.weight_HV.T)
-        return energy_B - field_BH.logsumexp(1) + self._log_mass_H().logsumexp(0)
+        return energy_B - field_BH.logsumexp(1) + self._log_masses().logsumexp(0)
 
-    def _log_mass_H(self) -> Tensor:
+    def _log_masses(self) -> Tensor:
+        # log of each component's integral, without (V/2) log 2π, (H,)
         w_HV = self.weight_HV
         return 0.5 * w_HV.square().sum(1) + w_HV @ self.bias_V + self.bias_H
 
     def log_weights(self) -> Tensor:
         """log π of the components, (H,)."""
-        return self._log_mass_H().log_softmax(0)
+        return self._log_masses().log_softmax(0)
 
     def means(self) -> Tensor:
         """The components' means b + w_μ, (H, V)."""
@@ -124,7 +125,7 @@ class AttnBM(nn.Module):
         """The inverse of `scale`."""
         if self.data_scale.ndim == 1:
             return v_BV / self.data_scale + self.data_mean_V
-        centred_BV = torch.linalg.solve(self.data_scale, v_BV, left=False)
+        centred_BV: Tensor = torch.linalg.solve(self.data_scale, v_BV, left=False)
         return centred_BV + self.data_mean_V
 
 

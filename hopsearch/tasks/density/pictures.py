@@ -49,7 +49,7 @@ def draw(run: DensityTrialRun) -> dict[str, bytes]:
 def _sheet(x_NV: torch.Tensor, shape: tuple[int, ...], columns: int) -> Pixels:
     """Images in rows, with a line of white between them."""
     images_NCHW = x_NV.reshape(-1, *shape).clamp(0, 1).mul(255).round().cpu().numpy()
-    channels, height, width = shape
+    _, height, width = shape
     rows = -(-len(images_NCHW) // columns)
     sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, 3), 255, np.uint8)
     for at, image_CHW in enumerate(images_NCHW):

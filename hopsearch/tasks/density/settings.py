@@ -22,11 +22,13 @@ class DensityData(DataConfig):
     pixels are flattened; or a ``.npy`` file, an array whose first axis counts the vectors.
     """
     scaling: Literal["global", "standard", "whiten", "none"] = "global"
-    """``global``: each value's mean is subtracted, and all are divided by one standard deviation,
-    over all values. ``standard``: each is divided by its own. ``whiten``: then multiplied by
-    (C + whiten_eps)^-½, C their correlation matrix (ZCA over pixels). ``none``: pixels from 0 to 1,
-    vectors as they are. Means, deviations and C are those of the training part.
+    """``global``: all values are divided by one standard deviation, over all of them.
+    ``standard``: each is divided by its own. ``whiten``: then multiplied by (C + whiten_eps)^-½,
+    C their correlation matrix (ZCA over pixels). ``none``: pixels from 0 to 1, vectors as they are.
+    Deviations and C are those of the training part.
     """
+    centred: bool = True
+    """Whether each value's mean in the training part is subtracted; never with ``none``."""
     whiten_eps: float = Field(default=0.01, gt=0)
     """Added to the eigenvalues of the correlation matrix before they are inverted."""
     missing: float = Field(default=0.8, gt=0, lt=1)
@@ -72,7 +74,7 @@ class DensityModelConfig(Settings):
     the mean and what makes all components' weights equal.
     """
     init: Literal["random", "rows", "balanced"] = "balanced"
-    """``random``: W ~ N(0, 1/V), as the authors'; on data that are not whitened one component takes
+    """``random``: W ~ N(0, 1/V), as the authors'; on data that are not centred one component takes
     all the weight and keeps it. ``rows``: W of training rows. ``balanced``: means at training rows,
     and equal weights.
     """

@@ -100,6 +100,7 @@ class Density(Task):
             "n_visible": facts.n_visible,
             "fingerprint": facts.fingerprint,
             "scaling": data.scaling,
+            "centred": data.centred,
             "missing": data.missing,
             **whitened,
         }

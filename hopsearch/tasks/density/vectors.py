@@ -104,8 +104,9 @@ def fit_scaling(train_NV: torch.Tensor, config: DensityData) -> Scaling:
         deviation_V = (x_NV - x_NV.mean()).square().mean().sqrt().expand(size)
     # a value that never changes stays 0
     scale_V = torch.where(deviation_V > 0, 1 / deviation_V, 1.0)
+    from_V = mean_V if config.centred else torch.zeros(size)
     if config.scaling != "whiten":
-        return Scaling(mean_V.float(), scale_V.float())
+        return Scaling(from_V.float(), scale_V.float())
     if size > MOST_WHITENED:
         rule = f"at most {MOST_WHITENED} values of a vector can be whitened, got {size}"
         hint = "Set a smaller data.image_size, or data.scaling=standard"
@@ -115,7 +116,7 @@ def fit_scaling(train_NV: torch.Tensor, config: DensityData) -> Scaling:
     gain_V = (values_V.clamp(min=0) + config.whiten_eps).rsqrt()
     root_VV = vectors_VV * gain_V @ vectors_VV.T
     # standardising and whitening in one matrix, which acts from the right
-    return Scaling(mean_V.float(), (scale_V[:, None] * root_VV).float())
+    return Scaling(from_V.float(), (scale_V[:, None] * root_VV).float())
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)
@@ -201,9 +202,10 @@ def _read_array(path: Path, place: str) -> "np.ndarray[tuple[int, int], np.dtype
 
 def _told(size: int, config: DensityData) -> str:
     words = {
-        "global": "each value's mean subtracted, one standard deviation for all",
-        "standard": "each value's mean subtracted, divided by its standard deviation",
+        "global": "divided by one standard deviation",
+        "standard": "each divided by its standard deviation",
         "whiten": f"whitened (ZCA, eps {config.whiten_eps:g})",
         "none": "not scaled",
     }
-    return f"density: vectors of {size:,} values, {words[config.scaling]}"
+    centred = "centred, " if config.centred and config.scaling != "none" else ""
+    return f"  as vectors of {size:,} values, {centred}{words[config.scaling]}"
