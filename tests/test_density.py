@@ -16,6 +16,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from hopsearch import predict
+from hopsearch.artifact.folder import require_free
 from hopsearch.command_line.command import run_verb
 from hopsearch.core.errors import ConfigError, DataError
 from hopsearch.models.attnbm import AttnBM
@@ -361,6 +362,10 @@ class TestPublished:
         assert run_verb(predict.main, predict.PredictConfig, "about", words) == 2
         said = capsys.readouterr().err
         assert "must describe a classifier of images, got a model of task density" in said
+        assert "Load it with modeling.py beside it" in said
+
+    def test_an_export_replaces_an_earlier_one(self, published):
+        require_free(published[1])
 
 
 def test_the_space_is_of_this_task():

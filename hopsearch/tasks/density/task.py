@@ -10,6 +10,7 @@ from typing import Any
 from hopsearch.artifact.folder import CODE, CONFIG, WEIGHTS, write_weights
 from hopsearch.core.errors import ConfigError
 from hopsearch.core.metrics import Metric
+from hopsearch.data import data_settings
 from hopsearch.models import attnbm
 from hopsearch.tasks.contract import Task
 from hopsearch.tasks.density.pictures import draw
@@ -104,6 +105,10 @@ class Density(Task):
             "missing": data.missing,
             **whitened,
         }
+
+    def describe(self, data: DensityData, facts: VectorFacts) -> dict[str, Any]:
+        """The settings that determine the vectors, and how many each split has."""
+        return super().describe(data, facts) | {"data": data_settings(data)}
 
     def draw(self, run: DensityTrialRun) -> dict[str, bytes]:  # type: ignore[override]
         """See `hopsearch.tasks.density.pictures.draw`."""
