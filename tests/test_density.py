@@ -199,7 +199,9 @@ class TestData:
     def test_the_scaling_is_that_of_the_training_part(self):
         splits = load(DensityData(scaling="standard"))
         raw = load(DensityData(scaling="none"))
-        assert torch.equal(splits.scaling.mean_V, raw.train_NV.double().mean(0).float())
+        assert torch.allclose(splits.scaling.mean_V, raw.train_NV.double().mean(0).float())
+        spread = load(DensityData(scaling="global")).scaling.scale[0].reciprocal()
+        assert float(spread) == pytest.approx(float(raw.train_NV.std(correction=0)), rel=1e-4)
         assert torch.allclose(splits.scaling(raw.read_test()), splits.read_test())
         assert torch.allclose(splits.scaling(raw.val_NV), splits.val_NV)
 
@@ -229,6 +231,15 @@ class TestData:
         run = task.start(task.resolve({"train.epochs": 1}, facts, 0), splits)
         assert run.step()["val_nll"] > 0
         assert task.draw(run) == {}
+
+    @pytest.mark.parametrize("scaling", ["global", "standard", "whiten"])
+    def test_a_value_that_never_changes_stays_small(self, tmp_path, scaling):
+        x_NV = np.random.default_rng(0).normal(size=(999, 3)).astype(np.float32)
+        x_NV[:, 1] = 0.1
+        np.save(tmp_path / "constant.npy", x_NV)
+        splits = load(DensityData(source=str(tmp_path / "constant.npy"), scaling=scaling))
+        assert splits.val_NV.abs().max() < 6
+        assert splits.val_NV[:, 1].abs().max() < 1e-5
 
     @pytest.mark.parametrize(
         ("content", "rule"),

@@ -21,6 +21,8 @@ from hopsearch.tasks.density.settings import DensityData
 MOST_WHITENED = 4096
 """Most values of a vector that can be whitened: the matrix has their square."""
 _REMEMBERED = 4  # data sets kept by a process, as of images
+_ROUNDING = 1e-12  # variance of equal float32 numbers, at most, as a share of their square
+_AT_ONCE = 4096  # vectors that are taken to float64 at a time
 
 
 @dataclass(frozen=True)
@@ -97,26 +99,41 @@ def fit_scaling(train_NV: torch.Tensor, config: DensityData) -> Scaling:
     size = train_NV.shape[1]
     if config.scaling == "none":
         return Scaling(torch.zeros(size), torch.ones(size))
-    x_NV = train_NV.double()
-    mean_V = x_NV.mean(0)
-    deviation_V = (x_NV - mean_V).square().mean(0).sqrt()
+    mean_V = _mean(train_NV, lambda x_NV: x_NV.sum(0))
+    variance_V = _mean(train_NV, lambda x_NV: (x_NV - mean_V).square().sum(0))
     if config.scaling == "global":
-        deviation_V = (x_NV - x_NV.mean()).square().mean().sqrt().expand(size)
-    # a value that never changes stays 0
-    scale_V = torch.where(deviation_V > 0, 1 / deviation_V, 1.0)
-    from_V = mean_V if config.centred else torch.zeros(size)
+        variance = variance_V.mean() + (mean_V - mean_V.mean()).square().mean()
+        variance_V = variance.expand(size)
+    # a value that never changes, but for rounding, is not divided
+    changes_V = variance_V > _ROUNDING * mean_V.square()
+    scale_V = torch.where(changes_V, variance_V.rsqrt(), 1.0)
+    from_V = mean_V if config.centred else torch.zeros_like(mean_V)
     if config.scaling != "whiten":
         return Scaling(from_V.float(), scale_V.float())
     if size > MOST_WHITENED:
         rule = f"at most {MOST_WHITENED} values of a vector can be whitened, got {size}"
         hint = "Set a smaller data.image_size, or data.scaling=standard"
         raise DataError(f"data.source={config.source}", rule, hint)
-    standard_NV = (x_NV - mean_V) * scale_V
-    values_V, vectors_VV = torch.linalg.eigh(standard_NV.T @ standard_NV / len(x_NV))
+
+    def outer(x_NV: torch.Tensor) -> torch.Tensor:
+        standard_NV = (x_NV - mean_V) * scale_V
+        return standard_NV.T @ standard_NV
+
+    correlation_VV = _mean(train_NV, outer)
+    values_V, vectors_VV = torch.linalg.eigh(correlation_VV)
     gain_V = (values_V.clamp(min=0) + config.whiten_eps).rsqrt()
     root_VV = vectors_VV * gain_V @ vectors_VV.T
     # standardising and whitening in one matrix, which acts from the right
     return Scaling(from_V.float(), (scale_V[:, None] * root_VV).float())
+
+
+def _mean(x_NV: torch.Tensor, total_of: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """A mean over items in float64, without a copy of them all: ``total_of`` gives the sum over
+    some.
+    """
+    total = sum(total_of(part_NV.double()) for part_NV in x_NV.split(_AT_ONCE))
+    assert isinstance(total, torch.Tensor), "there are items"
+    return total / len(x_NV)
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)
@@ -160,7 +177,7 @@ def _of_array(config: DensityData) -> VectorSplits:
     n_test = max(1, round(config.test_fraction * len(x_NV)))
     n_val = max(1, round(config.val_fraction * (len(x_NV) - n_test)))
     test_N, val_N, train_N = np.split(order_N, [n_test, n_test + n_val])
-    print_of = sha256(x_NV.tobytes())
+    print_of = sha256(x_NV.data)
     print_of.update(repr((x_NV.shape, test_N.tolist(), val_N.tolist())).encode())
     size = x_NV.shape[1]
     counts = f"{len(train_N):,} to train on, {n_val:,} to validate, {n_test:,} held out"
