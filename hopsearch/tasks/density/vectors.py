@@ -167,7 +167,8 @@ def _of_images(config: DensityData) -> VectorSplits:
 
 
 def _flat(images: ImageSet) -> torch.Tensor:
-    return images.images_NCHW.flatten(1).float() / 255
+    pixels_NCHW, _ = images.batch(slice(0, len(images)))
+    return pixels_NCHW.flatten(1).float() / 255
 
 
 def _of_array(config: DensityData) -> VectorSplits:
