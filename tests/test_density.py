@@ -7,6 +7,7 @@ Shapes: N = items, B = a few of them, V = values of one, H = components.
 import importlib.util
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,8 +22,11 @@ from hopsearch.command_line.command import run_verb
 from hopsearch.core.errors import ConfigError, DataError
 from hopsearch.models.attnbm import AttnBM
 from hopsearch.space import load_space
+from hopsearch.study import StudyView
 from hopsearch.tasks import find_task
 from hopsearch.tasks.density import Density, DensityData, load
+from tests.conftest import environment
+from tests.processes import command, output
 
 V, H = 6, 5
 ADAM = {
@@ -346,6 +350,7 @@ class TestPublished:
     def published(self, tmp_path):
         task, splits = Density(), load(DensityData(scaling="whiten"))
         run = task.start(task.resolve({"model.biases": False}, splits.facts, 0), splits)
+        assert task.draw(run).keys() == {"components/means", "validation/completed"}
         task.publish(run, tmp_path / "model")
         return run, tmp_path / "model"
 
@@ -383,3 +388,24 @@ def test_the_space_is_of_this_task():
     space = load_space("attnbm")
     assert find_task(space.parts.task).name == "density"
     assert (space.parts.objective, space.parts.direction) == ("val_nll", "minimize")
+
+
+def beside_em(study: Path) -> float:
+    """By how much the winner's test_nll differs from EM's, chosen by the validation split."""
+    splits = load(DensityData())
+    found = []
+    for count in (50, 100, 150):
+        mixture = em(splits.train_NV, count, 60)
+        found.append((nats_of(splits.val_NV, *mixture), nats_of(splits.read_test(), *mixture)))
+    return StudyView.open(study).winner["test_nll"] / (min(found)[1] / 64) - 1
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_search_comes_within_two_percent_of_em(tmp_path):
+    """The whole service against a known optimum."""
+    words = command(tmp_path, "space=attnbm")
+    assert "winner: trial" in output(words, tmp_path, environment(tmp_path))
+    assert beside_em(tmp_path / "runs" / "attnbm-digits") < 0.02
