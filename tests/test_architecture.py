@@ -50,7 +50,11 @@ HOME = {
     "boto3": ("ray_backend", "cluster_check"),
     "botocore": ("ray_backend", "cluster_check"),
 }
-ABOVE = {"orchestration": ("simulation",), "reporting": ("terminal",), "tasks": ("images",)}
+ABOVE = {
+    "orchestration": ("simulation",),
+    "reporting": ("terminal",),
+    "tasks": ("density", "images"),
+}
 """Folders in a package that import from its files; all others are imported by these."""
 TOP = {"tasks/registry.py"}
 """Files that name what lies in the folders above their siblings."""

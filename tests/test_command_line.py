@@ -99,7 +99,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(monkeypatch, tmp_path):
         ),
         (
             ["space=mlpmixer"],
-            "Known: asymmixer, hopfield, imixer, mixer, paramixer, symmixer; or set the path",
+            "Known: asymmixer, attnbm, hopfield, imixer, mixer, paramixer, symmixer; or set the",
         ),
         (
             ["space=mixer", "model.h_ratio=2"],

@@ -4,6 +4,8 @@ import socket
 
 import pytest
 
+from hopsearch.ray_backend.cluster import network_interface as interface
+
 
 def test_the_interface_of_an_address():
     names = {name for _, name in socket.if_nameindex()}

@@ -57,6 +57,12 @@ SMALL = {
         "optim.batch_size": 256,
         "train.epochs": 2,
     },
+    "density": {
+        "model.n_hidden": 20,
+        "optim.lr": 0.01,
+        "optim.batch_size": 100,
+        "train.epochs": 2,
+    },
     LINE: {"model.hidden": 3, "optim.batch_size": 32, "train.epochs": 2},
 }
 

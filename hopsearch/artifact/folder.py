@@ -107,8 +107,19 @@ def read_config(folder: Path) -> ModelFile:
     """What ``config.json`` in a model's folder says.
 
     Raises:
-        ModelError: not there, not readable, not hopsearch's, or of a task of the user's own.
+        ModelError: not there, not readable, not hopsearch's, or of another task than images.
     """
+    about = _read_any_config(folder)
+    if task := about["hopsearch"].get("task"):
+        rule = f"must describe a classifier of images, got a model of task {task}"
+        hint = f"Build it as the task does, and load {WEIGHTS} with safetensors"
+        if (folder / CODE).is_file():
+            hint = f"Load it with {CODE} beside it, whose first lines say how"
+        raise ModelError(str(folder / CONFIG), rule, hint)
+    return about
+
+
+def _read_any_config(folder: Path) -> ModelFile:
     file = folder / CONFIG
     try:
         about: ModelFile = json.loads(file.read_text(encoding="utf-8"))
@@ -122,10 +133,6 @@ def read_config(folder: Path) -> ModelFile:
             "must describe a model written by hopsearch, got another one",
             "Choose an exported folder",
         )
-    if task := about["hopsearch"].get("task"):
-        rule = f"must describe a classifier of images, got a model of task {task}"
-        hint = f"Build it as the task does, and load {WEIGHTS} with safetensors"
-        raise ModelError(str(file), rule, hint)
     return about
 
 
@@ -219,7 +226,7 @@ def require_free(target: Path) -> None:
         )
     if target.is_dir() and any(target.iterdir()):
         try:
-            read_config(target)
+            _read_any_config(target)
         except ModelError:
             rule = "the folder must be new, empty, or an earlier export, got other files"
             raise ModelError(str(target), rule, "Choose another one with to=<folder>") from None

@@ -10,9 +10,10 @@ from hopsearch.core.user_code import name_module, own_error
 from hopsearch.space import DEFAULT_TASK, Space, load_space
 from hopsearch.tasks.contract import Task
 from hopsearch.tasks.contract_checks import require_class
+from hopsearch.tasks.density.density_task import Density
 from hopsearch.tasks.images.task import Images
 
-TASKS: dict[str, type[Task]] = {DEFAULT_TASK: Images}
+TASKS: dict[str, type[Task]] = {DEFAULT_TASK: Images, Density.name: Density}
 """The shipped tasks."""
 
 

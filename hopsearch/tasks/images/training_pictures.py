@@ -5,7 +5,6 @@ Shapes: S = tokens, T = the token MLP's width, h × w = the grid of patches, K =
 selected images.
 """
 
-import io
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -16,17 +15,15 @@ from PIL import Image, ImageDraw
 
 from hopsearch.models import Mixer
 from hopsearch.models.mlps import Mlp
+from hopsearch.tasks.drawing import SIDE, Pixels, enlarged, png
 from hopsearch.tasks.images.classifier_run import ImageTrialRun
 
 _IMAGES = 2048  # most images of the validation split: a picture is not a measurement
 # the first, middle and last block; most output tokens per side
 _BLOCKS = 3
 _TILES = 8
-_SIDE = 200  # minimum side of a picture in pixels
 _MOST_CLASSES = 200  # most classes in a confusion matrix
 _WRONG = 12
-
-Pixels = npt.NDArray[np.uint8]
 
 
 def draw(run: ImageTrialRun) -> dict[str, bytes]:
@@ -40,10 +37,10 @@ def draw(run: ImageTrialRun) -> dict[str, bytes]:
     confidence, with the true and the predicted class.
     """
     labels_M, logits_MK, index_M = _validation(run)
-    pictures = {"tokens/mixing": _png(token_mixing(run.evaluated))}
+    pictures = {"tokens/mixing": png(token_mixing(run.evaluated))}
     classes = run.facts.classes
     if len(classes) <= _MOST_CLASSES:
-        pictures["validation/confusion"] = _png(confusion(labels_M, logits_MK.argmax(1), classes))
+        pictures["validation/confusion"] = png(confusion(labels_M, logits_MK.argmax(1), classes))
     wrong = _most_wrong(labels_M, logits_MK)
     if len(wrong):
         images = run.val_set.batch(index_M[wrong])[0].cpu().numpy()
@@ -51,7 +48,7 @@ def draw(run: ImageTrialRun) -> dict[str, bytes]:
             f"{classes[labels_M[at]]}, not {classes[logits_MK[at].argmax()]}"
             for at in wrong.tolist()
         ]
-        pictures["validation/wrong"] = _png(contact_sheet(images, said))
+        pictures["validation/wrong"] = png(contact_sheet(images, said))
     return pictures
 
 
@@ -66,7 +63,7 @@ def token_mixing(model: Mixer) -> Image.Image:
         panels.append(_mosaic((second_ST @ first_TS).float().cpu().numpy()))
     gap = np.full((panels[0].shape[0], 2, 3), 255, np.uint8)
     row = [part for panel in panels for part in (panel, gap)][:-1]
-    return _enlarged(np.concatenate(row, axis=1))
+    return enlarged(np.concatenate(row, axis=1))
 
 
 def confusion(labels_M: torch.Tensor, said_M: torch.Tensor, classes: Sequence[str]) -> Image.Image:
@@ -75,7 +72,7 @@ def confusion(labels_M: torch.Tensor, said_M: torch.Tensor, classes: Sequence[st
     counts_KK = torch.zeros(size, size)
     counts_KK.index_put_((labels_M.cpu(), said_M.cpu()), torch.ones(len(labels_M)), accumulate=True)
     shares_KK = (counts_KK / counts_KK.sum(1, keepdim=True).clamp(min=1)).numpy()
-    cell = max(1, _SIDE // size) if size > 20 else 30
+    cell = max(1, SIDE // size) if size > 20 else 30
     shade = (255 * (1 - shares_KK)).astype(np.uint8).repeat(cell, 0).repeat(cell, 1)
     picture = Image.fromarray(np.stack([shade, shade, np.full_like(shade, 255)], axis=2))
     if size > 20:
@@ -158,18 +155,3 @@ def _diverging(values: npt.NDArray[np.floating[Any]]) -> Pixels:
         Pixels,
         np.where(np.isnan(values)[..., None], 200, np.nan_to_num(colours) * 255).astype(np.uint8),
     )
-
-
-def _enlarged(pixels: Pixels) -> Image.Image:
-    scale = max(1, -(-_SIDE // pixels.shape[0]))
-    return Image.fromarray(pixels.repeat(scale, 0).repeat(scale, 1))
-
-
-def _png(picture: Image.Image) -> bytes:
-    out = io.BytesIO()
-    options = dict[str, object](optimize=False, compress_level=6)
-    # 64 colours are visually sufficient, at a third of the bytes.
-    picture.quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
-        out, "PNG", **options
-    )
-    return out.getvalue()
