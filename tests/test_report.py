@@ -146,10 +146,8 @@ def test_all_tables_have_the_same_row_of_a_trial(tmp_path):
     for row, line, fact in zip(rows, lines, in_facts, strict=True):
         flat = row.flat()
         of_frame = in_frame.loc[flat["trial"]]
-        assert list(fact) == [*list(flat)[:-2], "parameters", "metrics", "peak"]
-        assert {name: fact[name] for name in list(flat)[:-2]} == {
-            name: flat[name] for name in list(flat)[:-2]
-        }
+        assert list(fact) == [*flat, "parameters", "metrics", "peak"]
+        assert {name: fact[name] for name in flat} == flat
         cells = dict(zip(heads, line, strict=True))
         assert cells["trial"] == str(flat["trial"])
         for name in ("state", "epochs", "n_params", "flops", "seed", "reason"):
