@@ -1,4 +1,4 @@
-"""A search with a known optimum: `space=attnbm` against EM on the same data.
+"""A search with a strong reference: `space=attnbm` against EM on the same data.
 
     python -m hopsearch.tune space=attnbm
     python benchmarks/density.py [--study runs/attnbm-digits] [--sizes 20 50 100 150 200]
@@ -19,7 +19,8 @@ import torch
 from hopsearch.study import StudyView
 from hopsearch.tasks.density import DensityData, VectorSplits, load
 
-ROUNDS, SEEDS = 60, 3
+ROUNDS = 60
+SEEDS = 3
 GOAL = 0.02
 
 

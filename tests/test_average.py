@@ -147,3 +147,18 @@ def test_the_decay_warms_up(digits):
 def test_a_slow_average_is_not_the_initial_model_at_the_first_rung(digits):
     run = ImageTrialRun(resolve(VALUES | {"train.ema_decay": 0.9999}, digits.facts, 0), digits)
     assert run.step()["val_acc"] > 0.3  # without a warm-up: 0.1
+
+
+def test_batch_statistics_are_those_of_the_training():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    average = MovingAverage(model, 0.9)
+    for _ in range(3):
+        model(torch.randn(8, 3) + 5)
+        average.update(model)
+    trained = model[1]
+    averaged = average.module[1]
+    assert averaged.num_batches_tracked == 3
+    assert torch.equal(averaged.running_mean, trained.running_mean)
+    assert torch.equal(averaged.running_var, trained.running_var)
+    assert averaged.running_mean.abs().max() > 0.1

@@ -5,6 +5,7 @@ Shapes: N = items, B = a few of them, V = values of one, H = components.
 """
 
 import importlib.util
+import io
 import json
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
@@ -21,6 +23,7 @@ from hopsearch.artifact.folder import require_free
 from hopsearch.command_line.command import run_verb
 from hopsearch.core.errors import ConfigError, DataError
 from hopsearch.models.attnbm import AttnBM
+from hopsearch.reporting.terminal.data_reading import read_data
 from hopsearch.space import load_space
 from hopsearch.study import StudyView
 from hopsearch.tasks import find_task
@@ -266,6 +269,22 @@ class TestData:
         with pytest.raises(DataError, match=rule):
             load(DensityData(source=str(file)))
 
+    def test_fractions_that_leave_nothing_to_train_on(self, tmp_path):
+        np.save(tmp_path / "four.npy", np.arange(8.0).reshape(4, 2))
+        config = DensityData(source=str(tmp_path / "four.npy"), val_fraction=0.9)
+        with pytest.raises(DataError, match="must leave vectors to train on, got 3 to validate"):
+            load(config)
+
+    def test_a_file_that_changed_is_read_again_by_the_next_search(self, tmp_path):
+        file = tmp_path / "points.npy"
+        config = DensityData(source=str(file))
+        console = Console(file=io.StringIO())
+        found = []
+        for seed in (0, 1):
+            np.save(file, np.random.default_rng(seed).normal(size=(40, 3)))
+            found.append(read_data(Density(), config, console).facts.fingerprint)
+        assert found[0] != found[1]
+
     def test_settings_that_cannot_be(self):
         with pytest.raises(ValueError, match="keep_original must be left out"):
             DensityData(keep_original=True)
@@ -405,7 +424,7 @@ def beside_em(study: Path) -> float:
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_search_comes_within_two_percent_of_em(tmp_path):
-    """The whole service against a known optimum."""
+    """The whole service against a strong reference."""
     words = command(tmp_path, "space=attnbm")
     assert "winner: trial" in output(words, tmp_path, environment(tmp_path))
     assert beside_em(tmp_path / "runs" / "attnbm-digits") < 0.02

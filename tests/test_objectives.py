@@ -131,6 +131,13 @@ class TestNaturalDirection:
             open_search(*words, None)
         assert open_search(*words, "minimize").space.objectives[0].sign == -1
 
+    def test_a_study_that_went_the_other_way_says_how_to_continue_it(self):
+        begun = identity(space=SPACE | {"objective": "val_loss"})
+        asked = identity(space=SPACE | {"objective": "val_loss", "direction": "minimize"})
+        assert begun.space.direction == "maximize", "as once, where the space named none"
+        with pytest.raises(StudyError, match=r"direction=maximize continues it"):
+            asked.require_same(begun, "here")
+
     def test_a_study_of_an_older_version_is_opened_as_it_was(self, tmp_path):
         with open_study(tmp_path, "random", "asha", SPACE | {"objective": "seconds"}) as study:
             for _ in range(3):

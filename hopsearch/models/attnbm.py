@@ -93,7 +93,8 @@ class AttnBM(nn.Module):
         code leaves the biases out.
 
         Args:
-            v_BV: scaled vectors; what stands where values are missing does not matter.
+            v_BV: scaled vectors; what stands where values are missing does not matter. Whitened
+                ones are mixes of all pixels, so that a pixel cannot be missing from them.
             missing_BV: True where they are.
         """
         w_HV = self.weight_HV
@@ -137,4 +138,4 @@ def load(folder: str | Path) -> AttnBM:
     arguments: dict[str, Any] = json.loads(text)["model_args"]
     model = AttnBM(**arguments)
     model.load_state_dict(load_file(Path(folder) / "model.safetensors"))
-    return model.eval()
+    return model.eval().requires_grad_(False)

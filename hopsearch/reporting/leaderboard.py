@@ -93,8 +93,20 @@ class Row:
 
 
 _COLUMNS = (
-    *("rank", "trial", "state", "value", "best_epoch", "epochs", "seconds"),
-    *("n_params", "flops", "seed", "reason", "front", "latency", "memory"),
+    "rank",
+    "trial",
+    "state",
+    "value",
+    "best_epoch",
+    "epochs",
+    "seconds",
+    "n_params",
+    "flops",
+    "seed",
+    "reason",
+    "front",
+    "latency",
+    "memory",
 )  # of leaderboard.csv, where the value is named after the objective
 
 

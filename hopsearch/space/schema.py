@@ -16,6 +16,7 @@ from hopsearch.space.yaml_places import Where
 
 SPACE_KEYS = ("task", "objective", "direction", "fidelity", "fixed", "parameters", "first")
 DEFAULT_TASK = "images"
+"""What the trials of a space train that names no task."""
 
 
 def items_of(task: str) -> str:
@@ -24,8 +25,6 @@ def items_of(task: str) -> str:
     """
     return "images" if task == DEFAULT_TASK else "items"
 
-
-"""What the trials of a space train that names no task."""
 
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
@@ -105,7 +104,7 @@ def _aims(data: Mapping[str, Any], source: str) -> tuple[str, str]:
 def _task(name: object, place: Where) -> str:
     if not isinstance(name, str) or not name:
         rule = f"must be the name of a task, got {noun(name)}"
-        raise SpaceError(place, rule, "Write images, or your own as <module>:<class>")
+        raise SpaceError(place, rule, "Write images or density, or your own as <module>:<class>")
     return name
 
 

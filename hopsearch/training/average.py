@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -23,8 +24,8 @@ class MovingAverage(nn.Module, Generic[ModelT]):
         decay: of the average, once it has warmed up.
 
     Attributes:
-        module: the averaged model. Quantities derived from weights (iMixer's singular vectors) are
-            recomputed by `settle`.
+        module: the averaged model, with the batch statistics of ``model``. Quantities derived from
+            weights (iMixer's singular vectors) are recomputed by `settle`.
     """
 
     n_averaged: torch.Tensor
@@ -33,6 +34,10 @@ class MovingAverage(nn.Module, Generic[ModelT]):
         super().__init__()
         self.module: ModelT = deepcopy(model)
         self._decay = decay
+        # Statistics of batches are no weights: they are taken as they are.
+        self._normed = [
+            name for name, part in self.module.named_modules() if isinstance(part, _BatchNorm)
+        ]
         # on the CPU, so that reading it needs no synchronisation
         self.register_buffer("n_averaged", torch.tensor(0, dtype=torch.long))
 
@@ -43,6 +48,10 @@ class MovingAverage(nn.Module, Generic[ModelT]):
         # The first step's weights are taken unchanged.
         decay = min(self._decay, (1 + steps) / (10 + steps)) if steps else 0.0
         torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), 1 - decay)
+        for name in self._normed:
+            mine = self.module.get_submodule(name)
+            for statistic, value in model.get_submodule(name).named_buffers(recurse=False):
+                mine.get_buffer(statistic).copy_(value)
         self.n_averaged += 1
 
     def settle(self) -> ModelT:

@@ -175,6 +175,7 @@ class Plan:
                 run = started(task, trial, data)
                 seconds.append(run.time_epoch(_STEPS))
             remarks[miscounted(task, verdict.cost["n_params"], run)] = None
+            del run  # before the next one is built: two may not fit the device
             spent = f"{amount(seconds[-1]):>5} s per epoch  peak lr {trial.optim.peak_lr:.3g}"
             sizes = verdict.cost
             cost = f"{sizes['n_params']:>12,} n_params  {sizes['flops']:>14,} flops  {spent}"

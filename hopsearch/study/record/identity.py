@@ -19,6 +19,7 @@ from hopsearch.tasks.images.classification_metrics import METRICS
 
 # studies record the recipe's own name; its original meaning has a separate name since
 _RENAMED = {"paper": "paper-v1"}
+_WENT = " (direction={0} continues it)"  # once, no direction meant maximize, whatever the metric
 _CONTINUES = " (recipe=paper meant {0} when the study was made; recipe={0} continues it)"
 
 
@@ -99,7 +100,10 @@ class Identity:
 
     def difference(self, other: "Identity") -> list[str]:
         """One line per difference from ``other``; empty if both are the same study."""
-        lines = self.space.difference(other.space)
+        lines = [
+            line + _WENT.format(other.space.direction) * line.startswith("direction: ")
+            for line in self.space.difference(other.space)
+        ]
         lines += data_difference(self.data, other.data)
         ours = self.constraint
         theirs = other.constraint

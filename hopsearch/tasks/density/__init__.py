@@ -1,5 +1,5 @@
 """Densities of vectors and images by the attentional Boltzmann machine (AttnBM, arXiv 2212.04692),
-an exact mixture of Gaussians: a task with a known optimum, that of EM.
+an exact mixture of Gaussians: a task with a strong reference, EM.
 """
 
 from hopsearch.tasks.density.density_config import (

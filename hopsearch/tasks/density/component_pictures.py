@@ -10,7 +10,8 @@ import torch
 from hopsearch.tasks.density.density_run import DensityTrialRun
 from hopsearch.tasks.drawing import Pixels, enlarged, png
 
-_COMPONENTS, _COLUMNS = 40, 10
+_COMPONENTS = 40
+_COLUMNS = 10
 _COMPLETED = 10
 _GREY = 0.5  # of missing pixels
 

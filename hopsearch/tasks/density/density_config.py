@@ -33,7 +33,8 @@ class DensityData(DataConfig):
     """Added to the eigenvalues of the correlation matrix before they are inverted."""
     missing: float = Field(default=0.8, gt=0, lt=1)
     """Probability that a value is missing where val_missing_mse is measured; 0.8 as the authors'
-    code does, whose threshold of 0.2 is what stays.
+    code does, whose threshold of 0.2 is what stays. It is a scaled value: with ``whiten`` a mix of
+    all pixels, not one pixel.
     """
 
     @model_validator(mode="after")

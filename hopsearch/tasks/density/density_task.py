@@ -55,7 +55,8 @@ class Density(Task[DensityData, VectorSplits, DensityTrialConfig, VectorFacts, D
         """Of the forward pass, W v alone; of memory, the weights, and fields and vectors of a
         batch.
         """
-        visible, hidden = config.model.n_visible, config.model.n_hidden
+        visible = config.model.n_visible
+        hidden = config.model.n_hidden
         n_params = hidden * visible + (hidden + visible if config.model.biases else 0)
         averaged = int(config.train.ema_decay is not None)
         copies = 2 + OPTIMIZERS[config.optim.name].state_copies + averaged

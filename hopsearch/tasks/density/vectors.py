@@ -3,7 +3,6 @@
 Shapes: N = items, V = values of one.
 """
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,7 +19,6 @@ from hopsearch.tasks.density.density_config import DensityData
 
 MOST_WHITENED = 4096
 """Most values of a vector that can be whitened: the matrix has their square."""
-_REMEMBERED = 4  # data sets kept by a process, as of images
 _ROUNDING = 1e-12  # variance of equal float32 numbers, at most, as a share of their square
 _AT_ONCE = 4096  # vectors that are taken to float64 at a time
 
@@ -57,7 +55,7 @@ class Scaling:
 
 
 class VectorSplits:
-    """Training and validation vectors, scaled; the test split is only read by `read_test`.
+    """Training and validation vectors, scaled; only `read_test` gives the test split.
 
     Attributes:
         facts: of the data.
@@ -136,10 +134,8 @@ def _mean(x_NV: torch.Tensor, total_of: Callable[[torch.Tensor], torch.Tensor]) 
     return total / len(x_NV)
 
 
-@functools.lru_cache(maxsize=_REMEMBERED)
 def load(config: DensityData) -> VectorSplits:
-    """Read a data set's training and validation vectors; a second call in the same process returns
-    the same object.
+    """Read a data set's training and validation vectors.
 
     Raises:
         DataError: the source is missing, not readable, or too small to be split.
@@ -178,8 +174,15 @@ def _of_array(config: DensityData) -> VectorSplits:
     n_test = max(1, round(config.test_fraction * len(x_NV)))
     n_val = max(1, round(config.val_fraction * (len(x_NV) - n_test)))
     test_N, val_N, train_N = np.split(order_N, [n_test, n_test + n_val])
-    print_of = sha256(x_NV.data)
-    print_of.update(repr((x_NV.shape, test_N.tolist(), val_N.tolist())).encode())
+    if not len(train_N):
+        rule = (
+            f"must leave vectors to train on, got {n_val} to validate and {n_test} held out "
+            f"of {len(x_NV)}"
+        )
+        hint = "Set a smaller data.val_fraction or data.test_fraction"
+        raise DataError(f"data.source={config.source}", rule, hint)
+    digest = sha256(x_NV.data)
+    digest.update(repr((x_NV.shape, test_N.tolist(), val_N.tolist())).encode())
     size = x_NV.shape[1]
     counts = f"{len(train_N):,} to train on, {n_val:,} to validate, {n_test:,} held out"
     facts = VectorFacts(
@@ -187,7 +190,7 @@ def _of_array(config: DensityData) -> VectorSplits:
         n_train=len(train_N),
         n_val=n_val,
         n_test=n_test,
-        fingerprint=print_of.hexdigest(),
+        fingerprint=digest.hexdigest(),
         summary=(f"data: {path.name}, {len(x_NV):,} vectors: {counts}", _told(size, config)),
         n_visible=size,
     )
@@ -207,10 +210,10 @@ def _read_array(path: Path, place: str) -> "np.ndarray[tuple[int, int], np.dtype
         raise DataError(place, rule, "The first axis counts the vectors")
     if len(found) < 3:
         rule = f"must have 3 vectors at least, one for each split, got {len(found)}"
-        raise DataError(place, rule, "Give more")
+        raise DataError(place, rule, "Name a file with more vectors")
     x_NV = np.ascontiguousarray(found.reshape(len(found), -1), dtype=np.float32)
     if not x_NV.shape[1]:
-        raise DataError(place, "must have values in its vectors, got none", "Give some")
+        raise DataError(place, "must have values in its vectors, got none", "Name another file")
     wrong = int(np.count_nonzero(~np.isfinite(x_NV)))
     if wrong:
         rule = f"must have finite values alone, got {wrong} others"
