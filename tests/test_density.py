@@ -425,6 +425,6 @@ def beside_em(study: Path) -> float:
 @pytest.mark.timeout(600)
 def test_a_search_comes_within_two_percent_of_em(tmp_path):
     """The whole service against a strong reference."""
-    words = command(tmp_path, "space=attnbm")
+    words = command(tmp_path, "space=attnbm", "trials=72")
     assert "winner: trial" in output(words, tmp_path, environment(tmp_path))
     assert beside_em(tmp_path / "runs" / "attnbm-digits") < 0.02

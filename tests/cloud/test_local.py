@@ -21,9 +21,9 @@ SEARCH = (
     "space=imixer",
     "address=auto",
     STORAGE,
-    "trials=9",
+    "trials=12",
     "pruner=none",
-    "train.epochs=6",
+    "train.epochs=9",
     "trial.cpus=1.5",
 )
 TRAIN = (
@@ -36,7 +36,7 @@ TRAIN = (
         STORAGE,
         "name=wide",
     ),
-    *("workers=2", "cpus=1.5", "epochs=9"),
+    *("workers=2", "cpus=1.5", "epochs=12"),
 )
 
 
@@ -70,7 +70,7 @@ def test_a_search_and_a_training_over_several_machines(operator, network):
         assert job.wait(600) == 0, job.text[-3000:]
         print(f"search over three machines: {time.monotonic() - began:.0f} s")
         view = StudyView.open(network.shared / "studies" / "imixer-digits")
-        assert [record.number for record in view.counted()] == list(range(9))
+        assert [record.number for record in view.counted()] == list(range(12))
         assert not [
             record for record in view.counted() if record.state in (State.RUNNING, State.FAILED)
         ]
@@ -86,7 +86,7 @@ def test_a_search_and_a_training_over_several_machines(operator, network):
         assert job.wait(600) == 0, job.text[-3000:]
         print(f"training over two machines: {time.monotonic() - began:.0f} s")
     facts = json.loads((network.shared / "studies" / "wide" / "result.json").read_text())
-    assert facts["epochs"] == 9
+    assert facts["epochs"] == 12
     assert facts["val_acc"] >= view.winner["val_acc"] - 0.03
     operator.down()
 
