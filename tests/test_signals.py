@@ -315,6 +315,7 @@ def test_while_images_decode(tmp_path, words):
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.long
+@pytest.mark.in_turns("stopped at every moment")
 @pytest.mark.timeout(600)
 def test_a_search_at_every_moment(tmp_path):
     """One study, signalled in every part of its life, and then brought to its end."""
@@ -359,6 +360,7 @@ def test_a_search_at_every_moment(tmp_path):
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.long
+@pytest.mark.in_turns("stopped at every moment")
 @pytest.mark.timeout(600)
 def test_a_training_at_every_moment(tmp_path):
     folder = tmp_path / "runs" / "mine"

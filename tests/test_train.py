@@ -222,6 +222,7 @@ def train_admission():
 @pytest.mark.timeout(400)
 class TestTraining:
     @pytest.mark.long
+    @pytest.mark.in_turns("a training goes on")
     def test_killed_and_run_again(self, tmp_path):
         folder = tmp_path / "runs" / "mine"
         words = [*SMALL, "workers=2", "epochs=8"]
@@ -267,6 +268,7 @@ class TestTraining:
         assert "Run the same command to resume." in (tmp_path / "log.txt").read_text()
 
     @pytest.mark.long
+    @pytest.mark.in_turns("a training goes on")
     def test_a_winner_trained_on_is_as_good(self, tmp_path):
         search = [
             "space=imixer",
