@@ -69,8 +69,8 @@ class TuneConfig(SearchVerb):
     first is a metric reported every epoch, the others are costs: n_params, flops, memory, latency.
     """
     direction: str | None = None
-    """maximize or minimize, one per objective; costs are always minimized. None: as is better for
-    the metric.
+    """maximize or minimize, one per objective; costs are always minimized. None: the metric's own
+    direction.
     """
     trials: int = Field(default=24, gt=0)
     """Total number of trials; raise it to extend a finished search."""

@@ -52,6 +52,7 @@ class Dispatcher:
         keeping: which checkpoints are kept.
         say: prints a message to the user.
         error: the user error that ended the search, if any.
+        queue: which trials are handed out, and why no more are.
     """
 
     study: Study
@@ -78,7 +79,6 @@ class Dispatcher:
         self._began = self.clock()
         self._before = self.study.seconds
         self._noted = self._before
-        self._until = None
         self.watch = Watch(self.clock)
         self.losses = Losses(self.say)
         self._booking = Booking(self.study, self.watch)

@@ -1,7 +1,6 @@
 """Pictures for TensorBoard, whatever a task shows in them."""
 
 import io
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +21,7 @@ def enlarged(pixels: Pixels) -> Image.Image:
 
 def png(picture: Image.Image) -> bytes:
     """As PNG, small: 64 colours are visually sufficient, at a third of the bytes."""
-    out, options = io.BytesIO(), dict[str, Any](optimize=False, compress_level=6)
-    picture.quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
-        out, "PNG", **options
-    )
+    out = io.BytesIO()
+    few = picture.quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    few.save(out, "PNG", optimize=False, compress_level=6)
     return out.getvalue()

@@ -100,8 +100,10 @@ class Identity:
 
     def difference(self, other: "Identity") -> list[str]:
         """One line per difference from ``other``; empty if both are the same study."""
+        same = self.space.objective == other.space.objective
+        went = _WENT.format(other.space.direction) if same else ""
         lines = [
-            line + _WENT.format(other.space.direction) * line.startswith("direction: ")
+            line + went if line.startswith("direction: ") else line
             for line in self.space.difference(other.space)
         ]
         lines += data_difference(self.data, other.data)
